@@ -1,0 +1,49 @@
+#!/bin/sh
+# Install what mu needs: system packages where they are missing (Debian, Ubuntu), and mu in .venv.
+# usage: bin/setup.sh [EXTRA]   EXTRA is local (default: the engine on this machine) or dev (the tests, too)
+set -eu
+cd "$(dirname "$0")/.."
+extra=${1:-local}
+python=${PYTHON:-python3}
+
+has_header() { printf '#include <%s>\n' "$1" | cc -E -x c - >/dev/null 2>&1; }
+has_python() { "$python" -c "$1" >/dev/null 2>&1; }
+
+missing=
+command -v cc >/dev/null && command -v make >/dev/null || missing="$missing build-essential"
+has_header curl/curl.h || missing="$missing libcurl4-openssl-dev"
+has_header openssl/evp.h || missing="$missing libssl-dev"
+has_header png.h || missing="$missing libpng-dev"
+has_header zlib.h || missing="$missing zlib1g-dev"
+command -v "$python" >/dev/null || missing="$missing python3"
+has_python 'import ensurepip, venv' || missing="$missing python3-venv"
+has_python 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' ||
+    missing="$missing python3-dev"
+
+if [ -n "$missing" ]; then
+    if ! command -v apt-get >/dev/null; then
+        echo "setup: please install these (Debian's names):$missing" >&2
+        exit 1
+    fi
+    sudo=
+    [ "$(id -u)" -eq 0 ] || sudo=sudo
+    echo "setup: installing$missing" >&2
+    $sudo apt-get update -qq
+    # shellcheck disable=SC2086 # a list of names
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing >/dev/null
+fi
+
+if ! has_python 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    echo "setup: mu needs Python 3.11 or newer; $python is $("$python" --version). Set PYTHON to another." >&2
+    exit 1
+fi
+
+# Installing is skipped when nothing that it depends on has changed since the last time.
+stamp=.venv/.installed-$extra
+wanted=$(cat pyproject.toml setup.py src/mu/launch/*.[ch]* src/mu/launch/build.py | cksum)
+if [ ! -x .venv/bin/python ] || [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
+    echo "setup: installing mu in .venv" >&2
+    "$python" -m venv .venv
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extra]"
+    echo "$wanted" >"$stamp"
+fi

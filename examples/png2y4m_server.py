@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""Turn the PNG frames of a video in S3 into Y4M chunks, one worker for each chunk.
+
+Frame i of chunk p is read from VIDEO-FORMAT/%08d.png, numbered from 1; the chunk goes to
+VIDEO-y4m_FF/%08d.y4m, numbered from 0, FF being the frames in each chunk.
+"""
+
+from mu import CommandListState, ForLoopState, TerminalState, server
+
+
+class ServerInfo:
+    """The settings of this job; each is a flag, too (--help)."""
+
+    port_number = 13579
+    video_name = "sintel-1k"
+    num_frames = 6
+    num_offset = 0
+    num_parts = 1
+    num_list = None
+    overprovision = 0
+    lambda_function = "png2y4m"
+    bucket = "excamera-us-east-1"
+    in_format = "png16"
+    regions = ["us-east-1"]
+    host_addr = None
+    kill_time = None
+    out_file = None
+    profiling = None
+    cacert = None
+    srvcrt = None
+    srvkey = None
+
+
+# The states stand in reverse order, because each names the one that follows it: read from the end.
+
+
+class FinalState(TerminalState):
+    """Done."""
+
+
+class PNG2Y4MUploadState(CommandListState):
+    """Sends the chunk to S3."""
+
+    extra = "(uploading)"
+    commandlist = [(None, "upload:"), "quit:"]
+    nextState = FinalState
+
+
+class PNG2Y4MRetrieveAndRunState(CommandListState):
+    """Fetches one frame and appends it to the chunk."""
+
+    extra = "(retrieving and converting)"
+    commandlist = [
+        (None, "set:inkey:{key}"),
+        "set:targfile:{target}",
+        "retrieve:",
+        "run:",
+        ("OK:RETVAL(0)", None),
+    ]
+
+    def __init__(self, prevState, actorNum=0):
+        super().__init__(prevState, actorNum)
+        chunk = self.actorNum + ServerInfo.num_offset
+        name = f"{1 + ServerInfo.num_frames * chunk + self.info['frame']:08d}.png"
+        key = f"{ServerInfo.video_name}-{ServerInfo.in_format}/{name}"
+        self.commands = [
+            command and command.format(key=key, target=f"##TMPDIR##/{name}") for command in self.commands
+        ]
+
+
+class PNG2Y4MRetrieveLoopState(ForLoopState):
+    """Goes through the frames of the chunk."""
+
+    iterKey = "frame"
+    loopState = PNG2Y4MRetrieveAndRunState
+    exitState = PNG2Y4MUploadState
+
+    def __init__(self, prevState, actorNum=0):
+        super().__init__(prevState, actorNum)
+        self.iterFin = ServerInfo.num_frames
+
+
+# The one name that a state above needs and that could not be known there: the loop's body leads back to it.
+PNG2Y4MRetrieveAndRunState.nextState = PNG2Y4MRetrieveLoopState
+
+
+class PNG2Y4MConfigState(CommandListState):
+    """Tells the worker its file names."""
+
+    extra = "(configuring)"
+    commandlist = [
+        ("OK:HELLO", "set:cmdinfile:##TMPDIR##/%08d.png"),
+        "set:cmdoutfile:##TMPDIR##/{chunk:08d}.y4m",
+        "set:fromfile:##TMPDIR##/{chunk:08d}.y4m",
+        "set:outkey:{video}-y4m_{frames:02d}/{chunk:08d}.y4m",
+        "seti:nonblock:0",
+        None,
+    ]
+    nextState = PNG2Y4MRetrieveLoopState
+
+    def __init__(self, prevState, actorNum=0):
+        super().__init__(prevState, actorNum)
+        names = {
+            "chunk": self.actorNum + ServerInfo.num_offset,
+            "video": ServerInfo.video_name,
+            "frames": ServerInfo.num_frames,
+        }
+        self.commands = [command and command.format(**names) for command in self.commands]
+
+
+def main():
+    """Launch the workers and drive them."""
+    server.options(ServerInfo)
+    server.server_launch(ServerInfo, {"mode": 1, "bucket": ServerInfo.bucket})
+    server.server_main_loop([], PNG2Y4MConfigState, ServerInfo)
+
+
+if __name__ == "__main__":
+    main()

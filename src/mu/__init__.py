@@ -1,0 +1,60 @@
+"""mu: run an ordinary program on thousands of AWS Lambda workers at once.
+
+The public names are found here; each module is imported when its first name is used, so that a
+worker does not load the coordinator's.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mu.defs import Defs as Defs
+    from mu.errors import JobError as JobError
+    from mu.errors import LaunchError as LaunchError
+    from mu.errors import MuError as MuError
+    from mu.errors import ProtocolError as ProtocolError
+    from mu.errors import UsageError as UsageError
+    from mu.fd_wrapper import FDWrapper as FDWrapper
+    from mu.machine_state import CommandListState as CommandListState
+    from mu.machine_state import ErrorState as ErrorState
+    from mu.machine_state import ForLoopState as ForLoopState
+    from mu.machine_state import IfElseState as IfElseState
+    from mu.machine_state import InfoWatcherState as InfoWatcherState
+    from mu.machine_state import MachineState as MachineState
+    from mu.machine_state import MultiPassState as MultiPassState
+    from mu.machine_state import OnePassState as OnePassState
+    from mu.machine_state import SuperpositionState as SuperpositionState
+    from mu.machine_state import TerminalState as TerminalState
+    from mu.socket_nb import SocketNB as SocketNB
+
+_HOMES = {
+    "mu.defs": ("Defs",),
+    "mu.errors": ("JobError", "LaunchError", "MuError", "ProtocolError", "UsageError"),
+    "mu.fd_wrapper": ("FDWrapper",),
+    "mu.socket_nb": ("SocketNB",),
+    "mu.machine_state": (
+        "CommandListState",
+        "ErrorState",
+        "ForLoopState",
+        "IfElseState",
+        "InfoWatcherState",
+        "MachineState",
+        "MultiPassState",
+        "OnePassState",
+        "SuperpositionState",
+        "TerminalState",
+    ),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'mu' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,69 @@
+"""AWS clients for commands, and their errors in words."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, WaiterError
+
+from mu.errors import MuError
+from mu.why import one_line
+
+# Their own texts quote the request, which may hold a session token.
+_BAD_CREDENTIALS = (
+    "UnrecognizedClientException",
+    "InvalidClientTokenId",
+    "SignatureDoesNotMatch",
+    "InvalidSignatureException",
+    "InvalidAccessKeyId",
+    "IncompleteSignature",
+    "AuthFailure",
+)
+_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
+
+_CONFIG = Config(retries={"mode": "standard"}, connect_timeout=10, read_timeout=300)
+
+
+def client(service: str, region: str) -> Any:
+    """A client of the ordinary credential chain and endpoints. Raises MuError."""
+    with explained(f"cannot use {service} in {region}"):
+        try:
+            return boto3.client(service, region_name=region, config=_CONFIG)  # type: ignore[call-overload]
+        except ValueError as error:  # an endpoint that is no URL
+            raise MuError(f"cannot use {service} in {region}: {one_line(str(error))}") from None
+
+
+@contextlib.contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn an error of AWS's into a MuError: `what`, and why in one line."""
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise MuError(f"{what}: {reason(error)}") from None
+
+
+def code(error: BaseException) -> str:
+    """AWS's name for an error, such as ResourceNotFoundException; empty if it did not come from AWS."""
+    return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
+
+
+def reason(error: BotoCoreError | ClientError) -> str:
+    """Why a request failed, in one line without secrets, and what to do where that is known."""
+    if isinstance(error, NoCredentialsError):
+        return "no AWS credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+    if isinstance(error, WaiterError):
+        response: Any = error.last_response
+        state = response.get("Configuration", response)
+        texts = (state.get("StateReason"), state.get("LastUpdateStatusReason"), str(error))
+        return one_line(next(text for text in texts if text))
+    name = code(error)
+    if name in _BAD_CREDENTIALS:
+        return f"AWS does not accept these credentials ({name})"
+    if name in _EXPIRED:
+        return f"these credentials have expired: sign in again ({name})"
+    if isinstance(error, ClientError):
+        message = error.response.get("Error", {}).get("Message", "")
+        return one_line(f"{message} ({name})" if message else name)
+    return one_line(str(error))

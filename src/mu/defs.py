@@ -1,0 +1,11 @@
+"""Settings that a user's script may change before it starts: read once, at the edge."""
+
+
+class Defs:
+    """Attributes are set on the class: `Defs.max_message = 1 << 20`."""
+
+    debug = False
+    """Write what happens to stderr (`-D`)."""
+
+    max_message = 64 << 20
+    """The longest payload, in bytes, that this end accepts; a longer one ends its connection."""

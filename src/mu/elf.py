@@ -1,0 +1,199 @@
+"""What an ELF file needs to run: its machine, its loader, its libraries, and where these are on this machine.
+
+The file is only read, never run (`ldd` may run it), so it may be for another machine. Sources: the ELF gABI
+and, for the way libraries are found, ld.so(8).
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from elftools.elf.dynamic import DynamicSegment
+from elftools.elf.elffile import ELFFile
+from elftools.elf.gnuversions import GNUVerNeedSection
+from elftools.elf.segments import InterpSegment
+
+from mu.errors import UsageError
+
+MACHINES = {"EM_X86_64": "x86_64", "EM_AARCH64": "arm64"}
+TRIPLETS = {"x86_64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
+
+# Parts of the C library that belong to the loader: those of the machine that runs the program are used.
+OF_THE_LOADER = re.compile(r"(libc|libpthread|librt|libdl|ld-linux[^.]*|linux-vdso|linux-gate)\.so(\.|$)")
+
+
+@dataclass(frozen=True)
+class Elf:
+    """The headers of an executable or a library, as far as they say where it can run.
+
+    `machine` is x86_64 or arm64, `interpreter` the path of the loader or empty, `needed` the names of the
+    libraries in order, `rpath` and `runpath` their search paths as written. `glibc` is the newest version of
+    the C library that it asks for, (0, 0) for none; `part_of_glibc` tells that it is a piece of that library.
+    """
+
+    path: Path
+    machine: str
+    has_entry: bool
+    interpreter: str = ""
+    needed: tuple[str, ...] = ()
+    rpath: str = ""
+    runpath: str = ""
+    glibc: tuple[int, int] = (0, 0)
+    part_of_glibc: bool = False
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether it needs a loader or libraries; a static-pie does not."""
+        return bool(self.interpreter or self.needed)
+
+
+@dataclass(frozen=True)
+class Libraries:
+    """The libraries of an executable, without those of the loader: name → file, and name → who lacks it."""
+
+    found: dict[str, Elf] = field(default_factory=dict)
+    missing: dict[str, Path] = field(default_factory=dict)
+
+
+def read(path: Path) -> Elf:
+    """Read the headers of an executable or library.
+
+    Raises UsageError if it is damaged, or not for a machine that Lambda has. Raises OSError.
+    """
+    with path.open("rb") as file:
+        try:
+            elf = ELFFile(file)
+            kind, machine, bits, has_entry = (
+                elf["e_type"],
+                elf["e_machine"],
+                elf.elfclass,
+                elf["e_entry"] != 0,
+            )
+            needs = _read_segments(elf) | _read_versions(elf)
+        except Exception:  # pyelftools raises nearly anything when a file is damaged
+            raise UsageError(f"{path} is a damaged ELF file") from None
+    if machine not in MACHINES or bits != 64:
+        name = str(machine).removeprefix("EM_").lower()
+        raise UsageError(f"{path} is for {name}, {bits} bit: workers run 64-bit x86_64 or arm64 programs")
+    if kind not in ("ET_EXEC", "ET_DYN"):
+        raise UsageError(f"{path} is an ELF file, but neither an executable nor a library")
+    return Elf(path, MACHINES[machine], has_entry, **needs)
+
+
+def _read_segments(elf: ELFFile) -> dict[str, Any]:
+    """The interpreter and the dynamic section, found without section headers, which may be stripped."""
+    found: dict[str, Any] = {}
+    needed: list[str] = []
+    for segment in elf.iter_segments():
+        if isinstance(segment, InterpSegment):
+            found["interpreter"] = segment.get_interp_name()
+        elif isinstance(segment, DynamicSegment):
+            for tag in segment.iter_tags():
+                kind = tag.entry.d_tag
+                if kind == "DT_NEEDED":
+                    needed.append(tag.needed)  # type: ignore[attr-defined]
+                elif kind in ("DT_RPATH", "DT_RUNPATH"):
+                    name = kind.removeprefix("DT_").lower()
+                    found[name] = getattr(tag, name)
+    return found | {"needed": tuple(needed)}
+
+
+def _read_versions(elf: ELFFile) -> dict[str, Any]:
+    """Which versions of the C library's symbols are asked for, if there are section headers."""
+    names = [
+        version.name
+        for section in elf.iter_sections()
+        if isinstance(section, GNUVerNeedSection)
+        for _, versions in section.iter_versions()
+        for version in versions
+    ]
+    numbers = [match for name in names if (match := re.fullmatch(r"GLIBC_(\d+)\.(\d+)(\.\d+)?", name))]
+    newest = max(((int(match[1]), int(match[2])) for match in numbers), default=(0, 0))
+    return {"glibc": newest, "part_of_glibc": "GLIBC_PRIVATE" in names}
+
+
+def find_libraries(executable: Elf, library_path: Sequence[Path], system: Sequence[Path]) -> Libraries:
+    """Find all libraries that an executable needs, directly or through others, as ld.so would here.
+
+    `library_path` is the directories of LD_LIBRARY_PATH, `system` those of `system_directories`. Libraries
+    for another machine, and variants for particular processors, are passed over. Raises OSError.
+    """
+    libraries = Libraries()
+    # Breadth first, like ld.so; each with the chain of those that asked for it, whose RPATHs count.
+    queue: list[tuple[Elf, ...]] = [(executable,)]
+    while queue:
+        chain = queue.pop(0)
+        for name in chain[0].needed:
+            if OF_THE_LOADER.match(name) or name in libraries.found or name in libraries.missing:
+                continue
+            found = _find(name, chain, library_path, system)
+            if found is None:
+                libraries.missing[name] = chain[0].path
+            else:
+                libraries.found[name] = found
+                queue.append((found, *chain))
+    return libraries
+
+
+def _find(
+    name: str, chain: tuple[Elf, ...], library_path: Sequence[Path], system: Sequence[Path]
+) -> Elf | None:
+    if "/" in name:
+        return None  # by its full path, which will not be there on a worker
+    for directory in _directories(chain, library_path, system):
+        path = directory / name
+        if not path.is_file():
+            continue
+        try:
+            elf = read(path)
+        except UsageError:  # a linker script, or for another machine
+            continue
+        if elf.machine == chain[0].machine:
+            return elf
+    return None
+
+
+def _directories(
+    chain: tuple[Elf, ...], library_path: Sequence[Path], system: Sequence[Path]
+) -> Iterator[Path]:
+    if not chain[0].runpath:
+        for elf in chain:
+            if not elf.runpath:
+                yield from _expand(elf.rpath, elf)
+    yield from library_path
+    yield from _expand(chain[0].runpath, chain[0])
+    yield from system
+
+
+def _expand(text: str, elf: Elf) -> Iterator[Path]:
+    """The directories of an RPATH or RUNPATH, with its $ORIGIN and $LIB."""
+    for part in filter(None, text.split(":")):
+        part = re.sub(r"\$(ORIGIN\b|\{ORIGIN\})", lambda _: str(elf.path.resolve().parent), part)
+        for lib in ("lib64", f"lib/{TRIPLETS[elf.machine]}"):
+            yield Path(re.sub(r"\$(LIB\b|\{LIB\})", lib, part))
+
+
+def system_directories(machine: str, configuration: Path = Path("/etc/ld.so.conf")) -> list[Path]:
+    """Where this machine keeps libraries: what ld.so.conf says, then the places built into ld.so."""
+    triplet = TRIPLETS[machine]
+    built_in = [f"/lib/{triplet}", f"/usr/lib/{triplet}", f"/usr/{triplet}/lib"]
+    built_in += ["/lib64", "/usr/lib64", "/lib", "/usr/lib"]
+    return [*_read_configuration(configuration, depth=0), *(Path(directory) for directory in built_in)]
+
+
+def _read_configuration(file: Path, depth: int) -> Iterator[Path]:
+    try:
+        lines = file.read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        words = line.partition("#")[0].split()
+        if words[:1] == ["include"] and depth < 8:  # so that a file may include itself
+            for pattern in words[1:]:
+                anchor = Path("/") if pattern.startswith("/") else file.parent
+                for included in sorted(anchor.glob(pattern.lstrip("/"))):
+                    yield from _read_configuration(included, depth + 1)
+        elif words and words[0].startswith("/"):
+            yield Path(words[0])

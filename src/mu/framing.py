@@ -1,0 +1,86 @@
+"""The message format: twelve decimal digits, a space, and as many bytes as the digits say.
+
+No I/O happens here: bytes go in, messages come out, however the bytes were cut on the way.
+"""
+
+from collections import deque
+
+from mu.errors import ProtocolError
+
+DIGITS = 12
+HEADER = DIGITS + 1
+
+
+def encode(payload: bytes) -> bytes:
+    """One frame: `b"echo"` becomes `b"000000000004 echo"`."""
+    return b"%012d %s" % (len(payload), payload)
+
+
+def to_bytes(text: str | bytes) -> bytes:
+    """A payload from text; bytes that were not UTF-8 when decoded come back as they were."""
+    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+
+
+def to_text(payload: bytes) -> str:
+    """The text of a payload, whatever bytes it holds: what is not UTF-8 becomes lone surrogates."""
+    return payload.decode("utf-8", "surrogateescape")
+
+
+class FrameParser:
+    """Cuts a stream of bytes into messages, which collect in `messages`.
+
+    Each byte is copied at most three times: into the buffer when its message is not whole yet, to
+    the buffer's front when the message before it has been taken out, and into its message.
+    """
+
+    __slots__ = ("_buffer", "max_message", "messages")
+
+    def __init__(self, max_message: int) -> None:
+        self.messages: deque[bytes] = deque()
+        self.max_message = max_message
+        self._buffer: bytearray | None = None  # the unfinished message; None costs an idle peer nothing
+
+    @property
+    def unfinished(self) -> int:
+        """How many bytes of an incomplete message are held."""
+        return len(self._buffer) if self._buffer else 0
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes in. A bad header is a ProtocolError, after the messages before it were kept."""
+        if self._buffer is None:
+            rest = self._split(data)
+            if rest < len(data):
+                self._buffer = bytearray(data[rest:])
+            return
+        self._buffer += data
+        rest = self._split(self._buffer)
+        if rest == len(self._buffer):
+            self._buffer = None
+        elif rest:
+            del self._buffer[:rest]
+
+    def _split(self, data: bytes | bytearray) -> int:
+        """Move all whole messages from the front of `data` to `messages`; returns where the rest begins."""
+        start, end = 0, len(data)
+        while start < end:
+            body = start + HEADER
+            if body > end:
+                if not data[start : start + DIGITS].isdigit():
+                    raise _bad_header(data, start)
+                break
+            digits = data[start : body - 1]
+            if data[body - 1] != 0x20 or not digits.isdigit():
+                raise _bad_header(data, start)
+            length = int(digits)
+            if length > self.max_message:
+                raise ProtocolError(f"a message of {length} bytes is over the limit of {self.max_message}")
+            if body + length > end:
+                break
+            self.messages.append(bytes(data[body : body + length]))
+            start = body + length
+        return start
+
+
+def _bad_header(data: bytes | bytearray, start: int) -> ProtocolError:
+    seen = bytes(data[start : start + HEADER])
+    return ProtocolError(f"bad message header {seen!r}: not twelve digits and a space")

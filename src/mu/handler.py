@@ -1,0 +1,291 @@
+"""A worker's commands: what each answers, and what each does.
+
+`Handler.handle` takes the text of one command and returns what follows from it: the answers, or a
+piece of work that leads to one, or the end. It waits for nothing and knows no command socket, so any
+sequence of commands can be tried without one. The loop in `mu.worker` sends the answers, has the work
+done by a thread, and sends its answer when it is there.
+
+Whatever happens, a command gets one final answer: work turns its errors into `FAIL(why)`.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+from mu import process, s3, statefile, template
+from mu.defs import Defs
+from mu.template import integer
+from mu.why import why
+
+DEFAULTS: dict[str, Any] = {
+    "mode": 0,
+    "addr": "127.0.0.1",
+    "port": 13579,
+    "bucket": "",
+    "region": "us-east-1",
+    "nonblock": 0,
+    "bg_silent": 0,
+    "rm_tmpdir": 1,
+    "expect_statefile": 0,
+    "send_statefile": 0,
+    "minimal_recode": 0,
+    "hash_s3keys": 0,
+    "run_iter": 0,
+}
+SECRETS = frozenset(("cacert", "srvcrt", "srvkey"))
+MAX_OUTPUT = 1 << 20
+
+# What a state waits for after a command, unless it says otherwise: a prefix that the answers in
+# background mode share. Commands that are not here: `OK`.
+EXPECTED = {
+    "set": "OK:SET",
+    "seti": "OK:SETI",
+    "get": "OK:GET",
+    "geti": "OK:GETI",
+    "dump_vals": "OK:DUMP_VALS",
+    "retrieve": "OK:RETRIEV",
+    "upload": "OK:UPLOAD",
+    "echo": "OK:ECHO",
+    "run": "OK:R",
+    "connect": "OK:CONNECT",
+    "close_connect": "OK:CLOSE_CONNECT",
+}
+
+
+def expected_response(command: str | None) -> str:
+    """How the answer to a command begins, if it succeeds."""
+    return EXPECTED.get((command or "").partition(":")[0], "OK")
+
+
+class Work(NamedTuple):
+    """A job for a thread; it returns the final answer of the command `label`.
+
+    `background`: other commands may be taken meanwhile. `early`: an answer to send before it begins,
+    if not empty.
+    """
+
+    label: str
+    job: Callable[[], str]
+    background: bool = False
+    early: str = ""
+
+
+class End:
+    """The worker is to end."""
+
+
+Reply = list[str] | Work | End
+
+
+class Outside(Protocol):
+    """What the commands use of the world outside the handler."""
+
+    s3: "s3.S3"
+    groups: process.Groups
+    state: statefile.StateSocket
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Have the loop make `call`; from any thread."""
+
+    def connect(self, host: str, port: int) -> Any:
+        """A new connection with the job's keys, as a socket; OSError if that fails. Waits."""
+
+
+class Handler:
+    """One worker's variables, and its commands on them. `vals` are the variables."""
+
+    def __init__(self, command: str, event: Mapping[str, Any], directory: str, outside: Outside) -> None:
+        given = {name: value for name, value in event.items() if value is not None and name not in SECRETS}
+        self.vals: dict[str, Any] = {**DEFAULTS, **given}
+        self._command = command
+        self._event = given
+        self._directory = directory
+        self._outside = outside
+
+    def handle(self, text: str) -> Reply:
+        """What follows from one command."""
+        name, colon, argument = text.partition(":")
+        command = COMMANDS.get(name) if colon else None
+        if command is None:
+            return [f"FAIL(no such command '{text}')"]
+        return command(self, argument)
+
+    # Variables
+
+    def set(self, argument: str) -> Reply:
+        """`K:V`: variable K becomes text V."""
+        name, colon, value = argument.partition(":")
+        if not name or not colon:
+            return ["FAIL(invalid syntax for SET)"]
+        self.vals[name] = value
+        return [f"OK:SET({name})"]
+
+    def set_integer(self, argument: str) -> Reply:
+        """`K:N`: variable K becomes integer N."""
+        name, colon, value = argument.partition(":")
+        if not name or not colon:
+            return ["FAIL(invalid syntax for SET)"]
+        try:
+            self.vals[name] = int(value)
+        except ValueError:
+            return [f"FAIL(could not interpret {value} as an integer)"]
+        return [f"OK:SETI({name})"]
+
+    def get(self, name: str) -> Reply:
+        """The value of a variable."""
+        if name not in self.vals:
+            return [f"FAIL(no such variable {name})"]
+        return [f"OK:GET({self.vals[name]})"]
+
+    def get_info(self, name: str) -> Reply:
+        """The value of a variable, as information for the worker's state machine."""
+        if name not in self.vals:
+            return [f"FAIL(no such variable {name})"]
+        return [f"INFO:{name}:{self.vals[name]}", f"OK:GETI({name})"]
+
+    def dump(self, _: str) -> Reply:
+        """All variables, but for those by the names of keys."""
+        shown = {name: value for name, value in sorted(self.vals.items()) if name not in SECRETS}
+        return [f"OK:DUMP_VALS:{shown}"]
+
+    def echo(self, text: str) -> Reply:
+        """The text itself."""
+        return [f"OK:ECHO({text})"]
+
+    # Objects and files
+
+    def retrieve(self, argument: str) -> Reply:
+        """`KEY\\0FILE`, else `inkey` and `targfile`: object to file."""
+        names = self._transfer_names(argument, "inkey", "targfile")
+        if names is None:
+            return ["FAIL(could not compute download params)"]
+        bucket, key, file = names
+        job = partial(
+            _transfer,
+            partial(self._outside.s3.retrieve, str(self.vals["region"]), bucket, key, file),
+            f"OK:RETRIEVE({bucket}/{key})",
+            f"retrieving {bucket}:{key}->{file} from s3",
+        )
+        return self._work(f"retrieve:{key}", job, f"OK:RETRIEVING({bucket}/{key}->{file})")
+
+    def upload(self, argument: str) -> Reply:
+        """`KEY\\0FILE`, else `outkey` and `fromfile`: file to object."""
+        names = self._transfer_names(argument, "outkey", "fromfile")
+        if names is None:
+            return ["FAIL(could not compute upload params)"]
+        bucket, key, file = names
+        job = partial(
+            _transfer,
+            partial(self._outside.s3.upload, str(self.vals["region"]), bucket, key, file),
+            f"OK:UPLOAD({bucket}/{key})",
+            f"uploading {file}->{bucket}:{key} to s3",
+        )
+        return self._work(f"upload:{key}", job, f"OK:UPLOADING({file}->{bucket}/{key})")
+
+    def _transfer_names(self, argument: str, key_name: str, file_name: str) -> tuple[str, str, str] | None:
+        """Bucket, key and file; None if one of them is missing."""
+        if argument:
+            key, _, file = argument.partition("\0")
+        else:
+            key, file = (str(self.vals.get(name, "")) for name in (key_name, file_name))
+        bucket = str(self.vals.get("bucket", ""))
+        if not (bucket and key and file):
+            return None
+        if integer(self.vals, "hash_s3keys"):
+            key = s3.spread(key)
+        return bucket, key, file.replace(template.TMPDIR, self._directory)
+
+    # Programs
+
+    def run(self, argument: str) -> Reply:
+        """A command, or the packaged one."""
+        command = template.expand(argument or self._command, self.vals, self._event, self._directory)
+        limit = max(0, min(integer(self.vals, "max_output", MAX_OUTPUT), Defs.max_message // 2))
+        background = bool(integer(self.vals, "nonblock"))
+        run_iter = integer(self.vals, "run_iter") if background and statefile.makes_state(command) else None
+        send = bool(integer(self.vals, "send_statefile"))
+
+        def job() -> str:
+            try:
+                code, output = process.run(command, limit, self._outside.groups)
+            except (OSError, ValueError) as error:
+                return f"FAIL(could not run {command[:200]}: {why(error)})"
+            if code == 0 and run_iter is not None:
+                failure = self._keep_state(run_iter, send)
+                if failure:
+                    return failure
+            text = output.decode("utf-8", "surrogateescape")
+            return f"OK:RETVAL({code}):OUTPUT({text}):COMMAND({command})"
+
+        return self._work(f"run:{command}", job, f"OK:RUNNING({command})")
+
+    def _keep_state(self, run_iter: int, send: bool) -> str:
+        """Keep, and send, what a run that made a state has left; returns a failure or nothing."""
+        outside = self._outside
+        try:
+            statefile.keep(self._directory, run_iter)
+            if send and outside.state.connected:
+                outside.post(partial(outside.state.send, statefile.message(self._directory, run_iter)))
+        except OSError as error:
+            return f"FAIL(keeping the state of run {run_iter}: {why(error)})"
+        return ""
+
+    def _work(self, label: str, job: Callable[[], str], early: str) -> Work:
+        background = bool(integer(self.vals, "nonblock"))
+        silent = not background or integer(self.vals, "bg_silent")
+        return Work(label, job, background, "" if silent else early)
+
+    # The state socket
+
+    def connect(self, argument: str) -> Reply:
+        """`HOST:PORT:TEXT`: connect the state socket, and send TEXT if there is one."""
+        outside = self._outside
+        if outside.state.connected:
+            return ["FAIL(already connected)"]
+        host, _, rest = argument.partition(":")
+        port, _, text = rest.partition(":")
+        if not host or not (port.isascii() and port.isdigit()):
+            return ["FAIL(invalid syntax for CONNECT)"]
+
+        def job() -> str:
+            try:
+                sock = outside.connect(host, int(port))
+            except (OSError, OverflowError) as error:
+                return f"FAIL(connecting to {host}:{port}: {why(error)})"
+            outside.post(partial(outside.state.adopt, sock, text))
+            return f"OK:CONNECT({argument})"
+
+        return Work(f"connect:{argument}", job)
+
+    def close_connect(self, _: str) -> Reply:
+        """Close the state socket, if it is open."""
+        self._outside.state.close()
+        return ["OK:CLOSE_CONNECT"]
+
+    def quit(self, _: str) -> Reply:
+        """The end."""
+        return End()
+
+
+COMMANDS: dict[str, Callable[[Handler, str], Reply]] = {
+    "set": Handler.set,
+    "seti": Handler.set_integer,
+    "get": Handler.get,
+    "geti": Handler.get_info,
+    "dump_vals": Handler.dump,
+    "echo": Handler.echo,
+    "retrieve": Handler.retrieve,
+    "upload": Handler.upload,
+    "run": Handler.run,
+    "connect": Handler.connect,
+    "close_connect": Handler.close_connect,
+    "quit": Handler.quit,
+}
+
+
+def _transfer(transfer: Callable[[], None], success: str, what: str) -> str:
+    try:
+        transfer()
+    except Exception as error:
+        return f"FAIL({what}: {s3.reason(error)})"
+    return success

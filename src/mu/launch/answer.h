@@ -1,0 +1,54 @@
+/* What the service answered: the parsers of an Invoke answer's header lines and of its error body.
+ *
+ * Both take bytes from the network, so they trust none of them: no input makes them read or write out of
+ * bounds, and what they do not understand leaves a field unset. They allocate nothing and have no state
+ * but the mu_answer.
+ */
+#ifndef MU_ANSWER_H
+#define MU_ANSWER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define MU_ANSWER_BODY_KEPT 8192
+#define MU_ANSWER_TEXT_SIZE 512
+#define MU_ANSWER_UNSET (-1)
+
+typedef struct mu_answer {
+    char request_id[64]; /* x-amzn-RequestId; "" if there was none */
+    char error_type[64]; /* "TooManyRequestsException"; "" if there was none */
+    char function_error[32]; /* X-Amz-Function-Error: the function ran, and failed */
+    char date[40]; /* the service's clock, as it stood in the header; see mu_answer_date() */
+    char retry_after[40]; /* seconds or a date; see mu_answer_retry_after() */
+    int headers_ended; /* the empty line after them has been seen */
+    size_t header_size; /* bytes of header lines so far */
+    size_t body_size; /* bytes of body so far, of which the first MU_ANSWER_BODY_KEPT are in `body` */
+    char body[MU_ANSWER_BODY_KEPT];
+} mu_answer;
+
+/* Makes `answer` ready for a new answer. */
+void mu_answer_reset(mu_answer *answer);
+
+/* Takes one header line, its line end included or not. A status line forgets what came before it, which
+ * is how the answers 100 and 103 that precede the real one are skipped. */
+void mu_answer_header(mu_answer *answer, const char *line, size_t size);
+
+/* Takes the next bytes of the body. */
+void mu_answer_body(mu_answer *answer, const char *data, size_t size);
+
+/* The service's clock, in seconds since 1970; MU_ANSWER_UNSET if it did not say. */
+int64_t mu_answer_date(const mu_answer *answer);
+
+/* How many seconds the service asked us to wait; MU_ANSWER_UNSET if it did not. A date counts from the answer's own. */
+int64_t mu_answer_retry_after(const mu_answer *answer);
+
+/* Reads the body as the JSON object that AWS sends with an error: fills in error_type and retry_after where no
+ * header gave them, and writes the message to `text` ("" if there is none), on one line of printable UTF-8,
+ * ending before the first line break. */
+void mu_answer_read_error(mu_answer *answer, char text[MU_ANSWER_TEXT_SIZE]);
+
+/* Overwrites each occurrence of `secret` in `text` with asterisks, and its beginning where `text` ends within
+ * it. An empty or NULL secret does nothing. */
+void mu_redact(char *text, const char *secret);
+
+#endif

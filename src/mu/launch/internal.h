@@ -1,0 +1,163 @@
+/* What liblaunch.c (the handle), loop.c (sending and receiving) and verdict.c (judging answers) share.
+ *
+ *     handle ── targets (function × region) ── slots (a connection's worth of libcurl each)
+ *        └───── requests (one per invocation), each in one of: a target's queue, a slot, the heap, the done list
+ *
+ * Requests are known by index, because their array moves when it grows; 0xffffffff is none. All
+ * memory that a request needs to move from one place to another exists before it is queued, so that no
+ * failing malloc can lose one.
+ */
+#ifndef MU_LAUNCH_INTERNAL_H
+#define MU_LAUNCH_INTERNAL_H
+
+#include "answer.h"
+#include "liblaunch.h"
+#include "payload.h"
+#include "sigv4.h"
+#include "target.h"
+
+#include <curl/curl.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#define NO_REQUEST UINT32_MAX
+#define AUTHORIZATION_SIZE 1024
+
+typedef struct request {
+    int64_t number;
+    int64_t due_ms; /* WAITING: when it is tried again */
+    double started; /* of the first attempt, monotonic seconds */
+    double seconds;
+    char *error; /* own copy; NULL with `failed_silently` set if even that could not be allocated */
+    uint32_t next; /* in the list that it is in */
+    int target;
+    int attempts;
+    short status;
+    unsigned char state; /* mu_launch_state */
+    bool error_lost; /* the error's text could not be stored */
+    char request_id[64];
+} request;
+
+/* A first-in, first-out list of requests, linked through `next`. */
+typedef struct fifo {
+    uint32_t first;
+    uint32_t last;
+    int64_t size;
+} fifo;
+
+struct target;
+
+/* A libcurl easy handle with all that a request on it needs; used again and again. */
+typedef struct slot {
+    CURL *easy;
+    struct target *target;
+    struct slot *next; /* in the target's list of idle slots */
+    uint32_t request; /* NO_REQUEST: idle */
+    int64_t signed_skew; /* the target's skew when this request was signed */
+    char *body; /* room for a filled-in payload; NULL if all are the same */
+    struct curl_slist headers[8]; /* linked by hand: libcurl only reads them */
+    char date_header[16 + MU_SIGV4_DATE_SIZE];
+    char authorization[AUTHORIZATION_SIZE];
+    char curl_error[CURL_ERROR_SIZE];
+    mu_answer answer;
+} slot;
+
+typedef struct target {
+    struct mu_launch *launch;
+    int index;
+    mu_sigv4 *signer;
+    mu_address address;
+    char *host_header; /* "Host: ..." */
+    fifo queue;
+    slot **slots; /* room for max_connections */
+    slot *idle;
+    int open; /* slots that exist */
+    int busy; /* slots with a request */
+    int allowed; /* slots that may exist now; grows up to max_connections */
+    bool answered; /* the service has answered at least once */
+    bool skew_corrected;
+    int64_t skew; /* seconds to add to this machine's clock */
+    char *stopped; /* why nothing more is sent; NULL: it is not stopped */
+} target;
+
+struct mu_launch {
+    char text[256];
+    bool configured;
+    bool broken; /* libcurl's multi handle cannot be used any more */
+    CURLM *multi;
+    mu_payload *payload;
+    char *access_key;
+    char *secret_key;
+    char *token; /* NULL: none */
+    char *token_header; /* "X-Amz-Security-Token: ..." */
+    char *ca_bundle; /* NULL: the system's */
+    const char *invocation_type; /* static */
+    const char *type_header; /* static */
+    int success; /* the HTTP status that means it */
+    int max_connections;
+    int max_attempts;
+    int timeout_ms;
+    int backoff_base_ms;
+    int backoff_cap_ms;
+    uint64_t random;
+
+    target **targets;
+    int target_count;
+    request *requests;
+    uint32_t request_count;
+    uint32_t request_room;
+    uint32_t *heap; /* the WAITING ones, soonest first; as much room as `requests` */
+    fifo done; /* ended and not yet taken */
+    mu_launch_progress progress;
+
+    CURLSH *share; /* of TLS sessions, between all slots */
+    double watched_since; /* when `waited` was last set to 0, monotonic seconds */
+    double waited; /* seconds spent in poll(2) since */
+    int64_t curl_due_ms; /* when libcurl wants to be called without an event; -1: never */
+    struct pollfd *fds;
+    int fd_count;
+    int fd_room;
+    int *fd_index; /* of a descriptor in `fds`, -1: it is not there */
+    int fd_index_size;
+};
+
+/* Monotonic milliseconds. */
+int64_t mu_now_ms(void);
+
+/* Monotonic seconds. */
+double mu_now(void);
+
+/* Sets the handle's error text; returns `error`. */
+int mu_fail(struct mu_launch *launch, int error, const char *text);
+
+/* The only place where a request's state changes. It keeps the counts, and puts the request where its new state
+ * belongs: QUEUED into its target's queue, WAITING into the heap (by due_ms), the ended ones into the
+ * done list. For FAILED and CANCELLED `error` is copied; otherwise it is NULL. */
+void mu_set_state(struct mu_launch *launch, uint32_t index, mu_launch_state state, const char *error);
+
+/* Takes the first of a list; NO_REQUEST if it is empty. */
+uint32_t mu_fifo_pop(struct mu_launch *launch, fifo *list);
+
+/* Moves the waiting requests whose time has come back to their queues. */
+void mu_wake_due(struct mu_launch *launch, int64_t now_ms);
+
+/* Ends a target's queued and waiting requests: sending them would only repeat `error`. */
+void mu_stop_target(struct mu_launch *launch, target *t, const char *error);
+
+/* Decides what becomes of the request on a slot, whose transfer has ended with `code`: one of
+ * mu_set_state()'s, and mu_stop_target() where that is due. The slot is idle afterwards. */
+void mu_judge(struct mu_launch *launch, slot *s, CURLcode code);
+
+/* Makes the multi handle. MU_LAUNCH_ENOMEM, MU_LAUNCH_ECURL. */
+int mu_loop_open(struct mu_launch *launch);
+
+/* Frees it; no slot may be left. */
+void mu_loop_close(struct mu_launch *launch);
+
+/* Frees a slot, ending its transfer. */
+void mu_slot_free(struct mu_launch *launch, slot *s);
+
+#endif

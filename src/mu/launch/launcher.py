@@ -1,0 +1,264 @@
+"""The Python face of liblaunch: arguments are checked, the C library does the work, outcomes are gathered.
+
+The library is polled in slices of SLICE_MS, during which the GIL is released. Between two slices Python gets to
+run signal handlers (a Ctrl-C also ends the slice itself, because it interrupts poll(2)), progress is told, and
+`cancel` is looked at. So `launchpar` can run in any thread; in one other than the main thread, end it with
+`cancel`.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from mu.errors import LaunchError, UsageError
+from mu.launch._liblaunch import ffi, lib
+from mu.launch.resolve import Service, resolve
+from mu.launch.result import Invocation, LaunchResult, Outcome, Progress
+
+SLICE_MS = 50
+BATCH = 256
+MARK = b"##ID##"
+PAYLOAD_MAX = {"Event": 1 << 20, "RequestResponse": 6 << 20, "DryRun": 6 << 20}
+
+if lib.mu_launch_setup() != 0:
+    raise ImportError("libcurl cannot be initialised")
+
+
+class Cancel(Protocol):
+    """What says that a launch is to end: `threading.Event` is one."""
+
+    def is_set(self) -> bool:
+        """Whether to end now."""
+
+
+def launchpar(
+    num_to_launch: int,
+    lambda_function_name: str,
+    access_key_id: str | None,
+    secret_access_key: str | None,
+    json_payload: str | bytes,
+    regions: Sequence[str],
+    *,
+    session_token: str | None = None,
+    endpoint_url: str | None = None,
+    ca_bundle: str | None = None,
+    max_connections: int | None = None,
+    max_attempts: int | None = None,
+    timeout: float | None = None,
+    on_progress: Callable[[Progress], object] | None = None,
+    invocation_type: str = "Event",
+    cancel: Cancel | None = None,
+) -> LaunchResult:
+    """Invoke a Lambda function `num_to_launch` times in each of `regions`, and say what became of each.
+
+    `lambda_function_name` is a name, name:alias, or ARN. Keys that are None come from the AWS chain
+    (environment, profile, SSO, role). The first ##ID## in `json_payload` becomes the invocation's number:
+    region index * num_to_launch + i. `endpoint_url` is for all regions; if None, AWS_ENDPOINT_URL_LAMBDA,
+    AWS_ENDPOINT_URL, or AWS's own.
+
+    `max_connections` is per region, `max_attempts` per invocation, `timeout` (seconds) per attempt, 30 if
+    None (900 for RequestResponse, whose answer comes when the function has run). `on_progress` is called
+    in this thread, about every 50 ms. Setting `cancel` ends what has not ended, within as long.
+
+    UsageError if an argument is wrong; nothing has been sent then. Invocations that fail raise nothing: ask
+    the result, or call its `raise_for_failures()`. LaunchError only if the library itself fails.
+    """
+    if isinstance(regions, str) or not regions:
+        raise UsageError("regions must be a list of at least one region, like ['us-east-1']")
+    return launch_shares(
+        [(region, num_to_launch) for region in regions],
+        lambda_function_name,
+        access_key_id,
+        secret_access_key,
+        json_payload,
+        session_token=session_token,
+        endpoint_url=endpoint_url,
+        ca_bundle=ca_bundle,
+        max_connections=max_connections,
+        max_attempts=max_attempts,
+        timeout=timeout,
+        on_progress=on_progress,
+        invocation_type=invocation_type,
+        cancel=cancel,
+    )
+
+
+def launch_shares(
+    shares: Sequence[tuple[str, int]],
+    lambda_function_name: str,
+    access_key_id: str | None,
+    secret_access_key: str | None,
+    json_payload: str | bytes,
+    *,
+    session_token: str | None = None,
+    endpoint_url: str | None = None,
+    ca_bundle: str | None = None,
+    max_connections: int | None = None,
+    max_attempts: int | None = None,
+    timeout: float | None = None,
+    on_progress: Callable[[Progress], object] | None = None,
+    invocation_type: str = "Event",
+    cancel: Cancel | None = None,
+) -> LaunchResult:
+    """`launchpar` with a count for each region: `shares` are (region, how many), numbered through in order."""
+    began = time.monotonic()
+    _check_count("the number to launch", [count for _, count in shares], 1)
+    _check_count("max_connections", [max_connections], 1, lib.MU_LAUNCH_CONNECTIONS_MAX)
+    _check_count("max_attempts", [max_attempts], 1)
+    if timeout is not None and not 0 < timeout <= 86400:
+        raise UsageError(f"timeout must be between 0 and 86400 seconds, not {timeout!r}")
+    if invocation_type not in PAYLOAD_MAX:
+        raise UsageError(f"invocation_type must be one of {', '.join(PAYLOAD_MAX)}, not {invocation_type!r}")
+    if not isinstance(lambda_function_name, str):
+        raise UsageError(f"the function's name must be text, not {lambda_function_name!r}")
+    payload = _check_payload(json_payload, sum(count for _, count in shares), PAYLOAD_MAX[invocation_type])
+    service = resolve(
+        [region for region, _ in shares],
+        access_key_id,
+        secret_access_key,
+        session_token=session_token,
+        endpoint_url=endpoint_url,
+        ca_bundle=ca_bundle,
+    )
+    if timeout is None and invocation_type == "RequestResponse":
+        timeout = 900
+    handle = _new_handle()
+    try:
+        options = {
+            "max_connections": max_connections or 0,
+            "max_attempts": max_attempts or 0,
+            "timeout_ms": 0 if timeout is None else max(1, round(timeout * 1000)),
+        }
+        _configure(handle, service, payload, invocation_type, options)
+        first = 0
+        for region, count in shares:
+            target = _checked(
+                handle,
+                lib.mu_launch_add_target(
+                    handle,
+                    region.encode(),
+                    service.endpoints[region].encode(),
+                    lambda_function_name.encode(),
+                ),
+            )
+            _checked(handle, lib.mu_launch_add(handle, target, first, count))
+            first += count
+        return _drive(handle, [region for region, _ in shares], began, on_progress, cancel)
+    finally:
+        lib.mu_launch_free(handle)
+
+
+def _check_count(what: str, values: Sequence[object], least: int, most: int = 2**31 - 1) -> None:
+    for value in values:
+        if value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise UsageError(f"{what} must be a whole number from {least} to {most}, not {value!r}")
+
+
+def _check_payload(payload: str | bytes, total: int, most: int) -> bytes:
+    if not isinstance(payload, str | bytes):
+        raise UsageError(f"the payload must be JSON text, not {type(payload).__name__}")
+    data = payload.encode() if isinstance(payload, str) else payload
+    # The last invocation has the longest number.
+    last = data.replace(MARK, str(total - 1).encode(), 1)
+    if len(last) > most:
+        raise UsageError(f"the payload is {len(last)} bytes; Lambda takes up to {most}")
+    try:
+        json.loads(last)
+    except ValueError:
+        raise UsageError("the payload is not JSON") from None
+    return data
+
+
+def _new_handle() -> Any:
+    handle = lib.mu_launch_new()
+    if handle == ffi.NULL:
+        raise MemoryError
+    return handle
+
+
+def _checked(handle: Any, returned: int) -> int:
+    """What a function of the library returned, unless it is an error."""
+    if returned >= 0:
+        return returned
+    text = ffi.string(lib.mu_launch_error_text(handle)).decode()
+    if returned == lib.MU_LAUNCH_ENOMEM:
+        raise MemoryError(text)
+    raise UsageError(text) if returned == lib.MU_LAUNCH_EINVAL else LaunchError(f"liblaunch: {text}")
+
+
+def _configure(handle: Any, service: Service, payload: bytes, kind: str, options: dict[str, int]) -> None:
+    texts = {
+        "access_key": service.access_key,
+        "secret_key": service.secret_key,
+        "session_token": service.session_token,
+        "ca_bundle": service.ca_bundle,
+        "invocation_type": kind,
+    }
+    # These must live as long as the call; the library copies them.
+    fields = {name: ffi.new("char[]", text.encode()) for name, text in texts.items() if text is not None}
+    fields["payload"] = ffi.from_buffer("char[]", payload)
+    _checked(
+        handle,
+        lib.mu_launch_configure(
+            handle, ffi.new("mu_launch_options *", {**fields, **options, "payload_size": len(payload)})
+        ),
+    )
+
+
+def _drive(
+    handle: Any,
+    regions: list[str],
+    began: float,
+    on_progress: Callable[[Progress], object] | None,
+    cancel: Cancel | None,
+) -> LaunchResult:
+    invocations: list[Invocation] = []
+    batch = ffi.new("mu_launch_outcome[]", BATCH)
+    told: Progress | None = None
+    while True:
+        left = _checked(handle, lib.mu_launch_poll(handle, SLICE_MS))
+        if left and cancel is not None and cancel.is_set():
+            lib.mu_launch_cancel(handle)
+            left = 0
+        _take(handle, batch, regions, invocations)
+        progress = _progress(handle, began)
+        if on_progress is not None and (told is None or progress[:-1] != told[:-1]):
+            on_progress(progress)
+            told = progress
+        if not left:
+            invocations.sort()
+            return LaunchResult(invocations, progress)
+
+
+def _take(handle: Any, batch: Any, regions: list[str], invocations: list[Invocation]) -> None:
+    outcomes: dict[int, Outcome] = {
+        lib.MU_LAUNCH_ACCEPTED: "accepted",
+        lib.MU_LAUNCH_FAILED: "failed",
+        lib.MU_LAUNCH_CANCELLED: "cancelled",
+    }
+    while count := lib.mu_launch_take(handle, batch, BATCH):
+        for i in range(count):
+            o = batch[i]
+            invocations.append(
+                Invocation(
+                    o.number,
+                    regions[o.target],
+                    outcomes[o.state],
+                    o.status or None,
+                    ffi.string(o.request_id).decode(),
+                    o.attempts,
+                    o.seconds,
+                    None if o.error == ffi.NULL else ffi.string(o.error).decode(errors="replace"),
+                )
+            )
+
+
+def _progress(handle: Any, began: float) -> Progress:
+    p = ffi.new("mu_launch_progress *")
+    lib.mu_launch_get_progress(handle, p)
+    return Progress(
+        *(getattr(p, name) for name in Progress._fields if name != "seconds"), time.monotonic() - began
+    )

@@ -1,0 +1,459 @@
+/* The handle: made, configured, fed, asked, freed. */
+#include "internal.h"
+
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OUT_OF_MEMORY "out of memory"
+
+static const struct {
+    const char *name;
+    const char *header;
+    int success;
+    size_t payload_max;
+} invocation_types[] = {
+    {"Event", "X-Amz-Invocation-Type: Event", 202, (size_t)1 << 20},
+    {"RequestResponse", "X-Amz-Invocation-Type: RequestResponse", 200, (size_t)6 << 20},
+    {"DryRun", "X-Amz-Invocation-Type: DryRun", 204, (size_t)6 << 20},
+};
+
+int64_t mu_now_ms(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+double mu_now(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+int mu_fail(mu_launch *l, int error, const char *text)
+{
+    (void)snprintf(l->text, sizeof l->text, "%s", text == NULL ? mu_launch_strerror(error) : text);
+    return error;
+}
+
+const char *mu_launch_strerror(int error)
+{
+    switch (error) {
+    case MU_LAUNCH_OK:
+        return "no error";
+    case MU_LAUNCH_ENOMEM:
+        return OUT_OF_MEMORY;
+    case MU_LAUNCH_EINVAL:
+        return "an argument that is not allowed";
+    case MU_LAUNCH_ECRYPTO:
+        return "OpenSSL failed";
+    case MU_LAUNCH_ECURL:
+        return "libcurl failed";
+    case MU_LAUNCH_ESYSTEM:
+        return "poll failed";
+    default:
+        return "unknown error";
+    }
+}
+
+const char *mu_launch_error_text(const mu_launch *l)
+{
+    return l->text;
+}
+
+int mu_launch_setup(void)
+{
+    return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? MU_LAUNCH_OK : MU_LAUNCH_ECURL;
+}
+
+mu_launch *mu_launch_new(void)
+{
+    mu_launch *l = calloc(1, sizeof *l);
+    if (l == NULL)
+        return NULL;
+    l->curl_due_ms = -1;
+    l->done.first = l->done.last = NO_REQUEST;
+    return l;
+}
+
+/* Frees text that may be secret. */
+static void wipe(char *text)
+{
+    if (text != NULL)
+        OPENSSL_cleanse(text, strlen(text));
+    free(text);
+}
+
+static void forget_options(mu_launch *l)
+{
+    mu_payload_free(l->payload);
+    wipe(l->secret_key);
+    wipe(l->token);
+    wipe(l->token_header);
+    free(l->access_key);
+    free(l->ca_bundle);
+    l->payload = NULL;
+    l->secret_key = l->token = l->token_header = l->access_key = l->ca_bundle = NULL;
+}
+
+/* `prefix` and `text` joined, in memory of their own. */
+static char *join(const char *prefix, const char *text)
+{
+    size_t size = strlen(prefix) + strlen(text) + 1;
+    char *copy = malloc(size);
+    if (copy != NULL)
+        (void)snprintf(copy, size, "%s%s", prefix, text);
+    return copy;
+}
+
+/* Whether `text` can stand in a header or a URL: 1 to `most` bytes, printable ASCII without spaces. */
+static bool is_word(const char *text, size_t most)
+{
+    if (text == NULL || *text == '\0')
+        return false;
+    for (size_t i = 0; text[i] != '\0'; i++)
+        if (i >= most || text[i] <= ' ' || text[i] >= 0x7f)
+            return false;
+    return true;
+}
+
+/* A number of options: its default if it is 0; -1 if it is not in 1...most. */
+static int pick(int given, int otherwise, int most)
+{
+    return given == 0 ? otherwise : given < 0 || given > most ? -1 : given;
+}
+
+static int take_options(mu_launch *l, const mu_launch_options *o, size_t type)
+{
+    l->invocation_type = invocation_types[type].name;
+    l->type_header = invocation_types[type].header;
+    l->success = invocation_types[type].success;
+    if ((l->access_key = join("", o->access_key)) == NULL || (l->secret_key = join("", o->secret_key)) == NULL)
+        return MU_LAUNCH_ENOMEM;
+    if (o->session_token != NULL && ((l->token = join("", o->session_token)) == NULL ||
+                                     (l->token_header = join("X-Amz-Security-Token: ", o->session_token)) == NULL))
+        return MU_LAUNCH_ENOMEM;
+    if (o->ca_bundle != NULL && (l->ca_bundle = join("", o->ca_bundle)) == NULL)
+        return MU_LAUNCH_ENOMEM;
+    if (RAND_bytes((unsigned char *)&l->random, sizeof l->random) != 1)
+        return MU_LAUNCH_ECRYPTO;
+    int result = mu_payload_new(o->payload, o->payload_size, &l->payload);
+    return result == MU_LAUNCH_OK ? mu_loop_open(l) : result;
+}
+
+int mu_launch_configure(mu_launch *l, const mu_launch_options *o)
+{
+    const size_t types = sizeof invocation_types / sizeof *invocation_types;
+    if (l->configured)
+        return mu_fail(l, MU_LAUNCH_EINVAL, "configured twice");
+    if (!is_word(o->access_key, MU_LAUNCH_NAME_MAX))
+        return mu_fail(l, MU_LAUNCH_EINVAL, "the access key id is missing, too long, or has odd characters");
+    if (!is_word(o->secret_key, MU_LAUNCH_NAME_MAX))
+        return mu_fail(l, MU_LAUNCH_EINVAL, "the secret access key is missing, too long, or has odd characters");
+    if (o->session_token != NULL && !is_word(o->session_token, MU_LAUNCH_TOKEN_MAX))
+        return mu_fail(l, MU_LAUNCH_EINVAL, "the session token is empty, too long, or has odd characters");
+    size_t type = 0;
+    while (type < types && o->invocation_type != NULL && strcmp(o->invocation_type, invocation_types[type].name) != 0)
+        type++;
+    if (type == types)
+        return mu_fail(l, MU_LAUNCH_EINVAL, "the invocation type is not Event, RequestResponse, or DryRun");
+    if (o->payload_size > invocation_types[type].payload_max)
+        return mu_fail(l, MU_LAUNCH_EINVAL, "the payload is larger than Lambda takes");
+    l->max_connections = pick(o->max_connections, MU_LAUNCH_MAX_CONNECTIONS, MU_LAUNCH_CONNECTIONS_MAX);
+    l->max_attempts = pick(o->max_attempts, MU_LAUNCH_MAX_ATTEMPTS, INT32_MAX);
+    l->timeout_ms = pick(o->timeout_ms, MU_LAUNCH_TIMEOUT_MS, INT32_MAX);
+    l->backoff_base_ms = pick(o->backoff_base_ms, MU_LAUNCH_BACKOFF_BASE_MS, 3600000);
+    l->backoff_cap_ms = pick(o->backoff_cap_ms, MU_LAUNCH_BACKOFF_CAP_MS, 3600000);
+    if (l->max_connections < 0 || l->max_attempts < 0 || l->timeout_ms < 0 || l->backoff_base_ms < 0 ||
+        l->backoff_cap_ms < 0)
+        return mu_fail(l, MU_LAUNCH_EINVAL, "a number of connections, attempts, or milliseconds is out of range");
+
+    int result = take_options(l, o, type);
+    if (result != MU_LAUNCH_OK) {
+        forget_options(l);
+        return mu_fail(l, result, NULL);
+    }
+    l->configured = true;
+    return MU_LAUNCH_OK;
+}
+
+static void target_free(mu_launch *l, target *t)
+{
+    if (t == NULL)
+        return;
+    for (int i = 0; i < t->open; i++)
+        mu_slot_free(l, t->slots[i]);
+    mu_sigv4_free(t->signer);
+    mu_address_free(&t->address);
+    free(t->slots);
+    free(t->host_header);
+    free(t->stopped);
+    free(t);
+}
+
+int mu_launch_add_target(mu_launch *l, const char *region, const char *endpoint, const char *function)
+{
+    if (!l->configured)
+        return mu_fail(l, MU_LAUNCH_EINVAL, "not configured");
+    if (!is_word(region, MU_LAUNCH_NAME_MAX) || strchr(region, '/') != NULL)
+        return mu_fail(l, MU_LAUNCH_EINVAL, "the region is missing, too long, or has odd characters");
+    if (!is_word(endpoint, 2048))
+        return mu_fail(l, MU_LAUNCH_EINVAL, "the endpoint is missing, too long, or has odd characters");
+    if (function == NULL || *function == '\0' || strlen(function) > MU_LAUNCH_NAME_MAX ||
+        strcmp(function, ".") == 0 || strcmp(function, "..") == 0)
+        return mu_fail(l, MU_LAUNCH_EINVAL, "the function's name is missing, too long, or only dots");
+
+    target **targets = realloc(l->targets, ((size_t)l->target_count + 1) * sizeof *targets);
+    if (targets == NULL)
+        return mu_fail(l, MU_LAUNCH_ENOMEM, NULL);
+    l->targets = targets;
+    target *t = calloc(1, sizeof *t);
+    if (t == NULL)
+        return mu_fail(l, MU_LAUNCH_ENOMEM, NULL);
+    t->launch = l;
+    t->index = l->target_count;
+    t->allowed = 1;
+    t->queue.first = t->queue.last = NO_REQUEST;
+    const char *reason = NULL;
+    int result = mu_address_make(endpoint, function, &t->address, &reason);
+    if (result == MU_LAUNCH_OK)
+        result = mu_sigv4_new(l->access_key, l->secret_key, region, "lambda", &t->signer);
+    if (result == MU_LAUNCH_OK && ((t->host_header = join("Host: ", t->address.host)) == NULL ||
+                                   (t->slots = calloc((size_t)l->max_connections, sizeof *t->slots)) == NULL))
+        result = MU_LAUNCH_ENOMEM;
+    if (result != MU_LAUNCH_OK) {
+        target_free(l, t);
+        return mu_fail(l, result, reason);
+    }
+    l->targets[l->target_count++] = t;
+    return t->index;
+}
+
+static bool make_room(mu_launch *l, uint32_t count)
+{
+    if (count <= l->request_room)
+        return true;
+    request *requests = realloc(l->requests, (size_t)count * sizeof *requests);
+    if (requests == NULL)
+        return false;
+    l->requests = requests;
+    uint32_t *heap = realloc(l->heap, (size_t)count * sizeof *heap);
+    if (heap == NULL)
+        return false;
+    l->heap = heap;
+    l->request_room = count;
+    return true;
+}
+
+int mu_launch_add(mu_launch *l, int index, int64_t first, int64_t count)
+{
+    if (index < 0 || index >= l->target_count)
+        return mu_fail(l, MU_LAUNCH_EINVAL, "no such target");
+    if (first < 0 || count < 0 || first > INT64_MAX - count || count >= (int64_t)(NO_REQUEST - l->request_count))
+        return mu_fail(l, MU_LAUNCH_EINVAL, "an invocation's number is out of range");
+    if (!make_room(l, l->request_count + (uint32_t)count))
+        return mu_fail(l, MU_LAUNCH_ENOMEM, NULL);
+    const char *stopped = l->targets[index]->stopped;
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t at = l->request_count++;
+        l->requests[at] = (request){.number = first + i, .target = index, .state = MU_LAUNCH_QUEUED};
+        l->progress.total++;
+        l->progress.queued++;
+        mu_set_state(l, at, stopped == NULL ? MU_LAUNCH_QUEUED : MU_LAUNCH_FAILED, stopped);
+    }
+    return MU_LAUNCH_OK;
+}
+
+static void fifo_push(mu_launch *l, fifo *list, uint32_t index)
+{
+    l->requests[index].next = NO_REQUEST;
+    if (list->last == NO_REQUEST)
+        list->first = index;
+    else
+        l->requests[list->last].next = index;
+    list->last = index;
+    list->size++;
+}
+
+uint32_t mu_fifo_pop(mu_launch *l, fifo *list)
+{
+    uint32_t index = list->first;
+    if (index == NO_REQUEST)
+        return index;
+    list->first = l->requests[index].next;
+    if (list->first == NO_REQUEST)
+        list->last = NO_REQUEST;
+    list->size--;
+    return index;
+}
+
+/* Moves the request at `at` of the heap's first `size` places down to where it belongs. */
+static void heap_down(mu_launch *l, size_t at, size_t size)
+{
+    for (size_t child; (child = 2 * at + 1) < size; at = child) {
+        if (child + 1 < size && l->requests[l->heap[child + 1]].due_ms < l->requests[l->heap[child]].due_ms)
+            child++;
+        if (l->requests[l->heap[at]].due_ms <= l->requests[l->heap[child]].due_ms)
+            return;
+        uint32_t other = l->heap[at];
+        l->heap[at] = l->heap[child];
+        l->heap[child] = other;
+    }
+}
+
+static void heap_push(mu_launch *l, uint32_t index)
+{
+    size_t at = (size_t)l->progress.waiting;
+    while (at > 0 && l->requests[l->heap[(at - 1) / 2]].due_ms > l->requests[index].due_ms) {
+        l->heap[at] = l->heap[(at - 1) / 2];
+        at = (at - 1) / 2;
+    }
+    l->heap[at] = index;
+}
+
+static int64_t *count_of(mu_launch *l, int state)
+{
+    int64_t *counts[] = {&l->progress.queued,   &l->progress.sent,   &l->progress.waiting,
+                         &l->progress.accepted, &l->progress.failed, &l->progress.cancelled};
+    return counts[state];
+}
+
+void mu_set_state(mu_launch *l, uint32_t index, mu_launch_state state, const char *error)
+{
+    request *r = &l->requests[index];
+    --*count_of(l, r->state);
+    r->state = (unsigned char)state;
+    switch (state) {
+    case MU_LAUNCH_QUEUED:
+        fifo_push(l, &l->targets[r->target]->queue, index);
+        break;
+    case MU_LAUNCH_SENT:
+        l->progress.attempts++;
+        if (r->attempts++ == 0)
+            r->started = mu_now();
+        else
+            l->progress.retries++;
+        break;
+    case MU_LAUNCH_WAITING:
+        heap_push(l, index);
+        break;
+    case MU_LAUNCH_ACCEPTED:
+    case MU_LAUNCH_FAILED:
+    case MU_LAUNCH_CANCELLED:
+        if (r->attempts > 0)
+            r->seconds = mu_now() - r->started;
+        if (error != NULL) {
+            r->error = join("", error);
+            r->error_lost = r->error == NULL;
+        }
+        fifo_push(l, &l->done, index);
+        break;
+    }
+    ++*count_of(l, state);
+}
+
+void mu_wake_due(mu_launch *l, int64_t now_ms)
+{
+    while (l->progress.waiting > 0 && l->requests[l->heap[0]].due_ms <= now_ms) {
+        uint32_t index = l->heap[0];
+        size_t left = (size_t)l->progress.waiting - 1;
+        l->heap[0] = l->heap[left];
+        heap_down(l, 0, left);
+        mu_set_state(l, index, MU_LAUNCH_QUEUED, NULL);
+    }
+}
+
+/* Ends the waiting requests of a target, or all of them if `t` is NULL, and puts the heap of the others right. */
+static void end_waiting(mu_launch *l, const target *t, mu_launch_state state, const char *error)
+{
+    size_t size = (size_t)l->progress.waiting;
+    size_t kept = 0;
+    for (size_t i = 0; i < size; i++) {
+        uint32_t index = l->heap[i];
+        if (t == NULL || l->requests[index].target == t->index)
+            mu_set_state(l, index, state, error);
+        else
+            l->heap[kept++] = index;
+    }
+    for (size_t i = kept / 2; i-- > 0;)
+        heap_down(l, i, kept);
+}
+
+static void end_queued(mu_launch *l, target *t, mu_launch_state state, const char *error)
+{
+    uint32_t index;
+    while ((index = mu_fifo_pop(l, &t->queue)) != NO_REQUEST)
+        mu_set_state(l, index, state, error);
+}
+
+void mu_stop_target(mu_launch *l, target *t, const char *error)
+{
+    if (t->stopped != NULL)
+        return;
+    t->stopped = join("", error); /* if that fails, the next request finds the same error out again */
+    end_queued(l, t, MU_LAUNCH_FAILED, error);
+    end_waiting(l, t, MU_LAUNCH_FAILED, error);
+}
+
+void mu_launch_cancel(mu_launch *l)
+{
+    for (int i = 0; i < l->target_count; i++) {
+        target *t = l->targets[i];
+        for (int j = 0; j < t->open; j++) {
+            if (t->slots[j]->request != NO_REQUEST)
+                mu_set_state(l, t->slots[j]->request, MU_LAUNCH_CANCELLED, "cancelled");
+            mu_slot_free(l, t->slots[j]);
+        }
+        l->progress.connections -= t->open;
+        t->open = t->busy = 0;
+        t->idle = NULL;
+        end_queued(l, t, MU_LAUNCH_CANCELLED, "cancelled");
+    }
+    end_waiting(l, NULL, MU_LAUNCH_CANCELLED, "cancelled");
+}
+
+void mu_launch_get_progress(const mu_launch *l, mu_launch_progress *progress)
+{
+    *progress = l->progress;
+}
+
+size_t mu_launch_take(mu_launch *l, mu_launch_outcome *outcomes, size_t room)
+{
+    size_t taken = 0;
+    for (uint32_t index; taken < room && (index = mu_fifo_pop(l, &l->done)) != NO_REQUEST; taken++) {
+        const request *r = &l->requests[index];
+        outcomes[taken] = (mu_launch_outcome){
+            .number = r->number,
+            .target = r->target,
+            .state = r->state,
+            .status = r->status,
+            .attempts = r->attempts,
+            .seconds = r->seconds,
+            .request_id = r->request_id,
+            .error = r->error_lost ? OUT_OF_MEMORY : r->error,
+        };
+    }
+    return taken;
+}
+
+void mu_launch_free(mu_launch *l)
+{
+    if (l == NULL)
+        return;
+    for (int i = 0; i < l->target_count; i++)
+        target_free(l, l->targets[i]);
+    mu_loop_close(l);
+    for (uint32_t i = 0; i < l->request_count; i++)
+        free(l->requests[i].error);
+    free(l->targets);
+    free(l->requests);
+    free(l->heap);
+    free(l->fds);
+    free(l->fd_index);
+    forget_options(l);
+    free(l);
+}

@@ -1,0 +1,155 @@
+/* liblaunch: many AWS Lambda invocations at once, over few connections.
+ *
+ * A handle is created, configured, fed with targets and invocations, polled until none is left, asked for
+ * what became of each, and freed:
+ *
+ *     mu_launch_setup();
+ *     mu_launch *l = mu_launch_new();
+ *     mu_launch_options options = {.access_key = ..., .payload = ...};    (0 and NULL: the default)
+ *     mu_launch_configure(l, &options);
+ *     int target = mu_launch_add_target(l, "us-east-1", "https://lambda.us-east-1.amazonaws.com", "name");
+ *     mu_launch_add(l, target, 0, 1000);
+ *     while (mu_launch_poll(l, 50) > 0)
+ *         while (mu_launch_take(l, outcomes, 64) > 0)
+ *             ...
+ *     mu_launch_free(l);
+ *
+ * Threads: a handle is used by one thread at a time; different handles are independent. There is no
+ * mutable global state but libcurl's own, which mu_launch_setup() makes ready.
+ *
+ * Errors: functions return a negative mu_launch_error when the *call* failed; mu_launch_error_text() then has a
+ * line about it. That an *invocation* failed is no error of a call: it is told by its outcome.
+ *
+ * Ownership: everything passed in is copied. What a pointer that comes out points to is the handle's, and
+ * lives until the next mu_launch_add() or mu_launch_free(), unless said otherwise. Secrets are wiped from the library's memory when
+ * they are freed, and are in no text that it makes.
+ *
+ * Units: times are in milliseconds (int, `_ms`) or seconds (double).
+ */
+#ifndef MU_LIBLAUNCH_H
+#define MU_LIBLAUNCH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum mu_launch_error {
+    MU_LAUNCH_OK = 0,
+    MU_LAUNCH_ENOMEM = -1, /* out of memory; the handle can still be used */
+    MU_LAUNCH_EINVAL = -2, /* an argument that is not allowed */
+    MU_LAUNCH_ECRYPTO = -3, /* OpenSSL failed (SHA-256 or HMAC not available, or out of memory) */
+    MU_LAUNCH_ECURL = -4, /* libcurl's multi interface failed; the handle can only be asked and freed */
+    MU_LAUNCH_ESYSTEM = -5, /* poll(2) failed */
+} mu_launch_error;
+
+/* The life of an invocation: QUEUED -> SENT -> one of the last three, or WAITING (to be tried again) -> QUEUED. */
+typedef enum mu_launch_state {
+    MU_LAUNCH_QUEUED = 0,
+    MU_LAUNCH_SENT = 1,
+    MU_LAUNCH_WAITING = 2,
+    MU_LAUNCH_ACCEPTED = 3, /* the service answered with this invocation type's status of success */
+    MU_LAUNCH_FAILED = 4, /* it did not, and trying again was useless or had been done often enough */
+    MU_LAUNCH_CANCELLED = 5, /* mu_launch_cancel() came first; if it had been sent, it may still happen */
+} mu_launch_state;
+
+enum {
+    MU_LAUNCH_MAX_CONNECTIONS = 128, /* default of max_connections */
+    MU_LAUNCH_MAX_ATTEMPTS = 30, /* default of max_attempts */
+    MU_LAUNCH_TIMEOUT_MS = 30000, /* default of timeout_ms */
+    MU_LAUNCH_BACKOFF_BASE_MS = 50, /* default of backoff_base_ms */
+    MU_LAUNCH_BACKOFF_CAP_MS = 2000, /* default of backoff_cap_ms */
+    MU_LAUNCH_RETRY_AFTER_MAX = 60, /* seconds: the longest wait that an answer can ask for */
+    MU_LAUNCH_NAME_MAX = 256, /* bytes of a function's name or ARN, a region, an access key id */
+    MU_LAUNCH_TOKEN_MAX = 7168, /* bytes of a session token */
+    MU_LAUNCH_CONNECTIONS_MAX = 10000, /* the most that max_connections can be */
+};
+
+typedef struct mu_launch mu_launch;
+
+typedef struct mu_launch_options {
+    const char *access_key; /* required */
+    const char *secret_key; /* required */
+    const char *session_token; /* NULL: none */
+    const char *ca_bundle; /* a file of PEM certificates; NULL: the system's */
+    const char *invocation_type; /* "Event", "RequestResponse", "DryRun"; NULL: Event */
+    const char *payload; /* JSON, in which the first ##ID## stands for the invocation's number; not NUL-terminated */
+    size_t payload_size; /* its bytes */
+    int max_connections; /* for each target; 0: the default */
+    int max_attempts; /* for each invocation; 0: the default */
+    int timeout_ms; /* for each attempt, from connecting to the end of the answer; 0: the default */
+    int backoff_base_ms; /* the n-th wait is random, up to base * 2^(n-1) ... */
+    int backoff_cap_ms; /* ... but at most this; 0: the default */
+} mu_launch_options;
+
+/* How far a launch is. Each invocation is in exactly one of queued ... cancelled; these six add up to total. */
+typedef struct mu_launch_progress {
+    int64_t total;
+    int64_t queued;
+    int64_t sent;
+    int64_t waiting;
+    int64_t accepted;
+    int64_t failed;
+    int64_t cancelled;
+    int64_t attempts; /* requests sent */
+    int64_t retries; /* of them, beyond each invocation's first */
+    int64_t throttled; /* answers 429 */
+    int64_t connections; /* requests that can be under way at once now, over all targets */
+} mu_launch_progress;
+
+typedef struct mu_launch_outcome {
+    int64_t number; /* of the invocation */
+    int target; /* as mu_launch_add_target() returned it */
+    int state; /* ACCEPTED, FAILED or CANCELLED */
+    int status; /* of the last answer; 0 if there was none */
+    int attempts; /* requests sent; 0 if a final error of another invocation came first */
+    double seconds; /* from the first request to the end; 0 if there was none */
+    const char *request_id; /* of the last answer; "" if it had none */
+    const char *error; /* one line; NULL if accepted */
+} mu_launch_outcome;
+
+/* Makes libcurl ready. Call it once in a process, before the first handle, while no other thread calls it.
+ * 0 or MU_LAUNCH_ECURL. */
+int mu_launch_setup(void);
+
+/* Makes a handle; NULL when out of memory. */
+mu_launch *mu_launch_new(void);
+
+/* Tells a new handle what all its invocations share. Once for each handle, before anything below.
+ * MU_LAUNCH_EINVAL (a missing or overlong field, a control character in one, a number out of range),
+ * MU_LAUNCH_ENOMEM, MU_LAUNCH_ECRYPTO, MU_LAUNCH_ECURL; the handle is then as it was. */
+int mu_launch_configure(mu_launch *launch, const mu_launch_options *options);
+
+/* Adds a function in a region. `endpoint` is the service's URL: http or https, a host, and if need be a port
+ * and a path, nothing else. `function` is a name, name:alias, or ARN, not encoded. Each target has
+ * connections of its own and does not wait for another. Allowed at any time, also between polls.
+ * Returns the target's index (0, 1, ...), or MU_LAUNCH_EINVAL, MU_LAUNCH_ENOMEM, MU_LAUNCH_ECRYPTO. */
+int mu_launch_add_target(mu_launch *launch, const char *region, const char *endpoint, const char *function);
+
+/* Queues `count` invocations of a target, numbered from `first`. Allowed at any time, also between polls.
+ * MU_LAUNCH_EINVAL (no such target, a negative number), MU_LAUNCH_ENOMEM; nothing is then queued. */
+int mu_launch_add(mu_launch *launch, int target, int64_t first, int64_t count);
+
+/* Sends and receives for up to `timeout_ms`, less if nothing is left to do or a signal came. Returns 1 if
+ * invocations are left, 0 if all have ended, or MU_LAUNCH_ENOMEM, MU_LAUNCH_ECRYPTO, MU_LAUNCH_ECURL,
+ * MU_LAUNCH_ESYSTEM: no invocation is lost by that; those left can be polled on, or cancelled. */
+int mu_launch_poll(mu_launch *launch, int timeout_ms);
+
+/* Writes the counts of this moment. */
+void mu_launch_get_progress(const mu_launch *launch, mu_launch_progress *progress);
+
+/* Writes up to `room` outcomes that have not been taken yet, in the order in which the invocations ended. Each is
+ * given out once. Returns how many were written; 0: none for now. */
+size_t mu_launch_take(mu_launch *launch, mu_launch_outcome *outcomes, size_t room);
+
+/* Ends all invocations that have not ended, as CANCELLED, and closes the connections that they were on. */
+void mu_launch_cancel(mu_launch *launch);
+
+/* Frees a handle and all that came out of it; NULL is allowed. */
+void mu_launch_free(mu_launch *launch);
+
+/* The text of a mu_launch_error; static. */
+const char *mu_launch_strerror(int error);
+
+/* A line about the handle's last failed call; lives until the next call with the handle. */
+const char *mu_launch_error_text(const mu_launch *launch);
+
+#endif

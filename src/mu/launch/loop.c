@@ -1,0 +1,422 @@
+/* Sending and receiving: libcurl's multi_socket interface on poll(2).
+ *
+ * A target has slots. A slot is one libcurl easy handle, and so at most one request under way; between requests
+ * libcurl keeps its connection. When a transfer ends, the slot takes the next queued request at once. A
+ * request is filled in and signed at that moment and not before.
+ *
+ * How many slots? Too few, and the answers' way back is spent waiting; too many, and handshakes cost more than
+ * they bring: a full TLS handshake costs both ends as much as twenty requests, a resumed one as much as four.
+ * So a target begins with one connection, whose TLS session the next ones resume. It gets START_CONNECTIONS when
+ * that one has an answer, or has kept us waiting for IDLE_MS. From there on the number doubles, up to
+ * max_connections, whenever nothing has happened for IDLE_MS although requests are queued and all slots are busy,
+ * and most of the time since the last doubling was spent waiting as well: then it is latency that limits
+ * us. A service that answers as fast as we can sign never gets more than START_CONNECTIONS, even when
+ * another process takes the CPU away for a moment.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define START_CONNECTIONS 16
+#define IDLE_MS 2
+#define MOST_OF_IT 0.5
+#define CONNECT_TIMEOUT_MS 10000
+#define ANSWER_MAX ((size_t)8 << 20) /* bytes; a function's answer has at most 6 MB */
+#define HEADERS_MAX ((size_t)256 << 10)
+
+static int on_timer(CURLM *multi, long timeout_ms, void *handle)
+{
+    (void)multi;
+    struct mu_launch *l = handle;
+    l->curl_due_ms = timeout_ms < 0 ? -1 : mu_now_ms() + timeout_ms;
+    return 0;
+}
+
+static bool fit_descriptor(struct mu_launch *l, int fd)
+{
+    if (fd >= l->fd_index_size) {
+        int size = fd + 64;
+        int *index = realloc(l->fd_index, (size_t)size * sizeof *index);
+        if (index == NULL)
+            return false;
+        for (int i = l->fd_index_size; i < size; i++)
+            index[i] = -1;
+        l->fd_index = index;
+        l->fd_index_size = size;
+    }
+    if (l->fd_count == l->fd_room) {
+        int room = l->fd_room + 64;
+        struct pollfd *fds = realloc(l->fds, (size_t)room * sizeof *fds);
+        if (fds == NULL)
+            return false;
+        l->fds = fds;
+        l->fd_room = room;
+    }
+    return true;
+}
+
+/* libcurl says what it waits for on a descriptor. */
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *handle, void *unused)
+{
+    (void)easy;
+    (void)unused;
+    struct mu_launch *l = handle;
+    if (!fit_descriptor(l, fd))
+        return -1;
+    int at = l->fd_index[fd];
+    if (what == CURL_POLL_REMOVE) {
+        if (at >= 0) {
+            l->fds[at] = l->fds[--l->fd_count];
+            l->fd_index[l->fds[at].fd] = at;
+            l->fd_index[fd] = -1;
+        }
+        return 0;
+    }
+    if (at < 0) {
+        at = l->fd_index[fd] = l->fd_count++;
+        l->fds[at] = (struct pollfd){.fd = fd};
+    }
+    l->fds[at].events = (short)((what & CURL_POLL_IN ? POLLIN : 0) | (what & CURL_POLL_OUT ? POLLOUT : 0));
+    return 0;
+}
+
+int mu_loop_open(struct mu_launch *l)
+{
+    CURLM *m = l->multi = curl_multi_init();
+    if (m == NULL)
+        return MU_LAUNCH_ENOMEM;
+    l->share = curl_share_init();
+    if (l->share != NULL && curl_share_setopt(l->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) == CURLSHE_OK &&
+        curl_multi_setopt(m, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
+        curl_multi_setopt(m, CURLMOPT_SOCKETDATA, l) == CURLM_OK &&
+        curl_multi_setopt(m, CURLMOPT_TIMERFUNCTION, on_timer) == CURLM_OK &&
+        curl_multi_setopt(m, CURLMOPT_TIMERDATA, l) == CURLM_OK)
+        return MU_LAUNCH_OK;
+    mu_loop_close(l);
+    return MU_LAUNCH_ECURL;
+}
+
+void mu_loop_close(struct mu_launch *l)
+{
+    if (l->multi != NULL)
+        (void)curl_multi_cleanup(l->multi);
+    (void)curl_share_cleanup(l->share);
+    l->multi = NULL;
+    l->share = NULL;
+}
+
+static size_t on_header(char *line, size_t one, size_t size, void *data)
+{
+    (void)one;
+    mu_answer *answer = data;
+    mu_answer_header(answer, line, size);
+    return answer->header_size <= HEADERS_MAX ? size : 0;
+}
+
+static size_t on_body(char *bytes, size_t one, size_t size, void *data)
+{
+    (void)one;
+    mu_answer *answer = data;
+    mu_answer_body(answer, bytes, size);
+    return answer->body_size <= ANSWER_MAX ? size : 0;
+}
+
+/* Links the headers that all requests of a slot have. What changes is written into the slot's own buffers. */
+static void link_headers(struct mu_launch *l, slot *s)
+{
+    memcpy(s->date_header, "X-Amz-Date: ", sizeof "X-Amz-Date: ");
+    memcpy(s->authorization, "Authorization: ", sizeof "Authorization: ");
+    const char *lines[] = {
+        s->target->host_header, "Content-Type: application/json", l->type_header, s->date_header, s->authorization,
+        "Accept:", "Expect:", l->token_header,
+    };
+    size_t count = sizeof lines / sizeof *lines - (l->token_header == NULL);
+    for (size_t i = 0; i < count; i++)
+        s->headers[i] = (struct curl_slist){(char *)lines[i], i + 1 < count ? &s->headers[i + 1] : NULL};
+}
+
+static CURLcode set_protocols(CURL *easy)
+{
+#if LIBCURL_VERSION_NUM >= 0x075500
+    return curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+#else
+    return curl_easy_setopt(easy, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
+#endif
+}
+
+static bool set_options(struct mu_launch *l, slot *s)
+{
+    CURL *e = s->easy;
+    const struct {
+        CURLoption option;
+        long value;
+    } numbers[] = {
+        {CURLOPT_NOSIGNAL, 1},
+        {CURLOPT_POST, 1},
+        {CURLOPT_PATH_AS_IS, 1},
+        {CURLOPT_TCP_NODELAY, 1},
+        {CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1},
+        {CURLOPT_TIMEOUT_MS, l->timeout_ms},
+        {CURLOPT_CONNECTTIMEOUT_MS, l->timeout_ms < CONNECT_TIMEOUT_MS ? l->timeout_ms : CONNECT_TIMEOUT_MS},
+#if LIBCURL_VERSION_NUM >= 0x075700
+        {CURLOPT_QUICK_EXIT, 1}, /* do not wait for a name server when a launch is given up */
+#endif
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (curl_easy_setopt(e, numbers[i].option, numbers[i].value) != CURLE_OK)
+            return false;
+    link_headers(l, s);
+    return set_protocols(e) == CURLE_OK && curl_easy_setopt(e, CURLOPT_URL, s->target->address.url) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_PRIVATE, s) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_SHARE, l->share) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_ERRORBUFFER, s->curl_error) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_HTTPHEADER, s->headers) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_USERAGENT, "mu-liblaunch/1") == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_HEADERDATA, &s->answer) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_WRITEDATA, &s->answer) == CURLE_OK &&
+           (l->ca_bundle == NULL || curl_easy_setopt(e, CURLOPT_CAINFO, l->ca_bundle) == CURLE_OK) &&
+           curl_easy_setopt(e, CURLOPT_POSTFIELDS, s->body != NULL ? s->body : mu_payload_data(l->payload)) == CURLE_OK;
+}
+
+void mu_slot_free(struct mu_launch *l, slot *s)
+{
+    if (s->easy != NULL) {
+        (void)curl_multi_remove_handle(l->multi, s->easy);
+        curl_easy_cleanup(s->easy);
+    }
+    free(s->body);
+    free(s);
+}
+
+static slot *slot_new(struct mu_launch *l, target *t)
+{
+    slot *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return NULL;
+    s->target = t;
+    s->request = NO_REQUEST;
+    s->easy = curl_easy_init();
+    bool good = s->easy != NULL;
+    if (good && mu_payload_is_template(l->payload))
+        good = (s->body = malloc(mu_payload_size(l->payload, INT64_MAX))) != NULL;
+    /* Without this, libcurl would keep four idle connections for each easy handle that is under way just now. */
+    if (good && set_options(l, s) &&
+        curl_multi_setopt(l->multi, CURLMOPT_MAXCONNECTS, (long)l->progress.connections + 1) == CURLM_OK)
+        return s;
+    mu_slot_free(l, s);
+    return NULL;
+}
+
+/* Fills in and signs the invocation of a slot. */
+static int prepare(struct mu_launch *l, slot *s, const request *r)
+{
+    target *t = s->target;
+    char *date = s->date_header + strlen("X-Amz-Date: ");
+    char *authorization = s->authorization + strlen("Authorization: ");
+    char hash[MU_SIGV4_HASH_SIZE];
+    const mu_sigv4_header headers[] = {
+        {"content-type", "application/json"},
+        {"host", t->address.host},
+        {"x-amz-date", date},
+        {"x-amz-invocation-type", l->invocation_type},
+        {"x-amz-security-token", l->token},
+    };
+    const mu_sigv4_request request = {
+        .method = "POST",
+        .canonical_path = t->address.canonical_path,
+        .headers = headers,
+        .header_count = sizeof headers / sizeof *headers - (l->token == NULL),
+        .payload_hash = hash,
+    };
+    s->signed_skew = t->skew;
+    int result = mu_sigv4_date((int64_t)time(NULL) + t->skew, date);
+    if (result == MU_LAUNCH_OK)
+        result = mu_payload_hash(l->payload, r->number, hash);
+    if (result == MU_LAUNCH_OK)
+        result = mu_sigv4_authorization(t->signer, &request, date, authorization,
+                                        sizeof s->authorization - strlen("Authorization: "));
+    if (result != MU_LAUNCH_OK)
+        return result;
+    if (s->body != NULL)
+        mu_payload_write(l->payload, r->number, s->body);
+    curl_off_t size = (curl_off_t)mu_payload_size(l->payload, r->number);
+    mu_answer_reset(&s->answer);
+    s->curl_error[0] = '\0';
+    return curl_easy_setopt(s->easy, CURLOPT_POSTFIELDSIZE_LARGE, size) == CURLE_OK ? MU_LAUNCH_OK : MU_LAUNCH_ECURL;
+}
+
+/* Lets a target have this many slots, unless that is too many or it has more. */
+static void allow(const struct mu_launch *l, target *t, int slots)
+{
+    if (slots > l->max_connections)
+        slots = l->max_connections;
+    if (slots > t->allowed)
+        t->allowed = slots;
+}
+
+/* Sends the target's queued requests on its idle slots, and on new ones as far as they are allowed. */
+static int send_queued(struct mu_launch *l, target *t)
+{
+    if (t->answered)
+        allow(l, t, START_CONNECTIONS);
+    while (t->queue.first != NO_REQUEST && t->busy < t->allowed) {
+        slot *s = t->idle;
+        if (s == NULL) {
+            s = slot_new(l, t);
+            if (s == NULL) {
+                if (t->busy > 0)
+                    return MU_LAUNCH_OK; /* make do with those that are there */
+                return MU_LAUNCH_ENOMEM;
+            }
+            t->slots[t->open++] = s;
+            l->progress.connections++;
+            t->idle = s;
+        }
+        int result = prepare(l, s, &l->requests[t->queue.first]);
+        if (result != MU_LAUNCH_OK)
+            return result;
+        if (curl_multi_add_handle(l->multi, s->easy) != CURLM_OK)
+            return MU_LAUNCH_ECURL;
+        t->idle = s->next;
+        t->busy++;
+        s->request = mu_fifo_pop(l, &t->queue);
+        mu_set_state(l, s->request, MU_LAUNCH_SENT, NULL);
+    }
+    return MU_LAUNCH_OK;
+}
+
+static int send_all(struct mu_launch *l)
+{
+    int result = MU_LAUNCH_OK;
+    for (int i = 0; i < l->target_count && result == MU_LAUNCH_OK; i++)
+        result = send_queued(l, l->targets[i]);
+    return result;
+}
+
+/* Takes the transfers that have ended. */
+static int collect(struct mu_launch *l)
+{
+    int left;
+    for (CURLMsg *message; (message = curl_multi_info_read(l->multi, &left)) != NULL;) {
+        if (message->msg != CURLMSG_DONE)
+            continue;
+        CURLcode code = message->data.result;
+        char *data = NULL;
+        if (curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &data) != CURLE_OK)
+            return MU_LAUNCH_ECURL;
+        slot *s = (slot *)(void *)data;
+        if (curl_multi_remove_handle(l->multi, s->easy) != CURLM_OK)
+            return MU_LAUNCH_ECURL;
+        mu_judge(l, s, code);
+        s->next = s->target->idle;
+        s->target->idle = s;
+        s->target->busy--;
+    }
+    return MU_LAUNCH_OK;
+}
+
+/* Nothing has happened for IDLE_MS: lets the targets that this holds up have more connections. */
+static void grow(struct mu_launch *l, double now)
+{
+    bool waiting = l->waited >= MOST_OF_IT * (now - l->watched_since);
+    bool grown = false;
+    for (int i = 0; i < l->target_count; i++) {
+        target *t = l->targets[i];
+        if (t->queue.first == NO_REQUEST || t->busy < t->allowed || (t->allowed >= START_CONNECTIONS && !waiting))
+            continue;
+        allow(l, t, t->allowed < START_CONNECTIONS ? START_CONNECTIONS : 2 * t->allowed);
+        grown = true;
+    }
+    if (grown) {
+        l->watched_since = now;
+        l->waited = 0;
+    }
+}
+
+static bool is_growing_possible(const struct mu_launch *l)
+{
+    for (int i = 0; i < l->target_count; i++)
+        if (l->targets[i]->queue.first != NO_REQUEST && l->targets[i]->allowed < l->max_connections)
+            return true;
+    return false;
+}
+
+/* Lets libcurl act on the descriptors that are ready, and on its timers. */
+static bool act(struct mu_launch *l, int ready)
+{
+    int running;
+    /* A callback may take entries out of the array; the one that then stands there gets its turn in the next round. */
+    for (int i = 0; i < l->fd_count && ready > 0; i++) {
+        short events = l->fds[i].revents;
+        if (events == 0)
+            continue;
+        ready--;
+        l->fds[i].revents = 0;
+        int mask = (events & (POLLIN | POLLHUP) ? CURL_CSELECT_IN : 0) | (events & POLLOUT ? CURL_CSELECT_OUT : 0) |
+                   (events & (POLLERR | POLLNVAL) ? CURL_CSELECT_ERR : 0);
+        if (curl_multi_socket_action(l->multi, l->fds[i].fd, mask, &running) != CURLM_OK)
+            return false;
+    }
+    if (l->curl_due_ms >= 0 && l->curl_due_ms <= mu_now_ms()) {
+        l->curl_due_ms = -1;
+        if (curl_multi_socket_action(l->multi, CURL_SOCKET_TIMEOUT, 0, &running) != CURLM_OK)
+            return false;
+    }
+    return true;
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+int mu_launch_poll(struct mu_launch *l, int timeout_ms)
+{
+    if (!l->configured || timeout_ms < 0)
+        return mu_fail(l, MU_LAUNCH_EINVAL, NULL);
+    if (l->broken)
+        return mu_fail(l, MU_LAUNCH_ECURL, NULL);
+    int64_t now = mu_now_ms();
+    int64_t deadline = now + timeout_ms;
+    if (l->watched_since == 0)
+        l->watched_since = mu_now();
+    int result = MU_LAUNCH_OK;
+    while (result == MU_LAUNCH_OK && l->progress.queued + l->progress.sent + l->progress.waiting > 0) {
+        mu_wake_due(l, now);
+        if ((result = send_all(l)) != MU_LAUNCH_OK)
+            break;
+        int64_t until = deadline;
+        if (l->curl_due_ms >= 0)
+            until = earlier(until, l->curl_due_ms);
+        if (l->progress.waiting > 0)
+            until = earlier(until, l->requests[l->heap[0]].due_ms);
+        bool may_grow = is_growing_possible(l) && until >= now + IDLE_MS;
+        if (may_grow)
+            until = now + IDLE_MS;
+        double before = mu_now();
+        int ready = poll(l->fds, (nfds_t)l->fd_count, until > now ? (int)(until - now) : 0);
+        double after = mu_now();
+        if (ready < 0 && errno != EINTR)
+            return mu_fail(l, MU_LAUNCH_ESYSTEM, strerror(errno));
+        bool interrupted = ready < 0;
+        now = (int64_t)(after * 1e3);
+        l->waited += after - before;
+        if (ready == 0 && may_grow)
+            grow(l, after);
+        if (!act(l, ready < 0 ? 0 : ready))
+            result = MU_LAUNCH_ECURL;
+        else
+            result = collect(l);
+        if (interrupted || now >= deadline)
+            break;
+    }
+    if (result == MU_LAUNCH_ECURL)
+        l->broken = true;
+    if (result != MU_LAUNCH_OK)
+        return mu_fail(l, result, NULL);
+    return l->progress.queued + l->progress.sent + l->progress.waiting > 0;
+}

@@ -1,0 +1,131 @@
+"""What became of a launch: its invocations, one by one and counted."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from mu.errors import LaunchError
+
+Outcome = Literal["accepted", "failed", "cancelled"]
+
+
+class Invocation(NamedTuple):
+    """What became of one invocation.
+
+    `number` is what stood for ##ID## in its payload, unique over all regions. `status` and `request_id` are
+    of the last answer; None and "" if there was none. `attempts` counts the requests sent: 0 if an error that
+    is final for the whole region came first. `seconds` are from the first request to the end, waits between
+    attempts included. `error` is one line, None if accepted.
+    """
+
+    number: int
+    region: str
+    outcome: Outcome
+    status: int | None
+    request_id: str
+    attempts: int
+    seconds: float
+    error: str | None
+
+
+class Progress(NamedTuple):
+    """How far a launch is, in invocations; `queued` to `cancelled` add up to `total`.
+
+    `waiting` ones were throttled or got no answer, and are tried again after a pause. `attempts` counts the
+    requests sent, `retries` those of them beyond each invocation's first, `throttled` the answers 429.
+    `connections` is how many requests can be under way at once; `seconds` the time since the start.
+    """
+
+    total: int
+    queued: int
+    sent: int
+    waiting: int
+    accepted: int
+    failed: int
+    cancelled: int
+    attempts: int
+    retries: int
+    throttled: int
+    connections: int
+    seconds: float
+
+    @property
+    def ended(self) -> int:
+        """Invocations whose outcome is known."""
+        return self.accepted + self.failed + self.cancelled
+
+
+@dataclass(frozen=True)
+class LaunchResult:
+    """All invocations, sorted by number, and their final count."""
+
+    invocations: Sequence[Invocation]
+    progress: Progress
+
+    @property
+    def total(self) -> int:
+        """Invocations asked for."""
+        return self.progress.total
+
+    @property
+    def accepted(self) -> int:
+        """Invocations that the service took."""
+        return self.progress.accepted
+
+    @property
+    def failed(self) -> int:
+        """Invocations that it did not take."""
+        return self.progress.failed
+
+    @property
+    def cancelled(self) -> int:
+        """Invocations that `cancel` ended; those that had been sent may still happen."""
+        return self.progress.cancelled
+
+    @property
+    def retries(self) -> int:
+        """Requests sent beyond each invocation's first."""
+        return self.progress.retries
+
+    @property
+    def throttled(self) -> int:
+        """Answers 429."""
+        return self.progress.throttled
+
+    @property
+    def seconds(self) -> float:
+        """How long the launch took."""
+        return self.progress.seconds
+
+    def __repr__(self) -> str:
+        return (
+            f"<LaunchResult: {self.accepted} of {self.total} accepted, {self.failed} failed, "
+            f"{self.cancelled} cancelled, {self.retries} retries, {self.seconds:.2f} s>"
+        )
+
+    def reasons(self) -> Counter[tuple[str, str]]:
+        """How often each (region, error text) came; `.most_common()` sorts it."""
+        return Counter((i.region, i.error) for i in self.invocations if i.error is not None)
+
+    def raise_for_failures(self) -> None:
+        """LaunchError, its text the distinct reasons and how often each came, unless all were accepted."""
+        if self.accepted < self.total:
+            raise LaunchError(self.describe_failures())
+
+    def describe_failures(self) -> str:
+        """The one line of `raise_for_failures`; it names the regions if there is more than one."""
+        several = len({i.region for i in self.invocations}) > 1
+        parts = [
+            f"{count} × {f'{region}: ' if several else ''}{error}"
+            for (region, error), count in self.reasons().most_common()
+        ]
+        missing = self.total - self.accepted
+        return f"{missing} of {self.total} invocations failed: " + "; ".join(parts)
+
+    def seconds_at(self, *percents: float) -> list[float]:
+        """The time that so many percent of the accepted invocations did not exceed (nearest rank)."""
+        times = sorted(i.seconds for i in self.invocations if i.outcome == "accepted")
+        if not times:
+            return [0.0 for _ in percents]
+        return [times[max(0, -(-len(times) * p // 100).__int__() - 1)] for p in percents]

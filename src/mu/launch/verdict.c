@@ -1,0 +1,181 @@
+/* What an answer means: accepted, to be tried again and when, failed, or useless to send any more.
+ *
+ * Tried again, up to max_attempts, with exponential back-off and full jitter: 429, 500, 502, 503, 504, and requests
+ * that got no status at all. The wait is never shorter than what the service asked for.
+ *
+ * Final for the whole target: 400, 403, 404, 413 say that the request itself is wrong, and all of a target's
+ * requests are alike. So is a certificate that does not verify. A target that has never answered is given
+ * up when one of its requests has failed to connect a few times: there is no service there.
+ *
+ * The clock: when the service refuses a signature and its Date is far from ours, the difference is
+ * remembered, once for each target, and the request is signed again. Requests that were under way with
+ * the old clock are refused too; they are also sent again, once, which does not count against max_attempts
+ * (a launch with one attempt should not fail because of the clock).
+ */
+#include "internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SKEW_THAT_MATTERS 60 /* seconds; the service allows 5 minutes */
+#define TRIES_TO_REACH 4
+#define TEXT_SIZE 768
+
+/* xorshift64*: jitter needs no better. The seed is random; 0 would stay 0. */
+static uint64_t next_random(struct mu_launch *l)
+{
+    uint64_t x = l->random == 0 ? 1 : l->random;
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    l->random = x;
+    return x * UINT64_C(0x2545F4914F6CDD1D);
+}
+
+/* How long to wait after `attempts` requests. */
+static int64_t backoff_ms(struct mu_launch *l, int attempts, int64_t retry_after)
+{
+    int64_t most = l->backoff_base_ms;
+    for (int i = 1; i < attempts && most < l->backoff_cap_ms; i++)
+        most *= 2;
+    if (most > l->backoff_cap_ms)
+        most = l->backoff_cap_ms;
+    int64_t wait = (int64_t)(next_random(l) % ((uint64_t)most + 1));
+    if (retry_after > MU_LAUNCH_RETRY_AFTER_MAX)
+        retry_after = MU_LAUNCH_RETRY_AFTER_MAX;
+    /* Jitter on top of it, or all who were told the same come back at the same moment. */
+    return retry_after > 0 ? retry_after * 1000 + wait : wait;
+}
+
+static bool is_one_of(const char *text, const char *const *words)
+{
+    for (; *words != NULL; words++)
+        if (strcmp(text, *words) == 0)
+            return true;
+    return false;
+}
+
+/* Whether the signature was refused because of this machine's clock. If so, the clock is right from now on. */
+static bool clock_was_wrong(target *t, const slot *s, long status)
+{
+    static const char *const types[] = {"InvalidSignatureException", "RequestExpired", "RequestTimeTooSkewed",
+                                        "SignatureDoesNotMatch", NULL};
+    if ((status != 400 && status != 403) || !is_one_of(s->answer.error_type, types))
+        return false;
+    int64_t date = mu_answer_date(&s->answer);
+    if (date == MU_ANSWER_UNSET)
+        return false;
+    int64_t skew = date - (int64_t)time(NULL);
+    int64_t off = skew - s->signed_skew;
+    if (off > -SKEW_THAT_MATTERS && off < SKEW_THAT_MATTERS)
+        return false;
+    if (t->skew_corrected)
+        return s->signed_skew != t->skew;
+    t->skew = skew;
+    t->skew_corrected = true;
+    return true;
+}
+
+/* One line about an answer: "404 ResourceNotFoundException: Function not found: ...". */
+static void describe_answer(struct mu_launch *l, slot *s, long status, char *out)
+{
+    char message[MU_ANSWER_TEXT_SIZE];
+    mu_answer_read_error(&s->answer, message);
+    mu_redact(message, l->token);
+    mu_redact(message, l->secret_key);
+    if (status == l->success && s->answer.function_error[0] != '\0')
+        (void)snprintf(out, TEXT_SIZE, "the function failed (%s)%s%s", s->answer.function_error,
+                       message[0] == '\0' ? "" : ": ", message);
+    else
+        (void)snprintf(out, TEXT_SIZE, "%ld%s%s%s%s", status, s->answer.error_type[0] == '\0' ? "" : " ",
+                       s->answer.error_type, message[0] == '\0' ? "" : ": ", message);
+}
+
+/* One line about a request without an answer. libcurl's own text is used only where it has nothing in it that
+ * differs from one time to the next, such as milliseconds: equal reasons are counted together. */
+static void describe_failure(struct mu_launch *l, const slot *s, CURLcode code, char *out)
+{
+    const char *text = curl_easy_strerror(code);
+    if ((code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_CONNECT_ERROR) &&
+        s->curl_error[0] != '\0')
+        text = s->curl_error;
+    char system[128] = "";
+    long number = 0;
+    if (code == CURLE_COULDNT_CONNECT && curl_easy_getinfo(s->easy, CURLINFO_OS_ERRNO, &number) == CURLE_OK && number != 0 &&
+        strerror_r((int)number, system, sizeof system) != 0)
+        system[0] = '\0';
+    if (code == CURLE_OPERATION_TIMEDOUT)
+        (void)snprintf(out, TEXT_SIZE, "no answer from %s within %.10g s", s->target->address.host, l->timeout_ms / 1e3);
+    else
+        (void)snprintf(out, TEXT_SIZE, "cannot reach %s: %s%s%s", s->target->address.host, text,
+                       system[0] == '\0' ? "" : ": ", system);
+}
+
+static bool is_final_for_target(target *t, const request *r, long status, CURLcode code)
+{
+    switch (status) {
+    case 400:
+    case 403:
+    case 404:
+    case 413:
+        return true;
+    case 0:
+        return code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE ||
+               (!t->answered && (r->attempts >= TRIES_TO_REACH || r->attempts >= t->launch->max_attempts));
+    default:
+        return false;
+    }
+}
+
+static bool is_worth_retrying(const target *t, const request *r, long status)
+{
+    bool passing = status == 0 || status == 429 || status == 500 || status == 502 || status == 503 || status == 504;
+    return passing && t->stopped == NULL && r->attempts < t->launch->max_attempts;
+}
+
+void mu_judge(struct mu_launch *l, slot *s, CURLcode code)
+{
+    target *t = s->target;
+    uint32_t index = s->request;
+    request *r = &l->requests[index];
+    s->request = NO_REQUEST;
+
+    long status = 0;
+    (void)curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &status);
+    /* Once the service has said that it took the invocation, a broken body must not make us send it twice. */
+    bool taken = status == l->success && (code == CURLE_OK || s->answer.headers_ended);
+    if (code != CURLE_OK && !taken)
+        status = 0;
+    if (status != 0)
+        t->answered = true;
+    r->status = (short)status;
+    memcpy(r->request_id, s->answer.request_id, sizeof r->request_id);
+    if (status == 429)
+        l->progress.throttled++;
+
+    if (taken && s->answer.function_error[0] == '\0') {
+        mu_set_state(l, index, MU_LAUNCH_ACCEPTED, NULL);
+        return;
+    }
+    char text[TEXT_SIZE];
+    if (status != 0)
+        describe_answer(l, s, status, text);
+    else
+        describe_failure(l, s, code, text);
+
+    if (taken) {
+        mu_set_state(l, index, MU_LAUNCH_FAILED, text);
+    } else if (clock_was_wrong(t, s, status)) {
+        mu_set_state(l, index, MU_LAUNCH_QUEUED, NULL);
+    } else if (is_final_for_target(t, r, status, code)) {
+        mu_set_state(l, index, MU_LAUNCH_FAILED, text);
+        mu_stop_target(l, t, text);
+    } else if (is_worth_retrying(t, r, status)) {
+        int64_t asked = status == 0 ? MU_ANSWER_UNSET : mu_answer_retry_after(&s->answer);
+        r->due_ms = mu_now_ms() + backoff_ms(l, r->attempts, asked);
+        mu_set_state(l, index, MU_LAUNCH_WAITING, NULL);
+    } else {
+        mu_set_state(l, index, MU_LAUNCH_FAILED, text);
+    }
+}

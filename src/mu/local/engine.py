@@ -1,0 +1,162 @@
+"""The whole engine, as a context manager.
+
+    with LocalEngine() as engine:
+        s3 = boto3.client("s3", **engine.client_arguments())
+
+or, for programs that read the environment, `{**os.environ, **engine.environment()}`.
+"""
+
+import contextlib
+import resource
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from mu.errors import UsageError
+
+REGION = "us-east-1"
+ACCESS_KEY, SECRET_KEY = "AKIAMULOCALENGINE000", "local"  # anything will do: signatures are not checked
+ROLE = "mu-local"
+TRUST = (
+    '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", '
+    '"Principal": {"Service": "lambda.amazonaws.com"}}]}'
+)
+
+
+def print_report(text: str) -> None:
+    """Show a text to the user, on stderr."""
+    print(f"mu local: {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+class LocalEngine:
+    """Lambda, S3, IAM and STS on a port of 127.0.0.1 (`port` 0: any that is free), from `start` to `stop`.
+
+    `data` is a directory whose folders are buckets (data.py), `concurrency` how many workers run at once, `logs`
+    where their logs go (otherwise they end with the engine), `report` is called with texts for the user. Once
+    `cancelled` says so, no more of `data` is loaded. A process can have one engine at a time, and not beside
+    `moto.mock_aws`. UsageError if the port is taken, the directory is not there, or the extra `local` is not
+    installed.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        data: Path | None = None,
+        concurrency: int = 1000,
+        logs: Path | None = None,
+        report: Callable[[str], None] = print_report,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.port = port
+        self.endpoint_url = ""
+        self.role_arn = ""
+        self._data = data
+        self._concurrency = concurrency
+        self._logs = logs
+        self._report = report
+        self._cancelled = cancelled
+        self._save: Callable[[], None] = lambda: None
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start; once it returns, requests are answered. Should it raise, nothing is left behind."""
+        with contextlib.ExitStack() as stack:
+            self._start(stack)
+            self._stack = stack.pop_all()
+
+    def _start(self, stack: contextlib.ExitStack) -> None:
+        try:
+            from moto.core.models import DEFAULT_ACCOUNT_ID
+            from moto.iam.models import iam_backends
+
+            from mu.local import backend, service
+            from mu.local.data import Data
+        except ImportError as error:
+            raise UsageError(f"the local engine needs {error.name}: pip install 'mu[local]'") from error
+        from mu.local.executor import Executor
+
+        _raise_open_files()
+        directory = Path(tempfile.mkdtemp(prefix="mu-local-"))
+        stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        server = service.Server(self.port)
+        stack.callback(server.stop)
+        server.open()
+        self.port = server.bind_addr[1]
+        self.endpoint_url = f"http://127.0.0.1:{self.port}"
+        executor = Executor(
+            directory,
+            self._credentials(),
+            concurrency=self._concurrency,
+            logs=self._logs,
+            report=self._report,
+        )
+        stack.callback(executor.close)
+        stack.enter_context(backend.plug_in(executor, server.pool.lent))
+        self.role_arn = (
+            iam_backends[DEFAULT_ACCOUNT_ID]["aws"]
+            .create_role(
+                role_name=ROLE,
+                assume_role_policy_document=TRUST,
+                path="/",
+                permissions_boundary=None,
+                description="",
+                tags=[],
+                max_session_duration="3600",
+            )
+            .arn
+        )
+        if self._data:
+            data = Data(self._data, self._report)
+            data.load(self._cancelled)
+            stack.callback(data.save)
+            self._save = data.save
+        server.run(service.Application())
+
+    def stop(self) -> None:
+        """Save the data, end all invocations, free the port, remove the temporary files."""
+        self._stack.close()
+
+    def save(self) -> None:
+        """Write new and changed objects to the data directory now."""
+        self._save()
+
+    def _credentials(self) -> dict[str, str]:
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        }
+
+    def environment(self) -> dict[str, str]:
+        """What a program's environment must have to use the engine as it would use AWS."""
+        region = {"AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION}
+        return {**self._credentials(), **region, "AWS_ROLE": self.role_arn}
+
+    def client_arguments(self) -> dict[str, str]:
+        """Keyword arguments of `boto3.client` that reach the engine whatever the environment says."""
+        return {
+            "endpoint_url": self.endpoint_url,
+            "aws_access_key_id": ACCESS_KEY,
+            "aws_secret_access_key": SECRET_KEY,
+            "region_name": REGION,
+        }
+
+
+def _raise_open_files() -> None:
+    """Allow as many open files as the system does: connections, and an object over 5 MB is a file of moto's."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,315 @@
+"""The process that a function's workers are forked from; the executor runs it as a script, by path.
+
+    engine --socket--> fork server --fork--> worker, worker, worker ...
+
+It unshares namespaces (sandbox.py), imports boto3 and the handler's module once, and then forks a worker for
+each request that arrives. A worker so starts with everything imported and shares those pages with all others.
+Nothing of the engine is in this process: it is started with `python -I` and an environment of its own, its
+sys.path begins with the function's package, and the three files beside it that it needs are loaded by path. So
+`import mu` in a worker finds the `mu` of the package, or none.
+
+Messages (frames.py) go both ways. The first to arrive holds the settings; once this process is ready, each
+{"id", "timeout", "arn", "log"}, whose body is the payload, is an invocation. Back go {"ready": ...} or {"failed": error} once, then {"id", "code", "timed_out", "seconds", "peak_kb"} for
+each invocation, or {"id", "refused": reason} if no process could be made. The worker writes its result to a
+file: a result may be 6 MB, and this loop has a thousand others to look after.
+
+The loop is single-threaded, as it must be to fork safely: it waits for the socket, for SIGCHLD (through a
+wake-up descriptor) and for the nearest deadline. A worker leads a process group of its own, which is killed when
+it ends or its time is up. What has left the group is found as an orphan: it has become this process's child, and
+its mount namespace is none of a living worker's. When the socket is closed, or the engine dies, everything goes.
+"""
+
+import contextlib
+import gc
+import importlib.util
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mu.local import frames, invocation, sandbox
+else:
+
+    def _beside(name: str) -> Any:
+        spec = importlib.util.spec_from_file_location(
+            f"_fork_server_{name}", Path(__file__).with_name(f"{name}.py")
+        )
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # dataclasses look their module up
+        spec.loader.exec_module(module)
+        return module
+
+    frames, invocation, sandbox = _beside("frames"), _beside("invocation"), _beside("sandbox")
+
+OPEN_FILES = 1024  # a worker's limit, as on Lambda
+
+
+@dataclass
+class Worker:
+    """A running invocation."""
+
+    id: str
+    started: float
+    deadline: float
+    timed_out: bool = False
+
+
+class Server:
+    """The loop, and what it knows of its workers."""
+
+    def __init__(
+        self,
+        control: socket.socket,
+        settings: dict[str, Any],
+        handler: invocation.Handler,
+        shown: list[str] | None,
+    ) -> None:
+        self.control = control
+        self.settings = settings
+        self.handler = handler
+        self.shown = shown
+        self.directory = os.open(settings["directory"], os.O_PATH | os.O_CLOEXEC)
+        self.workers: dict[int, Worker] = {}
+        self.buffer = bytearray()
+
+    def serve(self) -> None:
+        """Run invocations until the engine closes the socket."""
+        wake, wakened = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wakened, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        poll = select.poll()
+        poll.register(self.control, select.POLLIN)
+        poll.register(wake, select.POLLIN)
+        while True:
+            nearest = min((worker.deadline for worker in self.workers.values()), default=None)
+            wait = None if nearest is None else max(0.0, (nearest - time.monotonic()) * 1000 + 1)
+            ready = {descriptor for descriptor, _ in poll.poll(wait)}
+            if wake in ready:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(wake, 4096)
+                self.reap()
+            if self.control.fileno() in ready:
+                data = self.control.recv(1 << 18)
+                if not data:
+                    return
+                self.buffer += data
+                for head, body in frames.take(self.buffer):
+                    self.start(head, body)
+            self.kill_late()
+
+    def start(self, head: dict[str, Any], payload: bytes) -> None:
+        """Fork a worker; returns in the fork server only."""
+        now = time.monotonic()
+        worker = Worker(head["id"], now, now + head["timeout"])
+        try:
+            pid = os.fork()
+        except OSError as error:
+            send(self.control, {"id": worker.id, "refused": error.strerror})
+            return
+        if pid == 0:
+            try:
+                work(self, worker, head, payload)
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+                os._exit(1)
+        self.workers[pid] = worker
+
+    def reap(self) -> None:
+        """Tell the engine of the workers that have ended, and kill what they left behind."""
+        ended = 0
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                break
+            if found is None:
+                break
+            pid = found.si_pid
+            worker = self.workers.pop(pid, None)
+            if worker:
+                kill_group(pid)  # while the zombie still holds the number
+            _, status, usage = os.wait4(pid, 0)
+            ended += 1
+            if worker:
+                send(
+                    self.control,
+                    {
+                        "id": worker.id,
+                        "code": os.waitstatus_to_exitcode(status),
+                        "timed_out": worker.timed_out,
+                        "seconds": time.monotonic() - worker.started,
+                        "peak_kb": usage.ru_maxrss,
+                    },
+                )
+        if ended and self.shown is not None:
+            self.kill_orphans()
+
+    def kill_late(self) -> None:
+        """Kill the workers whose time is up; `reap` will see them end."""
+        now = time.monotonic()
+        for pid, worker in self.workers.items():
+            if worker.deadline <= now and not worker.timed_out:
+                worker.timed_out = True
+                kill_group(pid)
+
+    def kill_orphans(self) -> None:
+        """Kill children that no living worker's mount namespace holds; theirs become children in turn."""
+        orphans = children() - self.workers.keys()
+        if orphans:
+            living = {namespace_of(pid) for pid in self.workers}
+            for pid in orphans:
+                if namespace_of(pid) not in living:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+
+    def kill_all(self) -> None:
+        """Kill every descendant and wait until none is left."""
+        for pid in self.workers:
+            kill_group(pid)
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                for pid in children():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                os.wait()
+
+
+def children() -> set[int]:
+    """The processes that are this one's children, zombies included."""
+    return set(map(int, Path("/proc/thread-self/children").read_text().split()))
+
+
+def namespace_of(pid: int) -> int | None:
+    """The mount namespace of a process; None when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/ns/mnt").stat().st_ino
+    except OSError:
+        return None
+
+
+def kill_group(pid: int) -> None:
+    """Kill the process group that a worker leads, and the worker if it has not come to lead it yet."""
+    for kill in (os.kill, os.killpg):
+        with contextlib.suppress(ProcessLookupError):
+            kill(pid, signal.SIGKILL)
+
+
+def work(server: Server, worker: Worker, head: dict[str, Any], payload: bytes) -> None:
+    """The life of a worker, from the fork to the exit of its process."""
+    settings = server.settings
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    server.control.close()
+    os.setsid()
+    sandbox.die_with_parent()
+    log = os.open(head["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    if server.shown is None:
+        os.environ["TMPDIR"] = f"{settings['directory']}/{worker.id}.tmp"
+        os.mkdir(os.environ["TMPDIR"])
+    else:
+        sandbox.private_tmp(settings["tmp_mb"], server.shown)
+    os.chdir(settings["package"])
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    limit = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[{settings['version']}]{worker.id.replace('-', '')}"
+    os.environ["AWS_LAMBDA_LOG_STREAM_NAME"] = stream
+    context = invocation.Context(
+        function_name=settings["name"],
+        function_version=settings["version"],
+        invoked_function_arn=head["arn"],
+        memory_limit_in_mb=str(settings["memory_mb"]),
+        aws_request_id=worker.id,
+        log_group_name=f"/aws/lambda/{settings['name']}",
+        log_stream_name=stream,
+        deadline=worker.deadline,
+    )
+    os.write(1, f"START RequestId: {worker.id} Version: {settings['version']}\n".encode())
+    answer = invocation.run(server.handler, payload, context)
+    with contextlib.suppress(ValueError, OSError):
+        sys.stdout.flush()
+    # Reached by a descriptor, as the path may be below the /tmp that is now hidden.
+    result = os.open(f"{worker.id}.result", os.O_WRONLY | os.O_CREAT, 0o600, dir_fd=server.directory)
+    with os.fdopen(result, "wb") as file:
+        file.write(answer)
+    os._exit(0)
+
+
+def send(control: socket.socket, head: dict[str, Any]) -> None:
+    """Send a message; nothing happens if the engine has gone, since the loop is about to see that."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        control.sendall(frames.pack(head))
+
+
+def receive_settings(control: socket.socket) -> dict[str, Any]:
+    """The first message. The engine sends nothing more until this process says that it is ready."""
+    buffer = bytearray()
+    while True:
+        data = control.recv(1 << 18)
+        if not data:
+            raise SystemExit(0)
+        buffer += data
+        for head, _ in frames.take(buffer):
+            return head
+
+
+def hide_tmp(settings: dict[str, Any]) -> tuple[list[str] | None, str | None]:
+    """Make the namespaces. Returns what a worker's own /tmp must show, or None and why it gets none."""
+    if not settings["private_tmp"]:
+        sandbox.adopt_orphans()
+        return None, None
+    reason = sandbox.isolate()
+    if reason is None:
+        try:
+            interpreter = [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, *sys.path]
+            shown = sandbox.below_tmp([settings["package"], *interpreter])
+            for path in {*shown, settings["package"]}:
+                sandbox.make_read_only(path)
+            return shown, None
+        except OSError as error:
+            reason = error.strerror
+    return None, reason
+
+
+def main() -> None:
+    """Read the settings, prepare, serve."""
+    sandbox.die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    control = socket.socket(fileno=int(sys.argv[1]))
+    control.set_inheritable(False)
+    settings = receive_settings(control)
+    sys.path[:0] = [settings["package"]]
+    sys.path += [path for path in settings["libraries"] if path not in sys.path]
+    sys.argv = [""]
+    os.chdir(settings["package"])
+    shown, reason = hide_tmp(settings)
+    os.environ["LD_LIBRARY_PATH"] = f"{settings['package']}:{settings['package']}/lib"
+    sys.dont_write_bytecode = True
+    invocation.log_to_stdout()
+    try:
+        invocation.warm_up()
+        handler = invocation.load(settings["handler"])
+    except invocation.InitError as error:
+        send(control, {"failed": error.document})
+        return
+    gc.collect()
+    gc.freeze()
+    server = Server(control, settings, handler, shown)
+    send(control, {"ready": True, "shared_tmp": reason})
+    try:
+        server.serve()
+    finally:
+        server.kill_all()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""What the kernel does for a worker: a /tmp of its own, a read-only package, and no way to outlive the
+engine.
+
+Two namespaces are used. The fork server of a function runs as the first process of a *PID namespace*: when it
+ends, for whatever reason, the kernel kills every process of that function, and a process whose parent is gone
+becomes the fork server's child, where it can be found. Each invocation then gets a *mount namespace* with an
+empty tmpfs on /tmp. Root may make both; other users make them inside a *user namespace* that maps only
+themselves.
+
+A tmpfs on /tmp hides the host's /tmp, but the interpreter, its libraries and the unpacked package may well
+be there (a clone in /tmp, TMPDIR). These paths are bound into the new /tmp at the same place, read-only. A
+bind mount made from inside /tmp needs the old path, which the tmpfs hides: so a descriptor is opened first
+and /proc/self/fd/N is bound. It must be opened after `unshare`, since a mount of another namespace cannot
+be bound.
+
+Where the system allows none of this (a container without privileges), `isolate` says why, and the caller
+makes do with `adopt_orphans` and a TMPDIR.
+
+This file is loaded by path into the fork server, so it may import nothing but the standard library.
+"""
+
+import ctypes
+import os
+import signal
+from pathlib import Path
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
+MS_NOATIME, MS_NODIRATIME, MS_BIND, MS_REC, MS_PRIVATE, MS_RELATIME = (
+    1 << 10,
+    1 << 11,
+    1 << 12,
+    1 << 14,
+    1 << 18,
+    1 << 21,
+)
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+
+TMP = "/tmp"  # noqa: S108  (the place that is to be private)
+PROC_REFUSED = 97  # exit status of a first process that could not mount its /proc
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _call(name: str, *arguments: object) -> None:
+    """Call a libc function that returns -1 and sets errno when it fails."""
+    if getattr(_libc, name)(*arguments) == -1:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{name}: {os.strerror(code)}")
+
+
+def _mount(source: str, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
+    _call(
+        "mount",
+        os.fsencode(source),
+        os.fsencode(target),
+        kind.encode() if kind else None,
+        ctypes.c_ulong(flags),
+        options.encode() if options else None,
+    )
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the thread that started it ends."""
+    _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent has ended."""
+    _call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def isolate() -> str | None:
+    """Put the calling process into namespaces of its own; returns why that failed, or None.
+
+    It returns in another process: the caller is left behind to wait for it and to end as it does.
+    The process must be single-threaded.
+    """
+    home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _unshare()
+        pid = os.fork()
+        if pid == 0:
+            die_with_parent()
+            try:
+                _mount("none", "/", None, MS_REC | MS_PRIVATE)
+                _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+            except OSError:
+                os._exit(PROC_REFUSED)
+            return None
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if code != PROC_REFUSED:
+            os._exit(code if code >= 0 else 128 - code)
+        # No /proc, so no PID namespace (a container's hidden /proc): go on in this process, without one.
+        _call("setns", home, CLONE_NEWPID)
+        adopt_orphans()
+        _mount("none", "/", None, MS_REC | MS_PRIVATE)
+    except OSError as error:
+        adopt_orphans()
+        return error.strerror
+    finally:
+        os.close(home)
+    return None
+
+
+def _unshare() -> None:
+    user, group = os.geteuid(), os.getegid()
+    try:
+        _call("unshare", CLONE_NEWNS | CLONE_NEWPID)
+    except OSError:
+        _call("unshare", CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID)
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
+        Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+
+
+def below_tmp(paths: list[str]) -> list[str]:
+    """Those of `paths` that exist below /tmp, by their real names, without any that lie inside another."""
+    real = sorted({os.path.realpath(path) for path in paths if Path(path).exists()})
+    kept: list[str] = []
+    for path in real:
+        if path.startswith(f"{TMP}/") and not any(path.startswith(outer + "/") for outer in kept):
+            kept.append(path)
+    return kept
+
+
+def make_read_only(path: str) -> None:
+    """Bind `path` onto itself, read-only, in this mount namespace."""
+    _mount(path, path, None, MS_BIND | MS_REC)
+    have = os.statvfs(path).f_flag
+    flags = have & (MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME)
+    if have & 4096:  # ST_RELATIME; flags that the mount has must stay, or a user namespace may not remount it
+        flags |= MS_RELATIME
+    _mount("none", path, None, MS_REMOUNT | MS_BIND | MS_RDONLY | flags)
+
+
+def private_tmp(megabytes: int, shown: list[str]) -> None:
+    """Give this process an empty /tmp of at most `megabytes` in which only the paths `shown` remain."""
+    _call("unshare", CLONE_NEWNS)
+    descriptors = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in shown]
+    _mount("tmpfs", TMP, "tmpfs", MS_NOSUID | MS_NODEV, f"size={megabytes}m,mode=1777")
+    for path, descriptor in zip(shown, descriptors, strict=True):
+        source = f"/proc/self/fd/{descriptor}"
+        if Path(source).is_dir():
+            Path(path).mkdir(parents=True, exist_ok=True)
+        else:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).touch()
+        _mount(source, path, None, MS_BIND | MS_REC)
+        os.close(descriptor)

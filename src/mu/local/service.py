@@ -1,0 +1,199 @@
+"""The HTTP face: S3, IAM, STS and Lambda on one port of 127.0.0.1, served by cheroot.
+
+moto's own server puts Flask between the socket and its handlers, and a lock and a registry of all of AWS. Here a
+request goes straight to the handler that moto's URL tables name: which service is meant is in the signature's
+scope, as AWS itself sees it, or it is S3. Three things are added.
+
+- Invoke is answered here, as Lambda does it: moto's answer has a random request id and a body even for an Event.
+- An Invoke that waits for its result holds a thread, and the worker it waits for needs one to reach S3. So the
+  pool grows by one for as long as threads wait (`Pool.lent`).
+- moto makes a new object visible before it has computed the object's ETag, by reading it without its lock, and
+  closes an overwritten object while it may still be read. Requests for the same object are so handled one after
+  the other (`LOCKS`), once their bodies have been read.
+"""
+
+import http.client
+import importlib
+import json
+import logging
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+from urllib.parse import parse_qs, unquote
+
+from cheroot import wsgi
+from cheroot.workers import threadpool
+from moto.awslambda.utils import get_backend
+from moto.core.exceptions import JsonRESTError
+from moto.core.request import Request
+from moto.iam.models import get_account_id_from
+from werkzeug.exceptions import HTTPException
+
+from mu.errors import UsageError
+from mu.local.backend import ExecutingBackend
+
+MODULES = {"s3": "s3", "iam": "iam", "sts": "sts", "lambda": "awslambda"}
+THREADS = 32
+BACKLOG = 4096
+IDLE_SECONDS = 300  # before a kept connection is closed; longer than clients keep theirs
+LOCKS = 256
+
+INVOKE = re.compile(r"/\d{4}-\d\d-\d\d/functions/([^/]+)/invocations/?")
+SCOPE = re.compile(r"(?:Credential=|%2F|^)([^/,]+)/\d{8}/([\w-]+)/([\w-]+)/aws4_request")
+
+Headers = list[tuple[str, str]]
+Answer = tuple[int, Headers, bytes]
+StartResponse = Callable[[str, Headers], object]
+
+
+class MotoRequest(Request):
+    """A request as moto wants it from a server that adds its own Date."""
+
+    from_wsgi_server = True
+
+
+class Application:
+    """The WSGI application."""
+
+    def __init__(self) -> None:
+        self.routes = {service: _routes(module) for service, module in MODULES.items()}
+        self.locks = [threading.Lock() for _ in range(LOCKS)]
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        environ["RAW_URI"] = environ["REQUEST_URI"]
+        request = MotoRequest(environ)
+        try:
+            status, headers, body = self.answer(request)
+        except Exception as error:  # a bug of moto's or ours must not take the connection down
+            print(f"mu local: {request.method} {request.raw_path}: {error!r}", file=sys.stderr)  # noqa: T201
+            status, headers, body = _json(500, "InternalError", repr(error))
+        if request.method == "HEAD":
+            body = b""
+        elif status not in (204, 304):
+            headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
+            headers.append(("Content-Length", str(len(body))))
+        start_response(f"{status} {http.client.responses.get(status, '-')}", headers)
+        return [body] if body else []
+
+    def answer(self, request: MotoRequest) -> Answer:
+        """Status, headers and body for a request."""
+        key, region, service = _scope(request)
+        path = request.raw_path
+        if service not in self.routes:
+            known = ", ".join(self.routes)
+            return _json(501, "NotImplemented", f"this engine has {known}; it has no '{service}'")
+        invoke = INVOKE.fullmatch(path) if service == "lambda" and request.method == "POST" else None
+        if invoke:
+            return _invoke(request, get_account_id_from(key), region, unquote(invoke[1]))
+        handler = next((handler for pattern, handler in self.routes[service] if pattern.match(path)), None)
+        if handler is None:
+            return _json(404, "UnknownOperationException", f"{service} has nothing at {path}")
+        request.get_data(parse_form_data=False)
+        try:
+            if service != "s3":
+                return _from_moto(*handler(request, request.raw_url, request.headers))
+            with self.locks[hash(path) % LOCKS]:
+                return _from_moto(*handler(request, request.raw_url, request.headers))
+        except HTTPException as error:
+            return _from_moto(error.code or 500, dict(error.get_headers()), error.get_body())
+        except NotImplementedError as error:
+            return _json(501, "NotImplemented", str(error))
+
+
+def _routes(module: str) -> list[tuple[re.Pattern[str], Callable[..., Any]]]:
+    paths = importlib.import_module(f"moto.{module}.urls").url_paths
+    return [(re.compile(path.format("")), handler) for path, handler in paths.items()]
+
+
+def _scope(request: MotoRequest) -> tuple[str, str, str]:
+    """Access key, region and service of a signature, in its header or, presigned, in the query."""
+    credential = request.args.get("X-Amz-Credential", "")
+    found = SCOPE.search(request.headers.get("Authorization", "") or credential)
+    return (found[1], found[2], found[3]) if found else ("", "us-east-1", "s3")
+
+
+def _invoke(request: MotoRequest, account: str, region: str, name: str) -> Answer:
+    headers: dict[str, str] = {}
+    qualifier = parse_qs(request.query_string.decode()).get("Qualifier", [None])[0]
+    try:
+        backend = cast(ExecutingBackend, get_backend(account, region))
+        body = backend.invoke(name, qualifier, request.get_data(), request.headers, headers)
+    except JsonRESTError as error:
+        return _json(error.code, error.error_type, error.message)
+    except KeyError:
+        return _json(404, "ResourceNotFoundException", f"there is no region '{region}'")
+    status = {"Event": 202, "DryRun": 204}.get(request.headers.get("X-Amz-Invocation-Type", ""), 200)
+    return status, [("Content-Type", "application/json"), *headers.items()], body
+
+
+def _from_moto(status: int, headers: dict[str, Any], body: str | bytes) -> Answer:
+    data = body.encode() if isinstance(body, str) else bytes(body)
+    return status, [(name, str(value)) for name, value in headers.items() if name.lower() != "status"], data
+
+
+def _json(status: int, kind: str, message: str) -> Answer:
+    """An error in Lambda's form."""
+    body = json.dumps({"Type": "User" if status < 500 else "Service", "Message": message}).encode()
+    return status, [("Content-Type", "application/json"), ("x-amzn-ErrorType", kind)], body
+
+
+class Pool(threadpool.ThreadPool):
+    """cheroot's threads, and one more for each that waits for an invocation."""
+
+    def __init__(self, server: wsgi.Server) -> None:
+        super().__init__(server, min=THREADS)
+        self._lock = threading.Lock()
+        self._lent = 0
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Held by a thread that waits for what other requests have to bring about."""
+        with self._lock:
+            self._lent += 1
+            if len(self._threads) < THREADS + self._lent:
+                thread = threadpool.WorkerThread(self.server)
+                thread.start()
+                self._threads.append(thread)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._lent -= 1
+
+
+class Server(wsgi.Server):
+    """cheroot's server in threads of its own, from `open` to `stop`."""
+
+    keep_alive_conn_limit = None  # type: ignore[assignment]  # no limit
+
+    def __init__(self, port: int) -> None:
+        super().__init__(
+            ("127.0.0.1", port),
+            None,
+            request_queue_size=BACKLOG,
+            timeout=IDLE_SECONDS,
+            shutdown_timeout=1,
+        )
+        self.requests = Pool(self)
+        self.pool = self.requests
+
+    def open(self) -> None:
+        """Take the port; UsageError if it is not free. Connections wait until `run`."""
+        try:
+            self.prepare()
+        except OSError as error:
+            port = self.bind_addr[1]
+            raise UsageError(f"port {port} of 127.0.0.1 is in use; choose another with --port") from error
+
+    def run(self, application: Application) -> None:
+        """Start to answer."""
+        self.wsgi_app = application
+        threading.Thread(target=self.serve, name="http", daemon=True).start()
+
+    def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
+        """Show errors, and not that a client went away."""
+        if level >= logging.ERROR:
+            super().error_log(msg, level, traceback)

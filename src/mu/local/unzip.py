@@ -1,0 +1,40 @@
+"""A function's zip, unpacked as Lambda unpacks it: modes and symbolic links kept, everything readable."""
+
+import io
+import stat
+import zipfile
+from pathlib import Path
+
+FILE_MODE = 0o644  # of a file whose mode the archive does not tell
+
+
+class BadPackageError(ValueError):
+    """The bytes are not a zip archive, or a name in it leads out of it. `str()` says which."""
+
+
+def unpack(code: bytes, directory: Path) -> None:
+    """Unpack the zip archive `code` into `directory`, which must exist.
+
+    Links are made last, so no file can be written through one.
+    """
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(code))
+    except zipfile.BadZipFile as error:
+        raise BadPackageError(f"the package is not a zip archive: {error}") from error
+    links: list[tuple[Path, str]] = []
+    for member in archive.infolist():
+        target = directory / member.filename
+        if member.filename.startswith("/") or ".." in Path(member.filename).parts:
+            raise BadPackageError(f"the package names a file outside itself: {member.filename}")
+        mode = member.external_attr >> 16
+        if member.is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if stat.S_ISLNK(mode):
+            links.append((target, archive.read(member).decode()))
+            continue
+        target.write_bytes(archive.read(member))
+        target.chmod((stat.S_IMODE(mode) & 0o777) | 0o444 if mode else FILE_MODE)
+    for target, destination in links:
+        target.symlink_to(destination)

@@ -1,0 +1,250 @@
+"""The machine behind the state classes: how one worker's state moves to the next.
+
+A state is a pair: what the worker is expected to say, and the command that is sent then; the worker
+goes first (`OK:HELLO`). A machine is an object that is replaced: `do_read`, `do_write` and `do_handle`
+return the state that follows, often the same. `NextState(state)` carries over the connection, the
+part's number, the `info` dictionary and the record of states entered, and nothing else.
+
+How a message travels: the coordinator's loop calls `do_read` when the connection is ready, and
+`do_handle` when messages wait. `do_handle` is the one place where a machine moves. It
+
+1. takes the INFO messages out, wherever they stand, and tells the state (`info_updated`);
+2. offers the waiting messages to the state, oldest first (`transition`). A message that the state says
+   is not its own (ValueError) keeps its place, for a later state.
+
+After each step it "kicks" the state: one that expects nothing goes on at once.
+
+Where a machine can go is data: `exits` names the class attributes that hold a state's successors.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from mu.errors import MuError
+from mu.framing import to_text
+from mu.socket_nb import SocketLike, SocketNB
+
+MAX_KICKS = 100_000
+MAX_WAITING = 10_000
+
+Constructor = Callable[["MachineState"], "MachineState"]
+
+
+class MachineState(SocketNB):
+    """What all states share.
+
+    `info` is the machine's own dictionary, `messages` what this state received, `extra` a short text
+    for people. `timestamps` (seconds since the epoch) and `stateinfo` (class names) list every state
+    that the machine has entered, this one last.
+    """
+
+    extra = ""
+    exits: tuple[str, ...] = ()
+    terminal = False
+
+    def __init__(self, prevState: SocketLike | SocketNB, actorNum: int = 0) -> None:
+        super().__init__(prevState)
+        self.messages: list[str] = []
+        if isinstance(prevState, MachineState):
+            self.actorNum: int = prevState.actorNum
+            self.info: dict[str, Any] = prevState.info
+            self.timestamps: list[float] = prevState.timestamps
+            self.stateinfo: list[str] = prevState.stateinfo
+        else:
+            self.actorNum, self.info, self.timestamps, self.stateinfo = actorNum, {}, [], []
+        self.timestamps.append(time.time())
+        self.stateinfo.append(type(self).__name__)
+
+    def __str__(self) -> str:
+        return f"{self.actorNum}:{self.str_extra()}"
+
+    def str_extra(self) -> str:
+        """What people should know of this state now."""
+        return self.extra
+
+    # What subclasses define.
+
+    def kick(self) -> "MachineState":
+        """Go on without a message, if this state can; the state that follows."""
+        return self
+
+    def expects_message(self, msg: str) -> bool:
+        """Whether `msg` may be one that this state waits for."""
+        return True
+
+    def transition(self, msg: str) -> "MachineState":
+        """Take `msg`; the state that follows. ValueError: not this state's message, keep it."""
+        raise NotImplementedError
+
+    def post_transition(self) -> "MachineState":
+        """The state that follows once this one is done."""
+        raise NotImplementedError
+
+    def info_updated(self) -> "MachineState | None":
+        """Called when `info` has changed; the state that follows (None: this one)."""
+        return self
+
+    # What the coordinator's loop calls.
+
+    def do_read(self) -> "MachineState":
+        """Take in what has come; an error becomes an ErrorState."""
+        try:
+            super().do_read()
+        except Exception as error:
+            return ErrorState(self, f"reading from the worker: {describe(error)}")
+        return self
+
+    def do_write(self) -> "MachineState":
+        """Send what waits; an error becomes an ErrorState."""
+        try:
+            super().do_write()
+        except Exception as error:
+            return ErrorState(self, f"writing to the worker: {describe(error)}")
+        return self
+
+    def do_handle(self) -> "MachineState":
+        """Move the machine as far as the messages that have come allow."""
+        waiting = self._channel.parser.messages
+        state = settle(self._take_info())
+        position = 0
+        while not state.terminal and position < len(waiting):
+            msg = to_text(waiting[position])
+            if msg.startswith("FAIL"):
+                return ErrorState(state, msg)
+            try:
+                following = checked(state, "transition", state.transition, msg, through=ValueError)
+            except ValueError:
+                position += 1
+                continue
+            del waiting[position]
+            state, position = settle(following), 0
+        if len(waiting) > MAX_WAITING and not state.terminal:
+            return ErrorState(state, f"over {MAX_WAITING} messages that no state expects")
+        if state.sock is None and not state.terminal:
+            return ErrorState(state, "the worker closed the connection")
+        return state
+
+    def _take_info(self) -> "MachineState":
+        """Move the INFO messages that wait into `info`."""
+        waiting = self._channel.parser.messages
+        found = [message for message in waiting if message.startswith(b"INFO:")]
+        if not found:
+            return self
+        rest = [message for message in waiting if not message.startswith(b"INFO:")]
+        waiting.clear()
+        waiting.extend(rest)
+        for message in found:
+            _, _, pair = to_text(message).partition(":")
+            key, colon, value = pair.partition(":")
+            if not key or not colon:
+                return ErrorState(self, to_text(message))
+            self.info[key] = value
+        return checked(self, "info_updated", tell, self)
+
+
+class TerminalState(MachineState):
+    """The end of a machine: it sends what waits to be sent, and never leaves."""
+
+    extra = "(finished)"
+    terminal = True
+
+    def expects_message(self, msg: str) -> bool:
+        """Nothing is expected any more."""
+        return False
+
+    def transition(self, msg: str) -> MachineState:
+        """Stay."""
+        return self
+
+    def do_read(self) -> MachineState:
+        """Read on, so that the peer's close is noticed; what comes is dropped."""
+        with suppress(OSError, MuError):
+            SocketNB.do_read(self)
+        self._channel.parser.messages.clear()
+        return self
+
+    def do_write(self) -> MachineState:
+        """Send what waits; a broken connection no longer matters."""
+        with suppress(OSError, MuError):
+            SocketNB.do_write(self)
+        return self
+
+
+class ErrorState(TerminalState):
+    """A machine that failed: `err` says why. The connection is closed, which ends the worker."""
+
+    extra = "(failed)"
+
+    def __init__(self, prevState: SocketLike | SocketNB, err: str = "") -> None:
+        super().__init__(prevState)
+        self.err = err
+        self.close()
+
+    def str_extra(self) -> str:
+        """The error."""
+        return self.err
+
+
+def settle(state: MachineState) -> MachineState:
+    """Kick until the state stays; a machine that would never stay becomes an ErrorState."""
+    for _ in range(MAX_KICKS):
+        if state.terminal:
+            return state
+        following = checked(state, "kick", state.kick)
+        if following is state:
+            return state
+        state = following
+    return ErrorState(
+        state, f"{type(state).__name__}: {MAX_KICKS} transitions without waiting for the worker"
+    )
+
+
+def successor(state: MachineState, attribute: str) -> MachineState:
+    """The state that one of the class attributes in `exits` leads to."""
+    # Taken from the class: a plain function there is a constructor too, not a method.
+    return enter(state, getattr(type(state), attribute))
+
+
+def enter(prevState: SocketNB, constructor: Callable[..., MachineState], *arguments: int) -> MachineState:
+    """`constructor(prevState, ...)`; a MuError that names the constructor if it fails or makes no state."""
+    name = getattr(constructor, "__name__", repr(constructor))
+    try:
+        made: object = constructor(prevState, *arguments)
+    except Exception as error:
+        raise MuError(f"{name}: {describe(error)}") from error
+    if not isinstance(made, MachineState):
+        raise MuError(f"{name} made {made!r}, which is no state")
+    return made
+
+
+def checked(
+    state: MachineState,
+    what: str,
+    move: Callable[..., Any],
+    *args: Any,
+    through: type[Exception] | tuple[()] = (),
+) -> MachineState:
+    """The state that `move(*args)` returns; what goes wrong in it, but `through`, ends this machine only."""
+    try:
+        following = move(*args)
+    except through:
+        raise
+    except Exception as error:
+        text = str(error) if isinstance(error, MuError) else f"{what}: {describe(error)}"
+        return ErrorState(state, f"{type(state).__name__}: {text}")
+    if not isinstance(following, MachineState):
+        return ErrorState(state, f"{type(state).__name__}.{what} returned {following!r}, which is no state")
+    return following
+
+
+def describe(error: BaseException) -> str:
+    """One line for an exception."""
+    text = str(error).strip().replace("\n", " ")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def tell(state: MachineState) -> MachineState:
+    """Let the state know that `info` has changed."""
+    return state.info_updated() or state

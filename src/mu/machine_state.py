@@ -1,0 +1,309 @@
+"""State classes: what a coordinator is built from. One machine drives one worker.
+
+A state is a pair: what the worker is expected to say, and the command that is sent then; the worker
+goes first (`OK:HELLO`). An expected text matches a message that begins with it. A message that does not
+match, and any that begins with `FAIL`, ends in an ErrorState. How machines move is told in `mu.machine`.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from mu.defs import Defs
+from mu.errors import MuError
+from mu.fd_wrapper import FDWrapper
+from mu.handler import expected_response
+from mu.machine import (
+    Constructor,
+    ErrorState,
+    MachineState,
+    TerminalState,
+    checked,
+    enter,
+    settle,
+    successor,
+    tell,
+)
+from mu.socket_nb import SocketLike, SocketNB
+
+__all__ = [
+    "CommandListState",
+    "Defs",
+    "ErrorState",
+    "FDWrapper",
+    "ForLoopState",
+    "IfElseState",
+    "InfoWatcherState",
+    "MachineState",
+    "MultiPassState",
+    "OnePassState",
+    "SocketNB",
+    "SuperpositionState",
+    "TerminalState",
+]
+
+Entry = str | tuple[str | None, str | None] | None
+
+
+class OnePassState(MachineState):
+    """Expects one message, sends one command, goes to `nextState`.
+
+    `expect` None: goes on at once. `command` None: sends nothing.
+    """
+
+    expect: str | None = None
+    command: str | None = None
+    nextState: Constructor = TerminalState
+    exits: tuple[str, ...] = ("nextState",)
+
+    def kick(self) -> MachineState:
+        """Go on at once if nothing is expected."""
+        return self if self.expect is not None else self._proceed()
+
+    def expects_message(self, msg: str) -> bool:
+        """Whether `msg` begins with `expect`."""
+        return self.expect is not None and msg.startswith(self.expect)
+
+    def transition(self, msg: str) -> MachineState:
+        """Send the command and go on, if `msg` is what was expected."""
+        if not self.expects_message(msg):
+            return ErrorState(self, msg)
+        self.messages.append(msg)
+        return self._proceed()
+
+    def post_transition(self) -> MachineState:
+        """The state that follows: `nextState`."""
+        return successor(self, "nextState")
+
+    def _proceed(self) -> MachineState:
+        if self.command is not None:
+            self.enqueue(self.command)
+        return checked(self, "post_transition", self.post_transition)
+
+
+class IfElseState(OnePassState):
+    """Like OnePassState; then `testfn()` chooses between two states."""
+
+    consequentState: Constructor = TerminalState
+    alternativeState: Constructor = TerminalState
+    exits = ("consequentState", "alternativeState")
+
+    def testfn(self) -> bool:
+        """True leads to `consequentState`, False to `alternativeState`."""
+        return True
+
+    def post_transition(self) -> MachineState:
+        """The state that `testfn` chose."""
+        return successor(self, "consequentState" if self.testfn() else "alternativeState")
+
+
+class ForLoopState(OnePassState):
+    """Goes to `loopState` for each of `iterInit`, …, `iterFin` - 1, then to `exitState`.
+
+    The loop's states lead back here. The counter is `info[iterKey]`; setting `info[breakKey]` to
+    something true ends the loop at the next arrival. Nested loops need keys of their own.
+    """
+
+    loopState: Constructor = TerminalState
+    exitState: Constructor = TerminalState
+    iterKey = "iter_key"
+    breakKey = "break_key"
+    iterInit = 0
+    iterFin = 0
+    exits = ("loopState", "exitState")
+
+    def post_transition(self) -> MachineState:
+        """One more round, or out."""
+        info = self.info
+        if self.breakKey not in info:
+            info[self.breakKey] = False
+            info[self.iterKey] = self.iterInit
+        else:
+            info[self.iterKey] += 1
+        if info[self.breakKey] or info[self.iterKey] >= self.iterFin:
+            del info[self.breakKey]
+            return successor(self, "exitState")
+        return successor(self, "loopState")
+
+
+class MultiPassState(MachineState):
+    """Walks two parallel lists: `expects[i]` must come, then `commands[i]` is sent.
+
+    Where an expectation is None nothing is waited for, where a command is None nothing is sent.
+    After the last: `nextState`. `cmdNum` is the place in the lists.
+    """
+
+    expects: Sequence[str | None] = ()
+    commands: Sequence[str | None] = ()
+    nextState: Constructor = TerminalState
+    exits = ("nextState",)
+
+    def __init__(self, prevState: SocketLike | SocketNB, actorNum: int = 0) -> None:
+        super().__init__(prevState, actorNum)
+        self.cmdNum = 0
+
+    def kick(self) -> MachineState:
+        """Go on over the places where nothing is expected."""
+        while self.cmdNum < len(self.expects) and self.expects[self.cmdNum] is None:
+            self._send()
+        if self.cmdNum < len(self.expects):
+            return self
+        return checked(self, "post_transition", self.post_transition)
+
+    def expects_message(self, msg: str) -> bool:
+        """Whether `msg` begins with the expectation of this place."""
+        expect = self.expects[self.cmdNum] if self.cmdNum < len(self.expects) else None
+        return expect is not None and msg.startswith(expect)
+
+    def transition(self, msg: str) -> MachineState:
+        """Send the command of this place, if `msg` is what was expected, and go on."""
+        if not self.expects_message(msg):
+            return ErrorState(self, msg)
+        self.messages.append(msg)
+        self._send()
+        return self.kick()
+
+    def post_transition(self) -> MachineState:
+        """The state that follows: `nextState`."""
+        return successor(self, "nextState")
+
+    def _send(self) -> None:
+        command = self.commands[self.cmdNum]
+        if command is not None:
+            self.enqueue(command)
+        self.cmdNum += 1
+
+
+class CommandListState(MultiPassState):
+    """A list of commands, each sent when the answer to the one before it has come.
+
+    `commandlist` holds strings and `(expected, command)` pairs. A string is a command that waits for
+    the answer that belongs to the command before it (`handler.expected_response`); the first waits
+    for `OK`. In a pair, `expected` None sends at once; `command` None only waits. None alone waits
+    for the answer of the command before it. The state is left when the last command has been sent.
+
+    `pipelined` True: once the first expectation is met all commands are sent at once; then the other
+    expectations are awaited in order.
+
+    Subclasses format `self.commands` in their constructor, after calling this one's.
+    """
+
+    commandlist: Sequence[Entry] = ()
+    pipelined = False
+
+    def __init__(self, prevState: SocketLike | SocketNB, actorNum: int = 0) -> None:
+        super().__init__(prevState, actorNum)
+        expects, commands = _plan(tuple(self.commandlist))
+        self.expects: Sequence[str | None] = expects
+        self.commands: list[str | None] = list(commands)
+        if self.pipelined and not any(command is not None for command in commands):
+            raise MuError(f"{type(self).__name__}.commandlist is pipelined and has no command")
+
+    def _send(self) -> None:
+        if not self.pipelined:
+            super()._send()
+            return
+        if self.cmdNum == 0:
+            for command in self.commands:
+                if command is not None:
+                    self.enqueue(command)
+        self.cmdNum += 1
+
+
+class SuperpositionState(MachineState):
+    """Several machines on one connection at the same time: one of each of `state_constructors`.
+
+    A message goes to the first of `states` that expects it. One that fails makes this state an error;
+    when all are terminal, the machine goes to `nextState`.
+    """
+
+    state_constructors: Sequence[Constructor] = ()
+    nextState: Constructor = TerminalState
+    exits = ("nextState",)
+
+    def __init__(self, prevState: SocketLike | SocketNB, actorNum: int = 0) -> None:
+        super().__init__(prevState, actorNum)
+        self.states = [enter(self, constructor) for constructor in self.state_constructors]
+
+    def str_extra(self) -> str:
+        """What each of the machines is at."""
+        return self.extra or " | ".join(state.str_extra() for state in self.states)
+
+    def kick(self) -> MachineState:
+        """Move each machine that needs no message; leave when all are done."""
+        return self._replace(settle)
+
+    def expects_message(self, msg: str) -> bool:
+        """Whether any of the machines expects `msg`."""
+        return any(state.expects_message(msg) for state in self.states)
+
+    def transition(self, msg: str) -> MachineState:
+        """Give `msg` to the first machine that expects it; ValueError if there is none."""
+        for place, state in enumerate(self.states):
+            if state.expects_message(msg):
+                try:
+                    following = checked(state, "transition", state.transition, msg, through=ValueError)
+                except ValueError:
+                    continue
+                self.states[place] = following
+                return self.kick()
+        raise ValueError(msg)
+
+    def info_updated(self) -> MachineState:
+        """Tell all machines."""
+        return self._replace(tell)
+
+    def post_transition(self) -> MachineState:
+        """The state that follows: `nextState`."""
+        return successor(self, "nextState")
+
+    def _replace(self, move: Callable[[MachineState], MachineState]) -> MachineState:
+        for place, state in enumerate(self.states):
+            if not state.terminal:
+                self.states[place] = move(state)
+        for state in self.states:
+            if isinstance(state, ErrorState):
+                return state
+        if all(state.terminal for state in self.states):
+            return checked(self, "post_transition", self.post_transition)
+        return self
+
+
+class InfoWatcherState(OnePassState):
+    """A OnePassState that waits for an INFO message instead of an answer.
+
+    Override `info_updated` to wait for a certain one: return `self` to go on waiting, or
+    `super().info_updated()`.
+    """
+
+    def kick(self) -> MachineState:
+        """Wait."""
+        return self
+
+    def expects_message(self, msg: str) -> bool:
+        """Answers belong to others."""
+        return False
+
+    def transition(self, msg: str) -> MachineState:
+        """Answers belong to others."""
+        raise ValueError(msg)
+
+    def info_updated(self) -> MachineState:
+        """Send the command and go on."""
+        return self._proceed()
+
+
+@lru_cache(maxsize=1024)
+def _plan(entries: tuple[Entry, ...]) -> tuple[tuple[str | None, ...], tuple[str | None, ...]]:
+    """The expectations and commands of a command list."""
+    expects: list[str | None] = []
+    commands: list[str | None] = []
+    before: str | None = None
+    for entry in entries:
+        if isinstance(entry, tuple):
+            expect, command = entry
+        else:
+            expect, command = "OK" if before is None else expected_response(before), entry
+        expects.append(expect)
+        commands.append(command)
+        before = command if command is not None else before
+    return tuple(expects), tuple(commands)

@@ -1,0 +1,227 @@
+"""The flags of coordinator scripts: a flag exists when `ServerInfo` has its attribute."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mu.defs import Defs
+from mu.errors import UsageError
+from mu.parser import Parser
+
+
+def at_least(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    """A parser of integers within bounds."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"'{text}' is not an integer") from None
+        if number < minimum or (maximum is not None and number > maximum):
+            bounds = f"at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+            raise argparse.ArgumentTypeError(f"{number} is not {bounds}")
+        return number
+
+    return parse
+
+
+def seconds(text: str) -> float:
+    """A positive number of seconds."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
+    return number
+
+
+def listed(parse: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    """A parser of comma-separated lists."""
+
+    def parse_all(text: str) -> list[Any]:
+        words = [word.strip() for word in text.split(",")]
+        if not all(words):
+            raise argparse.ArgumentTypeError(f"'{text}' is not a comma-separated list without gaps")
+        return [parse(word) for word in words]
+
+    return parse_all
+
+
+class Flag(NamedTuple):
+    """One flag: `parse` None makes it a switch."""
+
+    short: str
+    long: str
+    attribute: str
+    parse: Callable[[str], Any] | None
+    metavar: str
+    text: str
+
+
+COUNT = at_least(0)
+PORT = at_least(0, 65535)
+QUANTIZER = at_least(0, 127)
+
+FLAGS = (
+    Flag("-O", "--out-file", "out_file", str, "FILE", "write the times of the state machines here"),
+    Flag("-P", "--profile", "profiling", str, "FILE", "write cProfile data of the main loop here"),
+    Flag("-n", "--parts", "num_parts", at_least(1), "N", "number of workers"),
+    Flag("-N", "--part-list", "num_list", listed(COUNT), "A,B,C", "exactly these parts; not with -n or -o"),
+    Flag("-X", "--overprovision", "overprovision", COUNT, "N", "launch this many more workers than needed"),
+    Flag("-f", "--frames", "num_frames", at_least(1), "N", "frames in each chunk"),
+    Flag("-o", "--offset", "num_offset", COUNT, "N", "skip this many chunks"),
+    Flag("-q", "--quality-values", "quality_values", listed(int), "A,B,C", "quality values"),
+    Flag("-x", "--run-xcenc", "run_xcenc", None, "", "run xc-enc rather than vpxenc"),
+    Flag("-Y", "--y-ac-qi", "quality_y", QUANTIZER, "N", "Y quantizer"),
+    Flag("-S", "--s-ac-qi", "quality_s", QUANTIZER, "N", "S quantizer"),
+    Flag("-K", "--keyframe-distance", "keyframe_distance", at_least(1), "K", "a keyframe every K chunks"),
+    Flag("-u", "--upload-states", "upload_states", None, "", "upload the states, too"),
+    Flag("-p", "--passes", "num_passes", listed(COUNT), "W,X,Y,Z", "passes in each phase"),
+    Flag("-v", "--video", "video_name", str, "NAME", "name of the video"),
+    Flag("-b", "--bucket", "bucket", str, "NAME", "S3 bucket of the inputs and outputs"),
+    Flag("-i", "--in-format", "in_format", str, "NAME", "format of the input frames"),
+    Flag("-t", "--port", "port_number", PORT, "PORT", "listen here (0: any free port)"),
+    Flag("-a", "--host-addr", "host_addr", str, "ADDR", "this server's address, as workers reach it"),
+    Flag("-H", "--state-host", "state_srv_addr", str, "ADDR", "address of the relay"),
+    Flag("-T", "--state-port", "state_srv_port", at_least(1, 65535), "PORT", "port of the relay"),
+    Flag("-R", "--state-threads", "state_srv_threads", at_least(1), "N", "relays, on ports from -T on"),
+    Flag("-l", "--function", "lambda_function", str, "NAME", "Lambda function to start"),
+    Flag("-r", "--regions", "regions", listed(str), "A,B", "regions to start it in"),
+    Flag("-m", "--kill-time", "kill_time", seconds, "SECONDS", "end a worker that is not finished by then"),
+    Flag("-M", "--hashed-names", "hashed_names", None, "", "S3 keys spread by their MD5"),
+    Flag("-c", "--ca-cert", "cacert", str, "FILE", "CA certificate, PEM (or $CA_CERT)"),
+    Flag("-s", "--server-cert", "srvcrt", str, "FILE", "this server's certificate (or $SRV_CERT)"),
+    Flag("-k", "--server-key", "srvkey", str, "FILE", "its private key (or $SRV_KEY)"),
+)
+WORKER_FLAGS = (
+    Flag("", "--worker-cert", "worker_cert", str, "FILE", "the workers' certificate (or $WORKER_CERT)"),
+    Flag("", "--worker-key", "worker_key", str, "FILE", "its private key (or $WORKER_KEY)"),
+)
+KEY_VARIABLES = {
+    "cacert": "CA_CERT",
+    "srvcrt": "SRV_CERT",
+    "srvkey": "SRV_KEY",
+    "worker_cert": "WORKER_CERT",
+    "worker_key": "WORKER_KEY",
+}
+
+
+def parse(info: Any, argv: Sequence[str] | None = None) -> None:
+    """Read the command line into `info`, a class or object with the attributes of FLAGS.
+
+    Afterwards the key attributes hold what travels (one-line bodies), made for this run if no files
+    were given. A mistake prints one line and a hint, and exits with status 2.
+    """
+    parser = _parser(info)
+    given = parser.parse_args(argv)
+    if given.debug:
+        Defs.debug = True
+    values = {name: value for name, value in vars(given).items() if name != "debug"}
+    try:
+        _combine(info, values)
+        for name, value in values.items():
+            setattr(info, name, value)
+        if hasattr(info, "quality_str") and values.keys() & {"quality_y", "quality_s"}:
+            info.quality_str = _quality_name(info)
+        if hasattr(info, "cacert"):
+            _take_keys(info)
+    except UsageError as error:
+        parser.error(str(error))
+
+
+def _parser(info: Any) -> Parser:
+    main = sys.modules.get("__main__")
+    parser = Parser(prog=Path(sys.argv[0]).name, description=getattr(main, "__doc__", None) or "")
+    parser.add_argument("-D", "--debug", action="store_true", help="debug messages on stderr")
+    for flag in _flags_of(info):
+        names = [name for name in (flag.short, flag.long) if name]
+        default = getattr(info, flag.attribute, None)
+        if flag.parse is None:
+            parser.add_argument(
+                *names, dest=flag.attribute, action="store_true", default=argparse.SUPPRESS, help=flag.text
+            )
+            continue
+        parser.add_argument(
+            *names,
+            dest=flag.attribute,
+            type=flag.parse,
+            metavar=flag.metavar,
+            default=argparse.SUPPRESS,
+            help=flag.text if default is None else f"{flag.text} ({_shown(default)})",
+        )
+    return parser
+
+
+def _flags_of(info: Any) -> Iterable[Flag]:
+    for flag in FLAGS:
+        if hasattr(info, flag.attribute):
+            yield flag
+    if hasattr(info, "cacert"):
+        yield from WORKER_FLAGS
+
+
+def _shown(default: Any) -> str:
+    text = ",".join(map(str, default)) if isinstance(default, list | tuple) else str(default)
+    return text.replace("%", "%%")
+
+
+def _combine(info: Any, values: dict[str, Any]) -> None:
+    """Check what flags say together, and add what follows from them."""
+    for name in ("out_file", "profiling"):
+        if values.get(name) and not Path(values[name]).absolute().parent.is_dir():
+            raise UsageError(f"cannot write {values[name]}: no such directory")
+    if "num_list" in values:
+        for other, flag in (("num_parts", "-n"), ("num_offset", "-o")):
+            if other in values:
+                raise UsageError(f"-N gives the exact parts: it does not go together with {flag}")
+        if len(set(values["num_list"])) < len(values["num_list"]):
+            raise UsageError("-N names a part twice")
+        values["num_parts"] = len(values["num_list"])
+    if "num_passes" in values:
+        minimum = getattr(info, "min_passes", (0, 0, 0, 0))
+        passes = tuple(values["num_passes"])
+        if len(passes) != len(minimum) or any(n < low for n, low in zip(passes, minimum, strict=True)):
+            text = ",".join(map(str, minimum))
+            raise UsageError(f"-p takes {len(minimum)} numbers of passes, at least {text}")
+        values["num_passes"] = passes
+        values["tot_passes"] = sum(passes)
+
+
+def _quality_name(info: Any) -> str:
+    """`Y_S`, and `_kK` with a keyframe distance: what tells runs of different quality apart."""
+    quality_s = getattr(info, "quality_s", None)
+    distance = getattr(info, "keyframe_distance", None)
+    name = f"{info.quality_y}_{'x' if quality_s is None else quality_s}"
+    return name if distance is None else f"{name}_k{distance}"
+
+
+def _take_keys(info: Any) -> None:
+    """Replace the key attributes, which name files, by the keys; without files make keys for this run."""
+    from mu import keys
+
+    files = {
+        name: getattr(info, name, None) or os.environ.get(variable) or None
+        for name, variable in KEY_VARIABLES.items()
+    }
+    own = [files[name] for name in ("cacert", "srvcrt", "srvkey")]
+    workers = [files["worker_cert"], files["worker_key"]]
+    if not any(files.values()):
+        job = keys.make_job_keys()
+    elif not all(own):
+        raise UsageError("a CA certificate, a server certificate and its key go together: give -c, -s and -k")
+    elif any(workers) and not all(workers):
+        raise UsageError("--worker-cert and --worker-key go together")
+    else:
+        job = keys.load_job_keys(*own, *workers)  # type: ignore[arg-type]
+        if job.worker_is_server:
+            sys.stderr.write(
+                "warning: the server's own key is sent to the workers; "
+                "give them one of their own: --worker-cert FILE --worker-key FILE\n"
+            )
+    info.cacert = job.ca
+    info.srvcrt, info.srvkey = job.server.cert, job.server.key
+    info.worker_cert, info.worker_key = job.worker.cert, job.worker.key

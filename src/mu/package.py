@@ -1,0 +1,165 @@
+"""The zip that a function is made from: the worker's modules, the user's program and files.
+
+The same input makes the same bytes: members are sorted, have one fixed time, and of their modes only "may be
+executed" is kept. (A function runs as a user of its own, who must be able to read all and can write nothing.)
+"""
+
+import ast
+import os
+import shutil
+import stat
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mu.errors import UsageError
+from mu.why import why
+
+ENTRY = "lambda_function.py"
+LIBRARIES = "solibs"
+OWN_NAMES = (ENTRY, "mu", LIBRARIES)
+
+# The first time that a zip can express.
+TIME = (1980, 1, 1, 0, 0, 0)
+
+ENTRY_SOURCE = '''\
+"""The entry point of this function."""
+
+from mu import worker
+
+COMMAND = {command!r}
+
+
+def lambda_handler(event, context):
+    return worker.lambda_handler(COMMAND, event, context)
+'''
+
+
+@dataclass(frozen=True)
+class Member:
+    """One entry of the zip; `content` is a file to read, or the bytes themselves, or None for a directory."""
+
+    name: str
+    content: Path | bytes | None
+    executable: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes when unpacked. Raises OSError."""
+        if isinstance(self.content, Path):
+            return self.content.stat().st_size
+        return len(self.content or b"")
+
+
+def worker_members(command: str) -> list[Member]:
+    """What every function has: the entry point, with the packaged command, and the worker's modules."""
+    entry = Member(ENTRY, ENTRY_SOURCE.format(command=command).encode())
+    root = Path(__file__).parent
+    return [entry, *(Member(f"mu/{name}.py", root / f"{name}.py") for name in worker_modules())]
+
+
+def worker_modules() -> list[str]:
+    """The names of mu's modules that a worker loads, late imports included: what they say they import."""
+    root = Path(__file__).parent
+    found: set[str] = set()
+    queue = ["__init__", "worker"]
+    while queue:
+        name = queue.pop()
+        if name not in found and (root / f"{name}.py").is_file():
+            found.add(name)
+            queue += [
+                module.split(".")[1] for module in imports(root / f"{name}.py") if module.startswith("mu.")
+            ]
+    return sorted(found)
+
+
+def imports(source: Path) -> set[str]:
+    """All that a module imports, except for type checking; `from a import b` counts as `a` and `a.b`."""
+    found: set[str] = set()
+    queue: list[ast.AST] = [ast.parse(source.read_bytes())]
+    while queue:
+        node = queue.pop()
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            queue += ast.iter_child_nodes(node)
+    return found
+
+
+def user_members(paths: list[Path]) -> list[Member]:
+    """Members for files and directories, each under its own last name; links are followed.
+
+    Raises UsageError if one cannot be read, or its name would hide another or a module that the worker needs.
+    """
+    members: list[Member] = []
+    taken: dict[str, Path] = {}
+    for path in paths:
+        name = Path(os.path.abspath(path)).name  # noqa: PTH100  of `dir/..` or a link, the name and not the target
+        if not name:
+            raise UsageError(f"{path} has no name to be packaged under")
+        if not name.isprintable():
+            raise UsageError(f"{str(path)!r}: a name in a package is printable text")
+        if name in OWN_NAMES:
+            raise UsageError(f"{path} cannot be packaged: the name {name} is taken by mu's own files")
+        if name in taken:
+            raise UsageError(f"{path} and {taken[name]} have the same name: rename one of them")
+        taken[name] = path
+        if _module(name, path) in (*sys.stdlib_module_names, "boto3", "botocore"):
+            raise UsageError(
+                f"{path} would hide Python's own {_module(name, path)} from the worker: rename it"
+            )
+        try:
+            members += _members(name, path, ())
+        except OSError as error:
+            raise UsageError(f"cannot read {error.filename or path}: {why(error)}") from None
+    return members
+
+
+def _module(name: str, path: Path) -> str:
+    """The name by which Python would import a packaged file or directory, which comes first; or nothing."""
+    if (path / "__init__.py").exists():
+        return name
+    stem, dot, suffix = name.partition(".")
+    return stem if dot and suffix.endswith(("py", "pyc", "so")) else ""
+
+
+def _members(name: str, path: Path, above: tuple[str, ...]) -> Iterator[Member]:
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode):
+        with path.open("rb"):  # now, rather than in the middle of writing
+            yield Member(name, path, bool(mode & 0o111))
+    elif stat.S_ISDIR(mode):
+        real = os.path.realpath(path)
+        if real in above:
+            raise UsageError(f"{path} is a link to a directory that it is in")
+        inside = sorted(os.listdir(path))  # noqa: PTH208  names, not paths
+        if not inside:
+            yield Member(f"{name}/", None, True)
+        for entry in inside:
+            if not entry.isprintable():
+                raise UsageError(f"{path}/{entry!r}: a name in a package is printable text")
+            yield from _members(f"{name}/{entry}", path / entry, (*above, real))
+    else:
+        raise UsageError(f"{path} is neither a file nor a directory")
+
+
+def write(path: Path, members: list[Member]) -> None:
+    """Write the zip. Raises OSError."""
+    with zipfile.ZipFile(path, "w") as package:
+        for member in sorted(members, key=lambda member: member.name):
+            info = zipfile.ZipInfo(member.name, TIME)
+            info.create_system = 3  # Unix: the attributes hold a mode
+            kind = stat.S_IFDIR if member.content is None else stat.S_IFREG
+            info.external_attr = (kind | (0o755 if member.executable else 0o644)) << 16
+            info.compress_type = zipfile.ZIP_STORED if member.content is None else zipfile.ZIP_DEFLATED
+            with package.open(info, "w") as target:
+                if isinstance(member.content, Path):
+                    with member.content.open("rb") as source:
+                        shutil.copyfileobj(source, target, 1 << 20)
+                else:
+                    target.write(member.content or b"")

@@ -1,0 +1,64 @@
+"""PEM text from the form in which certificates and keys travel.
+
+That form is the base64 body of a PEM block on one line; a chain is several bodies separated by one
+space. A body does not say what it is, so the label of a private key is read off its DER:
+
+    PKCS#8      SEQUENCE { INTEGER 0, SEQUENCE { OID, ... }, OCTET STRING }
+    PKCS#1 RSA  SEQUENCE { INTEGER 0, INTEGER modulus, ... }
+    SEC1 EC     SEQUENCE { INTEGER 1, OCTET STRING, ... }
+"""
+
+import binascii
+
+from mu.errors import UsageError
+
+SEQUENCE, INTEGER, OCTETS = 0x30, 0x02, 0x04
+
+# Version number and the tag of what follows it -> label.
+KEY_LABELS = {
+    (0, SEQUENCE): "PRIVATE KEY",
+    (1, SEQUENCE): "PRIVATE KEY",  # PKCS#8 with the public key added (RFC 5958)
+    (0, INTEGER): "RSA PRIVATE KEY",
+    (1, OCTETS): "EC PRIVATE KEY",
+}
+
+
+def certificates_to_pem(line: str) -> str:
+    """PEM text of one or several certificates; UsageError if `line` is not base64."""
+    blocks = [_block("CERTIFICATE", _decode(body, "certificate")) for body in line.split()]
+    if not blocks:
+        raise UsageError("a certificate is empty")
+    return "".join(blocks)
+
+
+def key_to_pem(line: str) -> str:
+    """PEM text of an unencrypted private key; UsageError if it is of no known form."""
+    der = _decode("".join(line.split()), "private key")
+    label = _key_label(der)
+    if label is None:
+        raise UsageError("a private key is encrypted, damaged or of an unknown form")
+    return _block(label, der)
+
+
+def _decode(body: str, what: str) -> bytes:
+    try:
+        return binascii.a2b_base64(body.encode("ascii"), strict_mode=True)
+    except ValueError:  # binascii.Error and UnicodeEncodeError; the text would show the key
+        raise UsageError(f"a {what} is not base64") from None
+
+
+def _block(label: str, der: bytes) -> str:
+    body = binascii.b2a_base64(der, newline=False).decode("ascii")
+    lines = "\n".join(body[at : at + 64] for at in range(0, len(body), 64))
+    return f"-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n"
+
+
+def _key_label(der: bytes) -> str | None:
+    if len(der) < 2 or der[0] != SEQUENCE:
+        return None
+    # The length is one byte, or 0x80 + how many bytes follow that hold it.
+    start = 2 + (der[1] & 0x7F if der[1] & 0x80 else 0)
+    head = der[start : start + 4]
+    if len(head) < 4 or head[:2] != bytes((INTEGER, 1)):
+        return None
+    return KEY_LABELS.get((head[2], head[3]))

@@ -1,0 +1,167 @@
+"""The coordinator: a script declares a class `ServerInfo` and its states, then calls these functions.
+
+`ServerInfo` is read here, at the edge; what is inside gets settings passed.
+"""
+
+import cProfile
+import dataclasses
+import json
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mu import options as flags
+from mu import report, tls
+from mu.errors import JobError, UsageError
+from mu.loop import Loop, Settings
+from mu.machine import ErrorState, MachineState
+from mu.parts import Part, connection_order
+
+LISTENER = "mu_listener"
+LAUNCH = "mu_launch"
+
+
+def options(ServerInfo: Any, argv: Sequence[str] | None = None) -> None:
+    """Read the command line into `ServerInfo`; exits with status 2 if something is wrong with it.
+
+    A flag exists when `ServerInfo` has its attribute; `--help` lists them. Afterwards `cacert`,
+    `srvcrt`, `srvkey` hold keys (one-line base64), made for this run if no files were named.
+    """
+    _end_quietly_on_interrupt()
+    flags.parse(ServerInfo, argv)
+
+
+def server_launch(
+    ServerInfo: Any,
+    event: dict[str, Any],
+    access_key_id: str | None = None,
+    secret_access_key: str | None = None,
+) -> None:
+    """Start listening, then start `num_parts + overprovision` workers, spread evenly over `regions`.
+
+    `event` is what the workers get. Set here: `addr` if it is unset, `port`, and the keys, always the
+    workers' own. Without keys given, the ordinary AWS chain is asked. Returns at once; launching goes on
+    in a thread. Exits with status 2 if it cannot even begin.
+    """
+    from mu.launching import BackgroundLaunch
+
+    try:
+        listener = _listener(ServerInfo)
+        cacert = getattr(ServerInfo, "cacert", None)
+        if cacert:
+            pair = _worker_pair(ServerInfo)
+            event.update(cacert=cacert, srvcrt=pair[0], srvkey=pair[1])
+        event["port"] = listener.getsockname()[1]
+        if getattr(ServerInfo, "hashed_names", False):
+            event.setdefault("hash_s3keys", 1)
+        launch = BackgroundLaunch(
+            function=ServerInfo.lambda_function,
+            regions=list(getattr(ServerInfo, "regions", None) or ["us-east-1"]),
+            parts=len(_parts(ServerInfo)),
+            overprovision=getattr(ServerInfo, "overprovision", 0) or 0,
+            access_key_id=access_key_id,
+            secret_access_key=secret_access_key,
+        )
+        if not event.get("addr"):
+            event["addr"] = getattr(ServerInfo, "host_addr", None) or launch.own_address()
+        setattr(ServerInfo, LAUNCH, launch)
+        launch.start(json.dumps(event))
+    except UsageError as error:
+        sys.stderr.write(f"{Path(sys.argv[0]).name}: {error}\n")
+        raise SystemExit(2) from None
+
+
+def server_main_loop(
+    states: list[MachineState], constructor: Callable[..., MachineState], ServerInfo: Any
+) -> None:
+    """Drive one machine for each worker, from `constructor(connection, part)`, until all are terminal.
+
+    `states` receives the machines in the order in which workers connected. JobError if any part was not
+    done, after the summary was printed; uncaught, it ends the script with status 1 (130 or 143 after SIGINT
+    or SIGTERM). With `state_srv_threads` and a keyframe distance the call is
+    `constructor(connection, part, group)`.
+    """
+    try:
+        listener = _listener(ServerInfo)
+    except UsageError as error:
+        sys.stderr.write(f"{Path(sys.argv[0]).name}: {error}\n")
+        raise SystemExit(2) from None
+    settings = _settings(ServerInfo)
+    cacert = getattr(ServerInfo, "cacert", None)
+    context = None
+    if cacert:
+        context = tls.context(cacert, ServerInfo.srvcrt, ServerInfo.srvkey, server=True)
+    launch = getattr(ServerInfo, LAUNCH, None)
+    reporter = report.Reporter(len(settings.parts))
+    reporter.listening(listener.getsockname()[1], tls=context is not None)
+    loop = Loop(settings, constructor, states, listener, context, launch, reporter)
+    setattr(ServerInfo, LISTENER, None)
+    setattr(ServerInfo, LAUNCH, None)
+    profile_path = getattr(ServerInfo, "profiling", None)
+    if profile_path:
+        profile = cProfile.Profile()
+        profile.runcall(loop.run)
+        profile.dump_stats(profile_path)
+    else:
+        loop.run()
+    _conclude(loop, states, reporter, len(settings.parts), getattr(ServerInfo, "out_file", None))
+
+
+def _conclude(
+    loop: Loop, states: list[MachineState], reporter: report.Reporter, parts: int, out_file: str | None
+) -> None:
+    failures = [report.failure_of(state) for state in states if isinstance(state, ErrorState)]
+    reporter.summary(failures, parts - len(states), loop.ended)
+    if out_file:
+        try:
+            report.write_times(out_file, states, loop.start)
+        except OSError as error:
+            reporter.line(f"cannot write {out_file}: {error.strerror}")
+            raise JobError(f"cannot write {out_file}") from None
+    if loop.signal:
+        raise JobError(loop.ended, 128 + loop.signal)
+    if reporter.done < parts:
+        raise JobError(loop.ended or f"{parts - reporter.done} of {parts} parts failed")
+
+
+def _settings(info: Any) -> Settings:
+    grouped = bool(getattr(info, "state_srv_threads", None) and getattr(info, "keyframe_distance", None))
+    given = {
+        field.name: getattr(info, field.name)
+        for field in dataclasses.fields(Settings)
+        if field.name not in ("parts", "grouped") and getattr(info, field.name, None) is not None
+    }
+    return Settings(parts=_parts(info), grouped=grouped, **given)
+
+
+def _parts(info: Any) -> list[Part]:
+    number = getattr(info, "num_parts", None) or 1
+    distance = getattr(info, "keyframe_distance", None)
+    return connection_order(number, distance, getattr(info, "num_list", None))
+
+
+def _worker_pair(info: Any) -> tuple[str, str]:
+    """The certificate and key that workers get; a script without `options` may know of one pair only."""
+    if getattr(info, "worker_cert", None) and getattr(info, "worker_key", None):
+        return info.worker_cert, info.worker_key
+    return info.srvcrt, info.srvkey
+
+
+def _listener(info: Any) -> socket.socket:
+    """The run's listening socket, opened the first time that it is asked for."""
+    listener: socket.socket | None = getattr(info, LISTENER, None)
+    if listener is None:
+        listener = tls.listen("", getattr(info, "port_number", 0))
+        setattr(info, LISTENER, listener)
+    return listener
+
+
+def _end_quietly_on_interrupt() -> None:
+    """Until the main loop takes over, Ctrl-C ends the script without a traceback."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda number, _frame: sys.exit(128 + number))

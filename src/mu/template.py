@@ -1,0 +1,60 @@
+"""The text of a command from its template and the worker's variables.
+
+    vars... COMMAND ...args    with ##QUALITY## ##INFILE## ##OUTFILE## ##INSTATEWAIT##
+                               ##INSTATESWITCH## ##TMPDIR## replaced, in this order
+
+A value comes from variable `cmd<name>`, else from event field `<name>`. A placeholder whose value is in
+neither place stays as it is.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+TMPDIR = "##TMPDIR##"
+VALUES = ("quality", "infile", "outfile")
+
+
+def integer(vals: Mapping[str, Any], name: str, default: int = 0) -> int:
+    """A variable that counts or switches; `default` if it is not there or is no number."""
+    try:
+        return int(vals.get(name, default))
+    except (TypeError, ValueError, OverflowError):
+        return default
+
+
+def expand(template: str, vals: Mapping[str, Any], event: Mapping[str, Any], tmpdir: str) -> str:
+    """The command that `template` stands for; `tmpdir` is the worker's directory."""
+    before, after = (_text(_value(name, vals, event)) for name in ("vars", "args"))
+    text = " ".join(part for part in (before, template, after) if part)
+    for name in VALUES:
+        value = _value(name, vals, event)
+        if value is not None:
+            text = text.replace(f"##{name.upper()}##", _text(value))
+    wait, switch = _state_switches(vals)
+    text = text.replace("##INSTATEWAIT##", wait).replace("##INSTATESWITCH##", switch)
+    return text.replace(TMPDIR, tmpdir)
+
+
+def _value(name: str, vals: Mapping[str, Any], event: Mapping[str, Any]) -> Any:
+    value = vals.get(f"cmd{name}")
+    return event.get(name) if value is None else value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def _state_switches(vals: Mapping[str, Any]) -> tuple[str, str]:
+    """How a run waits for its neighbour's state, and how xc-enc is told to start from it."""
+    run_iter = integer(vals, "run_iter")
+    if not run_iter or not integer(vals, "expect_statefile"):
+        return "", ""
+    state = f'"{TMPDIR}/{run_iter - 1}.state"'
+    wait = f'( while [ ! -f {state} ]; do sleep 0.025; done; echo "hi" ) | '
+    switch = f'-r -I {state} -p "{TMPDIR}/prev.ivf"'
+    if run_iter > 1:
+        older = 0 if integer(vals, "minimal_recode") else run_iter - 2
+        switch += f' -S "{TMPDIR}/{older}.state"'
+    return wait, switch

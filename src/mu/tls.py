@@ -1,0 +1,142 @@
+"""The coordinator's end of TLS, by pyOpenSSL: it brings a current OpenSSL and takes keys from memory.
+
+Both ends must show a certificate that chains to the job's CA. OpenSSL does all the checking, extended
+key usage included: a worker's certificate, made for clients, is refused as a server's.
+"""
+
+import base64
+import os
+import socket
+import ssl
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_der_private_key
+from OpenSSL import SSL, crypto
+
+from mu.errors import UsageError
+
+
+def context(cacert: str, cert: str, key: str, *, server: bool) -> SSL.Context:
+    """A TLS context from the one-line base64 bodies that keys travel as; `cert` may be a chain."""
+    made = SSL.Context(SSL.TLS_SERVER_METHOD if server else SSL.TLS_CLIENT_METHOD)
+    made.set_min_proto_version(SSL.TLS1_2_VERSION)
+    made.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET)
+    made.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    made.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    store = made.get_cert_store()
+    assert store is not None
+    for body in cacert.split(" "):
+        store.add_cert(crypto.X509.from_cryptography(_certificate(body)))
+    own, *chain = cert.split(" ")
+    made.use_certificate(_certificate(own))
+    for body in chain:
+        made.add_extra_chain_cert(_certificate(body))
+    made.use_privatekey(load_der_private_key(base64.b64decode(key), None))  # type: ignore[arg-type]
+    made.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
+    return made
+
+
+def _certificate(body: str) -> x509.Certificate:
+    return x509.load_der_x509_certificate(base64.b64decode(body))
+
+
+class TLSConnection:
+    """A pyOpenSSL connection that raises what the standard library's `ssl` would, so that one channel
+    serves both ends of the wire."""
+
+    __slots__ = ("_connection", "pending")
+
+    def __init__(self, made: SSL.Context, sock: socket.socket, *, server: bool) -> None:
+        self._connection = SSL.Connection(made, sock)
+        self.pending = self._connection.pending
+        if server:
+            self._connection.set_accept_state()
+        else:
+            self._connection.set_connect_state()
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return int(self._connection.fileno())
+
+    def setblocking(self, flag: bool) -> None:
+        """Whether operations wait."""
+        self._connection.setblocking(flag)
+
+    def do_handshake(self) -> None:
+        """Go on with the handshake."""
+        try:
+            self._connection.do_handshake()
+        except SSL.Error as error:
+            raise _standard(error) from None
+
+    def recv(self, size: int) -> bytes:
+        """What has come; nothing at the end of the stream."""
+        try:
+            return self._connection.recv(size)
+        except SSL.ZeroReturnError:
+            return b""
+        except SSL.SysCallError as error:
+            if error.args[0] == -1:  # the peer closed without saying so
+                return b""
+            raise _standard(error) from None
+        except SSL.Error as error:
+            raise _standard(error) from None
+
+    def send(self, data: bytes) -> int:
+        """How many bytes were taken."""
+        try:
+            return self._connection.send(data)
+        except SSL.Error as error:
+            raise _standard(error) from None
+
+    def close(self) -> None:
+        """Tell the peer, if that can be done at once, and close."""
+        try:
+            self._connection.shutdown()
+        except SSL.Error:
+            pass  # mid-handshake, or the peer is gone: there is nobody to tell
+        finally:
+            self._connection.close()
+
+
+def _standard(error: SSL.Error) -> OSError:
+    """The standard library's exception for one of pyOpenSSL's."""
+    match error:
+        case SSL.WantReadError():
+            return ssl.SSLWantReadError()
+        case SSL.WantWriteError():
+            return ssl.SSLWantWriteError()
+        case SSL.SysCallError(args=(-1, *_)) | SSL.ZeroReturnError():
+            return ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the peer closed the connection")
+        case SSL.SysCallError(args=(number, text)):
+            return OSError(number, text)
+        case _:
+            reasons = error.args[0] if error.args else []
+            text = ", ".join(entry[-1] for entry in reasons) or "TLS failed"
+            return ssl.SSLError(ssl.SSL_ERROR_SSL, text)
+
+
+def listen(address: str, port: int, backlog: int = socket.SOMAXCONN) -> socket.socket:
+    """A listening, non-blocking TCP socket; port 0 takes any that is free. UsageError if it cannot be."""
+    try:
+        listener = socket.create_server((address, port), backlog=backlog)
+    except (OSError, OverflowError) as error:
+        why = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else str(error)
+        raise UsageError(f"cannot listen on port {port}: {why}; choose another with -t") from None
+    listener.setblocking(False)
+    return listener
+
+
+def wrap(sock: socket.socket, made: SSL.Context | None) -> Any:
+    """An accepted connection, made ready for `SocketNB`; plain TCP without a context."""
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEPALIVE.items():
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    return sock if made is None else TLSConnection(made, sock, server=True)
+
+
+# A worker that vanished is noticed after about a minute of silence.
+KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}

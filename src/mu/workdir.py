@@ -1,0 +1,94 @@
+"""The worker's own directory, and what earlier workers left.
+
+A sandbox is used again and again, and a worker that was cut off leaves its directory behind. The
+next one removes it, but must not touch what is not a dead worker's: several workers can share one
+`/tmp`, and others may like the name too. So each directory holds a marker file that its worker
+keeps locked while it lives. No marker, or a locked one: hands off. The kernel takes the lock away
+with the process, however it ends.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import stat
+
+PREFIX = "lambda_"
+NAME = re.compile(PREFIX + "[0-9a-z]{8}")
+MARKER = ".mu-worker"
+
+
+class Workdir:
+    """A new directory in `base` that is this worker's, at `path`, once dead workers' are removed.
+
+    OSError if it cannot be made.
+    """
+
+    def __init__(self, base: str) -> None:
+        _sweep(base)
+        self.path, self._lock = _make(base)
+
+    def release(self, remove: bool) -> None:
+        """This worker is over: remove the directory, or leave it to be swept some day."""
+        if remove:
+            _remove(self.path)
+        os.close(self._lock)
+
+
+def base_directory() -> str:
+    """`/tmp`, unless the environment says otherwise (`TMPDIR`)."""
+    return os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
+
+
+def _make(base: str) -> tuple[str, int]:
+    while True:
+        path = os.path.join(base, PREFIX + os.urandom(4).hex())
+        marker = os.path.join(path, MARKER)
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            continue
+        descriptor = os.open(marker, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Between these two lines another worker may have taken it for a dead one's.
+        if _locked(descriptor) and os.path.exists(marker):
+            return path, descriptor
+        os.close(descriptor)
+
+
+def _sweep(base: str) -> None:
+    with contextlib.suppress(OSError), os.scandir(base) as entries:
+        for entry in entries:
+            if NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
+                _remove_if_dead(entry.path)
+
+
+def _remove_if_dead(path: str) -> None:
+    try:
+        marker = os.open(os.path.join(path, MARKER), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:  # none, or not ours to open
+        return
+    try:
+        status = os.fstat(marker)
+        if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and _locked(marker):
+            _remove(path)
+    finally:
+        os.close(marker)
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether the lock could be had."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _remove(path: str) -> None:
+    # Imported here since a worker in a clean sandbox does not need it to begin.
+    import shutil
+
+    for _ in range(3):  # something may be written to it at the same moment
+        shutil.rmtree(path, ignore_errors=True)
+        if not os.path.lexists(path):
+            return

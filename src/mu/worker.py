@@ -1,0 +1,344 @@
+"""The worker: what runs in a Lambda function, driven by the coordinator.
+
+A package's `lambda_function.py` calls `lambda_handler`. With `mode` 0 that runs the packaged command
+once. Otherwise it connects to the coordinator, says `OK:HELLO`, and then a single loop serves the
+command socket, the state socket and the work that threads do for it:
+
+    command socket --messages--> Handler.handle --answers--> command socket
+                                        |
+                                      Work --> Tasks (threads) --answer, when it is done--^
+
+All of `retrieve`, `upload`, `run` and `connect` is work for a thread, in either mode, so that the loop
+can see at any time that the coordinator is gone, that the deadline nears, or that a state has come.
+The modes differ only in when the next command is taken: at once, or after the work's answer.
+
+Time counts: thousands start together, and each pays for its own start. So this module and those that
+it imports load little, and boto3 only once HELLO has been sent.
+"""
+
+import contextlib
+import select
+import signal
+import socket
+import ssl
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import inf
+from time import monotonic
+from typing import Any, NamedTuple
+
+from mu import framing
+from mu.dial import dial, dial_patiently, tls_context
+from mu.errors import MuError, ProtocolError, UsageError
+from mu.handler import End, Handler, Work
+from mu.process import Groups
+from mu.s3 import S3
+from mu.socket_nb import SocketNB
+from mu.statefile import StateSocket
+from mu.tasks import MOST_AT_A_TIME, Tasks
+from mu.template import integer
+from mu.why import log, one_line, why
+from mu.workdir import Workdir, base_directory
+
+# How long the coordinator may be out of reach, and how long there may be nothing to do.
+PATIENCE = 5.0
+IDLE = 300.0
+# How long before the function's deadline a worker gives up; a short time limit is not eaten up by it.
+MARGIN = 2.0
+MARGIN_SHARE = 0.15
+# How long the last messages may take to leave, and the coordinator to close its end.
+FLUSH = 10.0
+LINGER = 1.0
+
+QUIT = "quit"
+
+
+class TimeLimit(NamedTuple):
+    """When to give up, and when all must be done, by the monotonic clock; infinity for never."""
+
+    warning: float
+    end: float
+
+    def patience(self, seconds: float) -> float:
+        """Until when something may take `seconds`."""
+        return min(self.end, monotonic() + seconds)
+
+
+class Outside:
+    """What one worker has of the world: threads, processes, connections. `Handler` works with it."""
+
+    def __init__(self, directory: str, limit: TimeLimit) -> None:
+        self.tasks = Tasks()
+        self.groups = Groups()
+        self.s3 = S3(MOST_AT_A_TIME)
+        self.state = StateSocket(directory)
+        self.tls: ssl.SSLContext | None = None
+        self._limit = limit
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Have the loop make `call`; from any thread."""
+        self.tasks.post(call)
+
+    def connect(self, host: str, port: int) -> socket.socket:
+        """A new connection with the job's keys; OSError if that fails. Waits."""
+        return dial(host, port, self.tls, self._limit.warning - monotonic())
+
+
+class Loop:
+    """Takes the coordinator's commands, one after the other, until there is a reason to end."""
+
+    def __init__(
+        self, link: SocketNB, handler: Handler, outside: Outside, limit: TimeLimit, idle: float
+    ) -> None:
+        self._link = link
+        self._handler = handler
+        self._tasks = outside.tasks
+        self._state = outside.state
+        self._limit = limit
+        self._idle = idle
+        self._active = monotonic()
+        self._under_way: list[Work] = []
+        self._blocked = False  # until the work that has the worker to itself is done
+
+    def run(self) -> str:
+        """Returns why the worker ends."""
+        link = self._link
+        try:
+            while True:
+                self._wait()
+                if link.sock is None:
+                    return "the coordinator has closed the connection"
+                now = monotonic()
+                if now >= self._limit.warning:
+                    self._answer(out_of_time(self._under_way))
+                    return "the time limit is near"
+                if not self._under_way and now >= self._active + self._idle:
+                    return f"nothing to do for {self._idle:g} seconds"
+                # Who does not take the answers to his commands is to wait for more.
+                takes_answers = not link.want_write
+                while takes_answers and self._can_handle():
+                    if not self._handle(link.dequeue()):
+                        return QUIT
+                link.do_write()
+        except (OSError, ProtocolError) as error:
+            return f"lost the coordinator: {why(error)}"
+
+    def _can_handle(self) -> bool:
+        return self._link.want_handle and not self._blocked
+
+    def _wait(self) -> None:
+        """Wait until something can be done; read, write, and do what threads have posted."""
+        until = self._limit.warning
+        if self._can_handle() and not self._link.want_write:
+            until = 0.0
+        elif not self._under_way:
+            until = min(until, self._active + self._idle)
+        poll = select.poll()
+        links = {link.fileno(): link for link in (self._link, *self._state.links)}
+        for descriptor, link in links.items():
+            writing = link.want_write or link.ssl_write
+            poll.register(descriptor, select.POLLIN | (select.POLLOUT if writing else 0))
+        poll.register(self._tasks, select.POLLIN)
+        for descriptor, _ in poll.poll(_milliseconds(until)):
+            self._active = monotonic()
+            if descriptor not in links:
+                self._tasks.collect()
+            elif links[descriptor] is self._link:
+                self._link.do_read()
+                self._link.do_write()
+            else:
+                for failure in self._state.serve(links[descriptor]):
+                    self._answer(failure)
+
+    def _handle(self, text: str) -> bool:
+        """Do one command; False if it is the last."""
+        try:
+            reply = self._handler.handle(text)
+        except Exception as error:  # a command must not go without its answer
+            reply = [f"FAIL({why(error)})"]
+        if isinstance(reply, End):
+            return False
+        if isinstance(reply, Work):
+            self._begin(reply)
+        else:
+            for answer in reply:
+                self._answer(answer)
+        return True
+
+    def _begin(self, work: Work) -> None:
+        def done(answer: str) -> None:
+            self._under_way.remove(work)
+            self._blocked = self._blocked and work.background
+            self._answer(answer)
+
+        if work.early:
+            self._answer(work.early)
+        self._under_way.append(work)
+        self._blocked = not work.background
+        self._tasks.start(work.job, done)
+
+    def _answer(self, text: str) -> None:
+        try:
+            self._link.enqueue(text)
+        except UnicodeEncodeError:  # from the event's JSON, which can hold what no message can
+            self._link.enqueue(text.encode("utf-8", "backslashreplace"))
+
+
+def lambda_handler(command: str, event: Mapping[str, Any], context: Any) -> str:
+    """Be a worker: `command` is the packaged one, `event` the event's fields, `context` Lambda's.
+
+    Returns the answer to the packaged command (mode 0), or why the worker ended. What keeps it from
+    beginning is no exception either, since Lambda would start it again: it is logged and returned.
+    """
+    limit = time_limit(context)
+    try:
+        workdir = Workdir(base_directory())
+    except OSError as error:
+        return _failed(f"cannot make a directory in {base_directory()}: {why(error)}")
+    outside = Outside(workdir.path, limit)
+    handler = Handler(command, event, workdir.path, outside)
+    try:
+        with _sigterm_as_exit():
+            if integer(handler.vals, "mode") < 1:
+                return run_once(handler, outside, limit)
+            outside.tls = _keys(event, workdir.path)
+            return serve(handler, outside, limit)
+    except (OSError, MuError) as error:
+        return _failed(why(error))
+    finally:
+        outside.groups.kill()
+        outside.tasks.stop(limit.patience(LINGER))
+        workdir.release(remove=bool(integer(handler.vals, "rm_tmpdir", 1)))
+
+
+def run_once(handler: Handler, outside: Outside, limit: TimeLimit) -> str:
+    """The packaged command's answer, as text that JSON can hold."""
+    work = handler.handle("run:")
+    assert isinstance(work, Work)
+    answers: list[str] = []
+    outside.tasks.start(work.job, answers.append)
+    poll = select.poll()
+    poll.register(outside.tasks, select.POLLIN)
+    if poll.poll(_milliseconds(limit.warning)):
+        outside.tasks.collect()
+    text = answers[0] if answers else out_of_time([work])
+    return framing.to_bytes(text).decode("utf-8", "replace")
+
+
+def serve(handler: Handler, outside: Outside, limit: TimeLimit, idle: float = IDLE) -> str:
+    """Serve the coordinator to the end; returns why that came."""
+    vals = handler.vals
+    host, port = str(vals["addr"]), integer(vals, "port")
+    try:
+        until = min(limit.warning, monotonic() + PATIENCE)
+        sock = dial_patiently(lambda: outside.connect(host, port), until)
+    except (OSError, OverflowError, ValueError) as error:
+        return _failed(f"could not reach the coordinator at {host}:{port}: {why(error)}")
+    link = SocketNB(sock)
+    try:
+        link.enqueue("OK:HELLO")
+        link.do_write()
+        if vals["bucket"]:
+            outside.s3.warm(str(vals["region"]))
+        reason = Loop(link, handler, outside, limit, idle).run()
+        if reason != QUIT:
+            log(reason)
+        return reason
+    finally:
+        links = [link, *outside.state.links]
+        _flush(links, limit.patience(FLUSH))
+        outside.groups.kill()
+        for each in links:
+            _part(each, limit.patience(LINGER))
+
+
+def time_limit(context: Any) -> TimeLimit:
+    """From Lambda's context; without one there is none."""
+    remaining = getattr(context, "get_remaining_time_in_millis", None)
+    if remaining is None:
+        return TimeLimit(inf, inf)
+    seconds = remaining() / 1000
+    margin = min(MARGIN, MARGIN_SHARE * seconds)
+    cut_off = monotonic() + seconds
+    return TimeLimit(cut_off - margin, cut_off - margin / 4)
+
+
+def out_of_time(under_way: Sequence[Work]) -> str:
+    """The answer to all commands that will have none."""
+    doing = under_way[0].label if under_way else "idle"
+    if len(under_way) > 1:
+        doing = f"{len(under_way)} commands, {doing}"
+    return f"FAIL(worker is about to reach its time limit in STATE {one_line(doing)})"
+
+
+def _keys(event: Mapping[str, Any], directory: str) -> ssl.SSLContext | None:
+    """How to speak TLS; None if the event names no CA."""
+    cacert, srvcrt, srvkey = (event.get(name) for name in ("cacert", "srvcrt", "srvkey"))
+    if not cacert:
+        return None
+    if not srvcrt or not srvkey:
+        raise UsageError("the event has a cacert, but no srvcrt and srvkey to go with it")
+    return tls_context(str(cacert), str(srvcrt), str(srvkey), directory)
+
+
+def _failed(text: str) -> str:
+    log(text)
+    return f"FAIL({text})"
+
+
+def _milliseconds(until: float) -> float | None:
+    """How long to poll; None for ever."""
+    return None if until == inf else max(0.0, until - monotonic()) * 1000
+
+
+def _flush(links: Sequence[SocketNB], until: float) -> None:
+    """Send what waits to be sent."""
+    for link in links:
+        with contextlib.suppress(OSError):
+            link.do_write()
+            while link.want_write and monotonic() < until:
+                poll = select.poll()
+                poll.register(link, select.POLLOUT)
+                poll.poll(_milliseconds(until))
+                link.do_write()
+
+
+def _part(link: SocketNB, until: float) -> None:
+    """Close a connection so that what was sent arrives: what comes in after a close would undo it."""
+    sock = link.sock
+    with contextlib.suppress(OSError):
+        if isinstance(sock, ssl.SSLSocket):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                sock.unwrap()
+        if isinstance(sock, socket.socket):
+            sock.shutdown(socket.SHUT_WR)
+            while (patience := until - monotonic()) > 0:
+                sock.settimeout(patience)
+                if not sock.recv(1 << 16):
+                    break
+    link.close()
+
+
+@contextlib.contextmanager
+def _sigterm_as_exit() -> Iterator[None]:
+    """Let SIGTERM end the worker like anything else does, so that what it started ends with it.
+
+    Where the process has other plans for the signal, or this is not its main thread, they stay.
+    """
+    mine = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    if not mine:
+        yield
+        return
+
+    def leave(number: int, _: object) -> None:
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,540 @@
+"""Each state class by tables: what it waits for, what it sends, where it goes."""
+
+import socket
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mu
+from mu import (
+    CommandListState,
+    ErrorState,
+    ForLoopState,
+    IfElseState,
+    InfoWatcherState,
+    MachineState,
+    MultiPassState,
+    OnePassState,
+    SuperpositionState,
+    TerminalState,
+)
+from mu.machine import MAX_WAITING
+from mu.socket_nb import SocketNB
+from tests.machines import Driven
+
+
+class Final(TerminalState):
+    extra = "(finished)"
+
+
+class Ask(OnePassState):
+    expect = "OK:HELLO"
+    command = "get:x"
+    nextState = Final
+    extra = "(asking)"
+
+
+def error_of(driven: Driven) -> str:
+    assert isinstance(driven.machine, ErrorState)
+    return driven.machine.err
+
+
+def listing(entries: list[Any], *, pipelined: bool = False, following: Any = Final) -> type[CommandListState]:
+    return type(
+        "Listing",
+        (CommandListState,),
+        {"commandlist": entries, "pipelined": pipelined, "nextState": following},
+    )
+
+
+# MachineState
+
+
+def test_what_is_carried_from_state_to_state() -> None:
+    class Second(OnePassState):
+        expect = "OK:GET"
+        nextState = Final
+
+    class First(Ask):
+        nextState = Second
+
+        def post_transition(self) -> MachineState:
+            self.info["seen"] = self.messages
+            return super().post_transition()
+
+    driven = Driven(First, 7)
+    assert str(driven.machine) == "7:(asking)"
+    driven.says("OK:HELLO world")
+    second = driven.machine
+    assert (driven.at, second.actorNum, second.info) == ("Second", 7, {"seen": ["OK:HELLO world"]})
+    assert second.messages == []
+    driven.says("OK:GET(1)")
+    assert driven.machine.stateinfo == ["First", "Second", "Final"]
+    assert driven.machine.timestamps == sorted(driven.machine.timestamps)
+    assert str(driven.machine) == "7:(finished)"
+
+
+def test_a_state_can_begin_on_a_plain_socket() -> None:
+    mine, theirs = socket.socketpair()
+    state = Ask(mine, 3)
+    assert (state.actorNum, state.sock) == (3, mine)
+    theirs.send(b"000000000008 OK:HELLO")
+    state = state.do_read().do_handle().do_write()  # type: ignore[assignment]
+    assert theirs.recv(100) == b"000000000005 get:x"
+    assert isinstance(state, Final)
+    state.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ("OK:BYE", "OK:BYE"),
+        ("ok:hello", "ok:hello"),
+        ("OK:HELL", "OK:HELL"),
+        ("", ""),
+        ("FAIL(no such thing)", "FAIL(no such thing)"),
+        ("INFO:", "INFO:"),
+        ("INFO::v", "INFO::v"),
+        ("INFO:key", "INFO:key"),
+    ],
+)
+def test_messages_that_end_in_an_error(message: str, error: str) -> None:
+    driven = Driven(Ask).says(message)
+    assert error_of(driven) == error
+    assert driven.machine.str_extra() == error
+    assert driven.machine.sock is None
+    assert driven.machine.stateinfo == ["Ask", "ErrorState"]
+
+
+def test_fail_is_an_error_even_where_it_is_expected() -> None:
+    class Lenient(OnePassState):
+        expect = "FAIL"
+        nextState = Final
+
+    assert error_of(Driven(Lenient).says("FAIL(x)")) == "FAIL(x)"
+
+
+def test_info_is_stored_before_answers_are_taken() -> None:
+    told: list[dict[str, Any]] = []
+
+    class Watching(Ask):
+        def info_updated(self) -> None:
+            told.append(dict(self.info))
+
+    driven = Driven(Watching).says("INFO:a:1", "OK:HELLO", "INFO:b:2:3", "INFO:a:4")
+    assert told == [{"a": "4", "b": "2:3"}]
+    assert driven.at == "Final"
+
+
+@pytest.mark.parametrize("waiting", [[], ["OK:GET(1)"]])
+def test_a_worker_that_goes_away_is_an_error(waiting: list[str]) -> None:
+    class First(Ask):
+        nextState = listing(["set:a:1", "set:b:1"])
+
+    driven = Driven(First)
+    for message in waiting:
+        driven.says("OK:HELLO", message)
+    assert error_of(driven.hangs_up()) == "the worker closed the connection"
+
+
+def test_what_came_before_the_close_still_counts() -> None:
+    driven = Driven(Ask)
+    driven.worker.sock.send(b"000000000008 OK:HELLO")  # type: ignore[union-attr]
+    driven.hangs_up()
+    assert driven.at == "Final"
+
+
+def test_garbage_on_the_wire_ends_that_machine() -> None:
+    driven = Driven(Ask)
+    driven.worker.sock.send(b"GET / HTTP/1.1\r\n\r\n")  # type: ignore[union-attr]
+    driven.move()
+    assert "bad message header" in error_of(driven)
+
+
+class Raising(MachineState):
+    def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+        super().__init__(prevState, actorNum)
+        raise ValueError("not today")
+
+
+def leads_to(target: Any) -> type[OnePassState]:
+    class Leading(Ask):
+        def post_transition(self) -> Any:
+            return target(self) if callable(target) else target
+
+    return Leading
+
+
+@pytest.mark.parametrize(
+    ("first", "error"),
+    [
+        (type("A", (Ask,), {"nextState": Raising}), "A: Raising: ValueError: not today"),
+        (type("B", (Ask,), {"nextState": None}), "B: None: TypeError"),
+        (type("C", (Ask,), {"nextState": staticmethod(lambda _: 3)}), "made 3, which is no state"),
+        (leads_to(5), "Leading.post_transition returned 5, which is no state"),
+        (leads_to(None), "Leading.post_transition returned None"),
+        (leads_to(lambda state: state.missing), "Leading: post_transition: AttributeError"),
+        (leads_to(lambda state: int("x")), "Leading: post_transition: ValueError"),
+        (type("D", (Ask,), {"command": 3}), "D: transition: AttributeError"),
+    ],
+)
+def test_mistakes_in_states_are_told_with_the_name_of_the_class(first: Any, error: str) -> None:
+    assert error in error_of(Driven(first).says("OK:HELLO"))
+
+
+def test_a_machine_that_never_waits_is_stopped() -> None:
+    class Spin(OnePassState):
+        pass
+
+    Spin.nextState = Spin
+    assert error_of(Driven(Spin)) == "Spin: 100000 transitions without waiting for the worker"
+
+
+def test_a_message_that_is_not_mine_yet_keeps_its_place() -> None:
+    class Picky(MachineState):
+        def transition(self, msg: str) -> MachineState:
+            if not msg.startswith("OK:SECOND"):
+                raise ValueError("later")
+            self.messages.append(msg)
+            return listing([("OK:FIRST", "one"), ("OK:THIRD", "three")])(self)
+
+    driven = Driven(Picky).says("OK:FIRST", "OK:THIRD")
+    assert (driven.at, driven.took) == ("Picky", [])
+    driven.says("OK:SECOND")
+    assert (driven.at, driven.took) == ("Final", ["one", "three"])
+
+
+def test_messages_that_nobody_takes_are_bounded() -> None:
+    class Never(MachineState):
+        def transition(self, msg: str) -> MachineState:
+            raise ValueError
+
+    driven = Driven(Never)
+    for _ in range(MAX_WAITING // 1000):
+        driven.says(*["OK:X"] * 1000)
+    assert driven.at == "Never"
+    assert "messages that no state expects" in error_of(driven.says("OK:X"))
+
+
+def test_terminal_states_stay_and_send_what_waits() -> None:
+    driven = Driven(listing([("OK:HELLO", "quit:")])).says("OK:HELLO")
+    assert (driven.at, driven.took) == ("Final", ["quit:"])
+    driven.says("FAIL(too late)", "INFO:x:y")
+    driven.hangs_up()
+    assert (driven.at, driven.machine.stateinfo) == ("Final", ["Listing", "Final"])
+
+
+# OnePassState, IfElseState
+
+
+def test_one_pass_without_command_or_expectation() -> None:
+    class Silent(OnePassState):
+        expect = "OK"
+        nextState = Final
+
+    class Kick(OnePassState):
+        command = "now:"
+        nextState = Silent
+
+    driven = Driven(Kick)
+    assert (driven.at, driven.took) == ("Silent", ["now:"])
+    driven.says("OK")
+    assert (driven.at, driven.took) == ("Final", [])
+
+
+@pytest.mark.parametrize(("answer", "where"), [("OK:GET(1)", "Yes"), ("OK:GET(2)", "No")])
+def test_if_else(answer: str, where: str) -> None:
+    class Yes(TerminalState):
+        pass
+
+    class No(TerminalState):
+        pass
+
+    class Choose(IfElseState):
+        expect = "OK:GET"
+        command = "echo:chosen"
+        consequentState = Yes
+        alternativeState = No
+
+        def testfn(self) -> bool:
+            return self.messages[-1] == "OK:GET(1)"
+
+    driven = Driven(Choose).says(answer)
+    assert (driven.at, driven.took) == (where, ["echo:chosen"])
+
+
+# MultiPassState, CommandListState
+
+
+def test_multi_pass() -> None:
+    class Passes(MultiPassState):
+        expects: ClassVar = ["OK:HELLO", None, None, "OK:B", "OK:C", None]
+        commands: ClassVar = ["a", "b", None, None, "c", "d"]
+        nextState = Final
+
+    driven = Driven(Passes)
+    assert driven.took == []
+    driven.says("OK:HELLO")
+    assert (driven.took, driven.machine.cmdNum) == (["a", "b"], 3)  # type: ignore[attr-defined]
+    driven.says("OK:B")
+    assert driven.took == []
+    assert driven.machine.messages == ["OK:HELLO", "OK:B"]
+    driven.says("OK:C")
+    assert (driven.took, driven.at) == (["c", "d"], "Final")
+
+
+@pytest.mark.parametrize(
+    ("entries", "steps"),
+    [
+        # each step: what the worker says, and what is sent then
+        (["set:a:1", "set:b:2"], [("OK:HELLO", ["set:a:1"]), ("OK:SET(a)", ["set:b:2"])]),
+        ([("OK:HELLO", "run:x"), "upload:"], [("OK:HELLO", ["run:x"]), ("OK:RETVAL(0)", ["upload:"])]),
+        ([(None, "a"), (None, "b"), "c"], [(None, ["a", "b"]), ("OK", ["c"])]),
+        (["retrieve:", None], [("OK", ["retrieve:"]), ("OK:RETRIEVE(x)", [])]),
+        (["run:", None, None], [("OK", ["run:"]), ("OK:RUNNING(x)", []), ("OK:RETVAL(0)", [])]),
+        (["run:", ("OK:RETVAL(0)", None)], [("OK", ["run:"]), ("OK:RETVAL(0)", [])]),
+        (["run:", None, "quit:"], [("OK", ["run:"]), ("OK:RUNNING", []), ("OK:RETVAL(1)", ["quit:"])]),
+        ([], [(None, [])]),
+    ],
+)
+def test_command_lists(entries: list[Any], steps: list[tuple[str | None, list[str]]]) -> None:
+    driven = Driven(listing(entries))
+    for number, (message, sent) in enumerate(steps):
+        if message is not None:
+            assert driven.at == "Listing", f"left before step {number}"
+            driven.says(message)
+        assert driven.took == sent
+    assert driven.at == "Final"
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        (["set:a:1", "set:b:2"], "OK:GET(a)"),
+        (["run:x", ("OK:RETVAL(0)", None)], "OK:RETVAL(1):OUTPUT():COMMAND(x)"),
+        (["retrieve:", "run:"], "OK:UPLOAD(x)"),
+    ],
+)
+def test_a_wrong_answer_in_a_command_list(entries: list[Any], message: str) -> None:
+    assert error_of(Driven(listing(entries)).says("OK", message)) == message
+
+
+def test_commands_are_formatted_for_each_machine() -> None:
+    class Named(CommandListState):
+        commandlist: ClassVar = ["set:a:{0}", None, (None, "echo:{0}")]
+        nextState = Final
+
+        def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+            super().__init__(prevState, actorNum)
+            self.commands = [None if c is None else c.format(actorNum) for c in self.commands]
+
+    for number in (1, 2):
+        driven = Driven(Named, number).says("OK", "OK:SET")
+        assert driven.took == [f"set:a:{number}", f"echo:{number}"]
+    assert Named.commandlist[0] == "set:a:{0}"
+
+
+@pytest.mark.parametrize(
+    ("entries", "sent", "answers"),
+    [
+        ([("OK:HELLO", "set:a:1"), "set:b:1", "run:", None], 3, ["OK:SET", "OK:SET", "OK:RETVAL(0)"]),
+        ([("OK:HELLO", "set:a:1"), "set:b:1", "run:"], 3, ["OK:SET", "OK:SET"]),
+        ([("OK:HELLO", "set:a:1"), (None, "quit:"), "x:"], 3, ["OK"]),
+        ([("OK:HELLO", "only:")], 1, []),
+    ],
+)
+def test_pipelined(entries: list[Any], sent: int, answers: list[str]) -> None:
+    driven = Driven(listing(entries, pipelined=True))
+    assert driven.took == []
+    driven.says("OK:HELLO")
+    assert len(driven.took) == sent
+    for answer in answers:
+        assert driven.at == "Listing"
+        driven.says(answer)
+    assert driven.at == "Final"
+
+
+def test_a_pipelined_list_may_begin_at_once_and_needs_a_command() -> None:
+    driven = Driven(listing([(None, "a"), "b"], pipelined=True))
+    assert driven.took == ["a", "b"]
+    with pytest.raises(mu.MuError, match=r"Listing\.commandlist is pipelined and has no command"):
+        Driven(listing([("OK", None)], pipelined=True))
+
+
+# ForLoopState
+
+
+def loop(init: int, fin: int, **attributes: Any) -> type[ForLoopState]:
+    class Body(CommandListState):
+        commandlist: ClassVar = [(None, "i:{0}"), ("OK", None)]
+
+        def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+            super().__init__(prevState, actorNum)
+            self.commands = [c and c.format(self.info["i"]) for c in self.commands]
+
+    members = {"iterKey": "i", "iterInit": init, "iterFin": fin, "loopState": Body, "exitState": Final}
+    made = type("Loop", (ForLoopState,), members | attributes)
+    Body.nextState = made
+    return made
+
+
+@pytest.mark.parametrize(("init", "fin"), [(0, 3), (2, 4), (0, 1), (0, 0), (5, 2), (-1, 1)])
+def test_for_loop(init: int, fin: int) -> None:
+    driven = Driven(loop(init, fin))
+    rounds = []
+    while driven.at == "Body":
+        rounds += driven.took
+        driven.says("OK")
+    assert rounds == [f"i:{number}" for number in range(init, fin)]
+    assert driven.at == "Final"
+    assert "break_key" not in driven.machine.info
+
+
+def test_a_broken_loop_can_be_entered_again() -> None:
+    made = loop(0, 10)
+    driven = Driven(made).says("OK")
+    driven.machine.info["break_key"] = True
+    driven.says("OK")
+    assert driven.at == "Final"
+    again = made(driven.machine).do_handle()
+    assert again.info["i"] == 0
+
+
+def test_the_end_of_a_loop_can_be_set_by_its_constructor() -> None:
+    base = loop(0, 0)
+
+    class Longer(base):  # type: ignore[valid-type,misc]
+        def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+            super().__init__(prevState, actorNum)
+            self.iterFin = 2
+
+    base.loopState.nextState = Longer  # type: ignore[attr-defined]
+    assert Driven(Longer).says("OK", "OK").at == "Final"
+
+
+def test_nested_loops() -> None:
+    outer = loop(0, 3)
+    inner = loop(0, 2, iterKey="j", breakKey="break_j", exitState=outer)
+    inner.loopState.commandlist = [(None, "j:{0}"), ("OK", None)]  # type: ignore[attr-defined]
+    inner.loopState.__init__ = lambda self, prev, num=0: CommandListState.__init__(self, prev, num)  # type: ignore[method-assign,misc]
+    outer.loopState.nextState = inner  # type: ignore[attr-defined]
+    driven = Driven(outer)
+    for _ in range(3 + 3 * 2):
+        assert driven.at == "Body"
+        driven.says("OK")
+    assert driven.at == "Final"
+
+
+# SuperpositionState, InfoWatcherState
+
+
+def superposition(*constructors: Any, following: Any = Final) -> type[SuperpositionState]:
+    return type(
+        "Both", (SuperpositionState,), {"state_constructors": list(constructors), "nextState": following}
+    )
+
+
+def expecting(text: str, command: str | None = None) -> type[OnePassState]:
+    return type(f"On{text[3:]}", (OnePassState,), {"expect": text, "command": command, "nextState": Final})
+
+
+@pytest.mark.parametrize("order", [["OK:A", "OK:B"], ["OK:B", "OK:A"]])
+def test_superposition_takes_answers_in_any_order(order: list[str]) -> None:
+    driven = Driven(superposition(expecting("OK:A", "a"), expecting("OK:B", "b")))
+    driven.says(order[0])
+    assert (driven.at, driven.took) == ("Both", [order[0][3:].lower()])
+    driven.says(order[1])
+    assert (driven.at, driven.took) == ("Final", [order[1][3:].lower()])
+
+
+def test_superposition_gives_a_message_to_the_first_that_expects_it() -> None:
+    driven = Driven(superposition(expecting("OK", "first"), expecting("OK:A", "second")))
+    driven.says("OK:A")
+    assert driven.took == ["first"]
+    driven.says("OK:A")
+    assert (driven.took, driven.at) == (["second"], "Final")
+
+
+def test_superposition_keeps_what_none_expects_for_the_state_after_it() -> None:
+    both = superposition(expecting("OK:A"), expecting("OK:B"), following=expecting("OK:LATER", "later"))
+    driven = Driven(both).says("OK:LATER", "OK:B")
+    assert (driven.at, driven.took) == ("Both", [])
+    driven.says("OK:A")
+    assert (driven.at, driven.took) == ("Final", ["later"])
+
+
+def test_superpositions_nest() -> None:
+    inner = superposition(expecting("OK:A", "a"), expecting("OK:B", "b"))
+    driven = Driven(superposition(inner, expecting("OK:C", "c"))).says("OK:C", "OK:B", "OK:A")
+    assert (driven.at, driven.took) == ("Final", ["c", "b", "a"])
+
+
+def test_an_error_in_a_superposition_is_the_whole_ones() -> None:
+    bad = type("Bad", (OnePassState,), {"expect": "OK:A", "nextState": None})
+    driven = Driven(superposition(expecting("OK:B"), bad)).says("OK:A")
+    assert "Bad: None" in error_of(driven)
+    assert error_of(Driven(superposition(Ask, Ask)).says("FAIL(x)")) == "FAIL(x)"
+
+
+def test_kicks_in_a_superposition() -> None:
+    kick = type("Kick", (OnePassState,), {"command": "now:", "nextState": expecting("OK:A")})
+    driven = Driven(superposition(kick, kick))
+    assert driven.took == ["now:", "now:"]
+    assert driven.says("OK:A", "OK:A").at == "Final"
+    assert Driven(superposition()).at == "Final"
+
+
+def test_an_info_watcher_waits_for_its_key() -> None:
+    class Ready(InfoWatcherState):
+        command = "go:"
+        nextState = Final
+
+        def info_updated(self) -> MachineState:
+            return super().info_updated() if "ready" in self.info else self
+
+    driven = Driven(superposition(Ready, expecting("OK:A")))
+    driven.says("OK:A", "INFO:other:1")
+    assert (driven.at, driven.took) == ("Both", [])
+    driven.says("INFO:ready:1")
+    assert (driven.at, driven.took) == ("Final", ["go:"])
+
+
+# Whatever the machine, and however the bytes come
+
+
+@st.composite
+def machines(draw: st.DrawFn) -> list[type[CommandListState]]:
+    answers = st.sampled_from(["OK:A", "OK:B", "OK", None])
+    commands = st.sampled_from(["x:", "y:1", None])
+    lists = draw(st.lists(st.lists(st.tuples(answers, commands), max_size=4), min_size=1, max_size=4))
+    return [listing(list(entries)) for entries in lists]
+
+
+@given(
+    machines(),
+    st.lists(st.sampled_from(["OK:A", "OK:B", "OK", "INFO:a:b", "FAIL(x)"]), max_size=12),
+    st.sampled_from([1, 3, 17, 0]),
+    st.booleans(),
+)
+def test_the_result_does_not_depend_on_how_bytes_are_cut(
+    lists: list[type[CommandListState]], messages: list[str], cut: int, together: bool
+) -> None:
+    def run(cut: int) -> tuple[list[str], list[str], str]:
+        for one, following in zip(lists, [*lists[1:], Final], strict=True):
+            one.nextState = following
+        first: Any = superposition(*lists) if together else lists[0]
+        for one in lists if together else []:
+            one.nextState = Final
+        driven = Driven(first)
+        driven.says(*messages, cut=cut)
+        # What a machine had yet to send when it failed depends on when it could; nothing else does.
+        sent = [] if isinstance(driven.machine, ErrorState) else driven.sent
+        result = sent, driven.machine.stateinfo, str(driven.machine)
+        driven.machine.close()
+        driven.worker.close()
+        return result
+
+    assert run(cut) == run(0)

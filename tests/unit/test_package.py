@@ -1,0 +1,220 @@
+"""The zip: what a worker needs and no more, the user's files as they are, the same bytes every time."""
+
+import ast
+import hashlib
+import os
+import re
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import mu
+from mu import package
+from mu.errors import UsageError
+from mu.package import Member
+
+SOURCES = Path(mu.__file__).parent
+
+
+def zipped(path, members):
+    package.write(path, members)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def modes(path):
+    with zipfile.ZipFile(path) as file:
+        return {info.filename: stat.filemode(info.external_attr >> 16) for info in file.infolist()}
+
+
+def test_a_workers_modules_import_nothing_else():
+    """The wall: the standard library, each other, and, inside functions only, boto3."""
+    for name in package.worker_modules():
+        source = SOURCES / f"{name}.py"
+        tree = ast.parse(source.read_text())
+        assert not [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level], name
+        outside = (
+            {module.split(".")[0] for module in package.imports(source)} - sys.stdlib_module_names - {"mu"}
+        )
+        assert outside <= {"boto3", "botocore"}, name
+        early = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+        assert not re.search(r"\b(boto3|botocore)\b", ast.unparse(early)), name
+
+
+def test_a_workers_modules_are_not_the_coordinators():
+    modules = package.worker_modules()
+    assert {"__init__", "worker", "handler", "framing", "errors", "template"} <= set(modules)
+    assert not {"server", "machine_state", "keys", "options", "lambdaize", "launch", "cli"} & set(modules)
+
+
+def test_imports(tmp_path):
+    source = tmp_path / "source.py"
+    source.write_text(
+        "import a, b.c\n"
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from never import x\n"
+        "try:\n    from d import e\nexcept ImportError:\n    pass\n"
+        "def late():\n    import f\n"
+    )
+    assert package.imports(source) == {"a", "b.c", "typing", "typing.TYPE_CHECKING", "d", "d.e", "f"}
+
+
+def test_the_entry_point_runs_with_the_package_alone(tmp_path):
+    """In an interpreter that has nothing but the package; the event's default mode runs the command once."""
+    package.write(tmp_path / "x.zip", package.worker_members("echo 'quoted \"text\"' ##INFILE##"))
+    unpacked = tmp_path / "unpacked"
+    with zipfile.ZipFile(tmp_path / "x.zip") as file:
+        file.extractall(unpacked)
+    code = (
+        "import sys, lambda_function\n"
+        "print(lambda_function.COMMAND)\n"
+        "print(lambda_function.lambda_handler({'infile': 'in.png'}, None))\n"
+        "print([name for name in sys.modules if name.startswith(('boto', 'OpenSSL', 'cffi'))])\n"
+    )
+    command = [sys.executable, "-S", "-c", code]
+    environment = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        command, cwd=unpacked, env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0] == "echo 'quoted \"text\"' ##INFILE##"
+    assert 'quoted "text" in.png' in done.stdout
+    assert lines[-1] == "[]"
+
+
+@pytest.mark.parametrize("command", ["./a", "", "'\"\\\n\t##X##", "ä€\udcff", "{command!r} {0} %s"])
+def test_any_command_can_be_packaged(command):
+    source = package.ENTRY_SOURCE.format(command=command)
+    assignment = ast.parse(source).body[-2]
+    assert ast.literal_eval(assignment.value) == command
+    entry = package.worker_members(command)[0]
+    assert entry.content.decode() == source
+
+
+def test_the_package_without_the_users_files_is_small(tmp_path):
+    package.write(tmp_path / "x.zip", package.worker_members("./x"))
+    assert (tmp_path / "x.zip").stat().st_size < 60_000
+
+
+def tree(directory):
+    (directory / "data" / "deep").mkdir(parents=True)
+    (directory / "data" / "empty").mkdir()
+    (directory / "data" / "b.txt").write_text("b")
+    (directory / "data" / "deep" / "run").write_text("#!/bin/sh\n")
+    (directory / "data" / "deep" / "run").chmod(0o750)
+    (directory / "data" / "private").write_text("p")
+    (directory / "data" / "private").chmod(0o600)
+    (directory / "data" / "link").symlink_to("b.txt")
+    (directory / "single").write_bytes(b"\0" * 10_000)
+    return [directory / "data", directory / "single"]
+
+
+def test_directories_and_modes(tmp_path):
+    package.write(tmp_path / "x.zip", package.user_members(tree(tmp_path)))
+    assert modes(tmp_path / "x.zip") == {
+        "data/b.txt": "-rw-r--r--",
+        "data/deep/run": "-rwxr-xr-x",
+        "data/empty/": "drwxr-xr-x",
+        "data/link": "-rw-r--r--",
+        "data/private": "-rw-r--r--",
+        "single": "-rw-r--r--",
+    }
+    with zipfile.ZipFile(tmp_path / "x.zip") as file:
+        assert file.testzip() is None
+        assert file.read("data/link") == b"b"
+        assert file.read("single") == bytes(10_000)
+    subprocess.run(["unzip", "-q", "x.zip", "-d", "out"], cwd=tmp_path, check=True)
+    assert (tmp_path / "out" / "data" / "empty").is_dir()
+
+
+def test_the_same_input_makes_the_same_bytes(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for directory in (first, second):
+        tree(directory)
+    for path in second.rglob("*"):
+        os.utime(path, (1, 1), follow_symlinks=False)
+    (second / "data" / "b.txt").chmod(0o664)
+    digests = {
+        zipped(directory / "x.zip", [*package.worker_members("c"), *package.user_members(paths)])
+        for directory, paths in (
+            (first, [first / "data", first / "single"]),
+            (second, [second / "single", second / "data"]),
+        )
+    }
+    assert len(digests) == 1
+
+
+def test_the_order_of_entries_is_that_of_their_names(tmp_path):
+    package.write(tmp_path / "x.zip", [Member(name, b"") for name in ("b", "a/c", "a")])
+    with zipfile.ZipFile(tmp_path / "x.zip") as file:
+        assert file.namelist() == ["a", "a/c", "b"]
+        assert {info.date_time for info in file.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda path: [path / "absent"], "absent: no such file"),
+        (lambda path: [Path("/")], "no name"),
+        (lambda path: [(path / "mu")], "taken by mu"),
+        (lambda path: [(path / "lambda_function.py")], "taken by mu"),
+        (lambda path: [(path / "solibs")], "taken by mu"),
+        (lambda path: [path / "json.py"], "hide Python's own json"),
+        (lambda path: [path / "select.cpython-311.so"], "hide Python's own select"),
+        (lambda path: [path / "email"], "hide Python's own email"),
+        (lambda path: [path / "boto3.py"], "hide Python's own boto3"),
+        (lambda path: [path / "a", path / "sub" / "a"], "the same name"),
+        (lambda path: [path / "pipe"], "neither a file nor a directory"),
+        (lambda path: [path / "with-pipe"], "neither a file nor a directory"),
+        (lambda path: [path / "loop"], "a link to a directory that it is in"),
+        (lambda path: [path / "dangling"], "no such file"),
+        (lambda path: [path / "new\nline"], "printable"),
+        (lambda path: [path / "with-odd-name"], "printable"),
+    ],
+)
+def test_what_cannot_be_packaged(tmp_path, make, what):
+    for name in ("json.py", "select.cpython-311.so", "boto3.py", "a", "new\nline"):
+        (tmp_path / name).write_text("")
+    for name in ("sub", "mu", "email", "loop", "with-pipe", "with-odd-name"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "sub" / "a").write_text("")
+    (tmp_path / "email" / "__init__.py").write_text("")
+    os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(tmp_path / "with-pipe" / "pipe")
+    (tmp_path / "loop" / "again").symlink_to("../loop")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "with-odd-name" / os.fsdecode(b"\xff")).write_text("")
+    with pytest.raises(UsageError) as caught:
+        package.user_members(make(tmp_path))
+    assert what in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_may_not_be_read_is_found_out_early(tmp_path, monkeypatch):
+    """root may read everything, so the system's refusal is imitated."""
+    (tmp_path / "secret").write_text("")
+
+    def refuse(path, *args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UsageError, match="secret: permission denied"):
+        package.user_members([tmp_path / "secret"])
+
+
+def test_names_are_those_given(tmp_path):
+    """The name of a link and not of its target; `dir/` and `.` are the directory's."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "f").write_text("")
+    (tmp_path / "alias").symlink_to("real")
+    assert [member.name for member in package.user_members([tmp_path / "alias"])] == ["alias/f"]
+    assert [member.name for member in package.user_members([tmp_path / "real" / "."])] == ["real/f"]
+
+
+def test_a_plain_directory_may_have_a_modules_name(tmp_path):
+    (tmp_path / "test").mkdir()
+    (tmp_path / "json").mkdir()
+    assert [member.name for member in package.user_members([tmp_path / "json"])] == ["json/"]

@@ -1,0 +1,426 @@
+"""The coordinator's main loop against workers on real sockets, plain and over TLS."""
+
+import ast
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mu import CommandListState, ErrorState, JobError, OnePassState, TerminalState, keys, server
+from mu.machine import MachineState
+from tests.fake_workers import FakeWorker, client_context, obey
+
+ROOT = Path(__file__).parents[2]
+VECTORS = ROOT / "tests" / "data"
+
+
+class FinalState(TerminalState):
+    pass
+
+
+class Work(CommandListState):
+    commandlist = [("OK:HELLO", "set:part:{0}"), "run:", ("OK:RETVAL(0)", "quit:")]
+    nextState = FinalState
+
+    def __init__(self, prevState: Any, actorNum: int = 0) -> None:
+        super().__init__(prevState, actorNum)
+        self.commands = [command and command.format(actorNum) for command in self.commands]
+
+
+class Job:
+    """A main loop in a thread of its own. `info` is its ServerInfo, `states` what it made."""
+
+    def __init__(
+        self, first: Callable[..., MachineState] = Work, *, tls: bool = False, **attributes: Any
+    ) -> None:
+        self.info = type("ServerInfo", (), {"port_number": 0, "num_parts": 1} | attributes)
+        self.keys = keys.make_job_keys() if tls else None
+        if self.keys is not None:
+            self.info.cacert = self.keys.ca  # type: ignore[attr-defined]
+            self.info.srvcrt = self.keys.server.cert  # type: ignore[attr-defined]
+            self.info.srvkey = self.keys.server.key  # type: ignore[attr-defined]
+        self.port = server._listener(self.info).getsockname()[1]
+        self.first = first
+        self.states: list[MachineState] = []
+        self.error: BaseException | None = None
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            server.server_main_loop(self.states, self.first, self.info)
+        except BaseException as error:
+            self.error = error
+
+    def worker(self) -> FakeWorker:
+        if self.keys is None:
+            return FakeWorker(self.port)
+        pair = self.keys.worker
+        return FakeWorker(self.port, client_context(self.keys.ca, pair.cert, pair.key))
+
+    def end(self) -> None:
+        """Wait for the end; raises what the main loop raised."""
+        self.thread.join(60)
+        assert not self.thread.is_alive()
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+def test_each_part_gets_a_worker_in_the_order_of_connections(tls: bool, tmp_path: Path) -> None:
+    job = Job(tls=tls, num_parts=3, out_file=str(tmp_path / "times"))
+    for number in range(3):
+        worker = job.worker()
+        worker.say("OK:HELLO")
+        assert worker.hear() == f"set:part:{number}"
+        worker.say("OK:SET(part)")
+        assert worker.hear() == "run:"
+        worker.say("OK:RETVAL(0):OUTPUT():COMMAND()")
+        assert worker.hear() == "quit:"
+        assert worker.hear() is None
+    job.end()
+    assert [state.actorNum for state in job.states] == [0, 1, 2]
+    lines = (tmp_path / "times").read_text().splitlines()
+    assert len(lines) == 3
+    for number, line in enumerate(lines):
+        actor, _, rest = line.partition(":")
+        times = ast.literal_eval(rest)
+        assert (int(actor), [name for _, name in times]) == (number, ["Work", "FinalState"])
+        assert all(isinstance(moment, float) and moment >= 0 for moment, _ in times)
+
+
+def test_keyframe_groups_and_the_groups_number() -> None:
+    made: list[tuple[int, ...]] = []
+
+    class First(Work):
+        def __init__(self, prevState: Any, actorNum: int, groupNum: int) -> None:
+            super().__init__(prevState, actorNum)
+            made.append((actorNum, groupNum))
+
+    job = Job(First, num_parts=5, keyframe_distance=4, state_srv_threads=1)
+    for _ in range(5):
+        job.worker().in_thread()
+    job.end()
+    assert sorted(made) == [(0, 0), (1, 0), (2, 0), (3, 0), (4, 1)]
+    assert made[:2] == [(0, 0), (4, 1)]
+
+
+def test_a_list_of_parts() -> None:
+    job = Job(num_parts=2, num_list=[7, 3])
+    for _ in range(2):
+        job.worker().in_thread()
+    job.end()
+    assert [state.actorNum for state in job.states] == [7, 3]
+
+
+def test_a_failed_part_is_told_and_the_others_finish(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    job = Job(num_parts=3, out_file=str(tmp_path / "times"))
+
+    def fail(command: str) -> str | None:
+        if command == "run:":
+            return "OK:RETVAL(3):OUTPUT(one\ntwo: no such thing\n):COMMAND(./tool -x)"
+        return obey(command)
+
+    first = job.worker()
+    first.say("OK:HELLO")
+    assert first.hear() == "set:part:0"
+    second = job.worker()
+    second.say("OK:HELLO")
+    assert second.hear() == "set:part:1"
+    second.say("FAIL(disk full)")
+    third = job.worker()
+    third.say("OK:HELLO")
+    third.hear()
+    third.sock.close()
+    first.say(obey("set:part:0") or "")
+    first.hear()
+    first.say(fail("run:") or "")
+    with pytest.raises(JobError, match="3 of 3 parts failed") as ended:
+        job.end()
+    assert ended.value.code == 1
+    said = capfd.readouterr().err
+    assert (
+        "part 0 failed in Work: exit status 3 from: ./tool -x\n    | one\n    | two: no such thing\n" in said
+    )
+    assert "part 1 failed in Work: disk full\n" in said
+    assert "part 2 failed in Work: the worker closed the connection\n" in said
+    assert "0 of 3 parts done in " in said
+    lines = (tmp_path / "times").read_text().splitlines()
+    assert lines[3] == "ERR:[0, 1, 2]"
+    assert "'ErrorState'" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("says", "why"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "bad message header"),
+        (b"000000000004 echo", "it said b'echo' instead of OK:HELLO"),
+        (b"000000999999 ", "over the limit of 1024"),
+        (b"", "it closed before it said OK:HELLO"),
+    ],
+)
+def test_strangers_cost_no_part(capfd: pytest.CaptureFixture[str], says: bytes, why: str) -> None:
+    job = Job()
+    with socket.create_connection(("127.0.0.1", job.port)) as stranger:
+        stranger.sendall(says)
+        stranger.shutdown(socket.SHUT_WR)
+        assert stranger.recv(100) == b""
+    job.worker().in_thread()
+    job.end()
+    assert why in capfd.readouterr().err
+
+
+def test_strangers_with_other_keys_are_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    job = Job(tls=True)
+    other = keys.make_job_keys()
+    assert job.keys is not None
+    stranger = FakeWorker(job.port, client_context(job.keys.ca, other.worker.cert, other.worker.key))
+    with pytest.raises(OSError, match=r"unknown ca|reset|Broken pipe"):
+        stranger.say("OK:HELLO")
+        stranger.sock.recv(100)
+    with socket.create_connection(("127.0.0.1", job.port)) as plain:
+        plain.sendall(b"000000000008 OK:HELLO")
+        with contextlib.suppress(ConnectionError):
+            while plain.recv(100):
+                pass
+    job.worker().in_thread()
+    job.end()
+    said = capfd.readouterr().err
+    assert said.count("TLS handshake failed") == 2
+    assert "1 of 1 parts done" in said
+
+
+def test_a_silent_stranger_is_dropped_in_time(capfd: pytest.CaptureFixture[str]) -> None:
+    job = Job(hello_timeout=0.2)
+    with socket.create_connection(("127.0.0.1", job.port)) as silent:
+        assert silent.recv(100) == b""
+    job.worker().in_thread()
+    job.end()
+    assert "no OK:HELLO within 0.2 s" in capfd.readouterr().err
+
+
+def test_superfluous_workers_are_sent_away() -> None:
+    job = Job(num_parts=1)
+    waiting = FakeWorker(job.port)
+    first = job.worker()
+    first.say("OK:HELLO")
+    assert first.hear() == "set:part:0"
+    assert waiting.hear() is None
+    with pytest.raises(OSError, match="refused"):
+        FakeWorker(job.port)
+    first.sock.close()
+    with pytest.raises(JobError):
+        job.end()
+
+
+def test_kill_time_ends_a_worker(capfd: pytest.CaptureFixture[str]) -> None:
+    job = Job(kill_time=0.1)
+    worker = job.worker()
+    worker.say("OK:HELLO")
+    while worker.hear() is not None:
+        pass
+    assert worker.commands[-2:] == ["quit:", None]
+    with pytest.raises(JobError):
+        job.end()
+    assert "part 0 failed in Work: not finished after 0.1 s" in capfd.readouterr().err
+
+
+def test_kill_state_is_where_a_killed_worker_ends() -> None:
+    class Given(TerminalState):
+        extra = "(given up)"
+
+    job = Job(kill_time=0.1, kill_state=Given)
+    worker = job.worker()
+    worker.say("OK:HELLO")
+    while worker.hear() is not None:
+        pass
+    job.end()
+    assert job.states[0].stateinfo == ["Work", "Given"]
+
+
+def test_workers_that_never_come_end_the_run(capfd: pytest.CaptureFixture[str]) -> None:
+    job = Job(num_parts=2, connect_timeout=0.2)
+    with pytest.raises(JobError, match="no worker has connected"):
+        job.end()
+    assert "2 parts had no worker" in capfd.readouterr().err
+
+
+def test_a_first_state_that_raises_fails_its_part_only(capfd: pytest.CaptureFixture[str]) -> None:
+    class Picky(Work):
+        def __init__(self, prevState: Any, actorNum: int = 0) -> None:
+            super().__init__(prevState, actorNum)
+            if actorNum == 0:
+                raise RuntimeError("not this one")
+
+    job = Job(Picky, num_parts=2)
+    bad = job.worker()
+    bad.say("OK:HELLO")
+    assert bad.hear() is None
+    job.worker().in_thread()
+    with pytest.raises(JobError, match="1 of 2 parts failed"):
+        job.end()
+    assert "Picky: RuntimeError: not this one" in capfd.readouterr().err
+
+
+def test_large_answers_and_commands_pass() -> None:
+    text = "x" * 3_000_000
+
+    class Big(OnePassState):
+        expect = "OK:HELLO"
+        command = f"echo:{text}"
+        nextState = type(
+            "Answer", (OnePassState,), {"expect": "OK:ECHO", "command": "quit:", "nextState": FinalState}
+        )
+
+    job = Job(Big, tls=True)
+    worker = job.worker()
+    worker.say("OK:HELLO")
+    worker.parser.max_message = 1 << 23
+    command = worker.hear()
+    assert command == f"echo:{text}"
+    worker.say(f"OK:ECHO({text})")
+    assert worker.hear() == "quit:"
+    job.end()
+
+
+def test_a_hundred_workers_at_once() -> None:
+    job = Job(tls=True, num_parts=100)
+    assert job.keys is not None
+    context = client_context(job.keys.ca, job.keys.worker.cert, job.keys.worker.key)
+    workers = [threading.Thread(target=lambda: FakeWorker(job.port, context).serve()) for _ in range(100)]
+    for worker in workers:
+        worker.start()
+    job.end()
+    assert sorted(state.actorNum for state in job.states) == list(range(100))
+    assert not any(isinstance(state, ErrorState) for state in job.states)
+
+
+# Whole processes
+
+SCRIPT = """
+import sys
+from mu import server, OnePassState, TerminalState
+
+class Waiting(OnePassState):
+    expect = "OK:NEVER"
+
+class First(OnePassState):
+    expect = "OK:HELLO"
+    command = "echo:x"
+    nextState = Waiting
+
+class ServerInfo:
+    port_number = 0
+    num_parts = 2
+    out_file = None
+    profiling = None
+
+server.options(ServerInfo)
+server.server_main_loop([], First, ServerInfo)
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int, Path]]:
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, str(path), "-O", "times", "-P", "profile"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    yield process, int(line.split("port ")[1].split()[0]), tmp_path
+    process.kill()
+    process.wait()
+    process.stderr.close()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_run_in_order(
+    script: tuple[subprocess.Popen[str], int, Path], number: signal.Signals, status: int
+) -> None:
+    process, port, directory = script
+    worker = FakeWorker(port)
+    worker.say("OK:HELLO")
+    assert worker.hear() == "echo:x"
+    os.kill(process.pid, number)
+    assert worker.hear() == "quit:"
+    assert worker.hear() is None
+    assert process.wait(30) == status
+    assert process.stderr is not None
+    said = process.stderr.read()
+    assert f"stopped by {number.name}" in said
+    assert "0 of 2 parts done" in said
+    assert "Traceback" not in said
+    assert (directory / "times").read_text().startswith("0:[(")
+    assert (directory / "profile").stat().st_size > 0
+
+
+def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        path = tmp_path / "script.py"
+        path.write_text(SCRIPT.replace("port_number = 0", f"port_number = {port}"))
+        done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"script.py: cannot listen on port {port}: address already in use; choose another with -t\n"
+    )
+
+
+# What the original's coordinators sent, and wrote
+
+
+def test_png2y4m_sends_what_the_original_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = json.loads((VECTORS / "coordinator_png2y4m.json").read_text())
+    not_imitated = {"run:rm -rf /tmp/*", "run:mkdir -p ##TMPDIR##"}
+    expected = [[command for command in sent if command not in not_imitated] for sent in recorded]
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    import png2y4m_server
+
+    info = png2y4m_server.ServerInfo
+    for name, value in (("num_parts", 2), ("num_frames", 2), ("num_offset", 3), ("port_number", 0)):
+        monkeypatch.setattr(info, name, value)
+    job = Job(png2y4m_server.PNG2Y4MConfigState)
+    job.thread.join(0)
+    sent = []
+    for number in range(2):
+        worker = FakeWorker(job.port)
+        worker.serve()
+        sent.append(worker.commands[:-1])
+        if number == 0:
+            job.end()
+            job = Job(png2y4m_server.PNG2Y4MConfigState, num_parts=1, num_list=[1])
+    job.end()
+    assert sent == expected
+
+
+@pytest.mark.parametrize("name", ["times_png2y4m.txt", "times_xcenc_K4.txt"])
+def test_the_times_file_has_the_originals_form(name: str, tmp_path: Path) -> None:
+    from mu.report import write_times
+
+    recorded = (VECTORS / name).read_text()
+    machines: list[Any] = []
+    for line in recorded.splitlines():
+        actor, _, rest = line.partition(":")
+        machine = type("Machine", (), {})()
+        machine.actorNum = int(actor)
+        machine.timestamps = [moment for moment, _ in ast.literal_eval(rest)]
+        machine.stateinfo = [state for _, state in ast.literal_eval(rest)]
+        machines.append(machine)
+    write_times(tmp_path / "times", machines, 0.0)
+    assert (tmp_path / "times").read_text() == recorded
