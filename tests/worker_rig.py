@@ -7,11 +7,9 @@ import socket
 import ssl
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
 from typing import Any, Self
 
 from mu import framing, keys, pem
@@ -181,7 +179,11 @@ class Worker:
 def connected(*args: Any, **kwargs: Any) -> Iterator[tuple[Peer, Worker]]:
     """A worker that has said HELLO; `kwargs` as for `Worker`, and `event` for what to add to its event."""
     event = kwargs.pop("event", {})
-    with Listener() as listener, Worker(listener.event(**event), *args, **kwargs) as worker, listener.greet() as peer:
+    with (
+        Listener() as listener,
+        Worker(listener.event(**event), *args, **kwargs) as worker,
+        listener.greet() as peer,
+    ):
         yield peer, worker
 
 

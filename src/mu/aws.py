@@ -7,9 +7,13 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, WaiterError
+from botocore.parsers import ResponseParserError
 
 from mu.errors import MuError
 from mu.why import one_line
+
+# All that a request may raise.
+ERRORS = (BotoCoreError, ClientError, ResponseParserError)
 
 # Their own texts quote the request, which may hold a session token.
 _BAD_CREDENTIALS = (
@@ -40,7 +44,7 @@ def explained(what: str) -> Iterator[None]:
     """Turn an error of AWS's into a MuError: `what`, and why in one line."""
     try:
         yield
-    except (BotoCoreError, ClientError) as error:
+    except ERRORS as error:
         raise MuError(f"{what}: {reason(error)}") from None
 
 
@@ -49,7 +53,7 @@ def code(error: BaseException) -> str:
     return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
 
 
-def reason(error: BotoCoreError | ClientError) -> str:
+def reason(error: Exception) -> str:
     """Why a request failed, in one line without secrets, and what to do where that is known."""
     if isinstance(error, NoCredentialsError):
         return "no AWS credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
@@ -58,6 +62,8 @@ def reason(error: BotoCoreError | ClientError) -> str:
         state = response.get("Configuration", response)
         texts = (state.get("StateReason"), state.get("LastUpdateStatusReason"), str(error))
         return one_line(next(text for text in texts if text))
+    if isinstance(error, ResponseParserError):
+        return "what answers there does not speak this protocol: is the endpoint right?"
     name = code(error)
     if name in _BAD_CREDENTIALS:
         return f"AWS does not accept these credentials ({name})"

@@ -14,7 +14,10 @@ COMMANDS = {
     "local": ("mu.local.command", "run Lambda and S3 on this machine"),
     "lambdaize": ("mu.lambdaize", "package an executable as a Lambda function"),
     "genkeys": ("mu.keys", "make the keys of a job, in PEM files"),
+    "diagram": ("mu.diagram", "draw the states of a coordinator script"),
     "launch": ("mu.launch.command", "start many invocations of a function"),
+    "functions": ("mu.functions", "list or remove what lambdaize has made"),
+    "doctor": ("mu.doctor", "check that everything is ready for a job"),
 }
 
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from mu import aws
 from mu.errors import MuError
 
@@ -102,7 +100,7 @@ def _create(
                 **function.architectures,
             )
             return answer
-        except (BotoCoreError, ClientError) as error:
+        except aws.ERRORS as error:
             if aws.code(error) == "ResourceConflictException":
                 raise MuError(
                     f"function {function.name} exists already: choose another name,"
@@ -151,7 +149,7 @@ def update(function: Function, package: Path, say: Say) -> dict[str, Any]:
             _wait(client, function, "function_updated_v2")
         except BaseException:
             say(f"restoring the configuration of function {name}")
-            with contextlib.suppress(BotoCoreError, ClientError):
+            with contextlib.suppress(*aws.ERRORS):
                 client.update_function_configuration(FunctionName=name, **before)
             raise
     return _settled(answer)
@@ -203,5 +201,5 @@ def _uploaded(function: Function, package: Path, say: Say) -> Iterator[dict[str,
     finally:  # Lambda keeps a copy of its own
         try:
             client.delete_object(**place)
-        except (BotoCoreError, ClientError) as error:
+        except aws.ERRORS as error:
             say(f"{where} could not be removed: {aws.reason(error)}")

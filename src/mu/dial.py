@@ -52,7 +52,12 @@ def tls_context(cacert: str, srvcrt: str, srvkey: str, directory: str) -> ssl.SS
 
 
 def dial(host: str, port: int, context: ssl.SSLContext | None, patience: float) -> socket.socket:
-    """Connect, by TLS if there is a context, in at most `patience` seconds; OSError if that fails."""
+    """Connect, by TLS if there is a context, in at most `patience` seconds.
+
+    OSError if that fails, ValueError if there can be no such host or port.
+    """
+    if not 0 < port < 1 << 16:  # the system's look-up would take another one
+        raise ValueError("a port is a number from 1 to 65535")
     until = monotonic() + min(patience, ANSWER_TIMEOUT)
     # As bytes, the name needs no codec for international names, which is slow to load.
     name = host.encode() if host.isascii() else host

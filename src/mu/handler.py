@@ -250,7 +250,7 @@ class Handler:
         def job() -> str:
             try:
                 sock = outside.connect(host, int(port))
-            except (OSError, OverflowError) as error:
+            except (OSError, ValueError) as error:
                 return f"FAIL(connecting to {host}:{port}: {why(error)})"
             outside.post(partial(outside.state.adopt, sock, text))
             return f"OK:CONNECT({argument})"

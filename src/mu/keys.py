@@ -29,6 +29,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL, crypto
 
 from mu.errors import UsageError
+from mu.why import why
 
 SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
@@ -122,10 +123,12 @@ def load_job_keys(
             f"{srvcrt_path} cannot be sent to workers, its extended key usage lacks clientAuth:"
             " give them a pair of their own with --worker-cert and --worker-key"
         )
-    why = _try_handshake(cas, server, worker)
-    if why:
+    refusal = _try_handshake(cas, server, worker)
+    if refusal:
         files = [cacert_path, srvcrt_path] + ([] if worker_cert_path is None else [worker_cert_path])
-        raise UsageError(f"{', '.join(str(path) for path in files)}: TLS does not connect with these: {why}")
+        raise UsageError(
+            f"{', '.join(str(path) for path in files)}: TLS does not connect with these: {refusal}"
+        )
     return JobKeys(_cert_body(cas), _pair(*server), _pair(*worker), worker_is_server)
 
 
@@ -164,7 +167,7 @@ def write_job_key_files(directory: Path) -> list[Path]:
         for path in written:
             path.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise UsageError(f"cannot write {error.filename or directory}: {_reason(error)}") from None
+            raise UsageError(f"cannot write {error.filename or directory}: {why(error)}") from None
         raise
     return written
 
@@ -216,7 +219,7 @@ def _read(path: PathLike) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {_reason(error)}") from None
+        raise UsageError(f"cannot read {path}: {why(error)}") from None
     except ValueError:  # a NUL in the name
         raise UsageError(f"cannot read {str(path)!r}: not a file name") from None
 
@@ -349,10 +352,6 @@ def _key_body(key: PrivateKeyTypes) -> str:
 def _cert_body(certificates: Sequence[x509.Certificate]) -> str:
     encoded = (base64.b64encode(one.public_bytes(serialization.Encoding.DER)) for one in certificates)
     return b" ".join(encoded).decode()
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
 
 
 DESCRIPTION = """\

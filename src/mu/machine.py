@@ -14,11 +14,12 @@ How a message travels: the coordinator's loop calls `do_read` when the connectio
 
 After each step it "kicks" the state: one that expects nothing goes on at once.
 
-Where a machine can go is data: `exits` names the class attributes that hold a state's successors.
+Where a machine can go is data: `exits` names the class attributes that hold a state's successors, and says
+when each is taken (a word or two, for diagrams).
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -41,7 +42,7 @@ class MachineState(SocketNB):
     """
 
     extra = ""
-    exits: tuple[str, ...] = ()
+    exits: Mapping[str, str] = {}
     terminal = False
 
     def __init__(self, prevState: SocketLike | SocketNB, actorNum: int = 0) -> None:
@@ -54,6 +55,7 @@ class MachineState(SocketNB):
             self.stateinfo: list[str] = prevState.stateinfo
         else:
             self.actorNum, self.info, self.timestamps, self.stateinfo = actorNum, {}, [], []
+        self._settled = False
         self.timestamps.append(time.time())
         self.stateinfo.append(type(self).__name__)
 
@@ -119,7 +121,7 @@ class MachineState(SocketNB):
                 position += 1
                 continue
             del waiting[position]
-            state, position = settle(following), 0
+            state, position = following if following is state else settle(following), 0
         if len(waiting) > MAX_WAITING and not state.terminal:
             return ErrorState(state, f"over {MAX_WAITING} messages that no state expects")
         if state.sock is None and not state.terminal:
@@ -190,11 +192,11 @@ class ErrorState(TerminalState):
 def settle(state: MachineState) -> MachineState:
     """Kick until the state stays; a machine that would never stay becomes an ErrorState."""
     for _ in range(MAX_KICKS):
-        if state.terminal:
+        if state.terminal or state._settled:
             return state
         following = checked(state, "kick", state.kick)
         if following is state:
-            return state
+            state._settled = True
         state = following
     return ErrorState(
         state, f"{type(state).__name__}: {MAX_KICKS} transitions without waiting for the worker"

@@ -5,7 +5,7 @@ goes first (`OK:HELLO`). An expected text matches a message that begins with it.
 match, and any that begins with `FAIL`, ends in an ErrorState. How machines move is told in `mu.machine`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 from mu.defs import Defs
@@ -53,7 +53,7 @@ class OnePassState(MachineState):
     expect: str | None = None
     command: str | None = None
     nextState: Constructor = TerminalState
-    exits: tuple[str, ...] = ("nextState",)
+    exits: Mapping[str, str] = {"nextState": ""}
 
     def kick(self) -> MachineState:
         """Go on at once if nothing is expected."""
@@ -85,7 +85,7 @@ class IfElseState(OnePassState):
 
     consequentState: Constructor = TerminalState
     alternativeState: Constructor = TerminalState
-    exits = ("consequentState", "alternativeState")
+    exits: Mapping[str, str] = {"consequentState": "yes", "alternativeState": "no"}
 
     def testfn(self) -> bool:
         """True leads to `consequentState`, False to `alternativeState`."""
@@ -109,7 +109,7 @@ class ForLoopState(OnePassState):
     breakKey = "break_key"
     iterInit = 0
     iterFin = 0
-    exits = ("loopState", "exitState")
+    exits: Mapping[str, str] = {"loopState": "next", "exitState": "done"}
 
     def post_transition(self) -> MachineState:
         """One more round, or out."""
@@ -135,7 +135,7 @@ class MultiPassState(MachineState):
     expects: Sequence[str | None] = ()
     commands: Sequence[str | None] = ()
     nextState: Constructor = TerminalState
-    exits = ("nextState",)
+    exits: Mapping[str, str] = {"nextState": ""}
 
     def __init__(self, prevState: SocketLike | SocketNB, actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
@@ -218,7 +218,7 @@ class SuperpositionState(MachineState):
 
     state_constructors: Sequence[Constructor] = ()
     nextState: Constructor = TerminalState
-    exits = ("nextState",)
+    exits: Mapping[str, str] = {"nextState": ""}
 
     def __init__(self, prevState: SocketLike | SocketNB, actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)

@@ -6,6 +6,7 @@ executed" is kept. (A function runs as a user of its own, who must be able to re
 
 import ast
 import os
+import re
 import shutil
 import stat
 import sys
@@ -124,8 +125,8 @@ def _module(name: str, path: Path) -> str:
     """The name by which Python would import a packaged file or directory, which comes first; or nothing."""
     if (path / "__init__.py").exists():
         return name
-    stem, dot, suffix = name.partition(".")
-    return stem if dot and suffix.endswith(("py", "pyc", "so")) else ""
+    match = re.fullmatch(r"([^.]+)\.(py|pyc|(.+\.)?so)", name)
+    return match[1] if match else ""
 
 
 def _members(name: str, path: Path, above: tuple[str, ...]) -> Iterator[Member]:

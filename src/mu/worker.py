@@ -50,6 +50,8 @@ MARGIN_SHARE = 0.15
 # How long the last messages may take to leave, and the coordinator to close its end.
 FLUSH = 10.0
 LINGER = 1.0
+# Answers, in bytes, that are sent together.
+BATCH = 1 << 16
 
 QUIT = "quit"
 
@@ -100,6 +102,7 @@ class Loop:
         self._active = monotonic()
         self._under_way: list[Work] = []
         self._blocked = False  # until the work that has the worker to itself is done
+        self._room = 0  # bytes of answers that may be made before some are sent
 
     def run(self) -> str:
         """Returns why the worker ends."""
@@ -115,9 +118,9 @@ class Loop:
                     return "the time limit is near"
                 if not self._under_way and now >= self._active + self._idle:
                     return f"nothing to do for {self._idle:g} seconds"
-                # Who does not take the answers to his commands is to wait for more.
-                takes_answers = not link.want_write
-                while takes_answers and self._can_handle():
+                # The coordinator must take the answers to some commands before more are looked at.
+                self._room = 0 if link.want_write else BATCH
+                while self._room > 0 and self._can_handle():
                     if not self._handle(link.dequeue()):
                         return QUIT
                 link.do_write()
@@ -179,6 +182,7 @@ class Loop:
         self._tasks.start(work.job, done)
 
     def _answer(self, text: str) -> None:
+        self._room -= len(text)
         try:
             self._link.enqueue(text)
         except UnicodeEncodeError:  # from the event's JSON, which can hold what no message can
@@ -233,7 +237,7 @@ def serve(handler: Handler, outside: Outside, limit: TimeLimit, idle: float = ID
     try:
         until = min(limit.warning, monotonic() + PATIENCE)
         sock = dial_patiently(lambda: outside.connect(host, port), until)
-    except (OSError, OverflowError, ValueError) as error:
+    except (OSError, ValueError) as error:
         return _failed(f"could not reach the coordinator at {host}:{port}: {why(error)}")
     link = SocketNB(sock)
     try:

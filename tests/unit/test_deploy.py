@@ -1,6 +1,5 @@
 """A function is made or changed wholly, or not at all: each step is made to fail in turn."""
 
-import io
 import zipfile
 
 import boto3
@@ -200,30 +199,3 @@ def test_an_update_by_the_bucket(cloud, package, said, monkeypatch):
     answer = deploy.update(Function("f", "us-east-1", code_bucket="code"), bigger, said.append)
     assert answer["CodeSize"] == bigger.stat().st_size
     assert s3.list_objects_v2(Bucket="code")["KeyCount"] == 0
-
-
-@pytest.mark.parametrize(
-    ("code", "message", "told"),
-    [
-        (
-            "UnrecognizedClientException",
-            "The security token SECRET is invalid",
-            "does not accept these credentials",
-        ),
-        ("InvalidSignatureException", "x-amz-security-token:SECRET", "does not accept these credentials"),
-        ("ExpiredTokenException", "The security token SECRET has expired", "have expired: sign in again"),
-        ("TooManyRequestsException", "Rate\nexceeded", "Rate exceeded (TooManyRequestsException)"),
-        ("503", "", "503"),
-    ],
-)
-def test_reasons(code, message, told):
-    error = ClientError({"Error": {"Code": code, "Message": message}}, "CreateFunction")
-    reason = aws.reason(error)
-    assert told in reason
-    assert "SECRET" not in reason
-    assert "\n" not in reason
-
-
-def test_codes():
-    assert aws.code(ClientError({"Error": {"Code": "X"}}, "Y")) == "X"
-    assert aws.code(io.UnsupportedOperation()) == ""

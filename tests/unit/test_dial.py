@@ -4,6 +4,7 @@ import os
 import socket
 import ssl
 import threading
+from itertools import pairwise
 from pathlib import Path
 from time import monotonic
 
@@ -117,6 +118,12 @@ def test_hosts(host: str) -> None:
         sock.close()
 
 
+@pytest.mark.parametrize("port", [0, -1, 65536 + 80])
+def test_no_such_port(port: int) -> None:
+    with pytest.raises(ValueError, match="from 1 to 65535"):
+        dial.dial("127.0.0.1", port, None, PATIENCE)
+
+
 def test_one_who_accepts_and_says_nothing(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening, pytest.raises(TimeoutError):
         dial.dial("127.0.0.1", listening.getsockname()[1], context(tmp_path), 0.05)
@@ -134,7 +141,7 @@ def test_it_is_tried_again_with_growing_delays(monkeypatch: pytest.MonkeyPatch) 
 
     with pytest.raises(ConnectionRefusedError):
         dial.dial_patiently(connect, 105.0)
-    delays = [after - before for before, after in zip(times, times[1:], strict=False)]
+    delays = [after - before for before, after in pairwise(times)]
     assert 5 <= len(delays) <= 12
     assert all(low <= delay <= 3 * low for delay, low in zip(delays, (0.05, 0.1, 0.2, 0.4), strict=False))
     assert max(delays) <= 1.5 * dial.LONGEST_DELAY

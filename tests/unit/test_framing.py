@@ -1,5 +1,7 @@
 """The frame format, held to literal bytes, however the bytes are cut."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,7 +38,7 @@ def test_literal_frames(payload: bytes, frame: bytes) -> None:
 def test_any_cutting_gives_the_same_messages(payloads: list[bytes], cuts: list[int]) -> None:
     stream = b"".join(map(encode, payloads))
     places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
-    chunks = [stream[a:b] for a, b in zip(places, places[1:], strict=False)]
+    chunks = [stream[a:b] for a, b in pairwise(places)]
     assert feed(*chunks) == payloads
 
 

@@ -52,7 +52,9 @@ def parsed(*words: str, **attributes: Any) -> Any:
         ("-M", "hashed_names", True),
     ],
 )
-def test_a_flag_sets_its_attribute(tmp_path: Path, monkeypatch: Any, words: str, attribute: str, value: Any) -> None:
+def test_a_flag_sets_its_attribute(
+    tmp_path: Path, monkeypatch: Any, words: str, attribute: str, value: Any
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert getattr(parsed(*words.split()), attribute) == value
 
@@ -220,6 +222,10 @@ def test_a_script_by_itself(tmp_path: Path) -> None:
         return done.returncode, done.stdout, done.stderr
 
     assert run("-n", "4") == (0, "4\n", "")
-    assert run("-n", "x") == (2, "", "job.py: argument -n/--parts: 'x' is not an integer\nTry 'job.py --help'.\n")
+    assert run("-n", "x") == (
+        2,
+        "",
+        "job.py: argument -n/--parts: 'x' is not an integer\nTry 'job.py --help'.\n",
+    )
     status, out, _ = run("-h")
     assert (status, "Does a job." in out) == (0, True)

@@ -19,7 +19,9 @@ from mu.parts import connection_order
         (5, 4, [10, 11, 12, 13, 20], [10, 20, 11, 12, 13]),
     ],
 )
-def test_connection_order(number: int, distance: int | None, listed: list[int] | None, order: list[int]) -> None:
+def test_connection_order(
+    number: int, distance: int | None, listed: list[int] | None, order: list[int]
+) -> None:
     assert [part.number for part in connection_order(number, distance, listed)] == order
 
 

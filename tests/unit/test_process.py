@@ -63,7 +63,9 @@ def test_one_left_running_with_the_pipe_does_not_hold_the_answer(
 def test_what_comes_soon_after_the_shells_end_is_kept(groups: Groups, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "go")
     # The shell is gone when the second process reads from the pipe, which it can only do after `exec`.
-    code, output = run(f"(read x < {tmp_path}/go; echo late) & (echo x > {tmp_path}/go) & echo soon", LIMIT, groups)
+    code, output = run(
+        f"(read x < {tmp_path}/go; echo late) & (echo x > {tmp_path}/go) & echo soon", LIMIT, groups
+    )
     assert (code, output) == (0, b"soon\nlate\n")
 
 

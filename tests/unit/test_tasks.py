@@ -90,7 +90,7 @@ def test_an_exception_is_a_fail(tasks: Tasks) -> None:
     def job() -> NoReturn:
         raise MemoryError
 
-    assert collect(tasks, answers := [], 0) == []
+    answers: list[str] = []
     tasks.start(job, answers.append)
     assert collect(tasks, answers, 1) == ["FAIL(MemoryError)"]
 

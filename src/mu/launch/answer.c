@@ -310,8 +310,7 @@ static int skip_value(cursor *c)
     return 1;
 }
 
-/* Cuts `text` before its first line break and turns its other control characters into spaces. */
-static void keep_one_line(char *text)
+void mu_one_line(char *text)
 {
     text[strcspn(text, "\r\n")] = '\0';
     for (char *p = text; *p != '\0'; p++)
@@ -357,7 +356,7 @@ void mu_answer_read_error(mu_answer *a, char text[MU_ANSWER_TEXT_SIZE])
             }
         }
     } while (next_is(&c, ','));
-    keep_one_line(text);
+    mu_one_line(text);
 }
 
 void mu_redact(char *text, const char *secret)

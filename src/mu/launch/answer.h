@@ -47,6 +47,9 @@ int64_t mu_answer_retry_after(const mu_answer *answer);
  * ending before the first line break. */
 void mu_answer_read_error(mu_answer *answer, char text[MU_ANSWER_TEXT_SIZE]);
 
+/* Cuts UTF-8 text before its first line break and turns its other control characters into spaces. */
+void mu_one_line(char *text);
+
 /* Overwrites each occurrence of `secret` in `text` with asterisks, and its beginning where `text` ends within
  * it. An empty or NULL secret does nothing. */
 void mu_redact(char *text, const char *secret);

@@ -113,9 +113,8 @@ struct mu_launch {
     fifo done; /* ended and not yet taken */
     mu_launch_progress progress;
 
-    CURLSH *share; /* of TLS sessions, between all slots */
-    double watched_since; /* when `waited` was last set to 0, monotonic seconds */
-    double waited; /* seconds spent in poll(2) since */
+    double span_start; /* of the span that is watched, monotonic seconds */
+    double span_waited; /* seconds of it spent in poll(2) */
     int64_t curl_due_ms; /* when libcurl wants to be called without an event; -1: never */
     struct pollfd *fds;
     int fd_count;
@@ -153,9 +152,6 @@ void mu_judge(struct mu_launch *launch, slot *s, CURLcode code);
 
 /* Makes the multi handle. MU_LAUNCH_ENOMEM, MU_LAUNCH_ECURL. */
 int mu_loop_open(struct mu_launch *launch);
-
-/* Frees it; no slot may be left. */
-void mu_loop_close(struct mu_launch *launch);
 
 /* Frees a slot, ending its transfer. */
 void mu_slot_free(struct mu_launch *launch, slot *s);

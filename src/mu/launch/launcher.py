@@ -257,8 +257,7 @@ def _take(handle: Any, batch: Any, regions: list[str], invocations: list[Invocat
 
 
 def _progress(handle: Any, began: float) -> Progress:
-    p = ffi.new("mu_launch_progress *")
-    lib.mu_launch_get_progress(handle, p)
-    return Progress(
-        *(getattr(p, name) for name in Progress._fields if name != "seconds"), time.monotonic() - began
-    )
+    counts = ffi.new("mu_launch_progress *")
+    lib.mu_launch_get_progress(handle, counts)
+    values = [getattr(counts, name) for name in Progress._fields if name != "seconds"]
+    return Progress._make([*values, time.monotonic() - began])

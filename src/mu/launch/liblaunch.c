@@ -216,7 +216,6 @@ int mu_launch_add_target(mu_launch *l, const char *region, const char *endpoint,
         return mu_fail(l, MU_LAUNCH_ENOMEM, NULL);
     t->launch = l;
     t->index = l->target_count;
-    t->allowed = 1;
     t->queue.first = t->queue.last = NO_REQUEST;
     const char *reason = NULL;
     int result = mu_address_make(endpoint, function, &t->address, &reason);
@@ -446,7 +445,8 @@ void mu_launch_free(mu_launch *l)
         return;
     for (int i = 0; i < l->target_count; i++)
         target_free(l, l->targets[i]);
-    mu_loop_close(l);
+    if (l->multi != NULL)
+        (void)curl_multi_cleanup(l->multi);
     for (uint32_t i = 0; i < l->request_count; i++)
         free(l->requests[i].error);
     free(l->targets);

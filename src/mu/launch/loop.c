@@ -5,23 +5,22 @@
  * request is filled in and signed at that moment and not before.
  *
  * How many slots? Too few, and the answers' way back is spent waiting; too many, and handshakes cost more than
- * they bring: a full TLS handshake costs both ends as much as twenty requests, a resumed one as much as four.
- * So a target begins with one connection, whose TLS session the next ones resume. It gets START_CONNECTIONS when
- * that one has an answer, or has kept us waiting for IDLE_MS. From there on the number doubles, up to
- * max_connections, whenever nothing has happened for IDLE_MS although requests are queued and all slots are busy,
- * and most of the time since the last doubling was spent waiting as well: then it is latency that limits
- * us. A service that answers as fast as we can sign never gets more than START_CONNECTIONS, even when
- * another process takes the CPU away for a moment.
+ * they bring: one takes as much of both ends' time as twenty requests. So a target begins with START_CONNECTIONS.
+ * Time is cut into spans of WATCH_MS; when most of a span was spent in poll(2), it is latency that limits us, and
+ * targets that have requests queued and all slots busy get twice as many, up to max_connections. On a long way
+ * that begins while the first handshakes are still under way; a service that answers as fast as we can sign
+ * never gets more than the start.
  */
 #include "internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#define START_CONNECTIONS 16
-#define IDLE_MS 2
-#define MOST_OF_IT 0.5
+#define START_CONNECTIONS 8
+#define WATCH_MS 5
+#define MOST_OF_IT 0.75
 #define CONNECT_TIMEOUT_MS 10000
 #define ANSWER_MAX ((size_t)8 << 20) /* bytes; a function's answer has at most 6 MB */
 #define HEADERS_MAX ((size_t)256 << 10)
@@ -87,24 +86,14 @@ int mu_loop_open(struct mu_launch *l)
     CURLM *m = l->multi = curl_multi_init();
     if (m == NULL)
         return MU_LAUNCH_ENOMEM;
-    l->share = curl_share_init();
-    if (l->share != NULL && curl_share_setopt(l->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) == CURLSHE_OK &&
-        curl_multi_setopt(m, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
+    if (curl_multi_setopt(m, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
         curl_multi_setopt(m, CURLMOPT_SOCKETDATA, l) == CURLM_OK &&
         curl_multi_setopt(m, CURLMOPT_TIMERFUNCTION, on_timer) == CURLM_OK &&
         curl_multi_setopt(m, CURLMOPT_TIMERDATA, l) == CURLM_OK)
         return MU_LAUNCH_OK;
-    mu_loop_close(l);
-    return MU_LAUNCH_ECURL;
-}
-
-void mu_loop_close(struct mu_launch *l)
-{
-    if (l->multi != NULL)
-        (void)curl_multi_cleanup(l->multi);
-    (void)curl_share_cleanup(l->share);
+    (void)curl_multi_cleanup(m);
     l->multi = NULL;
-    l->share = NULL;
+    return MU_LAUNCH_ECURL;
 }
 
 static size_t on_header(char *line, size_t one, size_t size, void *data)
@@ -146,6 +135,21 @@ static CURLcode set_protocols(CURL *easy)
 #endif
 }
 
+/* Which certificates to trust. libcurl parses them once for all connections, and not for each anew (10 ms with a
+ * system's bundle), if they are in one file: a directory of them, which a distribution may have set too, is
+ * put aside where the file makes it needless. */
+static bool set_trust(const struct mu_launch *l, CURL *easy)
+{
+    const char *file = l->ca_bundle;
+    if (file == NULL) {
+        file = curl_version_info(CURLVERSION_NOW)->cainfo;
+        if (file == NULL || access(file, R_OK) != 0)
+            return true;
+    }
+    return curl_easy_setopt(easy, CURLOPT_CAINFO, file) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_CAPATH, NULL) == CURLE_OK;
+}
+
 static bool set_options(struct mu_launch *l, slot *s)
 {
     CURL *e = s->easy;
@@ -156,6 +160,7 @@ static bool set_options(struct mu_launch *l, slot *s)
         {CURLOPT_NOSIGNAL, 1},
         {CURLOPT_POST, 1},
         {CURLOPT_PATH_AS_IS, 1},
+        {CURLOPT_SUPPRESS_CONNECT_HEADERS, 1}, /* a proxy's answer is not the service's */
         {CURLOPT_TCP_NODELAY, 1},
         {CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1},
         {CURLOPT_TIMEOUT_MS, l->timeout_ms},
@@ -170,7 +175,6 @@ static bool set_options(struct mu_launch *l, slot *s)
     link_headers(l, s);
     return set_protocols(e) == CURLE_OK && curl_easy_setopt(e, CURLOPT_URL, s->target->address.url) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_PRIVATE, s) == CURLE_OK &&
-           curl_easy_setopt(e, CURLOPT_SHARE, l->share) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_ERRORBUFFER, s->curl_error) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_HTTPHEADER, s->headers) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_USERAGENT, "mu-liblaunch/1") == CURLE_OK &&
@@ -178,7 +182,7 @@ static bool set_options(struct mu_launch *l, slot *s)
            curl_easy_setopt(e, CURLOPT_HEADERDATA, &s->answer) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_WRITEDATA, &s->answer) == CURLE_OK &&
-           (l->ca_bundle == NULL || curl_easy_setopt(e, CURLOPT_CAINFO, l->ca_bundle) == CURLE_OK) &&
+           set_trust(l, e) &&
            curl_easy_setopt(e, CURLOPT_POSTFIELDS, s->body != NULL ? s->body : mu_payload_data(l->payload)) == CURLE_OK;
 }
 
@@ -249,20 +253,11 @@ static int prepare(struct mu_launch *l, slot *s, const request *r)
     return curl_easy_setopt(s->easy, CURLOPT_POSTFIELDSIZE_LARGE, size) == CURLE_OK ? MU_LAUNCH_OK : MU_LAUNCH_ECURL;
 }
 
-/* Lets a target have this many slots, unless that is too many or it has more. */
-static void allow(const struct mu_launch *l, target *t, int slots)
-{
-    if (slots > l->max_connections)
-        slots = l->max_connections;
-    if (slots > t->allowed)
-        t->allowed = slots;
-}
-
 /* Sends the target's queued requests on its idle slots, and on new ones as far as they are allowed. */
 static int send_queued(struct mu_launch *l, target *t)
 {
-    if (t->answered)
-        allow(l, t, START_CONNECTIONS);
+    if (t->allowed == 0)
+        t->allowed = l->max_connections < START_CONNECTIONS ? l->max_connections : START_CONNECTIONS;
     while (t->queue.first != NO_REQUEST && t->busy < t->allowed) {
         slot *s = t->idle;
         if (s == NULL) {
@@ -319,21 +314,13 @@ static int collect(struct mu_launch *l)
     return MU_LAUNCH_OK;
 }
 
-/* Nothing has happened for IDLE_MS: lets the targets that this holds up have more connections. */
-static void grow(struct mu_launch *l, double now)
+/* Lets the targets that only latency holds up have more connections. */
+static void grow(struct mu_launch *l)
 {
-    bool waiting = l->waited >= MOST_OF_IT * (now - l->watched_since);
-    bool grown = false;
     for (int i = 0; i < l->target_count; i++) {
         target *t = l->targets[i];
-        if (t->queue.first == NO_REQUEST || t->busy < t->allowed || (t->allowed >= START_CONNECTIONS && !waiting))
-            continue;
-        allow(l, t, t->allowed < START_CONNECTIONS ? START_CONNECTIONS : 2 * t->allowed);
-        grown = true;
-    }
-    if (grown) {
-        l->watched_since = now;
-        l->waited = 0;
+        if (t->queue.first != NO_REQUEST && t->busy == t->allowed)
+            t->allowed = t->allowed > l->max_connections / 2 ? l->max_connections : 2 * t->allowed;
     }
 }
 
@@ -374,44 +361,49 @@ static int64_t earlier(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+/* Waits until a descriptor is ready, something is due, or `deadline`. Returns what poll(2) does. */
+static int wait_ready(struct mu_launch *l, int64_t deadline)
+{
+    bool may_grow = is_growing_possible(l);
+    int64_t until = deadline;
+    if (l->curl_due_ms >= 0)
+        until = earlier(until, l->curl_due_ms);
+    if (l->progress.waiting > 0)
+        until = earlier(until, l->requests[l->heap[0]].due_ms);
+    if (may_grow)
+        until = earlier(until, (int64_t)(l->span_start * 1e3) + WATCH_MS);
+    double before = mu_now();
+    int64_t timeout = until - (int64_t)(before * 1e3);
+    int ready = poll(l->fds, (nfds_t)l->fd_count, timeout > 0 ? (int)timeout : 0);
+    double after = mu_now();
+    l->span_waited += after - before;
+    double span = after - l->span_start;
+    if (span >= WATCH_MS / 1e3) {
+        if (may_grow && l->span_waited >= MOST_OF_IT * span)
+            grow(l);
+        l->span_start = after;
+        l->span_waited = 0;
+    }
+    return ready;
+}
+
 int mu_launch_poll(struct mu_launch *l, int timeout_ms)
 {
     if (!l->configured || timeout_ms < 0)
         return mu_fail(l, MU_LAUNCH_EINVAL, NULL);
     if (l->broken)
         return mu_fail(l, MU_LAUNCH_ECURL, NULL);
-    int64_t now = mu_now_ms();
-    int64_t deadline = now + timeout_ms;
-    if (l->watched_since == 0)
-        l->watched_since = mu_now();
+    int64_t deadline = mu_now_ms() + timeout_ms;
     int result = MU_LAUNCH_OK;
-    while (result == MU_LAUNCH_OK && l->progress.queued + l->progress.sent + l->progress.waiting > 0) {
-        mu_wake_due(l, now);
+    while (l->progress.queued + l->progress.sent + l->progress.waiting > 0) {
+        mu_wake_due(l, mu_now_ms());
         if ((result = send_all(l)) != MU_LAUNCH_OK)
             break;
-        int64_t until = deadline;
-        if (l->curl_due_ms >= 0)
-            until = earlier(until, l->curl_due_ms);
-        if (l->progress.waiting > 0)
-            until = earlier(until, l->requests[l->heap[0]].due_ms);
-        bool may_grow = is_growing_possible(l) && until >= now + IDLE_MS;
-        if (may_grow)
-            until = now + IDLE_MS;
-        double before = mu_now();
-        int ready = poll(l->fds, (nfds_t)l->fd_count, until > now ? (int)(until - now) : 0);
-        double after = mu_now();
+        int ready = wait_ready(l, deadline);
         if (ready < 0 && errno != EINTR)
             return mu_fail(l, MU_LAUNCH_ESYSTEM, strerror(errno));
-        bool interrupted = ready < 0;
-        now = (int64_t)(after * 1e3);
-        l->waited += after - before;
-        if (ready == 0 && may_grow)
-            grow(l, after);
-        if (!act(l, ready < 0 ? 0 : ready))
-            result = MU_LAUNCH_ECURL;
-        else
-            result = collect(l);
-        if (interrupted || now >= deadline)
+        result = act(l, ready) ? collect(l) : MU_LAUNCH_ECURL;
+        if (result != MU_LAUNCH_OK || ready < 0 || mu_now_ms() >= deadline)
             break;
     }
     if (result == MU_LAUNCH_ECURL)

@@ -1,11 +1,14 @@
 """What became of a launch: its invocations, one by one and counted."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from mu.errors import LaunchError
+
+REASONS_SHOWN = 5
 
 Outcome = Literal["accepted", "failed", "cancelled"]
 
@@ -114,18 +117,22 @@ class LaunchResult:
             raise LaunchError(self.describe_failures())
 
     def describe_failures(self) -> str:
-        """The one line of `raise_for_failures`; it names the regions if there is more than one."""
-        several = len({i.region for i in self.invocations}) > 1
-        parts = [
-            f"{count} × {f'{region}: ' if several else ''}{error}"
+        """The one line of `raise_for_failures`."""
+        missing = self.total - self.accepted
+        lines = self.failure_lines()
+        more = "" if len(lines) <= REASONS_SHOWN else f"; and {len(lines) - REASONS_SHOWN} other reasons"
+        return f"{missing} of {self.total} invocations failed: {'; '.join(lines[:REASONS_SHOWN])}{more}"
+
+    def failure_lines(self) -> list[str]:
+        """The distinct reasons, each with its region and how often it came, the most frequent first."""
+        return [
+            f"{region}: {error}" + (f" ({count} times)" if count > 1 else "")
             for (region, error), count in self.reasons().most_common()
         ]
-        missing = self.total - self.accepted
-        return f"{missing} of {self.total} invocations failed: " + "; ".join(parts)
 
     def seconds_at(self, *percents: float) -> list[float]:
         """The time that so many percent of the accepted invocations did not exceed (nearest rank)."""
         times = sorted(i.seconds for i in self.invocations if i.outcome == "accepted")
         if not times:
             return [0.0 for _ in percents]
-        return [times[max(0, -(-len(times) * p // 100).__int__() - 1)] for p in percents]
+        return [times[max(0, math.ceil(len(times) * p / 100) - 1)] for p in percents]

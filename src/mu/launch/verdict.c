@@ -77,7 +77,7 @@ static bool clock_was_wrong(target *t, const slot *s, long status)
     return true;
 }
 
-/* One line about an answer: "404 ResourceNotFoundException: Function not found: ...". */
+/* One line about an answer: "HTTP 404 ResourceNotFoundException: Function not found: ...". */
 static void describe_answer(struct mu_launch *l, slot *s, long status, char *out)
 {
     char message[MU_ANSWER_TEXT_SIZE];
@@ -88,28 +88,29 @@ static void describe_answer(struct mu_launch *l, slot *s, long status, char *out
         (void)snprintf(out, TEXT_SIZE, "the function failed (%s)%s%s", s->answer.function_error,
                        message[0] == '\0' ? "" : ": ", message);
     else
-        (void)snprintf(out, TEXT_SIZE, "%ld%s%s%s%s", status, s->answer.error_type[0] == '\0' ? "" : " ",
+        (void)snprintf(out, TEXT_SIZE, "HTTP %ld%s%s%s%s", status, s->answer.error_type[0] == '\0' ? "" : " ",
                        s->answer.error_type, message[0] == '\0' ? "" : ": ", message);
 }
 
-/* One line about a request without an answer. libcurl's own text is used only where it has nothing in it that
- * differs from one time to the next, such as milliseconds: equal reasons are counted together. */
-static void describe_failure(struct mu_launch *l, const slot *s, CURLcode code, char *out)
+/* One line about a request without an answer. Equal reasons are counted together, so it has nothing in it that
+ * differs from one time to the next; libcurl's own text has milliseconds in these two cases. */
+static void describe_failure(struct mu_launch *l, slot *s, CURLcode code, char *out)
 {
-    const char *text = curl_easy_strerror(code);
-    if ((code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_CONNECT_ERROR) &&
-        s->curl_error[0] != '\0')
-        text = s->curl_error;
-    char system[128] = "";
-    long number = 0;
-    if (code == CURLE_COULDNT_CONNECT && curl_easy_getinfo(s->easy, CURLINFO_OS_ERRNO, &number) == CURLE_OK && number != 0 &&
-        strerror_r((int)number, system, sizeof system) != 0)
-        system[0] = '\0';
-    if (code == CURLE_OPERATION_TIMEDOUT)
-        (void)snprintf(out, TEXT_SIZE, "no answer from %s within %.10g s", s->target->address.host, l->timeout_ms / 1e3);
-    else
-        (void)snprintf(out, TEXT_SIZE, "cannot reach %s: %s%s%s", s->target->address.host, text,
-                       system[0] == '\0' ? "" : ": ", system);
+    const char *host = s->target->address.host;
+    if (code == CURLE_OPERATION_TIMEDOUT) {
+        (void)snprintf(out, TEXT_SIZE, "no answer from %s within %.10g s", host, l->timeout_ms / 1e3);
+    } else if (code == CURLE_COULDNT_CONNECT) {
+        char reason[128];
+        long number = 0;
+        if (curl_easy_getinfo(s->easy, CURLINFO_OS_ERRNO, &number) != CURLE_OK || number == 0 ||
+            strerror_r((int)number, reason, sizeof reason) != 0)
+            (void)snprintf(reason, sizeof reason, "%s", curl_easy_strerror(code));
+        (void)snprintf(out, TEXT_SIZE, "cannot reach %s: %s", host, reason);
+    } else {
+        mu_one_line(s->curl_error);
+        (void)snprintf(out, TEXT_SIZE, "no answer from %s: %s", host,
+                       s->curl_error[0] != '\0' ? s->curl_error : curl_easy_strerror(code));
+    }
 }
 
 static bool is_final_for_target(target *t, const request *r, long status, CURLcode code)
@@ -166,7 +167,7 @@ void mu_judge(struct mu_launch *l, slot *s, CURLcode code)
 
     if (taken) {
         mu_set_state(l, index, MU_LAUNCH_FAILED, text);
-    } else if (clock_was_wrong(t, s, status)) {
+    } else if (t->stopped == NULL && clock_was_wrong(t, s, status)) {
         mu_set_state(l, index, MU_LAUNCH_QUEUED, NULL);
     } else if (is_final_for_target(t, r, status, code)) {
         mu_set_state(l, index, MU_LAUNCH_FAILED, text);

@@ -1,7 +1,8 @@
 """`mu local exec` and `mu local start`.
 
-Signals are only noted until there is a place to act on them, so that nothing is left behind whenever they come:
-the start of the engine takes well under a second, and its end a few at most, and neither is interrupted.
+Signals are only noted until there is a place to act on them, so that nothing is left behind whenever they
+come: the start of the engine takes well under a second, and its end a few at most, and neither is
+interrupted.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from typing import Self
 
 from mu.local.engine import LocalEngine, print_report
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPING: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # Variables that would send a program elsewhere, or with other keys, if they stayed beside the exported ones.
 MISLEADING = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_", "AWS_IGNORE_")
@@ -34,18 +35,18 @@ example:
 """
 
 EXEC_DESCRIPTION = """\
-Start the engine, run CMD with AWS_ENDPOINT_URL, dummy credentials, a region and AWS_ROLE in its environment,
-stop the engine, and exit as CMD did: with its status, or 128 and the number of the signal that ended it, or 127
-if there is no such command. Invocations that have not ended when CMD has are cancelled. SIGTERM and SIGHUP are
-passed on to CMD, and SIGINT where CMD does not get it from the terminal.
+Start the engine, run CMD with AWS_ENDPOINT_URL, dummy credentials, a region and AWS_ROLE in its
+environment, stop the engine, and exit as CMD did: with its status, or 128 and the number of the signal that
+ended it, or 127 if there is no such command. Invocations that have not ended when CMD has are cancelled.
+SIGTERM and SIGHUP are passed on to CMD, and SIGINT where CMD does not get it from the terminal.
 
 example:
   mu local exec -- aws s3 mb s3://mybucket
 """
 
 START_DESCRIPTION = """\
-Start the engine, print 'export' lines for other terminals, and serve until Ctrl-C, SIGTERM or SIGHUP; the exit
-status is then 0. SIGUSR1 writes new and changed objects to the --data directory.
+Start the engine, print 'export' lines for other terminals, and serve until Ctrl-C, SIGTERM or SIGHUP; the
+exit status is then 0. SIGUSR1 writes new and changed objects to the --data directory.
 
 example:
   mu local start --data buckets --logs logs
@@ -62,8 +63,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
             "--data",
             type=Path,
             metavar="DIR",
-            help="each folder in DIR is a bucket; new and changed objects are written back at the end, deleted "
-            "ones keep their files",
+            help="each folder in DIR is a bucket; new and changed objects are written back at the end, "
+            "deleted ones keep their files",
         )
         command.add_argument("--port", type=_port, default=0, metavar="N", help="default: any that is free")
         command.add_argument(
@@ -105,8 +106,8 @@ def run(args: argparse.Namespace) -> int:
 class Signals:
     """Notes the signals that ask to stop, in the order of arrival, until the end of the `with` block.
 
-    A handler may run between any two steps of the main thread, so all that it does is to note the signal, wake
-    `wait`, and call what `on` was given.
+    A handler may run between any two steps of the main thread, so all that it does is to note the signal,
+    wake `wait`, and call what `on` was given.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,5 @@
-"""Buckets from a directory, and back: each folder of `--data DIR` is a bucket, the files below it its objects.
+"""Buckets from a directory, and back: each folder of `--data DIR` is a bucket, the files below it its
+objects.
 
 Only new and changed objects are written, each to a temporary file beside its place that is then renamed. An
 object that was deleted in S3 keeps its file: nothing is ever removed from the directory.
@@ -47,7 +48,11 @@ class Data:
     def save(self) -> None:
         """Write the objects that are new or have changed since they were loaded or saved."""
         for bucket in list(_s3().buckets.values()):
-            (self.directory / bucket.name).mkdir(exist_ok=True)
+            try:
+                (self.directory / bucket.name).mkdir(exist_ok=True)
+            except OSError as error:
+                self.report(f"s3://{bucket.name} was not saved: {error.strerror}")
+                continue
             for name, versions in list(bucket.keys._iterlists()):
                 newest = versions[-1]
                 if hasattr(newest, "value") and self.known.get((bucket.name, name)) is not newest:

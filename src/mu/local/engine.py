@@ -7,6 +7,7 @@ or, for programs that read the environment, `{**os.environ, **engine.environment
 """
 
 import contextlib
+import os
 import resource
 import shutil
 import sys
@@ -35,11 +36,11 @@ def print_report(text: str) -> None:
 class LocalEngine:
     """Lambda, S3, IAM and STS on a port of 127.0.0.1 (`port` 0: any that is free), from `start` to `stop`.
 
-    `data` is a directory whose folders are buckets (data.py), `concurrency` how many workers run at once, `logs`
-    where their logs go (otherwise they end with the engine), `report` is called with texts for the user. Once
-    `cancelled` says so, no more of `data` is loaded. A process can have one engine at a time, and not beside
-    `moto.mock_aws`. UsageError if the port is taken, the directory is not there, or the extra `local` is not
-    installed.
+    `data` is a directory whose folders are buckets (data.py), `concurrency` how many workers run at once,
+    `logs` where their logs go (otherwise they end with the engine), `report` is called with texts for the
+    user. Once `cancelled` says so, no more of `data` is loaded. A process can have one engine at a time,
+    and not beside `moto.mock_aws`. UsageError if the port is taken, the directory is not there, or the
+    extra `local` is not installed.
     """
 
     def __init__(
@@ -89,12 +90,15 @@ class LocalEngine:
             raise UsageError(f"the local engine needs {error.name}: pip install 'mu[local]'") from error
         from mu.local.executor import Executor
 
+        data = Data(self._data, self._report) if self._data else None
+        if self._logs:
+            _make_directory(self._logs)
         _raise_open_files()
         directory = Path(tempfile.mkdtemp(prefix="mu-local-"))
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         server = service.Server(self.port)
-        stack.callback(server.stop)
         server.open()
+        stack.callback(server.stop)
         self.port = server.bind_addr[1]
         self.endpoint_url = f"http://127.0.0.1:{self.port}"
         executor = Executor(
@@ -119,11 +123,14 @@ class LocalEngine:
             )
             .arn
         )
-        if self._data:
-            data = Data(self._data, self._report)
+        if data:
             data.load(self._cancelled)
-            stack.callback(data.save)
             self._save = data.save
+            stack.callback(data.save)
+        # In the end, first those who wait for workers are told that there are none, then requests end, and
+        # only then are the buckets saved and moto emptied. To close a second time, further up, does nothing.
+        stack.callback(server.stop)
+        stack.callback(executor.close)
         server.run(service.Application())
 
     def stop(self) -> None:
@@ -144,7 +151,7 @@ class LocalEngine:
     def environment(self) -> dict[str, str]:
         """What a program's environment must have to use the engine as it would use AWS."""
         region = {"AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION}
-        return {**self._credentials(), **region, "AWS_ROLE": self.role_arn}
+        return {**self._credentials(), **region, "AWS_ROLE": self.role_arn, **_past_proxies()}
 
     def client_arguments(self) -> dict[str, str]:
         """Keyword arguments of `boto3.client` that reach the engine whatever the environment says."""
@@ -154,6 +161,22 @@ class LocalEngine:
             "aws_secret_access_key": SECRET_KEY,
             "region_name": REGION,
         }
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--logs {path}: {error.strerror}") from error
+
+
+def _past_proxies() -> dict[str, str]:
+    """Have programs reach the engine directly where a proxy is set; nothing where none is."""
+    if not any(os.environ.get(name) for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")):
+        return {}
+    spared = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    hosts = f"{spared},127.0.0.1" if spared else "127.0.0.1"
+    return {"no_proxy": hosts, "NO_PROXY": hosts}
 
 
 def _raise_open_files() -> None:

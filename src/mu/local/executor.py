@@ -128,7 +128,9 @@ class Executor:
         if events & selectors.EVENT_READ:
             heads = server.hear()
             if heads is None:
-                self._fail_all(server, _error("Runtime.ExitError", "the function's process ended unexpectedly"))
+                self._fail_all(
+                    server, _error("Runtime.ExitError", "the function's process ended unexpectedly")
+                )
                 self._stop(server)
                 return
             for head in heads:
@@ -138,7 +140,9 @@ class Executor:
         if "ready" in head:
             server.ready = True
             if head["shared_tmp"]:
-                self._warn_once(f"workers share this machine's /tmp: no mount namespace ({head['shared_tmp']})")
+                self._warn_once(
+                    f"workers share this machine's /tmp: no mount namespace ({head['shared_tmp']})"
+                )
             for job in server.jobs.values():
                 server.begin(job)
             self._flush(server)

@@ -2,21 +2,23 @@
 
     engine --socket--> fork server --fork--> worker, worker, worker ...
 
-It unshares namespaces (sandbox.py), imports boto3 and the handler's module once, and then forks a worker for
-each request that arrives. A worker so starts with everything imported and shares those pages with all others.
-Nothing of the engine is in this process: it is started with `python -I` and an environment of its own, its
-sys.path begins with the function's package, and the three files beside it that it needs are loaded by path. So
-`import mu` in a worker finds the `mu` of the package, or none.
+It unshares namespaces (sandbox.py), imports boto3 and the handler's module once, and then forks a worker
+for each request that arrives. A worker so starts with everything imported and shares those pages with all
+others. Nothing of the engine is in this process: it is started with `python -I` and an environment of its
+own, its sys.path begins with the function's package, and the three files beside it that it needs are loaded
+by path. So `import mu` in a worker finds the `mu` of the package, or none.
 
 Messages (frames.py) go both ways. The first to arrive holds the settings; once this process is ready, each
-{"id", "timeout", "arn", "log"}, whose body is the payload, is an invocation. Back go {"ready": ...} or {"failed": error} once, then {"id", "code", "timed_out", "seconds", "peak_kb"} for
-each invocation, or {"id", "refused": reason} if no process could be made. The worker writes its result to a
-file: a result may be 6 MB, and this loop has a thousand others to look after.
+{"id", "timeout", "arn", "log"}, whose body is the payload, is an invocation. Back go {"ready": ...} or
+{"failed": error} once, then {"id", "code", "timed_out", "seconds", "peak_kb"} for each invocation, or
+{"id", "refused": reason} if no process could be made. The worker writes its result to a file: a result may
+be 6 MB, and this loop has a thousand others to look after.
 
 The loop is single-threaded, as it must be to fork safely: it waits for the socket, for SIGCHLD (through a
-wake-up descriptor) and for the nearest deadline. A worker leads a process group of its own, which is killed when
-it ends or its time is up. What has left the group is found as an orphan: it has become this process's child, and
-its mount namespace is none of a living worker's. When the socket is closed, or the engine dies, everything goes.
+wake-up descriptor) and for the nearest deadline. A worker leads a process group of its own, which is killed
+when it ends or its time is up. What has left the group is found as an orphan: it has become this process's
+child, and its mount namespace is none of a living worker's. When the socket is closed, or the engine dies,
+everything goes.
 """
 
 import contextlib
@@ -182,8 +184,11 @@ class Server:
 
 
 def children() -> set[int]:
-    """The processes that are this one's children, zombies included."""
-    return set(map(int, Path("/proc/thread-self/children").read_text().split()))
+    """The processes that are this one's children, zombies included; none where the kernel does not tell."""
+    try:
+        return set(map(int, Path("/proc/thread-self/children").read_text().split()))
+    except FileNotFoundError:
+        return set()
 
 
 def namespace_of(pid: int) -> int | None:
@@ -214,7 +219,7 @@ def work(server: Server, worker: Worker, head: dict[str, Any], payload: bytes) -
     os.dup2(log, 2)
     if server.shown is None:
         os.environ["TMPDIR"] = f"{settings['directory']}/{worker.id}.tmp"
-        os.mkdir(os.environ["TMPDIR"])
+        Path(os.environ["TMPDIR"]).mkdir()
     else:
         sandbox.private_tmp(settings["tmp_mb"], server.shown)
     os.chdir(settings["package"])

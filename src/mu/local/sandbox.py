@@ -39,7 +39,11 @@ MS_NOATIME, MS_NODIRATIME, MS_BIND, MS_REC, MS_PRIVATE, MS_RELATIME = (
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 TMP = "/tmp"  # noqa: S108  (the place that is to be private)
-PROC_REFUSED = 97  # exit status of a first process that could not mount its /proc
+
+# From the best to what is better than nothing. In a container, /proc may be masked so that a PID namespace
+# could not have its own.
+WITHOUT_USER = (CLONE_NEWNS | CLONE_NEWPID, CLONE_NEWNS)
+ATTEMPTS = tuple(user | others for user in (0, CLONE_NEWUSER) for others in WITHOUT_USER)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -73,47 +77,56 @@ def adopt_orphans() -> None:
 
 
 def isolate() -> str | None:
-    """Put the calling process into namespaces of its own; returns why that failed, or None.
+    """Put the calling process into namespaces of its own; returns why that is impossible, or None.
 
-    It returns in another process: the caller is left behind to wait for it and to end as it does.
+    It may return in another process: the caller is then left behind to wait for it and to end as it does.
     The process must be single-threaded.
     """
-    home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        _unshare()
-        pid = os.fork()
-        if pid == 0:
-            die_with_parent()
-            try:
-                _mount("none", "/", None, MS_REC | MS_PRIVATE)
-                _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-            except OSError:
-                os._exit(PROC_REFUSED)
+    reason = 0
+    for flags in ATTEMPTS:
+        error = _try(flags)
+        if error == 0:
+            _enter(flags)
             return None
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        if code != PROC_REFUSED:
-            os._exit(code if code >= 0 else 128 - code)
-        # No /proc, so no PID namespace (a container's hidden /proc): go on in this process, without one.
-        _call("setns", home, CLONE_NEWPID)
-        adopt_orphans()
-        _mount("none", "/", None, MS_REC | MS_PRIVATE)
-    except OSError as error:
-        adopt_orphans()
-        return error.strerror
-    finally:
-        os.close(home)
-    return None
+        reason = reason or error
+    adopt_orphans()
+    return os.strerror(reason)
 
 
-def _unshare() -> None:
+def _try(flags: int) -> int:
+    """Rehearse all that a worker needs, in a process that then ends; 0, or the errno of what failed.
+
+    There is no way back out of a namespace, and half of one is worse than none.
+    """
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _enter(flags)
+            private_tmp(1, [])
+        except OSError as error:
+            os._exit(error.errno or 1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _enter(flags: int) -> None:
     user, group = os.geteuid(), os.getegid()
-    try:
-        _call("unshare", CLONE_NEWNS | CLONE_NEWPID)
-    except OSError:
-        _call("unshare", CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID)
+    _call("unshare", flags)
+    if flags & CLONE_NEWUSER:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
         Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+    if flags & CLONE_NEWPID:
+        pid = os.fork()
+        if pid:
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            os._exit(code if code >= 0 else 128 - code)
+        die_with_parent()
+    else:
+        adopt_orphans()
+    _mount("none", "/", None, MS_REC | MS_PRIVATE)
+    if flags & CLONE_NEWPID:
+        _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 
 def below_tmp(paths: list[str]) -> list[str]:

@@ -1,15 +1,16 @@
 """The HTTP face: S3, IAM, STS and Lambda on one port of 127.0.0.1, served by cheroot.
 
-moto's own server puts Flask between the socket and its handlers, and a lock and a registry of all of AWS. Here a
-request goes straight to the handler that moto's URL tables name: which service is meant is in the signature's
-scope, as AWS itself sees it, or it is S3. Three things are added.
+moto's own server puts Flask between the socket and its handlers, and a lock and a registry of all of AWS.
+Here a request goes straight to the handler that moto's URL tables name: which service is meant is in the
+signature's scope, as AWS itself sees it, or it is S3. Three things are added.
 
-- Invoke is answered here, as Lambda does it: moto's answer has a random request id and a body even for an Event.
-- An Invoke that waits for its result holds a thread, and the worker it waits for needs one to reach S3. So the
-  pool grows by one for as long as threads wait (`Pool.lent`).
-- moto makes a new object visible before it has computed the object's ETag, by reading it without its lock, and
-  closes an overwritten object while it may still be read. Requests for the same object are so handled one after
-  the other (`LOCKS`), once their bodies have been read.
+- Invoke is answered here, as Lambda does it: moto's answer has a random request id, and a body even for an
+  Event.
+- An Invoke that waits for its result holds a thread, and the worker it waits for needs one to reach S3. So
+  the pool grows by one for as long as threads wait (`Pool.lent`).
+- moto makes a new object visible before it has computed the object's ETag, by reading it without its lock,
+  and closes an overwritten object while it may still be read. Requests for the same object are therefore
+  handled one after the other (`LOCKS`), once their bodies have been read.
 """
 
 import http.client
@@ -120,7 +121,7 @@ def _invoke(request: MotoRequest, account: str, region: str, name: str) -> Answe
     qualifier = parse_qs(request.query_string.decode()).get("Qualifier", [None])[0]
     try:
         backend = cast(ExecutingBackend, get_backend(account, region))
-        body = backend.invoke(name, qualifier, request.get_data(), request.headers, headers)
+        body = backend.invoke(name, qualifier, request.get_data(), dict(request.headers), headers)
     except JsonRESTError as error:
         return _json(error.code, error.error_type, error.message)
     except KeyError:
@@ -143,6 +144,8 @@ def _json(status: int, kind: str, message: str) -> Answer:
 class Pool(threadpool.ThreadPool):
     """cheroot's threads, and one more for each that waits for an invocation."""
 
+    _threads: list[threading.Thread]
+
     def __init__(self, server: wsgi.Server) -> None:
         super().__init__(server, min=THREADS)
         self._lock = threading.Lock()
@@ -154,7 +157,7 @@ class Pool(threadpool.ThreadPool):
         with self._lock:
             self._lent += 1
             if len(self._threads) < THREADS + self._lent:
-                thread = threadpool.WorkerThread(self.server)
+                thread = threadpool.WorkerThread(self.server)  # type: ignore[no-untyped-call]
                 thread.start()
                 self._threads.append(thread)
         try:
@@ -167,6 +170,7 @@ class Pool(threadpool.ThreadPool):
 class Server(wsgi.Server):
     """cheroot's server in threads of its own, from `open` to `stop`."""
 
+    expiration_interval = 0.1  # also how long `stop` may have to wait
     keep_alive_conn_limit = None  # type: ignore[assignment]  # no limit
 
     def __init__(self, port: int) -> None:

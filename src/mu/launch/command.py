@@ -1,0 +1,148 @@
+"""`mu launch`: start many invocations of a function from the shell."""
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from mu.errors import UsageError
+from mu.launch.launcher import launchpar
+from mu.launch.result import LaunchResult, Progress
+
+DESCRIPTION = """\
+Invoke a Lambda function many times at once, and say what became of each invocation.
+
+The first ##ID## in the payload becomes the invocation's number: 0, 1, 2, ... through all regions.
+Credentials, endpoint, and trusted certificates come from where the AWS command line has them.
+
+  mu launch -n 1000 -l png2y4m -r us-east-1,eu-west-1 --payload '{"part": ##ID##}'
+
+The exit status is 0 if every invocation was accepted, 1 if some were not, 2 if the arguments are wrong.
+"""
+
+PERCENTS = (50, 90, 99, 100)
+LINE_EVERY = 1.0  # seconds between progress lines, where they cannot overwrite one another
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `mu launch`."""
+    add = parser.add_argument
+    add("-n", "--number", type=int, required=True, metavar="N", help="invocations in each region")
+    add("-l", "--function", required=True, metavar="NAME", help="function: a name, name:alias, or ARN")
+    add("-r", "--regions", default="us-east-1", metavar="A,B", help="regions (default: us-east-1)")
+    add("--payload", default="{}", metavar="JSON|@FILE", help="the event, or the file it is in (default: {})")
+    add("--dry-run", action="store_true", help="only ask whether the invocations would be allowed")
+    add("--max-connections", type=int, metavar="N", help="connections to each region at once (default: 128)")
+    add("--max-attempts", type=int, metavar="N", help="requests for one invocation at most (default: 30)")
+    add("--timeout", type=float, metavar="SECONDS", help="wait this long for an answer (default: 30)")
+    add("--endpoint-url", metavar="URL", help="where the Lambda service is, if not at AWS")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Launch, show progress on stderr and the counts on stdout; returns the exit status."""
+    regions = [region for region in args.regions.split(",") if region]
+    if not regions:
+        raise UsageError("-r: no region given; give one or several, like us-east-1,eu-west-1")
+    with cancel_on_interrupt() as cancel, progress_line() as show:
+        result = launchpar(
+            args.number,
+            args.function,
+            None,
+            None,
+            read_payload(args.payload),
+            regions,
+            endpoint_url=args.endpoint_url,
+            max_connections=args.max_connections,
+            max_attempts=args.max_attempts,
+            timeout=args.timeout,
+            on_progress=show,
+            invocation_type="DryRun" if args.dry_run else "Event",
+            cancel=cancel,
+        )
+    sys.stdout.write(summary(result, "allowed" if args.dry_run else "accepted"))
+    if cancel.is_set() and result.cancelled:
+        return 130
+    return 0 if result.accepted == result.total else 1
+
+
+def read_payload(text: str) -> str | bytes:
+    """The payload that `--payload` names. UsageError if its file cannot be read."""
+    if not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_bytes()
+    except OSError as error:
+        raise UsageError(f"--payload: cannot read {text[1:]}: {error.strerror}") from None
+
+
+@contextmanager
+def cancel_on_interrupt() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets, so that what has been launched until then is still counted."""
+    cancel = threading.Event()
+
+    def on_interrupt(_number: int, _frame: FrameType | None) -> None:
+        cancel.set()
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield cancel
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def progress_line() -> Iterator[Callable[[Progress], None]]:
+    """What shows progress on stderr: one line that is overwritten, or on no terminal a line now and then."""
+    terminal = sys.stderr.isatty()
+    shown_at = 0.0
+
+    def show(progress: Progress) -> None:
+        nonlocal shown_at
+        if not terminal and progress.seconds - shown_at < LINE_EVERY:
+            return
+        shown_at = progress.seconds
+        sys.stderr.write(f"\r{describe(progress)}\x1b[K" if terminal else f"{describe(progress)}\n")
+        sys.stderr.flush()
+
+    try:
+        yield show
+    finally:
+        if terminal:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def describe(progress: Progress) -> str:
+    """One line about how far a launch is."""
+    parts = [f"{progress.accepted} of {progress.total} accepted", f"{progress.sent} under way"]
+    if progress.failed:
+        parts.append(f"{progress.failed} failed")
+    if progress.waiting:
+        parts.append(f"{progress.waiting} waiting to be tried again")
+    if progress.throttled:
+        parts.append(f"{progress.throttled} times throttled")
+    return f"{', '.join(parts)}; {progress.seconds:.1f} s"
+
+
+def summary(result: LaunchResult, accepted: str) -> str:
+    """The counts, the percentiles of the time to acceptance, and the reasons of failures; ends with a newline."""
+    rate = result.total / result.seconds if result.seconds else 0.0
+    parts = [f"{result.accepted} of {result.total} {accepted}"]
+    for count, word in ((result.failed, "failed"), (result.cancelled, "cancelled")):
+        if count:
+            parts.append(f"{count} {word}")
+    lines = [
+        f"{', '.join(parts)}; {result.seconds:.2f} s, {rate:.0f}/s; "
+        f"{result.retries} retries, {result.throttled} times throttled"
+    ]
+    if result.accepted:
+        times = zip(PERCENTS, result.seconds_at(*PERCENTS), strict=True)
+        lines.append(
+            "milliseconds: " + ", ".join(f"{time * 1000:.1f} ({percent} %)" for percent, time in times)
+        )
+    lines.extend(result.failure_lines())
+    return "\n".join(lines) + "\n"

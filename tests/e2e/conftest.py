@@ -1,0 +1,92 @@
+"""An engine, the built png2y4m, and a function made of it: what whole jobs need."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from png import picture, write_png
+
+from mu.local.engine import LocalEngine
+
+ROOT = Path(__file__).parents[2]
+PNG2Y4M = ROOT / "tools" / "png2y4m" / "png2y4m"
+EXAMPLE = ROOT / "examples" / "png2y4m_server.py"
+BUCKET = "mybucket"
+FRAMES = 6
+SIZE = (16, 10)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[LocalEngine]:
+    subprocess.run(["make", "-s", "-C", PNG2Y4M.parent], check=True)
+    with LocalEngine() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def environment(engine: LocalEngine) -> dict[str, str]:
+    """What `mu local start` exports, and this interpreter first in PATH."""
+    return {
+        **os.environ,
+        **engine.environment(),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+
+
+@pytest.fixture(scope="session")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five chunks of 16-bit frames, no two alike."""
+    directory = tmp_path_factory.mktemp("frames")
+    for number in range(1, 5 * FRAMES + 1):
+        write_png(directory / f"{number:08d}.png", *SIZE, picture(*SIZE, number))
+    return directory
+
+
+@pytest.fixture(scope="session")
+def bucket(engine: LocalEngine, frames: Path) -> str:
+    s3 = boto3.client("s3", **engine.client_arguments())
+    s3.create_bucket(Bucket=BUCKET)
+    for path in sorted(frames.iterdir()):
+        s3.put_object(Bucket=BUCKET, Key=f"sintel-1k-png16/{path.name}", Body=path.read_bytes())
+    return BUCKET
+
+
+def lambdaize(environment: dict[str, str], directory: Path, executable: Path, *arguments: str) -> str:
+    """`bin/lambdaize.sh`; returns the function's name."""
+    done = subprocess.run(
+        [ROOT / "bin" / "lambdaize.sh", executable, *arguments],
+        cwd=directory,
+        env={**environment, "TIMEOUT": "60"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    found = re.match(r"Function name: (\S+)\n", done.stdout)
+    assert found, done.stdout
+    return found[1]
+
+
+@pytest.fixture(scope="session")
+def function(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    directory = tmp_path_factory.mktemp("package")
+    return lambdaize(environment, directory, PNG2Y4M, "", "-i -d -o ##OUTFILE## ##INFILE##")
+
+
+def run_example(
+    environment: dict[str, str], directory: Path, *words: str
+) -> subprocess.CompletedProcess[str]:
+    """The main example, in `directory`."""
+    return subprocess.run(
+        [sys.executable, EXAMPLE, "-t", "0", *words],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )

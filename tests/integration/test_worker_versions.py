@@ -1,0 +1,76 @@
+"""The worker's modules, and nothing else of mu's, on every Python that is here and that Lambda has."""
+
+import shutil
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mu import keys
+from mu.package import worker_modules
+from tests.worker_rig import SOURCE, Listener, Worker
+
+OLDEST = (3, 11)
+
+
+def interpreters() -> dict[str, str]:
+    """Version -> path: one interpreter for each version that can be found."""
+    names = [f"python3.{minor}" for minor in range(OLDEST[1], 20)]
+    found = [path for name in names if (path := shutil.which(name))]
+    found += map(str, Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python"))
+    versions = {f"{sys.version_info.major}.{sys.version_info.minor}": sys.executable}
+    for path in found:
+        asked = subprocess.run(
+            [path, "-c", "import sys; print(*sys.version_info[:2], sep='.')"],
+            capture_output=True,
+            text=True,
+            check=False,  # pyenv's shims are there for versions that are not
+        )
+        version = asked.stdout.strip()
+        if version and tuple(map(int, version.split("."))) >= OLDEST:
+            versions.setdefault(version, path)
+    return versions
+
+
+PYTHONS = interpreters()
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The worker's modules."""
+    base = tmp_path_factory.mktemp("package")
+    (base / "mu").mkdir()
+    for name in worker_modules():
+        shutil.copy(SOURCE / "mu" / f"{name}.py", base / "mu")
+    return base
+
+
+@pytest.mark.parametrize("version", PYTHONS)
+def test_from_hello_to_quit(version: str, package: Path, tmp_path: Path) -> None:
+    env = {"TMPDIR": str(tmp_path), "PYTHONWARNINGS": "error"}
+    with (
+        Listener(keys.make_job_keys(), ssl.TLSVersion.TLSv1_3) as listener,
+        Worker(listener.event(), seconds=60, python=PYTHONS[version], source=package, **env) as worker,
+        listener.greet() as peer,
+    ):
+        assert peer.ask("set:a:b") == "OK:SET(a)"
+        assert peer.ask("run:echo x; exit 3") == "OK:RETVAL(3):OUTPUT(x\n):COMMAND(echo x; exit 3)"
+        peer.send("seti:nonblock:1", "run:sleep 1000", "run:echo y")
+        answers = [peer.receive() for _ in range(4)]
+        assert answers[3] == "OK:RETVAL(0):OUTPUT(y\n):COMMAND(echo y)"
+        with Listener(listener.keys) as relay:
+            peer.send(f"connect:127.0.0.1:{relay.port}:hi")
+            with relay.accept() as neighbour:
+                assert neighbour.receive() == "hi"
+                assert str(peer.receive()).startswith("OK:CONNECT")
+                neighbour.send(b"STATE(1):x\x9c\x03\x00\x00\x00\x00\x01")
+                assert str(peer.ask("close_connect:")) == "OK:CLOSE_CONNECT"
+                assert neighbour.receive() is None
+        peer.send("quit:")
+        assert peer.rest() == []
+        peer.close()
+        assert worker.result() == "quit"
+        assert worker.errors == ""
+    assert list(tmp_path.iterdir()) == []
