@@ -170,9 +170,15 @@ class Worker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.communicate()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """The coordinator is gone by now, so that the worker ends by itself, and clears up."""
+        try:
+            self.process.communicate(timeout=PATIENCE if kind is None else 1)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()
+            if kind is None:
+                raise
 
 
 @contextmanager

@@ -20,8 +20,11 @@ from mu.errors import UsageError
 MACHINES = {"EM_X86_64": "x86_64", "EM_AARCH64": "arm64"}
 TRIPLETS = {"x86_64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 
-# Parts of the C library that belong to the loader: those of the machine that runs the program are used.
-OF_THE_LOADER = re.compile(r"(libc|libpthread|librt|libdl|ld-linux[^.]*|linux-vdso|linux-gate)\.so(\.|$)")
+# The pieces of glibc fit only each other and its loader (GLIBC_PRIVATE): all come from the machine that runs
+# the program.
+OF_THE_LOADER = re.compile(
+    r"(lib(c|m|mvec|pthread|rt|dl|resolv|util|anl)|ld-linux[^.]*|linux-vdso|linux-gate)\.so(\.|$)"
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Elf:
 
     `machine` is x86_64 or arm64, `interpreter` the path of the loader or empty, `needed` the names of the
     libraries in order, `rpath` and `runpath` their search paths as written. `glibc` is the newest version of
-    the C library that it asks for, (0, 0) for none; `part_of_glibc` tells that it is a piece of that library.
+    the C library that it asks for, (0, 0) for none.
     """
 
     path: Path
@@ -41,7 +44,6 @@ class Elf:
     rpath: str = ""
     runpath: str = ""
     glibc: tuple[int, int] = (0, 0)
-    part_of_glibc: bool = False
 
     @property
     def dynamic(self) -> bool:
@@ -111,7 +113,7 @@ def _read_versions(elf: ELFFile) -> dict[str, Any]:
     ]
     numbers = [match for name in names if (match := re.fullmatch(r"GLIBC_(\d+)\.(\d+)(\.\d+)?", name))]
     newest = max(((int(match[1]), int(match[2])) for match in numbers), default=(0, 0))
-    return {"glibc": newest, "part_of_glibc": "GLIBC_PRIVATE" in names}
+    return {"glibc": newest}
 
 
 def find_libraries(executable: Elf, library_path: Sequence[Path], system: Sequence[Path]) -> Libraries:

@@ -108,9 +108,6 @@ def _warnings(binary: elf.Elf, libraries: elf.Libraries, runtime: str) -> tuple[
         warnings.append(
             f"{newest[1]} needs glibc {newest[0][0]}.{newest[0][1]}, and {there}: link statically"
         )
-    pieces = [name for name, one in libraries.found.items() if one.part_of_glibc]
-    if pieces:
-        warnings.append(f"{', '.join(pieces)} must come from the same glibc as the worker's, and {there}")
     return tuple(warnings)
 
 

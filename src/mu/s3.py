@@ -3,7 +3,7 @@
 boto3 takes longer to import than all the rest of a worker, and its first client takes long again,
 so both happen when they are first needed, or in a thread beforehand (`warm`). The client comes from
 boto3's default session: where this process, or the one that it was forked from, has made one
-before, the next costs next to nothing.
+before, the next costs little.
 
 Whole objects go in one request: for the sizes at hand that takes half the CPU time of boto3's
 transfer manager, which starts a pool of threads for each file. It is left for what is too big.
@@ -11,6 +11,7 @@ transfer manager, which starts a pool of threads for each file. It is left for w
 
 import contextlib
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -49,12 +50,14 @@ class S3:
         self._clients: dict[str, S3Client] = {}
 
     def warm(self, region: str) -> None:
-        """Begin to make ready, in a thread."""
+        """Begin to make ready, in a thread; where boto3 is there already, little is won by that."""
 
         def get_ready() -> None:
             with contextlib.suppress(Exception):  # the first transfer will tell
                 self._client(region)
 
+        if "boto3" in sys.modules:
+            return
         with contextlib.suppress(RuntimeError):  # no thread to be had
             threading.Thread(target=get_ready, daemon=True).start()
 

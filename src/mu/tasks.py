@@ -36,8 +36,13 @@ class Tasks:
         os.set_blocking(self._writable, False)
 
     def fileno(self) -> int:
-        """Readable when something was posted."""
+        """Readable when something was posted, or anything written to `waker`."""
         return self._readable
+
+    @property
+    def waker(self) -> int:
+        """A descriptor that wakes the loop by what is written to it, which it ignores."""
+        return self._writable
 
     def start(self, job: Callable[[], str], done: Callable[[str], None]) -> None:
         """Have `job` done; then the loop calls `done` with what it returned, or `FAIL(why)` if it raised."""

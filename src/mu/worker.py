@@ -97,6 +97,7 @@ class Loop:
         self._handler = handler
         self._tasks = outside.tasks
         self._state = outside.state
+        self._s3 = outside.s3
         self._limit = limit
         self._idle = idle
         self._active = monotonic()
@@ -106,8 +107,11 @@ class Loop:
 
     def run(self) -> str:
         """Returns why the worker ends."""
-        link = self._link
+        link, vals = self._link, self._handler.vals
         try:
+            link.do_write()
+            if vals["bucket"]:
+                self._s3.warm(str(vals["region"]))
             while True:
                 self._wait()
                 if link.sock is None:
@@ -203,7 +207,7 @@ def lambda_handler(command: str, event: Mapping[str, Any], context: Any) -> str:
     outside = Outside(workdir.path, limit)
     handler = Handler(command, event, workdir.path, outside)
     try:
-        with _sigterm_as_exit():
+        with _signals(outside.tasks):
             if integer(handler.vals, "mode") < 1:
                 return run_once(handler, outside, limit)
             outside.tls = _keys(event, workdir.path)
@@ -242,9 +246,6 @@ def serve(handler: Handler, outside: Outside, limit: TimeLimit, idle: float = ID
     link = SocketNB(sock)
     try:
         link.enqueue("OK:HELLO")
-        link.do_write()
-        if vals["bucket"]:
-            outside.s3.warm(str(vals["region"]))
         reason = Loop(link, handler, outside, limit, idle).run()
         if reason != QUIT:
             log(reason)
@@ -325,24 +326,26 @@ def _part(link: SocketNB, until: float) -> None:
 
 
 @contextlib.contextmanager
-def _sigterm_as_exit() -> Iterator[None]:
-    """Let SIGTERM end the worker like anything else does, so that what it started ends with it.
+def _signals(tasks: Tasks) -> Iterator[None]:
+    """Let signals wake the loop, and SIGTERM end the worker so that what it started ends with it.
 
-    Where the process has other plans for the signal, or this is not its main thread, they stay.
+    Without the waker a signal that comes just before the loop waits would be seen only after that. Where
+    this is not the process's main thread, or it has other plans for SIGTERM, these stay.
     """
-    mine = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    )
-    if not mine:
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def leave(number: int, _: object) -> None:
         sys.exit(128 + number)
 
-    signal.signal(signal.SIGTERM, leave)
+    term = signal.getsignal(signal.SIGTERM)
+    if term is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, leave)
+    waker = signal.set_wakeup_fd(tasks.waker, warn_on_full_buffer=False)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.set_wakeup_fd(waker)
+        if term is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, term)

@@ -1,7 +1,6 @@
 """An engine, the built png2y4m, and a function made of it: what whole jobs need."""
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,16 +8,10 @@ from pathlib import Path
 
 import boto3
 import pytest
-from png import picture, write_png
 
 from mu.local.engine import LocalEngine
-
-ROOT = Path(__file__).parents[2]
-PNG2Y4M = ROOT / "tools" / "png2y4m" / "png2y4m"
-EXAMPLE = ROOT / "examples" / "png2y4m_server.py"
-BUCKET = "mybucket"
-FRAMES = 6
-SIZE = (16, 10)
+from tests.jobs import BUCKET, FRAMES, PNG2Y4M, SIZE, lambdaize
+from tests.png import picture, write_png
 
 
 @pytest.fixture(scope="session")
@@ -56,37 +49,7 @@ def bucket(engine: LocalEngine, frames: Path) -> str:
     return BUCKET
 
 
-def lambdaize(environment: dict[str, str], directory: Path, executable: Path, *arguments: str) -> str:
-    """`bin/lambdaize.sh`; returns the function's name."""
-    done = subprocess.run(
-        [ROOT / "bin" / "lambdaize.sh", executable, *arguments],
-        cwd=directory,
-        env={**environment, "TIMEOUT": "60"},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    found = re.match(r"Function name: (\S+)\n", done.stdout)
-    assert found, done.stdout
-    return found[1]
-
-
 @pytest.fixture(scope="session")
 def function(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
     directory = tmp_path_factory.mktemp("package")
     return lambdaize(environment, directory, PNG2Y4M, "", "-i -d -o ##OUTFILE## ##INFILE##")
-
-
-def run_example(
-    environment: dict[str, str], directory: Path, *words: str
-) -> subprocess.CompletedProcess[str]:
-    """The main example, in `directory`."""
-    return subprocess.run(
-        [sys.executable, EXAMPLE, "-t", "0", *words],
-        cwd=directory,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )

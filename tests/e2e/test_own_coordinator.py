@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import boto3
-from conftest import ROOT, lambdaize
 
 from mu.local.engine import LocalEngine
+from tests.jobs import ROOT, lambdaize
 
 
 def test_the_readmes_own_coordinator(

@@ -240,12 +240,10 @@ def test_a_dynamic_executable_runs_with_the_packaged_libraries_alone(place, run,
     monkeypatch.setenv("ALLOW_LD", "1")
     monkeypatch.setenv("LD_LIBRARY_PATH", str(built / "libs"))
     monkeypatch.setenv("FUNCTION_NAME", "f")
-    status, _, errors = run(built / "dynamic")
-    assert status == 0
+    assert run(built / "dynamic")[0] == 0
     with zipfile.ZipFile("f.zip") as file:
         solibs = {name for name in file.namelist() if name.startswith("solibs/")}
-        assert solibs == {"solibs/libanswer.so.1", "solibs/libm.so.6"}
-    assert "libm.so.6 must come from the same glibc" in errors
+        assert solibs == {"solibs/libanswer.so.1"}
     subprocess.run(["unzip", "-q", "f.zip", "-d", "out"], check=True)
     assert subprocess.run(["./dynamic"], cwd="out", env={}, check=False).returncode == 127
     packaged = {"LD_LIBRARY_PATH": "./solibs"}

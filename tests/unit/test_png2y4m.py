@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 import pytest
 from elftools.elf.elffile import ELFFile
-from png import (
+from tests.png import (
     GRAY,
     GRAY_ALPHA,
     PALETTE,

@@ -1,6 +1,7 @@
 """Transfers against a server that misbehaves as told. (Against moto: tests/integration/test_worker_s3.py.)"""
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -210,7 +211,6 @@ def test_one_client_for_a_region_whoever_asks_first(server: Server, monkeypatch:
         lambda *args, **kwargs: made.append(kwargs["region_name"]) or original(*args, **kwargs),
     )
     fresh = S3(4)
-    fresh.warm("us-east-1")
     threads = [threading.Thread(target=fresh._client, args=("us-east-1",)) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -218,6 +218,20 @@ def test_one_client_for_a_region_whoever_asks_first(server: Server, monkeypatch:
         thread.join()
     fresh._client("eu-west-1")
     assert made == ["us-east-1", "eu-west-1"]
+
+
+@pytest.mark.parametrize(("imported", "made"), [(False, ["us-east-1"]), (True, [])])
+def test_warm(imported: bool, made: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client is made in a thread; not where boto3 is imported already."""
+    asked = []
+    if not imported:
+        monkeypatch.delitem(sys.modules, "boto3")
+    monkeypatch.setattr(S3, "_client", lambda _, region: asked.append(region))
+    before = set(threading.enumerate())
+    S3(1).warm("us-east-1")
+    for thread in set(threading.enumerate()) - before:
+        thread.join()
+    assert asked == made
 
 
 @pytest.mark.parametrize(

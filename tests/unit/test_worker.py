@@ -34,6 +34,9 @@ class FakeS3:
 
     upload = retrieve
 
+    def warm(self, region: str) -> None:
+        pass
+
 
 class Running:
     """A loop in a thread."""

@@ -3,6 +3,7 @@
 import io
 import stat
 import zipfile
+import zlib
 from pathlib import Path
 
 FILE_MODE = 0o644  # of a file whose mode the archive does not tell
@@ -13,14 +14,20 @@ class BadPackageError(ValueError):
 
 
 def unpack(code: bytes, directory: Path) -> None:
-    """Unpack the zip archive `code` into `directory`, which must exist.
+    """Unpack the zip archive `code` into `directory`, which must exist. BadPackageError, or OSError.
 
     Links are made last, so no file can be written through one.
     """
     try:
-        archive = zipfile.ZipFile(io.BytesIO(code))
-    except zipfile.BadZipFile as error:
+        with zipfile.ZipFile(io.BytesIO(code)) as archive:
+            _unpack(archive, directory)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise BadPackageError(f"the package is not a zip archive: {error}") from error
+    except (NotImplementedError, RuntimeError, UnicodeError) as error:
+        raise BadPackageError(f"the package cannot be read: {error}") from error
+
+
+def _unpack(archive: zipfile.ZipFile, directory: Path) -> None:
     links: list[tuple[Path, str]] = []
     for member in archive.infolist():
         target = directory / member.filename
@@ -35,6 +42,6 @@ def unpack(code: bytes, directory: Path) -> None:
             links.append((target, archive.read(member).decode()))
             continue
         target.write_bytes(archive.read(member))
-        target.chmod((stat.S_IMODE(mode) & 0o777) | 0o444 if mode else FILE_MODE)
+        target.chmod((mode & 0o777) | 0o444 if mode else FILE_MODE)
     for target, destination in links:
         target.symlink_to(destination)

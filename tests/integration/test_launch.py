@@ -1,0 +1,639 @@
+"""The launcher against a scripted service: every outcome is right, none is lost, none is counted twice."""
+
+import collections
+import contextlib
+import os
+import random
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from email.utils import formatdate
+from pathlib import Path
+
+import pytest
+from launch_service import (
+    DEADLINE,
+    KEY_ID,
+    SECRET,
+    Call,
+    Reply,
+    Service,
+    answer,
+    botocore_authorization,
+    error,
+    hang_up,
+    make_certificate,
+    service,
+)
+
+from mu import pylaunch
+from mu.errors import LaunchError
+from mu.launch import LaunchResult, Progress, launch_shares, launchpar
+
+PAYLOAD = '{"id": ##ID##, "again": "##ID##"}'
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, str]:
+    return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+def launch(running: Service, count: int, regions: tuple[str, ...] = ("us-east-1",), **options) -> LaunchResult:
+    options.setdefault("function", "work")
+    result = launchpar(
+        count,
+        options.pop("function"),
+        KEY_ID,
+        SECRET,
+        options.pop("payload", PAYLOAD),
+        list(regions),
+        endpoint_url=running.url,
+        **options,
+    )
+    check_books(result, count * len(regions))
+    return result
+
+
+def check_books(result: LaunchResult, total: int) -> None:
+    """Each number is there once, and the counts are those of the list."""
+    assert [i.number for i in result.invocations] == list(range(total))
+    outcomes = collections.Counter(i.outcome for i in result.invocations)
+    assert outcomes == collections.Counter(
+        {"accepted": result.accepted, "failed": result.failed, "cancelled": result.cancelled}
+    )
+    assert result.progress.attempts == sum(i.attempts for i in result.invocations)
+    assert result.retries == sum(max(0, i.attempts - 1) for i in result.invocations)
+    assert all((i.error is None) == (i.outcome == "accepted") for i in result.invocations)
+
+
+def test_each_invocation_is_sent_once_signed_and_over_few_connections(tls):
+    context, ca = tls
+    with service(lambda call: answer(x_amzn_RequestId=f"request-{call.number}"), context) as running:
+        result = launch(running, 300, function="work:live", ca_bundle=ca, max_connections=8)
+    assert result.accepted == 300
+    assert running.numbers() == collections.Counter(range(300))
+    assert running.connections <= 8
+    for call in running.calls:
+        assert call.path == "/2015-03-31/functions/work%3Alive/invocations"
+        assert call.body == b'{"id": %d, "again": "##ID##"}' % call.number
+        assert call.headers["x-amz-invocation-type"] == "Event"
+        assert call.headers["content-type"] == "application/json"
+        assert call.headers["authorization"] == botocore_authorization(call, running.url, "us-east-1")
+    assert [i.request_id for i in result.invocations] == [f"request-{n}" for n in range(300)]
+    assert {(i.status, i.attempts) for i in result.invocations} == {(202, 1)}
+
+
+def test_six_positional_arguments_number_through_two_regions():
+    regions = ["us-east-1", "eu-central-1"]
+    with service(lambda call: answer()) as running, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", running.url)
+        result = pylaunch.launchpar(3, "work", KEY_ID, SECRET, PAYLOAD, regions)
+    check_books(result, 6)
+    result.raise_for_failures()
+    assert [i.region for i in result.invocations] == ["us-east-1"] * 3 + ["eu-central-1"] * 3
+    for call in running.calls:
+        region = regions[call.number // 3]
+        assert f"/{region}/lambda/" in call.headers["authorization"]
+        assert call.headers["authorization"] == botocore_authorization(call, running.url, region)
+
+
+def test_shares_may_differ_by_region():
+    with service(lambda call: answer()) as running:
+        result = launch_shares(
+            [("us-east-1", 1), ("eu-west-1", 2)], "work", KEY_ID, SECRET, PAYLOAD, endpoint_url=running.url
+        )
+    check_books(result, 3)
+    assert [i.region for i in result.invocations] == ["us-east-1", "eu-west-1", "eu-west-1"]
+
+
+def test_session_token_is_sent_and_signed():
+    with service(lambda call: answer()) as running:
+        launch(running, 1, session_token="token/with+odd=characters")
+    (call,) = running.calls
+    assert call.headers["x-amz-security-token"] == "token/with+odd=characters"
+    assert call.headers["authorization"] == botocore_authorization(call, running.url, "us-east-1")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "arn:aws:lambda:us-east-1:123456789012:function:work",
+        "arn:aws-cn:lambda:cn-north-1:123456789012:function:work:live",
+        "work:$LATEST",
+        "odd name/with%41 ünicode~._-",
+    ],
+)
+def test_names_are_encoded_once_and_signed_accordingly(name):
+    with service(lambda call: answer()) as running:
+        launch(running, 1, function=name)
+    (call,) = running.calls
+    encoded = call.path.removeprefix("/2015-03-31/functions/").removesuffix("/invocations")
+    from urllib.parse import quote, unquote
+
+    assert encoded == quote(name, safe="-._~")
+    assert unquote(encoded) == name
+    assert call.headers["authorization"] == botocore_authorization(call, running.url, "us-east-1")
+
+
+def test_endpoint_may_have_a_path():
+    with service(lambda call: answer()) as running:
+        launchpar(1, "work", KEY_ID, SECRET, PAYLOAD, ["us-east-1"], endpoint_url=f"{running.url}/some/where/")
+    (call,) = running.calls
+    assert call.path == "/some/where/2015-03-31/functions/work/invocations"
+    assert call.headers["authorization"] == botocore_authorization(call, running.url, "us-east-1")
+
+
+def once(first: Reply) -> Callable[[Call], Reply]:
+    """Each invocation's first request gets `first`, the second is accepted."""
+    return lambda call: first if call.attempt == 1 else answer()
+
+
+FAULTS = {
+    "429": error(429, "TooManyRequestsException", "Rate Exceeded."),
+    "500": error(500, "ServiceException"),
+    "502": error(502, "EC2UnexpectedException"),
+    "503": answer(503),
+    "504": answer(504, "<html>not JSON"),
+    "closed without a word": Reply(b"", "close"),
+    "closed in the status line": Reply(b"HTTP/1.1 20", "close"),
+    "closed in the headers": Reply(b"HTTP/1.1 202 Accepted\r\nContent-Le", "close"),
+    "closed in an error's body": Reply(b'HTTP/1.1 500 E\r\nContent-Length: 99\r\n\r\n{"mess', "close"),
+    "reset": Reply(b"", "reset"),
+    "garbage": Reply(b"\x00\xff\x13 this is no HTTP\r\n\r\n", "close"),
+    "another protocol": Reply(b"SSH-2.0-OpenSSH_9.2\r\n", "close"),
+    "headers without end": Reply(b"HTTP/1.1 202 Accepted\r\n" + b"X-Filler: " + b"x" * 90000 + b"\r\n", "close"),
+    "huge headers": Reply(
+        b"HTTP/1.1 202 Accepted\r\n" + (b"X-Filler: " + b"x" * 9000 + b"\r\n") * 60 + b"Content-Length: 0\r\n\r\n"
+    ),
+    "bad length": Reply(b"HTTP/1.1 202 Accepted\r\nContent-Length: many\r\n\r\n", "close"),
+    "bad chunks": Reply(b"HTTP/1.1 500 E\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nnonsense\r\n", "close"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_passing_faults_are_tried_again(fault, tls):
+    context, ca = tls
+    with service(once(FAULTS[fault]), context) as running:
+        result = launch(running, 20, ca_bundle=ca)
+    assert result.accepted == 20, result.reasons()
+    seen = running.numbers()
+    for invocation in result.invocations:
+        # libcurl itself resends on a fresh connection when a kept one turns out dead: once, and uncounted.
+        assert 2 <= seen[invocation.number] <= 3
+        assert invocation.attempts in (2, seen[invocation.number] - 1, seen[invocation.number])
+    assert result.throttled == (20 if fault == "429" else 0)
+
+
+ACCEPTANCES = {
+    "empty": Reply(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"),
+    "with a body": answer(202, "{}"),
+    "chunked": Reply(
+        b"HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n3;ext=1\r\nabc\r\n0\r\nX-Trailer: 1\r\n\r\n"
+    ),
+    "after 100": Reply(
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+        b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
+    ),
+    "HTTP/1.0 until closed": Reply(b"HTTP/1.0 202 Accepted\r\n\r\nwords", "close"),
+    "odd header lines": Reply(
+        b"HTTP/1.1 202 Accepted\r\nNo-Value:\r\nx-AMZN-requestid  : spaced\r\nX:y:z\r\ncontent-length:0\r\n\r\n"
+    ),
+    "body cut short": Reply(b"HTTP/1.1 202 Accepted\r\nContent-Length: 9\r\n\r\nabc", "close"),
+    "to be closed": answer(202, Connection="close", then="close"),
+}
+
+
+@pytest.mark.parametrize("kind", ACCEPTANCES)
+def test_an_accepted_invocation_is_never_sent_again(kind, tls):
+    context, ca = tls
+    with service(lambda call: ACCEPTANCES[kind], context) as running:
+        result = launch(running, 20, ca_bundle=ca)
+    assert result.accepted == 20, result.reasons()
+    assert running.numbers() == collections.Counter(range(20))
+    assert {i.status for i in result.invocations} == {202}
+
+
+def test_answer_in_single_bytes(tls):
+    context, ca = tls
+    text = answer(202, "body", x_amzn_RequestId="abc").data
+
+    def dribble(call: Call) -> Reply:
+        return Reply(text)
+
+    with service(dribble, context) as running:
+        original = running.__class__._read
+        result = launch(running, 2, ca_bundle=ca)
+        assert original is running.__class__._read
+    assert [i.request_id for i in result.invocations] == ["abc", "abc"]
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 413])
+def test_a_final_error_ends_its_region_and_no_other(status, tls):
+    context, ca = tls
+
+    def script(call: Call) -> Reply:
+        good = "/eu-west-1/" in call.headers["authorization"]
+        return answer() if good else error(status, "SomeException", "what\nis wrong")
+
+    with service(script, context) as running:
+        result = launch(running, 500, ("us-east-1", "eu-west-1"), ca_bundle=ca, max_connections=4)
+    assert (result.accepted, result.failed) == (500, 500)
+    refused = [call for call in running.calls if call.number < 500]
+    assert 1 <= len(refused) <= 8
+    assert result.reasons() == {("us-east-1", f"HTTP {status} SomeException: what"): 500}
+    assert collections.Counter(i.attempts for i in result.invocations[:500])[0] == 500 - len(refused)
+    with pytest.raises(LaunchError) as raised:
+        result.raise_for_failures()
+    assert str(raised.value) == (
+        f"500 of 1000 invocations failed: us-east-1: HTTP {status} SomeException: what (500 times)"
+    )
+
+
+@pytest.mark.parametrize("status", [200, 204, 301, 307, 401, 405, 409, 415, 418, 501])
+def test_other_answers_fail_only_their_own_invocation(status):
+    def script(call: Call) -> Reply:
+        # A redirect that was followed would be accepted here.
+        return answer(status, Location="/elsewhere") if call.number % 2 and "functions" in call.path else answer()
+
+    with service(script) as running:
+        result = launch(running, 40)
+    assert [i.number for i in result.invocations if i.outcome == "failed"] == list(range(1, 40, 2))
+    assert running.numbers() == collections.Counter(range(40))
+    assert set(result.reasons()) == {("us-east-1", f"HTTP {status}")}
+
+
+def test_throttling_of_60_percent_is_got_over_and_told():
+    chance = random.Random(1)
+    lock = threading.Lock()
+    told: list[Progress] = []
+
+    def script(call: Call) -> Reply:
+        with lock:
+            throttled = chance.random() < 0.6
+        return error(429, "TooManyRequestsException", "Rate Exceeded.") if throttled else answer()
+
+    with service(script) as running:
+        result = launch(running, 200, on_progress=told.append)
+    assert result.accepted == 200
+    assert result.throttled == result.retries == len(running.calls) - 200 > 100
+    assert any(0 < p.throttled < result.throttled and p.waiting for p in told)
+    for p in told:
+        assert p.queued + p.sent + p.waiting + p.accepted + p.failed + p.cancelled == p.total == 200
+    assert told[-1].ended == 200
+
+
+def test_attempts_run_out():
+    with service(lambda call: error(503, "ServiceUnavailable", "later")) as running:
+        result = launch(running, 10, max_attempts=3)
+    assert result.reasons() == {("us-east-1", "HTTP 503 ServiceUnavailable: later"): 10}
+    assert running.numbers() == collections.Counter(dict.fromkeys(range(10), 3))
+    assert {(i.attempts, i.status) for i in result.invocations} == {(3, 503)}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        error(429, "TooManyRequestsException", Retry_After="1"),
+        answer(503, '{"retryAfterSeconds": "1", "message": "x"}'),
+        answer(503, Date=formatdate(1e9, usegmt=True), Retry_After=formatdate(1e9 + 1, usegmt=True)),
+    ],
+    ids=["header", "body", "date"],
+)
+def test_the_wait_that_the_service_asks_for_is_kept(reply):
+    with service(once(reply)) as running:
+        result = launch(running, 4)
+    assert result.accepted == 4
+    sent = {(call.number, call.attempt): call.when for call in running.calls}
+    assert all(sent[number, 2] - sent[number, 1] >= 0.99 for number in range(4))
+
+
+class WrongClock:
+    """A service whose clock is `ahead` seconds off ours; it refuses what is signed for another time."""
+
+    def __init__(self, ahead: float) -> None:
+        self.now = time.time() + ahead
+
+    def __call__(self, call: Call) -> Reply:
+        signed = time.strptime(call.headers["x-amz-date"], "%Y%m%dT%H%M%SZ")
+        import calendar
+
+        date = formatdate(self.now, usegmt=True)
+        if abs(calendar.timegm(signed) - self.now) < 300:
+            return answer(Date=date)
+        return error(403, "InvalidSignatureException", "Signature expired", Date=date)
+
+
+@pytest.mark.parametrize("ahead", [-86400, -400, 3600])
+def test_a_clock_that_is_off_is_corrected_once(ahead):
+    with service(WrongClock(ahead)) as running:
+        result = launch(running, 100, max_attempts=1, max_connections=4)
+    assert result.accepted == 100
+    # Only what was under way with the wrong time is sent twice.
+    assert {i.attempts for i in result.invocations} == {1, 2}
+    assert result.retries <= 8
+    assert len(running.calls) == 100 + result.retries
+
+
+def test_a_refused_signature_with_the_right_clock_is_final():
+    reply = error(403, "InvalidSignatureException", "The request signature", Date=formatdate(usegmt=True))
+    with service(lambda call: reply) as running:
+        result = launch(running, 100, max_connections=4)
+    assert result.failed == 100
+    assert len(running.calls) <= 8
+
+
+def test_a_clock_that_stays_wrong_is_final():
+    def script(call: Call) -> Reply:
+        script.now += 100000
+        return error(403, "RequestExpired", Date=formatdate(script.now, usegmt=True))
+
+    script.now = time.time()
+    with service(script) as running:
+        result = launch(running, 50, max_connections=1)
+    assert result.failed == 50
+    assert len(running.calls) == 2
+
+
+def test_secrets_in_an_answer_are_masked():
+    token = "TOKENTOKENTOKENTOKEN"
+
+    def script(call: Call) -> Reply:
+        return error(403, "SignatureDoesNotMatch", f"should have been {token} and {SECRET}, or {token[:12]}")
+
+    with service(script) as running:
+        result = launch(running, 3, session_token=token)
+    with pytest.raises(LaunchError) as raised:
+        result.raise_for_failures()
+    for text in (str(raised.value), repr(result), repr(result.invocations)):
+        assert SECRET not in text
+        assert token[:12] not in text
+
+
+def test_escapes_of_an_answer_do_not_reach_the_terminal():
+    with service(lambda call: error(404, "X\x1b[31mY", "red \x1b[31m\x9b32m text")) as running:
+        result = launch(running, 1)
+    text = result.describe_failures()
+    assert text.isprintable()
+    assert "red" in text
+
+
+def test_one_region_does_not_wait_for_another():
+    with service(lambda call: answer()) as quick:
+        done = threading.Event()
+
+        def script(call: Call) -> Reply:
+            if "/us-east-1/" in call.headers["authorization"]:
+                assert done.wait(DEADLINE)  # nothing from here until the other region is finished
+            return answer()
+
+        def on_progress(progress: Progress) -> None:
+            if progress.accepted >= 100:
+                done.set()
+
+        quick.script = script
+        result = launch(quick, 100, ("us-east-1", "eu-west-1"), max_connections=2, on_progress=on_progress)
+    assert result.accepted == 200
+
+
+def test_connections_grow_when_answers_are_slow_up_to_the_limit():
+    def script(call: Call) -> Reply:
+        running.wait_for(lambda: running.most_busy >= 40)  # no answer before 40 are under way
+        return answer()
+
+    with service(script) as running:
+        result = launch(running, 300, max_connections=40)
+    assert result.accepted == 300
+    assert running.most_busy == 40
+    assert running.connections == 40
+    assert result.progress.connections == 40
+
+
+def test_a_stalled_answer_is_given_up_and_asked_for_again():
+    def script(call: Call) -> Reply:
+        if call.attempt == 1 and call.number == 3:
+            running.hold()
+        return answer()
+
+    with service(script) as running:
+        result = launch(running, 20, timeout=0.5)
+    assert result.accepted == 20
+    assert running.numbers()[3] == 2
+    assert result.invocations[3].attempts == 2
+
+
+def test_a_service_that_never_answers_is_given_up():
+    def script(call: Call) -> Reply:
+        running.hold()
+        return answer()
+
+    with service(script) as running:
+        result = launch(running, 100, timeout=0.1, max_connections=2)
+        assert len(running.calls) <= 10
+    host = running.url.partition("//")[2]
+    assert result.reasons() == {("us-east-1", f"no answer from {host} within 0.1 s"): 100}
+
+
+def test_nothing_listens():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    result = launchpar(100, "work", KEY_ID, SECRET, PAYLOAD, ["us-east-1"], endpoint_url=f"http://127.0.0.1:{port}")
+    check_books(result, 100)
+    assert result.reasons() == {("us-east-1", f"cannot reach 127.0.0.1:{port}: Connection refused"): 100}
+
+
+def test_a_certificate_that_is_not_trusted_is_final(tls, tmp_path):
+    context, _ = tls
+    _, other = make_certificate(tmp_path)
+    with service(lambda call: answer(), context) as running:
+        result = launch(running, 100, ca_bundle=other, max_connections=4)
+        assert running.connections <= 8
+    assert not running.calls
+    ((_, reason),) = result.reasons()
+    assert "certificate" in reason
+
+
+def test_a_service_without_tls_behind_https(tls):
+    _, ca = tls
+    with service(lambda call: answer()) as running:
+        result = launchpar(
+            5, "work", KEY_ID, SECRET, PAYLOAD, ["us-east-1"],
+            endpoint_url=f"https://127.0.0.1:{running.port}", ca_bundle=ca,
+        )  # fmt: skip
+    check_books(result, 5)
+    assert result.failed == 5
+    assert not running.calls
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+def test_ipv6():
+    try:
+        with service(lambda call: answer(), host="::1") as running:
+            result = launch(running, 5)
+    except OSError as reason:
+        pytest.skip(str(reason))
+    assert result.accepted == 5
+    for call in running.calls:
+        assert call.headers["host"] == f"[::1]:{running.port}"
+        assert call.headers["authorization"] == botocore_authorization(call, running.url, "us-east-1")
+
+
+@contextlib.contextmanager
+def tunnel_proxy(targets: list[str]) -> Iterator[int]:
+    """An HTTP proxy that knows CONNECT, and notes to where; yields its port."""
+
+    def pump(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        hang_up(sink)
+
+    def handle(client: socket.socket) -> None:
+        data = b""
+        while b"\r\n\r\n" not in data:
+            data += client.recv(65536)
+        target = data.split(b" ")[1].decode()
+        targets.append(target)
+        host, _, port = target.rpartition(":")
+        upstream = socket.create_connection((host, int(port)))
+        client.sendall(b"HTTP/1.1 200 Connection established\r\nX-Amzn-RequestId: the-proxy's\r\n\r\n")
+        threading.Thread(target=pump, args=(upstream, client), daemon=True).start()
+        pump(client, upstream)
+
+    def accept(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=handle, args=(listener.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        threading.Thread(target=accept, args=(listener,), daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("excepted", [False, True], ids=["through it", "no_proxy"])
+def test_proxy_from_the_environment(excepted, tls, monkeypatch):
+    context, ca = tls
+    targets: list[str] = []
+    with service(lambda call: answer(), context) as running, tunnel_proxy(targets) as port:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("no_proxy", "127.0.0.1" if excepted else "")
+        result = launch(running, 30, ca_bundle=ca, max_connections=4)
+    assert result.accepted == 30
+    assert {i.request_id for i in result.invocations} == {""}
+    assert set(targets) == (set() if excepted else {f"127.0.0.1:{running.port}"})
+    assert len(targets) <= 4
+
+
+def test_request_response_tells_of_functions_that_failed():
+    def script(call: Call) -> Reply:
+        if call.number == 1:
+            return answer(200, '{"errorMessage": "division by zero"}', X_Amz_Function_Error="Unhandled")
+        return answer(200, '"fine"')
+
+    with service(script) as running:
+        result = launch(running, 3, invocation_type="RequestResponse")
+    assert {call.headers["x-amz-invocation-type"] for call in running.calls} == {"RequestResponse"}
+    assert [i.outcome for i in result.invocations] == ["accepted", "failed", "accepted"]
+    assert result.invocations[1].error == "the function failed (Unhandled): division by zero"
+    assert result.invocations[1].attempts == 1
+
+
+def test_dry_run_wants_204():
+    with service(lambda call: answer(204 if call.number else 202)) as running:
+        result = launch(running, 2, invocation_type="DryRun")
+    assert [i.outcome for i in result.invocations] == ["failed", "accepted"]
+
+
+def test_cancel_accounts_for_every_invocation():
+    cancel = threading.Event()
+
+    def script(call: Call) -> Reply:
+        if call.number >= 20:
+            running.hold()
+        return answer()
+
+    with service(script) as running:
+        # Cancelled once the 20 that are answered have been, and others are under way.
+        result = launch(
+            running,
+            500,
+            max_connections=4,
+            cancel=cancel,
+            on_progress=lambda p: cancel.set() if p.accepted == 20 else None,
+        )
+    assert (result.accepted, result.cancelled) == (20, 480)
+    assert {i.number for i in result.invocations if i.outcome == "accepted"} == set(range(20))
+    assert {i.error for i in result.invocations if i.outcome == "cancelled"} == {"cancelled"}
+
+
+def test_an_exception_of_on_progress_ends_the_launch():
+    def script(call: Call) -> Reply:
+        running.hold()
+        return answer()
+
+    def on_progress(progress: Progress) -> None:
+        raise KeyError("mine")
+
+    with service(script) as running, pytest.raises(KeyError, match="mine"):
+        launch(running, 10, on_progress=on_progress)
+
+
+CTRL_C = """
+import sys
+from mu.launch import launchpar
+print("ready", flush=True)
+try:
+    launchpar(100, "work", "a", "b", "{}", ["us-east-1"], endpoint_url=sys.argv[1])
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_ends_a_launch_that_waits():
+    def script(call: Call) -> Reply:
+        running.hold()
+        return answer()
+
+    with service(script) as running, subprocess.Popen(
+        [sys.executable, "-c", CTRL_C, running.url],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as process:
+        running.wait_for(lambda: running.busy > 0)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=DEADLINE)
+    assert out == "ready\ninterrupted\n"
+    assert process.returncode == 0
+
+
+def test_launches_in_several_threads_do_not_disturb_each_other():
+    results: dict[int, LaunchResult] = {}
+    with service(lambda call: answer()) as running:
+
+        def work(index: int) -> None:
+            results[index] = launch(running, 100, payload='{"id": ##ID##}')
+
+        threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(DEADLINE)
+    assert [results[index].accepted for index in range(4)] == [100] * 4
+    assert running.numbers() == collections.Counter(dict.fromkeys(range(100), 4))
+
+
+def test_a_large_payload_and_none_of_it_is_lost(tls, tmp_path: Path):
+    context, ca = tls
+    filler = "x" * ((1 << 20) - 50)
+    with service(lambda call: answer(), context) as running:
+        result = launch(running, 4, payload='{"id": ##ID##, "filler": "%s"}' % filler, ca_bundle=ca)
+    assert result.accepted == 4
+    assert {call.body for call in running.calls} == {
+        b'{"id": %d, "filler": "%s"}' % (n, filler.encode()) for n in range(4)
+    }

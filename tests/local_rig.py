@@ -1,0 +1,94 @@
+"""Functions for the local engine, and what its tests ask of the system."""
+
+import hashlib
+import io
+import json
+import os
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mu.local.function import FunctionSpec
+
+PATIENCE = 30.0
+
+HANDLERS = """
+import json, os, signal, subprocess, sys, time
+
+def echo(event, context):
+    return event
+
+def look(event, context):
+    "Evaluate expressions, in order; the last one's value."
+    names = {"event": event, "context": context, **globals()}
+    for text in event["look"]:
+        value = eval(text, names)
+    return value
+
+def fail(event, context):
+    raise ValueError(event["why"])
+
+def wait(event, context):
+    "Say that we run, and wait until we may end."
+    with open(event["here"] + "/" + context.aws_request_id, "w") as file:
+        file.write(str(os.getpid()))
+    while not os.path.exists(event["until"]):
+        time.sleep(0.01)
+    return "done"
+"""
+
+
+def archive(files: dict[str, str]) -> bytes:
+    """A zip archive of text files."""
+    output = io.BytesIO()
+    with zipfile.ZipFile(output, "w") as made:
+        for name, text in files.items():
+            made.writestr(name, text)
+    return output.getvalue()
+
+
+def function(handler: str, source: str = HANDLERS, **settings: Any) -> FunctionSpec:
+    """A function whose module is `source`."""
+    code = archive({"lambda_function.py": source, **settings.pop("files", {})})
+    settings = {"name": "f", "timeout": PATIENCE, **settings}
+    return FunctionSpec(
+        handler=f"lambda_function.{handler}",
+        code=code,
+        code_sha256=hashlib.sha256(code).hexdigest(),
+        **settings,
+    )
+
+
+def look(*expressions: str) -> bytes:
+    """A payload for `look`."""
+    return json.dumps({"look": expressions}).encode()
+
+
+def eventually(holds: Callable[[], Any]) -> Any:
+    """Wait until `holds()` is true, and return what it returned."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        value = holds()
+        if value:
+            return value
+        assert time.monotonic() < deadline, "it did not come to hold"
+        time.sleep(0.01)
+
+
+def processes(marker: str) -> list[int]:
+    """The processes whose command line, environment or working directory mentions `marker`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+            told = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+            told += os.fsencode(os.readlink(entry / "cwd"))
+        except OSError:
+            continue
+        if state != "Z" and marker.encode() in told:
+            found.append(int(entry.name))
+    return found
