@@ -18,6 +18,10 @@ class ServerInfo:
     num_parts = 1
     num_list = None
     overprovision = 0
+    retries = 2
+    backup = None
+    resume = False
+    connect_timeout = None
     lambda_function = "png2y4m"
     bucket = "excamera-us-east-1"
     in_format = "png16"
@@ -29,6 +33,11 @@ class ServerInfo:
     cacert = None
     srvcrt = None
     srvkey = None
+
+    @classmethod
+    def outputs(cls, part):
+        """What a part leaves in S3: --resume skips the parts that have left it."""
+        return f"{cls.video_name}-y4m_{cls.num_frames:02d}/{part + cls.num_offset:08d}.y4m"
 
 
 # The states stand in reverse order, because each names the one that follows it: read from the end.
@@ -92,7 +101,7 @@ class PNG2Y4MConfigState(CommandListState):
         ("OK:HELLO", "set:cmdinfile:##TMPDIR##/%08d.png"),
         "set:cmdoutfile:##TMPDIR##/{chunk:08d}.y4m",
         "set:fromfile:##TMPDIR##/{chunk:08d}.y4m",
-        "set:outkey:{video}-y4m_{frames:02d}/{chunk:08d}.y4m",
+        "set:outkey:{key}",
         "seti:nonblock:0",
         None,
     ]
@@ -100,12 +109,8 @@ class PNG2Y4MConfigState(CommandListState):
 
     def __init__(self, prevState, actorNum=0):
         super().__init__(prevState, actorNum)
-        names = {
-            "chunk": self.actorNum + ServerInfo.num_offset,
-            "video": ServerInfo.video_name,
-            "frames": ServerInfo.num_frames,
-        }
-        self.commands = [command and command.format(**names) for command in self.commands]
+        chunk, key = self.actorNum + ServerInfo.num_offset, ServerInfo.outputs(self.actorNum)
+        self.commands = [command and command.format(chunk=chunk, key=key) for command in self.commands]
 
 
 def main():

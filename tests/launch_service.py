@@ -165,7 +165,9 @@ class Service:
         number = int(found[1]) if found else -1
         with self.changed:
             self._seen[number] += 1
-            call = Call(number, self._seen[number], index, first.split(" ")[1], headers, body, time.monotonic())
+            call = Call(
+                number, self._seen[number], index, first.split(" ")[1], headers, body, time.monotonic()
+            )
             self.calls.append(call)
         return call
 
@@ -202,7 +204,9 @@ def make_certificate(folder: Path) -> tuple[ssl.SSLContext, str]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(days=1))
         .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
         .sign(key, hashes.SHA256())
     )
@@ -221,7 +225,10 @@ def botocore_authorization(call: Call, url: str, region: str, secret: str = SECR
     """The Authorization header that botocore's signer gives a request like `call`."""
     signed = call.headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
     request = AWSRequest(
-        method="POST", url=url + call.path, data=call.body, headers={name: call.headers[name] for name in signed}
+        method="POST",
+        url=url + call.path,
+        data=call.body,
+        headers={name: call.headers[name] for name in signed},
     )
     request.context["timestamp"] = call.headers["x-amz-date"]
     signer = SigV4Auth(Credentials(KEY_ID, secret), "lambda", region)

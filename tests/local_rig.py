@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable
@@ -17,18 +18,15 @@ PATIENCE = 30.0
 HANDLERS = """
 import json, os, signal, subprocess, sys, time
 
-def echo(event, context):
-    return event
-
 def look(event, context):
-    "Evaluate expressions, in order; the last one's value."
-    names = {"event": event, "context": context, **globals()}
+    "Evaluate expressions, in order; the last one's value is the result."
+    names = {**globals(), "event": event, "context": context}
     for text in event["look"]:
         value = eval(text, names)
     return value
 
-def fail(event, context):
-    raise ValueError(event["why"])
+def fail(why):
+    raise ValueError(why)
 
 def wait(event, context):
     "Say that we run, and wait until we may end."
@@ -41,16 +39,16 @@ def wait(event, context):
 
 
 def archive(files: dict[str, str]) -> bytes:
-    """A zip archive of text files."""
+    """A zip archive of text files, the same for the same files."""
     output = io.BytesIO()
     with zipfile.ZipFile(output, "w") as made:
         for name, text in files.items():
-            made.writestr(name, text)
+            made.writestr(zipfile.ZipInfo(name), text)
     return output.getvalue()
 
 
-def function(handler: str, source: str = HANDLERS, **settings: Any) -> FunctionSpec:
-    """A function whose module is `source`."""
+def function(source: str = HANDLERS, handler: str = "look", **settings: Any) -> FunctionSpec:
+    """A function whose module is `source`, with more `files` if they are given."""
     code = archive({"lambda_function.py": source, **settings.pop("files", {})})
     settings = {"name": "f", "timeout": PATIENCE, **settings}
     return FunctionSpec(
@@ -61,9 +59,14 @@ def function(handler: str, source: str = HANDLERS, **settings: Any) -> FunctionS
     )
 
 
-def look(*expressions: str) -> bytes:
+def look(*expressions: str, **event: Any) -> bytes:
     """A payload for `look`."""
-    return json.dumps({"look": expressions}).encode()
+    return json.dumps({"look": expressions, **event}).encode()
+
+
+def beyond_tmp() -> "tempfile.TemporaryDirectory[str]":
+    """A directory that workers reach too: it is not below /tmp."""
+    return tempfile.TemporaryDirectory(dir="/var/tmp")
 
 
 def eventually(holds: Callable[[], Any]) -> Any:

@@ -4,55 +4,83 @@ Only the module of the command that was asked for is imported.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from mu.errors import MuError, UsageError
 from mu.parser import Parser
 
+GROUPS = {
+    "run": "run a job, here or on AWS",
+    "package": "make what a job needs",
+    "look": "see what there is, and what became of a job",
+}
+# Name: group, module, what it does.
 COMMANDS = {
-    "local": ("mu.local.command", "run Lambda and S3 on this machine"),
-    "lambdaize": ("mu.lambdaize", "package an executable as a Lambda function"),
-    "genkeys": ("mu.keys", "make the keys of a job, in PEM files"),
-    "diagram": ("mu.diagram", "draw the states of a coordinator script"),
-    "launch": ("mu.launch.command", "start many invocations of a function"),
-    "functions": ("mu.functions", "list or remove what lambdaize has made"),
-    "doctor": ("mu.doctor", "check that everything is ready for a job"),
+    "local": ("run", "mu.local.command", "run Lambda and S3 on this machine"),
+    "launch": ("run", "mu.launch.command", "start many invocations of a function"),
+    "state-server": ("run", "mu.state_server", "relay messages between workers"),
+    "lambdaize": ("package", "mu.lambdaize", "package an executable as a Lambda function"),
+    "functions": ("package", "mu.functions", "list or remove what lambdaize has made"),
+    "genkeys": ("package", "mu.keys", "make the keys of a job, in PEM files"),
+    "ivf-join": ("package", "mu.ivf", "join the IVF files of a video's chunks"),
+    "doctor": ("look", "mu.doctor", "check that everything is ready for a job"),
+    "diagram": ("look", "mu.diagram", "draw the states of a coordinator script"),
+    "timeline": ("look", "mu.timeline", "draw a run: each worker a bar of its states"),
+    "stats": ("look", "mu.stats", "what a run spent its time on"),
+    "completion": ("look", "mu.completion", "print a shell's completion of this command"),
 }
 
 
 def usage() -> str:
     """The text of `mu --help`."""
-    rows = "\n".join(f"  {name:<12} {text}" for name, (_, text) in COMMANDS.items())
-    return (
-        "usage: mu COMMAND [ARGUMENT ...]\n\n"
-        "Run an ordinary program on thousands of AWS Lambda workers at once.\n\n"
-        f"commands:\n{rows}\n\n"
-        "'mu COMMAND --help' tells what a command takes; 'mu --version' the version.\n"
+    lines = [
+        "usage: mu COMMAND [ARGUMENT ...]\n",
+        "Run an ordinary program on thousands of AWS Lambda workers at once.",
+    ]
+    for group, title in GROUPS.items():
+        lines.append(f"\n{group}: {title}")
+        lines += [f"  {name:<13} {text}" for name, (of, _, text) in COMMANDS.items() if of == group]
+    lines.append(
+        "\n'mu COMMAND --help' tells what a command takes; 'mu --version' the version.\n"
+        "Exit status: 0 done, 1 failed, 2 wrong use, 130 interrupted."
     )
+    return "\n".join(lines) + "\n"
+
+
+def load(name: str) -> tuple[ModuleType, Parser]:
+    """A command's module, and its parser."""
+    module = importlib.import_module(COMMANDS[name][1])
+    parser = Parser(prog=f"mu {name}", description=module.DESCRIPTION)
+    module.configure(parser)
+    return module, parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns its exit status (2 for wrong use, 1 for a failure)."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in ("-h", "--help"):
+    if not words:
+        print(usage(), end="", file=sys.stderr)
+        return 2
+    if words[0] in ("-h", "--help"):
         print(usage(), end="")
-        return 0 if words else 2
+        return 0
     if words[0] in ("-V", "--version"):
         from importlib.metadata import version
 
         print(f"mu {version('mu')}")
         return 0
-    if words[0] not in COMMANDS:
-        print(f"mu: no such command '{words[0]}'\nTry 'mu --help'.", file=sys.stderr)
-        return 2
     name = words[0]
-    module_name, _ = COMMANDS[name]
+    if name not in COMMANDS:
+        print(f"mu: no such command '{name}'\nTry 'mu --help'.", file=sys.stderr)
+        return 2
     try:
-        module = importlib.import_module(module_name)
-        parser = Parser(prog=f"mu {name}", description=module.DESCRIPTION)
-        module.configure(parser)
-        return int(module.run(parser.parse_args(words[1:])))
+        module, parser = load(name)
+        status = int(module.run(parser.parse_args(words[1:])))
+        sys.stdout.flush()
+        return status
     except UsageError as error:
         print(f"mu {name}: {error}", file=sys.stderr)
         return 2
@@ -61,3 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # The reader, such as head, has had enough. What Python flushes at its end must not complain, too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1

@@ -43,7 +43,7 @@ class _MainLoopReached(BaseException):
 def first_state(script: str) -> Any:
     """The state that a script gives to `server_main_loop`. UsageError if it does not come to that."""
 
-    def reached(_states: object, constructor: Any, _info: object) -> None:
+    def reached(_states: object, constructor: Any, _info: object, **_: object) -> None:
         raise _MainLoopReached(constructor)
 
     if not Path(script).is_file():

@@ -132,6 +132,17 @@ def load_job_keys(
     return JobKeys(_cert_body(cas), _pair(*server), _pair(*worker), worker_is_server)
 
 
+def load_server_keys(cacert_path: PathLike, cert_path: PathLike, key_path: PathLike) -> tuple[str, Pair]:
+    """A CA and the pair of a server other than the coordinator, from PEM files, as `load_job_keys` reads them."""
+    cas = _read_certificates(cacert_path)
+    if len(cas) == 1:
+        _check_dates(cacert_path, cas[0])
+    server = _read_pair(cert_path, key_path, cacert_path, cas)
+    if not _allows(server, SERVER):
+        raise UsageError(f"{cert_path} is not for servers: its extended key usage lacks serverAuth")
+    return _cert_body(cas), _pair(*server)
+
+
 def write_job_key_files(directory: Path) -> list[Path]:
     """Make a CA and three pairs, valid for ten years, and write them to `directory`; returns the paths.
 

@@ -2,10 +2,12 @@
 
 import socket
 import threading
+import time
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from mu.errors import MuError, UsageError
-from mu.launch import Progress, launch_shares, resolve
+from mu.launch import LaunchResult, Progress, launch_shares, resolve
 from mu.report import debug
 
 
@@ -18,7 +20,11 @@ def shares(count: int, regions: list[str]) -> list[tuple[str, int]]:
 
 class BackgroundLaunch:
     """One launch: `parts` + `overprovision` workers. UsageError at once if there are no credentials, or a
-    region that does not exist."""
+    region that does not exist.
+
+    `regions`: those in which it starts workers. `asked`: how many those are, with those added by `more`. `curve`:
+    how many of the first were accepted by when (epoch); `result`, None until they all are.
+    """
 
     def __init__(
         self,
@@ -31,15 +37,20 @@ class BackgroundLaunch:
     ) -> None:
         self._function = function
         self._shares = shares(parts + overprovision, regions)
+        self.regions = [region for region, _ in self._shares] or regions[:1]
         self._overprovision = overprovision
+        self._payload = ""
+        self.asked = parts + overprovision
         self._service = resolve(regions, access_key_id, secret_access_key)
         self._cancel = threading.Event()
         self._failure: str | None = None
-        self._progress: Progress | None = None
+        self.progress: Progress | None = None
+        self.curve: list[tuple[float, int]] = []
+        self.result: LaunchResult | None = None
 
     def own_address(self) -> str:
         """The address of the interface that routes to the Lambda endpoint."""
-        url = urlsplit(self._service.endpoints[self._shares[0][0]])
+        url = urlsplit(self._service.endpoints[self.regions[0]])
         port = url.port or (443 if url.scheme == "https" else 80)
         try:
             family, kind, _, _, address = socket.getaddrinfo(url.hostname, port, type=socket.SOCK_DGRAM)[0]
@@ -54,7 +65,15 @@ class BackgroundLaunch:
 
     def start(self, payload: str) -> None:
         """Begin, in a thread; every worker gets `payload`."""
-        threading.Thread(target=self._run, args=(payload,), name="launch", daemon=True).start()
+        self._payload = payload
+        if self._shares:
+            threading.Thread(target=self._first, name="launch", daemon=True).start()
+
+    def more(self, number: int) -> None:
+        """Launch so many workers more, in another thread; if one cannot be, the launch has failed."""
+        self.asked += number
+        extra = shares(number, self.regions)
+        threading.Thread(target=self._launch, args=(extra, 0), name="launch more", daemon=True).start()
 
     def failure(self) -> str | None:
         """Why there will not be enough workers; None while there may be."""
@@ -62,7 +81,7 @@ class BackgroundLaunch:
 
     def note(self) -> str:
         """How far launching is, as an addition to a line of progress; empty once all is well."""
-        progress = self._progress
+        progress = self.progress
         if progress is None:
             return ""
         throttled = f", throttled {progress.throttled} times" if progress.throttled else ""
@@ -74,28 +93,39 @@ class BackgroundLaunch:
         """Launch no more."""
         self._cancel.set()
 
-    def _run(self, payload: str) -> None:
+    def _first(self) -> None:
+        self.result = self._launch(self._shares, self._overprovision, self._on_progress)
+
+    def _launch(
+        self,
+        shares: list[tuple[str, int]],
+        dispensable: int,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> LaunchResult | None:
         service = self._service
         try:
             result = launch_shares(
-                self._shares,
+                shares,
                 self._function,
                 service.access_key,
                 service.secret_key,
-                payload,
+                self._payload,
                 session_token=service.session_token,
                 ca_bundle=service.ca_bundle,
-                on_progress=self._on_progress,
+                on_progress=on_progress,
                 cancel=self._cancel,
             )
         except MuError as error:
             self._failure = str(error)
-            return
+            return None
         debug(repr(result))
-        if result.failed > self._overprovision:
+        if result.failed > dispensable:
             self._failure = result.describe_failures()
+        return result
 
     def _on_progress(self, progress: Progress) -> None:
-        self._progress = progress
+        if self.progress is None or progress.accepted > self.progress.accepted:
+            self.curve.append((time.time(), progress.accepted))
+        self.progress = progress
         if progress.failed > self._overprovision:
             self._cancel.set()  # the job cannot be done any more: do not start workers for nothing

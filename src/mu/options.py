@@ -1,4 +1,4 @@
-"""The flags of coordinator scripts: a flag exists when `ServerInfo` has its attribute."""
+"""The flags of coordinator scripts: but for a few, a flag exists when `ServerInfo` has its attribute."""
 
 import argparse
 import os
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from mu.defs import Defs
 from mu.errors import UsageError
 from mu.parser import Parser
+from mu.util import rand_str
 
 
 def at_least(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
@@ -36,6 +37,17 @@ def seconds(text: str) -> float:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
+    return number
+
+
+def factor(text: str) -> float:
+    """A number above 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
+    if not 1 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 1")
     return number
 
 
@@ -87,15 +99,41 @@ FLAGS = (
     Flag("-t", "--port", "port_number", PORT, "PORT", "listen here (0: any free port)"),
     Flag("-a", "--host-addr", "host_addr", str, "ADDR", "this server's address, as workers reach it"),
     Flag("-H", "--state-host", "state_srv_addr", str, "ADDR", "address of the relay"),
-    Flag("-T", "--state-port", "state_srv_port", at_least(1, 65535), "PORT", "port of the relay"),
+    Flag("-T", "--state-port", "state_srv_port", PORT, "PORT", "port of the relay"),
     Flag("-R", "--state-threads", "state_srv_threads", at_least(1), "N", "relays, on ports from -T on"),
     Flag("-l", "--function", "lambda_function", str, "NAME", "Lambda function to start"),
     Flag("-r", "--regions", "regions", listed(str), "A,B", "regions to start it in"),
     Flag("-m", "--kill-time", "kill_time", seconds, "SECONDS", "end a worker that is not finished by then"),
+    Flag("", "--retries", "retries", COUNT, "N", "give a part that failed to another worker, so many times"),
+    Flag(
+        "",
+        "--backup",
+        "backup",
+        factor,
+        "FACTOR",
+        "second worker for parts that take FACTOR times the median",
+    ),
+    Flag(
+        "", "--connect-timeout", "connect_timeout", seconds, "SECONDS", "how long to wait for missing workers"
+    ),
+    Flag("", "--resume", "resume", None, "", "skip parts whose outputs exist"),
     Flag("-M", "--hashed-names", "hashed_names", None, "", "S3 keys spread by their MD5"),
     Flag("-c", "--ca-cert", "cacert", str, "FILE", "CA certificate, PEM (or $CA_CERT)"),
     Flag("-s", "--server-cert", "srvcrt", str, "FILE", "this server's certificate (or $SRV_CERT)"),
     Flag("-k", "--server-key", "srvkey", str, "FILE", "its private key (or $SRV_KEY)"),
+)
+EVERY_SCRIPT = (
+    Flag(
+        "",
+        "--record",
+        "record_dir",
+        str,
+        "DIR",
+        "leave a record of the run here, for mu timeline and mu stats",
+    ),
+    Flag("", "--quiet", "quiet", None, "", "say only what went wrong"),
+    Flag("", "--verbose", "verbose", None, "", "say when each part begins and ends, and leave nothing out"),
+    Flag("", "--no-cost", "no_cost", None, "", "no estimate of the cost"),
 )
 WORKER_FLAGS = (
     Flag("", "--worker-cert", "worker_cert", str, "FILE", "the workers' certificate (or $WORKER_CERT)"),
@@ -114,7 +152,7 @@ def parse(info: Any, argv: Sequence[str] | None = None) -> None:
     """Read the command line into `info`, a class or object with the attributes of FLAGS.
 
     Afterwards the key attributes hold what travels (one-line bodies), made for this run if no files
-    were given. A mistake prints one line and a hint, and exits with status 2.
+    were given; `keys_of_run` tells which. A mistake prints one line and a hint, and exits with status 2.
     """
     parser = _parser(info)
     given = parser.parse_args(argv)
@@ -162,6 +200,7 @@ def _flags_of(info: Any) -> Iterable[Flag]:
             yield flag
     if hasattr(info, "cacert"):
         yield from WORKER_FLAGS
+    yield from EVERY_SCRIPT
 
 
 def _shown(default: Any) -> str:
@@ -174,6 +213,12 @@ def _combine(info: Any, values: dict[str, Any]) -> None:
     for name in ("out_file", "profiling"):
         if values.get(name) and not Path(values[name]).absolute().parent.is_dir():
             raise UsageError(f"cannot write {values[name]}: no such directory")
+    if values.get("quiet") and values.get("verbose"):
+        raise UsageError("--quiet and --verbose do not go together")
+    if values.get("record_dir"):
+        from mu import record
+
+        record.prepare(values["record_dir"])
     if "num_list" in values:
         for other, flag in (("num_parts", "-n"), ("num_offset", "-o")):
             if other in values:
@@ -216,12 +261,14 @@ def _take_keys(info: Any) -> None:
     elif any(workers) and not all(workers):
         raise UsageError("--worker-cert and --worker-key go together")
     else:
+        info.run_id = rand_str(16)  # keys from files serve many runs: a worker says which one it is of
         job = keys.load_job_keys(*own, *workers)  # type: ignore[arg-type]
         if job.worker_is_server:
             sys.stderr.write(
                 "warning: the server's own key is sent to the workers; "
                 "give them one of their own: --worker-cert FILE --worker-key FILE\n"
             )
+    info.keys_of_run = not any(files.values())
     info.cacert = job.ca
     info.srvcrt, info.srvkey = job.server.cert, job.server.key
     info.worker_cert, info.worker_key = job.worker.cert, job.worker.key

@@ -1,15 +1,23 @@
-"""What people, and scripts that read `-O` files, are told about a run."""
+"""What people are told about a run while it goes on, and at its end.
 
+The main loop tells a `Reporter`, which says nothing itself; `PlainReporter` writes lines, and
+`mu.display.LiveReporter` paints a terminal. A script can give `server_main_loop` one of its own.
+"""
+
+import os
 import re
-import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from mu.defs import Defs
 from mu.machine import ErrorState, MachineState
+from mu.track import Track
+
+if TYPE_CHECKING:
+    from mu.launch.result import Progress
 
 MAX_FAILURES_SHOWN = 20
 MAX_OUTPUT_LINES = 20
@@ -31,10 +39,10 @@ class Failure(NamedTuple):
     why: str
 
 
-def failure_of(machine: ErrorState) -> Failure:
+def failure_of(machine: MachineState) -> Failure:
     """What became of a failed machine."""
     entered = [name for name in machine.stateinfo if name != type(machine).__name__]
-    return Failure(machine.actorNum, entered[-1] if entered else "?", explain(machine.err))
+    return Failure(machine.actorNum, entered[-1] if entered else "?", explain(machine.str_extra()))
 
 
 def explain(error: str) -> str:
@@ -59,75 +67,158 @@ def _indented(output: str) -> str:
 
 
 class Reporter:
-    """Progress of one run on `stream`: one line that is rewritten on a terminal, else a line now and then."""
+    """What the main loop tells about a run; the base of all reporters, for a script's own as well.
 
-    def __init__(self, parts: int, stream: TextIO | None = None) -> None:
+    `parts` are wanted, `connected` of them have had a worker, `done` and `failed` are at their end; `repeated`
+    attempts failed and did not end their part, for these `reasons`; so many strangers were `dropped`. `launch`
+    is how far launching is (None: nothing is launched), `launch_note` the same in words. `started` is of the
+    monotonic clock. Every method is called from the loop, so it must be quick; an exception in one ends the run.
+    """
+
+    def __init__(self, parts: int) -> None:
         self.parts = parts
-        self.connected = self.done = self.failed = self.dropped = 0
+        self.connected = self.done = self.failed = self.dropped = self.repeated = 0
+        self.reasons: Counter[str] = Counter()
+        self.launch: Progress | None = None
         self.launch_note = ""
         self.started = time.monotonic()
-        self._stream = sys.stderr if stream is None else stream
-        self._live = self._stream.isatty()
-        self._shown = ""
-        self._next = 0.0
 
     def listening(self, port: int, tls: bool) -> None:
         """The coordinator is ready for workers."""
-        self.line(
-            f"listening on port {port} ({'mutual TLS' if tls else 'plain TCP'}) for {self.parts} workers"
-        )
 
     def dropped_stranger(self, peer: str, why: str) -> None:
         """A connection that was no worker of this job has been closed."""
         self.dropped += 1
-        if self.dropped <= MAX_FAILURES_SHOWN:
-            self.line(f"dropped a connection from {peer}: {why}")
 
-    def tick(self, *, now: float | None = None, last: bool = False) -> None:
-        """Show how far the run is, if it is time to."""
-        now = time.monotonic() if now is None else now
-        text = (
-            f"{now - self.started:6.1f} s: {self.connected} of {self.parts} workers connected, "
-            f"{self.done} done, {self.failed} failed{self.launch_note}"
+    def worker_connected(self, track: Track) -> None:
+        """A worker has said hello and has its part; `track.machine` is in the first state."""
+
+    def worker_moved(self, track: Track, before: MachineState) -> None:
+        """A worker's machine has left `before`, perhaps through other states, for `track.machine`."""
+
+    def worker_finished(self, track: Track) -> None:
+        """A worker is at its end; an ErrorState means that it failed."""
+
+    def attempt_failed(self, track: Track, *, other_running: bool) -> None:
+        """A worker failed, but its part has not: it is tried again, or another worker is at it already."""
+        self.repeated += 1
+        failure = failure_of(track.machine)
+        self.reasons[failure.why.splitlines()[0]] += 1
+        what = "another worker goes on with it" if other_running else "it is tried again"
+        self.note(
+            f"part {track.part}, attempt {track.number}: failed in {failure.state}: {failure.why}\n    {what}"
         )
-        if self._live:
-            width = shutil.get_terminal_size().columns
-            self._stream.write(f"\r\x1b[K{text[: width - 1]}" + ("\n" if last else ""))
-            self._stream.flush()
-        elif (now >= self._next or last) and text[10:] != self._shown:
-            self._next = now + LINE_EVERY
-            self._shown = text[10:]
-            self.line(text.strip())
+
+    def tick(self, *, now: float | None = None) -> None:
+        """Called at each turn of the loop, twice a second or more often; `now` is of the monotonic clock."""
 
     def line(self, text: str) -> None:
-        """One line that stays."""
-        self._stream.write(("\r\x1b[K" if self._live else "") + text + "\n")
-        self._stream.flush()
+        """Something that people must see."""
+
+    def note(self, text: str) -> None:
+        """Something that is good to know."""
 
     def summary(self, failures: Sequence[Failure], missing: int, ended: str) -> None:
         """The end: `missing` parts never had a worker; `ended` says why the run stopped early, if it did."""
-        self.tick(last=True)
-        for failure in failures[:MAX_FAILURES_SHOWN]:
+
+    def close(self) -> None:
+        """Nothing more comes. Called however a run ends, and may be called twice."""
+
+
+class PlainReporter(Reporter):
+    """Lines on `stream`: progress every `LINE_EVERY` seconds if there is any.
+
+    `quiet`: only what went wrong. `verbose`: each part's beginning and end, and nothing left out.
+    """
+
+    def __init__(
+        self, parts: int, stream: TextIO | None = None, *, quiet: bool = False, verbose: bool = False
+    ) -> None:
+        super().__init__(parts)
+        self.quiet, self.verbose = quiet, verbose
+        self._stream = sys.stderr if stream is None else stream
+        self._shown = ""
+        self._next = 0.0
+
+    def listening(self, port: int, tls: bool) -> None:
+        """Says so."""
+        self.note(
+            f"listening on port {port} ({'mutual TLS' if tls else 'plain TCP'}) for {self.parts} workers"
+        )
+
+    def dropped_stranger(self, peer: str, why: str) -> None:
+        """Tells of the first few."""
+        super().dropped_stranger(peer, why)
+        if self.dropped <= MAX_FAILURES_SHOWN or self.verbose:
+            self.line(f"dropped a connection from {peer}: {why}")
+
+    def worker_connected(self, track: Track) -> None:
+        """Told if verbose."""
+        if self.verbose:
+            self.line(f"part {track.part}: worker at {track.address}")
+
+    def worker_finished(self, track: Track) -> None:
+        """Told if verbose."""
+        if self.verbose:
+            machine = track.machine
+            fate = "failed" if isinstance(machine, ErrorState) else "done"
+            self.line(f"part {track.part}: {fate} after {time.time() - track.connected:.1f} s")
+
+    def tick(self, *, now: float | None = None) -> None:
+        """Says how far the run is, if it is time to."""
+        now = time.monotonic() if now is None else now
+        if now >= self._next:
+            self._progress(now)
+
+    def _progress(self, now: float) -> None:
+        text = (
+            f"{self.connected} of {self.parts} workers connected, "
+            f"{self.done} done, {self.failed} failed{self.launch_note}"
+        )
+        if text != self._shown and not self.quiet:
+            self._next = now + LINE_EVERY
+            self._shown = text
+            self.line(f"{now - self.started:.1f} s: {text}")
+
+    def line(self, text: str) -> None:
+        """One line that stays."""
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+    def note(self, text: str) -> None:
+        """One line, unless quiet."""
+        if not self.quiet:
+            self.line(text)
+
+    def summary(self, failures: Sequence[Failure], missing: int, ended: str) -> None:
+        """What failed and why, and the count."""
+        self._progress(time.monotonic())
+        shown = len(failures) if self.verbose else MAX_FAILURES_SHOWN
+        for failure in failures[:shown]:
             self.line(f"part {failure.part} failed in {failure.state}: {failure.why}")
-        if len(failures) > MAX_FAILURES_SHOWN:
-            self.line(f"... and {len(failures) - MAX_FAILURES_SHOWN} more parts failed")
+        if len(failures) > shown:
+            self.line(f"... and {len(failures) - shown} more parts failed")
         if ended:
             self.line(ended)
         if missing:
             self.line(f"{missing} part{'s' if missing > 1 else ''} had no worker")
+        if self.repeated:
+            reasons = "; ".join(f"{number} × {why}" for why, number in self.reasons.most_common())
+            self.line(
+                f"{self.repeated} attempt{'s' if self.repeated > 1 else ''} failed on the way: {reasons}"
+            )
         wall = time.monotonic() - self.started
-        self.line(f"{self.done} of {self.parts} parts done in {wall:.1f} s")
+        text = f"{self.done} of {self.parts} parts done in {wall:.1f} s"
+        (self.note if self.done == self.parts else self.line)(text)
 
 
-def write_times(path: str | Path, machines: Sequence[MachineState], start: float) -> None:
-    """The `-O` file: a line `part:[(seconds, 'State'), ...]` for each machine in the order they connected,
-    seconds since `start` (epoch); then `ERR:[places]`, the lines (from 0) of those that failed, if any did.
-    """
-    lines = []
-    for machine in machines:
-        pairs = zip(machine.timestamps, machine.stateinfo, strict=True)
-        lines.append(f"{machine.actorNum}:{[(moment - start, name) for moment, name in pairs]}\n")
-    errors = [place for place, machine in enumerate(machines) if isinstance(machine, ErrorState)]
-    if errors:
-        lines.append(f"ERR:{errors}\n")
-    Path(path).write_text("".join(lines), encoding="utf-8")
+def for_run(
+    parts: int, *, quiet: bool = False, verbose: bool = False, stream: TextIO | None = None
+) -> Reporter:
+    """The reporter that suits `stream` (standard error): a live one on a terminal, else lines."""
+    stream = sys.stderr if stream is None else stream
+    if stream.isatty() and not quiet and os.environ.get("TERM", "dumb") != "dumb":
+        from mu.display import LiveReporter
+
+        return LiveReporter(parts, stream, verbose=verbose)
+    return PlainReporter(parts, stream, quiet=quiet, verbose=verbose)

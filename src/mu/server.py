@@ -15,14 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from mu import options as flags
-from mu import report, tls
-from mu.errors import JobError, UsageError
+from mu import record, report, times, tls
+from mu.errors import JobError, MuError, UsageError
 from mu.loop import Loop, Settings
 from mu.machine import ErrorState, MachineState
 from mu.parts import Part, connection_order
+from mu.system import allow_connections
 
 LISTENER = "mu_listener"
 LAUNCH = "mu_launch"
+PARTS = "mu_parts"
+LOOPBACK = ("127.0.0.1", "localhost")
+COST = "mu_cost"
 
 
 def options(ServerInfo: Any, argv: Sequence[str] | None = None) -> None:
@@ -44,9 +48,12 @@ def server_launch(
     """Start listening, then start `num_parts + overprovision` workers, spread evenly over `regions`.
 
     `event` is what the workers get. Set here: `addr` if it is unset, `port`, and the keys, always the
-    workers' own. Without keys given, the ordinary AWS chain is asked. Returns at once; launching goes on
+    workers' own. With `state_srv_addr` and keys made for this run, the relay is started in this process, too.
+    Without credentials given, the ordinary AWS chain is asked. Returns at once; launching goes on
     in a thread. Exits with status 2 if it cannot even begin.
     """
+    from mu import resume
+    from mu.cost import Lookup
     from mu.launching import BackgroundLaunch
 
     try:
@@ -58,70 +65,114 @@ def server_launch(
         event["port"] = listener.getsockname()[1]
         if getattr(ServerInfo, "hashed_names", False):
             event.setdefault("hash_s3keys", 1)
+        run_id = getattr(ServerInfo, "run_id", None)
+        if run_id:
+            event["run_id"] = run_id
+        parts = _parts(ServerInfo)
+        if getattr(ServerInfo, "resume", False):
+            parts = resume.unfinished(ServerInfo, parts, event.get("region") or "us-east-1")
+        setattr(ServerInfo, PARTS, parts)
+        extra = (getattr(ServerInfo, "overprovision", 0) or 0) if parts else 0
+        allow_connections(len(parts) + extra)
         launch = BackgroundLaunch(
             function=ServerInfo.lambda_function,
             regions=list(getattr(ServerInfo, "regions", None) or ["us-east-1"]),
-            parts=len(_parts(ServerInfo)),
-            overprovision=getattr(ServerInfo, "overprovision", 0) or 0,
+            parts=len(parts),
+            overprovision=extra,
             access_key_id=access_key_id,
             secret_access_key=secret_access_key,
         )
         if not event.get("addr"):
             event["addr"] = getattr(ServerInfo, "host_addr", None) or launch.own_address()
+        _relay(ServerInfo, event["addr"])
         setattr(ServerInfo, LAUNCH, launch)
         launch.start(json.dumps(event))
-    except UsageError as error:
+        if not getattr(ServerInfo, "no_cost", False):
+            lookup = Lookup(ServerInfo.lambda_function, launch.regions, access_key_id, secret_access_key)
+            setattr(ServerInfo, COST, lookup)
+    except MuError as error:
         sys.stderr.write(f"{Path(sys.argv[0]).name}: {error}\n")
         raise SystemExit(2) from None
 
 
 def server_main_loop(
-    states: list[MachineState], constructor: Callable[..., MachineState], ServerInfo: Any
+    states: list[MachineState],
+    constructor: Callable[..., MachineState],
+    ServerInfo: Any,
+    *,
+    reporter: report.Reporter | None = None,
 ) -> None:
     """Drive one machine for each worker, from `constructor(connection, part)`, until all are terminal.
 
     `states` receives the machines in the order in which workers connected. JobError if any part was not
     done, after the summary was printed; uncaught, it ends the script with status 1 (130 or 143 after SIGINT
     or SIGTERM). With `state_srv_threads` and a keyframe distance the call is
-    `constructor(connection, part, group)`.
+    `constructor(connection, part, group)`. `reporter` is told what happens; by default it is one that writes to
+    standard error.
     """
     try:
         listener = _listener(ServerInfo)
+        settings = _settings(ServerInfo)
     except UsageError as error:
         sys.stderr.write(f"{Path(sys.argv[0]).name}: {error}\n")
         raise SystemExit(2) from None
-    settings = _settings(ServerInfo)
     cacert = getattr(ServerInfo, "cacert", None)
     context = None
     if cacert:
         context = tls.context(cacert, ServerInfo.srvcrt, ServerInfo.srvkey, server=True)
     launch = getattr(ServerInfo, LAUNCH, None)
-    reporter = report.Reporter(len(settings.parts))
+    if reporter is None:
+        quiet, verbose = (bool(getattr(ServerInfo, name, False)) for name in ("quiet", "verbose"))
+        reporter = report.for_run(len(settings.parts), quiet=quiet, verbose=verbose)
     reporter.listening(listener.getsockname()[1], tls=context is not None)
     loop = Loop(settings, constructor, states, listener, context, launch, reporter)
     setattr(ServerInfo, LISTENER, None)
     setattr(ServerInfo, LAUNCH, None)
+    setattr(ServerInfo, PARTS, None)
+    lookup = getattr(ServerInfo, COST, None)
+    setattr(ServerInfo, COST, None)
     profile_path = getattr(ServerInfo, "profiling", None)
-    if profile_path:
-        profile = cProfile.Profile()
-        profile.runcall(loop.run)
-        profile.dump_stats(profile_path)
-    else:
-        loop.run()
-    _conclude(loop, states, reporter, len(settings.parts), getattr(ServerInfo, "out_file", None))
+    try:
+        if profile_path:
+            profile = cProfile.Profile()
+            profile.runcall(loop.run)
+            profile.dump_stats(profile_path)
+        else:
+            loop.run()
+    finally:
+        reporter.close()
+    _conclude(ServerInfo, loop, states, reporter, settings, launch, lookup)
 
 
 def _conclude(
-    loop: Loop, states: list[MachineState], reporter: report.Reporter, parts: int, out_file: str | None
+    info: Any,
+    loop: Loop,
+    states: list[MachineState],
+    reporter: report.Reporter,
+    settings: Settings,
+    launch: Any,
+    lookup: Any,
 ) -> None:
+    from mu import ending
+
+    parts = len(settings.parts)
     failures = [report.failure_of(state) for state in states if isinstance(state, ErrorState)]
     reporter.summary(failures, parts - len(states), loop.ended)
-    if out_file:
-        try:
-            report.write_times(out_file, states, loop.start)
-        except OSError as error:
-            reporter.line(f"cannot write {out_file}: {error.strerror}")
-            raise JobError(f"cannot write {out_file}") from None
+    estimate = ending.tell_cost(loop, reporter, lookup)
+    out_file = getattr(info, "out_file", None)
+    unwritten = ""
+    try:
+        if out_file:
+            unwritten = out_file
+            times.write(out_file, states, loop.start)
+        if getattr(info, "record_dir", None):
+            unwritten = info.record_dir
+            ending.leave_record(
+                info, loop, reporter, [part.number for part in settings.parts], launch, estimate
+            )
+    except OSError as error:
+        reporter.line(f"cannot write {unwritten}: {error.strerror}")
+        raise JobError(f"cannot write {unwritten}") from None
     if loop.signal:
         raise JobError(loop.ended, 128 + loop.signal)
     if reporter.done < parts:
@@ -133,9 +184,15 @@ def _settings(info: Any) -> Settings:
     given = {
         field.name: getattr(info, field.name)
         for field in dataclasses.fields(Settings)
-        if field.name not in ("parts", "grouped") and getattr(info, field.name, None) is not None
+        if field.name not in ("parts", "grouped", "room", "journal")
+        and getattr(info, field.name, None) is not None
     }
-    return Settings(parts=_parts(info), grouped=grouped, **given)
+    chosen: list[Part] | None = getattr(info, PARTS, None)
+    parts = _parts(info) if chosen is None else chosen
+    given["room"] = allow_connections(len(parts))
+    if getattr(info, "record_dir", None):
+        given["journal"] = record.messages_each(len(parts))
+    return Settings(parts=parts, grouped=grouped, **given)
 
 
 def _parts(info: Any) -> list[Part]:
@@ -158,6 +215,18 @@ def _listener(info: Any) -> socket.socket:
         listener = tls.listen("", getattr(info, "port_number", 0))
         setattr(info, LISTENER, listener)
     return listener
+
+
+def _relay(info: Any, address: str) -> None:
+    """Start the relay here if the job has one and its keys were made for this run: no other could have them."""
+    if getattr(info, "state_srv_addr", None) and getattr(info, "keys_of_run", False):
+        from mu import state_server
+
+        context = tls.context(info.cacert, info.srvcrt, info.srvkey, server=True)
+        info.state_srv_port, _ = state_server.start_thread(info.state_srv_port, context)
+        info.state_srv_threads = 1
+        if info.state_srv_addr in LOOPBACK:
+            info.state_srv_addr = address
 
 
 def _end_quietly_on_interrupt() -> None:

@@ -13,7 +13,7 @@ rest makes the descriptor ready again.
 """
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from mu import framing
@@ -77,6 +77,21 @@ class SocketNB:
     def want_write(self) -> bool:
         """Bytes wait to be sent."""
         return bool(self._channel.out) and self._channel.sock is not None
+
+    @property
+    def waiting(self) -> Sequence[bytes]:
+        """The messages that have come and were not taken, oldest first."""
+        return self._channel.parser.messages
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes wait to be sent."""
+        return len(self._channel.out)
+
+    @property
+    def unread(self) -> int:
+        """How many bytes of a message have come that is not whole yet."""
+        return self._channel.parser.unfinished
 
     @property
     def ssl_write(self) -> bool:

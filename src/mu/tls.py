@@ -117,13 +117,16 @@ def _standard(error: SSL.Error) -> OSError:
             return ssl.SSLError(ssl.SSL_ERROR_SSL, text)
 
 
-def listen(address: str, port: int, backlog: int = socket.SOMAXCONN) -> socket.socket:
-    """A listening, non-blocking TCP socket; port 0 takes any that is free. UsageError if it cannot be."""
+def listen(address: str, port: int, backlog: int = socket.SOMAXCONN, flag: str = "-t") -> socket.socket:
+    """A listening, non-blocking TCP socket; port 0 takes any that is free.
+
+    UsageError if it cannot be, which names the `flag` for another port.
+    """
     try:
         listener = socket.create_server((address, port), backlog=backlog)
     except (OSError, OverflowError) as error:
         why = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else str(error)
-        raise UsageError(f"cannot listen on port {port}: {why}; choose another with -t") from None
+        raise UsageError(f"cannot listen on port {port}: {why}; choose another with {flag}") from None
     listener.setblocking(False)
     return listener
 

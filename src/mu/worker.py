@@ -187,10 +187,7 @@ class Loop:
 
     def _answer(self, text: str) -> None:
         self._room -= len(text)
-        try:
-            self._link.enqueue(text)
-        except UnicodeEncodeError:  # from the event's JSON, which can hold what no message can
-            self._link.enqueue(text.encode("utf-8", "backslashreplace"))
+        self._link.enqueue(_payload(text))
 
 
 def lambda_handler(command: str, event: Mapping[str, Any], context: Any) -> str:
@@ -228,10 +225,10 @@ def run_once(handler: Handler, outside: Outside, limit: TimeLimit) -> str:
     outside.tasks.start(work.job, answers.append)
     poll = select.poll()
     poll.register(outside.tasks, select.POLLIN)
-    if poll.poll(_milliseconds(limit.warning)):
-        outside.tasks.collect()
-    text = answers[0] if answers else out_of_time([work])
-    return framing.to_bytes(text).decode("utf-8", "replace")
+    while not answers and monotonic() < limit.warning:
+        if poll.poll(_milliseconds(limit.warning)):
+            outside.tasks.collect()
+    return _payload(answers[0] if answers else out_of_time([work])).decode("utf-8", "replace")
 
 
 def serve(handler: Handler, outside: Outside, limit: TimeLimit, idle: float = IDLE) -> str:
@@ -245,7 +242,8 @@ def serve(handler: Handler, outside: Outside, limit: TimeLimit, idle: float = ID
         return _failed(f"could not reach the coordinator at {host}:{port}: {why(error)}")
     link = SocketNB(sock)
     try:
-        link.enqueue("OK:HELLO")
+        # A run whose keys serve others, too, knows its own workers by its id.
+        link.enqueue(f"OK:HELLO:{vals['run_id']}" if vals.get("run_id") else "OK:HELLO")
         reason = Loop(link, handler, outside, limit, idle).run()
         if reason != QUIT:
             log(reason)
@@ -285,6 +283,13 @@ def _keys(event: Mapping[str, Any], directory: str) -> ssl.SSLContext | None:
     if not srvcrt or not srvkey:
         raise UsageError("the event has a cacert, but no srvcrt and srvkey to go with it")
     return tls_context(str(cacert), str(srvcrt), str(srvkey), directory)
+
+
+def _payload(text: str) -> bytes:
+    try:
+        return framing.to_bytes(text)
+    except UnicodeEncodeError:  # from the event's JSON, which can hold what no message can
+        return text.encode("utf-8", "backslashreplace")
 
 
 def _failed(text: str) -> str:

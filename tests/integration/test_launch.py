@@ -1,9 +1,9 @@
 """The launcher against a scripted service: every outcome is right, none is lost, none is counted twice."""
 
+import calendar
 import collections
 import contextlib
 import os
-import random
 import signal
 import socket
 import ssl
@@ -13,10 +13,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
-from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pytest
-from launch_service import (
+
+from mu import pylaunch
+from mu.errors import LaunchError
+from mu.launch import LaunchResult, Progress, launch_shares, launchpar
+from tests.launch_service import (
     DEADLINE,
     KEY_ID,
     SECRET,
@@ -31,10 +35,6 @@ from launch_service import (
     service,
 )
 
-from mu import pylaunch
-from mu.errors import LaunchError
-from mu.launch import LaunchResult, Progress, launch_shares, launchpar
-
 PAYLOAD = '{"id": ##ID##, "again": "##ID##"}'
 
 
@@ -43,7 +43,9 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, str]:
     return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
-def launch(running: Service, count: int, regions: tuple[str, ...] = ("us-east-1",), **options) -> LaunchResult:
+def launch(
+    running: Service, count: int, regions: tuple[str, ...] = ("us-east-1",), **options
+) -> LaunchResult:
     options.setdefault("function", "work")
     result = launchpar(
         count,
@@ -133,8 +135,6 @@ def test_names_are_encoded_once_and_signed_accordingly(name):
         launch(running, 1, function=name)
     (call,) = running.calls
     encoded = call.path.removeprefix("/2015-03-31/functions/").removesuffix("/invocations")
-    from urllib.parse import quote, unquote
-
     assert encoded == quote(name, safe="-._~")
     assert unquote(encoded) == name
     assert call.headers["authorization"] == botocore_authorization(call, running.url, "us-east-1")
@@ -142,7 +142,9 @@ def test_names_are_encoded_once_and_signed_accordingly(name):
 
 def test_endpoint_may_have_a_path():
     with service(lambda call: answer()) as running:
-        launchpar(1, "work", KEY_ID, SECRET, PAYLOAD, ["us-east-1"], endpoint_url=f"{running.url}/some/where/")
+        launchpar(
+            1, "work", KEY_ID, SECRET, PAYLOAD, ["us-east-1"], endpoint_url=f"{running.url}/some/where/"
+        )
     (call,) = running.calls
     assert call.path == "/some/where/2015-03-31/functions/work/invocations"
     assert call.headers["authorization"] == botocore_authorization(call, running.url, "us-east-1")
@@ -161,16 +163,17 @@ FAULTS = {
     "504": answer(504, "<html>not JSON"),
     "closed without a word": Reply(b"", "close"),
     "closed in the status line": Reply(b"HTTP/1.1 20", "close"),
-    "closed in the headers": Reply(b"HTTP/1.1 202 Accepted\r\nContent-Le", "close"),
+    "closed in the headers": Reply(b"HTTP/1.1 403 Forbidden\r\nContent-Le", "close"),
     "closed in an error's body": Reply(b'HTTP/1.1 500 E\r\nContent-Length: 99\r\n\r\n{"mess', "close"),
     "reset": Reply(b"", "reset"),
     "garbage": Reply(b"\x00\xff\x13 this is no HTTP\r\n\r\n", "close"),
     "another protocol": Reply(b"SSH-2.0-OpenSSH_9.2\r\n", "close"),
-    "headers without end": Reply(b"HTTP/1.1 202 Accepted\r\n" + b"X-Filler: " + b"x" * 90000 + b"\r\n", "close"),
+    "headers without end": Reply(b"HTTP/1.1 404 N\r\n" + b"X-Filler: " + b"x" * 90000 + b"\r\n", "close"),
     "huge headers": Reply(
-        b"HTTP/1.1 202 Accepted\r\n" + (b"X-Filler: " + b"x" * 9000 + b"\r\n") * 60 + b"Content-Length: 0\r\n\r\n"
+        b"HTTP/1.1 404 N\r\n" + (b"X-Filler: " + b"x" * 9000 + b"\r\n") * 60 + b"Content-Length: 0\r\n\r\n"
     ),
-    "bad length": Reply(b"HTTP/1.1 202 Accepted\r\nContent-Length: many\r\n\r\n", "close"),
+    "huge body": answer(404, "x" * (9 << 20)),
+    "bad length": Reply(b"HTTP/1.1 404 N\r\nContent-Length: many\r\n\r\n", "close"),
     "bad chunks": Reply(b"HTTP/1.1 500 E\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nnonsense\r\n", "close"),
 }
 
@@ -203,6 +206,7 @@ ACCEPTANCES = {
     "odd header lines": Reply(
         b"HTTP/1.1 202 Accepted\r\nNo-Value:\r\nx-AMZN-requestid  : spaced\r\nX:y:z\r\ncontent-length:0\r\n\r\n"
     ),
+    "headers cut short": Reply(b"HTTP/1.1 202 Accepted\r\nContent-Le", "close"),
     "body cut short": Reply(b"HTTP/1.1 202 Accepted\r\nContent-Length: 9\r\n\r\nabc", "close"),
     "to be closed": answer(202, Connection="close", then="close"),
 }
@@ -216,20 +220,6 @@ def test_an_accepted_invocation_is_never_sent_again(kind, tls):
     assert result.accepted == 20, result.reasons()
     assert running.numbers() == collections.Counter(range(20))
     assert {i.status for i in result.invocations} == {202}
-
-
-def test_answer_in_single_bytes(tls):
-    context, ca = tls
-    text = answer(202, "body", x_amzn_RequestId="abc").data
-
-    def dribble(call: Call) -> Reply:
-        return Reply(text)
-
-    with service(dribble, context) as running:
-        original = running.__class__._read
-        result = launch(running, 2, ca_bundle=ca)
-        assert original is running.__class__._read
-    assert [i.request_id for i in result.invocations] == ["abc", "abc"]
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 413])
@@ -258,7 +248,11 @@ def test_a_final_error_ends_its_region_and_no_other(status, tls):
 def test_other_answers_fail_only_their_own_invocation(status):
     def script(call: Call) -> Reply:
         # A redirect that was followed would be accepted here.
-        return answer(status, Location="/elsewhere") if call.number % 2 and "functions" in call.path else answer()
+        return (
+            answer(status, Location="/elsewhere")
+            if call.number % 2 and "functions" in call.path
+            else answer()
+        )
 
     with service(script) as running:
         result = launch(running, 40)
@@ -268,19 +262,18 @@ def test_other_answers_fail_only_their_own_invocation(status):
 
 
 def test_throttling_of_60_percent_is_got_over_and_told():
-    chance = random.Random(1)
-    lock = threading.Lock()
     told: list[Progress] = []
 
     def script(call: Call) -> Reply:
-        with lock:
-            throttled = chance.random() < 0.6
+        # 0, 1, 2, or 3 times, and then no more: 3 of 5 requests.
+        throttled = call.attempt <= call.number % 4
         return error(429, "TooManyRequestsException", "Rate Exceeded.") if throttled else answer()
 
     with service(script) as running:
         result = launch(running, 200, on_progress=told.append)
     assert result.accepted == 200
-    assert result.throttled == result.retries == len(running.calls) - 200 > 100
+    assert result.throttled == result.retries == 300
+    assert {i.attempts for i in result.invocations} == {1, 2, 3, 4}
     assert any(0 < p.throttled < result.throttled and p.waiting for p in told)
     for p in told:
         assert p.queued + p.sent + p.waiting + p.accepted + p.failed + p.cancelled == p.total == 200
@@ -320,8 +313,6 @@ class WrongClock:
 
     def __call__(self, call: Call) -> Reply:
         signed = time.strptime(call.headers["x-amz-date"], "%Y%m%dT%H%M%SZ")
-        import calendar
-
         date = formatdate(self.now, usegmt=True)
         if abs(calendar.timegm(signed) - self.now) < 300:
             return answer(Date=date)
@@ -433,7 +424,7 @@ def test_a_service_that_never_answers_is_given_up():
 
     with service(script) as running:
         result = launch(running, 100, timeout=0.1, max_connections=2)
-        assert len(running.calls) <= 10
+        assert len(running.calls) <= 8  # 2 connections, 4 times
     host = running.url.partition("//")[2]
     assert result.reasons() == {("us-east-1", f"no answer from {host} within 0.1 s"): 100}
 
@@ -441,7 +432,9 @@ def test_a_service_that_never_answers_is_given_up():
 def test_nothing_listens():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    result = launchpar(100, "work", KEY_ID, SECRET, PAYLOAD, ["us-east-1"], endpoint_url=f"http://127.0.0.1:{port}")
+    result = launchpar(
+        100, "work", KEY_ID, SECRET, PAYLOAD, ["us-east-1"], endpoint_url=f"http://127.0.0.1:{port}"
+    )
     check_books(result, 100)
     assert result.reasons() == {("us-east-1", f"cannot reach 127.0.0.1:{port}: Connection refused"): 100}
 
@@ -462,7 +455,7 @@ def test_a_service_without_tls_behind_https(tls):
     with service(lambda call: answer()) as running:
         result = launchpar(
             5, "work", KEY_ID, SECRET, PAYLOAD, ["us-east-1"],
-            endpoint_url=f"https://127.0.0.1:{running.port}", ca_bundle=ca,
+            endpoint_url=f"https://127.0.0.1:{running.port}", ca_bundle=ca, timeout=0.1,
         )  # fmt: skip
     check_books(result, 5)
     assert result.failed == 5
@@ -599,12 +592,15 @@ def test_ctrl_c_ends_a_launch_that_waits():
         running.hold()
         return answer()
 
-    with service(script) as running, subprocess.Popen(
-        [sys.executable, "-c", CTRL_C, running.url],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    ) as process:
+    with (
+        service(script) as running,
+        subprocess.Popen(
+            [sys.executable, "-c", CTRL_C, running.url],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        ) as process,
+    ):
         running.wait_for(lambda: running.busy > 0)
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=DEADLINE)
@@ -628,11 +624,11 @@ def test_launches_in_several_threads_do_not_disturb_each_other():
     assert running.numbers() == collections.Counter(dict.fromkeys(range(100), 4))
 
 
-def test_a_large_payload_and_none_of_it_is_lost(tls, tmp_path: Path):
+def test_a_large_payload_arrives_whole(tls):
     context, ca = tls
     filler = "x" * ((1 << 20) - 50)
     with service(lambda call: answer(), context) as running:
-        result = launch(running, 4, payload='{"id": ##ID##, "filler": "%s"}' % filler, ca_bundle=ca)
+        result = launch(running, 4, payload=f'{{"id": ##ID##, "filler": "{filler}"}}', ca_bundle=ca)
     assert result.accepted == 4
     assert {call.body for call in running.calls} == {
         b'{"id": %d, "filler": "%s"}' % (n, filler.encode()) for n in range(4)

@@ -167,7 +167,9 @@ tell(code=code, own=os.path.exists("/tmp/own"), kept=open(base + "/package/file"
 @pytest.mark.parametrize("who", USERS)
 def test_the_first_process_takes_all_others_with_it(who: str) -> None:
     """Even those that made a session of their own, and have no parent any more."""
-    code = who + """
+    code = (
+        who
+        + """
 reason = sandbox.isolate()
 read, write = os.pipe()
 if os.fork() == 0:
@@ -180,6 +182,7 @@ os.read(read, 1)
 tell(pid=os.getpid())
 os.kill(os.getpid(), signal.SIGSTOP) if os.getpid() != 1 else time.sleep(600)
 """
+    )
     process = subprocess.Popen([sys.executable, "-c", LOAD + code], stdout=subprocess.PIPE)
     assert process.stdout
     assert json.loads(process.stdout.readline()) == {"pid": 1}

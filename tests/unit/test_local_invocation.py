@@ -107,7 +107,11 @@ def test_handlers_names(modules: Path, handler: str) -> None:
     [
         ("nothing", "Runtime.MalformedHandlerName", "Bad handler 'nothing'"),
         ("nowhere.handle", "Runtime.ImportModuleError", "Unable to import module 'nowhere': No module named"),
-        ("needs.handle", "Runtime.ImportModuleError", "Unable to import module 'needs': No module named 'no_such'"),
+        (
+            "needs.handle",
+            "Runtime.ImportModuleError",
+            "Unable to import module 'needs': No module named 'no_such'",
+        ),
         ("broken.handle", "Runtime.UserCodeSyntaxError", "Syntax error in module 'broken'"),
         ("raises.handle", "ZeroDivisionError", "division by zero"),
         ("leaves.handle", "SystemExit", "5"),

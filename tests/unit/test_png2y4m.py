@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 import pytest
 from elftools.elf.elffile import ELFFile
+
 from tests.png import (
     GRAY,
     GRAY_ALPHA,

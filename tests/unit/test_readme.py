@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mu.cli import COMMANDS
-from mu.options import FLAGS, WORKER_FLAGS
+from mu.options import EVERY_SCRIPT, FLAGS, WORKER_FLAGS
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
@@ -14,7 +14,7 @@ def test_the_table_of_flags() -> None:
     rows = [line for line in README.splitlines() if line.startswith("| `-") and "--debug" not in line]
     expected = [
         f"| {' '.join(f'`{name}`' for name in (flag.short, flag.long) if name)} | `{flag.attribute}` | {flag.text} |"
-        for flag in (*FLAGS, *WORKER_FLAGS)
+        for flag in (*FLAGS, *WORKER_FLAGS, *EVERY_SCRIPT)
     ]
     assert rows == expected
 

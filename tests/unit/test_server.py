@@ -40,7 +40,12 @@ class Job:
     """A main loop in a thread of its own. `info` is its ServerInfo, `states` what it made."""
 
     def __init__(
-        self, first: Callable[..., MachineState] = Work, *, tls: bool = False, **attributes: Any
+        self,
+        first: Callable[..., MachineState] = Work,
+        *,
+        tls: bool = False,
+        before: Callable[[int], None] = lambda port: None,
+        **attributes: Any,
     ) -> None:
         self.info = type("ServerInfo", (), {"port_number": 0, "num_parts": 1} | attributes)
         self.keys = keys.make_job_keys() if tls else None
@@ -49,6 +54,7 @@ class Job:
             self.info.srvcrt = self.keys.server.cert  # type: ignore[attr-defined]
             self.info.srvkey = self.keys.server.key  # type: ignore[attr-defined]
         self.port = server._listener(self.info).getsockname()[1]
+        before(self.port)
         self.first = first
         self.states: list[MachineState] = []
         self.error: BaseException | None = None
@@ -257,6 +263,200 @@ def test_workers_that_never_come_end_the_run(capfd: pytest.CaptureFixture[str]) 
     assert "2 parts had no worker" in capfd.readouterr().err
 
 
+# Attempts
+
+
+class FakeLaunch:
+    """A launch that starts fake workers: `behaviours` says what each one does, the last what all others do."""
+
+    def __init__(self, *behaviours: Callable[[FakeWorker], None], start: int) -> None:
+        self.behaviours = behaviours
+        self.asked = 0
+        self.first = start
+        self.port = 0
+        self.progress = None
+
+    def more(self, number: int) -> None:
+        for _ in range(number):
+            behave = self.behaviours[min(self.asked, len(self.behaviours) - 1)]
+            self.asked += 1
+            threading.Thread(target=lambda b=behave: b(FakeWorker(self.port)), daemon=True).start()
+
+    def failure(self) -> None:
+        return None
+
+    def note(self) -> str:
+        return ""
+
+    def cancel(self) -> None:
+        pass
+
+
+def obedient(worker: FakeWorker) -> None:
+    worker.serve()
+
+
+def vanishing(worker: FakeWorker) -> None:
+    worker.say("OK:HELLO")
+    worker.hear()
+    worker.sock.close()
+
+
+def failing(worker: FakeWorker) -> None:
+    worker.serve(lambda command: "FAIL(retrieving b:k->f from s3: slow down)")
+
+
+def lacking(worker: FakeWorker) -> None:
+    worker.serve(lambda command: "FAIL(retrieving b:k->f from s3: no such key)")
+
+
+def stalling(worker: FakeWorker) -> None:
+    worker.serve(lambda command: None)
+
+
+def never_connecting(worker: FakeWorker) -> None:
+    worker.sock.close()
+
+
+def launched(*behaviours: Callable[[FakeWorker], None], **attributes: Any) -> tuple[Job, FakeLaunch]:
+    parts = attributes["num_parts"]
+    launch = FakeLaunch(*behaviours, start=parts)
+    job = Job(**attributes, mu_launch=launch, before=lambda port: begin(launch, port, parts))
+    return job, launch
+
+
+def begin(launch: FakeLaunch, port: int, number: int) -> None:
+    launch.port = port
+    launch.more(number)
+
+
+@pytest.mark.parametrize(
+    ("behaviours", "settings", "story"),
+    [
+        ([vanishing, obedient], {}, "1 attempt failed on the way: 1 × the worker closed the connection"),
+        (
+            [failing, failing, obedient],
+            {},
+            "2 attempts failed on the way: 2 × retrieving b:k->f from s3: slow down",
+        ),
+        ([stalling, obedient], {"kill_time": 0.3}, "1 × not finished after 0.3 s"),
+        (
+            [never_connecting, obedient],
+            {"connect_timeout": 0.3},
+            "no worker has connected for 0.3 s: launching 1 more",
+        ),
+    ],
+    ids=["vanishing", "failing twice", "stalling", "never connecting"],
+)
+def test_a_part_is_given_to_another_worker(
+    capfd: pytest.CaptureFixture[str], behaviours: list[Any], settings: dict[str, Any], story: str
+) -> None:
+    job, launch = launched(*behaviours, num_parts=1, retries=2, **settings)
+    job.end()
+    assert launch.asked == len(behaviours)
+    assert job.states[0].stateinfo == ["Work", "FinalState"]
+    said = capfd.readouterr().err
+    assert story in said
+    assert "1 of 1 parts done" in said
+
+
+def test_a_part_fails_after_its_attempts(capfd: pytest.CaptureFixture[str]) -> None:
+    job, launch = launched(failing, num_parts=2, retries=2)
+    with pytest.raises(JobError, match="2 of 2 parts failed"):
+        job.end()
+    assert launch.asked == 6
+    assert len(job.states) == 2
+    assert "4 attempts failed on the way" in capfd.readouterr().err
+
+
+def test_what_will_fail_again_is_not_tried_again() -> None:
+    job, launch = launched(lacking, num_parts=2, retries=5)
+    with pytest.raises(JobError, match="2 of 2 parts failed"):
+        job.end()
+    assert launch.asked == 2
+
+
+def test_workers_that_never_come_are_launched_again_only_so_often(capfd: pytest.CaptureFixture[str]) -> None:
+    job, launch = launched(never_connecting, num_parts=2, retries=1, connect_timeout=0.2)
+    with pytest.raises(JobError, match="no worker has connected"):
+        job.end()
+    assert launch.asked == 4
+
+
+def test_a_spare_worker_takes_over() -> None:
+    job = Job(num_parts=1, retries=1)
+    first, spare = FakeWorker(job.port), FakeWorker(job.port)
+    first.say("OK:HELLO")
+    assert first.hear() == "set:part:0"
+    spare.say("OK:HELLO")
+    leaving = FakeWorker(job.port)
+    leaving.say("OK:HELLO")
+    leaving.sock.close()
+    first.say("FAIL(disk full)")
+    assert spare.hear() == "set:part:0"
+    spare.say("OK:SET(part)")
+    assert spare.hear() == "run:"
+    spare.say("OK:RETVAL(0)")
+    assert spare.hear() == "quit:"
+    job.end()
+    assert job.states[0].stateinfo == ["Work", "FinalState"]
+
+
+def test_a_straggler_gets_a_second_worker_and_the_first_to_finish_wins(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    job = Job(num_parts=4, backup=1.5)
+    slow = FakeWorker(job.port)
+    slow.say("OK:HELLO")
+    assert slow.hear() == "set:part:0"
+    for _ in range(3):
+        FakeWorker(job.port).serve()
+    backup = FakeWorker(job.port)
+    backup.say("OK:HELLO")
+    assert backup.hear() == "set:part:0"
+    backup.say("OK:SET(part)")
+    backup.hear()
+    backup.say("OK:RETVAL(0)")
+    assert slow.hear() == "quit:"
+    assert slow.hear() is None
+    job.end()
+    assert [state.stateinfo for state in job.states] == [["Work", "FinalState"]] * 4
+    assert "1 part takes long: backing up" in capfd.readouterr().err
+
+
+def test_workers_of_another_run_are_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    job = Job(num_parts=2, run_id="this1")
+    other = FakeWorker(job.port)
+    other.say("OK:HELLO:that2")
+    assert other.hear() is None
+    FakeWorker(job.port).in_thread()
+    own = FakeWorker(job.port)
+    own.say("OK:HELLO:this1")
+    while (command := own.hear()) is not None:
+        own.say(obey(command) or "")
+        if command == "quit:":
+            break
+    job.end()
+    assert "it is a worker of another run" in capfd.readouterr().err
+
+
+def test_a_crowd_of_strangers_does_not_keep_workers_out(capfd: pytest.CaptureFixture[str]) -> None:
+    job = Job(num_parts=2)
+    silent = [socket.create_connection(("127.0.0.1", job.port)) for _ in range(1500)]
+    garbage = [socket.create_connection(("127.0.0.1", job.port)) for _ in range(300)]
+    for sock in garbage:
+        with contextlib.suppress(OSError):
+            sock.sendall(b"\x16\x03\x01garbage")
+    for _ in range(2):
+        FakeWorker(job.port).serve()
+    job.end()
+    for sock in silent + garbage:
+        sock.close()
+    said = capfd.readouterr().err
+    assert "too many connections that have not said OK:HELLO" in said
+    assert len(said.splitlines()) < 60
+
+
 def test_a_first_state_that_raises_fails_its_part_only(capfd: pytest.CaptureFixture[str]) -> None:
     class Picky(Work):
         def __init__(self, prevState: Any, actorNum: int = 0) -> None:
@@ -412,7 +612,7 @@ def test_png2y4m_sends_what_the_original_sent(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("name", ["times_png2y4m.txt", "times_xcenc_K4.txt"])
 def test_the_times_file_has_the_originals_form(name: str, tmp_path: Path) -> None:
-    from mu.report import write_times
+    from mu import times
 
     recorded = (VECTORS / name).read_text()
     machines: list[Any] = []
@@ -423,5 +623,5 @@ def test_the_times_file_has_the_originals_form(name: str, tmp_path: Path) -> Non
         machine.timestamps = [moment for moment, _ in ast.literal_eval(rest)]
         machine.stateinfo = [state for _, state in ast.literal_eval(rest)]
         machines.append(machine)
-    write_times(tmp_path / "times", machines, 0.0)
+    times.write(tmp_path / "times", machines, 0.0)
     assert (tmp_path / "times").read_text() == recorded

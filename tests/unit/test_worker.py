@@ -1,6 +1,9 @@
 """The worker's loop in a thread of this process, and a test for any sequence of commands."""
 
 import json
+import os
+import select
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -20,7 +23,7 @@ from mu import worker
 from mu.handler import Handler, Work
 from mu.socket_nb import SocketNB
 from mu.worker import Loop, Outside, TimeLimit, lambda_handler, time_limit
-from tests.worker_rig import Listener, Peer
+from tests.worker_rig import Listener, Peer, ends
 
 NO_LIMIT = TimeLimit(inf, inf)
 
@@ -387,6 +390,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     [
         ("echo hi ##INFILE##", {"infile": "x"}, None, "OK:RETVAL(0):OUTPUT(hi x\n):COMMAND(echo hi x)"),
         ("exit 3", {"mode": 0, "nonblock": 1}, Context(60), "OK:RETVAL(3):OUTPUT():COMMAND(exit 3)"),
+        (
+            "echo ##INFILE##",
+            {"infile": "\ud800"},
+            None,
+            "FAIL(could not run echo \\ud800: 'utf-8' codec can't encode character '\\ud800' in position 5: "
+            "surrogates not allowed)",
+        ),
         ("printf 'a\\377b'", {}, None, "OK:RETVAL(0):OUTPUT(a\ufffdb):COMMAND(printf 'a\\377b')"),
         (
             "sleep 1000",
@@ -418,6 +428,37 @@ def test_what_keeps_it_from_beginning_is_one_line(
 ) -> None:
     assert lambda_handler("", {"mode": 1, **event}, Context(0.2)) == f"FAIL({why})"
     assert capsys.readouterr().err == f"mu worker: {why}\n"
+
+
+@pytest.mark.usefixtures("place")
+def test_mode_0_kills_what_it_started(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    pids: list[str] = []
+    reader = threading.Thread(target=lambda: pids.extend((tmp_path / "fifo").read_text().split()))
+    reader.start()
+    lambda_handler(f"sleep 1000 & echo $$ $! > {tmp_path}/fifo; wait", {}, Context(0.5))
+    reader.join(20)
+    assert len(pids) == 2
+    assert all(ends(int(pid)) for pid in pids)
+
+
+def test_a_signal_wakes_the_loop() -> None:
+    """Also one that is delivered when the loop has looked for signals and does not wait yet."""
+    before = signal.getsignal(signal.SIGTERM)
+    outside = Outside("", NO_LIMIT)
+    poll = select.poll()
+    poll.register(outside.tasks, select.POLLIN)
+    ignored = signal.signal(signal.SIGUSR1, lambda *_: None)
+    with worker._signals(outside.tasks):
+        assert signal.getsignal(signal.SIGTERM) != before
+        assert poll.poll(0) == []
+        signal.raise_signal(signal.SIGUSR1)
+        assert len(poll.poll(0)) == 1
+        outside.tasks.collect()
+        assert poll.poll(0) == []
+    signal.signal(signal.SIGUSR1, ignored)
+    assert signal.getsignal(signal.SIGTERM) == before
+    outside.tasks.stop(monotonic())
 
 
 def test_no_directory_to_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@
 void mu_answer_reset(mu_answer *a)
 {
     a->request_id[0] = a->error_type[0] = a->function_error[0] = a->date[0] = a->retry_after[0] = '\0';
-    a->headers_ended = 0;
+    a->status = a->complete = 0;
     a->header_size = a->body_size = 0;
 }
 
@@ -73,6 +73,21 @@ int64_t mu_answer_retry_after(const mu_answer *a)
     return until > now ? until - now : 0;
 }
 
+/* The three digits after the first space of a status line; 0 if they are not there. */
+static int read_status(const char *line, size_t size)
+{
+    const char *space = memchr(line, ' ', size);
+    if (space == NULL || size - (size_t)(space - line) < 5 || strchr(" \r\n", space[4]) == NULL)
+        return 0;
+    int status = 0;
+    for (int i = 1; i < 4; i++) {
+        if (space[i] < '0' || space[i] > '9')
+            return 0;
+        status = status * 10 + (space[i] - '0');
+    }
+    return status;
+}
+
 static int is_header(const char *line, size_t size, const char *name)
 {
     size_t length = strlen(name);
@@ -85,11 +100,12 @@ void mu_answer_header(mu_answer *a, const char *line, size_t size)
         size_t seen = a->header_size;
         mu_answer_reset(a);
         a->header_size = seen + size;
+        a->status = read_status(line, size);
         return;
     }
     a->header_size += size;
     if (size == 0 || line[0] == '\r' || line[0] == '\n')
-        a->headers_ended = 1;
+        a->complete = 1;
     const char *colon = memchr(line, ':', size);
     if (colon == NULL)
         return;

@@ -20,7 +20,8 @@ typedef struct mu_answer {
     char function_error[32]; /* X-Amz-Function-Error: the function ran, and failed */
     char date[40]; /* the service's clock, as it stood in the header; see mu_answer_date() */
     char retry_after[40]; /* seconds or a date; see mu_answer_retry_after() */
-    int headers_ended; /* the empty line after them has been seen */
+    int status; /* of the status line; 0: none has come */
+    int complete; /* the empty line that ends the headers has come */
     size_t header_size; /* bytes of header lines so far */
     size_t body_size; /* bytes of body so far, of which the first MU_ANSWER_BODY_KEPT are in `body` */
     char body[MU_ANSWER_BODY_KEPT];

@@ -39,9 +39,10 @@ def build_in_place() -> Path:
     """Compile into this file's folder, leaving nothing else behind; returns the extension's path."""
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(make_builder(HERE).compile(tmpdir=scratch))
-        # Moved into place, so that a process that has the old one loaded keeps it whole.
-        target = HERE / made.name
-        fresh = HERE / f"{made.name}.new"
+        # The name that an install gives it, so that there is only one. It is moved into place: a process that
+        # has the old one loaded keeps it whole.
+        target = HERE / "_liblaunch.abi3.so"
+        fresh = HERE / f"{target.name}.new"
         shutil.copy(made, fresh)
         fresh.replace(target)
     return target

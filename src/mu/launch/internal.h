@@ -41,11 +41,10 @@ typedef struct request {
     char request_id[64];
 } request;
 
-/* A first-in, first-out list of requests, linked through `next`. */
+/* A list of requests, linked through `next`. */
 typedef struct fifo {
     uint32_t first;
     uint32_t last;
-    int64_t size;
 } fifo;
 
 struct target;
@@ -78,6 +77,7 @@ typedef struct target {
     int busy; /* slots with a request */
     int allowed; /* slots that may exist now; grows up to max_connections */
     bool answered; /* the service has answered at least once */
+    bool silent; /* a request got no answer */
     bool skew_corrected;
     int64_t skew; /* seconds to add to this machine's clock */
     char *stopped; /* why nothing more is sent; NULL: it is not stopped */
@@ -89,6 +89,7 @@ struct mu_launch {
     bool broken; /* libcurl's multi handle cannot be used any more */
     CURLM *multi;
     mu_payload *payload;
+    size_t payload_max; /* bytes, once it is filled in */
     char *access_key;
     char *secret_key;
     char *token; /* NULL: none */
@@ -133,7 +134,7 @@ double mu_now(void);
 int mu_fail(struct mu_launch *launch, int error, const char *text);
 
 /* The only place where a request's state changes. It keeps the counts, and puts the request where its new state
- * belongs: QUEUED into its target's queue, WAITING into the heap (by due_ms), the ended ones into the
+ * belongs: QUEUED into its target's queue (in front if it has been sent before), WAITING into the heap (by due_ms), the ended ones into the
  * done list. For FAILED and CANCELLED `error` is copied; otherwise it is NULL. */
 void mu_set_state(struct mu_launch *launch, uint32_t index, mu_launch_state state, const char *error);
 

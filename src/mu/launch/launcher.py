@@ -18,6 +18,7 @@ from mu.launch.result import Invocation, LaunchResult, Outcome, Progress
 
 SLICE_MS = 50
 BATCH = 256
+TIMEOUT_MAX = 86400
 MARK = b"##ID##"
 PAYLOAD_MAX = {"Event": 1 << 20, "RequestResponse": 6 << 20, "DryRun": 6 << 20}
 
@@ -103,15 +104,17 @@ def launch_shares(
 ) -> LaunchResult:
     """`launchpar` with a count for each region: `shares` are (region, how many), numbered through in order."""
     began = time.monotonic()
-    _check_count("the number to launch", [count for _, count in shares], 1)
-    _check_count("max_connections", [max_connections], 1, lib.MU_LAUNCH_CONNECTIONS_MAX)
-    _check_count("max_attempts", [max_attempts], 1)
-    if timeout is not None and not 0 < timeout <= 86400:
-        raise UsageError(f"timeout must be between 0 and 86400 seconds, not {timeout!r}")
+    for _, count in shares:
+        _check_count("the number to launch", count)
+    if max_connections is not None:
+        _check_count("max_connections", max_connections, lib.MU_LAUNCH_CONNECTIONS_MAX)
+    if max_attempts is not None:
+        _check_count("max_attempts", max_attempts)
+    if timeout is not None and not (isinstance(timeout, int | float) and 0 < timeout <= TIMEOUT_MAX):
+        raise UsageError(f"timeout must be more than 0 and up to {TIMEOUT_MAX} seconds, not {timeout!r}")
     if invocation_type not in PAYLOAD_MAX:
         raise UsageError(f"invocation_type must be one of {', '.join(PAYLOAD_MAX)}, not {invocation_type!r}")
-    if not isinstance(lambda_function_name, str):
-        raise UsageError(f"the function's name must be text, not {lambda_function_name!r}")
+    _check_name(lambda_function_name)
     payload = _check_payload(json_payload, sum(count for _, count in shares), PAYLOAD_MAX[invocation_type])
     service = resolve(
         [region for region, _ in shares],
@@ -149,22 +152,27 @@ def launch_shares(
         lib.mu_launch_free(handle)
 
 
-def _check_count(what: str, values: Sequence[object], least: int, most: int = 2**31 - 1) -> None:
-    for value in values:
-        if value is None:
-            continue
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise UsageError(f"{what} must be a whole number from {least} to {most}, not {value!r}")
+def _check_count(what: str, value: object, most: int = 2**31 - 1) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise UsageError(f"{what} must be a whole number from 1 to {most}, not {value!r}")
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not name.isprintable() or not name.strip():
+        raise UsageError(f"the function must be a name, name:alias, or ARN, not {name!r}")
 
 
 def _check_payload(payload: str | bytes, total: int, most: int) -> bytes:
     if not isinstance(payload, str | bytes):
         raise UsageError(f"the payload must be JSON text, not {type(payload).__name__}")
-    data = payload.encode() if isinstance(payload, str) else payload
+    try:
+        data = payload.encode() if isinstance(payload, str) else payload
+    except UnicodeEncodeError:
+        raise UsageError("the payload has characters that cannot be sent (lone surrogates)") from None
     # The last invocation has the longest number.
     last = data.replace(MARK, str(total - 1).encode(), 1)
     if len(last) > most:
-        raise UsageError(f"the payload is {len(last)} bytes; Lambda takes up to {most}")
+        raise UsageError(f"the payload has {len(last)} bytes; Lambda takes up to {most}")
     try:
         json.loads(last)
     except ValueError:

@@ -132,6 +132,7 @@ static int take_options(mu_launch *l, const mu_launch_options *o, size_t type)
     l->invocation_type = invocation_types[type].name;
     l->type_header = invocation_types[type].header;
     l->success = invocation_types[type].success;
+    l->payload_max = invocation_types[type].payload_max;
     if ((l->access_key = join("", o->access_key)) == NULL || (l->secret_key = join("", o->secret_key)) == NULL)
         return MU_LAUNCH_ENOMEM;
     if (o->session_token != NULL && ((l->token = join("", o->session_token)) == NULL ||
@@ -161,8 +162,6 @@ int mu_launch_configure(mu_launch *l, const mu_launch_options *o)
         type++;
     if (type == types)
         return mu_fail(l, MU_LAUNCH_EINVAL, "the invocation type is not Event, RequestResponse, or DryRun");
-    if (o->payload_size > invocation_types[type].payload_max)
-        return mu_fail(l, MU_LAUNCH_EINVAL, "the payload is larger than Lambda takes");
     l->max_connections = pick(o->max_connections, MU_LAUNCH_MAX_CONNECTIONS, MU_LAUNCH_CONNECTIONS_MAX);
     l->max_attempts = pick(o->max_attempts, MU_LAUNCH_MAX_ATTEMPTS, INT32_MAX);
     l->timeout_ms = pick(o->timeout_ms, MU_LAUNCH_TIMEOUT_MS, INT32_MAX);
@@ -254,6 +253,8 @@ int mu_launch_add(mu_launch *l, int index, int64_t first, int64_t count)
         return mu_fail(l, MU_LAUNCH_EINVAL, "no such target");
     if (first < 0 || count < 0 || first > INT64_MAX - count || count >= (int64_t)(NO_REQUEST - l->request_count))
         return mu_fail(l, MU_LAUNCH_EINVAL, "an invocation's number is out of range");
+    if (count > 0 && mu_payload_size(l->payload, first + count - 1) > l->payload_max)
+        return mu_fail(l, MU_LAUNCH_EINVAL, "the payload is larger than Lambda takes");
     if (!make_room(l, l->request_count + (uint32_t)count))
         return mu_fail(l, MU_LAUNCH_ENOMEM, NULL);
     const char *stopped = l->targets[index]->stopped;
@@ -275,7 +276,14 @@ static void fifo_push(mu_launch *l, fifo *list, uint32_t index)
     else
         l->requests[list->last].next = index;
     list->last = index;
-    list->size++;
+}
+
+static void fifo_push_front(mu_launch *l, fifo *list, uint32_t index)
+{
+    l->requests[index].next = list->first;
+    list->first = index;
+    if (list->last == NO_REQUEST)
+        list->last = index;
 }
 
 uint32_t mu_fifo_pop(mu_launch *l, fifo *list)
@@ -286,7 +294,6 @@ uint32_t mu_fifo_pop(mu_launch *l, fifo *list)
     list->first = l->requests[index].next;
     if (list->first == NO_REQUEST)
         list->last = NO_REQUEST;
-    list->size--;
     return index;
 }
 
@@ -328,7 +335,10 @@ void mu_set_state(mu_launch *l, uint32_t index, mu_launch_state state, const cha
     r->state = (unsigned char)state;
     switch (state) {
     case MU_LAUNCH_QUEUED:
-        fifo_push(l, &l->targets[r->target]->queue, index);
+        if (r->attempts == 0)
+            fifo_push(l, &l->targets[r->target]->queue, index);
+        else
+            fifo_push_front(l, &l->targets[r->target]->queue, index);
         break;
     case MU_LAUNCH_SENT:
         l->progress.attempts++;

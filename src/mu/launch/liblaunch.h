@@ -125,7 +125,8 @@ int mu_launch_configure(mu_launch *launch, const mu_launch_options *options);
 int mu_launch_add_target(mu_launch *launch, const char *region, const char *endpoint, const char *function);
 
 /* Queues `count` invocations of a target, numbered from `first`. Allowed at any time, also between polls.
- * MU_LAUNCH_EINVAL (no such target, a negative number), MU_LAUNCH_ENOMEM; nothing is then queued. */
+ * MU_LAUNCH_EINVAL (no such target, a negative number, a payload of more than 1 MiB for Event or 6 MiB for the
+ * others), MU_LAUNCH_ENOMEM; nothing is then queued. */
 int mu_launch_add(mu_launch *launch, int target, int64_t first, int64_t count);
 
 /* Sends and receives for up to `timeout_ms`, less if nothing is left to do or a signal came. Returns 1 if

@@ -259,6 +259,8 @@ static int send_queued(struct mu_launch *l, target *t)
     if (t->allowed == 0)
         t->allowed = l->max_connections < START_CONNECTIONS ? l->max_connections : START_CONNECTIONS;
     while (t->queue.first != NO_REQUEST && t->busy < t->allowed) {
+        if (t->silent && !t->answered && l->requests[t->queue.first].attempts == 0)
+            break; /* those that have been sent find out whether it is any use; see verdict.c */
         slot *s = t->idle;
         if (s == NULL) {
             s = slot_new(l, t);

@@ -97,6 +97,8 @@ class _Botocore:
     def endpoint(self, region: str) -> str:
         from botocore.configprovider import ConfiguredEndpointProvider
         from botocore.exceptions import BotoCoreError
+        from botocore.loaders import create_loader
+        from botocore.regions import EndpointResolver
 
         try:
             session = self._load()
@@ -106,7 +108,13 @@ class _Botocore:
                 ).provide()
                 if configured:
                     return str(configured)
-            found = session.get_component("endpoint_resolver").construct_endpoint("lambda", region)
+            data = create_loader(session.get_config_variable("data_path")).load_data("endpoints")
+            found = EndpointResolver(data).construct_endpoint(
+                "lambda",
+                region,
+                use_dualstack_endpoint=bool(session.get_config_variable("use_dualstack_endpoint")),
+                use_fips_endpoint=bool(session.get_config_variable("use_fips_endpoint")),
+            )
         except BotoCoreError as error:
             raise UsageError(f"no Lambda endpoint for region {region}: {_one_line(error)}") from None
         if not found:

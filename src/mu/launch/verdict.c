@@ -4,8 +4,9 @@
  * that got no status at all. The wait is never shorter than what the service asked for.
  *
  * Final for the whole target: 400, 403, 404, 413 say that the request itself is wrong, and all of a target's
- * requests are alike. So is a certificate that does not verify. A target that has never answered is given
- * up when one of its requests has failed to connect a few times: there is no service there.
+ * requests are alike. So is a certificate that does not verify. A target that has never answered, and let one
+ * request fail, is sent no other until it answers; when a request has failed TRIES_TO_REACH times, it is given
+ * up: there is no service there.
  *
  * The clock: when the service refuses a signature and its Date is far from ours, the difference is
  * remembered, once for each target, and the request is signed again. Requests that were under way with
@@ -108,8 +109,9 @@ static void describe_failure(struct mu_launch *l, slot *s, CURLcode code, char *
         (void)snprintf(out, TEXT_SIZE, "cannot reach %s: %s", host, reason);
     } else {
         mu_one_line(s->curl_error);
+        const char *reason = code == CURLE_OK ? "it was cut short" : curl_easy_strerror(code);
         (void)snprintf(out, TEXT_SIZE, "no answer from %s: %s", host,
-                       s->curl_error[0] != '\0' ? s->curl_error : curl_easy_strerror(code));
+                       s->curl_error[0] != '\0' ? s->curl_error : reason);
     }
 }
 
@@ -144,12 +146,16 @@ void mu_judge(struct mu_launch *l, slot *s, CURLcode code)
 
     long status = 0;
     (void)curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &status);
-    /* Once the service has said that it took the invocation, a broken body must not make us send it twice. */
-    bool taken = status == l->success && (code == CURLE_OK || s->answer.headers_ended);
-    if (code != CURLE_OK && !taken)
+    /* Once the service has said that it took the invocation, a broken rest must not make us send it twice. */
+    bool taken = s->answer.status == l->success;
+    if (taken)
+        status = l->success;
+    else if (code != CURLE_OK || !s->answer.complete)
         status = 0;
     if (status != 0)
         t->answered = true;
+    else
+        t->silent = true;
     r->status = (short)status;
     memcpy(r->request_id, s->answer.request_id, sizeof r->request_id);
     if (status == 429)

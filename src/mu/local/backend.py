@@ -22,6 +22,8 @@ from moto.core.base_backend import BackendDict
 from moto.core.config import default_user_config
 from moto.core.exceptions import JsonRESTError
 from moto.core.model_instances import reset_model_data
+from moto.s3.exceptions import MissingKey, S3ClientError
+from moto.s3.models import s3_backends
 
 from mu.local.executor import CancelledError, Executor
 from mu.local.function import FunctionSpec
@@ -60,11 +62,28 @@ class ExecutingBackend(simple.LambdaSimpleBackend):
         ExecutingBackend.__init__(self, self.executor, self.waiting, self.region_name, self.account_id)
 
     def create_function(self, spec: dict[str, Any]) -> LambdaFunction:
-        """As moto's, but a package that is not in S3 is told to the caller."""
+        """As moto's, but a package that is not in S3 is refused."""
+        self._check_code(spec["Code"])
+        return super().create_function(spec)
+
+    def update_function_code(
+        self, function_name: str, qualifier: str, body: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        """As moto's, but a package that is not in S3 is refused."""
+        self._check_code(body)
+        return super().update_function_code(function_name, qualifier, body)
+
+    def _check_code(self, code: Mapping[str, Any]) -> None:
+        if "S3Key" not in code:
+            return
         try:
-            return super().create_function(spec)
-        except ValueError as error:
-            raise InvalidParameterValueException(str(error.args[-1])) from error
+            found = s3_backends[self.account_id][self.partition].get_object(code["S3Bucket"], code["S3Key"])
+            missing: S3ClientError | None = None if found else MissingKey()
+        except S3ClientError as error:
+            missing = error
+        if missing:
+            text = f"S3 Error Code: {missing.code}. S3 Error Message: {missing.message}"
+            raise InvalidParameterValueException(f"Error occurred while GetObject. {text}")
 
     def invoke(
         self,

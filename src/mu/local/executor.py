@@ -189,7 +189,7 @@ class Executor:
             return
         self._running = self._limit = others
         self._waiting.appendleft(job)
-        self._warn_once(f"no more than {others} workers at once: {reason}")
+        self._warn_once(f"the system has no room for more workers at once, they wait: {reason}")
 
     def _flush(self, server: ForkServer) -> None:
         more = selectors.EVENT_WRITE if server.flush() else 0

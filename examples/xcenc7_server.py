@@ -1,0 +1,193 @@
+#!/usr/bin/env python3
+"""Encode a video in S3 with vpxenc and xc-enc, in groups of K chunks that begin with a key frame (-K).
+
+Like xcenc_server.py, in one pass: a part that is not the first of its group has one frame more than its chunk, the
+last one of its left neighbour's. It encodes them all with vpxenc and has xc-enc put the state that its neighbour
+ended in under what follows the first; that ends in the state that goes to its right neighbour.
+
+Chunk p is read from VIDEO_FF/%08d.y4m, FF being the frames in it: first of a group, -f; others, one more. Its
+encoding goes to VIDEO_FF/out_Q/%08d.ivf, FF being -f and Q the quantizers, Y_S.
+"""
+
+import sys
+
+from mu import CommandListState, IfElseState, TerminalState, server, util
+
+
+class ServerInfo:
+    """The settings of this job; each is a flag, too (--help)."""
+
+    port_number = 13579
+    state_srv_addr = "127.0.0.1"
+    state_srv_port = 13337
+    state_srv_threads = 1
+    video_name = "sintel-1k-y4m"
+    num_frames = 6
+    num_offset = 0
+    num_parts = 1
+    num_list = None
+    overprovision = 25
+    quality_y = 30
+    quality_s = None
+    quality_str = "30_x"
+    keyframe_distance = 16
+    lambda_function = "xcenc"
+    bucket = "excamera-us-east-1"
+    regions = ["us-east-1"]
+    hashed_names = False
+    host_addr = None
+    kill_time = None
+    out_file = None
+    profiling = None
+    cacert = None
+    srvcrt = None
+    srvkey = None
+
+    job_name = util.rand_str(16)
+
+    @staticmethod
+    def dependants(part):
+        """The parts that wait for a state of `part`: if it fails, they end with it instead of waiting for ever."""
+        distance = ServerInfo.keyframe_distance
+        return range(part + 1, (part // distance + 1) * distance)
+
+
+def place(part):
+    """The place of `part` in its group; place 0 needs nobody's state."""
+    return part % ServerInfo.keyframe_distance
+
+
+def names(part):
+    """What commands are formatted with."""
+    frames = ServerInfo.num_frames
+    return {
+        "input": f"{ServerInfo.video_name}_{frames if place(part) == 0 else frames + 1:02d}",
+        "output": f"{ServerInfo.video_name}_{frames:02d}/out_{ServerInfo.quality_str}",
+        "chunk": part + ServerInfo.num_offset,
+        "quality": ServerInfo.quality_y,
+        "run_iter": place(part),
+        "left": place(part) - 1,
+        "send": int(place(part) < ServerInfo.keyframe_distance - 1),
+        "part": part,
+        "partner": part + 1,
+        "relay": ServerInfo.state_srv_addr,
+        "job": ServerInfo.job_name,
+    }
+
+
+VPXENC = (
+    "./vpxenc --ivf -q --codec=vp8 --good --cpu-used=0 --end-usage=cq --min-q=0 --max-q=63 --cq-level={quality} "
+    "--buf-initial-sz=10000 --buf-optimal-sz=20000 --buf-sz=40000 --undershoot-pct=100 --passes=2 --auto-alt-ref=1 "
+    "--threads=1 --token-parts=0 --tune=ssim --target-bitrate=4294967295 "
+    '-o "##TMPDIR##/prev.ivf" "##TMPDIR##/input.y4m"'
+)
+TERMINATE = './xc-terminate-chunk "##TMPDIR##/prev.ivf" "##TMPDIR##/output.ivf" "##TMPDIR##/final.state"'
+XC_ENC = (
+    '( while [ ! -f "##TMPDIR##/{left}.state" ]; do sleep 0.025; done; echo "hi" ) | '
+    './xc-enc -e -w 0.75 -i y4m -O "##TMPDIR##/final.state" -o "##TMPDIR##/output.ivf" '
+    '-r -I "##TMPDIR##/{left}.state" -p "##TMPDIR##/prev.ivf" "##TMPDIR##/input.y4m" 2>&1'
+)
+
+
+# The states stand in reverse order, because each names the one that follows it: read from the end.
+
+
+class FinalState(TerminalState):
+    """Done."""
+
+
+class FormattedState(CommandListState):
+    """A list of commands with the part's own names and numbers in them."""
+
+    def __init__(self, prevState, actorNum=0, groupNum=0):
+        super().__init__(prevState, actorNum)
+        port = ServerInfo.state_srv_port + groupNum % ServerInfo.state_srv_threads
+        values = names(self.actorNum)
+        self.commands = [command and command.format(port=port, **values) for command in self.commands]
+
+
+class XCEncFinishState(FormattedState):
+    """Sends the result to S3."""
+
+    extra = "(uploading)"
+    commandlist = [
+        (None, "upload:{output}/{chunk:08d}.ivf\0##TMPDIR##/output.ivf"),
+        "quit:",
+    ]
+    nextState = FinalState
+
+
+class XCEncContinueState(FormattedState):
+    """Encodes again, from the state that the left neighbour ended in."""
+
+    extra = "(encoding again)"
+    commandlist = [
+        (None, "seti:run_iter:{run_iter}"),
+        "seti:send_statefile:{send}",
+        f"run:{XC_ENC}",
+        ("OK:RETVAL(0)", None),
+    ]
+    nextState = XCEncFinishState
+
+
+class XCEncTerminateState(FormattedState):
+    """Ends the chunk that begins with the key frame in a state to go on from."""
+
+    extra = "(ending the chunk)"
+    commandlist = [(None, f"run:{TERMINATE}"), ("OK:RETVAL(0)", None)]
+    nextState = XCEncFinishState
+
+
+class XCEncFirstState(IfElseState):
+    """Tells the first part of a group from the others, once a part has been encoded."""
+
+    extra = "(encoding)"
+    expect = "OK:RETVAL(0)"
+    consequentState = XCEncTerminateState
+    alternativeState = XCEncContinueState
+
+    def testfn(self):
+        return place(self.actorNum) == 0
+
+
+class XCEncSettingsState(FormattedState):
+    """Connects the worker to the relay, fetches its chunk and encodes it."""
+
+    extra = "(connecting, retrieving)"
+    commandlist = [
+        ("OK:HELLO", "connect:{relay}:{port}:HELLO_STATE:{job}:{part:08d}:{partner}"),
+        "seti:run_iter:0",
+        "seti:send_statefile:{send}",
+        "retrieve:{input}/{chunk:08d}.y4m\0##TMPDIR##/input.y4m",
+        f"run:{VPXENC}",
+    ]
+    nextState = XCEncFirstState
+
+
+def check():
+    """Exits if the flags do not go together."""
+    for part in ServerInfo.num_list or []:
+        if place(part) and part - 1 not in ServerInfo.num_list:
+            sys.stderr.write(
+                f"{sys.argv[0]}: -N: part {part} needs the state of part {part - 1}, not in the list\n"
+            )
+            sys.exit(2)
+
+
+def main():
+    """Launch the workers and drive them."""
+    server.options(ServerInfo)
+    check()
+    event = {
+        "mode": 1,
+        "bucket": ServerInfo.bucket,
+        "nonblock": 1,
+        "bg_silent": 1,
+        "expect_statefile": 1,
+    }
+    server.server_launch(ServerInfo, event)
+    server.server_main_loop([], XCEncSettingsState, ServerInfo)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,346 @@
+#!/usr/bin/env python3
+"""Encode the Y4M chunks of a video in S3 with vpxenc and xc-enc, so that the parts join to one video.
+
+Each worker encodes its chunk by itself; then it encodes it again, starting from the state that its left neighbour's
+decoder ended in, so that the chunk needs no key frame. States travel from worker to worker by way of a relay.
+
+Chunk p is read from VIDEO/%08d.y4m; its encoding goes to VIDEO/out_Q/%08d.ivf, Q being Y_S, the quantizers.
+
+With -K, groups of K chunks begin with a key frame, and the workers of a group hand on their states one after the
+other: three passes at most. Without, each worker does all the passes of -p, each from the state that its left
+neighbour had after the pass before. Today's xc-enc knows only what -K needs.
+"""
+
+import sys
+
+from mu import CommandListState, ErrorState, ForLoopState, TerminalState, server, util
+
+
+class ServerInfo:
+    """The settings of this job; each is a flag, too (--help)."""
+
+    port_number = 13579
+    state_srv_addr = "127.0.0.1"
+    state_srv_port = 13337
+    state_srv_threads = 1
+    video_name = "sintel-1k-y4m_06"
+    num_offset = 0
+    num_parts = 1
+    num_list = None
+    overprovision = 25
+    quality_y = 30
+    quality_s = None
+    quality_str = "30_x"
+    keyframe_distance = None
+    num_passes = (1, 0, 3, 2)
+    min_passes = (1, 0, 1, 2)
+    tot_passes = 6
+    upload_states = False
+    lambda_function = "xcenc"
+    bucket = "excamera-us-east-1"
+    regions = ["us-east-1"]
+    hashed_names = False
+    host_addr = None
+    kill_time = None
+    out_file = None
+    profiling = None
+    cacert = None
+    srvcrt = None
+    srvkey = None
+
+    job_name = util.rand_str(16)
+
+    @staticmethod
+    def dependants(part):
+        """The parts that wait for a state of `part`: if it fails, they end with it instead of waiting for ever."""
+        return [other for other in parts() if part < other and group(other) == group(part)]
+
+
+def parts():
+    """The numbers of all parts."""
+    return ServerInfo.num_list or range(ServerInfo.num_parts)
+
+
+def group(part):
+    """The group of neighbours that `part` belongs to: all parts are in one, unless there are key frames."""
+    return part // ServerInfo.keyframe_distance if ServerInfo.keyframe_distance else 0
+
+
+def place(part):
+    """The place of `part` in its group; place 0 needs nobody's state."""
+    return part % ServerInfo.keyframe_distance if ServerInfo.keyframe_distance else part
+
+
+def passes(part):
+    """How often `part` is encoded: no oftener than states have come a longer way since."""
+    longest = 3 if ServerInfo.keyframe_distance else ServerInfo.tot_passes
+    return min(longest, 1 + place(part))
+
+
+def phase(number):
+    """The phase, 1 to 4, that pass `number` is in."""
+    ends = [sum(ServerInfo.num_passes[:phases]) for phases in (1, 2, 3, 4)]
+    return 1 + sum(number >= end for end in ends)
+
+
+def quality(number):
+    """What the encoder is told in pass `number`."""
+    if phase(number) == 1:
+        return str(ServerInfo.quality_y)
+    if phase(number) == 3 and ServerInfo.quality_s is not None:
+        return f"--s-ac-qi {ServerInfo.quality_s}"
+    if phase(number) == 4:
+        return "--refine-sw" + (" --fix-prob-tables" if number == ServerInfo.tot_passes - 1 else "")
+    return ""
+
+
+def run_iter(part, number):
+    """The worker's own number for a pass: in pass n it waits for the state that its neighbour sent in pass n - 1."""
+    # The last pass with -K is the one in which states go through the whole group, from place to place.
+    return place(part) if ServerInfo.keyframe_distance and number == 2 else number
+
+
+def sends_state(part, number):
+    """Whether the state after a pass goes to the right neighbour."""
+    if not ServerInfo.keyframe_distance:
+        return part + 1 in parts()
+    last = place(part) == ServerInfo.keyframe_distance - 1
+    # With -K, a state after pass 1 is final at place 1 only, and place 2 waits for that one.
+    return not last and (number != 1 or place(part) == 1)
+
+
+def names(part, number=0):
+    """What commands are formatted with."""
+    return {
+        "video": ServerInfo.video_name,
+        "q": ServerInfo.quality_str,
+        "chunk": part + ServerInfo.num_offset,
+        "run_iter": run_iter(part, number),
+        "quality": quality(number),
+        "send": int(sends_state(part, number)),
+    }
+
+
+VPXENC = (
+    "./vpxenc --ivf -q --codec=vp8 --good --cpu-used=0 --end-usage=cq --min-q=0 --max-q=63 --cq-level=##QUALITY## "
+    "--buf-initial-sz=10000 --buf-optimal-sz=20000 --buf-sz=40000 --undershoot-pct=100 --passes=2 --auto-alt-ref=1 "
+    "--threads=1 --token-parts=0 --tune=ssim --target-bitrate=4294967295 "
+    '-o "##TMPDIR##/output.ivf" "##TMPDIR##/input.y4m"'
+)
+XC_ENC = (
+    '##INSTATEWAIT## ./xc-enc ##QUALITY## -w 0.75 -i y4m -O "##TMPDIR##/final.state" -o "##TMPDIR##/output.ivf" '
+    '##INSTATESWITCH## "##TMPDIR##/input.y4m" 2>&1'
+)
+COMP_STATES = './comp-states "##TMPDIR##/prev.state" "##TMPDIR##/final.state" >> "##TMPDIR##/comp.txt"'
+
+
+# The states stand in reverse order, because each names the one that follows it: read from the end.
+
+
+class FinalState(TerminalState):
+    """Done."""
+
+
+class XCEncNotConvergedState(ErrorState):
+    """Another pass would have changed the state: this part does not fit its right neighbour."""
+
+    def __init__(self, prevState, actorNum=0):
+        super().__init__(prevState, f"not converged after {ServerInfo.tot_passes} passes")
+
+
+class XCEncQuitState(CommandListState):
+    """Sends the worker home."""
+
+    commandlist = [(None, "quit:")]
+    nextState = FinalState
+
+
+class XCEncFinishState(CommandListState):
+    """Sends the results to S3, all at the same time."""
+
+    extra = "(uploading)"
+    commandlist = [(None, "upload:{video}/out_{q}/{chunk:08d}.ivf\0##TMPDIR##/output.ivf"), None]
+    with_states = [
+        "upload:{video}/first_{q}/{chunk:08d}.ivf\0##TMPDIR##/first.ivf",
+        "upload:{video}/final_state_{q}/{chunk:08d}.state\0##TMPDIR##/final.state",
+    ]
+    not_converged = [
+        "upload:{video}/prev_state_{q}/{chunk:08d}.state\0##TMPDIR##/prev.state",
+        "upload:{video}/comp_txt_{q}/{chunk:08d}.txt\0##TMPDIR##/comp.txt",
+    ]
+    pipelined = True
+    nextState = XCEncQuitState
+    failedState = XCEncNotConvergedState
+    exits = {"nextState": "", "failedState": "not converged"}
+
+    def __init__(self, prevState, actorNum=0):
+        super().__init__(prevState, actorNum)
+        if ServerInfo.upload_states:
+            self.add(self.with_states if self.info["converged"] else self.with_states + self.not_converged)
+        self.commands = [command and command.format(**names(self.actorNum)) for command in self.commands]
+
+    def add(self, uploads):
+        """More uploads, and as many more answers to wait for."""
+        self.commands = [self.commands[0], *uploads, None]
+        self.expects = [None] + ["OK:UPLOAD"] * (1 + len(uploads))
+
+    def post_transition(self):
+        return self.nextState(self) if self.info["converged"] else self.failedState(self)
+
+
+class XCEncCompareState(CommandListState):
+    """Finds out whether the last pass still changed the state."""
+
+    extra = "(comparing states)"
+    commandlist = [
+        (None, f"run:{COMP_STATES}"),
+        ("OK:RETVAL(", None),
+    ]
+    nextState = XCEncFinishState
+
+    def post_transition(self):
+        # The first parts have had the final states of all that is left of them, whatever the comparison says.
+        settled = self.actorNum < ServerInfo.tot_passes - 1
+        self.info["converged"] = settled or self.messages[-1].startswith("OK:RETVAL(0)")
+        return self.nextState(self)
+
+
+class XCEncDumpState(CommandListState):
+    """Makes the state after the first pass, which had none, and keeps that pass's result."""
+
+    extra = "(dumping the state)"
+    commandlist = [
+        (None, 'run:./xc-dump "##TMPDIR##/output.ivf" "##TMPDIR##/final.state"'),
+        ("OK:RETVAL(0)", 'run:cp "##TMPDIR##/output.ivf" "##TMPDIR##/first.ivf"'),
+        ("OK:RETVAL(0)", None),
+    ]
+
+
+class XCEncRunState(CommandListState):
+    """Encodes."""
+
+    commandlist = [(None, "run:{encoder}"), ("OK:RETVAL(0)", None)]
+    dumpState = XCEncDumpState
+    finishState = XCEncFinishState
+    exits = {"nextState": "", "dumpState": "after pass 0", "finishState": "-K 1"}
+
+    def __init__(self, prevState, actorNum=0):
+        super().__init__(prevState, actorNum)
+        number = self.info["iter_key"]
+        command = XC_ENC if number else VPXENC
+        if number == 1 + sum(ServerInfo.num_passes[:2]):
+            command = command.replace("##QUALITY##", "##QUALITY## --reencode-first-frame")
+        self.commands[0] = f"run:{command}"
+
+    def str_extra(self):
+        return f"(pass {self.info['iter_key']})"
+
+    def post_transition(self):
+        if self.info["iter_key"] > 0:
+            return self.nextState(self)
+        if ServerInfo.keyframe_distance == 1 and not ServerInfo.upload_states:
+            return self.finishState(self)  # nobody needs the state
+        return self.dumpState(self)
+
+
+class XCEncPreRunState(CommandListState):
+    """Prepares a pass, and keeps the state that the one before ended in."""
+
+    extra = "(preparing)"
+    commandlist = [
+        (None, "seti:run_iter:{run_iter}"),
+        "set:cmdquality:{quality}",
+        "seti:send_statefile:{send}",
+        'run:test ! -f "##TMPDIR##/final.state" || cp "##TMPDIR##/final.state" "##TMPDIR##/prev.state"',
+        ("OK:RETVAL(0)", None),
+    ]
+    pipelined = True
+    nextState = XCEncRunState
+
+    def __init__(self, prevState, actorNum=0):
+        super().__init__(prevState, actorNum)
+        values = names(self.actorNum, self.info["iter_key"])
+        self.commands = [command and command.format(**values) for command in self.commands]
+
+
+class XCEncLoopState(ForLoopState):
+    """Goes through the passes of this part."""
+
+    iterKey = "iter_key"
+    loopState = XCEncPreRunState
+    exitState = XCEncCompareState
+
+    def __init__(self, prevState, actorNum=0):
+        super().__init__(prevState, actorNum)
+        self.iterFin = passes(self.actorNum)
+
+
+# The two names that states above need and that could not be known there: passes lead back to the loop.
+XCEncRunState.nextState = XCEncLoopState
+XCEncDumpState.nextState = XCEncLoopState
+
+
+class XCEncSettingsState(CommandListState):
+    """Connects the worker to the relay and fetches its chunk."""
+
+    extra = "(connecting, retrieving)"
+    commandlist = [
+        ("OK:HELLO", "connect:{relay}:{port}:HELLO_STATE:{job}:{part:08d}:{partner}"),
+        "retrieve:{video}/{chunk:08d}.y4m\0##TMPDIR##/input.y4m",
+        None,
+    ]
+    pipelined = True
+    nextState = XCEncLoopState
+
+    def __init__(self, prevState, actorNum=0, groupNum=0):
+        super().__init__(prevState, actorNum)
+        self.info["converged"] = True
+        values = {
+            "relay": ServerInfo.state_srv_addr,
+            "port": ServerInfo.state_srv_port + groupNum % ServerInfo.state_srv_threads,
+            "job": ServerInfo.job_name,
+            "part": self.actorNum,
+            "partner": self.actorNum + 1,
+        }
+        self.commands = [
+            command and command.format(**names(self.actorNum), **values) for command in self.commands
+        ]
+
+
+def settle():
+    """What follows from the flags; exits if they do not go together."""
+    if ServerInfo.keyframe_distance:
+        ServerInfo.num_passes = (1, ServerInfo.keyframe_distance, 0, 0)
+        XCEncLoopState.exitState = XCEncFinishState  # there is nothing to compare
+    elif ServerInfo.num_passes[1]:
+        refuse("-p: the second phase goes with -K only, without it must have 0 passes")
+    ServerInfo.tot_passes = sum(ServerInfo.num_passes)
+    for part in parts():
+        if place(part) and part - 1 not in parts():
+            refuse(f"-N: part {part} needs the state of part {part - 1}, which is not in the list")
+
+
+def refuse(text):
+    """One line for what is wrong with the flags, and the end."""
+    sys.stderr.write(f"{sys.argv[0]}: {text}\n")
+    sys.exit(2)
+
+
+def main():
+    """Launch the workers and drive them."""
+    server.options(ServerInfo)
+    settle()
+    event = {
+        "mode": 1,
+        "bucket": ServerInfo.bucket,
+        "nonblock": 1,
+        "bg_silent": 1,
+        "expect_statefile": 1,
+        "minimal_recode": int(ServerInfo.keyframe_distance is not None),
+    }
+    server.server_launch(ServerInfo, event)
+    server.server_main_loop([], XCEncSettingsState, ServerInfo)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""The timeline's page in a real browser, from disk, without a network."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mu.runs import load
+from mu.timeline_html import page
+from tests.browser import CHROMIUM, Browser
+from tests.made_runs import record, write_record
+
+# A run of all checks says where pictures of the page are to go, to be looked at.
+PICTURES = os.environ.get("MU_TEST_PICTURES")
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (bin/setup.sh dev installs it)")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("profile")) as made:
+        yield made
+
+
+def shown(browser: Browser, tmp_path: Path, parts: int) -> Path:
+    path = tmp_path / f"{parts}.html"
+    path.write_text(page(load(write_record(tmp_path / "run", parts, failing=0.1))))
+    browser.requests.clear()
+    browser.open(path)
+    return path
+
+
+def picture(browser: Browser, tmp_path: Path, name: str) -> None:
+    assert len(browser.screenshot(Path(PICTURES or tmp_path) / f"{name}.png")) > 5000
+
+
+def details(browser: Browser) -> str:
+    return str(browser.run("document.getElementById('details').innerText"))
+
+
+def search(browser: Browser, text: str) -> None:
+    browser.run(
+        f"(e => {{ e.value = {json.dumps(text)}; e.dispatchEvent(new Event('input')) }})"
+        "(document.getElementById('search'))"
+    )
+    browser.frame()
+
+
+@pytest.mark.parametrize("parts", [5, 5000])
+def test_it_works_from_disk(browser: Browser, tmp_path: Path, parts: int) -> None:
+    path = shown(browser, tmp_path, parts)
+    made = record(parts, failing=0.1)
+    workers = sum(len(part["attempts"]) for part in made["parts"])
+    assert f"{workers} of {workers} workers" in browser.run("document.getElementById('range').textContent")
+    assert f"of {parts} parts done" in browser.run("document.getElementById('fate').textContent")
+    assert "PNG2Y4MUploadState" in browser.run("document.getElementById('legend').innerText")
+    # The canvas has the states' colours on it.
+    colours = browser.run(
+        "(() => { const d = pen.getImageData(0, 0, canvas.width, canvas.height).data, n = {};"
+        "for (let i = 0; i < d.length; i += 4) { const c = [d[i], d[i+1], d[i+2]]; n[c] = (n[c] || 0) + 1; } return n })()"
+    )
+    assert all(colours.get(colour, 0) > 500 for colour in ("68,119,170", "238,187,68", "34,136,51"))
+    picture(browser, tmp_path, f"timeline-{parts}")
+    assert browser.requests == [path.as_uri()]
+    assert browser.errors == []
+
+
+def test_search_shows_a_part(browser: Browser, tmp_path: Path) -> None:
+    shown(browser, tmp_path, 5000)
+    search(browser, "4321")
+    said = details(browser)
+    assert said.startswith("part 4321\n")
+    assert "PNG2Y4MRetrieveAndRunState" in said
+    assert "OK:RETRIEVE(mybucket/frame0)" in said
+    assert "retrieve" in said
+    picture(browser, tmp_path, "timeline-5000-part")
+    search(browser, "5000")
+    assert details(browser) == "There is no part 5000."
+    search(browser, "")
+    assert "longest" in details(browser)
+    assert browser.errors == []
+
+
+def test_a_failure_is_told_as_text(browser: Browser, tmp_path: Path) -> None:
+    shown(browser, tmp_path, 100)
+    failed = next(part for part in record(100, failing=0.1)["parts"] if len(part["attempts"]) == 2)
+    search(browser, str(failed["part"]))
+    assert details(browser).startswith(f"part {failed['part']}, attempt 2\n")
+    browser.run("document.querySelector('#details button').click()")
+    said = details(browser)
+    assert said.startswith(f"part {failed['part']}\nfailed, ")
+    assert "exit status 1 from: ./png2y4m\n    | <b>bad</b> & \"frame\"" in said
+    assert browser.errors == []
+
+
+def test_zoom_move_and_click(browser: Browser, tmp_path: Path) -> None:
+    shown(browser, tmp_path, 5000)
+    everything = browser.run("({ ...view })")
+    for _ in range(10):
+        browser.mouse("mouseWheel", 500, 400, deltaX=0, deltaY=-100)
+    browser.frame()
+    near = browser.run("({ ...view })")
+    assert near["t1"] - near["t0"] < 0.2 * (everything["t1"] - everything["t0"])
+    assert (near["r0"], near["r1"]) == (everything["r0"], everything["r1"])
+    for _ in range(10):
+        browser.mouse("mouseWheel", 500, 400, deltaX=0, deltaY=-100, modifiers=8)
+    browser.frame()
+    rows = browser.run("({ ...view })")
+    assert rows["r1"] - rows["r0"] < 0.2 * (near["r1"] - near["r0"])
+    browser.mouse("mousePressed", 500, 400, button="left", clickCount=1)
+    browser.mouse("mouseMoved", 400, 300, button="left", buttons=1)
+    browser.mouse("mouseReleased", 400, 300, button="left", clickCount=1)
+    browser.frame()
+    moved = browser.run("({ ...view })")
+    assert moved["t0"] > rows["t0"]
+    assert moved["r0"] > rows["r0"]
+    assert "How to look at it" in details(browser)
+    browser.mouse("mouseMoved", 500, 400)
+    assert browser.run("document.getElementById('tip').textContent").startswith("part ")
+    browser.click(500, 400)
+    assert details(browser).startswith("part ")
+    browser.run("document.getElementById('fit').click()")
+    browser.frame()
+    assert browser.run("({ ...view })") == everything
+    assert browser.errors == []
+
+
+def test_a_drawing_of_five_thousand_is_a_bounded_number_of_boxes(browser: Browser, tmp_path: Path) -> None:
+    shown(browser, tmp_path, 5000)
+    boxes = browser.run(
+        "(() => { let n = 0; const fill = pen.fillRect.bind(pen); pen.fillRect = (...a) => { n++; fill(...a) };"
+        "draw(); delete pen.fillRect; return n })()"
+    )
+    assert 500 < boxes < 760 * 20
+
+
+def test_orders(browser: Browser, tmp_path: Path) -> None:
+    shown(browser, tmp_path, 100)
+    found = browser.run(
+        "['connected', 'part', 'end', 'length', 'failed'].map(name => {"
+        "  document.getElementById('order').value = name; document.getElementById('order').onchange();"
+        "  return order.slice(0, 3).map(i => [rows[i].c, rows[i].p, rows[i].f, rows[i].o]) })"
+    )
+    by_connected, by_part, by_end, by_length, failed_first = found
+    assert [row[0] for row in by_connected] == sorted(row[0] for row in by_connected)
+    assert [row[1] for row in by_part][0] == 0
+    assert [row[2] for row in by_end] == sorted(row[2] for row in by_end)
+    lengths = [row[2] - row[0] for row in by_length]
+    assert lengths == sorted(lengths, reverse=True)
+    assert failed_first[0][3] == "failed"

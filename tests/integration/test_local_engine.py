@@ -1,0 +1,380 @@
+"""The engine over HTTP, by boto3, as any client of AWS sees it."""
+
+import base64
+import json
+import os
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from mu.errors import UsageError
+from mu.local.engine import LocalEngine
+from tests.local_rig import HANDLERS, PATIENCE, archive, eventually, look, processes
+
+CODE = archive({"lambda_function.py": HANDLERS})
+
+
+class Rig:
+    """An engine, clients of it, and a function `f`."""
+
+    def __init__(self, engine: LocalEngine) -> None:
+        self.engine = engine
+        self.s3 = self.client("s3")
+        self.functions = self.client("lambda")
+        self.create("f")
+
+    def client(self, service: str, **settings: Any) -> Any:
+        config = Config(retries={"max_attempts": 0}, max_pool_connections=100, read_timeout=PATIENCE)
+        return boto3.client(service, **{**self.engine.client_arguments(), "config": config, **settings})
+
+    def create(self, name: str, client: Any = None, **settings: Any) -> Any:
+        return (client or self.functions).create_function(
+            **{
+                "FunctionName": name,
+                "Runtime": "python3.13",
+                "Role": self.engine.role_arn,
+                "Handler": "lambda_function.look",
+                "Code": {"ZipFile": CODE},
+                "Timeout": 20,
+                **settings,
+            }
+        )
+
+    def invoke(self, *expressions: str, name: str = "f", client: Any = None, **settings: Any) -> Any:
+        """The answer, with its payload read, as text, in "Payload"."""
+        settings = {"Payload": look(*expressions), **settings}
+        answer = (client or self.functions).invoke(FunctionName=name, **settings)
+        return {**answer, "Payload": answer["Payload"].read().decode()}
+
+    def refusal(self, **settings: Any) -> tuple[int, str, str]:
+        """Status, name and text of the error that an Invoke is refused with."""
+        with pytest.raises(ClientError) as caught:
+            self.functions.invoke(**settings)
+        answer = caught.value.response
+        error = answer["Error"]
+        return answer["ResponseMetadata"]["HTTPStatusCode"], error["Code"], error["Message"]
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[Rig]:
+    with LocalEngine(report=lambda _: None) as engine:
+        yield Rig(engine)
+
+
+@pytest.fixture
+def bucket(rig: Rig, request: pytest.FixtureRequest) -> str:
+    name = f"bucket-{abs(hash(request.node.name))}"
+    rig.s3.create_bucket(Bucket=name)
+    return name
+
+
+# Invoke
+
+
+def test_request_and_response(rig: Rig) -> None:
+    answer = rig.invoke("[context.aws_request_id, context.invoked_function_arn]")
+    assert answer["StatusCode"] == 200
+    assert "FunctionError" not in answer
+    assert answer["ExecutedVersion"] == "$LATEST"
+    request_id, arn = json.loads(answer["Payload"])
+    assert request_id == answer["ResponseMetadata"]["RequestId"]
+    assert arn == "arn:aws:lambda:us-east-1:123456789012:function:f"
+
+
+def test_an_event_is_answered_at_once_and_runs(rig: Rig, bucket: str) -> None:
+    write = f"__import__('boto3').client('s3').put_object(Bucket='{bucket}', Key=context.aws_request_id, Body=b'x')"
+    answer = rig.invoke(write, InvocationType="Event")
+    assert (answer["StatusCode"], answer["Payload"]) == (202, "")
+    key = answer["ResponseMetadata"]["RequestId"]
+    eventually(lambda: rig.s3.list_objects_v2(Bucket=bucket).get("Contents"))
+    assert rig.s3.get_object(Bucket=bucket, Key=key)["Body"].read() == b"x"
+
+
+def test_a_dry_run(rig: Rig) -> None:
+    answer = rig.invoke("os._exit(1)", InvocationType="DryRun")
+    assert (answer["StatusCode"], answer["Payload"]) == (204, "")
+
+
+def test_a_function_that_fails(rig: Rig) -> None:
+    answer = rig.invoke("fail('this')", LogType="Tail")
+    assert (answer["StatusCode"], answer["FunctionError"]) == (200, "Unhandled")
+    error = json.loads(answer["Payload"])
+    assert (error["errorType"], error["errorMessage"]) == ("ValueError", "this")
+    assert "raise ValueError(why)" in "".join(error["stackTrace"])
+    assert "[ERROR] ValueError: this" in base64.b64decode(answer["LogResult"]).decode()
+
+
+def test_a_result_that_is_too_large(rig: Rig) -> None:
+    answer = rig.invoke("'x' * 6291600")
+    assert answer["FunctionError"] == "Unhandled"
+    assert json.loads(answer["Payload"])["errorType"] == "Function.ResponseSizeTooLarge"
+
+
+def test_no_payload_is_an_empty_event(rig: Rig) -> None:
+    answer = rig.functions.invoke(FunctionName="f")
+    assert json.loads(answer["Payload"].read())["errorMessage"] == "'look'"
+
+
+ARN = "arn:aws:lambda:us-east-1:123456789012:function"
+
+
+@pytest.mark.parametrize(
+    ("settings", "refusal"),
+    [
+        ({"FunctionName": "g"}, (404, "ResourceNotFoundException", f"Function not found: {ARN}:g")),
+        ({"FunctionName": "f:9"}, (404, "ResourceNotFoundException", f"Function not found: {ARN}:f:9")),
+        ({"FunctionName": f"{ARN}:g"}, (404, "ResourceNotFoundException", f"Function not found: {ARN}:g")),
+        (
+            {"FunctionName": f"{ARN}:f".replace("us-east-1", "eu-west-1")},
+            (
+                404,
+                "ResourceNotFoundException",
+                "Functions from 'eu-west-1' are not reachable in this region ('us-east-1')",
+            ),
+        ),
+        (
+            {"FunctionName": "f", "Payload": b"{"},
+            (400, "InvalidRequestContentException", "Could not parse request body into json: "),
+        ),
+        (
+            {"FunctionName": "f", "Payload": b"[" + b" " * (1 << 20) + b"]", "InvocationType": "Event"},
+            (413, "RequestTooLargeException", "Request must be smaller than 1048576 bytes"),
+        ),
+        (
+            {"FunctionName": "f", "Payload": b"[" + b" " * 6291456 + b"]"},
+            (413, "RequestTooLargeException", "Request must be smaller than 6291456 bytes"),
+        ),
+    ],
+)
+def test_refusals(rig: Rig, settings: dict[str, Any], refusal: tuple[int, str, str]) -> None:
+    status, name, text = rig.refusal(**settings)
+    assert (status, name) == refusal[:2]
+    assert text.startswith(refusal[2])
+
+
+def test_the_refusal_of_a_client_without_boto3(rig: Rig) -> None:
+    """As a launcher in C sees it: Lambda's JSON, and its error type in a header."""
+    url = f"{rig.engine.endpoint_url}/2015-03-31/functions/none/invocations"
+    scope = "Credential=x/20260101/eu-central-1/lambda/aws4_request"
+    request = urllib.request.Request(url, b"{}", {"Authorization": f"AWS4-HMAC-SHA256 {scope}, Signature=x"})
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request)
+    assert caught.value.code == 404
+    assert caught.value.headers["x-amzn-ErrorType"] == "ResourceNotFoundException"
+    assert json.loads(caught.value.read()) == {
+        "Type": "User",
+        "Message": f"Function not found: {ARN.replace('us-east-1', 'eu-central-1')}:none",
+    }
+
+
+def test_every_way_to_name_a_function(rig: Rig) -> None:
+    rig.create("named")
+    version = rig.functions.publish_version(FunctionName="named")["Version"]
+    rig.functions.create_alias(FunctionName="named", Name="live", FunctionVersion=version)
+    rig.functions.update_function_configuration(FunctionName="named", Environment={"Variables": {"NEW": "1"}})
+    for name, qualifier, expected in (
+        ("named", None, ["$LATEST", "named", "1"]),
+        ("named", "$LATEST", ["$LATEST", "named:$LATEST", "1"]),
+        ("named", version, [version, f"named:{version}", None]),
+        (f"named:{version}", None, [version, f"named:{version}", None]),
+        ("named:live", None, [version, "named:live", None]),
+        ("named", "live", [version, "named:live", None]),
+        (f"{ARN}:named", None, ["$LATEST", "named", "1"]),
+        (f"{ARN}:named:live", None, [version, "named:live", None]),
+        ("123456789012:function:named:live", None, [version, "named:live", None]),
+    ):
+        more = {"Qualifier": qualifier} if qualifier else {}
+        answer = rig.invoke(
+            "[context.function_version, context.invoked_function_arn, os.environ.get('NEW')]",
+            name=name,
+            **more,
+        )
+        found = json.loads(answer["Payload"])
+        assert [found[0], found[1].removeprefix(f"{ARN}:"), found[2]] == expected, (name, qualifier)
+        assert answer["ExecutedVersion"] == expected[0]
+
+
+def test_more_wait_for_results_than_there_are_threads(rig: Rig, bucket: str, tmp_path: Path) -> None:
+    """And the workers that they wait for still reach S3, which answers on the same threads."""
+    boto = "__import__('boto3').client('s3')"
+    expressions = (
+        f"{boto}.put_object(Bucket='{bucket}', Key=context.aws_request_id, Body=b'')",
+        f"[time.sleep(0.05) for _ in iter(lambda: {boto}.list_objects_v2(Bucket='{bucket}')['KeyCount'] == 40, True)]",
+        "'all are here'",
+    )
+    with ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(lambda _: rig.invoke(*expressions), range(40)))
+    assert {answer["Payload"] for answer in answers} == {'"all are here"'}
+
+
+# Lambda's management
+
+
+def test_the_life_of_a_function(rig: Rig) -> None:
+    client = rig.functions
+    made = rig.create("life", MemorySize=256, EphemeralStorage={"Size": 600}, Tags={"made-by": "test"})
+    assert (made["FunctionArn"], made["State"]) == (f"{ARN}:life", "Active")
+    client.get_waiter("function_active_v2").wait(FunctionName="life")
+    with pytest.raises(ClientError, match="ResourceConflictException"):
+        rig.create("life")
+    client.put_function_event_invoke_config(FunctionName="life", MaximumRetryAttempts=0)
+    assert client.get_function(FunctionName="life")["Tags"] == {"made-by": "test"}
+    size = "(lambda s: s.f_blocks * s.f_frsize >> 20)(os.statvfs('/tmp'))"
+    found = json.loads(rig.invoke(f"[context.memory_limit_in_mb, {size}]", name="life")["Payload"])
+    assert found == ["256", 600]
+    source = "def look(event, context): return 'changed'"
+    client.update_function_code(FunctionName="life", ZipFile=archive({"lambda_function.py": source}))
+    client.get_waiter("function_updated_v2").wait(FunctionName="life")
+    assert rig.invoke(name="life")["Payload"] == '"changed"'
+    client.update_function_configuration(FunctionName="life", Handler="lambda_function.nothing")
+    assert "Handler 'nothing' missing" in rig.invoke(name="life")["Payload"]
+    client.delete_function(FunctionName="life")
+    assert rig.refusal(FunctionName="life")[0] == 404
+
+
+def test_a_package_in_s3(rig: Rig, bucket: str) -> None:
+    rig.s3.put_object(Bucket=bucket, Key="code.zip", Body=CODE)
+    rig.create("from_s3", Code={"S3Bucket": bucket, "S3Key": "code.zip"})
+    assert rig.invoke("1 + 1", name="from_s3")["Payload"] == "2"
+    for where, name in ((bucket, "NoSuchKey"), ("no-such-bucket", "NoSuchBucket")):
+        nowhere = {"S3Bucket": where, "S3Key": "none.zip"}
+        with pytest.raises(ClientError, match=f"InvalidParameterValueException.*{name}"):
+            rig.create("from_nowhere", Code=nowhere)
+        with pytest.raises(ClientError, match=f"InvalidParameterValueException.*{name}"):
+            rig.functions.update_function_code(FunctionName="from_s3", **nowhere)
+    assert rig.invoke("1 + 1", name="from_s3")["Payload"] == "2"
+
+
+def test_a_role_that_is_not_there(rig: Rig) -> None:
+    with pytest.raises(ClientError, match="cannot be assumed by Lambda"):
+        rig.create("roleless", Role="arn:aws:iam::123456789012:role/none")
+
+
+def test_functions_belong_to_a_region(rig: Rig) -> None:
+    frankfurt = rig.client("lambda", region_name="eu-central-1")
+    rig.create("regional", frankfurt)
+    answer = rig.invoke("os.environ['AWS_REGION']", name="regional", client=frankfurt)
+    assert answer["Payload"] == '"eu-central-1"'
+    assert rig.refusal(FunctionName="regional")[0] == 404
+
+
+def test_who_am_i(rig: Rig) -> None:
+    assert rig.client("sts").get_caller_identity()["Account"] == "123456789012"
+    assert rig.client("iam").get_role(RoleName="mu-local")["Role"]["Arn"] == rig.engine.role_arn
+
+
+def test_a_service_that_is_not_there(rig: Rig) -> None:
+    with pytest.raises(ClientError, match="this engine has s3, iam, sts, lambda; it has no 'sqs'"):
+        rig.client("sqs").list_queues()
+
+
+# S3
+
+
+@pytest.mark.parametrize(
+    "key", ["plain", "a/b c+d.txt", "ü/%2F~*'()", "a//b", "/lead", "q?x=1&y#z", "trail/"]
+)
+def test_keys(rig: Rig, bucket: str, key: str) -> None:
+    rig.s3.put_object(Bucket=bucket, Key=key, Body=b"body", ContentType="text/plain")
+    assert rig.s3.head_object(Bucket=bucket, Key=key)["ContentLength"] == 4
+    got = rig.s3.get_object(Bucket=bucket, Key=key)
+    assert (got["Body"].read(), got["ContentType"]) == (b"body", "text/plain")
+    assert [found["Key"] for found in rig.s3.list_objects_v2(Bucket=bucket)["Contents"]] == [key]
+    url = rig.s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key})
+    assert urllib.request.urlopen(url).read() == b"body"
+    rig.s3.delete_object(Bucket=bucket, Key=key)
+    assert rig.s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+
+
+def test_what_is_not_there(rig: Rig, bucket: str) -> None:
+    for action, name in (
+        (lambda: rig.s3.get_object(Bucket=bucket, Key="none"), "NoSuchKey"),
+        (lambda: rig.s3.get_object(Bucket="no-such-bucket", Key="none"), "NoSuchBucket"),
+        (lambda: rig.s3.head_object(Bucket=bucket, Key="none"), "404"),
+    ):
+        with pytest.raises(ClientError) as caught:
+            action()
+        assert caught.value.response["Error"]["Code"] == name
+
+
+def test_ranges_and_uploads_in_parts(rig: Rig, bucket: str, tmp_path: Path) -> None:
+    whole = os.urandom(20_000_000)
+    (tmp_path / "large").write_bytes(whole)
+    rig.s3.upload_file(str(tmp_path / "large"), bucket, "large")
+    part = rig.s3.get_object(Bucket=bucket, Key="large", Range="bytes=100-199")
+    assert part["Body"].read() == whole[100:200]
+    rig.s3.download_file(bucket, "large", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_bytes() == whole
+
+
+def test_an_object_is_never_seen_half_written(rig: Rig, bucket: str) -> None:
+    """Of 6 MB, so that moto keeps it in a file, and read while it is replaced."""
+    bodies = [bytes([number]) * 6_000_000 for number in range(6)]
+    rig.s3.put_object(Bucket=bucket, Key="same", Body=bodies[0])
+
+    def put(body: bytes) -> None:
+        rig.s3.put_object(Bucket=bucket, Key="same", Body=body)
+
+    def get(_: int) -> tuple[bool, bool]:
+        answer = rig.s3.get_object(Bucket=bucket, Key="same")
+        body = answer["Body"].read()
+        return body in bodies, len(set(body)) == 1
+
+    with ThreadPoolExecutor(12) as pool:
+        puts = [pool.submit(put, body) for body in bodies]
+        seen = list(pool.map(get, range(24)))
+        for done in puts:
+            done.result()
+    assert set(seen) == {(True, True)}
+
+
+def test_connections_are_kept(rig: Rig) -> None:
+    with socket.create_connection(("127.0.0.1", rig.engine.port), PATIENCE) as connection:
+        file = connection.makefile("rb")
+        for _ in range(3):
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert file.readline() == b"HTTP/1.1 200 OK\r\n"
+            length = 0
+            while (line := file.readline()) != b"\r\n":
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.split()[1])
+            assert b"ListAllMyBucketsResult" in file.read(length)
+
+
+# Starting and stopping
+
+
+def test_engines_one_after_the_other_start_empty(tmp_path: Path) -> None:
+    """In a process of its own: this one has its engine."""
+    import subprocess
+    import sys
+
+    script = """
+import boto3
+from mu.local.engine import LocalEngine
+for _ in range(2):
+    with LocalEngine() as engine:
+        s3 = boto3.client("s3", **engine.client_arguments())
+        assert s3.list_buckets()["Buckets"] == []
+        s3.create_bucket(Bucket="bucket")
+"""
+    source = str(Path(__file__).parents[2] / "src")
+    environment = {**os.environ, "PYTHONPATH": source, "TMPDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=60)
+    assert list(tmp_path.iterdir()) == []
+    assert processes(str(tmp_path)) == []
+
+
+def test_a_port_that_is_taken(rig: Rig) -> None:
+    with pytest.raises(UsageError, match=f"port {rig.engine.port} of 127.0.0.1 is in use"):
+        LocalEngine(port=rig.engine.port).start()
+    assert rig.invoke("1")["Payload"] == "1", "and the one that has it goes on"

@@ -1,0 +1,232 @@
+"""The examples send what the original's coordinators sent, to the same parts and in the same order."""
+
+import importlib
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mu import JobError, server
+from mu.machine import MachineState
+from tests.fake_workers import FakeWorker, obey
+
+ROOT = Path(__file__).parents[2]
+VECTORS = ROOT / "tests" / "data"
+TIMES = {  # the names of the states of the parts, as in the original's -O file
+    int(line.partition(":")[0]): line.split("'")[1::2]
+    for line in (VECTORS / "times_xcenc_K4.txt").read_text().splitlines()
+}
+
+
+def answer(command: str) -> str | None:
+    if command.startswith("connect:"):
+        return f"OK:CONNECT({command.removeprefix('connect:')})"
+    return obey(command)
+
+
+def example(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    monkeypatch.delitem(importlib.sys.modules, name, raising=False)  # type: ignore[attr-defined]
+    return importlib.import_module(name)
+
+
+class Run:
+    """An example's `main` with workers that come one after the other; `sent` is what they were told."""
+
+    def __init__(self, script: Any, *words: str, answers: Any = answer) -> None:
+        self.event: dict[str, Any] = {}
+        self.states: list[MachineState] = []
+        self.workers: list[FakeWorker] = []
+        self.error: JobError | None = None
+        self.script = script
+        self._answers = answers
+        self._words = words
+
+    def go(self, monkeypatch: pytest.MonkeyPatch) -> "Run":
+        main_loop = server.server_main_loop
+        read = server.options
+
+        def options(info: Any) -> None:
+            read(info, ["-t", "0", *self._words])
+            info.cacert = None  # these workers speak plain TCP
+
+        def launch(info: Any, event: dict[str, Any]) -> None:
+            self.event = event
+            self.port = server._listener(info).getsockname()[1]
+            self._thread = threading.Thread(target=self._work, args=(info.num_parts,), daemon=True)
+            self._thread.start()
+
+        def loop(_states: list[Any], first: Any, info: Any) -> None:
+            info.overprovision = 0
+            main_loop(self.states, first, info)
+
+        monkeypatch.setattr(server, "options", options)
+        monkeypatch.setattr(server, "server_launch", launch)
+        monkeypatch.setattr(server, "server_main_loop", loop)
+        try:
+            self.script.main()
+        except JobError as error:
+            self.error = error
+        self._thread.join(30)
+        return self
+
+    def _work(self, number: int) -> None:
+        for _ in range(number):
+            worker = FakeWorker(self.port)
+            self.workers.append(worker)
+            worker.say("OK:HELLO")
+            worker.hear()  # so that it has its part before the next one comes
+        threads = [threading.Thread(target=self._serve, args=(worker,)) for worker in self.workers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _serve(self, worker: FakeWorker) -> None:
+        command = worker.commands[0]
+        while command is not None:
+            reply = self._answers(command)
+            if reply is not None:
+                worker.say(reply)
+            command = worker.hear()
+
+    @property
+    def sent(self) -> list[list[str | None]]:
+        name = self.script.ServerInfo.__dict__.get("job_name", "?")
+        return [
+            [command and command.replace(name, "JOBNAME") for command in worker.commands[:-1]]
+            for worker in self.workers
+        ]
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "recording"),
+    [
+        ("vpxenc_server", ["-n", "1"], "vpxenc"),
+        ("xcenc_server", ["-n", "5", "-K", "4"], "xcenc_K4"),
+        ("xcenc_server", ["-n", "5", "-K", "4", "-u"], "xcenc_K4_u"),
+        ("xcenc7_server", ["-n", "5", "-K", "4"], "xcenc7_K4"),
+    ],
+)
+def test_what_the_original_sent(
+    name: str, words: list[str], recording: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(example(name, monkeypatch), *words).go(monkeypatch)
+    assert run.error is None
+    recorded = json.loads((VECTORS / f"coordinator_{recording}.json").read_text())
+    for sent, expected in zip(run.sent, recorded, strict=True):
+        assert sent == expected
+
+
+def test_the_states_have_the_originals_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(example("xcenc_server", monkeypatch), "-n", "5", "-K", "4").go(monkeypatch)
+    assert {state.actorNum: state.stateinfo for state in run.states} == TIMES
+
+
+def test_a_distance_of_one_needs_no_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(example("xcenc_server", monkeypatch), "-n", "2", "-K", "1").go(monkeypatch)
+    for sent in run.sent:
+        assert not any("xc-dump" in str(command) for command in sent)
+        assert str(sent[-3]).startswith("run:./vpxenc")
+    assert run.states[1].stateinfo[-4:] == [
+        "XCEncRunState",
+        "XCEncFinishState",
+        "XCEncQuitState",
+        "FinalState",
+    ]
+
+
+def passes_of(sent: list[str | None]) -> list[tuple[str, str, str, str]]:
+    """Of each pass of a part: run_iter, cmdquality, send_statefile, and how the encoder's command begins."""
+    found = []
+    for place, command in enumerate(sent):
+        if str(command).startswith("seti:run_iter:"):
+            four = [str(each) for each in (*sent[place : place + 3], sent[place + 4])]
+            found.append(
+                (
+                    four[0].removeprefix("seti:run_iter:"),
+                    four[1].removeprefix("set:cmdquality:"),
+                    four[2].removeprefix("seti:send_statefile:"),
+                    four[3].removeprefix("run:").removeprefix("##INSTATEWAIT## ").partition(" -")[0],
+                )
+            )
+    return found
+
+
+def test_without_a_keyframe_distance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two passes re-encode, the last refines; part 2 is the last of the first tot_passes - 1."""
+
+    def differ(command: str) -> str | None:
+        return "OK:RETVAL(1):OUTPUT():COMMAND()" if "comp-states" in command else answer(command)
+
+    run = Run(
+        example("xcenc_server", monkeypatch), "-n", "5", "-p", "1,0,2,2", "-S", "40", "-u", answers=differ
+    ).go(monkeypatch)
+    xc_enc = "./xc-enc ##QUALITY##"
+    last = [
+        ("0", "30", "1", "./vpxenc"),
+        ("1", "--s-ac-qi 40", "1", xc_enc),
+        ("2", "--s-ac-qi 40", "1", xc_enc),
+        ("3", "--refine-sw", "1", xc_enc),
+        ("4", "--refine-sw --fix-prob-tables", "1", xc_enc),
+    ]
+    for part in range(4):
+        assert passes_of(run.sent[part]) == last[: part + 1]
+    assert passes_of(run.sent[4]) == [(*each[:2], "0", each[3]) for each in last]
+    runs = [str(command) for command in run.sent[4] if "./xc-enc" in str(command)]
+    assert ["--reencode-first-frame" in command for command in runs] == [False, True, False, False]
+    assert run.event["minimal_recode"] == 0
+    compare = 'run:./comp-states "##TMPDIR##/prev.state" "##TMPDIR##/final.state" >> "##TMPDIR##/comp.txt"'
+    uploads = [
+        f"upload:sintel-1k-y4m_06/{kind}_30_40/{{0:08d}}.{ending}\0##TMPDIR##/{file}.{ending}"
+        for kind, file, ending in (
+            ("out", "output", "ivf"),
+            ("first", "first", "ivf"),
+            ("final_state", "final", "state"),
+            ("prev_state", "prev", "state"),
+            ("comp_txt", "comp", "txt"),
+        )
+    ]
+    for part in range(5):
+        expected = [compare] + [upload.format(part) for upload in (uploads if part == 4 else uploads[:3])]
+        end = expected if part == 4 else [*expected, "quit:"]
+        assert run.sent[part][-len(end) :] == end
+    assert "1 of 5 parts failed" in str(run.error)
+    assert str(run.states[4]) == "4:not converged after 5 passes"
+
+
+def test_the_default_passes_converge_if_the_states_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(example("xcenc_server", monkeypatch), "-n", "8").go(monkeypatch)
+    assert run.error is None
+    assert [len(passes_of(sent)) for sent in run.sent] == [1, 2, 3, 4, 5, 6, 6, 6]
+    assert [quality for _, quality, _, _ in passes_of(run.sent[7])] == [
+        "30",
+        "",
+        "",
+        "",
+        "--refine-sw",
+        "--refine-sw --fix-prob-tables",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "why"),
+    [
+        ("xcenc_server", ["-p", "1,2,1,2"], "-p: the second phase goes with -K only"),
+        ("xcenc_server", ["-K", "4", "-N", "4,6"], "-N: part 6 needs the state of part 5"),
+        ("xcenc7_server", ["-K", "4", "-N", "4,6"], "-N: part 6 needs the state of part 5"),
+    ],
+)
+def test_flags_that_do_not_go_together(
+    name: str,
+    words: list[str],
+    why: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        Run(example(name, monkeypatch), *words).go(monkeypatch)
+    assert ended.value.code == 2
+    assert why in capsys.readouterr().err
