@@ -18,7 +18,7 @@ if [ "${1:-}" = --inside ]; then # the engine runs: what a user does from here o
         '' '-i -d -o ##OUTFILE## ##INFILE##' | tee lambdaize.txt
     function=$(sed -n 's/^Function name: //p' lambdaize.txt)
     say "running examples/png2y4m_server.py -n $parts -l $function -b mybucket"
-    "$root/examples/png2y4m_server.py" -n $parts -f $frames -l "$function" -b mybucket -t 0 -O times.txt
+    "$root/examples/png2y4m_server.py" -n $parts -f $frames -l "$function" -b mybucket -t 0 -O times.txt --record run
     exit
 fi
 
@@ -70,4 +70,7 @@ while [ $part -lt $parts ]; do
 done
 rm -rf "$out/check"
 say "all $parts chunks are right: $chunks"
+mu timeline "$out/run" -o "$out/timeline.png" >/dev/null
+mu timeline "$out/run" -o "$out/timeline.html" >/dev/null
 say "the times of each worker's states: $out/times.txt"
+say "the timeline: $out/timeline.png, and to zoom in: $out/timeline.html"

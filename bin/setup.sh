@@ -19,18 +19,27 @@ command -v "$python" >/dev/null || missing="$missing python3"
 has_python 'import ensurepip, venv' || missing="$missing python3-venv"
 has_python 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' ||
     missing="$missing python3-dev"
+# A browser for the tests of the timeline's page, which are skipped without one. (Ubuntu's is no package.)
+browser=
+if [ "$extra" = dev ] && [ -z "${MU_NO_BROWSER:-}" ] && grep -qs '^ID=debian' /etc/os-release; then
+    command -v chromium >/dev/null || browser="chromium fonts-dejavu-core"
+fi
 
-if [ -n "$missing" ]; then
+if [ -n "$missing$browser" ]; then
     if ! command -v apt-get >/dev/null; then
         echo "setup: please install these (Debian's names):$missing" >&2
         exit 1
     fi
     sudo=
     [ "$(id -u)" -eq 0 ] || sudo=sudo
-    echo "setup: installing$missing" >&2
+    echo "setup: installing$missing $browser" >&2
     $sudo apt-get update -qq
-    # shellcheck disable=SC2086 # a list of names
-    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing >/dev/null
+    # shellcheck disable=SC2086 # lists of names
+    [ -z "$missing" ] ||
+        $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing >/dev/null
+    # shellcheck disable=SC2086
+    [ -z "$browser" ] ||
+        $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $browser >/dev/null
 fi
 
 if ! has_python 'import sys; sys.exit(sys.version_info < (3, 11))'; then

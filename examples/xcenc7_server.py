@@ -46,10 +46,10 @@ class ServerInfo:
     job_name = util.rand_str(16)
 
     @staticmethod
-    def dependants(part):
-        """The parts that wait for a state of `part`: if it fails, they end with it instead of waiting for ever."""
+    def dependants(failed):
+        """The parts that wait for the state of one that has failed: they end with it instead of waiting for ever."""
         distance = ServerInfo.keyframe_distance
-        return range(part + 1, (part // distance + 1) * distance)
+        return range(failed.actorNum + 1, (failed.actorNum // distance + 1) * distance)
 
 
 def place(part):

@@ -51,8 +51,11 @@ class ServerInfo:
     job_name = util.rand_str(16)
 
     @staticmethod
-    def dependants(part):
-        """The parts that wait for a state of `part`: if it fails, they end with it instead of waiting for ever."""
+    def dependants(failed):
+        """The parts that wait for states of one that has failed: they end with it instead of waiting for ever."""
+        if isinstance(failed, XCEncNotConvergedState):
+            return []  # it has sent them all
+        part = failed.actorNum
         return [other for other in parts() if part < other and group(other) == group(part)]
 
 

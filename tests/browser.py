@@ -1,6 +1,7 @@
 """Chromium without a window, driven over its pipe: the DevTools protocol, one JSON message after another."""
 
 import base64
+import fcntl
 import json
 import os
 import shutil
@@ -19,13 +20,17 @@ class Browser:
         assert CHROMIUM is not None
         commands, self._out = os.pipe()
         self._in, answers = os.pipe()
-        # The protocol is spoken on descriptors 3 and 4, whatever those are here.
-        command = f'exec "$@" 3<&{commands} 4>&{answers}'
+
+        def place() -> None:  # the protocol is spoken on descriptors 3 and 4
+            both = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (commands, answers)]
+            os.dup2(both[0], 3)
+            os.dup2(both[1], 4)
+
         self._process = subprocess.Popen(
-            ["sh", "-c", command, "sh", CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+            [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
              "--disable-dev-shm-usage", "--disable-background-networking", "--remote-debugging-pipe", "--hide-scrollbars",
              f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}", "about:blank"],
-            pass_fds=(commands, answers), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            preexec_fn=place, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             env={**os.environ, "HOME": str(profile), "DBUS_SESSION_BUS_ADDRESS": "disabled:"},
         )  # fmt: skip
         os.close(commands)
@@ -42,7 +47,13 @@ class Browser:
         for domain in ("Page", "Runtime", "Network"):
             self.call(f"{domain}.enable")
         # No network at all: the page must do without.
-        self.call("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=0, uploadThroughput=0)
+        self.call(
+            "Network.emulateNetworkConditions",
+            offline=True,
+            latency=0,
+            downloadThroughput=0,
+            uploadThroughput=0,
+        )
 
     def call(self, method: str, **params: Any) -> Any:
         """The result of a command."""

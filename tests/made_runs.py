@@ -9,7 +9,7 @@ STEPS = ("RetrieveLoopState", "RetrieveAndRunState")
 
 
 def record(parts: int, seed: int = 1, failing: float = 0.02) -> dict[str, Any]:
-    """A record of `parts` workers that fetch and convert six frames each; a few fail, and some of those are tried again."""
+    """A record of `parts` workers that fetch and convert six frames each; those that fail are tried again."""
     choose = random.Random(seed)
     made: list[dict[str, Any]] = []
     rate = max(5.0, parts / 4)

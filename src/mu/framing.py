@@ -62,22 +62,19 @@ class FrameParser:
     def _split(self, data: bytes | bytearray) -> int:
         """Move all whole messages from the front of `data` to `messages`; returns where the rest begins."""
         start, end = 0, len(data)
-        while start < end:
-            body = start + HEADER
-            if body > end:
-                if not data[start : start + DIGITS].isdigit():
-                    raise _bad_header(data, start)
-                break
+        while (body := start + HEADER) <= end:
             digits = data[start : body - 1]
-            if data[body - 1] != 0x20 or not digits.isdigit():
+            if not digits.isdigit() or data[body - 1] != 0x20:
                 raise _bad_header(data, start)
             length = int(digits)
             if length > self.max_message:
                 raise ProtocolError(f"a message of {length} bytes is over the limit of {self.max_message}")
             if body + length > end:
-                break
-            self.messages.append(bytes(data[body : body + length]))
+                return start
             start = body + length
+            self.messages.append(bytes(data[body:start]))
+        if start < end and not data[start : start + DIGITS].isdigit():
+            raise _bad_header(data, start)
         return start
 
 

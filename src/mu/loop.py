@@ -49,8 +49,8 @@ class Settings:
     long to wait for missing workers before others are launched (as often as `retries`), or the run ends if
     none is at work. `run_id`: a worker that names another in its hello is left over from another run.
     `room`: how many connections there may be. `journal`: how many of each worker's answers to keep; 0 also
-    keeps no account of what the answers were to. `dependants`: given the number of a part that has failed, the
-    numbers of those that cannot be done without it, and end with it.
+    keeps no account of what the answers were to. `dependants`: given the last state of a part that has failed,
+    the numbers of the parts that cannot be done without it, and end with it.
     """
 
     parts: Sequence[Part]
@@ -64,7 +64,7 @@ class Settings:
     run_id: str | None = None
     room: int = 16384
     journal: int = 0
-    dependants: Callable[[int], Iterable[int]] | None = None
+    dependants: Callable[[MachineState], Iterable[int]] | None = None
 
 
 class Launch(Protocol):
@@ -382,7 +382,7 @@ class Loop:
                 self._dismiss(self._workers.pop(loser))
         elif self.ledger.failure(attempt, machine.err):
             self._reporter.failed += 1
-            self._end_dependants(attempt.part.number)
+            self._end_dependants(machine)
         else:
             leader = self.ledger.leader(attempt)
             other = None if leader is None else self._workers[leader].machine
@@ -393,12 +393,12 @@ class Loop:
         if self.ledger.wanted:
             self._find_workers()
 
-    def _end_dependants(self, failed: int) -> None:
+    def _end_dependants(self, machine: MachineState) -> None:
         """End the parts that cannot be done without one that has failed, now or when they get their worker."""
-        dependants = self._settings.dependants
+        dependants, failed = self._settings.dependants, machine.actorNum
         if dependants is None or failed in self._doomed:
             return
-        for number in dependants(failed):
+        for number in dependants(machine):
             self._doomed.setdefault(number, failed)
         for attempt, peer in list(self._workers.items()):
             if self._doomed.get(attempt.part.number) == failed:
@@ -414,13 +414,18 @@ class Loop:
         if events & select.EPOLLOUT and machine.want_write:
             machine = machine.do_write()
         if not machine.terminal or machine.want_write:
-            waiting = machine.waiting
-            known = len(waiting)
-            machine = machine.do_read()
-            if self._settings.journal and peer.track is not None:
-                for message in islice(waiting, known, None):
-                    peer.track.hear(message)
+            machine = self._read_noting(peer, machine) if self._settings.journal else machine.do_read()
         self._step(peer, machine)
+
+    def _read_noting(self, peer: _Peer, machine: MachineState) -> MachineState:
+        """Read, and let the worker's track hear what it said."""
+        waiting = machine.waiting
+        known = len(waiting)
+        machine = machine.do_read()
+        if peer.track is not None:
+            for message in islice(waiting, known, None):
+                peer.track.hear(message)
+        return machine
 
     def _serve_partless(self, peer: _Peer) -> None:
         if peer.fd not in self._spares:
@@ -479,6 +484,7 @@ class Loop:
         if peer.channel is not None and (peer.machine is None or not peer.machine.terminal):
             if peer.track is not None:
                 peer.track.finished = time.time()
+                self._reporter.worker_finished(peer.track)
             peer.channel.enqueue("quit:")
             try:
                 peer.channel.do_write()

@@ -93,7 +93,7 @@ class MachineState(SocketNB):
     def do_read(self) -> "MachineState":
         """Take in what has come; an error becomes an ErrorState."""
         try:
-            super().do_read()
+            SocketNB.do_read(self)
         except Exception as error:
             return ErrorState(self, f"reading from the worker: {describe(error)}")
         return self
@@ -101,7 +101,7 @@ class MachineState(SocketNB):
     def do_write(self) -> "MachineState":
         """Send what waits; an error becomes an ErrorState."""
         try:
-            super().do_write()
+            SocketNB.do_write(self)
         except Exception as error:
             return ErrorState(self, f"writing to the worker: {describe(error)}")
         return self
@@ -109,19 +109,29 @@ class MachineState(SocketNB):
     def do_handle(self) -> "MachineState":
         """Move the machine as far as the messages that have come allow."""
         waiting = self._channel.parser.messages
-        state = settle(self._take_info())
+        state: MachineState = self
+        for message in waiting:
+            if message.startswith(b"INFO:"):
+                state = self._take_info()
+                break
+        if not state._settled:
+            state = settle(state)
         position = 0
         while not state.terminal and position < len(waiting):
             msg = to_text(waiting[position])
             if msg.startswith("FAIL"):
                 return ErrorState(state, msg)
             try:
-                following = checked(state, "transition", state.transition, msg, through=ValueError)
+                following = state.transition(msg)
             except ValueError:
                 position += 1
                 continue
+            except Exception as error:
+                return broken(state, "transition", error)
             del waiting[position]
-            state, position = following if following is state else settle(following), 0
+            position = 0
+            if following is not state:
+                state = settle(checked(state, "transition", lambda made=following: made))
         if len(waiting) > MAX_WAITING and not state.terminal:
             return ErrorState(state, f"over {MAX_WAITING} messages that no state expects")
         if state.sock is None and not state.terminal:
@@ -234,11 +244,16 @@ def checked(
     except through:
         raise
     except Exception as error:
-        text = str(error) if isinstance(error, MuError) else f"{what}: {describe(error)}"
-        return ErrorState(state, f"{type(state).__name__}: {text}")
+        return broken(state, what, error)
     if not isinstance(following, MachineState):
         return ErrorState(state, f"{type(state).__name__}.{what} returned {following!r}, which is no state")
     return following
+
+
+def broken(state: MachineState, what: str, error: Exception) -> "ErrorState":
+    """The end of a machine in whose class something went wrong."""
+    text = str(error) if isinstance(error, MuError) else f"{what}: {describe(error)}"
+    return ErrorState(state, f"{type(state).__name__}: {text}")
 
 
 def describe(error: BaseException) -> str:

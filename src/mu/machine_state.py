@@ -160,6 +160,9 @@ class MultiPassState(MachineState):
             return ErrorState(self, msg)
         self.messages.append(msg)
         self._send()
+        # Most places expect something: that is the common way, and the short one.
+        if self.cmdNum < len(self.expects) and self.expects[self.cmdNum] is not None:
+            return self
         return self.kick()
 
     def post_transition(self) -> MachineState:
@@ -200,7 +203,7 @@ class CommandListState(MultiPassState):
 
     def _send(self) -> None:
         if not self.pipelined:
-            super()._send()
+            MultiPassState._send(self)
             return
         if self.cmdNum == 0:
             for command in self.commands:

@@ -39,7 +39,7 @@ LOOKS_SECRET = re.compile(
 
 def messages_each(parts: int) -> int:
     """How many of each worker's messages a record keeps."""
-    return max(8, min(200, MESSAGES // parts))
+    return max(8, min(200, MESSAGES // max(1, parts)))
 
 
 def prepare(directory: str) -> None:
@@ -83,8 +83,7 @@ def build(
 
     attempts: dict[int, list[dict[str, Any]]] = {part: [] for part in parts}
     for track in tracks:
-        of_part = attempts.setdefault(track.part, [])
-        of_part.append({"attempt": len(of_part) + 1, **_attempt(track, start)})
+        attempts.setdefault(track.part, []).append(_attempt(track, start))
     return {
         "schema": SCHEMA,
         "run": {
@@ -119,6 +118,7 @@ def _attempt(track: Track, start: float) -> dict[str, Any]:
     machine = track.machine
     states = zip(machine.timestamps, machine.stateinfo, strict=True)
     made: dict[str, Any] = {
+        "attempt": track.number,
         "address": track.address,
         "connected": round(track.connected - start, 6),
         "finished": None if track.finished is None else round(track.finished - start, 6),

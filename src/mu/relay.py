@@ -19,7 +19,6 @@ One epoll serves all connections; each turn costs what is ready, and no connecti
 
 import os
 import re
-import resource
 import select
 import socket
 import time
@@ -399,12 +398,6 @@ class Relay:
             self._kept_of_job[job] = kept
         else:
             del self._kept_of_job[job]
-
-
-def allow_many_connections() -> None:
-    """Let this process have as many descriptors as the system allows it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _shown(name: Name) -> str:

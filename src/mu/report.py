@@ -97,17 +97,12 @@ class Reporter:
         """A worker's machine has left `before`, perhaps through other states, for `track.machine`."""
 
     def worker_finished(self, track: Track) -> None:
-        """A worker is at its end; an ErrorState means that it failed."""
+        """A worker is at its end: an ErrorState failed, and a machine that is not terminal is not needed any more."""
 
     def attempt_failed(self, track: Track, *, other_running: bool) -> None:
         """A worker failed, but its part has not: it is tried again, or another worker is at it already."""
         self.repeated += 1
-        failure = failure_of(track.machine)
-        self.reasons[failure.why.splitlines()[0]] += 1
-        what = "another worker goes on with it" if other_running else "it is tried again"
-        self.note(
-            f"part {track.part}, attempt {track.number}: failed in {failure.state}: {failure.why}\n    {what}"
-        )
+        self.reasons[failure_of(track.machine).why.splitlines()[0]] += 1
 
     def tick(self, *, now: float | None = None) -> None:
         """Called at each turn of the loop, twice a second or more often; `now` is of the monotonic clock."""
@@ -161,8 +156,17 @@ class PlainReporter(Reporter):
         """Told if verbose."""
         if self.verbose:
             machine = track.machine
-            fate = "failed" if isinstance(machine, ErrorState) else "done"
+            fate = "failed" if isinstance(machine, ErrorState) else "done" if machine.terminal else "stopped"
             self.line(f"part {track.part}: {fate} after {time.time() - track.connected:.1f} s")
+
+    def attempt_failed(self, track: Track, *, other_running: bool) -> None:
+        """Says what failed, and how it goes on."""
+        super().attempt_failed(track, other_running=other_running)
+        failure = failure_of(track.machine)
+        what = "another worker goes on with it" if other_running else "it is tried again"
+        self.note(
+            f"part {track.part}, attempt {track.number}: failed in {failure.state}: {failure.why}\n    {what}"
+        )
 
     def tick(self, *, now: float | None = None) -> None:
         """Says how far the run is, if it is time to."""

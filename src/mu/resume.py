@@ -38,7 +38,7 @@ def _existing(bucket: str, region: str, keys: Sequence[str]) -> set[str]:
     # A folder at a time; outputs that lie in a folder each, or in none, are looked for in the whole bucket.
     folders = {key.rpartition("/")[0] for key in keys}
     starts = [f"{folder}/" for folder in folders] if len(folders) < len(keys) and "" not in folders else [""]
-    found = set()
+    found: set[str] = set()
     with explained(f"looking for outputs in the bucket {bucket}"):
         pages = client("s3", region).get_paginator("list_objects_v2")
         for start in starts:

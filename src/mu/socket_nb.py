@@ -115,7 +115,7 @@ class SocketNB:
 
     def enqueue(self, msg: str | bytes) -> None:
         """Add a message to what waits to be sent; `do_write` sends it."""
-        self._channel.out += self.format_message(msg)
+        self._channel.out += framing.encode(framing.to_bytes(msg))
 
     def dequeue(self) -> str:
         """The oldest waiting message as text; IndexError if there is none."""
@@ -164,7 +164,8 @@ class SocketNB:
         channel = self._channel
         out = channel.out
         while out and channel.sock is not None:
-            sent = self._attempt(channel.sock.send, bytes(out[:SEND_SIZE]))
+            part = bytes(out if len(out) <= SEND_SIZE else out[:SEND_SIZE])
+            sent = self._attempt(channel.sock.send, part)
             if sent is None:
                 break
             del out[:sent]

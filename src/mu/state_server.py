@@ -13,7 +13,8 @@ from mu import keys, tls
 from mu.defs import Defs
 from mu.errors import UsageError
 from mu.options import at_least, seconds
-from mu.relay import Limits, Relay, allow_many_connections
+from mu.relay import Limits, Relay
+from mu.system import allow_connections
 
 PORT = 13337
 MEGABYTE = 1 << 20
@@ -78,12 +79,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Relay until a signal comes."""
     Defs.debug = args.debug
-    files = [getattr(args, variable) or os.environ.get(variable) for _, _, variable, _ in KEY_FLAGS]
-    if not all(files):
+    ca_path, cert_path, key_path = (
+        getattr(args, variable) or os.environ.get(variable) for _, _, variable, _ in KEY_FLAGS
+    )
+    if not (ca_path and cert_path and key_path):
         raise UsageError(
             "the relay needs the job's keys: give -c, -s and -k ('mu genkeys' makes them; server2_*.pem is for it)"
         )
-    ca, pair = keys.load_server_keys(*files)
+    ca, pair = keys.load_server_keys(ca_path, cert_path, key_path)
     limits = Limits(
         message=args.max_message * MEGABYTE,
         kept=args.max_kept * MEGABYTE,
@@ -91,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         strangers=args.max_strangers,
         tombstone_timeout=args.tombstone_timeout,
     )
-    allow_many_connections()
+    allow_connections(0)
     listener = tls.listen(args.address, args.port, args.backlog)
     relay = Relay(listener, tls.context(ca, pair.cert, pair.key, server=True), limits, _say)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -106,7 +109,7 @@ def start_thread(port: int, context: SSL.Context | None) -> tuple[int, Callable[
 
     UsageError if it cannot listen there.
     """
-    allow_many_connections()
+    allow_connections(0)
     listener = tls.listen("", port, flag="-T")
     relay = Relay(listener, context, Limits(), _say, report=False)
     thread = threading.Thread(target=relay.run, name="relay", daemon=True)

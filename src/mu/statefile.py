@@ -16,8 +16,9 @@ import socket
 import zlib
 
 from mu.errors import ProtocolError
+from mu.framing import to_text
 from mu.socket_nb import SocketNB
-from mu.why import log, why
+from mu.why import log, one_line, why
 
 MAKERS = ("xc-enc", "xc-dump", "xc-terminate-chunk")
 MESSAGE = re.compile(rb"STATE\((\d{1,9})\):")
@@ -34,6 +35,7 @@ class StateSocket:
         self._most_bytes = most_bytes
         self._link: SocketNB | None = None
         self._closing: list[SocketNB] = []
+        self._said = ""  # the peer's last word that was no state
 
     @property
     def connected(self) -> bool:
@@ -47,7 +49,7 @@ class StateSocket:
 
     def adopt(self, sock: socket.socket, first: str) -> None:
         """Use a new connection; `first` is sent if it is not empty."""
-        self._link = SocketNB(sock)
+        self._link, self._said = SocketNB(sock), ""
         if first:
             self._link.enqueue(first)
 
@@ -64,13 +66,17 @@ class StateSocket:
         elif link is not None:
             link.close()
 
-    def serve(self, link: SocketNB) -> list[str]:
-        """Read and write what can be; returns what the coordinator must hear of, `FAIL(...)` each."""
+    def serve(self, link: SocketNB, *, needed: bool = False) -> list[str]:
+        """Read and write what can be; returns what the coordinator must hear of, `FAIL(...)` each.
+
+        `needed`: the loss of the connection is such a thing, as a state may never come now.
+        """
+        loss = "the peer has closed it"
         try:
             link.do_read()
             link.do_write()
         except (OSError, ProtocolError) as error:
-            log(f"state socket: {why(error)}")
+            loss = why(error)
         failures = []
         while link.want_handle:
             data = link.dequeue_bytes()
@@ -81,13 +87,17 @@ class StateSocket:
                 link.close()
                 self._closing.remove(link)
         elif link.sock is None:
-            log("state socket: the peer has closed it")
+            loss += f", after it said {self._said}" if self._said else ""
+            log(f"state socket: {loss}")
             self._link = None
+            if needed:
+                failures.append(f"FAIL(lost the state socket: {loss})")
         return failures
 
     def _take(self, data: bytes) -> list[str]:
         match = MESSAGE.match(data)
         if match is None:
+            self._said = one_line(to_text(data[:200]))
             log(f"state socket: dropped a message that is no state: {data[:40]!r}")
             return []
         name = f"{int(match[1])}.state"

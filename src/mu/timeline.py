@@ -167,7 +167,7 @@ def _bars(axes: Any, run: Run, colours: Mapping[str, str]) -> None:
     axes.set_xlim(
         begin, max(run.seconds, *(row.finished for row in run.rows), begin + 1e-3) if run.rows else 1
     )
-    axes.set_ylim(count - 0.5, -0.5)
+    axes.set_ylim(max(1, count) - 0.5, -0.5)
     axes.set_xlabel("seconds", fontsize=9)
     if count <= 30:
         axes.set_yticks(range(count), [row.label for row in run.rows])

@@ -155,7 +155,8 @@ class Loop:
                 self._link.do_read()
                 self._link.do_write()
             else:
-                for failure in self._state.serve(links[descriptor]):
+                needed = bool(integer(self._handler.vals, "expect_statefile"))
+                for failure in self._state.serve(links[descriptor], needed=needed):
                     self._answer(failure)
 
     def _handle(self, text: str) -> bool:

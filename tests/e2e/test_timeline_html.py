@@ -15,7 +15,9 @@ from tests.made_runs import record, write_record
 # A run of all checks says where pictures of the page are to go, to be looked at.
 PICTURES = os.environ.get("MU_TEST_PICTURES")
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (bin/setup.sh dev installs it)")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="Chromium is not installed (bin/setup.sh dev installs it)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,8 @@ def test_it_works_from_disk(browser: Browser, tmp_path: Path, parts: int) -> Non
     # The canvas has the states' colours on it.
     colours = browser.run(
         "(() => { const d = pen.getImageData(0, 0, canvas.width, canvas.height).data, n = {};"
-        "for (let i = 0; i < d.length; i += 4) { const c = [d[i], d[i+1], d[i+2]]; n[c] = (n[c] || 0) + 1; } return n })()"
+        "for (let i = 0; i < d.length; i += 4) {"
+        "  const c = [d[i], d[i+1], d[i+2]]; n[c] = (n[c] || 0) + 1; } return n })()"
     )
     assert all(colours.get(colour, 0) > 500 for colour in ("68,119,170", "238,187,68", "34,136,51"))
     picture(browser, tmp_path, f"timeline-{parts}")
@@ -91,7 +94,7 @@ def test_a_failure_is_told_as_text(browser: Browser, tmp_path: Path) -> None:
     browser.run("document.querySelector('#details button').click()")
     said = details(browser)
     assert said.startswith(f"part {failed['part']}\nfailed, ")
-    assert "exit status 1 from: ./png2y4m\n    | <b>bad</b> & \"frame\"" in said
+    assert 'exit status 1 from: ./png2y4m\n    | <b>bad</b> & "frame"' in said
     assert browser.errors == []
 
 
@@ -145,7 +148,7 @@ def test_orders(browser: Browser, tmp_path: Path) -> None:
     )
     by_connected, by_part, by_end, by_length, failed_first = found
     assert [row[0] for row in by_connected] == sorted(row[0] for row in by_connected)
-    assert [row[1] for row in by_part][0] == 0
+    assert by_part[0][1] == 0
     assert [row[2] for row in by_end] == sorted(row[2] for row in by_end)
     lengths = [row[2] - row[0] for row in by_length]
     assert lengths == sorted(lengths, reverse=True)

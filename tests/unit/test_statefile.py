@@ -132,6 +132,29 @@ def test_a_bad_frame_ends_the_connection(
     assert "bad message header" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ([], "the peer has closed it"),
+        (
+            [b"REFUSED:job_1 is\nconnected already"],
+            "the peer has closed it, after it said REFUSED:job_1 is connected already",
+        ),
+    ],
+)
+def test_the_loss_of_a_connection_that_is_needed_is_a_failure(
+    words: list[bytes], why: str, pair: tuple[StateSocket, Peer]
+) -> None:
+    state, peer = pair
+    peer.send(*words)
+    peer.close()
+    failures: list[str] = []
+    while state.connected:
+        for link in state.links:
+            failures += state.serve(link, needed=True)
+    assert failures == [f"FAIL(lost the state socket: {why})"]
+
+
 def test_close_sends_what_waits_first(pair: tuple[StateSocket, Peer], tmp_path: Path) -> None:
     state, peer = pair
     data = os.urandom(4 << 20)  # more than a socket takes at once

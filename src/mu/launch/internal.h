@@ -120,8 +120,6 @@ struct mu_launch {
     struct pollfd *fds;
     int fd_count;
     int fd_room;
-    int *fd_index; /* of a descriptor in `fds`, -1: it is not there */
-    int fd_index_size;
 };
 
 /* Monotonic milliseconds. */

@@ -463,7 +463,6 @@ void mu_launch_free(mu_launch *l)
     free(l->requests);
     free(l->heap);
     free(l->fds);
-    free(l->fd_index);
     forget_options(l);
     free(l);
 }

@@ -33,49 +33,38 @@ static int on_timer(CURLM *multi, long timeout_ms, void *handle)
     return 0;
 }
 
-static bool fit_descriptor(struct mu_launch *l, int fd)
+static bool reserve_descriptors(struct mu_launch *l, int room)
 {
-    if (fd >= l->fd_index_size) {
-        int size = fd + 64;
-        int *index = realloc(l->fd_index, (size_t)size * sizeof *index);
-        if (index == NULL)
-            return false;
-        for (int i = l->fd_index_size; i < size; i++)
-            index[i] = -1;
-        l->fd_index = index;
-        l->fd_index_size = size;
-    }
-    if (l->fd_count == l->fd_room) {
-        int room = l->fd_room + 64;
-        struct pollfd *fds = realloc(l->fds, (size_t)room * sizeof *fds);
-        if (fds == NULL)
-            return false;
-        l->fds = fds;
-        l->fd_room = room;
-    }
+    if (room <= l->fd_room)
+        return true;
+    struct pollfd *fds = realloc(l->fds, (size_t)room * sizeof *fds);
+    if (fds == NULL)
+        return false;
+    l->fds = fds;
+    l->fd_room = room;
     return true;
 }
 
-/* libcurl says what it waits for on a descriptor. */
-static int on_socket(CURL *easy, curl_socket_t fd, int what, void *handle, void *unused)
+/* libcurl says what it waits for on a descriptor. With the descriptor it keeps a pointer of ours, which is made
+ * of its place in `fds`, from 1; NULL: it has none yet. */
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *handle, void *place)
 {
     (void)easy;
-    (void)unused;
     struct mu_launch *l = handle;
-    if (!fit_descriptor(l, fd))
-        return -1;
-    int at = l->fd_index[fd];
+    int at = (int)(intptr_t)place - 1;
     if (what == CURL_POLL_REMOVE) {
-        if (at >= 0) {
-            l->fds[at] = l->fds[--l->fd_count];
-            l->fd_index[l->fds[at].fd] = at;
-            l->fd_index[fd] = -1;
-        }
-        return 0;
+        if (at < 0)
+            return 0;
+        l->fds[at] = l->fds[--l->fd_count];
+        return at == l->fd_count || curl_multi_assign(l->multi, l->fds[at].fd, place) == CURLM_OK ? 0 : -1;
     }
     if (at < 0) {
-        at = l->fd_index[fd] = l->fd_count++;
+        at = l->fd_count;
+        if (!reserve_descriptors(l, at + 1) ||
+            curl_multi_assign(l->multi, fd, (void *)(intptr_t)(at + 1)) != CURLM_OK)
+            return -1;
         l->fds[at] = (struct pollfd){.fd = fd};
+        l->fd_count++;
     }
     l->fds[at].events = (short)((what & CURL_POLL_IN ? POLLIN : 0) | (what & CURL_POLL_OUT ? POLLOUT : 0));
     return 0;
@@ -204,7 +193,8 @@ static slot *slot_new(struct mu_launch *l, target *t)
     s->target = t;
     s->request = NO_REQUEST;
     s->easy = curl_easy_init();
-    bool good = s->easy != NULL;
+    /* A name's resolver and two attempts to connect: so many descriptors at most, and libcurl is told of no failure. */
+    bool good = s->easy != NULL && reserve_descriptors(l, 4 * ((int)l->progress.connections + 1));
     if (good && mu_payload_is_template(l->payload))
         good = (s->body = malloc(mu_payload_size(l->payload, INT64_MAX))) != NULL;
     /* Without this, libcurl would keep four idle connections for each easy handle that is under way just now. */
@@ -299,11 +289,10 @@ static int collect(struct mu_launch *l)
 {
     int left;
     for (CURLMsg *message; (message = curl_multi_info_read(l->multi, &left)) != NULL;) {
-        if (message->msg != CURLMSG_DONE)
-            continue;
-        CURLcode code = message->data.result;
+        CURLcode code = message->data.result; /* gone when the transfer is removed */
         char *data = NULL;
-        if (curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &data) != CURLE_OK)
+        if (message->msg != CURLMSG_DONE ||
+            curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &data) != CURLE_OK)
             return MU_LAUNCH_ECURL;
         slot *s = (slot *)(void *)data;
         if (curl_multi_remove_handle(l->multi, s->easy) != CURLM_OK)

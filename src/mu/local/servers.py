@@ -7,7 +7,9 @@ invocation's result.
 import concurrent.futures
 import contextlib
 import importlib.util
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -148,12 +150,23 @@ class ForkServer:
 
     def wait(self) -> None:
         """After `close`: wait until it has ended, and remove its directory."""
-        try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()  # and with it, by sandbox.die_with_parent, the fork server proper
-            self.process.wait()
+        for kill in (self._kill_inner, self.process.kill):
+            try:
+                self.process.wait(STOP_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                kill()
+        self.process.wait()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _kill_inner(self) -> None:
+        """Kill the process's children: in the best case the one that is the fork server proper, and leads a PID
+        namespace. The process then ends by itself, when all of that namespace have ended.
+        """
+        with contextlib.suppress(OSError):
+            pid = self.process.pid
+            for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+                os.kill(int(child), signal.SIGKILL)
 
 
 def _libraries() -> list[str]:

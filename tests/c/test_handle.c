@@ -1,0 +1,259 @@
+/* The handle against a service on loopback: every invocation ends once, and the counts are right all the while. */
+#include "check.h"
+#include "liblaunch.h"
+#include "server.h"
+
+#include <time.h>
+
+#define PAYLOAD "{\"id\": ##ID##}"
+#define ACCEPTED "HTTP/1.1 202 A\r\nContent-Length: 0\r\nx-amzn-RequestId: abc\r\n\r\n"
+#define THROTTLED "HTTP/1.1 429 T\r\nContent-Length: 0\r\n\r\n"
+#define BROKEN "HTTP/1.1 500 E\r\nContent-Length: 99\r\n\r\ncut"
+
+static char url[64];
+
+static mu_launch_options options(void)
+{
+    return (mu_launch_options){
+        .access_key = "AKID",
+        .secret_key = "SECRET",
+        .payload = PAYLOAD,
+        .payload_size = strlen(PAYLOAD),
+        .backoff_base_ms = 1,
+        .backoff_cap_ms = 4,
+    };
+}
+
+static mu_launch *new_launch(const mu_launch_options *o)
+{
+    mu_launch *l = mu_launch_new();
+    CHECK(l != NULL);
+    CHECK(mu_launch_configure(l, o) == MU_LAUNCH_OK);
+    return l;
+}
+
+static void check_counts(const mu_launch *l)
+{
+    mu_launch_progress p;
+    mu_launch_get_progress(l, &p);
+    CHECK(p.queued >= 0 && p.sent >= 0 && p.waiting >= 0 && p.accepted >= 0 && p.failed >= 0 && p.cancelled >= 0);
+    CHECK(p.queued + p.sent + p.waiting + p.accepted + p.failed + p.cancelled == p.total);
+    CHECK(p.attempts >= p.retries && p.retries >= 0);
+}
+
+/* Takes outcomes, one more than fits at a time now and then, and notes each in `seen`. */
+static size_t take(mu_launch *l, mu_launch_outcome *by_number, char *seen)
+{
+    mu_launch_outcome out[7];
+    size_t all = 0;
+    for (size_t got; (got = mu_launch_take(l, out, 7)) > 0; all += got)
+        for (size_t i = 0; i < got; i++) {
+            CHECK(out[i].number >= 0 && out[i].number < SERVER_NUMBERS && !seen[out[i].number]);
+            CHECK((out[i].error == NULL) == (out[i].state == MU_LAUNCH_ACCEPTED));
+            seen[out[i].number] = 1;
+            by_number[out[i].number] = out[i];
+        }
+    return all;
+}
+
+static size_t run(mu_launch *l, mu_launch_outcome *by_number)
+{
+    static char seen[SERVER_NUMBERS];
+    memset(seen, 0, sizeof seen);
+    size_t taken = 0;
+    int left;
+    do {
+        left = mu_launch_poll(l, 5);
+        CHECK(left == 0 || left == 1);
+        check_counts(l);
+        taken += take(l, by_number, seen);
+    } while (left > 0);
+    CHECK(mu_launch_take(l, by_number, 1) == 0);
+    CHECK(mu_launch_poll(l, 5) == 0);
+    return taken;
+}
+
+/* 0: accepted at once; 1: throttled twice; 2: closed once; 3: a broken answer once. */
+static const char *mixed(int number, int attempt)
+{
+    if (number % 4 == 1 && attempt <= 2)
+        return THROTTLED;
+    if (number % 4 == 2 && attempt == 1)
+        return NULL;
+    return number % 4 == 3 && attempt == 1 ? BROKEN : ACCEPTED;
+}
+
+static void test_mixed(void)
+{
+    static mu_launch_outcome out[SERVER_NUMBERS];
+    mu_launch_options o = options();
+    o.timeout_ms = 300; /* BROKEN leaves the connection open */
+    mu_launch *l = new_launch(&o);
+    CHECK(mu_launch_add_target(l, "us-east-1", url, "f") == 0);
+    CHECK(mu_launch_add_target(l, "eu-west-1", url, "f") == 1);
+    CHECK(mu_launch_add(l, 0, 0, 40) == MU_LAUNCH_OK);
+    CHECK(mu_launch_poll(l, 0) == 1);
+    CHECK(mu_launch_add(l, 1, 40, 24) == MU_LAUNCH_OK); /* while others are under way */
+    CHECK(run(l, out) == 64);
+    for (int i = 0; i < 64; i++) {
+        CHECK(out[i].state == MU_LAUNCH_ACCEPTED && out[i].status == 202 && out[i].target == i / 40);
+        CHECK_TEXT(out[i].request_id, "abc");
+        CHECK(out[i].attempts <= server_count(i) && out[i].attempts >= (i % 4 == 1 ? 3 : 1) && out[i].seconds > 0);
+    }
+    mu_launch_progress p;
+    mu_launch_get_progress(l, &p);
+    CHECK(p.throttled == 32 && p.accepted == 64);
+    mu_launch_free(l);
+}
+
+static const char *refuse(int number, int attempt)
+{
+    (void)number;
+    (void)attempt;
+    return "HTTP/1.1 404 N\r\nContent-Length: 19\r\nx-amzn-errortype: NotFound\r\n\r\n{\"message\":\"gone!\"}";
+}
+
+static void test_final_error(void)
+{
+    static mu_launch_outcome out[SERVER_NUMBERS];
+    mu_launch_options o = options();
+    o.max_connections = 3;
+    mu_launch *l = new_launch(&o);
+    CHECK(mu_launch_add_target(l, "us-east-1", url, "f") == 0);
+    CHECK(mu_launch_add(l, 0, 0, 1000) == MU_LAUNCH_OK);
+    CHECK(run(l, out) == 1000);
+    int sent = 0;
+    for (int i = 0; i < 1000; i++) {
+        CHECK(out[i].state == MU_LAUNCH_FAILED);
+        CHECK_TEXT(out[i].error, "HTTP 404 NotFound: gone!");
+        sent += out[i].attempts;
+    }
+    CHECK(sent >= 1 && sent <= 6);
+    /* What is added later fails at once as well. */
+    CHECK(mu_launch_add(l, 0, 0, 2) == MU_LAUNCH_OK);
+    CHECK(run(l, out) == 2);
+    CHECK(out[1].attempts == 0);
+    mu_launch_free(l);
+}
+
+static const char *never(int number, int attempt)
+{
+    (void)number;
+    (void)attempt;
+    return "";
+}
+
+static void test_cancel(void)
+{
+    static mu_launch_outcome out[SERVER_NUMBERS];
+    mu_launch_options o = options();
+    mu_launch *l = new_launch(&o);
+    CHECK(mu_launch_add_target(l, "us-east-1", url, "f") == 0);
+    CHECK(mu_launch_add(l, 0, 0, 300) == MU_LAUNCH_OK);
+    mu_launch_progress p;
+    do {
+        CHECK(mu_launch_poll(l, 1) == 1);
+        mu_launch_get_progress(l, &p);
+    } while (p.sent < 20);
+    mu_launch_cancel(l);
+    check_counts(l);
+    CHECK(run(l, out) == 300);
+    for (int i = 0; i < 300; i++)
+        CHECK(out[i].state == MU_LAUNCH_CANCELLED);
+    /* A cancelled handle can be used on. */
+    CHECK(mu_launch_add(l, 0, 0, 5) == MU_LAUNCH_OK);
+    CHECK(mu_launch_poll(l, 1) == 1);
+    mu_launch_free(l); /* with requests under way */
+}
+
+static void test_poll_keeps_to_its_time(void)
+{
+    mu_launch_options o = options();
+    mu_launch *l = new_launch(&o);
+    CHECK(mu_launch_poll(l, 10000) == 0);
+    CHECK(mu_launch_add_target(l, "us-east-1", url, "f") == 0);
+    CHECK(mu_launch_add(l, 0, 0, 0) == MU_LAUNCH_OK);
+    CHECK(mu_launch_poll(l, 10000) == 0);
+    CHECK(mu_launch_add(l, 0, 0, 1) == MU_LAUNCH_OK);
+    struct timespec before, after;
+    CHECK(clock_gettime(CLOCK_MONOTONIC, &before) == 0);
+    CHECK(mu_launch_poll(l, 20) == 1);
+    CHECK(clock_gettime(CLOCK_MONOTONIC, &after) == 0);
+    CHECK((after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000 >= 19);
+    mu_launch_free(l);
+}
+
+static void test_wrong_calls(void)
+{
+    mu_launch_outcome out;
+    mu_launch *l = mu_launch_new();
+    CHECK(mu_launch_poll(l, 0) == MU_LAUNCH_EINVAL);
+    CHECK(mu_launch_add_target(l, "r", url, "f") == MU_LAUNCH_EINVAL);
+    CHECK(mu_launch_add(l, 0, 0, 1) == MU_LAUNCH_EINVAL);
+    CHECK(mu_launch_take(l, &out, 1) == 0);
+    mu_launch_cancel(l);
+
+    char long_token[MU_LAUNCH_TOKEN_MAX + 2];
+    memset(long_token, 'x', sizeof long_token - 1);
+    long_token[sizeof long_token - 1] = '\0';
+    for (int i = 0; i < 12; i++) {
+        mu_launch_options o = options();
+        switch (i) {
+        case 0: o.access_key = NULL; break;
+        case 1: o.access_key = ""; break;
+        case 2: o.secret_key = "a b"; break;
+        case 3: o.session_token = ""; break;
+        case 4: o.session_token = long_token; break;
+        case 5: o.session_token = "a\r\nb"; break;
+        case 6: o.invocation_type = "event"; break;
+        case 7: o.max_connections = -1; break;
+        case 8: o.max_connections = MU_LAUNCH_CONNECTIONS_MAX + 1; break;
+        case 9: o.max_attempts = -1; break;
+        case 10: o.timeout_ms = -1; break;
+        default: o.backoff_cap_ms = -1; break;
+        }
+        CHECK(mu_launch_configure(l, &o) == MU_LAUNCH_EINVAL);
+        CHECK(mu_launch_error_text(l)[0] != '\0');
+    }
+    mu_launch_options o = options();
+    CHECK(mu_launch_configure(l, &o) == MU_LAUNCH_OK);
+    CHECK(mu_launch_configure(l, &o) == MU_LAUNCH_EINVAL);
+
+    CHECK(mu_launch_add_target(l, "a/b", url, "f") == MU_LAUNCH_EINVAL);
+    CHECK(mu_launch_add_target(l, "", url, "f") == MU_LAUNCH_EINVAL);
+    CHECK(mu_launch_add_target(l, "r", "gopher://x", "f") == MU_LAUNCH_EINVAL);
+    CHECK_TEXT(mu_launch_error_text(l), "the endpoint is neither http:// nor https://");
+    CHECK(mu_launch_add_target(l, "r", url, "..") == MU_LAUNCH_EINVAL);
+    CHECK(mu_launch_add_target(l, "r", url, "") == MU_LAUNCH_EINVAL);
+    CHECK(mu_launch_add_target(l, "r", url, "f") == 0);
+    CHECK(mu_launch_add(l, 1, 0, 1) == MU_LAUNCH_EINVAL);
+    CHECK(mu_launch_add(l, -1, 0, 1) == MU_LAUNCH_EINVAL);
+    CHECK(mu_launch_add(l, 0, -1, 1) == MU_LAUNCH_EINVAL);
+    CHECK(mu_launch_add(l, 0, 0, -1) == MU_LAUNCH_EINVAL);
+    CHECK(mu_launch_add(l, 0, INT64_MAX, 1) == MU_LAUNCH_EINVAL);
+    CHECK(mu_launch_add(l, 0, 0, INT64_MAX) == MU_LAUNCH_EINVAL);
+    CHECK(mu_launch_poll(l, -1) == MU_LAUNCH_EINVAL);
+    CHECK(mu_launch_poll(l, 0) == 0);
+    mu_launch_free(l);
+    mu_launch_free(NULL);
+    for (int error = 1; error >= -6; error--)
+        CHECK(mu_launch_strerror(error)[0] != '\0');
+}
+
+static void with_server(server_script script, void (*test)(void))
+{
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%d", server_start(script));
+    test();
+    server_stop();
+}
+
+int main(void)
+{
+    CHECK(mu_launch_setup() == MU_LAUNCH_OK);
+    with_server(mixed, test_mixed);
+    with_server(refuse, test_final_error);
+    with_server(never, test_cancel);
+    with_server(never, test_poll_keeps_to_its_time);
+    with_server(never, test_wrong_calls);
+    return 0;
+}

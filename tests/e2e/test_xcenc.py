@@ -1,0 +1,265 @@
+"""Workers that hand states to one another, on the local engine: every digest is what it has to be.
+
+The encoders are stand-ins whose results are digests over all that went into them (tests/standin), so a wrong
+order, a lost or old state, or a wrong switch shows. What they must be is computed here.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from mu.local.engine import LocalEngine
+from mu.s3 import spread
+from tests.jobs import BUCKET, ROOT, lambdaize
+
+STANDIN = ROOT / "tests" / "standin" / "standin.py"
+TOOLS = ("vpxenc", "xc-enc", "xc-dump", "comp-states", "xc-terminate-chunk")
+VIDEO = "sintel-1k-y4m_06"
+
+
+def frames(part: int, number: int = 6, mark: str = "") -> list[bytes]:
+    return [f"frame {frame} of part {part} {mark}".encode() for frame in range(number)]
+
+
+def y4m(pictures: list[bytes]) -> bytes:
+    return b"YUV4MPEG2 W4 H4 F24:1\n" + b"".join(b"FRAME\n" + picture for picture in pictures)
+
+
+@pytest.fixture(scope="session")
+def s3(engine: LocalEngine) -> Any:
+    return boto3.client("s3", **engine.client_arguments())
+
+
+@pytest.fixture(scope="session")
+def videos(s3: Any, bucket: str) -> str:
+    for part in range(16):
+        for video, number in ((VIDEO, 6), ("sintel-1k-y4m_07", 7)):
+            s3.put_object(Bucket=bucket, Key=f"{video}/{part:08d}.y4m", Body=y4m(frames(part, number)))
+            s3.put_object(
+                Bucket=bucket, Key=spread(f"{video}/{part:08d}.y4m"), Body=y4m(frames(part, number))
+            )
+    return bucket
+
+
+def package(environment: dict[str, str], directory: Path, **others: str) -> str:
+    """A function with the stand-ins in it; `others` are scripts that replace some."""
+    for name in TOOLS:
+        shutil.copy(STANDIN, directory / name)
+        if name.replace("-", "_") in others:
+            (directory / name).write_text(others[name.replace("-", "_")])
+        (directory / name).chmod(0o755)
+    main, *extra = (directory / name for name in TOOLS)
+    return lambdaize(environment, directory, main, "", "", *map(str, extra))
+
+
+@pytest.fixture(scope="session")
+def standins(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    return package(environment, tmp_path_factory.mktemp("standins"))
+
+
+@pytest.fixture(scope="session")
+def content(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same, with a comp-states that finds all states alike."""
+    directory = tmp_path_factory.mktemp("content")
+    return package(environment, directory, comp_states="#!/bin/sh\necho the same\n")
+
+
+Example = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def example(environment: dict[str, str], tmp_path: Path) -> Example:
+    def run(name: str, *words: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, ROOT / "examples" / name, "-t", "0", "-T", "0", "-X", "0", "-b", BUCKET, *words],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=100,
+        )
+
+    return run
+
+
+@pytest.fixture
+def results(s3: Any, videos: str) -> Iterator[Callable[[], dict[str, bytes]]]:
+    """All objects that a run has made; they are gone afterwards."""
+    before = _keys(s3)
+
+    def read() -> dict[str, bytes]:
+        made = _keys(s3) - before
+        return {key: s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in made}
+
+    yield read
+    for key in _keys(s3) - before:
+        s3.delete_object(Bucket=BUCKET, Key=key)
+
+
+def _keys(s3: Any) -> set[str]:
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+    return {entry["Key"] for page in pages for entry in page.get("Contents", [])}
+
+
+# What the stand-ins must have made
+
+PLAIN = (None, False, False, False)
+
+
+def digest(*parts: object) -> str:
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+
+
+def vpxenc(part: int, number: int = 6) -> str:
+    return digest("vpxenc", 30, *frames(part, number))
+
+
+def xc_enc(part: int, state: str, before: str, quality: object = PLAIN) -> str:
+    return digest("xc-enc", quality, state, before, *frames(part))
+
+
+def chain_with_key_frames(parts: int, distance: int) -> list[str]:
+    """The final digests with -K; the first of a group have vpxenc's."""
+    first = [vpxenc(part) for part in range(parts)]
+    states = [digest("dump", made) for made in first]
+    second = [
+        first[part] if part % distance == 0 else xc_enc(part, states[part - 1], first[part])
+        for part in range(parts)
+    ]
+    final = list(second)
+    for part in range(parts):
+        if part % distance > 1:
+            final[part] = xc_enc(part, final[part - 1], second[part])
+    return final
+
+
+def chain_of_passes(parts: int, qualities: list[tuple[object, ...]]) -> list[list[str]]:
+    """The digests of each part's passes; `qualities` are those of the passes after the first."""
+    made: list[list[str]] = []
+    for part in range(parts):
+        values = [vpxenc(part)]
+        for number, quality in enumerate(qualities[:part], 1):
+            left = made[part - 1][number - 1]
+            values.append(xc_enc(part, digest("dump", left) if number == 1 else left, values[-1], quality))
+        made.append(values)
+    return made
+
+
+def outputs(made: dict[str, bytes], folder: str) -> dict[int, str]:
+    """The digests in the results that lie in one folder, by part."""
+    found = {}
+    for key, body in made.items():
+        if key.startswith(folder + "/"):
+            value = body[:64].decode() if key.endswith(".state") else json.loads(body)["digest"]
+            found[int(key[-len("00000000.ivf") :].removeprefix("/").partition(".")[0][-8:])] = value
+    return found
+
+
+def numbered(values: list[str]) -> dict[int, str]:
+    return dict(enumerate(values))
+
+
+def test_with_a_keyframe_distance(example: Example, results: Any, standins: str) -> None:
+    done = example("xcenc_server.py", "-n", "16", "-K", "4", "-l", standins)
+    assert done.returncode == 0, done.stderr
+    assert "16 of 16 parts done" in done.stderr
+    made = results()
+    assert outputs(made, f"{VIDEO}/out_30_x") == numbered(chain_with_key_frames(16, 4))
+    assert len(made) == 16
+
+
+def test_uploads_and_a_last_group_that_is_short(example: Example, results: Any, standins: str) -> None:
+    done = example("xcenc_server.py", "-n", "6", "-K", "4", "-u", "-Y", "30", "-l", standins)
+    assert done.returncode == 0, done.stderr
+    made, final = results(), chain_with_key_frames(6, 4)
+    first = [vpxenc(part) for part in range(6)]
+    states = [digest("dump", value) if value in first else value for value in final]
+    assert outputs(made, f"{VIDEO}/out_30_x_k4") == numbered(final)
+    assert outputs(made, f"{VIDEO}/first_30_x_k4") == numbered(first)
+    assert outputs(made, f"{VIDEO}/final_state_30_x_k4") == numbered(states)
+    assert len(made) == 18
+
+
+def test_hashed_names(example: Example, results: Any, standins: str) -> None:
+    done = example("xcenc_server.py", "-n", "4", "-K", "4", "-M", "-l", standins)
+    assert done.returncode == 0, done.stderr
+    made = {key[len("0000-") :]: body for key, body in results().items() if re.match("[0-9a-f]{4}-", key)}
+    assert outputs(made, f"{VIDEO}/out_30_x") == numbered(chain_with_key_frames(4, 4))
+
+
+def test_nine_passes(example: Example, results: Any, content: str) -> None:
+    """Three passes with another quantizer, the second of which encodes the first frame again; five that refine."""
+    done = example("xcenc_server.py", "-n", "16", "-p", "1,0,3,5", "-S", "44", "-l", content)
+    assert done.returncode == 0, done.stderr
+    qualities: list[tuple[object, ...]] = [(44, False, False, False)] * 3
+    qualities[1] = (44, False, False, True)
+    qualities += [(None, True, False, False)] * 4 + [(None, True, True, False)]
+    expected = [values[-1] for values in chain_of_passes(16, qualities)]
+    assert outputs(results(), f"{VIDEO}/out_30_44") == numbered(expected)
+
+
+def test_parts_that_do_not_converge_fail(example: Example, results: Any, standins: str) -> None:
+    """The default's six passes would take longer: four, of which the first three parts need no comparison."""
+    done = example("xcenc_server.py", "-n", "5", "-p", "1,0,1,2", "-u", "-l", standins)
+    assert done.returncode == 1
+    for part in (3, 4):
+        assert f"part {part} failed in XCEncFinishState: not converged after 4 passes\n" in done.stderr
+    assert "3 of 5 parts done" in done.stderr
+    made = results()
+    chain = chain_of_passes(5, [PLAIN, (None, True, False, True), (None, True, True, False)])
+    assert outputs(made, f"{VIDEO}/out_30_x") == numbered([values[-1] for values in chain])
+    assert outputs(made, f"{VIDEO}/prev_state_30_x") == {3: chain[3][-2], 4: chain[4][-2]}
+    for part in (3, 4):
+        assert made[f"{VIDEO}/comp_txt_30_x/{part:08d}.txt"] == b"the states differ\n"
+    assert len(made) == 5 * 3 + 2 * 2
+
+
+def test_seven_frames(example: Example, results: Any, standins: str) -> None:
+    done = example("xcenc7_server.py", "-n", "8", "-K", "4", "-l", standins)
+    assert done.returncode == 0, done.stderr
+    final: list[str] = []
+    for part in range(8):
+        if part % 4 == 0:
+            final.append(digest("terminate", vpxenc(part)))
+        else:
+            more = frames(part, 7)
+            final.append(digest("xc-enc", PLAIN, final[-1], digest("vpxenc", 30, *more), *more[1:]))
+    assert outputs(results(), f"{VIDEO}/out_30_x") == numbered(final)
+
+
+@pytest.mark.parametrize(
+    ("mark", "why"),
+    [
+        ("FAIL", r"exit status 1 from: .*\n    \| cannot encode this$"),
+        ("DIE", r"the worker closed the connection$"),
+    ],
+)
+def test_a_part_that_fails_takes_with_it_those_that_wait_for_it(
+    example: Example, results: Any, standins: str, s3: Any, mark: str, why: str
+) -> None:
+    key = f"{VIDEO}/{1:08d}.y4m"
+    body = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    s3.put_object(Bucket=BUCKET, Key=key, Body=y4m(frames(1, mark=mark)))
+    try:
+        done = example("xcenc_server.py", "-n", "8", "-K", "4", "-l", standins)
+    finally:
+        s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+    assert done.returncode == 1
+    assert re.search(r"^part 1 failed in XCEncRunState: " + why, done.stderr, re.MULTILINE), done.stderr
+    for part in (2, 3):
+        assert re.search(
+            rf"^part {part} failed in \w+: waits for part 1, which failed$", done.stderr, re.MULTILINE
+        )
+    assert "5 of 8 parts done" in done.stderr
+    expected = numbered(chain_with_key_frames(8, 4))
+    assert outputs(results(), f"{VIDEO}/out_30_x") == {part: expected[part] for part in (0, 4, 5, 6, 7)}

@@ -1,0 +1,126 @@
+"""Requests to S3 and Lambda that are refused, late, or cut off."""
+
+import re
+from itertools import zip_longest
+
+import pytest
+
+from tests.faults.front import (
+    CONFIGURATION,
+    GET,
+    INVOKE,
+    LIST,
+    PUT,
+    Fault,
+    Rule,
+    cut_before,
+    cut_body,
+    cut_head,
+    cut_request,
+    delay,
+    error,
+    unanswered,
+)
+from tests.faults.rig import FRAMES, PARTS, Rig, frame, output
+
+SLOW_DOWN = error(503, "SlowDown")
+INTERNAL = error(500, "InternalError")
+THROTTLED = error(429, "TooManyRequestsException", Retry_After="1")
+FAULTS: dict[str, Fault] = {
+    "429": THROTTLED,
+    "503": SLOW_DOWN,
+    "500": INTERNAL,
+    "late": delay(1.5),
+    "cut before": cut_before,
+    "cut in the request": cut_request,
+    "cut in the answer's head": cut_head,
+    "cut in the answer's body": cut_body,
+    "unanswered": unanswered,
+}
+CUTS = ("cut before", "cut in the answer's head", "unanswered")
+# Each fault of a group befalls another request of one job; the requests' keys, where the same would be struck twice.
+GETS = [frame(part, number) for part in range(PARTS) for number in range(FRAMES)]
+PUTS = [output(part) for part in range(PARTS)]
+PASSING: dict[str, tuple[str, tuple[str, ...], list[str]]] = {
+    "GetObject": (GET, ("503", "500", "late", *CUTS, "cut in the answer's body"), GETS),
+    "PutObject": (PUT, ("503", "500", "late", "cut in the request"), PUTS),
+    "PutObject, cut": (PUT, CUTS, PUTS),
+    "Invoke": (INVOKE, ("429", "500", "503", "late", *CUTS, "cut in the request"), []),
+    "ListObjectsV2": (LIST, ("503", "late"), []),
+    "ListObjectsV2, cut": (LIST, ("cut before", "cut in the answer's head"), []),
+    "GetFunctionConfiguration": (CONFIGURATION, ("500",), []),
+    "GetFunctionConfiguration, cut": (CONFIGURATION, ("cut before",), []),
+}
+
+
+@pytest.mark.parametrize("group", PASSING)
+def test_passing(rig: Rig, group: str) -> None:
+    operation, faults, keys = PASSING[group]
+    struck = zip_longest(faults, keys[: len(faults)], fillvalue="")
+    rig.rules(*(Rule(operation, FAULTS[fault], key, name=fault) for fault, key in struck))
+    text = rig.run("--resume")
+    rig.all_there()
+    assert sorted(rig.front.struck()) == sorted(faults)
+    assert "failed on the way" not in text, text
+    assert f"{rig.parts} of {rig.parts} parts done" in text
+    assert "cost: 0" in text
+
+
+@pytest.mark.parametrize(
+    ("operation", "key", "fault", "says"),
+    [
+        (GET, frame(2), error(403, "AccessDenied"), "part 2 failed in .*access denied"),
+        (GET, frame(2), error(404, "NoSuchKey"), "part 2 failed in .*no such key"),
+        (PUT, output(2), error(403, "AccessDenied"), "part 2 failed in .*access denied"),
+    ],
+    ids=["GetObject 403", "GetObject 404", "PutObject 403"],
+)
+def test_final_for_a_part(rig: Rig, operation: str, key: str, fault: Fault, says: str) -> None:
+    """It is not tried again, the other parts are done, and once the reason is gone a second run does the rest."""
+    rig.rules(Rule(operation, fault, key))
+    text = rig.run(status=1)
+    assert re.search(f"^{says}", text, re.MULTILINE), text
+    assert "failed on the way" not in text
+    rig.all_there([0, 1, 3])
+    rig.front.reset()
+    rig.run("--resume")
+    rig.all_there()
+    assert len(rig.front.asked(INVOKE)) == 1
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_final_for_a_launch(rig: Rig, status: int) -> None:
+    code = {403: "AccessDeniedException", 404: "ResourceNotFoundException"}[status]
+    rig.rules(Rule(INVOKE, error(status, code), times=rig.parts))
+    text = rig.run(status=1)
+    assert f"launching failed: {rig.parts} of {rig.parts} invocations failed" in text
+    assert code in text
+    rig.all_there([])
+    rig.front.reset()
+    rig.run("--resume")
+    rig.all_there()
+
+
+def test_final_for_resume(rig: Rig) -> None:
+    rig.rules(Rule(LIST, error(403, "AccessDenied")))
+    text = rig.run("--resume", status=2)
+    assert text.count("\n") == 1
+    assert "looking for outputs in the bucket" in text
+    assert rig.front.asked(INVOKE) == []
+    rig.run("--resume")
+    rig.all_there()
+
+
+def test_more_than_a_worker_tries(rig: Rig) -> None:
+    """A worker gives up a download that breaks off for the third time; the part goes to another."""
+    rig.rules(Rule(GET, cut_body, frame(2), times=3))
+    text = rig.run()
+    assert "1 attempt failed on the way: 1 × retrieving" in text
+    rig.all_there()
+
+
+def test_a_launch_that_is_throttled_for_long(rig: Rig) -> None:
+    rig.rules(Rule(INVOKE, THROTTLED, times=2 * rig.parts))
+    text = rig.run()
+    assert f"launching was throttled {2 * rig.parts} times" in text
+    rig.all_there()

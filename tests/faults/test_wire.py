@@ -1,0 +1,97 @@
+"""The connection between a worker and the coordinator breaks, is corrupted, falls silent, or leads elsewhere."""
+
+import contextlib
+import random
+import re
+import socket
+import ssl
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.rig import Rig
+from tests.faults.wire import (
+    ANSWER,
+    CLIENT_HELLO,
+    COMMAND,
+    FINISHED,
+    OK_HELLO,
+    SERVER_HELLO,
+    Hold,
+    Link,
+    Tamper,
+    Wire,
+    flip,
+    say,
+    untouched,
+)
+
+PATIENT = ("--connect-timeout", "1", "--retries", "6")
+
+
+def survives(rig: Rig, tampers: list[Tamper], *words: str) -> str:
+    """The job is done although these befall its first workers' connections, one each."""
+
+    def tamper(link: Link, stage: str, record: bytes) -> bytes | None:
+        befalls = tampers[link.number - 1] if link.number <= len(tampers) else untouched
+        return befalls(link, stage, record)
+
+    with Wire(tamper) as wire:
+        rig.front.rewrite = wire.rewrite
+        text = rig.run(*PATIENT, *words)
+    rig.all_there()
+    attempts = re.search(r"^(\d+) attempts? failed on the way", text, re.MULTILINE)
+    told = text.count("dropped a connection from") + text.count("no worker has connected for")
+    told += int(attempts[1]) if attempts else 0
+    assert told >= len(tampers), text
+    return text
+
+
+@pytest.mark.parametrize("stage", [CLIENT_HELLO, SERVER_HELLO, FINISHED, OK_HELLO, COMMAND, ANSWER])
+def test_broken(rig: Rig, stage: str) -> None:
+    """In one connection a bit of it flips, one is cut there, and in one 4 kB of nothing are heard instead."""
+    garbage = random.Random(stage).randbytes(4096)
+    survives(rig, [flip(stage), say(stage, None), say(stage, garbage)])
+
+
+def test_silence(rig: Rig) -> None:
+    """Three connections fall silent, each at another point, and stay open."""
+    text = survives(rig, [Hold(stage) for stage in (SERVER_HELLO, COMMAND, ANSWER)], "-m", "3")
+    assert "2 attempts failed on the way: 2 × not finished after 3 s" in text
+
+
+def test_an_impostor_with_a_workers_keys(rig: Rig, tmp_path: Path) -> None:
+    """Who has read a worker's event has its keys; other workers do not take him for the coordinator."""
+    heard: list[bytes | str] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def divert(event: dict[str, Any]) -> dict[str, Any]:
+            """The first worker is sent to the impostor."""
+            if len(rig.front.events) > 1:
+                return event
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            (tmp_path / "pair").write_text(
+                f"-----BEGIN CERTIFICATE-----\n{event['srvcrt']}\n-----END CERTIFICATE-----\n"
+                f"-----BEGIN PRIVATE KEY-----\n{event['srvkey']}\n-----END PRIVATE KEY-----\n"
+            )
+            context.load_cert_chain(tmp_path / "pair")
+            threading.Thread(target=pose, args=(context,), daemon=True).start()
+            return {**event, "port": listener.getsockname()[1]}
+
+        def pose(context: ssl.SSLContext) -> None:
+            sock, _ = listener.accept()
+            with contextlib.closing(sock):
+                try:
+                    heard.append(context.wrap_socket(sock, server_side=True).recv(100))
+                except OSError as error:
+                    heard.append(str(error))
+
+        rig.front.rewrite = divert
+        text = rig.run(*PATIENT)
+    rig.all_there()
+    assert "launching 1 more" in text
+    assert len(heard) == 1
+    assert "ALERT" in str(heard[0]).upper()
+    assert b"HELLO" not in (heard[0] if isinstance(heard[0], bytes) else b"")

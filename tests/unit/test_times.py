@@ -1,0 +1,58 @@
+"""-O files: read as they were written, also by the original; anything else is named by its line."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mu import times
+from mu.errors import UsageError
+
+DATA = Path(__file__).parents[1] / "data"
+GOOD = "0:[(0.5, 'A'), (1.25, 'FinalState')]\n"
+
+states = st.lists(
+    st.tuples(st.floats(allow_nan=False, allow_infinity=False), st.from_regex(r"\A[A-Za-z_]\w*\Z"))
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), states), max_size=5))
+def test_what_python_prints_is_read(machines: list[tuple[int, list[tuple[float, str]]]]) -> None:
+    found = times.parse([f"{part}:{entered}\n" for part, entered in machines], "x")
+    assert [(each.part, each.states) for each in found] == machines
+
+
+@pytest.mark.parametrize("name", ["times_png2y4m.txt", "times_xcenc_K4.txt"])
+def test_the_originals_files_are_read(name: str) -> None:
+    text = (DATA / name).read_text()
+    found = times.parse(text.splitlines(), name)
+    assert "".join(f"{part}:{entered}\n" for part, entered, _ in found) == text
+    assert not any(each.failed for each in found)
+
+
+def test_failures_are_those_that_ERR_names() -> None:
+    found = times.parse([GOOD, GOOD.replace("0:", "7:"), GOOD, "ERR:[0, 2]\n"], "x")
+    assert [each.failed for each in found] == [True, False, True]
+    assert times.parse(["3:[(1.0, 'A'), (2.0, 'ErrorState')]"], "x")[0].failed
+
+
+@pytest.mark.parametrize(
+    ("lines", "number", "text"),
+    [
+        (["hello"], 1, "neither part:[(seconds, 'State'), ...] nor ERR:[...]: 'hello'"),
+        ([GOOD, "1:[(0.5, 'A')"], 2, "neither"),
+        ([GOOD, "", "1:[(0.5, 'A'),, (1.0, 'B')]"], 3, "neither"),
+        ([GOOD, "1:[(0.5, 'A'), ]"], 2, "neither"),
+        ([GOOD, "1:[(x, 'A')]"], 2, "neither"),
+        ([GOOD, "1:[(0.5, 'A')] more"], 2, "neither"),
+        ([GOOD, GOOD, "ERR:[0, "], 3, "neither"),
+        ([GOOD, "ERR:[1]"], 2, "ERR names line 1, there are 1"),
+        (["\0\1\2"], 1, "neither"),
+    ],
+)
+def test_a_bad_line_is_named(lines: list[str], number: int, text: str) -> None:
+    with pytest.raises(UsageError) as error:
+        times.parse(lines, "times.txt")
+    assert str(error.value).startswith(f"times.txt, line {number}: {text}")
+    assert "\n" not in str(error.value)
