@@ -132,14 +132,13 @@ def run(workers: int, size: tuple[int, int] | None, seconds: float, cast: Path |
     if size is not None:
         master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
-    begin = time.time()
     process = subprocess.Popen(command, env=environment, stderr=slave if size else subprocess.DEVNULL)
     while not told.exists() or not told.read_text():
         time.sleep(0.01)
     fakes = subprocess.Popen([sys.executable, __file__, "load", told.read_text(), str(workers), str(seconds)])
     if size is not None:
         os.close(slave)
-        frames = []
+        frames, begin = [], 0.0
         while True:
             try:
                 data = os.read(master, 1 << 16)
@@ -147,6 +146,7 @@ def run(workers: int, size: tuple[int, int] | None, seconds: float, cast: Path |
                 break
             if not data:
                 break
+            begin = begin or time.time()
             frames.append([round(time.time() - begin, 3), "o", data.decode("utf-8", "replace")])
         os.close(master)
         if cast is not None:

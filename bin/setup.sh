@@ -19,6 +19,8 @@ command -v "$python" >/dev/null || missing="$missing python3"
 has_python 'import ensurepip, venv' || missing="$missing python3-venv"
 has_python 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' ||
     missing="$missing python3-dev"
+# The real encoder of the tests.
+[ "$extra" != dev ] || { command -v vpxenc && command -v vpxdec; } >/dev/null || missing="$missing vpx-tools"
 # A browser for the tests of the timeline's page, which are skipped without one. (Ubuntu's is no package.)
 browser=
 if [ "$extra" = dev ] && [ -z "${MU_NO_BROWSER:-}" ] && grep -qs '^ID=debian' /etc/os-release; then
@@ -49,7 +51,8 @@ fi
 
 # Installing is skipped when nothing that it depends on has changed since the last time.
 stamp=.venv/.installed-$extra
-wanted=$(cat pyproject.toml setup.py src/mu/launch/*.[ch]* src/mu/launch/build.py | cksum)
+wanted=$(find pyproject.toml setup.py src/mu/launch -name '_liblaunch*' -prune -o -type f ! -name '*.pyc' -print |
+    sort | xargs cat | cksum)
 if [ ! -x .venv/bin/python ] || [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     echo "setup: installing mu in .venv" >&2
     "$python" -m venv .venv

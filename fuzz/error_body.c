@@ -41,7 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t before = strlen(text);
     mu_redact(text, secret);
     MUST(strlen(text) == before);
-    if (secret[0] != '\0' && strspn(secret, "*") < strlen(secret))
+    if (secret[0] != '\0' && strchr(secret, '*') == NULL)
         MUST(strstr(text, secret) == NULL);
     return 0;
 }

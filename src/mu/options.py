@@ -29,26 +29,19 @@ def at_least(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
     return parse
 
 
-def seconds(text: str) -> float:
-    """A positive number of seconds."""
-    try:
-        number = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
-    return number
+def above(minimum: float, what: str) -> Callable[[str], float]:
+    """A parser of finite numbers above a minimum."""
 
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
+        if not minimum < number < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} is not {what}")
+        return number
 
-def factor(text: str) -> float:
-    """A number above 1."""
-    try:
-        number = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
-    if not 1 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not above 1")
-    return number
+    return parse
 
 
 def listed(parse: Callable[[str], Any]) -> Callable[[str], list[Any]]:
@@ -76,6 +69,7 @@ class Flag(NamedTuple):
 
 COUNT = at_least(0)
 PORT = at_least(0, 65535)
+SECONDS = above(0, "a positive number of seconds")
 QUANTIZER = at_least(0, 127)
 
 FLAGS = (
@@ -103,18 +97,18 @@ FLAGS = (
     Flag("-R", "--state-threads", "state_srv_threads", at_least(1), "N", "relays, on ports from -T on"),
     Flag("-l", "--function", "lambda_function", str, "NAME", "Lambda function to start"),
     Flag("-r", "--regions", "regions", listed(str), "A,B", "regions to start it in"),
-    Flag("-m", "--kill-time", "kill_time", seconds, "SECONDS", "end a worker that is not finished by then"),
+    Flag("-m", "--kill-time", "kill_time", SECONDS, "SECONDS", "end a worker that is not finished by then"),
     Flag("", "--retries", "retries", COUNT, "N", "give a part that failed to another worker, so many times"),
     Flag(
         "",
         "--backup",
         "backup",
-        factor,
+        above(1, "above 1"),
         "FACTOR",
         "second worker for parts that take FACTOR times the median",
     ),
     Flag(
-        "", "--connect-timeout", "connect_timeout", seconds, "SECONDS", "how long to wait for missing workers"
+        "", "--connect-timeout", "connect_timeout", SECONDS, "SECONDS", "how long to wait for missing workers"
     ),
     Flag("", "--resume", "resume", None, "", "skip parts whose outputs exist"),
     Flag("-M", "--hashed-names", "hashed_names", None, "", "S3 keys spread by their MD5"),

@@ -12,7 +12,7 @@ from OpenSSL import SSL
 from mu import keys, tls
 from mu.defs import Defs
 from mu.errors import UsageError
-from mu.options import at_least, seconds
+from mu.options import SECONDS, at_least
 from mu.relay import Limits, Relay
 from mu.system import allow_connections
 
@@ -69,7 +69,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tombstone-timeout",
-        type=seconds,
+        type=SECONDS,
         default=limits.tombstone_timeout,
         metavar="SECONDS",
         help=f"how long messages are kept ({limits.tombstone_timeout:g})",

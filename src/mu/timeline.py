@@ -28,6 +28,7 @@ example:
 """
 
 SHOWN_STATES = 11
+LEAST_SHARE = 0.001  # of all time, for a state to have a colour of its own
 OTHER = "other states"
 # Distinct also to the colour-blind, most important first; red and black are not states'.
 COLOURS = (
@@ -75,10 +76,11 @@ def state_colours(run: Run) -> dict[str, str]:
         for begin, end, name in row.spans():
             total[name] += end - begin  # type: ignore[assignment]
             first[name] = min(begin - row.connected, first.get(name, begin))
-    ranked = [name for name, _ in total.most_common()]
-    chosen = sorted(ranked[:SHOWN_STATES], key=lambda name: first[name])
+    least = LEAST_SHARE * sum(total.values())
+    ranked = [name for name, took in total.most_common(SHOWN_STATES) if took >= least]
+    chosen = sorted(ranked, key=lambda name: first[name])
     colours = dict(zip(chosen, COLOURS, strict=False))
-    if len(ranked) > SHOWN_STATES:
+    if sum(took for name, took in total.items() if name not in colours) >= least > 0:
         colours[OTHER] = OTHER_COLOUR
     return colours
 

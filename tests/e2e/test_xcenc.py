@@ -263,3 +263,82 @@ def test_a_part_that_fails_takes_with_it_those_that_wait_for_it(
     assert "5 of 8 parts done" in done.stderr
     expected = numbered(chain_with_key_frames(8, 4))
     assert outputs(results(), f"{VIDEO}/out_30_x") == {part: expected[part] for part in (0, 4, 5, 6, 7)}
+
+
+# A relay of the user's own
+
+
+KEYS = ["-c", "ca_cert.pem", "-s", "server_cert.pem", "-k", "server_key.pem"]
+KEYS += ["--worker-cert", "worker_cert.pem", "--worker-key", "worker_key.pem"]
+
+
+@pytest.fixture
+def relay(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """The relay as the documentation starts it, and its port; key files are in the current directory."""
+    subprocess.run([ROOT / "bin" / "genkeys.sh"], cwd=tmp_path, env=environment, check=True)
+    words = ["-c", "ca_cert.pem", "-s", "server2_cert.pem", "-k", "server2_key.pem", "-t", "0"]
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "examples" / "lambda_state_server.py", *words],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    yield process, process.stderr.readline().split()[4]
+    process.kill()
+    process.wait()
+    process.stderr.close()
+
+
+def test_with_keys_from_files(
+    example: Example, results: Any, standins: str, relay: tuple["subprocess.Popen[str]", str]
+) -> None:
+    process, port = relay
+    done = example("xcenc_server.py", "-n", "8", "-K", "4", "-T", port, "-l", standins, *KEYS)
+    assert done.returncode == 0, done.stderr
+    assert outputs(results(), f"{VIDEO}/out_30_x") == numbered(chain_with_key_frames(8, 4))
+    process.terminate()
+    assert process.stderr is not None
+    said = process.stderr.read()
+    # The last of a group has nobody to send to, place 2 keeps the state of its second pass to itself.
+    assert "0 connections, 0 messages waiting" in said
+    assert f"{2 * (1 + 2 + 2)} passed on" in said
+
+
+def test_without_the_relay_each_part_says_so(
+    example: Example, results: Any, standins: str, relay: tuple["subprocess.Popen[str]", str]
+) -> None:
+    process, port = relay
+    process.terminate()
+    process.wait()
+    done = example("xcenc_server.py", "-n", "2", "-K", "4", "-T", port, "-l", standins, *KEYS)
+    assert done.returncode == 1
+    failed = rf"part 0 failed in XCEncSettingsState: connecting to 127.0.0.1:{port}: connection refused"
+    assert failed in done.stderr
+
+
+def test_a_relay_that_ends_ends_those_that_need_it(
+    example: Example,
+    environment: dict[str, str],
+    relay: tuple["subprocess.Popen[str]", str],
+    videos: str,
+    tmp_path: Path,
+) -> None:
+    """While the parts are at work: they hear of it at once."""
+    process, port = relay
+    slow = package(environment, tmp_path, vpxenc="#!/bin/sh\nexec sleep 60\n")
+    script = ROOT / "examples" / "xcenc_server.py"
+    words = ["-t", "0", "-T", port, "-X", "0", "-b", BUCKET, "-n", "2", "-K", "4", "-l", slow, *KEYS]
+    run = subprocess.Popen(
+        [sys.executable, script, *words], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    assert run.stderr is not None
+    assert process.stderr is not None
+    for line in run.stderr:
+        if "2 of 2 workers connected" in line:
+            break
+    process.terminate()
+    said = run.stderr.read()
+    assert run.wait(60) == 1
+    assert "lost the state socket: the peer has closed it" in said or "connection refused" in said
+    run.stderr.close()

@@ -76,6 +76,16 @@ class Exchange:
         self.handler.close_connection = True
         self.handler.cut = True
 
+    def gone(self) -> bool:
+        """Whether the client has closed its connection."""
+        sock = self.handler.connection
+        poll = select.poll()  # descriptors may be beyond what select() can take
+        poll.register(sock, select.POLLIN)
+        try:
+            return bool(poll.poll(0)) and not sock.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return True
+
     def worker(self) -> int:
         """The process that sent this request."""
         from tests.faults.processes import owner
@@ -195,7 +205,7 @@ class Gate:
         self._arrived.release()
         if not self._open.wait(PATIENCE) or exchange.front.stopping.is_set():
             exchange.cut()
-        elif _gone(exchange.handler.connection):
+        elif exchange.gone():
             exchange.cut()
         else:
             exchange.send(data or exchange.forward())
@@ -213,15 +223,6 @@ class Gate:
     def open(self) -> None:
         """Let all go on, those to come, too."""
         self._open.set()
-
-
-def _gone(sock: socket.socket) -> bool:
-    """Whether the other end has closed."""
-    ready, _, _ = select.select([sock], [], [], 0)
-    try:
-        return bool(ready) and not sock.recv(1, socket.MSG_PEEK)
-    except OSError:
-        return True
 
 
 def answer(status: int, headers: dict[str, str], body: bytes, length: int | None = None) -> bytes:

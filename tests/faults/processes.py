@@ -37,8 +37,17 @@ def descendants(of: int | None = None) -> set[int]:
 
 def command_line(pid: int) -> bytes:
     """A process's words, with blanks between them; nothing once it is gone."""
+    return _told(pid, "cmdline").replace(b"\0", b" ")
+
+
+def environment_of(pid: int) -> bytes:
+    """A process's environment, as it was when it began; nothing once it is gone."""
+    return _told(pid, "environ")
+
+
+def _told(pid: int, what: str) -> bytes:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+        return Path(f"/proc/{pid}/{what}").read_bytes()
     except OSError:
         return b""
 

@@ -219,7 +219,7 @@ class Rig:
         for job in self.jobs:
             assert [path for path in (job.directory / "tmp").rglob("*")] == []
         self.jobs.clear()
-        assert self.front.problems == []
+        assert not self.front.problems, self.front.problems
 
     def kill_jobs(self) -> None:
         """For the end of a test that has failed."""

@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 
 from mu.keys import write_job_key_files
-from tests.faults.processes import command_line, descendants
+from tests.faults.processes import command_line, descendants, environment_of
 from tests.faults.rig import Rig
 
 DUMPER = """\
@@ -23,12 +23,13 @@ class Dump(CommandListState):
         ("OK:HELLO", "dump_vals:"),
         ("OK:DUMP_VALS", "run:env; cat /proc/[0-9]*/cmdline; grep -a -r . ##TMPDIR##; ls -aR ##TMPDIR##"),
         ("OK:RETVAL", "get:srvkey"),
+        None,
     ]
     nextState = TerminalState
 
-    def post_transition(self):
-        print(*self.messages, sep="\\n")
-        return super().post_transition()
+    def transition(self, msg):
+        print(msg)
+        return super().transition(msg)
 
 server.options(ServerInfo)
 server.server_launch(ServerInfo, {"mode": 1, "bucket": ServerInfo.bucket})
@@ -73,12 +74,11 @@ def test_keys_stay_where_they_are(rig: Rig, tmp_path: Path) -> None:
     # In the middle of the job: coordinator, workers and a program.
     running = descendants()
     assert job.process.pid in running
-    assert any(b"png2y4m" in command_line(pid) for pid in running - {job.process.pid})
+    assert any(b"gate.sh" in command_line(pid) for pid in running - {job.process.pid})
     for pid in running:
         assert found(command_line(pid).decode("latin-1"), keys) == set()
         if pid != job.process.pid:
-            told = Path(f"/proc/{pid}/environ").read_bytes().decode("latin-1")
-            assert found(told, keys) == set()
+            assert found(environment_of(pid).decode("latin-1"), keys) == set()
     (rig.gate / "go").write_text("go\n")
     job.end()
     rig.all_there()

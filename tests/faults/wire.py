@@ -112,12 +112,17 @@ class Wire:
         with contextlib.suppress(OSError), worker:
             with socket.create_connection(("127.0.0.1", self._target)) as coordinator:
                 self._open += [worker, coordinator]
-                ends = {worker: (WORKER, coordinator), coordinator: (COORDINATOR, worker)}
-                for sock in ends:
+                ends = {
+                    worker.fileno(): (WORKER, worker, coordinator),
+                    coordinator.fileno(): (COORDINATOR, coordinator, worker),
+                }
+                poll = select.poll()
+                for fd, (_, sock, _) in ends.items():
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    poll.register(fd, select.POLLIN)
                 while True:
-                    for sock in select.select(list(ends), [], [])[0]:
-                        speaker, other = ends[sock]
+                    for fd, _ in poll.poll():
+                        speaker, sock, other = ends[fd]
                         data = sock.recv(1 << 16)
                         if not data:
                             return

@@ -176,7 +176,7 @@ def test_the_package_is_the_working_directory_and_comes_first(rig: Rig) -> None:
 
 
 def test_nothing_of_the_engine_is_in_a_worker(rig: Rig) -> None:
-    expression = "[n for n in sys.modules if n.split('.')[0] in ('mu', 'moto', 'cheroot', 'werkzeug')]"
+    expression = "[n for n in sys.modules if n.split('.')[0] in ('mu', 'moto', 'cheroot', 'werkzeug', 'OpenSSL', 'cryptography')]"
     assert rig.call(expression) == []
 
 
@@ -266,6 +266,7 @@ def test_a_timeout_and_the_children_it_kills(either: Rig, open_directory: Path) 
     assert here.exists(), "the child has run"
     eventually(lambda: not processes(str(open_directory)))
     assert "  | said before\n" in either.reports[-1]
+    assert "  | START" in either.reports[-1]
     assert "Task timed out after 1.00 seconds\n" in either.reports[-1]
 
 
@@ -361,6 +362,15 @@ def test_a_log_for_each(tmp_path: Path) -> None:
     assert "[ERROR] ValueError: this" in (logs / "logged" / "bad.log").read_text()
     (report,) = rig.reports
     assert report.startswith("logged failed: this\n  request bad\n  | START")
+
+
+def test_the_tails_of_many_failures_do_not_flood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "TAILS", 2)
+    with running(tmp_path) as rig:
+        for _ in range(3):
+            rig.error("fail('this')")
+    assert ["\n  | " in report for report in rig.reports] == [True, True, False]
+    assert re.fullmatch(r"f failed: this\n  request [\w-]+", rig.reports[2])
 
 
 # How many at once

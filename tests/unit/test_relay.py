@@ -37,10 +37,14 @@ class Running:
             self.lines.append(text)
             self.changed.notify_all()
 
-    def wait_for(self, text: str) -> str:
-        """The first line that has `text` in it."""
+    def wait_for(self, text: str, times: int = 1) -> str:
+        """The first line that has `text` in it, once so many have."""
+
+        def said() -> bool:
+            return sum(text in line for line in self.lines) >= times
+
         with self.changed:
-            assert self.changed.wait_for(lambda: any(text in line for line in self.lines), 10), self.lines
+            assert self.changed.wait_for(said, 10), self.lines
         return next(line for line in self.lines if text in line)
 
     def until(self, text: str) -> None:
@@ -244,7 +248,7 @@ def test_strangers_by_tls(make: Any) -> None:
     assert "TLS handshake failed" in running.wait_for("dropped")
     plain = End(running.port, "HELLO_STATE:job:1:2")
     plain.receive_rest()
-    assert len([line for line in running.lines if "TLS handshake failed" in line]) == 2
+    running.wait_for("TLS handshake failed", times=2)
 
 
 def test_the_silent_are_dropped_and_only_so_many_are_let_in(make: Any) -> None:

@@ -146,6 +146,8 @@ def test_the_loss_of_a_connection_that_is_needed_is_a_failure(
     words: list[bytes], why: str, pair: tuple[StateSocket, Peer]
 ) -> None:
     state, peer = pair
+    assert serve(state) == []  # sends the hello
+    peer.receive()
     peer.send(*words)
     peer.close()
     failures: list[str] = []

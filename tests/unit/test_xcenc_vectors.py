@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mu import JobError, server
+from mu import ErrorState, JobError, server
 from mu.machine import MachineState
 from tests.fake_workers import FakeWorker, obey
 
@@ -230,3 +230,62 @@ def test_flags_that_do_not_go_together(
         Run(example(name, monkeypatch), *words).go(monkeypatch)
     assert ended.value.code == 2
     assert why in capsys.readouterr().err
+
+
+def test_parts_that_wait_for_a_failed_one_end_with_it(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Part 1 of each group fails; those to its right are waiting, or come only afterwards."""
+
+    def fail(command: str) -> str | None:
+        if "./xc-enc" in command:
+            return "OK:RETVAL(1):OUTPUT(no codec\n):COMMAND(./xc-enc)"
+        return answer(command)
+
+    run = Run(example("xcenc_server", monkeypatch), "-n", "8", "-K", "4")
+    serve, begun = run._serve, threading.Event()
+
+    def act(worker: FakeWorker) -> None:
+        part = int(str(worker.commands[0]).split(":")[5])
+        if part % 4 in (2, 3):  # these wait for their state
+            while (command := worker.commands[-1]) is not None and "./xc-enc" not in command:
+                worker.say(answer(command) or "")
+                worker.hear()
+            begun.set()
+            while worker.hear() is not None:
+                pass
+        else:
+            if part % 4 == 1:
+                begun.wait(10)
+                run._answers = fail
+            serve(worker)
+
+    monkeypatch.setattr(run, "_serve", act)
+    run.go(monkeypatch)
+    assert "6 of 8 parts failed" in str(run.error)
+    said = capfd.readouterr().err
+    for part in (1, 5):
+        assert f"part {part} failed in XCEncRunState: exit status 1 from: ./xc-enc\n    | no codec\n" in said
+    for part in (2, 3, 6, 7):
+        assert f": waits for part {1 + part // 4 * 4}, which failed" in said
+        assert f"part {part} failed in " in said
+
+
+def test_a_part_without_a_worker_yet_ends_when_it_gets_one(capfd: pytest.CaptureFixture[str]) -> None:
+    from tests.unit.test_server import Job
+
+    class Failing(ErrorState):
+        def __init__(self, prevState: Any, actorNum: int = 0) -> None:
+            super().__init__(MachineState(prevState, actorNum), "no reason")
+
+    def dependants(failed: MachineState) -> list[int]:
+        return [failed.actorNum + 1, 99]
+
+    job = Job(Failing, num_parts=2, dependants=dependants)
+    for _ in range(2):
+        worker = FakeWorker(job.port)
+        worker.say("OK:HELLO")
+        assert worker.hear() is None
+    with pytest.raises(JobError, match="2 of 2 parts failed"):
+        job.end()
+    assert str(job.states[1]) == "1:waits for part 0, which failed"

@@ -6,10 +6,10 @@
  *
  * How many slots? Too few, and the answers' way back is spent waiting; too many, and handshakes cost more than
  * they bring: one takes as much of both ends' time as twenty requests. So a target begins with START_CONNECTIONS.
- * Time is cut into spans of WATCH_MS; when most of a span was spent in poll(2), it is latency that limits us, and
- * targets that have requests queued and all slots busy get twice as many, up to max_connections. On a long way
- * that begins while the first handshakes are still under way; a service that answers as fast as we can sign
- * never gets more than the start.
+ * Time is cut into spans of WATCH_MS. When three quarters of a span were spent in poll(2), it is latency that limits
+ * us, and there is time for four times as much: targets that have requests queued and all slots busy get
+ * GROWTH times as many slots, up to max_connections. On a long way that begins while the first handshakes are still
+ * under way; a service that answers as fast as we can sign never gets more than the start.
  */
 #include "internal.h"
 
@@ -18,9 +18,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define START_CONNECTIONS 8
+#define START_CONNECTIONS 4
 #define WATCH_MS 5
-#define MOST_OF_IT 0.75
+#define GROWTH 4
 #define CONNECT_TIMEOUT_MS 10000
 #define ANSWER_MAX ((size_t)8 << 20) /* bytes; a function's answer has at most 6 MB */
 #define HEADERS_MAX ((size_t)256 << 10)
@@ -311,7 +311,7 @@ static void grow(struct mu_launch *l)
     for (int i = 0; i < l->target_count; i++) {
         target *t = l->targets[i];
         if (t->queue.first != NO_REQUEST && t->busy == t->allowed)
-            t->allowed = t->allowed > l->max_connections / 2 ? l->max_connections : 2 * t->allowed;
+            t->allowed = t->allowed > l->max_connections / GROWTH ? l->max_connections : GROWTH * t->allowed;
     }
 }
 
@@ -370,7 +370,7 @@ static int wait_ready(struct mu_launch *l, int64_t deadline)
     l->span_waited += after - before;
     double span = after - l->span_start;
     if (span >= WATCH_MS / 1e3) {
-        if (may_grow && l->span_waited >= MOST_OF_IT * span)
+        if (may_grow && (span - l->span_waited) * GROWTH <= span)
             grow(l);
         l->span_start = after;
         l->span_waited = 0;

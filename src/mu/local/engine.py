@@ -29,8 +29,9 @@ TRUST = (
 
 
 def print_report(text: str) -> None:
-    """Show a text to the user, on stderr."""
-    print(f"mu local: {text}", file=sys.stderr, flush=True)  # noqa: T201
+    """Show a text to the user, on stderr, if there is someone to read it."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"mu local: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 class LocalEngine:

@@ -22,7 +22,7 @@ import socket
 import threading
 import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from mu.local.unzip import BadPackageError
 IDLE_SERVERS = 4  # fork servers kept although they have nothing to do
 INIT_SECONDS = 60.0  # how long the import of a handler may take
 TAIL_BYTES, TAIL_LINES = 4096, 20
+TAILS = 10  # how many of a function's failures are reported with the end of their log
 
 
 class CancelledError(Exception):
@@ -71,6 +72,7 @@ class Executor:
         self._waiting: deque[Job] = deque()
         self._servers: dict[tuple[object, ...], ForkServer] = {}
         self._warned: set[str] = set()
+        self._failures: Counter[str] = Counter()
         self._closing = False
         self._gate = threading.Lock()  # held to queue a job, and to say that no more are taken
         self._selector = selectors.DefaultSelector()
@@ -220,7 +222,10 @@ class Executor:
 
     def _fail(self, job: Job, error: bytes) -> None:
         message = json.loads(error)["errorMessage"]
-        self._report(f"{job.function.name} failed: {message}\n  request {job.request_id}\n{_tail(job.log)}")
+        name = job.function.name
+        self._failures[name] += 1
+        tail = _tail(job.log) if self._failures[name] <= TAILS else ""
+        self._report(f"{name} failed: {message}\n  request {job.request_id}{tail}")
         self._complete(job, Outcome(job.request_id, error, True, job.log))
 
     def _fail_all(self, server: ForkServer, error: bytes) -> None:
@@ -230,7 +235,7 @@ class Executor:
         if jobs:
             message = json.loads(error)["errorMessage"]
             count = f"{len(jobs)} invocation{'s' if len(jobs) > 1 else ''}"
-            self._report(f"{jobs[0].function.name} failed: {message}\n  {count}\n{_tail(server.log)}")
+            self._report(f"{jobs[0].function.name} failed: {message}\n  {count}{_tail(server.log)}")
         for job in jobs:
             with contextlib.suppress(OSError):
                 shutil.copyfile(server.log, job.log)
@@ -290,11 +295,11 @@ def _error(kind: str, message: str) -> bytes:
 
 
 def _tail(log: Path) -> str:
-    """The last lines of a log, indented, or ""; bytes that are not text are shown as escapes."""
+    """The last lines of a log, each on a line of its own, or ""; bytes that are not text are shown as escapes."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
             lines = file.read().decode(errors="backslashreplace").splitlines()
     except OSError:
         return ""
-    return "".join(f"  | {line}\n" for line in lines[-TAIL_LINES:])
+    return "".join(f"\n  | {line}" for line in lines[-TAIL_LINES:])

@@ -16,6 +16,7 @@ from typing import Any
 Handler = Callable[[Any, Any], Any]
 
 RESULT, ERROR = b"R", b"E"
+PYOPENSSL = "urllib3.contrib.pyopenssl"
 
 
 @dataclass
@@ -73,12 +74,19 @@ def load(handler: str) -> Handler:
 
 
 def warm_up() -> None:
-    """Import boto3 and make an S3 client once, so that workers share what that reads and builds."""
+    """Import boto3 and make an S3 client once, so that workers share what that reads and builds.
+
+    Lambda has no pyOpenSSL, and without it a quarter of the time and a sixth of the memory is saved.
+    """
+    sys.modules[PYOPENSSL] = None  # type: ignore[assignment]  # so that its import fails
     try:
         import boto3
+
+        boto3.client("s3")
     except ImportError:
-        return
-    boto3.client("s3")
+        pass
+    finally:
+        del sys.modules[PYOPENSSL]
 
 
 def log_to_stdout() -> None:
