@@ -28,8 +28,8 @@ class Browser:
 
         self._process = subprocess.Popen(
             [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-             "--disable-dev-shm-usage", "--disable-background-networking", "--remote-debugging-pipe", "--hide-scrollbars",
-             f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}", "about:blank"],
+             "--disable-dev-shm-usage", "--disable-background-networking", "--remote-debugging-pipe",
+             "--hide-scrollbars", f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}", "about:blank"],
             preexec_fn=place, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             env={**os.environ, "HOME": str(profile), "DBUS_SESSION_BUS_ADDRESS": "disabled:"},
         )  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any
 
 from mu.local.function import FunctionSpec
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 HANDLERS = """
 import json, os, signal, subprocess, sys, time

@@ -1,11 +1,14 @@
 """Small helpers that scripts use."""
 
+import importlib
 import secrets
 import string
 from pathlib import Path
+from typing import Any
 
 from mu.errors import UsageError
 
+SOCKETS = ("accept_socket", "connect_socket", "listen_socket")
 ALPHABET = string.ascii_letters + string.digits
 
 
@@ -36,3 +39,10 @@ def read_pem(path: str | Path) -> str:
     if not blocks or not all(blocks):
         raise UsageError(f"{path} holds no PEM block")
     return " ".join("".join(block) for block in blocks)
+
+
+def __getattr__(name: str) -> Any:
+    """`listen_socket`, `accept_socket`, `connect_socket`: from a module that a worker's package does not hold."""
+    if name not in SOCKETS:
+        raise AttributeError(f"module 'mu.util' has no attribute '{name}'")
+    return getattr(importlib.import_module("mu.sockets"), name)

@@ -66,6 +66,17 @@ def test_five_parts(
         assert [name for _, name in ast.literal_eval(line.partition(":")[2])] == STATES
 
 
+def test_more_workers_than_parts(
+    environment: dict[str, str], bucket: str, function: str, tmp_path: Path
+) -> None:
+    words = ["-n", "2", "-X", "3", "-D", "-l", function, "-b", bucket, "-O", "times"]
+    done = run_example(environment, tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    assert "5 of 5 accepted" in done.stderr
+    assert "2 of 2 parts done" in done.stderr
+    assert len((tmp_path / "times").read_text().splitlines()) == 2
+
+
 def test_a_hundred_parts(
     engine: LocalEngine, environment: dict[str, str], bucket: str, function: str, tmp_path: Path
 ) -> None:

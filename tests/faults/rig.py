@@ -175,7 +175,11 @@ class Rig:
         self._runs += 1
         directory = self.directory / f"run-{self._runs}"
         (directory / temporary).mkdir(parents=True)
-        what = ["-n", str(self.parts if parts is None else parts), "-f", str(FRAMES)] if "-N" not in words else []
+        what = (
+            ["-n", str(self.parts if parts is None else parts), "-f", str(FRAMES)]
+            if "-N" not in words
+            else []
+        )
         command = [sys.executable, script, "-t", "0", "-v", VIDEO, "-l", self.function, "-b", BUCKET, *what]
         with (directory / "stderr").open("w") as stderr:
             process = subprocess.Popen(
@@ -198,7 +202,8 @@ class Rig:
         """The objects that the runs have made."""
         listed = self.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{VIDEO}-y4m").get("Contents", [])
         return {
-            entry["Key"]: self.s3.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read() for entry in listed
+            entry["Key"]: self.s3.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read()
+            for entry in listed
         }
 
     def wait_for_outputs(self, number: int) -> None:
@@ -260,7 +265,11 @@ def rig(directory: Path, parts: int = PARTS) -> Iterator[Rig]:
     subprocess.run(["make", "-s", "-C", PNG2Y4M.parent], check=True)
     logs = directory / "logs"
     said: list[str] = []
-    with LocalEngine(logs=logs, report=said.append) as engine, Front(engine.port) as front, beyond_tmp() as gate:
+    with (
+        LocalEngine(logs=logs, report=said.append) as engine,
+        Front(engine.port) as front,
+        beyond_tmp() as gate,
+    ):
         made = Rig(engine, front, Path(gate), directory, parts)
         made.prepare()
         made.begin()

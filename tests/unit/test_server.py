@@ -571,6 +571,59 @@ def test_a_signal_ends_the_run_in_order(
     assert (directory / "profile").stat().st_size > 0
 
 
+FLAGS_SCRIPT = """
+from mu import server, CommandListState, TerminalState
+
+class First(CommandListState):
+    commandlist = [("OK:HELLO", "set:part:{0}"), "quit:"]
+    nextState = TerminalState
+
+    def __init__(self, prevState, actorNum=0):
+        super().__init__(prevState, actorNum)
+        self.commands = [command.format(self.actorNum) for command in self.commands]
+
+class ServerInfo:
+    port_number = 0
+    num_parts = 1
+    num_list = None
+    keyframe_distance = None
+    kill_time = None
+
+server.options(ServerInfo)
+server.server_main_loop([], First, ServerInfo)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "parts", "status"),
+    [
+        (["-n", "5", "-K", "4"], [0, 4, 1, 2, 3], 0),
+        (["-n", "4", "--keyframe-distance", "2"], [0, 2, 1, 3], 0),
+        (["-N", "7,3,5"], [7, 3, 5], 0),
+        (["-n", "2", "-m", "0.2"], [0, 1], 1),
+    ],
+)
+def test_flags_of_a_real_process(tmp_path: Path, words: list[str], parts: list[int], status: int) -> None:
+    (tmp_path / "script.py").write_text(FLAGS_SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, "script.py", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    port = int(process.stderr.readline().split("port ")[1].split()[0])
+    for number in parts:
+        worker = FakeWorker(port)
+        worker.say("OK:HELLO")
+        assert worker.hear() == f"set:part:{number}"
+        if "-m" not in words:
+            worker.say("OK:SET(part)")
+        assert worker.hear() == "quit:"  # after its answer, or because it gave none in time
+        assert worker.hear() is None
+    said = process.stderr.read()
+    assert process.wait(30) == status
+    assert ("not finished after 0.2 s" in said) == (status == 1)
+    process.stderr.close()
+
+
 def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]

@@ -12,9 +12,8 @@ from mu.errors import UsageError
 DATA = Path(__file__).parents[1] / "data"
 GOOD = "0:[(0.5, 'A'), (1.25, 'FinalState')]\n"
 
-states = st.lists(
-    st.tuples(st.floats(allow_nan=False, allow_infinity=False), st.from_regex(r"\A[A-Za-z_]\w*\Z"))
-)
+names = st.text("ABxyz_09", min_size=1, max_size=8)
+states = st.lists(st.tuples(st.floats(allow_nan=False, allow_infinity=False), names), max_size=5)
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), states), max_size=5))

@@ -96,7 +96,7 @@ class Application:
         try:
             if service != "s3":
                 return _from_moto(*handler(request, request.raw_url, request.headers))
-            if True:
+            with self.locks[hash(path) % LOCKS]:
                 return _from_moto(*handler(request, request.raw_url, request.headers))
         except HTTPException as error:
             return _from_moto(error.code or 500, dict(error.get_headers()), error.get_body())
