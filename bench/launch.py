@@ -64,7 +64,7 @@ daemon off; pid {directory}/pid; worker_processes auto; error_log stderr crit;
 events {{ worker_connections 4096; }}
 http {{
   access_log off; keepalive_requests 1000000000; {temporary}
-  ssl_certificate {directory}/cert.pem; ssl_certificate_key {directory}/key.pem;
+  ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {directory}/cert.pem; ssl_certificate_key {directory}/key.pem;
   server {{ listen 127.0.0.1:{quick} ssl; location / {{ return 202; }} }}
   server {{ listen 127.0.0.1:{delayed} ssl; location / {{ echo_sleep 0.02; echo_status 202; echo_duplicate 0 ""; }} }}
 }}""")

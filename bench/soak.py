@@ -65,7 +65,9 @@ class Chaos:
         self.stops = draw.choice([0.0, 0.0, 0.03])
         self.links = draw.choice([0.0, 0.1, 0.3])  # of connections to the coordinator
         self.strangers = draw.choice([0, 0, 50])
-        self.dies_after = draw.choice([0, 0, draw.randint(1, 3 * self.parts)])  # requests; then the coordinator
+        self.dies_after = draw.choice(
+            [0, 0, draw.randint(1, 3 * self.parts)]
+        )  # requests; then the coordinator
         self.words = WORDS + draw.choice([[], ["-X", "2"], ["--backup", "3"]])
         self.told: list[str] = []
         self.stopped: list[int] = []
@@ -184,7 +186,9 @@ def main() -> int:
                 jobs = [job.text for job in made.jobs]
                 made.kill_jobs()
                 print(f"WRONG: --seed {given.seed} --first {number}: {error!r}")
-                print(f"parts {chaos.parts}, {' '.join(chaos.words)}, strangers {chaos.strangers}, what befell it:")
+                print(
+                    f"parts {chaos.parts}, {' '.join(chaos.words)}, strangers {chaos.strangers}, what befell it:"
+                )
                 print(*(f"  {line}" for line in chaos.told), *jobs, sep="\n", flush=True)
                 if isinstance(error, Exception):
                     return 1

@@ -17,6 +17,10 @@ class ServerInfo:
     num_parts = 1
     num_list = None
     overprovision = 0
+    retries = 2
+    backup = None
+    resume = False
+    connect_timeout = None
     lambda_function = "vpxenc"
     bucket = "excamera-us-east-1"
     regions = ["us-east-1"]
@@ -28,6 +32,11 @@ class ServerInfo:
     cacert = None
     srvcrt = None
     srvkey = None
+
+    @classmethod
+    def outputs(cls, part):
+        """What a part leaves in S3: --resume skips the parts that have left it."""
+        return f"{cls.video_name}/out/{part + cls.num_offset:08d}.ivf"
 
 
 # The states stand in reverse order, because each names the one that follows it: read from the end.
@@ -47,7 +56,7 @@ class VPXEncState(CommandListState):
         "set:cmdinfile:##TMPDIR##/{chunk:08d}.y4m",
         "set:cmdoutfile:##TMPDIR##/{chunk:08d}.ivf",
         "set:fromfile:##TMPDIR##/{chunk:08d}.ivf",
-        "set:outkey:{video}/out/{chunk:08d}.ivf",
+        "set:outkey:{output}",
         "retrieve:",
         "run:",
         ("OK:RETVAL(0)", "seti:nonblock:1"),
@@ -60,6 +69,7 @@ class VPXEncState(CommandListState):
     def __init__(self, prevState, actorNum=0):
         super().__init__(prevState, actorNum)
         names = {"video": ServerInfo.video_name, "chunk": self.actorNum + ServerInfo.num_offset}
+        names["output"] = ServerInfo.outputs(self.actorNum)
         self.commands = [command.format(**names) for command in self.commands]
 
 

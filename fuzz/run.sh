@@ -21,7 +21,7 @@ fi
 for target in headers error_body path address payload_fill sign; do
     if [ $with_fuzzer = yes ]; then
         clang $flags $sanitize,fuzzer -fno-sanitize-recover=all "fuzz/$target.c" $library/*.c \
-            -lcurl -lcrypto -o "$out/$target"
+            -lcurl -lssl -lcrypto -o "$out/$target"
         mkdir -p "$out/corpus/$target" fuzz/findings
         echo "fuzzing $target for $seconds s"
         "$out/$target" -max_total_time="$seconds" -timeout=10 -verbosity=0 -artifact_prefix="fuzz/findings/$target-" \
@@ -32,7 +32,7 @@ for target in headers error_body path address payload_fill sign; do
         rmdir fuzz/findings
     else
         cc $flags $sanitize -fno-sanitize-recover=all "fuzz/$target.c" fuzz/replay.c $library/*.c \
-            -lcurl -lcrypto -o "$out/$target"
+            -lcurl -lssl -lcrypto -o "$out/$target"
         echo "replaying the corpus of $target"
         "$out/$target" fuzz/corpus/"$target"/*
     fi

@@ -76,6 +76,7 @@ class Service:
     host: str = "127.0.0.1"
     calls: list[Call] = field(default_factory=list)
     connections: int = 0
+    resumed: int = 0
     busy: int = 0
     most_busy: int = 0
     released: threading.Event = field(default_factory=threading.Event)
@@ -125,6 +126,8 @@ class Service:
         try:
             if self.tls is not None:
                 connection = self.tls.wrap_socket(plain, server_side=True)
+                with self.changed:
+                    self.resumed += bool(connection.session_reused)
             while (call := self._read(connection, index)) is not None:
                 with self.changed:
                     self.busy += 1

@@ -17,9 +17,10 @@ from typing import Any
 from mu import options as flags
 from mu import record, report, times, tls
 from mu.errors import JobError, MuError, UsageError
-from mu.loop import Loop, Settings
+from mu.loop import Loop
 from mu.machine import ErrorState, MachineState
 from mu.parts import Part, connection_order
+from mu.settings import Settings
 from mu.system import allow_connections
 
 LISTENER = "mu_listener"

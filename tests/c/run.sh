@@ -29,7 +29,7 @@ build() { # NAME FLAGS...: build/NAME/<test> for each test
     for test in test_parsers test_handle test_memory; do
         case $test in test_memory) extra=$wrap ;; *) extra= ;; esac
         # shellcheck disable=SC2086
-        ${CC:-cc} $flags "$@" $extra "tests/c/$test.c" "$out/$name"/*.o -lcurl -lcrypto -lpthread \
+        ${CC:-cc} $flags "$@" $extra "tests/c/$test.c" "$out/$name"/*.o -lcurl -lssl -lcrypto -lpthread \
             -o "$out/$name/$test"
     done
 }

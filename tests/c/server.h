@@ -3,8 +3,8 @@
 #ifndef SERVER_H
 #define SERVER_H
 
-/* What to answer to the `attempt`-th request (from 1) with the payload {"id": `number`...}: the bytes, or NULL to close
- * the connection without any. Called in the server's thread; the text is static. */
+/* What to answer to the `attempt`-th request (from 1) with the payload {"id": `number`...}: the bytes. If they begin with
+ * "!", what follows it is sent and the connection closed. Called in the server's thread; the text is static. */
 typedef const char *(*server_script)(int number, int attempt);
 
 enum { SERVER_NUMBERS = 4096 };

@@ -8,7 +8,7 @@
 #define PAYLOAD "{\"id\": ##ID##}"
 #define ACCEPTED "HTTP/1.1 202 A\r\nContent-Length: 0\r\nx-amzn-RequestId: abc\r\n\r\n"
 #define THROTTLED "HTTP/1.1 429 T\r\nContent-Length: 0\r\n\r\n"
-#define BROKEN "HTTP/1.1 500 E\r\nContent-Length: 99\r\n\r\ncut"
+#define BROKEN "!HTTP/1.1 500 E\r\nContent-Length: 99\r\n\r\ncut"
 
 static char url[64];
 
@@ -79,7 +79,7 @@ static const char *mixed(int number, int attempt)
     if (number % 4 == 1 && attempt <= 2)
         return THROTTLED;
     if (number % 4 == 2 && attempt == 1)
-        return NULL;
+        return "!";
     return number % 4 == 3 && attempt == 1 ? BROKEN : ACCEPTED;
 }
 
@@ -87,7 +87,6 @@ static void test_mixed(void)
 {
     static mu_launch_outcome out[SERVER_NUMBERS];
     mu_launch_options o = options();
-    o.timeout_ms = 300; /* BROKEN leaves the connection open */
     mu_launch *l = new_launch(&o);
     CHECK(mu_launch_add_target(l, "us-east-1", url, "f") == 0);
     CHECK(mu_launch_add_target(l, "eu-west-1", url, "f") == 1);

@@ -203,9 +203,7 @@ class Gate:
         data = exchange.forward() if self._after else b""
         self._held.append(exchange)
         self._arrived.release()
-        if not self._open.wait(PATIENCE) or exchange.front.stopping.is_set():
-            exchange.cut()
-        elif exchange.gone():
+        if not self._open.wait(PATIENCE) or exchange.front.stopping.is_set() or exchange.gone():
             exchange.cut()
         else:
             exchange.send(data or exchange.forward())

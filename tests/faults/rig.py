@@ -222,7 +222,7 @@ class Rig:
         assert [job.process.args for job in self.jobs if job.process.poll() is None] == []
         eventually(lambda: not descendants() - self._before - self._fork_servers())
         for job in self.jobs:
-            assert [path for path in (job.directory / "tmp").rglob("*")] == []
+            assert list((job.directory / "tmp").rglob("*")) == []
         self.jobs.clear()
         assert not self.front.problems, self.front.problems
 

@@ -109,28 +109,31 @@ class Wire:
                 threading.Thread(target=self._serve, args=(link, sock), daemon=True).start()
 
     def _serve(self, link: Link, worker: socket.socket) -> None:
-        with contextlib.suppress(OSError), worker:
-            with socket.create_connection(("127.0.0.1", self._target)) as coordinator:
-                self._open += [worker, coordinator]
-                ends = {
-                    worker.fileno(): (WORKER, worker, coordinator),
-                    coordinator.fileno(): (COORDINATOR, coordinator, worker),
-                }
-                poll = select.poll()
-                for fd, (_, sock, _) in ends.items():
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    poll.register(fd, select.POLLIN)
-                while True:
-                    for fd, _ in poll.poll():
-                        speaker, sock, other = ends[fd]
-                        data = sock.recv(1 << 16)
-                        if not data:
+        with (
+            contextlib.suppress(OSError),
+            worker,
+            socket.create_connection(("127.0.0.1", self._target)) as coordinator,
+        ):
+            self._open += [worker, coordinator]
+            ends = {
+                worker.fileno(): (WORKER, worker, coordinator),
+                coordinator.fileno(): (COORDINATOR, coordinator, worker),
+            }
+            poll = select.poll()
+            for fd, (_, sock, _) in ends.items():
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                poll.register(fd, select.POLLIN)
+            while True:
+                for fd, _ in poll.poll():
+                    speaker, sock, other = ends[fd]
+                    data = sock.recv(1 << 16)
+                    if not data:
+                        return
+                    for stage, record in link.records(speaker, data):
+                        heard = self._tamper(link, stage, record)
+                        if heard is None:
                             return
-                        for stage, record in link.records(speaker, data):
-                            heard = self._tamper(link, stage, record)
-                            if heard is None:
-                                return
-                            other.sendall(heard)
+                        other.sendall(heard)
 
 
 def untouched(link: Link, stage: str, record: bytes) -> bytes:

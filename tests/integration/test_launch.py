@@ -16,6 +16,7 @@ from email.utils import formatdate
 from urllib.parse import quote, unquote
 
 import pytest
+from mu.launch._liblaunch import ffi, lib
 
 from mu import pylaunch
 from mu.errors import LaunchError
@@ -402,6 +403,36 @@ def test_connections_grow_when_answers_are_slow_up_to_the_limit():
     assert running.most_busy == 40
     assert running.connections == 40
     assert result.progress.connections == 40
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_tls_versions_and_resumption(version, tmp_path):
+    """All connections after the first resume its session."""
+    context, ca = make_certificate(tmp_path)
+    context.minimum_version = context.maximum_version = version
+
+    def script(call: Call) -> Reply:
+        if call.number > 0:
+            running.wait_for(lambda: running.most_busy == 20)
+        return answer()
+
+    with service(script, context) as running:
+        handle = ffi.gc(lib.mu_launch_new(), lib.mu_launch_free)
+        texts = [ffi.new("char[]", text.encode()) for text in (KEY_ID, SECRET, PAYLOAD, ca)]
+        options = {"access_key": texts[0], "secret_key": texts[1], "payload": texts[2], "ca_bundle": texts[3]}
+        options |= {"payload_size": len(PAYLOAD), "max_connections": 20}
+        assert lib.mu_launch_configure(handle, ffi.new("mu_launch_options *", options)) == 0
+        target = lib.mu_launch_add_target(handle, b"us-east-1", running.url.encode(), b"work")
+        for first, count in (
+            (0, 1),
+            (1, 60),
+        ):  # one alone, so that its session is there when the others begin
+            assert lib.mu_launch_add(handle, target, first, count) == 0
+            while lib.mu_launch_poll(handle, 50) > 0:
+                pass
+        assert running.numbers() == collections.Counter(range(61))
+        assert running.connections == 20
+        assert running.resumed == 19
 
 
 def test_a_stalled_answer_is_given_up_and_asked_for_again():

@@ -60,6 +60,8 @@ WRONG = [
     ({"json_payload": "{"}, "not JSON"),
     ({"json_payload": "{'id': 1}"}, "not JSON"),
     ({"json_payload": b"\xff"}, "not JSON"),
+    ({"json_payload": '{"a": NaN}'}, "not JSON"),
+    ({"json_payload": "{}".encode("utf-16")}, "not JSON"),
     ({"json_payload": "\ud800"}, "surrogates"),
     ({"json_payload": {"id": 1}}, "dict"),
     ({"json_payload": '"' + "x" * (1 << 20) + '"'}, "1048578 bytes"),

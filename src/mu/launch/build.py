@@ -29,7 +29,7 @@ def make_builder(folder: Path) -> FFI:
         sources=[str(folder / name) for name in SOURCES],
         depends=[str(folder / name) for name in (*HEADERS, "liblaunch.cdef")],
         include_dirs=[str(folder)],
-        libraries=["curl", "crypto"],
+        libraries=["curl", "ssl", "crypto"],
         extra_compile_args=[*FLAGS, *(["-Werror"] if os.environ.get("MU_WERROR") == "1" else [])],
     )
     return builder

@@ -70,6 +70,7 @@ typedef struct target {
     mu_sigv4 *signer;
     mu_address address;
     char *host_header; /* "Host: ..." */
+    CURLSH *share; /* the TLS session that its connections resume */
     fifo queue;
     slot **slots; /* room for max_connections */
     slot *idle;

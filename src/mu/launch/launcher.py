@@ -174,10 +174,14 @@ def _check_payload(payload: str | bytes, total: int, most: int) -> bytes:
     if len(last) > most:
         raise UsageError(f"the payload has {len(last)} bytes; Lambda takes up to {most}")
     try:
-        json.loads(last)
+        json.loads(last.decode(), parse_constant=_no_constant)
     except ValueError:
         raise UsageError("the payload is not JSON") from None
     return data
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is Python's, not JSON's")
 
 
 def _new_handle() -> Any:

@@ -186,6 +186,7 @@ static void target_free(mu_launch *l, target *t)
         return;
     for (int i = 0; i < t->open; i++)
         mu_slot_free(l, t->slots[i]);
+    (void)curl_share_cleanup(t->share);
     mu_sigv4_free(t->signer);
     mu_address_free(&t->address);
     free(t->slots);
@@ -221,7 +222,10 @@ int mu_launch_add_target(mu_launch *l, const char *region, const char *endpoint,
     if (result == MU_LAUNCH_OK)
         result = mu_sigv4_new(l->access_key, l->secret_key, region, "lambda", &t->signer);
     if (result == MU_LAUNCH_OK && ((t->host_header = join("Host: ", t->address.host)) == NULL ||
-                                   (t->slots = calloc((size_t)l->max_connections, sizeof *t->slots)) == NULL))
+                                   (t->slots = calloc((size_t)l->max_connections, sizeof *t->slots)) == NULL ||
+                                   (t->share = curl_share_init()) == NULL ||
+                                   curl_share_setopt(t->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) !=
+                                       CURLSHE_OK))
         result = MU_LAUNCH_ENOMEM;
     if (result != MU_LAUNCH_OK) {
         target_free(l, t);

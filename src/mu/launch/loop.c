@@ -10,10 +10,16 @@
  * us, and there is time for four times as much: targets that have requests queued and all slots busy get
  * GROWTH times as many slots, up to max_connections. On a long way that begins while the first handshakes are still
  * under way; a service that answers as fast as we can sign never gets more than the start.
+ *
+ * Connections resume the TLS session of the target's first one, which halves the cost of their handshakes. libcurl
+ * keeps one session per host, and OpenSSL spoils it as soon as a connection that has resumed it gets a ticket of its
+ * own; so only the first connection may take tickets (on_tls).
  */
 #include "internal.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
+#include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -101,6 +107,31 @@ static size_t on_body(char *bytes, size_t one, size_t size, void *data)
     return answer->body_size <= ANSWER_MAX ? size : 0;
 }
 
+/* Whether libcurl's TLS is the OpenSSL that we are linked with, so that its pointers are good for us. */
+static bool is_our_openssl(void)
+{
+    const char *theirs = curl_version_info(CURLVERSION_NOW)->ssl_version;
+    return theirs != NULL && strncmp(theirs, "OpenSSL/", strlen("OpenSSL/")) == 0 &&
+           strcmp(theirs + strlen("OpenSSL/"), OpenSSL_version(OPENSSL_VERSION_STRING)) == 0;
+}
+
+/* libcurl is about to make a TLS connection. */
+static CURLcode on_tls(CURL *easy, void *context, void *data)
+{
+    (void)easy;
+    const slot *s = data;
+    if (s != s->target->slots[0])
+        (void)SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+    return CURLE_OK;
+}
+
+static bool set_resumption(slot *s)
+{
+    return !is_our_openssl() || (curl_easy_setopt(s->easy, CURLOPT_SHARE, s->target->share) == CURLE_OK &&
+                                 curl_easy_setopt(s->easy, CURLOPT_SSL_CTX_FUNCTION, on_tls) == CURLE_OK &&
+                                 curl_easy_setopt(s->easy, CURLOPT_SSL_CTX_DATA, s) == CURLE_OK);
+}
+
 /* Links the headers that all requests of a slot have. What changes is written into the slot's own buffers. */
 static void link_headers(struct mu_launch *l, slot *s)
 {
@@ -171,7 +202,7 @@ static bool set_options(struct mu_launch *l, slot *s)
            curl_easy_setopt(e, CURLOPT_HEADERDATA, &s->answer) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_WRITEDATA, &s->answer) == CURLE_OK &&
-           set_trust(l, e) &&
+           set_trust(l, e) && set_resumption(s) &&
            curl_easy_setopt(e, CURLOPT_POSTFIELDS, s->body != NULL ? s->body : mu_payload_data(l->payload)) == CURLE_OK;
 }
 

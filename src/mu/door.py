@@ -1,0 +1,137 @@
+"""The coordinator's door: it lets in workers that have finished their TLS handshake and said `OK:HELLO`.
+
+Until then a connection is a stranger's, which costs a socket until it sends something, and no part ever.
+"""
+
+import errno
+import select
+import socket
+import time
+from collections.abc import Callable
+
+from OpenSSL import SSL
+
+from mu import tls
+from mu.connections import Connections, Peer
+from mu.errors import ProtocolError
+from mu.machine import describe
+from mu.report import Reporter, debug
+from mu.settings import Settings
+from mu.socket_nb import SocketNB
+from mu.strangers import Strangers
+
+HELLO = b"OK:HELLO"
+MAX_HELLO = 1024  # bytes; nobody may send more before saying hello
+MAX_STRANGERS = 1024
+ACCEPTS_AT_ONCE = 256
+
+
+class Door:
+    """Takes connections from `listener` into `connections`; `admit` is called with each worker that says hello."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        context: SSL.Context | None,
+        connections: Connections,
+        settings: Settings,
+        reporter: Reporter,
+        admit: Callable[[Peer, SocketNB], None],
+    ) -> None:
+        self._listener: socket.socket | None = listener
+        self._context = context
+        self._connections = connections
+        self._settings = settings
+        self._reporter = reporter
+        self._admit = admit
+        workers = len(settings.parts)
+        room = max(2, settings.room - workers)
+        self._strangers = Strangers[Peer](min(max(MAX_STRANGERS, 2 * workers), room))
+        connections.epoll.register(listener, select.EPOLLIN)
+
+    def fileno(self) -> int:
+        """The listener's descriptor; -1 once it is closed."""
+        return -1 if self._listener is None else self._listener.fileno()
+
+    def accept(self) -> None:
+        """Take in those who have connected."""
+        for _ in range(ACCEPTS_AT_ONCE):
+            if self._listener is None:
+                return
+            try:
+                sock, address = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                oldest = self._strangers.oldest()
+                if error.errno not in (errno.EMFILE, errno.ENFILE) or oldest is None:
+                    debug(f"accept: {error}")
+                    return
+                self._drop(oldest, "there is no room for more connections")
+                continue
+            sock.setblocking(False)
+            peer = Peer(sock, str(address[0]), time.monotonic() + self._settings.hello_timeout)
+            self._connections.add(peer)
+            crowded_out = self._strangers.add(peer)
+            if crowded_out is not None:
+                self._turn_away(crowded_out, "too many connections that have not said OK:HELLO")
+
+    def greet(self, peer: Peer) -> None:
+        """Go on with a stranger until it has said hello."""
+        try:
+            channel = peer.channel
+            if channel is None:
+                channel = peer.channel = SocketNB(tls.wrap(peer.sock, self._context))
+                channel.limit_message(MAX_HELLO)
+            if not peer.ready:
+                channel.do_handshake()
+                peer.ready = not channel.handshaking
+            if peer.ready:
+                channel.do_read()
+        except ProtocolError as error:
+            self._drop(peer, str(error))
+            return
+        except OSError as error:
+            self._drop(peer, f"TLS handshake failed: {error}" if not peer.ready else describe(error))
+            return
+        if channel.want_handle:
+            self._take_hello(peer, channel)
+        elif channel.sock is None:
+            self._drop(peer, "it closed before it said OK:HELLO")
+        else:
+            self._connections.watch(peer, channel)
+
+    def expire(self, now: float) -> None:
+        """Drop those that have had their time; `now` is of the monotonic clock."""
+        while (stranger := self._strangers.oldest()) is not None and stranger.deadline <= now:
+            self._drop(stranger, f"no OK:HELLO within {self._settings.hello_timeout:g} s")
+
+    def close(self) -> None:
+        """Listen no more, and send away who has not said hello."""
+        if self._listener is not None:
+            self._connections.epoll.unregister(self._listener)
+            self._listener.close()
+            self._listener = None
+        for peer in self._strangers:
+            self._strangers.remove(peer)
+            self._connections.close(peer)
+
+    def _take_hello(self, peer: Peer, channel: SocketNB) -> None:
+        hello = channel.peek_bytes()
+        run_id = self._settings.run_id
+        if not hello.startswith(HELLO):
+            self._drop(peer, f"it said {hello[:40]!r} instead of OK:HELLO")
+        elif run_id is not None and hello not in (HELLO, HELLO + b":" + run_id.encode()):
+            self._drop(peer, "it is a worker of another run")
+        else:
+            channel.limit_message()
+            self._strangers.remove(peer)
+            self._admit(peer, channel)
+
+    def _drop(self, peer: Peer, why: str) -> None:
+        self._strangers.remove(peer)
+        self._turn_away(peer, why)
+
+    def _turn_away(self, peer: Peer, why: str) -> None:
+        self._reporter.dropped_stranger(peer.address, why)
+        self._connections.close(peer)
