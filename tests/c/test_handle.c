@@ -19,6 +19,7 @@ static mu_launch_options options(void)
         .secret_key = "SECRET",
         .payload = PAYLOAD,
         .payload_size = strlen(PAYLOAD),
+        .max_connections = 24,
         .backoff_base_ms = 1,
         .backoff_cap_ms = 4,
     };

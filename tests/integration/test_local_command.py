@@ -193,7 +193,11 @@ def test_a_port_in_use(execute: Execute) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         found = execute("exec", "--port", str(port), "--", "true")
-    assert found == (2, "", f"mu local: port {port} of 127.0.0.1 is in use; choose another with --port\n")
+    assert found == (
+        2,
+        "",
+        f"mu local: port {port} of 127.0.0.1: Address already in use; choose another with --port\n",
+    )
 
 
 def test_a_function_runs_and_its_failure_is_told(execute: Execute, tmp_path: Path) -> None:

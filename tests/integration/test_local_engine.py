@@ -254,6 +254,12 @@ def test_a_package_in_s3(rig: Rig, bucket: str) -> None:
     assert rig.invoke("1 + 1", name="from_s3")["Payload"] == "2"
 
 
+@pytest.mark.parametrize("name", ["../out", "a b", "x" * 65])
+def test_names_that_lambda_does_not_allow(rig: Rig, name: str) -> None:
+    with pytest.raises(ClientError, match="ValidationException.*functionName"):
+        rig.create(name)
+
+
 def test_a_role_that_is_not_there(rig: Rig) -> None:
     with pytest.raises(ClientError, match="cannot be assumed by Lambda"):
         rig.create("roleless", Role="arn:aws:iam::123456789012:role/none")
@@ -375,6 +381,6 @@ for _ in range(2):
 
 
 def test_a_port_that_is_taken(rig: Rig) -> None:
-    with pytest.raises(UsageError, match=f"port {rig.engine.port} of 127.0.0.1 is in use"):
+    with pytest.raises(UsageError, match=f"port {rig.engine.port} of 127.0.0.1: Address already in use"):
         LocalEngine(port=rig.engine.port).start()
     assert rig.invoke("1")["Payload"] == "1", "and the one that has it goes on"

@@ -77,6 +77,9 @@ typedef struct target {
     int open; /* slots that exist */
     int busy; /* slots with a request */
     int allowed; /* slots that may exist now; grows up to max_connections */
+    double heard; /* when its last answer came, or it began to wait for one, monotonic seconds */
+    double fastest; /* answer of this span of loop.c, in seconds from request to answer; 0: none yet */
+    double latency; /* the same of the last span that had answers */
     bool answered; /* the service has answered at least once */
     bool silent; /* a request got no answer */
     bool skew_corrected;

@@ -325,7 +325,7 @@ static void heap_push(mu_launch *l, uint32_t index)
     l->heap[at] = index;
 }
 
-static int64_t *count_of(mu_launch *l, int state)
+static int64_t *count_of(mu_launch *l, unsigned state)
 {
     int64_t *counts[] = {&l->progress.queued,   &l->progress.sent,   &l->progress.waiting,
                          &l->progress.accepted, &l->progress.failed, &l->progress.cancelled};

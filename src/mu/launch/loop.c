@@ -6,10 +6,11 @@
  *
  * How many slots? Too few, and the answers' way back is spent waiting; too many, and handshakes cost more than
  * they bring: one takes as much of both ends' time as twenty requests. So a target begins with START_CONNECTIONS.
- * Time is cut into spans of WATCH_MS. When three quarters of a span were spent in poll(2), it is latency that limits
- * us, and there is time for four times as much: targets that have requests queued and all slots busy get
- * GROWTH times as many slots, up to max_connections. On a long way that begins while the first handshakes are still
- * under way; a service that answers as fast as we can sign never gets more than the start.
+ * Time is cut into spans of WATCH_MS. When most of a span was spent in poll(2), and the target's fastest answers took
+ * LATENCY_MS or more, it is latency that limits us, and there is time for as many slots as answers under way at
+ * one request in each REQUEST_MS. (The fastest answers, because the others may have waited for a CPU, ours or a
+ * local service's; more connections would make that worse.) Where no answer has come for SILENT_MS, the way is
+ * long, and that counts too. A service that answers as fast as we can sign never gets more than the start.
  *
  * Connections resume the TLS session of the target's first one, which halves the cost of their handshakes. libcurl
  * keeps one session per host, and OpenSSL spoils it as soon as a connection that has resumed it gets a ticket of its
@@ -24,9 +25,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#define START_CONNECTIONS 4
+#define START_CONNECTIONS 8
 #define WATCH_MS 5
-#define GROWTH 4
+#define MOST_OF_IT 0.75
+#define LATENCY_MS 2.0
+#define SILENT_MS 20
+#define REQUEST_MS 0.1
 #define CONNECT_TIMEOUT_MS 10000
 #define ANSWER_MAX ((size_t)8 << 20) /* bytes; a function's answer has at most 6 MB */
 #define HEADERS_MAX ((size_t)256 << 10)
@@ -279,6 +283,8 @@ static int send_queued(struct mu_launch *l, target *t)
 {
     if (t->allowed == 0)
         t->allowed = l->max_connections < START_CONNECTIONS ? l->max_connections : START_CONNECTIONS;
+    if (t->busy == 0)
+        t->heard = mu_now(); /* from here on we wait */
     while (t->queue.first != NO_REQUEST && t->busy < t->allowed) {
         if (t->silent && !t->answered && l->requests[t->queue.first].attempts == 0)
             break; /* those that have been sent find out whether it is any use; see verdict.c */
@@ -336,13 +342,25 @@ static int collect(struct mu_launch *l)
     return MU_LAUNCH_OK;
 }
 
-/* Lets the targets that only latency holds up have more connections. */
-static void grow(struct mu_launch *l)
+/* How long a target's fastest answer of late took, in seconds, or how long we have been waiting for any. */
+static double latency_of(const target *t, double now)
+{
+    return now - t->heard >= SILENT_MS / 1e3 ? now - t->heard : t->latency;
+}
+
+/* A span is over. Targets that only latency holds up may have more connections, if most of it was waited. */
+static void end_span(struct mu_launch *l, double now, bool waited)
 {
     for (int i = 0; i < l->target_count; i++) {
         target *t = l->targets[i];
-        if (t->queue.first != NO_REQUEST && t->busy == t->allowed)
-            t->allowed = t->allowed > l->max_connections / GROWTH ? l->max_connections : GROWTH * t->allowed;
+        if (t->fastest > 0)
+            t->latency = t->fastest;
+        t->fastest = 0;
+        double latency_ms = latency_of(t, now) * 1e3;
+        if (!waited || latency_ms < LATENCY_MS || t->queue.first == NO_REQUEST || t->busy < t->allowed)
+            continue;
+        double wanted = latency_ms / REQUEST_MS > 2.0 * t->allowed ? latency_ms / REQUEST_MS : 2.0 * t->allowed;
+        t->allowed = wanted < l->max_connections ? (int)wanted : l->max_connections;
     }
 }
 
@@ -401,8 +419,7 @@ static int wait_ready(struct mu_launch *l, int64_t deadline)
     l->span_waited += after - before;
     double span = after - l->span_start;
     if (span >= WATCH_MS / 1e3) {
-        if (may_grow && (span - l->span_waited) * GROWTH <= span)
-            grow(l);
+        end_span(l, after, l->span_waited > MOST_OF_IT * span);
         l->span_start = after;
         l->span_waited = 0;
     }

@@ -145,6 +145,21 @@ static bool is_worth_retrying(const target *t, const request *r, long status)
     return passing && t->stopped == NULL && r->attempts < t->launch->max_attempts;
 }
 
+/* Notes that an answer has come on a slot, and how long that took from when its request was sent. */
+static void note_answer(target *t, const slot *s)
+{
+    t->answered = true;
+    t->heard = mu_now();
+    curl_off_t sent = 0;
+    curl_off_t answered = 0;
+    if (curl_easy_getinfo(s->easy, CURLINFO_PRETRANSFER_TIME_T, &sent) != CURLE_OK ||
+        curl_easy_getinfo(s->easy, CURLINFO_STARTTRANSFER_TIME_T, &answered) != CURLE_OK || answered <= sent)
+        return;
+    double seconds = (double)(answered - sent) / 1e6;
+    if (t->fastest == 0 || seconds < t->fastest)
+        t->fastest = seconds;
+}
+
 void mu_judge(struct mu_launch *l, slot *s, CURLcode code)
 {
     target *t = s->target;
@@ -160,10 +175,11 @@ void mu_judge(struct mu_launch *l, slot *s, CURLcode code)
         status = l->success;
     else if (code != CURLE_OK || !s->answer.complete)
         status = 0;
-    if (status != 0)
-        t->answered = true;
-    else
+    if (status != 0) {
+        note_answer(t, s);
+    } else {
         t->silent = true;
+    }
     r->status = (short)status;
     memcpy(r->request_id, s->answer.request_id, sizeof r->request_id);
     if (status == 429)

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
-from moto.awslambda.exceptions import InvalidParameterValueException
+from moto.awslambda.exceptions import InvalidParameterValueException, ValidationException
 from moto.awslambda.models import LambdaFunction
 from moto.awslambda_simple import models as simple
 from moto.core.base_backend import BackendDict
@@ -31,6 +31,7 @@ from mu.local.function import FunctionSpec
 MAX_EVENT, MAX_REQUEST, MAX_RESPONSE = 1 << 20, 6_291_456, 6_291_556  # bytes, as Lambda has them
 LOG_TAIL = 4096
 
+NAME = re.compile(r"[a-zA-Z0-9-_]{1,64}")
 PARTIAL_ARN = re.compile(r"\d{12}:function:")
 FULL_ARN = re.compile(r"arn:[\w-]+:lambda:(?P<region>[\w-]+):\d{12}:function:")
 
@@ -62,9 +63,12 @@ class ExecutingBackend(simple.LambdaSimpleBackend):
         ExecutingBackend.__init__(self, self.executor, self.waiting, self.region_name, self.account_id)
 
     def create_function(self, spec: dict[str, Any]) -> LambdaFunction:
-        """As moto's, but a package that is not in S3 is refused."""
+        """As moto's, but a package that is not in S3 is refused, and a name that Lambda would not allow."""
+        name = str(spec["FunctionName"]).rpartition(":")[2]
+        if not NAME.fullmatch(name):
+            raise ValidationException(name, "functionName", f"Member must satisfy pattern: {NAME.pattern}")
         self._check_code(spec["Code"])
-        return super().create_function(spec)
+        return super().create_function({**spec, "FunctionName": name})
 
     def update_function_code(
         self, function_name: str, qualifier: str, body: dict[str, Any]
@@ -89,13 +93,14 @@ class ExecutingBackend(simple.LambdaSimpleBackend):
         self,
         function_name: str,
         qualifier: str | None,
-        body: bytes,
+        body: bytes | str,
         headers: Mapping[str, str],
         response_headers: dict[str, str],
     ) -> bytes:
         """Lambda's Invoke: queue the invocation and, unless it is an Event, wait for its result."""
         kind = headers.get("X-Amz-Invocation-Type", "RequestResponse")
         function = self._find(function_name, qualifier)
+        body = body.encode() if isinstance(body, str) else body  # moto's own callers pass text
         _check(kind, body)
         request_id = str(uuid.uuid4())
         response_headers["x-amzn-RequestId"] = request_id

@@ -7,6 +7,7 @@ interrupted.
 
 import argparse
 import os
+import select
 import shlex
 import signal
 import subprocess
@@ -106,29 +107,32 @@ def run(args: argparse.Namespace) -> int:
 class Signals:
     """Notes the signals that ask to stop, in the order of arrival, until the end of the `with` block.
 
-    A handler may run between any two steps of the main thread, so all that it does is to note the signal,
-    wake `wait`, and call what `on` was given.
+    A Python handler runs between two steps of the main thread, so one that comes as the main thread begins to
+    wait would only run when the wait is over. The interpreter therefore writes each signal's number to a pipe
+    as well, at once, and `sleep` waits for that pipe.
     """
 
     def __init__(self) -> None:
         self.arrived: list[int] = []
         self._actions: dict[int, Callable[[], None]] = {}
-        self._wake, self._wakened = os.pipe()
+        self._wake, self._wakened = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._handle) for number in (*STOPPING, signal.SIGUSR1)}
+        self._wakened_before = signal.set_wakeup_fd(self._wakened, warn_on_full_buffer=False)
+        caught = (*STOPPING, signal.SIGUSR1, signal.SIGCHLD)
+        self._before = {number: signal.signal(number, self._handle) for number in caught}
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakened_before)
         os.close(self._wake)
         os.close(self._wakened)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if number in STOPPING:
             self.arrived.append(number)
-            os.write(self._wakened, b"x")
         if number in self._actions:
             self._actions[number]()
 
@@ -136,9 +140,10 @@ class Signals:
         """Call `action`, in the main thread, when the signal comes."""
         self._actions[number] = action
 
-    def wait(self) -> None:
-        """Wait until the first signal that asks to stop has arrived."""
-        os.read(self._wake, 1)
+    def sleep(self) -> None:
+        """Wait for the next signal: one of those, SIGUSR1, or SIGCHLD. One that has just come counts too."""
+        select.select([self._wake], [], [])
+        os.read(self._wake, 4096)
 
 
 def _serve(engine: LocalEngine, signals: Signals, inherited: Sequence[str]) -> int:
@@ -149,7 +154,8 @@ def _serve(engine: LocalEngine, signals: Signals, inherited: Sequence[str]) -> i
         print(f"export {name}={shlex.quote(value)}")  # noqa: T201
     sys.stdout.flush()
     print_report(f"serving on {engine.endpoint_url}; stop with Ctrl-C or 'kill {os.getpid()}'")
-    signals.wait()
+    while not signals.arrived:
+        signals.sleep()
     return 0
 
 
@@ -166,7 +172,8 @@ def _execute(command: Sequence[str], engine: LocalEngine, signals: Signals) -> i
         signals.on(number, partial(_pass_on, process, number))
     for number in signals.arrived:
         _pass_on(process, number)
-    code = process.wait()
+    while (code := process.poll()) is None:
+        signals.sleep()
     return code if code >= 0 else 128 - code
 
 

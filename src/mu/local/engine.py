@@ -132,7 +132,7 @@ class LocalEngine:
         # only then are the buckets saved and moto emptied. To close a second time, further up, does nothing.
         stack.callback(server.stop)
         stack.callback(executor.close)
-        server.run(service.Application())
+        server.run(service.Application(self._report))
 
     def stop(self) -> None:
         """Save the data, end all invocations, free the port, remove the temporary files."""

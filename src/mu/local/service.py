@@ -18,7 +18,6 @@ import importlib
 import json
 import logging
 import re
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -43,7 +42,7 @@ IDLE_SECONDS = 300  # before a kept connection is closed; longer than clients ke
 LOCKS = 256
 
 INVOKE = re.compile(r"/\d{4}-\d\d-\d\d/functions/([^/]+)/invocations/?")
-SCOPE = re.compile(r"(?:Credential=|%2F|^)([^/,]+)/\d{8}/([\w-]+)/([\w-]+)/aws4_request")
+SCOPE = re.compile(r"(?:Credential=|^)([^/,]+)/\d{8}/([\w-]+)/([\w-]+)/aws4_request")
 
 Headers = list[tuple[str, str]]
 Answer = tuple[int, Headers, bytes]
@@ -57,9 +56,10 @@ class MotoRequest(Request):
 
 
 class Application:
-    """The WSGI application."""
+    """The WSGI application. `report` is called with what went wrong in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self.report = report
         self.routes = {service: _routes(module) for service, module in MODULES.items()}
         self.locks = [threading.Lock() for _ in range(LOCKS)]
 
@@ -69,7 +69,7 @@ class Application:
         try:
             status, headers, body = self.answer(request)
         except Exception as error:  # a bug of moto's or ours must not take the connection down
-            print(f"mu local: {request.method} {request.raw_path}: {error!r}", file=sys.stderr)  # noqa: T201
+            self.report(f"{request.method} {request.raw_path} failed: {error!r}")
             status, headers, body = _json(500, "InternalError", repr(error))
         if request.method == "HEAD":
             body = b""
@@ -185,12 +185,16 @@ class Server(wsgi.Server):
         self.pool = self.requests
 
     def open(self) -> None:
-        """Take the port; UsageError if it is not free. Connections wait until `run`."""
+        """Take the port; UsageError if that cannot be. Connections wait until `run`."""
+        self.prepare()
+
+    def bind(self, family: int, type: int, proto: int = 0) -> Any:
+        """As cheroot's, which would lose the reason why not."""
         try:
-            self.prepare()
+            return super().bind(family, type, proto)
         except OSError as error:
-            port = self.bind_addr[1]
-            raise UsageError(f"port {port} of 127.0.0.1 is in use; choose another with --port") from error
+            message = f"port {self.bind_addr[1]} of 127.0.0.1: {error.strerror}; choose another with --port"
+            raise UsageError(message) from error
 
     def run(self, application: Application) -> None:
         """Start to answer."""
