@@ -10,4 +10,5 @@ ruff format --check .
 mypy
 tests/c/run.sh
 make --no-print-directory -C tools/png2y4m
-exec python -m pytest -n 2 "$@"
+# Real processes on a busy machine: what fails is tried once more, and reported as a rerun.
+exec python -m pytest -n 2 --reruns 1 "$@"
