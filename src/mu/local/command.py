@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Self
 
 from mu.local.engine import LocalEngine, print_report
+from mu.parser import Parser
 
 STOPPING: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -56,7 +57,7 @@ example:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the two sub-commands and their flags."""
-    commands = parser.add_subparsers(dest="action", required=True, metavar="exec|start")
+    commands = parser.add_subparsers(dest="action", required=True, metavar="exec|start", parser_class=_parser)
     execute = commands.add_parser("exec", description=EXEC_DESCRIPTION)
     start = commands.add_parser("start", description=START_DESCRIPTION)
     for command in (execute, start):
@@ -189,6 +190,11 @@ def _in_foreground() -> bool:
             return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
     except OSError:
         return False
+
+
+def _parser(prog: str, description: str, **_: object) -> Parser:
+    """As mu's other parsers, whatever else a newer Python's sub-parsers are given."""
+    return Parser(prog, description)
 
 
 def _port(text: str) -> int:
