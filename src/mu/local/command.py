@@ -57,7 +57,7 @@ example:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the two sub-commands and their flags."""
-    commands = parser.add_subparsers(dest="action", required=True, metavar="exec|start", parser_class=_parser)
+    commands = parser.add_subparsers(dest="action", required=True, metavar="exec|start", parser_class=_Parser)
     execute = commands.add_parser("exec", description=EXEC_DESCRIPTION)
     start = commands.add_parser("start", description=START_DESCRIPTION)
     for command in (execute, start):
@@ -192,9 +192,11 @@ def _in_foreground() -> bool:
         return False
 
 
-def _parser(prog: str, description: str, **_: object) -> Parser:
+class _Parser(Parser):
     """As mu's other parsers, whatever else a newer Python's sub-parsers are given."""
-    return Parser(prog, description)
+
+    def __init__(self, prog: str, description: str, **_: object) -> None:
+        super().__init__(prog, description)
 
 
 def _port(text: str) -> int:
