@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -26,14 +27,20 @@ def output(part: int) -> str:
 
 @pytest.fixture
 def front(engine: LocalEngine, function: str, bucket: str) -> Iterator[Front]:
-    """A front before the engine, for the workers, too; the outputs are removed behind the test."""
+    """A front before the engine, for the workers, too; there are no outputs before the test, nor after it."""
     aws = boto3.client("lambda", **engine.client_arguments())  # type: ignore[call-overload]
     s3 = boto3.client("s3", **engine.client_arguments())  # type: ignore[call-overload]
+    remove(s3, bucket)
     with Front(engine.port) as made:
         variables = {"AWS_ENDPOINT_URL_S3": made.url}
         aws.update_function_configuration(FunctionName=function, Environment={"Variables": variables})
         yield made
     aws.update_function_configuration(FunctionName=function, Environment={"Variables": {}})
+    remove(s3, bucket)
+
+
+def remove(s3: Any, bucket: str) -> None:
+    """Remove all outputs, those of other tests, too: they would not be made again."""
     for part in range(PARTS):
         s3.delete_object(Bucket=bucket, Key=output(part))
 
