@@ -18,6 +18,7 @@ class Peer:
         "attempt",
         "channel",
         "deadline",
+        "delays",
         "fd",
         "machine",
         "mask",
@@ -30,6 +31,7 @@ class Peer:
         self.sock = sock
         self.address = address
         self.deadline = deadline
+        self.delays = 0  # how often the deadline was put off
         self.fd = sock.fileno()
         self.channel: SocketNB | None = None
         self.ready = False  # the handshake is done
@@ -45,18 +47,24 @@ class Connections:
     def __init__(self) -> None:
         self.epoll = select.epoll()
         self._peers: dict[int, Peer] = {}
+        self.get = self._peers.get  # whose descriptor this is, or None
 
     def add(self, peer: Peer) -> None:
         """One more; it is ready when something has come."""
         self._peers[peer.fd] = peer
         self.epoll.register(peer.fd, peer.mask)
 
-    def get(self, fd: int) -> Peer | None:
-        """Whose descriptor this is."""
-        return self._peers.get(fd)
+    def __len__(self) -> int:
+        return len(self._peers)
 
     def __contains__(self, peer: Peer) -> bool:
         return self._peers.get(peer.fd) is peer
+
+    def readable(self, peer: Peer) -> bool:
+        """Whether something has come that was not read."""
+        poll = select.poll()
+        poll.register(peer.fd, select.POLLIN)
+        return bool(poll.poll(0))
 
     def all(self) -> list[Peer]:
         """Those that are there now."""

@@ -24,6 +24,8 @@ HELLO = b"OK:HELLO"
 MAX_HELLO = 1024  # bytes; nobody may send more before saying hello
 MAX_STRANGERS = 1024
 ACCEPTS_AT_ONCE = 256
+MAX_DELAYS = 5
+NO_ROOM = "there is no room for more connections"
 
 
 class Door:
@@ -44,9 +46,10 @@ class Door:
         self._settings = settings
         self._reporter = reporter
         self._admit = admit
-        workers = len(settings.parts)
-        room = max(2, settings.room - workers)
-        self._strangers = Strangers[Peer](min(max(MAX_STRANGERS, 2 * workers), room))
+        # All workers may come at once, and from one address, as behind a gateway.
+        limit = min(max(MAX_STRANGERS, 2 * len(settings.parts)), max(2, settings.room))
+        share = max(limit // 2, min(len(settings.parts), limit))
+        self._strangers = Strangers[Peer](limit, share)
         connections.epoll.register(listener, select.EPOLLIN)
 
     def fileno(self) -> int:
@@ -67,7 +70,7 @@ class Door:
                 if error.errno not in (errno.EMFILE, errno.ENFILE) or oldest is None:
                     debug(f"accept: {error}")
                     return
-                self._drop(oldest, "there is no room for more connections")
+                self._drop(oldest, NO_ROOM)
                 continue
             sock.setblocking(False)
             peer = Peer(sock, str(address[0]), time.monotonic() + self._settings.hello_timeout)
@@ -75,6 +78,8 @@ class Door:
             crowded_out = self._strangers.add(peer)
             if crowded_out is not None:
                 self._turn_away(crowded_out, "too many connections that have not said OK:HELLO")
+            elif len(self._connections) > self._settings.room:
+                self._drop(self._strangers.oldest() or peer, NO_ROOM)
 
     def greet(self, peer: Peer) -> None:
         """Go on with a stranger until it has said hello."""
@@ -102,9 +107,19 @@ class Door:
             self._connections.watch(peer, channel)
 
     def expire(self, now: float) -> None:
-        """Drop those that have had their time; `now` is of the monotonic clock."""
+        """Drop those that have had their time; `now` is of the monotonic clock.
+
+        Whoever has sent something that has not been read yet waits for us, as happens when thousands connect at
+        once: it gets more time, though not for ever.
+        """
         while (stranger := self._strangers.oldest()) is not None and stranger.deadline <= now:
-            self._drop(stranger, f"no OK:HELLO within {self._settings.hello_timeout:g} s")
+            if stranger.delays < MAX_DELAYS and self._connections.readable(stranger):
+                stranger.delays += 1
+                stranger.deadline = now + self._settings.hello_timeout
+                self._strangers.remove(stranger)
+                self._strangers.add(stranger)  # behind all others, whose time ends before its own
+            else:
+                self._drop(stranger, f"no OK:HELLO within {self._settings.hello_timeout:g} s")
 
     def close(self) -> None:
         """Listen no more, and send away who has not said hello."""

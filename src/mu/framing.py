@@ -11,8 +11,12 @@ DIGITS = 12
 HEADER = DIGITS + 1
 
 
-def encode(payload: bytes) -> bytes:
-    """One frame: `b"echo"` becomes `b"000000000004 echo"`."""
+def encode(payload: str | bytes) -> bytes:
+    """One frame: `"echo"` becomes `b"000000000004 echo"`; text as `to_bytes` has it."""
+    if isinstance(payload, str):
+        payload = payload.encode("utf-8", "surrogateescape")
+    elif not isinstance(payload, bytes):
+        raise TypeError(f"a message is text or bytes, not {type(payload).__name__}")
     return b"%012d %s" % (len(payload), payload)
 
 
@@ -48,6 +52,10 @@ class FrameParser:
     def feed(self, data: bytes) -> None:
         """Take bytes in. A bad header is a ProtocolError, after the messages before it were kept."""
         if self._buffer is None:
+            size = len(data) - HEADER
+            if 0 <= size <= self.max_message and data.startswith(b"%012d " % size):
+                self.messages.append(data[HEADER:])  # one whole message, as most often
+                return
             rest = self._split(data)
             if rest < len(data):
                 self._buffer = bytearray(data[rest:])

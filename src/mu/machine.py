@@ -108,7 +108,8 @@ class MachineState(SocketNB):
 
     def do_handle(self) -> "MachineState":
         """Move the machine as far as the messages that have come allow."""
-        waiting = self._channel.parser.messages
+        channel = self._channel
+        waiting = channel.parser.messages
         state: MachineState = self
         for message in waiting:
             if message.startswith(b"INFO:"):
@@ -117,7 +118,7 @@ class MachineState(SocketNB):
         if not state._settled:
             state = settle(state)
         position = 0
-        while not state.terminal and position < len(waiting):
+        while position < len(waiting) and not state.terminal:
             msg = to_text(waiting[position])
             if msg.startswith("FAIL"):
                 return ErrorState(state, msg)
@@ -132,9 +133,9 @@ class MachineState(SocketNB):
             position = 0
             if following is not state:
                 state = settle(checked(state, "transition", lambda made=following: made))
-        if len(waiting) > MAX_WAITING and not state.terminal:
+        if position > MAX_WAITING:
             return ErrorState(state, f"over {MAX_WAITING} messages that no state expects")
-        if state.sock is None and not state.terminal:
+        if channel.sock is None and not state.terminal:
             return ErrorState(state, "the worker closed the connection")
         return state
 

@@ -170,10 +170,11 @@ class MultiPassState(MachineState):
         return successor(self, "nextState")
 
     def _send(self) -> None:
-        command = self.commands[self.cmdNum]
+        place = self.cmdNum
+        self.cmdNum = place + 1
+        command = self.commands[place]
         if command is not None:
             self.enqueue(command)
-        self.cmdNum += 1
 
 
 class CommandListState(MultiPassState):

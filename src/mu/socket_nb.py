@@ -6,10 +6,13 @@ next state from the state before (`NextState(state)`), which shares the channel,
 copies nothing and nothing can be lost between two states.
 
 What a non-blocking TLS connection wants need not be what it was asked for: a read may have to
-write first, as may a handshake. All operations go through `_attempt`, which turns "would block"
+write first, as may a handshake. What an operation raises goes to `_blocked`, which turns "would block"
 into `ssl_write`, the flag that says which readiness to wait for. Readiness must be
 level-triggered: bytes that TLS has already taken from the kernel are drained here (`pending`), the
 rest makes the descriptor ready again.
+
+A coordinator spends most of its time in `do_read` and `do_write`, which are written out for that reason:
+a message costs one call of each.
 """
 
 import ssl
@@ -111,11 +114,11 @@ class SocketNB:
     @staticmethod
     def format_message(msg: str | bytes) -> bytes:
         """`msg` as a frame."""
-        return framing.encode(framing.to_bytes(msg))
+        return framing.encode(msg)
 
     def enqueue(self, msg: str | bytes) -> None:
         """Add a message to what waits to be sent; `do_write` sends it."""
-        self._channel.out += framing.encode(framing.to_bytes(msg))
+        self._channel.out += framing.encode(msg)
 
     def dequeue(self) -> str:
         """The oldest waiting message as text; IndexError if there is none."""
@@ -137,16 +140,26 @@ class SocketNB:
         """Go on with the TLS handshake, if there is one; `handshaking` says whether it is still under way."""
         channel = self._channel
         shake = getattr(channel.sock, "do_handshake", None)
-        channel.handshaking = shake is not None and not self._attempt(_done, shake)
+        channel.handshaking = shake is not None
+        if shake is not None:
+            try:
+                shake()
+            except OSError as error:
+                self._blocked(error)
+            else:
+                channel.handshaking = channel.ssl_write = False
 
     def do_read(self) -> "SocketNB":
         """Take in what has come. ProtocolError for a bad frame, OSError for a broken connection;
         after either, and after the peer's close, `sock` is None and earlier messages still wait."""
         channel = self._channel
-        while channel.sock is not None:
-            data = self._attempt(channel.sock.recv, RECV_SIZE)
-            if data is None:
+        while (sock := channel.sock) is not None:
+            try:
+                data = sock.recv(RECV_SIZE)
+            except OSError as error:
+                self._blocked(error)
                 break
+            channel.ssl_write = False
             if not data:
                 self.close()
                 break
@@ -163,11 +176,13 @@ class SocketNB:
         """Send what waits, as far as the connection takes it. OSError for a broken connection."""
         channel = self._channel
         out = channel.out
-        while out and channel.sock is not None:
-            part = bytes(out if len(out) <= SEND_SIZE else out[:SEND_SIZE])
-            sent = self._attempt(channel.sock.send, part)
-            if sent is None:
+        while out and (sock := channel.sock) is not None:
+            try:
+                sent = sock.send(bytes(out if len(out) <= SEND_SIZE else out[:SEND_SIZE]))
+            except OSError as error:
+                self._blocked(error)
                 break
+            channel.ssl_write = False
             del out[:sent]
         return self
 
@@ -180,23 +195,12 @@ class SocketNB:
         if sock is not None:
             sock.close()
 
-    def _attempt(self, operation: Callable[..., Any], *args: Any) -> Any:
-        """The result of an operation on the socket, or None if it has to wait for readiness."""
-        try:
-            result = operation(*args)
-        except WOULD_BLOCK:
-            self._channel.ssl_write = False
-            return None
-        except ssl.SSLWantWriteError:
+    def _blocked(self, error: OSError) -> None:
+        """Note which readiness the connection waits for; if it is broken instead, close it and raise."""
+        if isinstance(error, ssl.SSLWantWriteError):
             self._channel.ssl_write = True
-            return None
-        except OSError:
+        elif isinstance(error, WOULD_BLOCK):
+            self._channel.ssl_write = False
+        else:
             self.close()
-            raise
-        self._channel.ssl_write = False
-        return result
-
-
-def _done(handshake: Callable[[], object]) -> bool:
-    handshake()
-    return True
+            raise error

@@ -2,7 +2,7 @@
 
 The coordinator's port may be on the internet. Whoever connects is kept only until a deadline, and only so
 many at a time: past the limit the oldest goes, since a worker's handshake takes no longer than the
-network does. One address gets half of the places, so that it cannot crowd out all others.
+network does. One address gets only a share of the places, so that it cannot crowd out all others.
 """
 
 from collections.abc import Iterator
@@ -21,10 +21,12 @@ C = TypeVar("C", bound=Connection)
 
 
 class Strangers(Generic[C]):
-    """The connections that have not said hello, oldest first. `limit` is how many there may be."""
+    """The connections that have not said hello, oldest first. `limit` is how many there may be, `share` how many
+    from one address."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, share: int) -> None:
         self.limit = limit
+        self.share = share
         self._all: dict[int, C] = {}
         self._by_address: dict[str, dict[int, C]] = {}
 
@@ -40,7 +42,7 @@ class Strangers(Generic[C]):
     def add(self, connection: C) -> C | None:
         """One more; returns the one that has to go for it, if any."""
         same = self._by_address.setdefault(connection.address, {})
-        crowded = same if len(same) >= self.limit // 2 else self._all if len(self) >= self.limit else None
+        crowded = same if len(same) >= self.share else self._all if len(self) >= self.limit else None
         oldest = next(iter(crowded.values())) if crowded else None
         if oldest is not None:
             self.remove(oldest)

@@ -43,13 +43,16 @@ def _certificate(body: str) -> x509.Certificate:
 
 class TLSConnection:
     """A pyOpenSSL connection that raises what the standard library's `ssl` would, so that one channel
-    serves both ends of the wire."""
+    serves both ends of the wire.
 
-    __slots__ = ("_connection", "pending")
+    It holds nothing back: a `recv` of 16 KiB or more takes the whole record that OpenSSL has read, and without
+    read-ahead that is all that it has taken from the kernel.
+    """
+
+    __slots__ = ("_connection",)
 
     def __init__(self, made: SSL.Context, sock: socket.socket, *, server: bool) -> None:
         self._connection = SSL.Connection(made, sock)
-        self.pending = self._connection.pending
         if server:
             self._connection.set_accept_state()
         else:
@@ -128,18 +131,23 @@ def listen(address: str, port: int, backlog: int = socket.SOMAXCONN, flag: str =
         why = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else str(error)
         raise UsageError(f"cannot listen on port {port}: {why}; choose another with {flag}") from None
     listener.setblocking(False)
+    for level, option, value in INHERITED:
+        listener.setsockopt(level, option, value)
     return listener
 
 
 def wrap(sock: socket.socket, made: SSL.Context | None) -> Any:
-    """An accepted connection, made ready for `SocketNB`; plain TCP without a context."""
+    """A connection that a socket of `listen` has accepted, made ready for `SocketNB`; plain TCP without a context."""
     sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in KEEPALIVE.items():
-        sock.setsockopt(socket.IPPROTO_TCP, option, value)
     return sock if made is None else TLSConnection(made, sock, server=True)
 
 
-# A worker that vanished is noticed after about a minute of silence.
-KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
+# What accepted sockets take over from the one that listens (Linux does so). A worker that vanished is noticed
+# after about a minute of silence.
+INHERITED = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
