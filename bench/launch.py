@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 import venv
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -164,14 +165,17 @@ def sweep(rounds: int) -> None:
         print(
             f"{'connections':>12} {'1,000':>10} {'10,000':>10} {'1,000, 20 ms':>14}   (invocations per second)"
         )
+        columns = [(quick, 1000), (quick, 10000), (delayed, 1000)]
+        rates: dict[tuple[int, int], list[float]] = defaultdict(list)
+        for _ in range(rounds):  # all in each round, so that a slow minute is nobody's
+            for connections in (*SWEEP, 0):
+                for column, (url, count) in enumerate(columns):
+                    rates[connections, column].append(measure("ours", url, ca, count, connections)["rate"])
         for connections in (*SWEEP, 0):
-            columns: list[list[dict[str, Any]]] = [[], [], []]
-            for _ in range(rounds):
-                columns[0].append(measure("ours", quick, ca, 1000, connections))
-                columns[1].append(measure("ours", quick, ca, 10000, connections))
-                columns[2].append(measure("ours", delayed, ca, 1000, connections))
-            rates = [median(column, "rate") for column in columns]
-            print(f"{connections or 'default':>12} {rates[0]:>10,.0f} {rates[1]:>10,.0f} {rates[2]:>14,.0f}")
+            quick_one, quick_ten, slow = (
+                statistics.median(rates[connections, column]) for column in range(3)
+            )
+            print(f"{connections or 'default':>12} {quick_one:>10,.0f} {quick_ten:>10,.0f} {slow:>14,.0f}")
 
 
 def main() -> None:
