@@ -59,13 +59,13 @@ class FakeWorker:
         self.commands.append(command)
         return command
 
-    def serve(self, answer: Callable[[str], str | None] = obey) -> None:
-        """Say hello and answer until the coordinator closes."""
+    def serve(self, answer: Callable[[str], str | list[str] | None] = obey) -> None:
+        """Say hello and answer, with one message or several, until the coordinator closes."""
         self.say("OK:HELLO")
         while (command := self.hear()) is not None:
             reply = answer(command)
             if reply is not None:
-                self.say(reply)
+                self.say(*([reply] if isinstance(reply, str) else reply))
         self.sock.close()
 
     def in_thread(self, answer: Callable[[str], str | None] = obey) -> "FakeWorker":

@@ -31,7 +31,10 @@ DEFAULTS: dict[str, Any] = {
     "minimal_recode": 0,
     "hash_s3keys": 0,
     "run_iter": 0,
+    "tell_sizes": 0,
 }
+# How messages begin that are for the coordinator's books and for no state; sent if the event has `tell_sizes`.
+ACCOUNT = "INFO:mu."
 SECRETS = frozenset(("cacert", "srvcrt", "srvkey"))
 MAX_OUTPUT = 1 << 20
 
@@ -86,6 +89,9 @@ class Outside(Protocol):
 
     def post(self, call: Callable[[], None]) -> None:
         """Have the loop make `call`; from any thread."""
+
+    def tell(self, text: str) -> None:
+        """Send the coordinator a message; on the loop's thread."""
 
     def connect(self, host: str, port: int) -> Any:
         """A new connection with the job's keys, as a socket; OSError if that fails. Waits."""
@@ -163,6 +169,7 @@ class Handler:
         job = partial(
             _transfer,
             partial(self._outside.s3.retrieve, str(self.vals["region"]), bucket, key, file),
+            self._teller("retrieved"),
             f"OK:RETRIEVE({bucket}/{key})",
             f"retrieving {bucket}:{key}->{file} from s3",
         )
@@ -177,6 +184,7 @@ class Handler:
         job = partial(
             _transfer,
             partial(self._outside.s3.upload, str(self.vals["region"]), bucket, key, file),
+            self._teller("uploaded"),
             f"OK:UPLOAD({bucket}/{key})",
             f"uploading {file}->{bucket}:{key} to s3",
         )
@@ -194,6 +202,16 @@ class Handler:
         if integer(self.vals, "hash_s3keys"):
             key = s3.spread(key)
         return bucket, key, file.replace(template.TMPDIR, self._directory)
+
+    def _teller(self, verb: str) -> Callable[[int], None]:
+        """Tells the coordinator how many bytes were moved, if it wants to know."""
+        outside, wanted = self._outside, bool(integer(self.vals, "tell_sizes"))
+
+        def tell(size: int) -> None:
+            if wanted:
+                outside.post(partial(outside.tell, f"{ACCOUNT}{verb}:{size}"))
+
+        return tell
 
     # Programs
 
@@ -283,9 +301,9 @@ COMMANDS: dict[str, Callable[[Handler, str], Reply]] = {
 }
 
 
-def _transfer(transfer: Callable[[], None], success: str, what: str) -> str:
+def _transfer(transfer: Callable[[], int], tell: Callable[[int], None], success: str, what: str) -> str:
     try:
-        transfer()
+        tell(transfer())
     except Exception as error:
         return f"FAIL({what}: {s3.reason(error)})"
     return success

@@ -263,12 +263,17 @@ class Loop:
             return machine
         if not self._settings.journal:
             return machine.do_read()
-        waiting = machine.waiting
+        waiting = machine._channel.parser.messages
         known = len(waiting)
         machine = machine.do_read()
-        if peer.track is not None:
-            for message in islice(waiting, known, None):
-                peer.track.hear(message)
+        track = peer.track
+        if track is not None:
+            heard = list(islice(waiting, known, None))
+            kept = [message for message in heard if not track.hear(message)]
+            if len(kept) < len(heard):
+                for _ in heard:
+                    waiting.pop()
+                waiting.extend(kept)
         return machine
 
     def _serve_partless(self, peer: Peer) -> None:

@@ -131,6 +131,7 @@ def _attempt(track: Track, start: float) -> dict[str, Any]:
     if track.heard:
         made |= {
             "runs": [(round(moment - start, 6), status) for moment, status in track.runs],
+            "moved": dict(track.moved),
             "spent": {activity: round(seconds, 6) for activity, seconds in track.spent.items()},
             "messages": [(round(moment - start, 6), text) for moment, text in track.messages],
             "messages_left_out": track.heard - len(track.messages),

@@ -15,8 +15,8 @@ class Row:
     """One worker: an attempt at a part. Times are seconds since the run's start.
 
     `outcome` is done, failed or unfinished. `states` are those it entered and when; the last one lasts until
-    `finished`. `spent` sums seconds by activity, and `messages` has what the worker said and when; both are
-    empty if that is not known.
+    `finished`. `spent` sums seconds by activity, `moved` has the bytes `retrieved` and `uploaded`, and `messages` what
+    the worker said and when; all are empty if that is not known.
     """
 
     part: int
@@ -30,6 +30,7 @@ class Row:
     error_state: str = ""
     runs: Sequence[tuple[float, int]] = ()
     spent: Mapping[str, float] = field(default_factory=dict)
+    moved: Mapping[str, int] = field(default_factory=dict)
     messages: Sequence[tuple[float, str]] = ()
     messages_left_out: int = 0
 
@@ -147,6 +148,7 @@ def _row(part: int, made: Mapping[str, Any], end: float) -> Row:
         error_state=str(error.get("state", "")),
         runs=[(float(moment), int(status)) for moment, status in made.get("runs", ())],
         spent={str(name): float(seconds) for name, seconds in made.get("spent", {}).items()},
+        moved={str(name): int(size) for name, size in made.get("moved", {}).items()},
         messages=[(float(moment), str(text)) for moment, text in made.get("messages", ())],
         messages_left_out=int(made.get("messages_left_out", 0)),
     )

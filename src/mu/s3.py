@@ -61,8 +61,9 @@ class S3:
         with contextlib.suppress(RuntimeError):  # no thread to be had
             threading.Thread(target=get_ready, daemon=True).start()
 
-    def retrieve(self, region: str, bucket: str, key: str, file: str) -> None:
-        """Object to file, which is there all at once or not at all. `reason` has words for what is raised."""
+    def retrieve(self, region: str, bucket: str, key: str, file: str) -> int:
+        """Object to file, which is there all at once or not at all; returns how many bytes. `reason` has words
+        for what is raised."""
         client = self._client(region)
         part = os.path.join(os.path.dirname(file), f".{os.urandom(6).hex()}.part")
         try:
@@ -73,20 +74,24 @@ class S3:
                 except _broken_off():
                     if not left:
                         raise
+            size = os.stat(part).st_size
             os.replace(part, file)
+            return size
         except BaseException:
             with contextlib.suppress(OSError, ValueError):
                 os.unlink(part)
             raise
 
-    def upload(self, region: str, bucket: str, key: str, file: str) -> None:
-        """File to object. `reason` has words for what is raised."""
+    def upload(self, region: str, bucket: str, key: str, file: str) -> int:
+        """File to object; returns how many bytes. `reason` has words for what is raised."""
         with open(file, "rb") as body:
             client = self._client(region)
-            if os.fstat(body.fileno()).st_size < MULTIPART_FROM:
+            size = os.fstat(body.fileno()).st_size
+            if size < MULTIPART_FROM:
                 client.put_object(Bucket=bucket, Key=key, Body=body)
             else:
                 client.upload_fileobj(body, bucket, key)
+            return size
 
     def _client(self, region: str) -> "S3Client":
         with self._lock:

@@ -69,6 +69,8 @@ def server_launch(
         run_id = getattr(ServerInfo, "run_id", None)
         if run_id:
             event["run_id"] = run_id
+        if getattr(ServerInfo, "record_dir", None):
+            event.setdefault("tell_sizes", 1)
         parts = _parts(ServerInfo)
         if getattr(ServerInfo, "resume", False):
             parts = resume.unfinished(ServerInfo, parts, event.get("region") or "us-east-1")

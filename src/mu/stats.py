@@ -12,6 +12,7 @@ import math
 import statistics
 import sys
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -125,6 +126,11 @@ def report(run: Run) -> str:
     row = last_row(run)
     workers = f"{len(run.rows)} worker{'s' if len(run.rows) != 1 else ''}"
     lines = [f"{run.name}: {run.done} of {run.parts} parts done in {run.seconds:.2f} s; {workers}"]
+    moved = Counter[str]()
+    for each in run.rows:
+        moved.update(each.moved)
+    if moved:
+        lines.append("S3: " + ", ".join(f"{size / 1e6:.1f} MB {verb}" for verb, size in moved.items()))
     lines += ["", "what the job waited for"]
     waited = waited_for(run)
     whole = sum(waited.values()) or 1.0

@@ -5,11 +5,15 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from mu.handler import ACCOUNT
+
 if TYPE_CHECKING:
     from mu.machine import MachineState
 
 MAX_TEXT = 200
 RUN = re.compile(rb"OK:RETVAL\((-?\d+)\)")
+ACCOUNT_BYTES = ACCOUNT.encode()
+MOVED = re.compile(re.escape(ACCOUNT_BYTES) + rb"(retrieved|uploaded):(\d{1,18})")
 # What a worker has been doing before it says this.
 ACTIVITIES = ((b"OK:RETRIEVE(", "retrieve"), (b"OK:UPLOAD(", "upload"), (b"OK:RETVAL(", "run"))
 
@@ -19,7 +23,8 @@ class Track:
 
     `machine` is its present, in the end its last, state. `number` counts the part's workers, from 1.
     `finished` is None until the end. The rest is only there when a record is kept: `runs` has when each program
-    ended and its exit status (negative: a signal), `spent` the seconds before each answer summed by
+    ended and its exit status (negative: a signal), `moved` the bytes `retrieved` and `uploaded` as far as the worker
+    tells, `spent` the seconds before each answer summed by
     what the answer was to (`retrieve`, `upload`, `run`, `other`), `messages` the last few answers, cut,
     without what programs printed, and `heard` counts all of them.
     """
@@ -32,6 +37,7 @@ class Track:
         "heard",
         "machine",
         "messages",
+        "moved",
         "number",
         "part",
         "runs",
@@ -49,10 +55,17 @@ class Track:
         if keep:
             self.runs: list[tuple[float, int]] = []
             self.spent: dict[str, float] = {}
+            self.moved: dict[str, int] = {}
             self.messages: deque[tuple[float, str]] = deque(maxlen=keep)
 
-    def hear(self, message: bytes) -> None:
-        """Note what the worker has said."""
+    def hear(self, message: bytes) -> bool:
+        """Note what the worker has said; whether that was only for the books, and is no state's business."""
+        if message.startswith(ACCOUNT_BYTES):
+            account = MOVED.fullmatch(message)
+            if account:
+                verb = account[1].decode()
+                self.moved[verb] = self.moved.get(verb, 0) + int(account[2])
+            return True
         now = time.time()
         activity = next((name for start, name in ACTIVITIES if message.startswith(start)), "other")
         self.spent[activity] = self.spent.get(activity, 0.0) + now - self._last
@@ -63,6 +76,7 @@ class Track:
             run = RUN.match(message)
             if run:
                 self.runs.append((now, int(run[1])))
+        return False
 
 
 def shortened(message: bytes) -> str:

@@ -76,11 +76,16 @@ class Outside:
         self.s3 = S3(MOST_AT_A_TIME)
         self.state = StateSocket(directory)
         self.tls: ssl.SSLContext | None = None
+        self.say: Callable[[str], None] = log  # until there is a coordinator
         self._limit = limit
 
     def post(self, call: Callable[[], None]) -> None:
         """Have the loop make `call`; from any thread."""
         self.tasks.post(call)
+
+    def tell(self, text: str) -> None:
+        """Send the coordinator a message; on the loop's thread."""
+        self.say(text)
 
     def connect(self, host: str, port: int) -> socket.socket:
         """A new connection with the job's keys; OSError if that fails. Waits."""
@@ -104,6 +109,7 @@ class Loop:
         self._under_way: list[Work] = []
         self._blocked = False  # until the work that has the worker to itself is done
         self._room = 0  # bytes of answers that may be made before some are sent
+        outside.say = self._answer
 
     def run(self) -> str:
         """Returns why the worker ends."""

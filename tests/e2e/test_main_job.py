@@ -1,6 +1,7 @@
 """The README's main example on the local engine: right results, and one clear line for what is wrong."""
 
 import ast
+import json
 import os
 import re
 import signal
@@ -25,12 +26,17 @@ STATES = (
 )
 
 
+def of_part(frames: Path, part: int) -> list[Path]:
+    """A part's frames."""
+    return [frames / f"{number:08d}.png" for number in range(1 + FRAMES * part, 1 + FRAMES * (part + 1))]
+
+
 def alone(frames: Path, part: int, directory: Path) -> bytes:
     """What png2y4m makes of a part's frames without mu."""
     chunk = directory / f"alone-{part}"
     chunk.mkdir()
-    for number in range(1 + FRAMES * part, 1 + FRAMES * (part + 1)):
-        (chunk / f"{number:08d}.png").symlink_to(frames / f"{number:08d}.png")
+    for frame in of_part(frames, part):
+        (chunk / frame.name).symlink_to(frame)
     subprocess.run([PNG2Y4M, "-o", directory / "alone.y4m", chunk / "%08d.png"], check=True)
     return (directory / "alone.y4m").read_bytes()
 
@@ -52,12 +58,16 @@ def test_five_parts(
     if "own" in keys:
         words += ["--worker-cert", "worker_cert.pem", "--worker-key", "worker_key.pem"]
     s3 = boto3.client("s3", **engine.client_arguments())
-    done = run_example(environment, tmp_path, "-n", "5", "-l", function, "-b", bucket, "-O", "times", *words)
+    words += ["-O", "times", "--record", "run"]
+    done = run_example(environment, tmp_path, "-n", "5", "-l", function, "-b", bucket, *words)
     assert done.returncode == 0, done.stderr
     assert "5 of 5 parts done" in done.stderr
     assert ("the server's own key is sent" in done.stderr) == (keys == "files")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
     for part in range(5):
         made = s3.get_object(Bucket=bucket, Key=f"sintel-1k-y4m_06/{part:08d}.y4m")["Body"].read()
+        inputs = sum(path.stat().st_size for path in of_part(frames, part))
+        assert record["parts"][part]["attempts"][0]["moved"] == {"retrieved": inputs, "uploaded": len(made)}
         assert made == alone(frames, part, tmp_path)
         s3.delete_object(Bucket=bucket, Key=f"sintel-1k-y4m_06/{part:08d}.y4m")
     lines = (tmp_path / "times").read_text().splitlines()

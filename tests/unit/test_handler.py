@@ -21,15 +21,18 @@ class Outside(SimpleNamespace):
         self.transfers: list[tuple[Any, ...]] = []
         self.closed = 0
         self.sent: list[bytes] = []
+        self.told: list[str] = []
 
-        def transfer(*names: str) -> None:
+        def transfer(*names: str) -> int:
             self.transfers.append(names)
             if error:
                 raise error
+            return 1234
 
         super().__init__(
             s3=SimpleNamespace(retrieve=partial(transfer, "retrieve"), upload=partial(transfer, "upload")),
             groups=Groups(),
+            tell=self.told.append,
             state=SimpleNamespace(connected=False, close=self.close, send=self.sent.append, adopt=self.adopt),
         )
         self.error = error
@@ -197,6 +200,23 @@ def test_transfers(
     work = made.handle(command)
     assert isinstance(work, Work)
     assert (work.background, work.early) == (True, "")
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_sizes_are_told_if_they_are_wanted(wanted: bool) -> None:
+    outside = Outside()
+    made = handler(outside, bucket="b", **({"tell_sizes": 1} if wanted else {}))
+    assert answer(made.handle("retrieve:k\0f")) == "OK:RETRIEVE(b/k)"
+    assert outside.told == ["INFO:mu.retrieved:1234"] * wanted
+    assert answer(made.handle("upload:k\0f")) == "OK:UPLOAD(b/k)"
+    assert outside.told[wanted:] == ["INFO:mu.uploaded:1234"] * wanted
+
+
+def test_a_transfer_that_fails_has_no_size() -> None:
+    outside = Outside(ValueError("no"))
+    made = handler(outside, bucket="b", tell_sizes=1)
+    assert answer(made.handle("retrieve:k\0f")).startswith("FAIL(")
+    assert outside.told == []
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -11,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from mu import CommandListState, JobError, TerminalState, keys, record, server
+from mu import CommandListState, ErrorState, JobError, TerminalState, keys, record, server, stats
 from mu.launch.result import Invocation, LaunchResult, Progress
+from mu.machine import MachineState
 from mu.report import Reporter
 from mu.runs import load
+from mu.track import Track
 from tests.fake_workers import FakeWorker, client_context, obey
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -30,7 +33,11 @@ class Work(CommandListState):
 
 
 def run(
-    directory: Path | None, *answers: Any, reporter: Reporter | None = None, **attributes: Any
+    directory: Path | None,
+    *answers: Any,
+    reporter: Reporter | None = None,
+    first: type[MachineState] = Work,
+    **attributes: Any,
 ) -> dict[str, Any]:
     """A job with a worker for each of `answers`, one after another; its record."""
     job = keys.make_job_keys()
@@ -49,7 +56,7 @@ def run(
     thread.start()
     error = None
     try:
-        server.server_main_loop([], Work, info, reporter=reporter)
+        server.server_main_loop([], first, info, reporter=reporter)
     except JobError as raised:
         error = raised
     thread.join(30)
@@ -93,6 +100,37 @@ def test_what_is_in_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
         assert 0 <= moments[0] <= moments[-1] <= made["run"]["seconds"]
     assert f"record: {tmp_path / 'new' / 'run' / 'run.json'}\n" in capfd.readouterr().err
     assert len(load(tmp_path / "new" / "run").rows) == 2
+
+
+def telling(command: str) -> list[str]:
+    sizes = {"retrieve:": "INFO:mu.retrieved:100", "upload:": "INFO:mu.uploaded:7"}
+    return [text for text in (sizes.get(command), obey(command)) if text is not None]
+
+
+class Informed(Work):
+    """A state that ends at any INFO message that reaches it."""
+
+    def info_updated(self) -> MachineState:
+        return ErrorState(self, str(self.info))
+
+
+def test_the_bytes_that_were_moved(tmp_path: Path) -> None:
+    made = run(tmp_path, telling, telling, first=Informed)
+    for part in made["parts"]:
+        (attempt,) = part["attempts"]
+        assert (part["outcome"], attempt["moved"]) == ("done", {"retrieved": 100, "uploaded": 7})
+        assert len(attempt["messages"]) == 3
+    assert "S3: 0.0 MB retrieved, 0.0 MB uploaded" in stats.report(load(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["retrieved:-1", "retrieved:x", "retrieved:" + "9" * 19, "other:1", ""])
+def test_other_accounts_are_nobodys(text: str) -> None:
+    left, right = socket.socketpair()
+    with left, right:
+        track = Track(MachineState(left, 0), "x", keep=3)
+        assert track.hear(f"INFO:mu.{text}".encode())
+        assert (track.moved, track.heard) == ({}, 0)
+        assert not track.hear(b"INFO:mu:1")
 
 
 def test_a_failure_is_in_it_and_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,7 @@ def test_retrieve(server: Server, access: S3, tmp_path: Path) -> None:
     data = os.urandom(700_000)
     server.responses = [ok(data)]
     (tmp_path / "f").write_bytes(b"old")
-    access.retrieve("us-east-1", "bucket", "a/b c", f"{tmp_path}/f")
+    assert access.retrieve("us-east-1", "bucket", "a/b c", f"{tmp_path}/f") == len(data)
     assert (tmp_path / "f").read_bytes() == data
     assert os.listdir(tmp_path) == ["f"]
     assert server.requests == [("GET", "/bucket/a/b%20c", b"")]
@@ -121,7 +121,7 @@ def test_upload(server: Server, access: S3, tmp_path: Path) -> None:
     data = os.urandom(300_000)
     (tmp_path / "f").write_bytes(data)
     server.responses = [ok(b"")]
-    access.upload("us-east-1", "bucket", "k", f"{tmp_path}/f")
+    assert access.upload("us-east-1", "bucket", "k", f"{tmp_path}/f") == len(data)
     ((method, path, body),) = server.requests
     assert (method, path.partition("?")[0]) == ("PUT", "/bucket/k")
     assert data in body
