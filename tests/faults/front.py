@@ -29,7 +29,7 @@ GET, PUT, LIST, INVOKE, CONFIGURATION = (
     "Invoke",
     "GetFunctionConfiguration",
 )
-PATIENCE = 60.0
+PATIENCE = 45.0
 MESSAGES = {
     "SlowDown": "Please reduce your request rate.",
     "NoSuchKey": "The specified key does not exist.",
