@@ -48,8 +48,12 @@ class ServerInfo:
     @staticmethod
     def dependants(failed):
         """The parts that wait for the state of one that has failed: they end with it instead of waiting for ever."""
-        distance = ServerInfo.keyframe_distance
-        return range(failed.actorNum + 1, (failed.actorNum // distance + 1) * distance)
+        return range(failed.actorNum + 1, (group(failed.actorNum) + 1) * ServerInfo.keyframe_distance)
+
+
+def group(part):
+    """The group of neighbours that `part` belongs to."""
+    return part // ServerInfo.keyframe_distance
 
 
 def place(part):
@@ -101,7 +105,8 @@ class FormattedState(CommandListState):
 
     def __init__(self, prevState, actorNum=0, groupNum=0):
         super().__init__(prevState, actorNum)
-        port = ServerInfo.state_srv_port + groupNum % ServerInfo.state_srv_threads
+        # By number: with -N the n-th part need not be of the n-th part's group, and neighbours share a relay.
+        port = ServerInfo.state_srv_port + group(self.actorNum) % ServerInfo.state_srv_threads
         values = names(self.actorNum)
         self.commands = [command and command.format(port=port, **values) for command in self.commands]
 

@@ -300,7 +300,8 @@ class XCEncSettingsState(CommandListState):
         self.info["converged"] = True
         values = {
             "relay": ServerInfo.state_srv_addr,
-            "port": ServerInfo.state_srv_port + groupNum % ServerInfo.state_srv_threads,
+            # By number: with -N the n-th part need not be of the n-th part's group, and neighbours share a relay.
+            "port": ServerInfo.state_srv_port + group(self.actorNum) % ServerInfo.state_srv_threads,
             "job": ServerInfo.job_name,
             "part": self.actorNum,
             "partner": self.actorNum + 1,

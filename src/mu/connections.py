@@ -81,7 +81,8 @@ class Connections:
 
     def close(self, peer: Peer) -> None:
         """One less; a closed descriptor leaves the epoll by itself."""
-        del self._peers[peer.fd]
+        if self._peers.get(peer.fd) is peer:
+            del self._peers[peer.fd]
         if peer.channel is None:
             peer.sock.close()
         else:

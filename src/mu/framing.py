@@ -12,9 +12,15 @@ HEADER = DIGITS + 1
 
 
 def encode(payload: str | bytes) -> bytes:
-    """One frame: `"echo"` becomes `b"000000000004 echo"`; text as `to_bytes` has it."""
+    """One frame: `"echo"` becomes `b"000000000004 echo"`; text as `to_bytes` has it. ProtocolError for lone surrogates
+    that stand for no byte."""
     if isinstance(payload, str):
-        payload = payload.encode("utf-8", "surrogateescape")
+        try:
+            payload = payload.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as error:
+            raise ProtocolError(
+                f"a message holds {error.object[error.start]!a}, which is no character"
+            ) from None
     elif not isinstance(payload, bytes):
         raise TypeError(f"a message is text or bytes, not {type(payload).__name__}")
     return b"%012d %s" % (len(payload), payload)

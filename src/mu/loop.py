@@ -17,9 +17,10 @@ from itertools import count, islice
 from OpenSSL import SSL
 
 from mu.connections import Connections, Peer
+from mu.defs import Defs
 from mu.door import Door
 from mu.errors import MuError, ProtocolError
-from mu.machine import ErrorState, MachineState, checked, describe, enter
+from mu.machine import ErrorState, MachineState, checked, describe, described, enter
 from mu.parts import Attempt, Ledger
 from mu.report import Reporter, debug
 from mu.settings import Launch, Settings
@@ -97,14 +98,14 @@ class Loop:
         if self._timers:
             timeout = max(0.0, min(timeout, self._timers[0][0] - time.monotonic()))
         ready: list[tuple[Peer, MachineState]] = []
+        at_the_door = False
         get = self._connections.get
         for fd, events in self._connections.epoll.poll(timeout, BATCH):
             peer = get(fd)
             if peer is None:
-                if fd == self._door.fileno():
-                    self._door.accept()
-                elif fd == wake:
+                if fd == wake:
                     os.read(wake, 4096)
+                at_the_door = at_the_door or fd == self._door.fileno()
             elif peer.machine is None:
                 self._serve_partless(peer)
             else:
@@ -113,6 +114,8 @@ class Loop:
         for peer, machine in ready:
             if get(peer.fd) is peer:  # not ended because of one before it
                 self._follow(peer, machine)
+        if at_the_door:  # now that nobody is left over whose descriptor a new connection might get
+            self._door.accept()
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             _, _, action, peer = heapq.heappop(self._timers)
@@ -195,6 +198,8 @@ class Loop:
             self._places[part.number] = len(self._states)
             self._states.append(machine)
             self._reporter.connected += 1
+        elif self.ledger.leads(attempt):
+            self._states[self._places[part.number]] = machine
         self._reporter.worker_connected(track)
         debug(f"part {part.number}: worker at {peer.address}")
         if settings.kill_time is not None:
@@ -247,7 +252,12 @@ class Loop:
         dependants, failed = self._settings.dependants, machine.actorNum
         if dependants is None or failed in self._doomed:
             return
-        for number in dependants(machine):
+        try:
+            numbers = list(dependants(machine))
+        except Exception as error:
+            self._reporter.note(f"dependants of part {failed}: {describe(error)}")
+            return
+        for number in numbers:
             self._doomed.setdefault(number, failed)
         for attempt, peer in list(self._workers.items()):
             if self._doomed.get(attempt.part.number) == failed:
@@ -294,7 +304,8 @@ class Loop:
         if channel.out and channel.sock is not None:
             machine = machine.do_write()
         if machine is not peer.machine:
-            debug(f"{type(machine).__name__} {machine}")
+            if Defs.debug:
+                debug(f"{type(machine).__name__} {machine.actorNum}: {described(machine)}")
             before, peer.machine = peer.machine, machine
             if peer.attempt is not None and self.ledger.leads(peer.attempt):
                 self._states[self._places[peer.attempt.part.number]] = machine

@@ -215,9 +215,10 @@ def settle(state: MachineState) -> MachineState:
 
 
 def successor(state: MachineState, attribute: str) -> MachineState:
-    """The state that one of the class attributes in `exits` leads to."""
-    # Taken from the class: a plain function there is a constructor too, not a method.
-    return enter(state, getattr(type(state), attribute))
+    """The state that one of the attributes in `exits` leads to, of the state itself or of its class."""
+    # Not by attribute look-up: a plain function in the class is a constructor too, not a method.
+    own = vars(state)
+    return enter(state, own[attribute] if attribute in own else getattr(type(state), attribute))
 
 
 def enter(prevState: SocketNB, constructor: Callable[..., MachineState], *arguments: int) -> MachineState:
@@ -229,6 +230,8 @@ def enter(prevState: SocketNB, constructor: Callable[..., MachineState], *argume
         raise MuError(f"{name}: {describe(error)}") from error
     if not isinstance(made, MachineState):
         raise MuError(f"{name} made {made!r}, which is no state")
+    if "stateinfo" not in vars(made):
+        raise MuError(f"{name} does not call super().__init__(prevState, actorNum)")
     return made
 
 
@@ -255,6 +258,14 @@ def broken(state: MachineState, what: str, error: Exception) -> "ErrorState":
     """The end of a machine in whose class something went wrong."""
     text = str(error) if isinstance(error, MuError) else f"{what}: {describe(error)}"
     return ErrorState(state, f"{type(state).__name__}: {text}")
+
+
+def described(state: MachineState) -> str:
+    """What a state says of itself, or why it cannot."""
+    try:
+        return state.str_extra()
+    except Exception as error:
+        return f"str_extra: {describe(error)}"
 
 
 def describe(error: BaseException) -> str:

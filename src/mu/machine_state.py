@@ -197,7 +197,8 @@ class CommandListState(MultiPassState):
     def __init__(self, prevState: SocketLike | SocketNB, actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
         expects, commands = _plan(tuple(self.commandlist))
-        self.expects: Sequence[str | None] = expects
+        # Lists of this state's own: subclasses change them.
+        self.expects: list[str | None] = list(expects)
         self.commands: list[str | None] = list(commands)
         if self.pipelined and not any(command is not None for command in commands):
             raise MuError(f"{type(self).__name__}.commandlist is pipelined and has no command")

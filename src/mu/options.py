@@ -205,8 +205,8 @@ def _shown(default: Any) -> str:
 def _combine(info: Any, values: dict[str, Any]) -> None:
     """Check what flags say together, and add what follows from them."""
     for name in ("out_file", "profiling"):
-        if values.get(name) and not Path(values[name]).absolute().parent.is_dir():
-            raise UsageError(f"cannot write {values[name]}: no such directory")
+        if values.get(name):
+            _check_writable(Path(values[name]))
     if values.get("quiet") and values.get("verbose"):
         raise UsageError("--quiet and --verbose do not go together")
     if values.get("record_dir"):
@@ -228,6 +228,16 @@ def _combine(info: Any, values: dict[str, Any]) -> None:
             raise UsageError(f"-p takes {len(minimum)} numbers of passes, at least {text}")
         values["num_passes"] = passes
         values["tot_passes"] = sum(passes)
+
+
+def _check_writable(path: Path) -> None:
+    """UsageError if a file cannot be written here when the run is over; nothing is changed."""
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"cannot write {path}: no such directory")
+    if path.is_dir():
+        raise UsageError(f"cannot write {path}: it is a directory")
+    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise UsageError(f"cannot write {path}: permission denied")
 
 
 def _quality_name(info: Any) -> str:

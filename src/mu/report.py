@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from mu.defs import Defs
-from mu.machine import ErrorState, MachineState
+from mu.machine import ErrorState, MachineState, described
 from mu.track import Track
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Failure(NamedTuple):
 def failure_of(machine: MachineState) -> Failure:
     """What became of a failed machine."""
     entered = [name for name in machine.stateinfo if name != type(machine).__name__]
-    return Failure(machine.actorNum, entered[-1] if entered else "?", explain(machine.str_extra()))
+    return Failure(machine.actorNum, entered[-1] if entered else "?", explain(described(machine)))
 
 
 def explain(error: str) -> str:

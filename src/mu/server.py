@@ -134,17 +134,16 @@ def server_main_loop(
     setattr(ServerInfo, PARTS, None)
     lookup = getattr(ServerInfo, COST, None)
     setattr(ServerInfo, COST, None)
-    profile_path = getattr(ServerInfo, "profiling", None)
+    profile = None
     try:
-        if profile_path:
+        if getattr(ServerInfo, "profiling", None):
             profile = cProfile.Profile()
             profile.runcall(loop.run)
-            profile.dump_stats(profile_path)
         else:
             loop.run()
     finally:
         reporter.close()
-    _conclude(ServerInfo, loop, states, reporter, settings, launch, lookup)
+    _conclude(ServerInfo, loop, states, reporter, settings, launch, lookup, profile)
 
 
 def _conclude(
@@ -155,6 +154,7 @@ def _conclude(
     settings: Settings,
     launch: Any,
     lookup: Any,
+    profile: cProfile.Profile | None,
 ) -> None:
     from mu import ending
 
@@ -162,24 +162,27 @@ def _conclude(
     failures = [report.failure_of(state) for state in states if isinstance(state, ErrorState)]
     reporter.summary(failures, parts - len(states), loop.ended)
     estimate = ending.tell_cost(loop, reporter, lookup)
-    out_file = getattr(info, "out_file", None)
-    unwritten = ""
-    try:
-        if out_file:
-            unwritten = out_file
-            times.write(out_file, states, loop.start)
-        if getattr(info, "record_dir", None):
-            unwritten = info.record_dir
-            ending.leave_record(
-                info, loop, reporter, [part.number for part in settings.parts], launch, estimate
-            )
-    except OSError as error:
-        reporter.line(f"cannot write {unwritten}: {error.strerror}")
-        raise JobError(f"cannot write {unwritten}") from None
+    numbers = [part.number for part in settings.parts]
+    unwritten = []
+    writers: tuple[tuple[str, Callable[[str], None]], ...] = (
+        ("out_file", lambda path: times.write(path, states, loop.start)),
+        ("record_dir", lambda _: ending.leave_record(info, loop, reporter, numbers, launch, estimate)),
+        ("profiling", lambda path: None if profile is None else profile.dump_stats(path)),
+    )
+    for attribute, write in writers:
+        path = getattr(info, attribute, None)
+        try:
+            if path:
+                write(path)
+        except OSError as error:
+            reporter.line(f"cannot write {path}: {error.strerror}")
+            unwritten.append(str(path))
     if loop.signal:
         raise JobError(loop.ended, 128 + loop.signal)
     if reporter.done < parts:
         raise JobError(loop.ended or f"{parts - reporter.done} of {parts} parts failed")
+    if unwritten:
+        raise JobError(f"cannot write {', '.join(unwritten)}")
 
 
 def _settings(info: Any) -> Settings:

@@ -160,6 +160,11 @@ class Raising(MachineState):
         raise ValueError("not today")
 
 
+class Halfway(MachineState):
+    def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+        pass
+
+
 def leads_to(target: Any) -> type[OnePassState]:
     class Leading(Ask):
         def post_transition(self) -> Any:
@@ -178,11 +183,45 @@ def leads_to(target: Any) -> type[OnePassState]:
         (leads_to(None), "Leading.post_transition returned None"),
         (leads_to(lambda state: state.missing), "Leading: post_transition: AttributeError"),
         (leads_to(lambda state: int("x")), "Leading: post_transition: ValueError"),
+        (type("D", (Ask,), {"command": "\ud83d"}), "D: a message holds '\\ud83d', which is no character"),
+        (
+            type("E", (Ask,), {"nextState": Halfway}),
+            "E: Halfway does not call super().__init__(prevState, actorNum)",
+        ),
         (type("D", (Ask,), {"command": 3}), "D: transition: TypeError: a message is text or bytes, not int"),
     ],
 )
 def test_mistakes_in_states_are_told_with_the_name_of_the_class(first: Any, error: str) -> None:
     assert error in error_of(Driven(first).says("OK:HELLO"))
+
+
+def test_a_state_may_choose_what_follows_it_when_it_is_made() -> None:
+    class Choosing(Ask):
+        def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+            super().__init__(prevState, actorNum)
+            self.nextState = Chosen
+
+    class Chosen(Ask):
+        pass
+
+    assert Driven(Choosing).says("OK:HELLO").at == "Chosen"
+
+
+def test_a_state_may_shorten_its_lists() -> None:
+    class Short(CommandListState):
+        commandlist = ("echo:a", "echo:b")
+
+        def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+            super().__init__(prevState, actorNum)
+            del self.commands[1:], self.expects[1:]
+
+    driven = Driven(Short).says("OK:HELLO")
+    assert (driven.took, driven.at) == (["echo:a"], "TerminalState")
+
+    class Whole(CommandListState):
+        commandlist = Short.commandlist
+
+    assert Driven(Whole).says("OK:HELLO", "OK:ECHO(a)").took == ["echo:a", "echo:b"]
 
 
 def test_a_machine_that_never_waits_is_stopped() -> None:

@@ -115,6 +115,8 @@ def test_debug(monkeypatch: pytest.MonkeyPatch) -> None:
         ("--backup x", "argument --backup: 'x' is not a number"),
         ("-p 1,2,3", "-p takes 4 numbers of passes, at least 0,0,0,0"),
         ("-O no/such/dir", "cannot write no/such/dir: no such directory"),
+        ("-O /", "cannot write /: it is a directory"),
+        ("-P /tmp", "cannot write /tmp: it is a directory"),
     ],
 )
 def test_what_wrong_flags_say(capsys: pytest.CaptureFixture[str], words: str, error: str) -> None:

@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from mu import CommandListState, ErrorState, JobError, OnePassState, TerminalState, keys, server
+from mu.defs import Defs
 from mu.machine import MachineState
+from mu.report import PlainReporter
 from tests.fake_workers import FakeWorker, client_context, obey
 
 ROOT = Path(__file__).parents[2]
@@ -360,6 +362,42 @@ def test_a_part_is_given_to_another_worker(
     assert "1 of 1 parts done" in said
 
 
+@pytest.mark.parametrize(("parts", "retries"), [(1, 1), (2, 0)])
+def test_a_worker_that_dies_while_another_connects(parts: int, retries: int) -> None:
+    """Both are seen in one turn of the loop, and the new connection gets the old one's descriptor."""
+    info = type("ServerInfo", (), {"port_number": 0, "num_parts": parts, "retries": retries})
+    port = server._listener(info).getsockname()[1]
+    dying = [FakeWorker(port)]
+    dying[0].say("OK:HELLO")
+
+    class Busy(PlainReporter):
+        def tick(self, *, now: float | None = None) -> None:
+            if self.connected == 1 and dying:
+                dying.pop().sock.close()
+                FakeWorker(port).in_thread()
+
+    reporter = Busy(parts)
+    states: list[MachineState] = []
+    with contextlib.suppress(JobError):
+        server.server_main_loop(states, Work, info, reporter=reporter)
+    assert (reporter.done, reporter.failed) == (1, parts - 1)
+    assert [isinstance(state, ErrorState) for state in states] == [True] * (parts - 1) + [False]
+
+
+def test_an_attempt_under_way_takes_the_failed_ones_place() -> None:
+    job = Job(num_parts=1, retries=1)
+    first = job.worker()
+    first.say("OK:HELLO", "OK:NONSENSE")
+    while first.hear() is not None:
+        pass
+    second = job.worker()
+    second.say("OK:HELLO")
+    assert second.hear() == "set:part:0"
+    assert not isinstance(job.states[0], ErrorState)
+    second.say("OK:SET(part)", "OK:RETVAL(0):OUTPUT():COMMAND()")
+    job.end()
+
+
 def test_a_part_fails_after_its_attempts(capfd: pytest.CaptureFixture[str]) -> None:
     job, launch = launched(failing, num_parts=2, retries=2)
     with pytest.raises(JobError, match="2 of 2 parts failed"):
@@ -455,6 +493,50 @@ def test_a_crowd_of_strangers_does_not_keep_workers_out(capfd: pytest.CaptureFix
     said = capfd.readouterr().err
     assert "too many connections that have not said OK:HELLO" in said
     assert len(said.splitlines()) < 60
+
+
+def test_a_state_that_cannot_describe_itself_harms_nobody(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Mute(ErrorState):
+        def str_extra(self) -> str:
+            return str(self.info["missing"])
+
+    class First(Work):
+        nextState = Mute
+
+    monkeypatch.setattr(Defs, "debug", True)
+    job = Job(First)
+    job.worker().in_thread()
+    with pytest.raises(JobError):
+        job.end()
+    assert "part 0 failed in First: str_extra: KeyError: 'missing'" in capfd.readouterr().err
+
+
+def test_dependants_that_cannot_be_told_are_nobody(capfd: pytest.CaptureFixture[str]) -> None:
+    job = Job(num_parts=2, dependants=staticmethod(lambda machine: 1 / 0))
+    worker = job.worker()
+    worker.say("OK:HELLO", "OK:NONSENSE")
+    while worker.hear() is not None:
+        pass
+    job.worker().in_thread()
+    with pytest.raises(JobError, match="1 of 2 parts failed"):
+        job.end()
+    assert "dependants of part 0: ZeroDivisionError: division by zero" in capfd.readouterr().err
+
+
+def test_all_that_can_be_written_is_written_in_the_end(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    job = Job(out_file=str(tmp_path), profiling=str(tmp_path), record_dir=str(tmp_path / "run"))
+    job.worker().in_thread()
+    with pytest.raises(JobError, match=f"cannot write {tmp_path}, {tmp_path}$") as raised:
+        job.end()
+    assert raised.value.code == 1
+    assert (tmp_path / "run" / "run.json").exists()
+    said = capfd.readouterr().err
+    assert said.count(f"cannot write {tmp_path}: Is a directory\n") == 2
+    assert "1 of 1 parts done" in said
 
 
 def test_a_first_state_that_raises_fails_its_part_only(capfd: pytest.CaptureFixture[str]) -> None:
