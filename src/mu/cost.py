@@ -31,10 +31,11 @@ class Lookup:
         regions: Sequence[str],
         access_key_id: str | None = None,
         secret_access_key: str | None = None,
+        session_token: str | None = None,
     ) -> None:
         self.regions = list(regions)
         self._name = name
-        self._keys = (access_key_id, secret_access_key)
+        self._keys = (access_key_id, secret_access_key, session_token)
         self._found: Function | None = None
         self._thread = threading.Thread(target=self._ask, name="cost", daemon=True)
         self._thread.start()
@@ -49,7 +50,7 @@ class Lookup:
             import boto3
             from botocore.config import Config
 
-            session = boto3.Session(*self._keys) if all(self._keys) else boto3.Session()
+            session = boto3.Session(*self._keys) if self._keys[0] else boto3.Session()
             config = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2})
             client = session.client("lambda", region_name=self.regions[0], config=config)
             found = client.get_function_configuration(FunctionName=self._name)

@@ -50,7 +50,8 @@ class Door:
         limit = min(max(MAX_STRANGERS, 2 * len(settings.parts)), max(2, settings.room))
         share = max(limit // 2, min(len(settings.parts), limit))
         self._strangers = Strangers[Peer](limit, share)
-        connections.epoll.register(listener, select.EPOLLIN)
+        self._watched = False
+        self._watch_listener(True)
 
     def fileno(self) -> int:
         """The listener's descriptor; -1 once it is closed."""
@@ -69,11 +70,12 @@ class Door:
                 oldest = self._strangers.oldest()
                 if error.errno not in (errno.EMFILE, errno.ENFILE) or oldest is None:
                     debug(f"accept: {error}")
+                    self._watch_listener(False)  # it would be ready again at once; until the next `expire`
                     return
                 self._drop(oldest, NO_ROOM)
                 continue
             sock.setblocking(False)
-            peer = Peer(sock, str(address[0]), time.monotonic() + self._settings.hello_timeout)
+            peer = Peer(sock, tls.shown(address), time.monotonic() + self._settings.hello_timeout)
             self._connections.add(peer)
             crowded_out = self._strangers.add(peer)
             if crowded_out is not None:
@@ -112,6 +114,7 @@ class Door:
         Whoever has sent something that has not been read yet waits for us, as happens when thousands connect at
         once: it gets more time, though not for ever.
         """
+        self._watch_listener(True)
         while (stranger := self._strangers.oldest()) is not None and stranger.deadline <= now:
             if stranger.delays < MAX_DELAYS and self._connections.readable(stranger):
                 stranger.delays += 1
@@ -124,12 +127,20 @@ class Door:
     def close(self) -> None:
         """Listen no more, and send away who has not said hello."""
         if self._listener is not None:
-            self._connections.epoll.unregister(self._listener)
+            self._watch_listener(False)
             self._listener.close()
             self._listener = None
         for peer in self._strangers:
             self._strangers.remove(peer)
             self._connections.close(peer)
+
+    def _watch_listener(self, wanted: bool) -> None:
+        if self._listener is not None and wanted != self._watched:
+            self._watched = wanted
+            if wanted:
+                self._connections.epoll.register(self._listener, select.EPOLLIN)
+            else:
+                self._connections.epoll.unregister(self._listener)
 
     def _take_hello(self, peer: Peer, channel: SocketNB) -> None:
         hello = channel.peek_bytes()

@@ -48,6 +48,11 @@ class BackgroundLaunch:
         self.curve: list[tuple[float, int]] = []
         self.result: LaunchResult | None = None
 
+    @property
+    def credentials(self) -> tuple[str, str, str | None]:
+        """What the invocations are signed with: the access key's id, the secret and the session's token."""
+        return self._service.access_key, self._service.secret_key, self._service.session_token
+
     def own_address(self) -> str:
         """The address of the interface that routes to the Lambda endpoint."""
         url = urlsplit(self._service.endpoints[self.regions[0]])

@@ -232,7 +232,7 @@ class Relay:
                 sock.close()  # it was gone before it came
                 continue
             channel.limit_message(self._limits.message)
-            peer = _Peer(channel, str(address[0]), time.monotonic() + self._limits.hello_timeout)
+            peer = _Peer(channel, tls.shown(address), time.monotonic() + self._limits.hello_timeout)
             self._peers[peer.fd] = peer
             self._strangers[peer] = None
             self._epoll.register(peer.fd, 0)

@@ -91,7 +91,7 @@ def server_launch(
         setattr(ServerInfo, LAUNCH, launch)
         launch.start(json.dumps(event))
         if not getattr(ServerInfo, "no_cost", False):
-            lookup = Lookup(ServerInfo.lambda_function, launch.regions, access_key_id, secret_access_key)
+            lookup = Lookup(ServerInfo.lambda_function, launch.regions, *launch.credentials)
             setattr(ServerInfo, COST, lookup)
     except MuError as error:
         sys.stderr.write(f"{Path(sys.argv[0]).name}: {error}\n")

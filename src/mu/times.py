@@ -4,6 +4,7 @@
 Scripts, and runs of the original, have this form: it is kept to the letter, and both are read here.
 """
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,8 +15,8 @@ from mu.machine import ErrorState, MachineState
 
 NUMBER = r"-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?"
 PAIR = re.compile(rf"\(({NUMBER}), ?'(\w*)'\)")
-MACHINE = re.compile(rf"(\d+): ?\[((?:\({NUMBER}, ?'\w*'\)(?:, ?(?=\()|(?=\])))*)\]")
-FAILED = re.compile(r"ERR: ?\[((?:\d+(?:, ?(?=\d)|(?=\])))*)\]")
+MACHINE = re.compile(rf"(\d{{1,18}}): ?\[((?:\({NUMBER}, ?'\w*'\)(?:, ?(?=\()|(?=\])))*)\]")
+FAILED = re.compile(r"ERR: ?\[((?:\d{1,18}(?:, ?(?=\d)|(?=\])))*)\]")
 
 
 class Times(NamedTuple):
@@ -51,6 +52,8 @@ def parse(lines: Iterable[str], name: str) -> list[Times]:
         errors = None if machine else FAILED.fullmatch(line)
         if machine:
             states = [(float(moment), state) for moment, state in PAIR.findall(machine[2])]
+            if not all(0 <= moment < math.inf for moment, _ in states):
+                raise UsageError(f"{name}, line {number}: a time that is not between 0 and infinity")
             found.append(Times(int(machine[1]), states, bool(states) and states[-1][1] == "ErrorState"))
         elif errors:
             errors_at = number

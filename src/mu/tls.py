@@ -121,12 +121,15 @@ def _standard(error: SSL.Error) -> OSError:
 
 
 def listen(address: str, port: int, backlog: int = socket.SOMAXCONN, flag: str = "-t") -> socket.socket:
-    """A listening, non-blocking TCP socket; port 0 takes any that is free.
+    """A listening, non-blocking TCP socket, by IPv6 as well as IPv4 if `address` is empty; port 0 takes any that is
+    free.
 
     UsageError if it cannot be, which names the `flag` for another port.
     """
     try:
-        listener = socket.create_server((address, port), backlog=backlog)
+        both = not address and socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if both or ":" in address else socket.AF_INET
+        listener = socket.create_server((address, port), family=family, backlog=backlog, dualstack_ipv6=both)
     except (OSError, OverflowError) as error:
         why = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else str(error)
         raise UsageError(f"cannot listen on port {port}: {why}; choose another with {flag}") from None
@@ -134,6 +137,11 @@ def listen(address: str, port: int, backlog: int = socket.SOMAXCONN, flag: str =
     for level, option, value in INHERITED:
         listener.setsockopt(level, option, value)
     return listener
+
+
+def shown(address: tuple[str, int]) -> str:
+    """Where an accepted connection comes from, for people: an IPv4 address as such on a socket for both."""
+    return str(address[0]).removeprefix("::ffff:")
 
 
 def wrap(sock: socket.socket, made: SSL.Context | None) -> Any:

@@ -94,8 +94,17 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("keys", [(None, None), ("an id", "a key")])
-def test_lookup(aws: None, keys: tuple[str | None, str | None]) -> None:
+@pytest.mark.parametrize(
+    "keys", [(None, None, None), ("an id", "a key", None), ("an id", "a key", "a token")]
+)
+def test_lookup(aws: None, keys: tuple[str | None, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[tuple[str | None, ...]] = []
+
+    class Session(boto3.Session):
+        def __init__(self, *given: str | None) -> None:
+            used.append(given)
+            super().__init__(*given)
+
     boto3.client("iam", "us-east-1").create_role(RoleName="mu", AssumeRolePolicyDocument="{}")
     boto3.client("lambda", "us-east-1").create_function(
         FunctionName="tool",
@@ -106,7 +115,9 @@ def test_lookup(aws: None, keys: tuple[str | None, str | None]) -> None:
         MemorySize=1536,
         Architectures=["arm64"],
     )
+    monkeypatch.setattr(boto3, "Session", Session)
     assert cost.Lookup("tool", ["us-east-1"], *keys).result() == Function(1536, "arm64")
+    assert used == [keys if keys[0] else ()]
 
 
 def test_a_lookup_that_fails_is_no_estimate(aws: None) -> None:

@@ -1,5 +1,7 @@
 """Who is kept at the door, for how long, and how many, on real sockets."""
 
+import errno
+import os
 import select
 import socket
 from collections.abc import Iterator
@@ -118,6 +120,43 @@ def test_beyond_the_room_the_oldest_stranger_goes() -> None:
     assert doorway.dropped == ["there is no room for more connections"]
     assert len(doorway.connections) == 3
     doorway.close()
+
+
+class Full:
+    """A listening socket in a process that has no descriptor left."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.fileno = listener.fileno
+
+    def accept(self) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def test_without_descriptors_the_door_rests_for_a_while(doorway: Doorway) -> None:
+    client = socket.create_connection(doorway.listener.getsockname())
+    doorway.clients.append(client)
+    doorway.door._listener = Full(doorway.listener)  # type: ignore[assignment]
+    assert doorway.connections.epoll.poll(0) != []
+    doorway.door.accept()
+    assert doorway.connections.epoll.poll(0) == []
+    doorway.door._listener = doorway.listener
+    doorway.door.expire(0.0)
+    assert doorway.connections.epoll.poll(0) != []
+    doorway.door.accept()
+    assert len(doorway.connections) == 1
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6 here")
+def test_workers_may_come_by_either_protocol() -> None:
+    listener = tls.listen("", 0)
+    with listener:
+        port = listener.getsockname()[1]
+        for address in ("127.0.0.1", "::1"):
+            with socket.create_connection((address, port)):
+                select.select([listener], [], [])
+                accepted, peer = listener.accept()
+                accepted.close()
+                assert tls.shown(peer) == address
 
 
 class Someone:

@@ -60,6 +60,7 @@ WRONG = [
     ({"json_payload": "{"}, "not JSON"),
     ({"json_payload": "{'id': 1}"}, "not JSON"),
     ({"json_payload": b"\xff"}, "not JSON"),
+    ({"json_payload": "[" * 100_000}, "nested too deeply"),
     ({"json_payload": '{"a": NaN}'}, "not JSON"),
     ({"json_payload": "{}".encode("utf-16")}, "not JSON"),
     ({"json_payload": "\ud800"}, "surrogates"),

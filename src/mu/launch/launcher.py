@@ -175,8 +175,8 @@ def _check_payload(payload: str | bytes, total: int, most: int) -> bytes:
         raise UsageError(f"the payload has {len(last)} bytes; Lambda takes up to {most}")
     try:
         json.loads(last.decode(), parse_constant=_no_constant)
-    except ValueError:
-        raise UsageError("the payload is not JSON") from None
+    except (ValueError, RecursionError):
+        raise UsageError("the payload is not JSON, or nested too deeply") from None
     return data
 
 
