@@ -3,6 +3,13 @@
 # workers that a coordinator drives over mutual TLS.
 # usage: bin/demo.sh [VIDEO]   frames are taken from VIDEO, else from a picture that ffmpeg computes
 set -eu
+if [ $# -gt 0 ] && [ "$1" != --inside ]; then
+    if [ ! -r "$1" ]; then
+        echo "demo: $1 cannot be read" >&2
+        exit 2
+    fi
+    set -- "$(realpath "$1")"
+fi
 cd "$(dirname "$0")/.."
 root=$PWD
 out=$root/demo-output

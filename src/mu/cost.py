@@ -108,7 +108,7 @@ def money(dollars: float) -> str:
     if dollars >= 0.095:
         return f"${dollars:,.2f}"
     return (
-        f"${dollars:.1g}"
+        "less than $0.000001"
         if 0 < dollars < 1e-6
         else f"${dollars:.6f}".rstrip("0").rstrip(".")
         if dollars

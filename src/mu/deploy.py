@@ -194,9 +194,9 @@ def _uploaded(function: Function, package: Path, say: Say) -> Iterator[dict[str,
     place = {"Bucket": function.code_bucket, "Key": f"{function.name}-{digest[:16]}.zip"}
     where = f"s3://{place['Bucket']}/{place['Key']}"
     say(f"uploading the package to {where}")
+    with aws.explained(f"cannot upload the package to {where}"), package.open("rb") as file:
+        client.put_object(Body=file, **place)
     try:
-        with aws.explained(f"cannot upload the package to {where}"), package.open("rb") as file:
-            client.put_object(Body=file, **place)
         yield {"S3Bucket": place["Bucket"], "S3Key": place["Key"]}
     finally:  # Lambda keeps a copy of its own
         try:

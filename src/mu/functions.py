@@ -72,25 +72,23 @@ def table(rows: Sequence[Made]) -> str:
     return "".join("  ".join(map(str.ljust, line, widths)).rstrip() + "\n" for line in lines)
 
 
-def remove(names: Sequence[str], regions: Sequence[str], every: bool) -> list[str]:
-    """Remove functions of ours, by name or `every` one; returns a line for each.
+def remove(names: Sequence[str], regions: Sequence[str], every: bool) -> Iterator[str]:
+    """Remove functions of ours, by name or `every` one; yields a line for each as it is gone.
 
     Raises MuError, having removed nothing, if a name is in none of the regions or not ours.
     """
     clients = {region: aws.client("lambda", region) for region in regions}
-    ours = [made for region in regions for made in made_functions(clients[region], region)]
+    ours = [made for region in clients for made in made_functions(clients[region], region)]
     chosen = [made for made in ours if every or made.name in names]
     for name in names:
         if name not in (made.name for made in chosen):
             raise MuError(
                 f"lambdaize has made no function {name} in {', '.join(regions)}: nothing is removed"
             )
-    lines = []
     for made in chosen:
         with aws.explained(f"cannot remove {made.name} in {made.region}"):
             clients[made.region].delete_function(FunctionName=made.name)
-        lines.append(f"removed {made.name} in {made.region}")
-    return lines
+        yield f"removed {made.name} in {made.region}"
 
 
 DESCRIPTION = """\

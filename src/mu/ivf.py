@@ -18,6 +18,7 @@ from mu.why import why
 HEADER = struct.Struct("<4sHH4sHHIIII")
 FRAME = struct.Struct("<IQ")
 MOST_FRAMES = (1 << 32) - 1
+MOST_TIME = (1 << 64) - 1
 
 DESCRIPTION = """\
 Join the IVF files of a video's chunks, in the order in which they are named: one header, the number of all frames,
@@ -63,6 +64,8 @@ def join(chunks: Sequence[Path], output: Path) -> int:
     The output is there in whole or not at all. UsageError, which names the file, for one that cannot be read, is
     no IVF file, is cut short, or does not go with the first.
     """
+    if not output.name or output.is_dir():
+        raise UsageError(f"cannot write '{output}': it is a directory")
     part = output.with_name(f".{output.name}.part")
     try:
         with part.open("wb") as made:
@@ -94,10 +97,16 @@ def _write(chunks: Sequence[Path], made: BinaryIO) -> int:
             for timestamp, data in _frames(path, chunk, header.length):
                 if base is None:
                     base = timestamp
+                elif timestamp < base:
+                    raise UsageError(
+                        f"{path}: a frame's timestamp, {timestamp}, is before the first one's, {base}"
+                    )
                 elif timestamp > last:
                     step = timestamp - last
                 last = timestamp
                 end = start + timestamp - base
+                if end > MOST_TIME:
+                    raise UsageError(f"{path}: a frame's timestamp, {timestamp}, is too far on")
                 made.write(FRAME.pack(len(data), end))
                 made.write(data)
                 frames += 1

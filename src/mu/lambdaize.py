@@ -6,10 +6,12 @@ import os
 import re
 import secrets
 import shlex
+import signal
 import string
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from mu import deploy, elf, package
 from mu.errors import MuError, UsageError
@@ -189,6 +191,8 @@ def lambdaize(args: argparse.Namespace) -> str:
             tmp_size=function.tmp_size or 512,
         )
     pre_args, post_args = [*args.arguments, "", ""][:2]
+    if pre_args.startswith("-"):
+        raise UsageError(f"PRE-ARGS is {pre_args}, which is no command: flags go before EXECUTABLE")
     command = packaged_command(program.path.name, pre_args, post_args)
     members = _members(program, command, [Path(file) for file in args.arguments[2:]])
     for warning in program.warnings:
@@ -279,9 +283,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the function, and print its name and Lambda's answer."""
+    before = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         sys.stdout.write(lambdaize(args))
     except UsageError as error:
         # Status 1, for the scripts around it: 2 is a command line that cannot be read.
         raise MuError(str(error)) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return 0
+
+
+def _end(number: int, _: object) -> NoReturn:
+    """End as after Ctrl-C: what was begun is undone on the way."""
+    raise SystemExit(128 + number)

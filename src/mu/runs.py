@@ -129,7 +129,7 @@ def _run(made: Mapping[str, Any]) -> Run:
         ],
         started=str(run["started"]),
         ended=str(run["ended"]),
-        cost=made["cost"],
+        cost=None if made["cost"] is None else dict(made["cost"]),
     )
 
 

@@ -52,8 +52,8 @@ def parse(lines: Iterable[str], name: str) -> list[Times]:
         errors = None if machine else FAILED.fullmatch(line)
         if machine:
             states = [(float(moment), state) for moment, state in PAIR.findall(machine[2])]
-            if not all(0 <= moment < math.inf for moment, _ in states):
-                raise UsageError(f"{name}, line {number}: a time that is not between 0 and infinity")
+            if not all(math.isfinite(moment) for moment, _ in states):
+                raise UsageError(f"{name}, line {number}: a time that is beyond all bounds")
             found.append(Times(int(machine[1]), states, bool(states) and states[-1][1] == "ErrorState"))
         elif errors:
             errors_at = number

@@ -204,6 +204,8 @@ def lambda_handler(command: str, event: Mapping[str, Any], context: Any) -> str:
     beginning is no exception either, since Lambda would start it again: it is logged and returned.
     """
     limit = time_limit(context)
+    if not isinstance(event, Mapping):
+        return _failed(f"the event is no JSON object, but {type(event).__name__}")
     try:
         workdir = Workdir(base_directory())
     except OSError as error:

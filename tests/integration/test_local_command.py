@@ -156,11 +156,9 @@ def test_the_commands_status(execute: Execute, command: list[str], status: int, 
             2,
             "mu local: --logs /dev/null/x: Not a directory\n",
         ),
-        (
-            ["exec"],
-            2,
-            "mu local exec: the following arguments are required: CMD\nTry 'mu local exec --help'.\n",
-        ),
+        (["exec"], 2, "mu local: exec: which command? It goes behind the flags\n"),
+        (["exec", "--"], 2, "mu local: exec: which command? It goes behind the flags\n"),
+        (["exec", "sh", "-c", "exit 3"], 3, ""),
         (
             ["start", "--port", "x"],
             2,
@@ -427,6 +425,21 @@ def test_start_saves_when_asked(environment: dict[str, str], tmp_path: Path) -> 
         eventually((tmp_path / "data" / "bucket" / "key").exists)
         made.process.terminate()
         assert made.ends()[0] == 0
+
+
+def test_saves_do_not_interrupt_each_other(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "data" / "bucket").mkdir(parents=True)
+    script = (
+        "import boto3, os, signal; s3 = boto3.client('s3')\n"
+        "for n in range(20):\n"
+        "    s3.put_object(Bucket='bucket', Key=str(n), Body=bytes(1 << 20))\n"
+        "    for _ in range(5): os.kill(os.getppid(), signal.SIGUSR1)"
+    )
+    with started(
+        environment, "exec", "--data", str(tmp_path / "data"), "--", sys.executable, "-c", script
+    ) as made:
+        assert made.ends()[0] == 0
+    assert len(list((tmp_path / "data" / "bucket").iterdir())) == 20
 
 
 def test_start_again_on_the_same_port(environment: dict[str, str]) -> None:

@@ -63,7 +63,7 @@ def test_what_people_read() -> None:
         (0.52, "$0.52"),
         (0.0031, "$0.0031"),
         (0.000021, "$0.000021"),
-        (2e-8, "$2e-08"),
+        (2e-8, "less than $0.000001"),
     ],
 )
 def test_money(dollars: float, text: str) -> None:

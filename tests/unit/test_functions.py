@@ -84,6 +84,10 @@ def test_remove(clients, capsys):
     assert "ours-eu-west-1" in names(clients["eu-west-1"])
 
 
+def test_a_region_that_is_named_twice(clients, capsys):
+    assert run(capsys, "rm", "ours-us-east-1", "-r", "us-east-1,us-east-1")[0] == 0
+
+
 def test_remove_all(clients, capsys):
     assert run(capsys, "rm", "--all", "-r", "us-east-1,eu-west-1")[0] == 0
     for client in clients.values():

@@ -64,6 +64,14 @@ def test_two_frames_at_one_time(tmp_path: Path) -> None:
         (file([b"abc"]) + b"\1", "1.ivf is cut short: its last frame is not whole"),
         (header() + struct.pack("<IQ", 1 << 31, 0), "1.ivf is cut short: its last frame is not whole"),
         (header(width=640), "1.ivf does not go with .*0.ivf: 'VP80' 640x240 at 24/1 is not 'VP80' 320x240"),
+        (
+            header() + struct.pack("<IQ", 1, 5) + b"x" + struct.pack("<IQ", 1, 4) + b"y",
+            "4, is before the first one's, 5",
+        ),
+        (
+            header() + struct.pack("<IQ", 1, 0) + b"x" + struct.pack("<IQ", 1, (1 << 64) - 1) + b"y",
+            "is too far on",
+        ),
         (header(codec=b"VP90"), "'VP90' 320x240 at 24/1 is not 'VP80' 320x240 at 24/1"),
     ],
 )
@@ -71,6 +79,15 @@ def test_what_cannot_be_joined(tmp_path: Path, chunk: bytes, why: str) -> None:
     with pytest.raises(UsageError, match=why):
         join(tmp_path, file([b"good"]), chunk)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.ivf", "1.ivf"]
+
+
+@pytest.mark.parametrize("output", [".", "", "/", ".."])
+def test_an_output_that_is_a_directory(
+    tmp_path: Path, output: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.ivf").write_bytes(file([b"1"]))
+    assert main(["ivf-join", "-o", output, str(tmp_path / "a.ivf")]) == 2
+    assert "it is a directory" in capsys.readouterr().err
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import zipfile
 from pathlib import Path
@@ -174,7 +175,7 @@ def test_region(cloud, run, monkeypatch):
         (["", "-i"], "./tool -i"),
         (["", "--help"], "./tool --help"),
         (["a=b", "-x | sort"], "a=b ./tool -x | sort"),
-        (["-p", "-q"], "-p ./tool -q"),
+        (["time -p", "-q"], "time -p ./tool -q"),
     ],
 )
 def test_command(place, run, monkeypatch, words, command):
@@ -300,6 +301,7 @@ NO_ROLE = {"AWS_ROLE": ""}
         ({"FUNCTION_NAME": "blocked"}, ["tool"], "in the way"),
         ({"FUNCTION_NAME": "a"}, ["--update", "b", "tool"], "not the same"),
         ({}, ["tool", "", "", "absent"], "absent: no such file"),
+        ({}, ["tool", "--memory", "512"], "PRE-ARGS is --memory, which is no command: flags go before EXECUTABLE"),
         ({}, ["tool", "", "", "sub/tool"], "the same name"),
     ],
 )  # fmt: skip
@@ -406,6 +408,15 @@ def test_interrupted(cloud, place, run, monkeypatch):
     monkeypatch.setattr(deploy, "_set_invoke_config", interrupt)
     assert run(script())[0] == 130
     assert (functions(cloud), files(place)) == ([], ["tool"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_terminated(cloud, place, run, monkeypatch, number):
+    monkeypatch.setattr(deploy, "_set_invoke_config", lambda *_: os.kill(os.getpid(), number))
+    before = signal.getsignal(number)
+    assert run(script())[0] == 128 + number
+    assert (functions(cloud), files(place)) == ([], ["tool"])
+    assert signal.getsignal(number) is before
 
 
 def test_packages_that_are_too_large(cloud, place, run, monkeypatch):

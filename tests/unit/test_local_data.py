@@ -1,5 +1,6 @@
 """Buckets from a directory, and back, on moto without a server."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -161,6 +162,33 @@ def test_loading_ends_early(tmp_path: Path, s3: S3Backend) -> None:
     kept, _ = data(tmp_path)
     kept.load(lambda: next(answers))
     assert len(s3.buckets["bucket"].keys) == 2
+
+
+def test_a_name_that_is_not_utf_8_is_left_out(tmp_path: Path, s3: S3Backend) -> None:
+    (tmp_path / "bucket").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path / "bucket") + b"/a\xff")).write_bytes(b"x")
+    (tmp_path / "bucket" / "b").write_bytes(b"y")
+    kept, reports = data(tmp_path)
+    kept.load(never)
+    assert list(s3.buckets["bucket"].keys) == ["b"]
+    assert len(reports) == 1
+    assert "is left out: its name is not UTF-8" in reports[0]
+    reports[0].encode()
+
+
+@pytest.mark.parametrize("what", ["read_bytes", "is_file"])
+def test_what_cannot_be_read_is_named(
+    tmp_path: Path, s3: S3Backend, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    (tmp_path / "bucket").mkdir()
+    (tmp_path / "bucket" / "key").write_bytes(b"x")
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, what, refuse)
+    with pytest.raises(UsageError, match=f"^--data {tmp_path}/bucket/key: permission denied$"):
+        data(tmp_path)[0].load(never)
 
 
 def test_no_directory(tmp_path: Path) -> None:

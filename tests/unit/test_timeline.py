@@ -113,6 +113,11 @@ GOOD = "0:[(0.5, 'A'), (1.0, 'B')]\n"
         ('{"schema": 1,\n"run": }', "line 2: this is no JSON"),
         ('{"schema": 99}', "a record of schema 99; this version of mu reads 1"),
         ('{"schema": 1}', "not the form of a record (KeyError: 'run')"),
+        (
+            '{"schema": 1, "run": {"script": "x", "seconds": 1, "started": "", "ended": ""}, "launch": null,'
+            ' "parts": [], "cost": 3}',
+            "not the form of a record (TypeError: ",
+        ),
         (b"0:[(0.5, 'A')]\n\xff\xfe\n", "line 2: this is not text"),
     ],
 )

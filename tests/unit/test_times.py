@@ -49,8 +49,7 @@ def test_failures_are_those_that_ERR_names() -> None:
         ([GOOD, "ERR:[1]"], 2, "ERR names line 1, there are 1"),
         (["\0\1\2"], 1, "neither"),
         (["1" * 5000 + ":[(0.5, 'A')]"], 1, "neither"),
-        ([GOOD, "1:[(1e999, 'A')]"], 2, "a time that is not"),
-        ([GOOD, "1:[(-1.0, 'A')]"], 2, "a time that is not"),
+        ([GOOD, "1:[(1e999, 'A')]"], 2, "a time that is beyond all bounds"),
     ],
 )
 def test_a_bad_line_is_named(lines: list[str], number: int, text: str) -> None:

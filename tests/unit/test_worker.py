@@ -430,6 +430,13 @@ def test_what_keeps_it_from_beginning_is_one_line(
     assert capsys.readouterr().err == f"mu worker: {why}\n"
 
 
+@pytest.mark.parametrize("event", [[1], "x", None, 7])
+def test_an_event_that_is_no_object(event: Any, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lambda_handler("true", event, Context(1)).startswith("FAIL(the event is no JSON object, but ")
+    assert capsys.readouterr().err.count("\n") == 1
+    assert list(place.iterdir()) == []
+
+
 @pytest.mark.usefixtures("place")
 def test_mode_0_kills_what_it_started(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Self
 
+from mu.errors import UsageError
 from mu.local.engine import LocalEngine, print_report
 from mu.parser import Parser
 
@@ -82,11 +83,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
             metavar="DIR",
             help="keep each worker's output as DIR/FUNCTION/REQUEST_ID.log",
         )
-    execute.add_argument("command", nargs="+", metavar="CMD", help="the command and its arguments, behind --")
+    text = "the command and its arguments"
+    execute.add_argument("command", nargs=argparse.REMAINDER, metavar="CMD", help=text)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run `exec` or `start`; returns the exit status."""
+    if args.action == "exec":
+        args.command = args.command[args.command[:1] == ["--"] :]
+        if not args.command:
+            raise UsageError("exec: which command? It goes behind the flags")
     inherited = [name for name in os.environ if name.startswith("AWS_")]
     for name in inherited:
         del os.environ[name]  # a profile or an endpoint of the caller's would mislead moto and CMD alike
@@ -99,14 +105,13 @@ def run(args: argparse.Namespace) -> int:
             cancelled=lambda: bool(signals.arrived),
         )
         with engine:
-            signals.on(signal.SIGUSR1, engine.save)
             if args.action == "start":
                 return _serve(engine, signals, inherited)
             return _execute(args.command, engine, signals)
 
 
 class Signals:
-    """Notes the signals that ask to stop, in the order of arrival, until the end of the `with` block.
+    """Notes the signals that ask to stop, in the order of arrival, and SIGUSR1, until the end of the `with` block.
 
     A Python handler runs between two steps of the main thread, so one that comes as the main thread begins to
     wait would only run when the wait is over. The interpreter therefore writes each signal's number to a pipe
@@ -115,6 +120,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.arrived: list[int] = []
+        self._asked_to_save = False
         self._actions: dict[int, Callable[[], None]] = {}
         self._wake, self._wakened = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -134,12 +140,19 @@ class Signals:
     def _handle(self, number: int, _: FrameType | None) -> None:
         if number in STOPPING:
             self.arrived.append(number)
+        self._asked_to_save |= number == signal.SIGUSR1
         if number in self._actions:
             self._actions[number]()
 
     def on(self, number: int, action: Callable[[], None]) -> None:
         """Call `action`, in the main thread, when the signal comes."""
         self._actions[number] = action
+
+    def asked_to_save(self) -> bool:
+        """Whether SIGUSR1 has come since this was last asked. A save is not the handler's: it cannot be interrupted
+        by another one."""
+        asked, self._asked_to_save = self._asked_to_save, False
+        return asked
 
     def sleep(self) -> None:
         """Wait for the next signal: one of those, SIGUSR1, or SIGCHLD. One that has just come counts too."""
@@ -157,6 +170,8 @@ def _serve(engine: LocalEngine, signals: Signals, inherited: Sequence[str]) -> i
     print_report(f"serving on {engine.endpoint_url}; stop with Ctrl-C or 'kill {os.getpid()}'")
     while not signals.arrived:
         signals.sleep()
+        if signals.asked_to_save():
+            engine.save()
     return 0
 
 
@@ -175,6 +190,8 @@ def _execute(command: Sequence[str], engine: LocalEngine, signals: Signals) -> i
         _pass_on(process, number)
     while (code := process.poll()) is None:
         signals.sleep()
+        if signals.asked_to_save():
+            engine.save()
     return code if code >= 0 else 128 - code
 
 

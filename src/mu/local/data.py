@@ -7,15 +7,16 @@ object that was deleted in S3 keeps its file: nothing is ever removed from the d
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.s3.exceptions import S3ClientError
-from moto.s3.models import S3Backend, s3_backends
+from moto.s3.models import FakeDeleteMarker, S3Backend, s3_backends
 
 from mu.errors import UsageError
+from mu.why import why
 
 PARTIAL = ".mu-partial-"  # how the temporary files' names begin
 
@@ -31,18 +32,27 @@ class Data:
         self.known: dict[tuple[str, str], Any] = {}
 
     def load(self, cancelled: Callable[[], bool]) -> None:
-        """Make the buckets; UsageError for a folder whose name S3 does not allow. Ends early if cancelled."""
+        """Make the buckets; UsageError for a folder whose name S3 does not allow, or what cannot be read. Ends early
+        if cancelled."""
+        try:
+            self._load(cancelled)
+        except OSError as error:
+            raise UsageError(f"--data {error.filename or self.directory}: {why(error)}") from None
+
+    def _load(self, cancelled: Callable[[], bool]) -> None:
         s3 = _s3()
         for folder in sorted(path for path in self.directory.iterdir() if path.is_dir()):
             try:
                 s3.create_bucket(folder.name, "us-east-1")
             except S3ClientError as error:
                 raise UsageError(f"--data {folder}: not a name for a bucket ({error.message})") from error
-            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            for path in sorted(_files(folder)):
                 key = path.relative_to(folder).as_posix()
                 if cancelled():
                     return
-                if not path.name.startswith(PARTIAL):
+                if not _is_text(key):
+                    self.report(f"--data: {str(path)!a} is left out: its name is not UTF-8")
+                elif not path.name.startswith(PARTIAL):
                     self.known[folder.name, key] = s3.put_object(folder.name, key, path.read_bytes())
 
     def save(self) -> None:
@@ -55,7 +65,8 @@ class Data:
                 continue
             for name, versions in list(bucket.keys._iterlists()):
                 newest = versions[-1]
-                if hasattr(newest, "value") and self.known.get((bucket.name, name)) is not newest:
+                deleted = isinstance(newest, FakeDeleteMarker)
+                if not deleted and self.known.get((bucket.name, name)) is not newest:
                     self._save_object(bucket.name, name, newest)
 
     def _save_object(self, bucket: str, name: str, newest: Any) -> None:
@@ -71,6 +82,24 @@ class Data:
             self.report(f"s3://{bucket}/{name} was not saved: {reason}")
         else:
             self.known[bucket, name] = newest
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below; OSError for a folder that cannot be read."""
+
+    def cannot(error: OSError) -> None:
+        raise error
+
+    for place, _, names in os.walk(folder, onerror=cannot):
+        yield from (path for name in names if (path := Path(place, name)).is_file())
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _s3() -> S3Backend:

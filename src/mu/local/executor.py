@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import selectors
 import shutil
 import socket
@@ -35,7 +36,8 @@ from mu.local.unzip import BadPackageError
 IDLE_SERVERS = 4  # fork servers kept although they have nothing to do
 INIT_SECONDS = 60.0  # how long the import of a handler may take
 TAIL_BYTES, TAIL_LINES = 4096, 20
-TAILS = 10  # how many of a function's failures are reported with the end of their log
+TAILS = 10  # how many of a function's failures are reported one by one, with the end of their log
+REQUEST = re.compile(r"RequestId: \S+ (?:Error: )?")
 
 
 class CancelledError(Exception):
@@ -73,6 +75,7 @@ class Executor:
         self._servers: dict[tuple[object, ...], ForkServer] = {}
         self._warned: set[str] = set()
         self._failures: Counter[str] = Counter()
+        self._untold: Counter[tuple[str, str]] = Counter()  # failures beyond those, by function and message
         self._closing = False
         self._gate = threading.Lock()  # held to queue a job, and to say that no more are taken
         self._selector = selectors.DefaultSelector()
@@ -224,8 +227,10 @@ class Executor:
         message = json.loads(error)["errorMessage"]
         name = job.function.name
         self._failures[name] += 1
-        tail = _tail(job.log) if self._failures[name] <= TAILS else ""
-        self._report(f"{name} failed: {message}\n  request {job.request_id}{tail}")
+        if self._failures[name] <= TAILS:
+            self._report(f"{name} failed: {message}\n  request {job.request_id}{_tail(job.log)}")
+        else:
+            self._untold[name, REQUEST.sub("", message)] += 1
         self._complete(job, Outcome(job.request_id, error, True, job.log))
 
     def _fail_all(self, server: ForkServer, error: bytes) -> None:
@@ -243,7 +248,14 @@ class Executor:
 
     def _complete(self, job: Job, outcome: Outcome) -> None:
         self._running -= 1
+        if not self._running:
+            self._tell_untold()
         job.future.set_result(outcome)
+
+    def _tell_untold(self) -> None:
+        for (name, message), count in self._untold.items():
+            self._report(f"{name} failed {count} times more: {message}")
+        self._untold.clear()
 
     def _stop_stuck(self) -> None:
         for server in list(self._servers.values()):
@@ -266,6 +278,7 @@ class Executor:
     def _stop_all(self) -> None:
         with self._gate:
             self._closing = True
+        self._tell_untold()
         for server in self._servers.values():
             server.close()
         jobs = [job for server in self._servers.values() for job in server.jobs.values()]
