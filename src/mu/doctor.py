@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ParamValidationError
 
 from mu import aws, deploy
 from mu.errors import MuError
@@ -115,6 +115,8 @@ def check_bucket(bucket: str, region: str) -> Findings:
         yield Finding(OK, f"bucket {bucket}: it is there, and these credentials may list it")
     except client.exceptions.NoSuchBucket:
         yield Finding(BAD, f"bucket {bucket} does not exist")
+    except ParamValidationError:
+        yield Finding(BAD, f"{bucket!r} is no name for a bucket")
     except ClientError as error:
         yield Finding(BAD, f"bucket {bucket} cannot be listed: {aws.reason(error)}")
 

@@ -127,6 +127,13 @@ def test_no_payload_is_an_empty_event(rig: Rig) -> None:
 ARN = "arn:aws:lambda:us-east-1:123456789012:function"
 
 
+def test_no_such_region(rig: Rig) -> None:
+    client = rig.client("lambda", region_name="nowhere")
+    with pytest.raises(ClientError) as raised:
+        client.list_functions()
+    assert raised.value.response["Error"]["Message"] == "there is no region 'nowhere'"
+
+
 @pytest.mark.parametrize(
     ("settings", "refusal"),
     [

@@ -139,6 +139,12 @@ def test_what_is_wrong(cloud, run, answers, changes, words, expected, what):
     assert status == (1 if expected == BAD else 0)
 
 
+def test_a_bucket_that_cannot_be(cloud, run):
+    status, lines = run("-b", "A B")
+    assert status == 1
+    assert verdict(lines, "'A B' is no name for a bucket") == BAD
+
+
 @pytest.mark.parametrize(
     ("changes", "what"),
     [

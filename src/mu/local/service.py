@@ -100,6 +100,10 @@ class Application:
                 return _from_moto(*handler(request, request.raw_url, request.headers))
         except HTTPException as error:
             return _from_moto(error.code or 500, dict(error.get_headers()), error.get_body())
+        except KeyError as error:
+            if error.args != (region,):
+                raise
+            return _json(404, "ResourceNotFoundException", f"there is no region '{region}'")
         except NotImplementedError as error:
             return _json(501, "NotImplemented", str(error))
 
