@@ -92,7 +92,7 @@ class Loop:
         """Wait, then serve what is ready.
 
         All that is ready is read, then all machines are moved, then all that they say is sent: the same short code
-        many times in a row, without system calls in between, costs a fifth less than going from one to the other.
+        many times in a row, without system calls in between, costs clearly less than going from one to the other.
         """
         timeout = TICK
         if self._timers:
