@@ -163,7 +163,7 @@ def test_slow_down_is_tried_again(server: Server, access: S3, tmp_path: Path) ->
     [
         ("missing/f", "no such file or directory"),
         ("", "is a directory"),
-        ("a\0b", "embedded null byte"),
+        ("a\0b", "embedded null"),
         ("x" * 300, "file name too long"),
     ],
 )
@@ -175,7 +175,7 @@ def test_files_that_cannot_be_written(
     base.mkdir()
     with pytest.raises((OSError, ValueError)) as caught:
         access.retrieve("us-east-1", "bucket", "k", f"{base}/{file}" if file else str(base))
-    assert reason(caught.value) == why
+    assert why in reason(caught.value)
     assert os.listdir(base) == []
     assert os.listdir(tmp_path) == ["base"]
 
