@@ -29,11 +29,11 @@ def lambdaize(environment: dict[str, str], directory: Path, executable: Path, *a
 
 
 def run_example(
-    environment: dict[str, str], directory: Path, *words: str
+    environment: dict[str, str], directory: Path, *words: str, name: str = EXAMPLE.name
 ) -> subprocess.CompletedProcess[str]:
-    """The main example, in `directory`."""
+    """An example, the main one unless it is named, in `directory`."""
     return subprocess.run(
-        [sys.executable, EXAMPLE, "-t", "0", *words],
+        [sys.executable, EXAMPLE.with_name(name), "-t", "0", *words],
         cwd=directory,
         env=environment,
         capture_output=True,

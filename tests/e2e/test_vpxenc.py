@@ -7,7 +7,7 @@ from pathlib import Path
 import boto3
 
 from mu.local.engine import LocalEngine
-from tests.jobs import BUCKET, PNG2Y4M, ROOT, lambdaize
+from tests.jobs import BUCKET, PNG2Y4M, lambdaize, run_example
 from tests.png import picture, write_png
 
 WIDTH, HEIGHT = 96, 64
@@ -42,16 +42,8 @@ def test_chunks_and_the_joined_file_decode(
         body = (tmp_path / f"{part}.y4m").read_bytes()
         s3.put_object(Bucket=bucket, Key=f"vpx/{part:08d}.y4m", Body=body)
     function = lambdaize({**environment, "ALLOW_LD": "1"}, tmp_path, Path("/usr/bin/vpxenc"), "", SWITCHES)
-    words = ["-t", "0", "-n", str(PARTS), "-v", "vpx", "-l", function, "-b", BUCKET]
-    done = subprocess.run(
-        [sys.executable, ROOT / "examples" / "vpxenc_server.py", *words],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
+    words = ["-n", str(PARTS), "-v", "vpx", "-l", function, "-b", BUCKET]
+    done = run_example(environment, tmp_path, *words, name="vpxenc_server.py")
     assert done.returncode == 0, done.stderr
     chunks = [tmp_path / f"{part}.ivf" for part in range(PARTS)]
     for part, path in enumerate(chunks):

@@ -19,7 +19,7 @@ import pytest
 
 from mu.local.engine import LocalEngine
 from mu.s3 import spread
-from tests.jobs import BUCKET, ROOT, lambdaize
+from tests.jobs import BUCKET, ROOT, lambdaize, run_example
 
 STANDIN = ROOT / "tests" / "standin" / "standin.py"
 TOOLS = ("vpxenc", "xc-enc", "xc-dump", "comp-states", "xc-terminate-chunk")
@@ -79,15 +79,7 @@ Example = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture
 def example(environment: dict[str, str], tmp_path: Path) -> Example:
     def run(name: str, *words: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, ROOT / "examples" / name, "-t", "0", "-T", "0", "-X", "0", "-b", BUCKET, *words],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=100,
-        )
+        return run_example(environment, tmp_path, "-T", "0", "-X", "0", "-b", BUCKET, *words, name=name)
 
     return run
 

@@ -148,16 +148,16 @@ class Signals:
         """Call `action`, in the main thread, when the signal comes."""
         self._actions[number] = action
 
-    def asked_to_save(self) -> bool:
-        """Whether SIGUSR1 has come since this was last asked. A save is not the handler's: it cannot be interrupted
-        by another one."""
-        asked, self._asked_to_save = self._asked_to_save, False
-        return asked
+    def sleep(self, save: Callable[[], None]) -> None:
+        """Wait for the next signal: one of those, SIGUSR1, or SIGCHLD. One that has just come counts too.
 
-    def sleep(self) -> None:
-        """Wait for the next signal: one of those, SIGUSR1, or SIGCHLD. One that has just come counts too."""
+        After SIGUSR1, `save`: not in the handler, as a save cannot be interrupted by another one.
+        """
         select.select([self._wake], [], [])
         os.read(self._wake, 4096)
+        if self._asked_to_save:
+            self._asked_to_save = False
+            save()
 
 
 def _serve(engine: LocalEngine, signals: Signals, inherited: Sequence[str]) -> int:
@@ -169,9 +169,7 @@ def _serve(engine: LocalEngine, signals: Signals, inherited: Sequence[str]) -> i
     sys.stdout.flush()
     print_report(f"serving on {engine.endpoint_url}; stop with Ctrl-C or 'kill {os.getpid()}'")
     while not signals.arrived:
-        signals.sleep()
-        if signals.asked_to_save():
-            engine.save()
+        signals.sleep(engine.save)
     return 0
 
 
@@ -189,9 +187,7 @@ def _execute(command: Sequence[str], engine: LocalEngine, signals: Signals) -> i
     for number in signals.arrived:
         _pass_on(process, number)
     while (code := process.poll()) is None:
-        signals.sleep()
-        if signals.asked_to_save():
-            engine.save()
+        signals.sleep(engine.save)
     return code if code >= 0 else 128 - code
 
 
