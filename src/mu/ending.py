@@ -41,7 +41,7 @@ def leave_record(
         launch=None
         if launch is None
         else record.launch_outcomes(
-            launch.progress, launch.result, launch.curve, loop.start, launch.failure()
+            launch.progress, launch.invocations, launch.curve, loop.start, launch.failure()
         ),
         cost=cost_,
     )

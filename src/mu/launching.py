@@ -3,12 +3,13 @@
 import socket
 import threading
 import time
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from mu.errors import MuError, UsageError
-from mu.launch import LaunchResult, Progress, launch_shares, resolve
+from mu.launch import Invocation, Progress, launch_shares, resolve
 from mu.report import debug
+
+PATIENCE = 1.0  # seconds; a cancelled launch ends within a tenth of that, unless a name is being looked up
 
 
 def shares(count: int, regions: list[str]) -> list[tuple[str, int]]:
@@ -23,7 +24,7 @@ class BackgroundLaunch:
     region that does not exist.
 
     `regions`: those in which it starts workers. `asked`: how many those are, with those added by `more`. `curve`:
-    how many of the first were accepted by when (epoch); `result`, None until they all are.
+    how many were accepted by when (epoch).
     """
 
     def __init__(
@@ -36,17 +37,19 @@ class BackgroundLaunch:
         secret_access_key: str | None = None,
     ) -> None:
         self._function = function
-        self._shares = shares(parts + overprovision, regions)
-        self.regions = [region for region, _ in self._shares] or regions[:1]
+        self._number = parts + overprovision
+        self.regions = [region for region, _ in shares(self._number, regions)] or regions[:1]
         self._overprovision = overprovision
         self._payload = ""
-        self.asked = parts + overprovision
+        self.asked = 0
         self._service = resolve(regions, access_key_id, secret_access_key)
         self._cancel = threading.Event()
+        self._threads: list[threading.Thread] = []
         self._failure: str | None = None
-        self.progress: Progress | None = None
+        self._told: list[Progress] = []  # of the first launch, and of each that was added
+        self._invocations: list[Invocation] = []
+        self._lock = threading.Lock()
         self.curve: list[tuple[float, int]] = []
-        self.result: LaunchResult | None = None
 
     @property
     def credentials(self) -> tuple[str, str, str | None]:
@@ -71,14 +74,26 @@ class BackgroundLaunch:
     def start(self, payload: str) -> None:
         """Begin, in a thread; every worker gets `payload`."""
         self._payload = payload
-        if self._shares:
-            threading.Thread(target=self._first, name="launch", daemon=True).start()
+        if self._number:
+            self._begin(self._number, self._overprovision)
 
     def more(self, number: int) -> None:
         """Launch so many workers more, in another thread; if one cannot be, the launch has failed."""
-        self.asked += number
-        extra = shares(number, self.regions)
-        threading.Thread(target=self._launch, args=(extra, 0), name="launch more", daemon=True).start()
+        self._begin(number, 0)
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far launching is, all launches together; None before the first has begun."""
+        with self._lock:
+            if not self._told:
+                return None
+            return Progress._make(map(sum, zip(*self._told, strict=True)))
+
+    @property
+    def invocations(self) -> list[Invocation]:
+        """What became of those invocations whose launch has come to its end, by number."""
+        with self._lock:
+            return sorted(self._invocations)
 
     def failure(self) -> str | None:
         """Why there will not be enough workers; None while there may be."""
@@ -98,16 +113,37 @@ class BackgroundLaunch:
         """Launch no more."""
         self._cancel.set()
 
-    def _first(self) -> None:
-        self.result = self._launch(self._shares, self._overprovision, self._on_progress)
+    def wait(self) -> None:
+        """After `cancel`: wait until `progress` and `invocations` are final, though not longer than `PATIENCE`."""
+        until = time.monotonic() + PATIENCE
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
 
-    def _launch(
-        self,
-        shares: list[tuple[str, int]],
-        dispensable: int,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> LaunchResult | None:
+    def _begin(self, number: int, dispensable: int) -> None:
+        arguments = (shares(number, self.regions), self.asked, dispensable)
+        self.asked += number
+        thread = threading.Thread(target=self._launch, args=arguments, name="launch", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _launch(self, shares: list[tuple[str, int]], first: int, dispensable: int) -> None:
+        """One launch, of which so many invocations may fail; its invocations are numbered from `first`."""
         service = self._service
+        place: int | None = None
+
+        def on_progress(progress: Progress) -> None:
+            nonlocal place
+            with self._lock:
+                if place is None:
+                    place = len(self._told)
+                    self._told.append(progress)
+                self._told[place] = progress
+                accepted = sum(told.accepted for told in self._told)
+                if not self.curve or accepted > self.curve[-1][1]:
+                    self.curve.append((time.time(), accepted))
+            if progress.failed > dispensable:
+                self._cancel.set()  # the job cannot be done any more: do not start workers for nothing
+
         try:
             result = launch_shares(
                 shares,
@@ -119,18 +155,13 @@ class BackgroundLaunch:
                 ca_bundle=service.ca_bundle,
                 on_progress=on_progress,
                 cancel=self._cancel,
+                first=first,
             )
         except MuError as error:
             self._failure = str(error)
-            return None
+            return
         debug(repr(result))
+        with self._lock:
+            self._invocations += result.invocations
         if result.failed > dispensable:
             self._failure = result.describe_failures()
-        return result
-
-    def _on_progress(self, progress: Progress) -> None:
-        if self.progress is None or progress.accepted > self.progress.accepted:
-            self.curve.append((time.time(), progress.accepted))
-        self.progress = progress
-        if progress.failed > self._overprovision:
-            self._cancel.set()  # the job cannot be done any more: do not start workers for nothing

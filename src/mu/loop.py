@@ -85,6 +85,9 @@ class Loop:
                 self._door.close()
                 for peer in self._connections.all():
                     self._dismiss(peer)
+                if self._launch is not None:
+                    self._launch.wait()  # for the account: launching may be a moment behind the last worker
+                    self._hear_of(self._launch)
         finally:
             self._connections.epoll.close()
 
@@ -131,8 +134,7 @@ class Loop:
         self._door.expire(now)
         ledger = self.ledger
         if self._launch is not None:
-            self._reporter.launch = self._launch.progress
-            self._reporter.launch_note = self._launch.note()
+            self._hear_of(self._launch)
             failure = self._launch.failure()
             if failure is not None and ledger.wanted:
                 self.ended = f"launching failed: {failure}"
@@ -145,6 +147,10 @@ class Loop:
             self._quiet_since = now
         elif now - self._quiet_since > self._settings.connect_timeout:
             self._miss_workers(now)
+
+    def _hear_of(self, launch: Launch) -> None:
+        self._reporter.launch = launch.progress
+        self._reporter.launch_note = launch.note()
 
     def _miss_workers(self, now: float) -> None:
         """Parts have waited for workers for as long as they may."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from mu import options
 from mu.errors import UsageError
-from mu.launch.result import Invocation, LaunchResult, Progress
+from mu.launch.result import Invocation, Progress
 from mu.machine import ErrorState
 from mu.report import failure_of
 from mu.track import Track
@@ -141,21 +141,21 @@ def _attempt(track: Track, start: float) -> dict[str, Any]:
 
 def launch_outcomes(
     progress: Progress | None,
-    result: LaunchResult | None,
+    invocations: Sequence[Invocation],
     curve: Sequence[tuple[float, int]],
     start: float,
     failure: str | None,
 ) -> dict[str, Any]:
-    """What a record says of launching. `result` is None if it did not come to its end."""
+    """What a record says of launching. `invocations`: those of the launches that have come to their end."""
     found: dict[str, Any] = {
         "ended": failure or "",
         "accepted_by": [(round(m - start, 6), n) for m, n in curve],
     }
     if progress is not None:
         found |= {name: value for name, value in progress._asdict().items() if name != "connections"}
-    if result is not None:
+    if invocations:
         found["fields"] = Invocation._fields
-        found["invocations"] = [list(invocation) for invocation in result.invocations]
+        found["invocations"] = [list(invocation) for invocation in invocations]
     return found
 
 

@@ -56,3 +56,6 @@ class Launch(Protocol):
 
     def cancel(self) -> None:
         """Launch no more."""
+
+    def wait(self) -> None:
+        """After `cancel`: wait, briefly, until `progress` is final."""

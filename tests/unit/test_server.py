@@ -293,6 +293,9 @@ class FakeLaunch:
     def cancel(self) -> None:
         pass
 
+    def wait(self) -> None:
+        pass
+
 
 def obedient(worker: FakeWorker) -> None:
     worker.serve()

@@ -101,8 +101,10 @@ def launch_shares(
     on_progress: Callable[[Progress], object] | None = None,
     invocation_type: str = "Event",
     cancel: Cancel | None = None,
+    first: int = 0,
 ) -> LaunchResult:
-    """`launchpar` with a count for each region: `shares` are (region, how many), numbered through in order."""
+    """`launchpar` with a count for each region: `shares` are (region, how many), numbered through in order, from
+    `first`."""
     began = time.monotonic()
     for _, count in shares:
         _check_count("the number to launch", count)
@@ -115,7 +117,8 @@ def launch_shares(
     if invocation_type not in PAYLOAD_MAX:
         raise UsageError(f"invocation_type must be one of {', '.join(PAYLOAD_MAX)}, not {invocation_type!r}")
     _check_name(lambda_function_name)
-    payload = _check_payload(json_payload, sum(count for _, count in shares), PAYLOAD_MAX[invocation_type])
+    last = first + sum(count for _, count in shares) - 1
+    payload = _check_payload(json_payload, last, PAYLOAD_MAX[invocation_type])
     service = resolve(
         [region for region, _ in shares],
         access_key_id,
@@ -134,7 +137,7 @@ def launch_shares(
             "timeout_ms": 0 if timeout is None else max(1, round(timeout * 1000)),
         }
         _configure(handle, service, payload, invocation_type, options)
-        first = 0
+        number = first
         for region, count in shares:
             target = _checked(
                 handle,
@@ -145,8 +148,8 @@ def launch_shares(
                     lambda_function_name.encode(),
                 ),
             )
-            _checked(handle, lib.mu_launch_add(handle, target, first, count))
-            first += count
+            _checked(handle, lib.mu_launch_add(handle, target, number, count))
+            number += count
         return _drive(handle, [region for region, _ in shares], began, on_progress, cancel)
     finally:
         lib.mu_launch_free(handle)
@@ -162,7 +165,7 @@ def _check_name(name: object) -> None:
         raise UsageError(f"the function must be a name, name:alias, or ARN, not {name!r}")
 
 
-def _check_payload(payload: str | bytes, total: int, most: int) -> bytes:
+def _check_payload(payload: str | bytes, last_number: int, most: int) -> bytes:
     if not isinstance(payload, str | bytes):
         raise UsageError(f"the payload must be JSON text, not {type(payload).__name__}")
     try:
@@ -170,7 +173,7 @@ def _check_payload(payload: str | bytes, total: int, most: int) -> bytes:
     except UnicodeEncodeError:
         raise UsageError("the payload has characters that cannot be sent (lone surrogates)") from None
     # The last invocation has the longest number.
-    last = data.replace(MARK, str(total - 1).encode(), 1)
+    last = data.replace(MARK, str(last_number).encode(), 1)
     if len(last) > most:
         raise UsageError(f"the payload has {len(last)} bytes; Lambda takes up to {most}")
     try:
