@@ -23,7 +23,7 @@ def test_later_launches_count_and_are_numbered_on(monkeypatch: pytest.MonkeyPatc
         launch.wait()
     assert launch.failure() is None
     assert launch.note() == "; launching was throttled 5 times"
-    assert running.numbers() == {number: 2 for number in range(5)}
+    assert running.numbers() == dict.fromkeys(range(5), 2)
     assert [invocation.number for invocation in launch.invocations] == [0, 1, 2, 3, 4]
     assert launch.curve[-1][1] == 5
     assert sorted(launch.curve) == launch.curve
