@@ -116,8 +116,10 @@ int mu_payload_hash(mu_payload *p, int64_t number, char out[MU_SIGV4_HASH_SIZE])
     unsigned char hash[HASH_BYTES];
     if (EVP_MD_CTX_copy_ex(p->digest, p->hashed_head) != 1 || EVP_DigestUpdate(p->digest, digits, length) != 1 ||
         EVP_DigestUpdate(p->digest, p->data + p->tail, p->size - p->tail) != 1 ||
-        EVP_DigestFinal_ex(p->digest, hash, NULL) != 1)
+        EVP_DigestFinal_ex(p->digest, hash, NULL) != 1) {
+        EVP_MD_CTX_reset(p->digest); /* a copy that failed leaves what the next one must not touch */
         return MU_LAUNCH_ECRYPTO;
+    }
     mu_hex(hash, HASH_BYTES, out);
     return MU_LAUNCH_OK;
 }

@@ -19,7 +19,7 @@ struct mu_sigv4 {
     EVP_MD *sha256;
     EVP_MD_CTX *digest;
     EVP_MAC *hmac;
-    EVP_MAC_CTX *mac; /* keyed with the signing key of `day` */
+    EVP_MAC_CTX *mac; /* keyed with the signing key of `day`; NULL before the first */
     char day[DAY_LENGTH + 1];
     char *access_key;
     char *secret; /* "AWS4" and the secret access key: what the key of a day is derived from */
@@ -63,8 +63,7 @@ int mu_sigv4_new(const char *access_key, const char *secret_key, const char *reg
         s->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
         s->hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
         s->digest = EVP_MD_CTX_new();
-        s->mac = s->hmac == NULL ? NULL : EVP_MAC_CTX_new(s->hmac);
-        if (s->sha256 == NULL || s->digest == NULL || s->mac == NULL)
+        if (s->sha256 == NULL || s->digest == NULL || s->hmac == NULL)
             result = MU_LAUNCH_ECRYPTO;
     }
     if (result != MU_LAUNCH_OK) {
@@ -105,7 +104,8 @@ static int hmac_step(mu_sigv4 *s, const void *key, size_t key_size, const char *
            EVP_MAC_final(s->mac, out, &written, HASH_BYTES) == 1;
 }
 
-/* Leaves `mac` keyed with the signing key of this day. */
+/* Leaves `mac` keyed with the signing key of this day. It is made anew for that: one in which something has failed, for
+ * lack of memory for instance, must not be touched again. */
 static int key_for_day(mu_sigv4 *s, const char *amz_date)
 {
     if (strncmp(s->day, amz_date, DAY_LENGTH) == 0)
@@ -114,7 +114,9 @@ static int key_for_day(mu_sigv4 *s, const char *amz_date)
     memcpy(day, amz_date, DAY_LENGTH);
     unsigned char key[HASH_BYTES];
     s->day[0] = '\0';
-    int good = hmac_step(s, s->secret, strlen(s->secret), day, key) &&
+    EVP_MAC_CTX_free(s->mac);
+    s->mac = EVP_MAC_CTX_new(s->hmac);
+    int good = s->mac != NULL && hmac_step(s, s->secret, strlen(s->secret), day, key) &&
                hmac_step(s, key, HASH_BYTES, s->region, key) && hmac_step(s, key, HASH_BYTES, s->service, key) &&
                hmac_step(s, key, HASH_BYTES, "aws4_request", key) && EVP_MAC_init(s->mac, key, HASH_BYTES, NULL) == 1;
     OPENSSL_cleanse(key, sizeof key);
@@ -143,6 +145,8 @@ static int hash_canonical_request(mu_sigv4 *s, const mu_sigv4_request *r, char *
            EVP_DigestFinal_ex(s->digest, hash, NULL) == 1;
     if (good)
         mu_hex(hash, HASH_BYTES, out);
+    else
+        EVP_MD_CTX_reset(s->digest); /* as for `mac` */
     return good;
 }
 
