@@ -54,6 +54,10 @@ class Peer:
             self._parser.feed(data)
         return self._parser.messages.popleft()
 
+    def take(self, data: bytes) -> None:
+        """What was read from the connection directly, for `receive`."""
+        self._parser.feed(data)
+
     def ask(self, command: str) -> str | None:
         self.send(command)
         return self.receive()

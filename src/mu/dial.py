@@ -12,12 +12,14 @@ from mu.errors import UsageError
 
 # A coordinator with thousands of workers at its door takes a while to get to each.
 ANSWER_TIMEOUT = 30.0
-# A peer that is gone without a word is found out after a minute.
+# A peer that is gone without a word is found out after a minute: by keep-alive if nothing is on its way to it, else
+# by the time that the oldest byte has waited for an acknowledgement (milliseconds).
 KEEP_ALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000),
 )
 FIRST_DELAY, LONGEST_DELAY = 0.1, 1.5
 
@@ -73,6 +75,22 @@ def dial(host: str, port: int, context: ssl.SSLContext | None, patience: float) 
     except BaseException:
         sock.close()
         raise
+
+
+def say_goodbye(sock: socket.socket) -> None:
+    """Send no more, and say so. What was sent arrives only if what still comes is read (`drain`): a close with
+    something unread would reset the connection. Twice does no harm."""
+    if isinstance(sock, ssl.SSLSocket):
+        # It may not have heard all that the peer has said, or have been unwrapped before.
+        with contextlib.suppress(ssl.SSLError, ValueError):
+            sock.unwrap()
+    sock.shutdown(socket.SHUT_WR)
+
+
+def drain(sock: socket.socket) -> bool:
+    """Drop some of what has come after `say_goodbye`, waiting for it as long as the socket does; whether the peer has
+    closed its end."""
+    return not socket.socket.recv(sock, 1 << 16)  # not by TLS, which has said goodbye
 
 
 def dial_patiently(connect: Callable[[], socket.socket], until: float) -> socket.socket:

@@ -64,13 +64,14 @@ class Work(NamedTuple):
     """A job for a thread; it returns the final answer of the command `label`.
 
     `background`: other commands may be taken meanwhile. `early`: an answer to send before it begins,
-    if not empty.
+    if not empty. `awaits`: the state file that it waits for, if there is one.
     """
 
     label: str
     job: Callable[[], str]
     background: bool = False
     early: str = ""
+    awaits: str = ""
 
 
 class End:
@@ -222,6 +223,9 @@ class Handler:
         background = bool(integer(self.vals, "nonblock"))
         run_iter = integer(self.vals, "run_iter") if background and statefile.makes_state(command) else None
         send = bool(integer(self.vals, "send_statefile"))
+        awaits = template.awaited_state(argument or self._command, self.vals, self._directory)
+        if self._outside.state.lacks(awaits):
+            return [self._outside.state.failure()]
 
         def job() -> str:
             try:
@@ -235,13 +239,15 @@ class Handler:
             text = output.decode("utf-8", "surrogateescape")
             return f"OK:RETVAL({code}):OUTPUT({text}):COMMAND({command})"
 
-        return self._work(f"run:{command}", job, f"OK:RUNNING({command})")
+        return self._work(f"run:{command}", job, f"OK:RUNNING({command})")._replace(awaits=awaits)
 
     def _keep_state(self, run_iter: int, send: bool) -> str:
         """Keep, and send, what a run that made a state has left; returns a failure or nothing."""
         outside = self._outside
         try:
             statefile.keep(self._directory, run_iter)
+            if send and outside.state.lost:
+                return outside.state.failure()
             if send and outside.state.connected:
                 outside.post(partial(outside.state.send, statefile.message(self._directory, run_iter)))
         except OSError as error:
@@ -256,11 +262,11 @@ class Handler:
     # The state socket
 
     def connect(self, argument: str) -> Reply:
-        """`HOST:PORT:TEXT`: connect the state socket, and send TEXT if there is one."""
+        """`HOST:PORT:TEXT`: connect the state socket, and send TEXT if there is one; HOST may be `[::1]`."""
         outside = self._outside
         if outside.state.connected:
             return ["FAIL(already connected)"]
-        host, _, rest = argument.partition(":")
+        host, _, rest = argument.removeprefix("[").partition("]:" if argument.startswith("[") else ":")
         port, _, text = rest.partition(":")
         if not host or not (port.isascii() and port.isdigit()):
             return ["FAIL(invalid syntax for CONNECT)"]

@@ -1,4 +1,5 @@
-"""The user's programs: each is a shell in a session of its own, so that all of it can be killed.
+"""The user's programs: each is a shell in a session of its own, so that it can be killed with all that it has
+started, but for what has left that session (`setsid`, daemons): that goes with the sandbox.
 
 A command is over when its shell is: that gives its return code. Its output is whatever comes until
 the pipe's end. A process that the command left running may hold the pipe open for ever, so the

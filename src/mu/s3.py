@@ -11,6 +11,7 @@ transfer manager, which starts a pool of threads for each file. It is left for w
 
 import contextlib
 import os
+import stat
 import sys
 import threading
 from typing import TYPE_CHECKING
@@ -63,18 +64,26 @@ class S3:
 
     def retrieve(self, region: str, bucket: str, key: str, file: str) -> int:
         """Object to file, which is there all at once or not at all; returns how many bytes. `reason` has words
-        for what is raised."""
+        for what is raised.
+
+        A link's target is replaced, a file keeps its mode, and into a pipe or device the object is written.
+        """
         client = self._client(region)
+        file = os.path.realpath(file)
+        mode = _mode(file)
+        if mode is not None and not stat.S_ISREG(mode):
+            return _download(client, bucket, key, file)
         part = os.path.join(os.path.dirname(file), f".{os.urandom(6).hex()}.part")
         try:
             for left in reversed(range(DOWNLOADS)):
                 try:
-                    _download(client, bucket, key, part)
+                    size = _download(client, bucket, key, part)
                     break
                 except _broken_off():
                     if not left:
                         raise
-            size = os.stat(part).st_size
+            if mode is not None:
+                os.chmod(part, stat.S_IMODE(mode))
             os.replace(part, file)
             return size
         except BaseException:
@@ -129,11 +138,21 @@ def reason(error: Exception) -> str:
     return why(error)
 
 
-def _download(client: "S3Client", bucket: str, key: str, file: str) -> None:
+def _download(client: "S3Client", bucket: str, key: str, file: str) -> int:
     body = client.get_object(Bucket=bucket, Key=key)["Body"]
+    size = 0
     with contextlib.closing(body), open(file, "wb") as out:
         while data := body.read(CHUNK):
-            out.write(data)
+            size += out.write(data)
+    return size
+
+
+def _mode(file: str) -> int | None:
+    """A file's type and permissions; None if it is not there."""
+    try:
+        return os.stat(file).st_mode
+    except FileNotFoundError:
+        return None
 
 
 def _broken_off() -> tuple[type[Exception], ...]:

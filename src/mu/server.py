@@ -232,7 +232,7 @@ def _relay(info: Any, address: str) -> None:
         info.state_srv_port, _ = state_server.start_thread(info.state_srv_port, context)
         info.state_srv_threads = 1
         if info.state_srv_addr in LOOPBACK:
-            info.state_srv_addr = address
+            info.state_srv_addr = f"[{address}]" if ":" in address else address
 
 
 def _end_quietly_on_interrupt() -> None:

@@ -15,6 +15,7 @@ import re
 import socket
 import zlib
 
+from mu.dial import drain, say_goodbye
 from mu.errors import ProtocolError
 from mu.framing import to_text
 from mu.socket_nb import SocketNB
@@ -25,6 +26,8 @@ MESSAGE = re.compile(rb"STATE\((\d{1,9})\):")
 # Unpacked; VP8's states are a few frames in size, 40 MB for 4K.
 MOST_BYTES = 256 << 20
 CHUNK = 1 << 20
+# Connections that were closed here and not yet by the peer.
+MOST_CLOSING = 8
 
 
 class StateSocket:
@@ -34,8 +37,9 @@ class StateSocket:
         self._directory = directory
         self._most_bytes = most_bytes
         self._link: SocketNB | None = None
-        self._closing: list[SocketNB] = []
+        self._closing: dict[SocketNB, bool] = {}  # whether we have said goodbye
         self._said = ""  # the peer's last word that was no state
+        self.lost = ""  # how the last connection was lost, until there is another one
 
     @property
     def connected(self) -> bool:
@@ -44,12 +48,12 @@ class StateSocket:
 
     @property
     def links(self) -> list[SocketNB]:
-        """What to poll and give to `serve`: the connection, and closed ones with something left to send."""
+        """What to poll and give to `serve`: the connection, and closed ones that the peer has not closed yet."""
         return [*self._closing] if self._link is None else [self._link, *self._closing]
 
     def adopt(self, sock: socket.socket, first: str) -> None:
         """Use a new connection; `first` is sent if it is not empty."""
-        self._link, self._said = SocketNB(sock), ""
+        self._link, self._said, self.lost = SocketNB(sock), "", ""
         if first:
             self._link.enqueue(first)
 
@@ -61,17 +65,28 @@ class StateSocket:
     def close(self) -> None:
         """Close the connection, if there is one, once all that waits has been sent."""
         link, self._link = self._link, None
-        if link is not None and link.want_write:
-            self._closing.append(link)
-        elif link is not None:
-            link.close()
+        if link is not None:
+            self._closing[link] = False
+            self._close_on(link)
+            if len(self._closing) > MOST_CLOSING:
+                oldest = next(iter(self._closing))
+                del self._closing[oldest]
+                oldest.close()
 
-    def serve(self, link: SocketNB, *, needed: bool = False) -> list[str]:
-        """Read and write what can be; returns what the coordinator must hear of, `FAIL(...)` each.
+    def lacks(self, path: str) -> bool:
+        """Whether a state file is wanted that is not there and cannot come, the connection being lost."""
+        return bool(path and self.lost) and not os.path.exists(path)
 
-        `needed`: the loss of the connection is such a thing, as a state may never come now.
-        """
-        loss = "the peer has closed it"
+    def failure(self) -> str:
+        """What the coordinator must hear of the loss, if it matters."""
+        return f"FAIL(lost the state socket: {self.lost})"
+
+    def serve(self, link: SocketNB) -> list[str]:
+        """Read and write what can be; returns what the coordinator must hear of, `FAIL(...)` each."""
+        if link in self._closing:
+            self._close_on(link)
+            return []
+        loss, unsent = "the peer has closed it", link.unsent
         try:
             link.do_read()
             link.do_write()
@@ -79,20 +94,36 @@ class StateSocket:
             loss = why(error)
         failures = []
         while link.want_handle:
-            data = link.dequeue_bytes()
-            if link is self._link:
-                failures += self._take(data)
-        if link in self._closing:
-            if not link.want_write:
-                link.close()
-                self._closing.remove(link)
-        elif link.sock is None:
-            loss += f", after it said {self._said}" if self._said else ""
-            log(f"state socket: {loss}")
+            failures += self._take(link.dequeue_bytes())
+        if link.sock is None:
+            self.lost = loss + (f", after it said {self._said}" if self._said else "")
+            log(f"state socket: {self.lost}")
             self._link = None
-            if needed:
-                failures.append(f"FAIL(lost the state socket: {loss})")
+            if unsent:  # the neighbour will not get it
+                failures.append(self.failure())
         return failures
+
+    def _close_on(self, link: SocketNB) -> None:
+        """Go on with closing: send what waits, say goodbye, and then read until the peer has closed its end, too."""
+        sock = link.sock
+        try:
+            if self._closing[link]:
+                if isinstance(sock, socket.socket) and drain(sock):
+                    link.close()
+            else:
+                link.do_read()
+                while link.want_handle:
+                    link.dequeue_bytes()  # too late
+                link.do_write()
+                if isinstance(sock, socket.socket) and link.sock is not None and not link.want_write:
+                    self._closing[link] = True
+                    say_goodbye(sock)
+        except BlockingIOError:
+            return
+        except (OSError, ProtocolError):
+            link.close()
+        if link.sock is None:
+            del self._closing[link]
 
     def _take(self, data: bytes) -> list[str]:
         match = MESSAGE.match(data)

@@ -44,8 +44,11 @@ class Tasks:
         """A descriptor that wakes the loop by what is written to it, which it ignores."""
         return self._writable
 
-    def start(self, job: Callable[[], str], done: Callable[[str], None]) -> None:
-        """Have `job` done; then the loop calls `done` with what it returned, or `FAIL(why)` if it raised."""
+    def start(self, job: Callable[[], str], done: Callable[[str], None], *, at_once: bool = False) -> None:
+        """Have `job` done; then the loop calls `done` with what it returned, or `FAIL(why)` if it raised.
+
+        `at_once`: before all that wait, and beyond the limit if need be: all others may be waiting for what it does.
+        """
 
         def work() -> None:
             try:
@@ -55,8 +58,11 @@ class Tasks:
             self.post(lambda: done(answer))
 
         with self._lock:
-            self._waiting.append(work)
-            if len(self._threads) >= self._limit:
+            if at_once:
+                self._waiting.appendleft(work)
+            else:
+                self._waiting.append(work)
+            if len(self._threads) >= self._limit and not at_once:
                 return
             thread = threading.Thread(target=self._work, daemon=True)
             self._threads.add(thread)
@@ -67,7 +73,7 @@ class Tasks:
                 self._threads.discard(thread)
                 if self._threads or not self._waiting:
                     return
-                self._waiting.pop()
+                self._waiting.popleft()
             self.post(lambda: done("FAIL(the system gives the worker no more threads)"))
 
     def post(self, call: Callable[[], None]) -> None:

@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 from OpenSSL import SSL, crypto
 
+from mu.dial import KEEP_ALIVE
 from mu.errors import UsageError
 
 
@@ -150,12 +151,5 @@ def wrap(sock: socket.socket, made: SSL.Context | None) -> Any:
     return sock if made is None else TLSConnection(made, sock, server=True)
 
 
-# What accepted sockets take over from the one that listens (Linux does so). A worker that vanished is noticed
-# after about a minute of silence.
-INHERITED = (
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-)
+# What accepted sockets take over from the one that listens (Linux does so).
+INHERITED = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), *KEEP_ALIVE)

@@ -85,10 +85,29 @@ def _locked(descriptor: int) -> bool:
 
 
 def _remove(path: str) -> None:
+    """Remove a directory, the marker last: if that is cut short, the next worker goes on with it."""
     # Imported here since a worker in a clean sandbox does not need it to begin.
     import shutil
 
-    for _ in range(3):  # something may be written to it at the same moment
-        shutil.rmtree(path, ignore_errors=True)
-        if not os.path.lexists(path):
+    for attempt in range(3):  # something may be written to it at the same moment
+        if attempt:
+            _open_up(path)
+        with contextlib.suppress(OSError):
+            for name in os.listdir(path):
+                inside = os.path.join(path, name)
+                if name != MARKER and os.path.isdir(inside) and not os.path.islink(inside):
+                    shutil.rmtree(inside, ignore_errors=True)
+                elif name != MARKER:
+                    os.unlink(inside)
+        with contextlib.suppress(OSError):
+            if os.listdir(path) == [MARKER]:
+                os.unlink(os.path.join(path, MARKER))
+            os.rmdir(path)
             return
+
+
+def _open_up(path: str) -> None:
+    """Let what is in a directory be removed, whatever modes its own directories have."""
+    for directory, _, _ in os.walk(path):
+        with contextlib.suppress(OSError):
+            os.chmod(directory, 0o700)

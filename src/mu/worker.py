@@ -29,7 +29,8 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from mu import framing
-from mu.dial import dial, dial_patiently, tls_context
+from mu.defs import Defs
+from mu.dial import dial, dial_patiently, drain, say_goodbye, tls_context
 from mu.errors import MuError, ProtocolError, UsageError
 from mu.handler import End, Handler, Work
 from mu.process import Groups
@@ -161,9 +162,17 @@ class Loop:
                 self._link.do_read()
                 self._link.do_write()
             else:
-                needed = bool(integer(self._handler.vals, "expect_statefile"))
-                for failure in self._state.serve(links[descriptor], needed=needed):
+                known = self._state.lost
+                for failure in self._state.serve(links[descriptor]):
                     self._answer(failure)
+                if self._state.lost != known and self._missed():
+                    self._answer(self._state.failure())
+
+    def _missed(self) -> bool:
+        """Whether a run under way needs the state socket: it waits for a state, or its own is to be sent."""
+        sends = integer(self._handler.vals, "send_statefile")
+        runs = [work for work in self._under_way if work.label.startswith("run:")]
+        return any(sends or self._state.lacks(run.awaits) for run in runs)
 
     def _handle(self, text: str) -> bool:
         """Do one command; False if it is the last."""
@@ -190,11 +199,17 @@ class Loop:
             self._answer(work.early)
         self._under_way.append(work)
         self._blocked = not work.background
-        self._tasks.start(work.job, done)
+        self._tasks.start(work.job, done, at_once=not work.background)
 
     def _answer(self, text: str) -> None:
         self._room -= len(text)
-        self._link.enqueue(_payload(text))
+        payload = _payload(text)
+        if len(payload) > Defs.max_message:
+            payload = b"FAIL(the answer has %d bytes, over the limit of %d)" % (
+                len(payload),
+                Defs.max_message,
+            )
+        self._link.enqueue(payload)
 
 
 def lambda_handler(command: str, event: Mapping[str, Any], context: Any) -> str:
@@ -327,14 +342,11 @@ def _part(link: SocketNB, until: float) -> None:
     """Close a connection so that what was sent arrives: what comes in after a close would undo it."""
     sock = link.sock
     with contextlib.suppress(OSError):
-        if isinstance(sock, ssl.SSLSocket):
-            with contextlib.suppress(ssl.SSLWantReadError):
-                sock.unwrap()
         if isinstance(sock, socket.socket):
-            sock.shutdown(socket.SHUT_WR)
+            say_goodbye(sock)
             while (patience := until - monotonic()) > 0:
                 sock.settimeout(patience)
-                if not sock.recv(1 << 16):
+                if drain(sock):
                     break
     link.close()
 

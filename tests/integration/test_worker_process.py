@@ -173,6 +173,23 @@ def test_garbage(place: Path) -> None:
 JOB, OTHER = keys.make_job_keys(), keys.make_job_keys()
 
 
+@pytest.mark.parametrize("job", [None, JOB], ids=["plain", "TLS"])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_the_last_answers_arrive_though_something_is_left_unread(
+    job: keys.JobKeys | None, version: ssl.TLSVersion, place: Path
+) -> None:
+    with Listener(job, version) as listener, Worker(listener.event()) as worker, listener.greet() as peer:
+        peer.send("seti:max_output:16000000", "run:head -c 16000000 /dev/zero", "quit:")
+        assert peer.receive() == "OK:SETI(max_output)"
+        first = peer.sock.recv(1 << 14)  # so it is sending, much more than the network holds
+        peer.send(*[f"echo:{'x' * 10_000}"] * 20)
+        peer.take(first)
+        assert len(str(peer.receive())) > 16_000_000
+        assert peer.receive() is None
+        peer.close()
+        assert worker.result() == "quit"
+
+
 def test_a_coordinator_of_another_ca(place: Path) -> None:
     with Listener(OTHER) as listener:
         event = listener.event() | {"cacert": JOB.ca}

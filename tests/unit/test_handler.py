@@ -33,7 +33,15 @@ class Outside(SimpleNamespace):
             s3=SimpleNamespace(retrieve=partial(transfer, "retrieve"), upload=partial(transfer, "upload")),
             groups=Groups(),
             tell=self.told.append,
-            state=SimpleNamespace(connected=False, close=self.close, send=self.sent.append, adopt=self.adopt),
+            state=SimpleNamespace(
+                connected=False,
+                lost="",
+                lacks=lambda path: bool(path) and self.state.lost and not os.path.exists(path),
+                failure=lambda: f"FAIL({self.state.lost})",
+                close=self.close,
+                send=self.sent.append,
+                adopt=self.adopt,
+            ),
         )
         self.error = error
         self.adopted: list[tuple[Any, str]] = []
@@ -289,6 +297,8 @@ def test_connect() -> None:
     assert work.job() == "OK:CONNECT(relay:13337:HELLO_STATE:job:1:2)"
     assert outside.adopted == [("socket to relay 13337", "HELLO_STATE:job:1:2")]
     assert answer(made.handle("connect:relay:1:")) == "OK:CONNECT(relay:1:)"
+    assert answer(made.handle("connect:[::1]:2:x:y")) == "OK:CONNECT([::1]:2:x:y)"
+    assert outside.adopted[1:] == [("socket to relay 1", ""), ("socket to ::1 2", "x:y")]
     outside.state.connected = True
     assert made.handle("connect:relay:13337:x") == ["FAIL(already connected)"]
     assert made.handle("close_connect:") == ["OK:CLOSE_CONNECT"]
@@ -357,6 +367,26 @@ def test_a_state_that_is_kept_and_not_sent(event: dict[str, Any], connected: boo
     assert answer(made.handle(RUN)).startswith("OK:RETVAL(0)")
     assert outside.sent == []
     assert (tmp_path / "prev.ivf").exists()
+
+
+def test_a_state_that_cannot_be_sent_any_more_is_a_failure(tmp_path: Path) -> None:
+    outside = Outside()
+    made = states(outside, tmp_path, nonblock=1, send_statefile=1)
+    outside.state.connected, outside.state.lost = False, "the peer has closed it"
+    assert answer(made.handle(RUN)) == "FAIL(the peer has closed it)"
+
+
+def test_a_run_whose_state_cannot_come_any_more_is_not_begun(tmp_path: Path) -> None:
+    outside = Outside()
+    made = states(outside, tmp_path, nonblock=1, expect_statefile=1, run_iter=1)
+    work = made.handle("run:##INSTATEWAIT## cat")
+    assert isinstance(work, Work)
+    assert work.awaits == f"{tmp_path}/0.state"
+    outside.state.connected, outside.state.lost = False, "the peer has closed it"
+    assert made.handle("run:##INSTATEWAIT## cat") == ["FAIL(the peer has closed it)"]
+    assert isinstance(made.handle("run:cat"), Work)
+    (tmp_path / "0.state").touch()
+    assert isinstance(made.handle("run:##INSTATEWAIT## cat"), Work)
 
 
 def test_a_state_that_is_not_there_to_send_is_a_failure(tmp_path: Path) -> None:

@@ -100,6 +100,24 @@ def test_retrieve(server: Server, access: S3, tmp_path: Path) -> None:
     assert server.requests == [("GET", "/bucket/a/b%20c", b"")]
 
 
+def test_retrieve_to_what_is_no_plain_file(server: Server, access: S3, tmp_path: Path) -> None:
+    """Links stay links, modes stay, and a pipe gets the object instead of being replaced."""
+    server.responses = [ok(b"new")]
+    tool, link, pipe = (tmp_path / name for name in ("tool", "link", "pipe"))
+    tool.touch(0o755)
+    link.symlink_to("tool")
+    os.mkfifo(pipe)
+    access.retrieve("us-east-1", "bucket", "k", str(link))
+    assert link.is_symlink()
+    assert tool.read_bytes() == b"new"
+    assert tool.stat().st_mode & 0o777 == 0o755
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert access.retrieve("us-east-1", "bucket", "k", str(pipe)) == 3
+    assert os.read(reader, 10) == b"new"
+    os.close(reader)
+    assert sorted(os.listdir(tmp_path)) == ["link", "pipe", "tool"]
+
+
 def test_a_download_that_breaks_off_is_repeated(server: Server, access: S3, tmp_path: Path) -> None:
     data = os.urandom(700_000)
     server.responses = [ok(data, 0), ok(data, 300_000), ok(data)]

@@ -1,16 +1,19 @@
 """State files, and the socket that they travel on."""
 
 import os
+import select
 import socket
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from mu import statefile
+from mu import keys, statefile
+from mu.dial import dial, tls_context
 from mu.statefile import StateSocket
-from tests.worker_rig import Peer
+from tests.worker_rig import Listener, Peer
 
 LIMIT = 3 << 20
 
@@ -31,6 +34,16 @@ def pair(tmp_path: Path) -> Iterator[tuple[StateSocket, Peer]]:
 
 def serve(state: StateSocket) -> list[str]:
     return [failure for link in state.links for failure in state.serve(link)]
+
+
+def poll(state: StateSocket) -> None:
+    """As the worker's loop does: serve what is ready."""
+    ready = select.poll()
+    links = {link.fileno(): link for link in state.links}
+    for descriptor, link in links.items():
+        ready.register(descriptor, select.POLLIN | (select.POLLOUT if link.want_write else 0))
+    for descriptor, _ in ready.poll(10):
+        assert state.serve(links[descriptor]) == []
 
 
 def message(number: int, state: bytes) -> bytes:
@@ -114,6 +127,7 @@ def test_anything_else_is_logged_and_dropped(
 
 def test_what_came_before_the_peers_close_is_stored(pair: tuple[StateSocket, Peer], tmp_path: Path) -> None:
     state, peer = pair
+    assert serve(state) == []  # sends the hello
     peer.send(message(2, b"state"))
     peer.close()
     while state.connected:
@@ -126,6 +140,7 @@ def test_a_bad_frame_ends_the_connection(
     pair: tuple[StateSocket, Peer], capsys: pytest.CaptureFixture[str]
 ) -> None:
     state, peer = pair
+    assert serve(state) == []  # sends the hello
     peer.sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
     assert serve(state) == []
     assert not state.connected
@@ -142,45 +157,96 @@ def test_a_bad_frame_ends_the_connection(
         ),
     ],
 )
-def test_the_loss_of_a_connection_that_is_needed_is_a_failure(
-    words: list[bytes], why: str, pair: tuple[StateSocket, Peer]
+def test_what_the_loss_of_a_connection_means(
+    words: list[bytes], why: str, pair: tuple[StateSocket, Peer], tmp_path: Path
 ) -> None:
     state, peer = pair
+    path = str(tmp_path / "1.state")
     assert serve(state) == []  # sends the hello
     peer.receive()
+    assert not state.lacks(path)
     peer.send(*words)
+    peer.close()
+    while state.connected:
+        assert serve(state) == []
+    assert state.failure() == f"FAIL(lost the state socket: {why})"
+    assert state.lacks(path)
+    assert not state.lacks("")
+    Path(path).touch()
+    assert not state.lacks(path)
+    mine, _ = socket.socketpair()
+    state.adopt(mine, "")
+    assert state.lost == ""
+
+
+def test_a_loss_with_something_unsent_is_a_failure(pair: tuple[StateSocket, Peer]) -> None:
+    state, peer = pair
+    state.send(os.urandom(4 << 20))
+    serve(state)
     peer.close()
     failures: list[str] = []
     while state.connected:
+        failures += serve(state)
+    assert len(failures) == 1
+    assert failures[0].startswith("FAIL(lost the state socket: ")
+
+
+@pytest.fixture(params=["plain", "TLS"])
+def tcp_pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[StateSocket, Peer]]:
+    """The same over TCP, where a close with something unread is a reset."""
+    job = keys.make_job_keys() if request.param == "TLS" else None
+    directory = tmp_path / "worker"
+    directory.mkdir()
+    context = None
+    if job is not None:
+        context = tls_context(job.ca, job.worker.cert, job.worker.key, str(tmp_path))
+    with Listener(job) as listener, ThreadPoolExecutor(1) as other:
+        accepted = other.submit(listener.accept)
+        state = StateSocket(str(directory), LIMIT)
+        state.adopt(dial("127.0.0.1", listener.port, context, 30), "HELLO_STATE:job:1:2")
+        with accepted.result() as peer:
+            yield state, peer
         for link in state.links:
-            failures += state.serve(link, needed=True)
-    assert failures == [f"FAIL(lost the state socket: {why})"]
+            link.close()
 
 
-def test_close_sends_what_waits_first(pair: tuple[StateSocket, Peer], tmp_path: Path) -> None:
-    state, peer = pair
+def test_close_sends_what_waits_first(tcp_pair: tuple[StateSocket, Peer], tmp_path: Path) -> None:
+    """Also if the peer says something meanwhile; and a new connection can be there by then."""
+    state, peer = tcp_pair
     data = os.urandom(4 << 20)  # more than a socket takes at once
-    state.send(data)
-    state.close()
-    assert not state.connected
-    peer.send(message(1, b"too late"))
-    mine, _ = socket.socketpair()
-    state.adopt(mine, "")  # a new connection beside the one that is being closed
-    assert len(state.links) == 2
-    got = b""
-    peer.sock.settimeout(0)
-    while len(state.links) == 2:
-        serve(state)
-        try:
-            got += peer.sock.recv(1 << 20)
-        except BlockingIOError:
-            continue
-    peer.sock.settimeout(10)
-    while piece := peer.sock.recv(1 << 20):
-        got += piece
-    assert got.endswith(data)
+    with ThreadPoolExecutor(1) as other:
+        state.send(data)
+        state.close()
+        assert not state.connected
+        mine, _ = socket.socketpair()
+        state.adopt(mine, "")
+        assert len(state.links) == 2
+        peer.send(message(1, b"too late"))
+        got = other.submit(lambda: [peer.receive_bytes(), peer.receive_bytes(), peer.receive_bytes()])
+        while not got.done():
+            poll(state)
+        assert got.result() == [b"HELLO_STATE:job:1:2", data, None]
+        peer.send(message(2, b"even later"))
+        peer.close()
+        while len(state.links) == 2:
+            poll(state)
     assert state.connected
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path / "worker") == []
+
+
+def test_closed_connections_do_not_pile_up(tmp_path: Path) -> None:
+    state = StateSocket(str(tmp_path))
+    peers = []
+    for _ in range(20):
+        mine, others = socket.socketpair()
+        peers.append(others)
+        state.adopt(mine, "")
+        state.close()
+    assert len(state.links) == statefile.MOST_CLOSING
+    for peer in peers:
+        peer.close()
+    while state.links:
+        serve(state)
 
 
 def test_nothing_to_close_or_to_send_on(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,39 @@ def test_it_may_stay_until_the_next_worker_comes(tmp_path: Path) -> None:
     second = Workdir(str(tmp_path))
     assert os.listdir(tmp_path) == [Path(second.path).name]
     second.release(remove=True)
+
+
+def test_a_removal_that_is_cut_short_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Workdir(str(tmp_path))
+    for name in "abc":
+        (Path(first.path) / name).mkdir()
+    removed: list[str] = []
+
+    def rmtree(path: str, **_: object) -> None:
+        os.rmdir(path)
+        removed.append(path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    with pytest.raises(KeyboardInterrupt):
+        first.release(remove=True)
+    monkeypatch.undo()
+    assert len(removed) == 1
+    os.close(first._lock)  # as the kernel does at the end of a process
+    second = Workdir(str(tmp_path))
+    assert os.listdir(tmp_path) == [Path(second.path).name]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may remove anything")
+def test_directories_that_may_not_be_written_go_too(tmp_path: Path) -> None:
+    made = Workdir(str(tmp_path))
+    deep = Path(made.path) / "deep" / "er"
+    deep.mkdir(parents=True)
+    (deep / "file").touch()
+    for directory in (deep, deep.parent):
+        directory.chmod(0o555)
+    made.release(remove=True)
+    assert os.listdir(tmp_path) == []
 
 
 def test_dead_ones_go_and_nothing_else(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import select
 import signal
 import socket
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import inf
@@ -20,8 +21,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mu import worker
+from mu.defs import Defs
 from mu.handler import Handler, Work
 from mu.socket_nb import SocketNB
+from mu.tasks import MOST_AT_A_TIME
 from mu.worker import Loop, Outside, TimeLimit, lambda_handler, time_limit
 from tests.worker_rig import Listener, Peer, ends
 
@@ -332,6 +335,53 @@ def test_the_state_socket() -> None:
         with relay.accept() as neighbour:
             assert peer.receive() == f"OK:CONNECT(127.0.0.1:{relay.port}:)"
     assert made.reason == "the coordinator has closed the connection"
+
+
+def test_a_run_that_waits_for_a_state_hears_that_none_can_come() -> None:
+    """And one that has its state, or wants none, does not."""
+    with (
+        running(nonblock=1, bg_silent=1, expect_statefile=1, run_iter=1) as (peer, made),
+        Listener() as relay,
+    ):
+        directory = made.outside.state._directory
+        peer.send(f"connect:127.0.0.1:{relay.port}:")
+        with relay.accept():
+            peer.receive()
+            peer.send("run:##INSTATEWAIT## cat", "geti:run_iter")
+            assert [peer.receive(), peer.receive()] == ["INFO:run_iter:1", "OK:GETI(run_iter)"]
+        assert peer.receive() == "FAIL(lost the state socket: the peer has closed it)"
+        assert peer.ask("run:##INSTATEWAIT## cat") == "FAIL(lost the state socket: the peer has closed it)"
+        assert peer.ask(f"run:echo > {directory}/0.state").startswith("OK:RETVAL(0)")  # type: ignore[union-attr]
+        got = sorted(
+            str(peer.receive()) if number else peer.ask("run:##INSTATEWAIT## cat") for number in range(2)
+        )
+        assert all(answer.startswith("OK:RETVAL(0):OUTPUT(hi") for answer in got)
+
+
+def test_a_run_whose_state_cannot_be_sent_any_more_says_so_at_once() -> None:
+    with running(nonblock=1, bg_silent=1, send_statefile=1) as (peer, _), Listener() as relay:
+        peer.send(f"connect:127.0.0.1:{relay.port}:")
+        with relay.accept():
+            peer.receive()
+            peer.send("run:sleep 1000", "get:run_iter")
+            assert peer.receive() == "OK:GET(0)"
+        assert peer.receive() == "FAIL(lost the state socket: the peer has closed it)"
+
+
+def test_the_state_socket_opens_though_all_threads_wait_for_it() -> None:
+    with running(nonblock=1, bg_silent=1, expect_statefile=1, run_iter=1) as (peer, _), Listener() as relay:
+        peer.send(*["run:##INSTATEWAIT## cat"] * (MOST_AT_A_TIME + 2), f"connect:127.0.0.1:{relay.port}:")
+        with relay.accept() as neighbour:
+            assert peer.receive() == f"OK:CONNECT(127.0.0.1:{relay.port}:)"
+            neighbour.send(b"STATE(0):" + zlib.compress(b"state"))
+            for _ in range(MOST_AT_A_TIME + 2):
+                assert str(peer.receive()).startswith("OK:RETVAL(0)")
+
+
+def test_an_answer_that_no_message_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running() as (peer, _):
+        monkeypatch.setattr(Defs, "max_message", 1000)
+        assert peer.ask("echo:" + "x" * 995) == "FAIL(the answer has 1004 bytes, over the limit of 1000)"
 
 
 def test_a_state_arrives_while_a_command_runs() -> None:
