@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from mu.errors import UsageError
 from mu.local.engine import LocalEngine
-from tests.local_rig import HANDLERS, PATIENCE, archive, eventually, look, processes
+from tests.local_rig import HANDLERS, PATIENCE, archive, eventually, isolated, look, processes
 
 CODE = archive({"lambda_function.py": HANDLERS})
 
@@ -226,6 +226,7 @@ def test_more_wait_for_results_than_there_are_threads(rig: Rig, bucket: str, tmp
 # Lambda's management
 
 
+@isolated
 def test_the_life_of_a_function(rig: Rig) -> None:
     client = rig.functions
     made = rig.create("life", MemorySize=256, EphemeralStorage={"Size": 600}, Tags={"made-by": "test"})

@@ -20,7 +20,7 @@ import pytest
 from mu.local import executor, servers
 from mu.local.executor import CancelledError, Executor
 from mu.local.servers import Outcome
-from tests.local_rig import HANDLERS, PATIENCE, beyond_tmp, eventually, function, look, processes
+from tests.local_rig import HANDLERS, PATIENCE, beyond_tmp, eventually, function, isolated, look, processes
 
 ROOT = Path(__file__).parents[2]
 SOURCES = f"{ROOT}/src:{ROOT}"
@@ -108,6 +108,7 @@ def test_large_payloads_and_results(either: Rig) -> None:
     assert either.call("event['value']", value=value) == value
 
 
+@isolated
 def test_the_context_and_the_environment(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both are Lambda's, and nothing of the caller's is among them."""
     monkeypatch.setenv("SECRET_OF_THE_CALLER", "1")
@@ -184,11 +185,13 @@ def test_boto3_has_been_imported(rig: Rig) -> None:
     assert rig.call("sys.modules['boto3'].client('s3').meta.endpoint_url") == "http://127.0.0.1:9"
 
 
+@isolated
 def test_the_package_cannot_be_written(rig: Rig) -> None:
     error = rig.error("open('new', 'w')")
     assert (error["errorType"], "Read-only file system" in error["errorMessage"]) == ("OSError", True)
 
 
+@isolated
 def test_each_invocation_has_an_empty_tmp(rig: Rig) -> None:
     for _ in range(2):
         found = rig.call("open('/tmp/file', 'w').write('x')", "os.listdir('/tmp')")
@@ -274,6 +277,7 @@ def test_a_timeout_and_the_children_it_kills(either: Rig, open_directory: Path) 
     assert "Task timed out after 1.00 seconds\n" in either.reports[-1]
 
 
+@isolated
 def test_what_has_left_the_process_group_is_killed_with_its_worker(rig: Rig, open_directory: Path) -> None:
     """A daemon, in a session of its own, and what it has started in yet another."""
     here = open_directory / "pid"
@@ -283,6 +287,7 @@ def test_what_has_left_the_process_group_is_killed_with_its_worker(rig: Rig, ope
     eventually(lambda: not processes(str(open_directory)))
 
 
+@isolated
 def test_a_daemon_lives_as_long_as_its_worker(rig: Rig, open_directory: Path) -> None:
     """Although other workers end: it is an orphan, but not yet a left-over."""
     here, until = open_directory / "pid", open_directory / "until"
@@ -348,6 +353,7 @@ def test_a_fork_server_that_is_killed_is_replaced(tmp_path: Path, open_directory
 # Logs
 
 
+@isolated
 def test_a_log_for_each(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     warn = "__import__('logging').getLogger().warning('take %s', 'care')"
@@ -368,6 +374,7 @@ def test_a_log_for_each(tmp_path: Path) -> None:
     assert report.startswith("logged failed: this\n  request bad\n  | START")
 
 
+@isolated
 def test_the_tails_of_many_failures_do_not_flood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executor, "TAILS", 2)
     with running(tmp_path) as rig:
@@ -420,6 +427,7 @@ def test_many_at_once(rig: Rig, open_directory: Path) -> None:
     crowd.end()
 
 
+@isolated
 def test_a_system_that_refuses_processes_lowers_the_limit(tmp_path: Path, open_directory: Path) -> None:
     """As under a container's limit, os.fork fails in the fork server while there are three workers."""
     limiting = (
@@ -522,6 +530,7 @@ with tempfile.TemporaryDirectory(dir="/tmp") as directory:
 """
 
 
+@isolated
 def test_an_interpreter_below_tmp() -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         base = Path(name)

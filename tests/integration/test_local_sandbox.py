@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.local_rig import isolated
+
 SANDBOX = Path(__file__).parents[2] / "src/mu/local/sandbox.py"
 
 LOAD = f"""
@@ -191,6 +193,7 @@ os.kill(os.getpid(), signal.SIGSTOP) if os.getpid() != 1 else time.sleep(600)
     process.wait()
 
 
+@isolated
 def test_the_next_best_where_there_can_be_no_pid_namespace() -> None:
     found = run("""
 real = sandbox._call

@@ -14,6 +14,7 @@ import pytest
 from moto import mock_aws
 
 from mu import aws, cli, deploy, lambdaize
+from mu.local.unzip import unpack
 
 ROLE = "arn:aws:iam::123456789012:role/service-role/mu"
 PRINTS = '#include <stdio.h>\nint main(void) { puts("made by C"); return 0; }\n'
@@ -245,7 +246,8 @@ def test_a_dynamic_executable_runs_with_the_packaged_libraries_alone(place, run,
     with zipfile.ZipFile("f.zip") as file:
         solibs = {name for name in file.namelist() if name.startswith("solibs/")}
         assert solibs == {"solibs/libanswer.so.1"}
-    subprocess.run(["unzip", "-q", "f.zip", "-d", "out"], check=True)
+    Path("out").mkdir()
+    unpack(Path("f.zip").read_bytes(), Path("out"))
     assert subprocess.run(["./dynamic"], cwd="out", env={}, check=False).returncode == 127
     packaged = {"LD_LIBRARY_PATH": "./solibs"}
     assert subprocess.run(["./dynamic"], cwd="out", env=packaged, check=False).returncode == 42
