@@ -53,7 +53,7 @@ class ServerInfo:
     @staticmethod
     def dependants(failed):
         """The parts that wait for states of one that has failed: they end with it instead of waiting for ever."""
-        if isinstance(failed, XCEncNotConvergedState):
+        if isinstance(failed, XCEncNotConvergedState) or "XCEncFinishState" in failed.stateinfo:
             return []  # it has sent them all
         part = failed.actorNum
         return [other for other in parts() if part < other and group(other) == group(part)]

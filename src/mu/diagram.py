@@ -10,7 +10,7 @@ from typing import Any
 from mu import server
 from mu.errors import MuError, UsageError
 from mu.machine import MachineState, describe
-from mu.machine_state import SuperpositionState
+from mu.machine_state import ForLoopState, IfElseState, MultiPassState, OnePassState, SuperpositionState
 
 DESCRIPTION = """Draw the states of a coordinator script as a Mermaid diagram.
 
@@ -77,8 +77,9 @@ def mermaid(first: Callable[..., MachineState]) -> str:
     return "stateDiagram-v2\n" + "".join(f"    {line}\n" for line in _machine(first))
 
 
-def _machine(first: Any, prefix: str = "") -> Iterator[str]:
-    """`prefix` keeps machines apart that share a state: names count in the whole diagram."""
+def _machine(first: Any, prefix: str = "", outer: tuple[Any, ...] = ()) -> Iterator[str]:
+    """`prefix` keeps machines apart that share a state: names count in the whole diagram. `outer`: the superpositions
+    that this machine is in, which are not drawn again inside."""
     yield f"[*] --> {prefix}{_name(first)}"
     seen: list[Any] = []
     waiting = [first]
@@ -92,22 +93,35 @@ def _machine(first: Any, prefix: str = "") -> Iterator[str]:
             yield f'state "{_name(state)}" as {name}'
         if not (isinstance(state, type) and issubclass(state, MachineState)):
             continue  # a function that makes a state: where it leads only it knows
-        if issubclass(state, SuperpositionState):
+        if issubclass(state, SuperpositionState) and state not in outer:
             yield f"state {name} {{"
             for place, constructor in enumerate(state.state_constructors):
                 if place:
                     yield "    --"
-                yield from (f"    {line}" for line in _machine(constructor, f"{name}{place}_"))
+                yield from (
+                    f"    {line}" for line in _machine(constructor, f"{name}{place}_", (*outer, state))
+                )
             yield "}"
         if state.terminal:
             yield f"{name} --> [*]"
         for attribute, label in state.exits.items():
             target = getattr(state, attribute)
+            if target is None and state.post_transition not in DRAWN:
+                continue  # its own post_transition says where it goes
             yield f"{name} --> {prefix}{_name(target)}" + (f" : {label}" if label else "")
             waiting.append(target)
 
 
+# What goes where the attributes say.
+DRAWN = {
+    state.post_transition
+    for state in (OnePassState, IfElseState, ForLoopState, MultiPassState, SuperpositionState)
+}
+
+
 def _name(state: Any) -> str:
+    if isinstance(state, property):
+        return "function"
     name = getattr(state, "__name__", None)
     if not isinstance(name, str):
         raise MuError(f"{state!r} is no state class")

@@ -12,15 +12,16 @@ from mu.errors import UsageError
 
 # A coordinator with thousands of workers at its door takes a while to get to each.
 ANSWER_TIMEOUT = 30.0
-# A peer that is gone without a word is found out after a minute: by keep-alive if nothing is on its way to it, else
-# by the time that the oldest byte has waited for an acknowledgement (milliseconds).
+# A peer that is gone without a word is found out after a minute.
 KEEP_ALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000),
 )
+# The same while something is on its way to it, when keep-alive does not count. For two who read at any time, as the
+# coordinator and its workers do: it would also end a connection whose peer is slow to read (milliseconds).
+BOTH_READ = (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)
 FIRST_DELAY, LONGEST_DELAY = 0.1, 1.5
 
 

@@ -223,7 +223,7 @@ class Handler:
         background = bool(integer(self.vals, "nonblock"))
         run_iter = integer(self.vals, "run_iter") if background and statefile.makes_state(command) else None
         send = bool(integer(self.vals, "send_statefile"))
-        awaits = template.awaited_state(argument or self._command, self.vals, self._directory)
+        awaits = template.awaited_state(command, self.vals, self._directory)
         if self._outside.state.lacks(awaits):
             return [self._outside.state.failure()]
 

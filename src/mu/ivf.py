@@ -6,6 +6,7 @@ behind its length (4 bytes) and its timestamp in units of the time base (8 bytes
 """
 
 import argparse
+import os
 import struct
 import sys
 from collections.abc import Iterator, Sequence
@@ -64,9 +65,15 @@ def join(chunks: Sequence[Path], output: Path) -> int:
     The output is there in whole or not at all. UsageError, which names the file, for one that cannot be read, is
     no IVF file, is cut short, or does not go with the first.
     """
-    if not output.name or output.is_dir():
-        raise UsageError(f"cannot write '{output}': it is a directory")
-    part = output.with_name(f".{output.name}.part")
+    try:
+        if not output.name or output.is_dir():
+            raise UsageError(f"cannot write '{output}': it is a directory")
+        if output.exists() and not output.is_file():
+            raise UsageError(f"cannot write '{output}': it is no file")
+        output = output.resolve()  # a link stays one
+        part = output.with_name(f".{os.getpid()}.ivf.part")
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {why(error)}") from None
     try:
         with part.open("wb") as made:
             frames = _write(chunks, made)
@@ -120,7 +127,11 @@ def _write(chunks: Sequence[Path], made: BinaryIO) -> int:
 
 def _open(path: Path) -> BinaryIO:
     try:
-        return path.open("rb")
+        chunk = path.open("rb")
+        if not chunk.seekable():
+            chunk.close()
+            raise UsageError(f"cannot read {path}: it is no file")
+        return chunk
     except OSError as error:
         raise UsageError(f"cannot read {path}: {why(error)}") from None
 
@@ -130,7 +141,7 @@ def _read_header(path: Path, chunk: BinaryIO) -> Header:
     if len(data) < HEADER.size or data[:4] != b"DKIF":
         raise UsageError(f"{path} is no IVF file")
     header = Header(*HEADER.unpack(data))
-    if header.length < HEADER.size:
+    if not HEADER.size <= header.length <= path.stat().st_size:
         raise UsageError(f"{path} is no IVF file: its header is said to have {header.length} bytes")
     return header
 

@@ -14,6 +14,7 @@ memory, which knows the rest (keys that are too short, unsuitable kinds of keys,
 import argparse
 import base64
 import contextlib
+import dataclasses
 import datetime as dt
 import os
 import re
@@ -28,6 +29,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL, crypto
 
+from mu import tls
 from mu.errors import UsageError
 from mu.why import why
 
@@ -59,13 +61,15 @@ class Pair:
 class JobKeys:
     """What one job needs. `ca` is one or several certificates in the form of `Pair.cert`.
 
-    `worker_is_server` tells that no pair was given for workers, and they are sent the server's own.
+    `worker_is_server` tells that no pair was given for workers, and they are sent the server's own; `worker_may_serve`
+    that theirs is good for servers, so that a worker could pose as the coordinator.
     """
 
     ca: str
     server: Pair
     worker: Pair
     worker_is_server: bool = False
+    worker_may_serve: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,8 @@ def load_job_keys(
         raise UsageError(
             f"{', '.join(str(path) for path in files)}: TLS does not connect with these: {refusal}"
         )
-    return JobKeys(_cert_body(cas), _pair(*server), _pair(*worker), worker_is_server)
+    may_serve = _allows(worker, SERVER)
+    return JobKeys(_cert_body(cas), _pair(*server), _pair(*worker), worker_is_server, may_serve)
 
 
 def load_server_keys(cacert_path: PathLike, cert_path: PathLike, key_path: PathLike) -> tuple[str, Pair]:
@@ -308,7 +313,11 @@ def _allows(pair: _Loaded, end: x509.ObjectIdentifier) -> bool:
 def _try_handshake(cas: Sequence[x509.Certificate], server: _Loaded, worker: _Loaded) -> str:
     """Connect both ends in memory; returns why that fails, or an empty string."""
     try:
-        ends = [SSL.Connection(_context(cas, pair), None) for pair in (worker, server)]
+        contexts = (
+            tls.context(_cert_body(cas), *dataclasses.astuple(_pair(*pair)), server=serves)
+            for pair, serves in ((worker, False), (server, True))
+        )
+        ends = [SSL.Connection(context, None) for context in contexts]
         ends[0].set_connect_state()
         ends[1].set_accept_state()
         # Enough turns for either version; in 1.3 the verdict on the worker comes after its own handshake.
@@ -325,22 +334,6 @@ def _try_handshake(cas: Sequence[x509.Certificate], server: _Loaded, worker: _Lo
     except (TypeError, ValueError):  # a kind of key that pyOpenSSL does not take
         return "this kind of key cannot be used for TLS"
     return ""
-
-
-def _context(cas: Sequence[x509.Certificate], pair: _Loaded) -> SSL.Context:
-    certificates, key = pair
-    context = SSL.Context(SSL.TLS_METHOD)
-    context.set_min_proto_version(SSL.TLS1_2_VERSION)
-    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
-    store = context.get_cert_store()
-    assert store is not None
-    for ca in cas:
-        store.add_cert(crypto.X509.from_cryptography(ca))
-    context.use_certificate(certificates[0])
-    for certificate in certificates[1:]:
-        context.add_extra_chain_cert(certificate)
-    context.use_privatekey(key)  # type: ignore[arg-type]
-    return context
 
 
 def _key_bytes(key: PrivateKeyTypes, encoding: serialization.Encoding) -> bytes:

@@ -9,6 +9,9 @@ from mu.errors import MuError, UsageError
 from mu.launch import Invocation, Progress, launch_shares, resolve
 from mu.report import debug
 
+# How often an invocation that is throttled, or not answered, is tried: the main loop says when to give up. (An endpoint
+# that has never answered is given up before, by liblaunch.)
+PATIENT = 2**31 - 1
 PATIENCE = 1.0  # seconds; a cancelled launch ends within a tenth of that, unless a name is being looked up
 
 
@@ -155,6 +158,7 @@ class BackgroundLaunch:
                 ca_bundle=service.ca_bundle,
                 on_progress=on_progress,
                 cancel=self._cancel,
+                max_attempts=PATIENT,
                 first=first,
             )
         except MuError as error:

@@ -11,6 +11,7 @@ import select
 import signal
 import socket
 import time
+from collections import deque
 from collections.abc import Callable
 from itertools import count, islice
 
@@ -18,9 +19,9 @@ from OpenSSL import SSL
 
 from mu.connections import Connections, Peer
 from mu.defs import Defs
-from mu.door import Door
+from mu.door import MAX_HELLO, Door
 from mu.errors import MuError, ProtocolError
-from mu.machine import ErrorState, MachineState, checked, describe, described, enter
+from mu.machine import ErrorState, MachineState, checked, describe, described, enter, settle
 from mu.parts import Attempt, Ledger
 from mu.report import Reporter, debug
 from mu.settings import Launch, Settings
@@ -48,6 +49,7 @@ class Loop:
         context: SSL.Context | None,
         launch: Launch | None,
         reporter: Reporter,
+        notes: deque[str],
     ) -> None:
         self.ended = ""
         self.signal = 0
@@ -61,6 +63,7 @@ class Loop:
         self._doomed: dict[int, int] = {}  # part number → the failed part that it depends on
         self._launch = launch
         self._reporter = reporter
+        self._notes = notes  # of the relay, which is another thread
         self._connections = Connections()
         self._door = Door(listener, context, self._connections, settings, reporter, self._admit)
         self._spares: dict[int, Peer] = {}
@@ -69,7 +72,8 @@ class Loop:
         self._sequence = count()
         self._hellos = 0
         self._given_up = 0  # workers that were launched and are not expected any more
-        self._relaunches = 0
+        self._relaunches = 0  # since a worker has connected
+        self._accepted = 0
         self._quiet_since = time.monotonic()
         self._next_watch = 0.0
 
@@ -103,7 +107,7 @@ class Loop:
         ready: list[tuple[Peer, MachineState]] = []
         at_the_door = False
         get = self._connections.get
-        for fd, events in self._connections.epoll.poll(timeout, BATCH):
+        for fd, _ in self._connections.epoll.poll(timeout, BATCH):
             peer = get(fd)
             if peer is None:
                 if fd == wake:
@@ -112,7 +116,7 @@ class Loop:
             elif peer.machine is None:
                 self._serve_partless(peer)
             else:
-                ready.append((peer, self._read(peer, peer.machine, events)))
+                ready.append((peer, self._read(peer, peer.machine)))
         ready = [(peer, machine if machine.terminal else machine.do_handle()) for peer, machine in ready]
         for peer, machine in ready:
             if get(peer.fd) is peer:  # not ended because of one before it
@@ -132,18 +136,20 @@ class Loop:
     def _watch(self, now: float) -> None:
         """See to what no connection tells: launching, silence, strangers, stragglers."""
         self._door.expire(now)
+        while self._notes:
+            self._reporter.note(self._notes.popleft())
         ledger = self.ledger
         if self._launch is not None:
             self._hear_of(self._launch)
             failure = self._launch.failure()
-            if failure is not None and ledger.wanted:
+            if failure is not None and ledger.unattended:
                 self.ended = f"launching failed: {failure}"
                 return
         slow = ledger.want_backups(now)
         if slow:
             self._reporter.note(f"{slow} part{'s take' if slow > 1 else ' takes'} long: backing up")
             self._find_workers()
-        if not ledger.wanted:
+        if not ledger.wanted or self._launched_more():
             self._quiet_since = now
         elif now - self._quiet_since > self._settings.connect_timeout:
             self._miss_workers(now)
@@ -155,7 +161,12 @@ class Loop:
     def _miss_workers(self, now: float) -> None:
         """Parts have waited for workers for as long as they may."""
         waited = f"no worker has connected for {self._settings.connect_timeout:g} s"
-        if self._launch is not None and self._relaunches < self._settings.retries:
+        progress = self._reporter.launch
+        if progress is not None and progress.ended < progress.total:
+            # More would only wait behind these; those at work may be what they wait for.
+            if not self.ledger.running:
+                self.ended = f"{waited}{self._reporter.launch_note}"
+        elif self._launch is not None and self._relaunches < self._settings.retries:
             self._relaunches += 1
             self._quiet_since = now
             self._given_up = self._launch.asked - self._hellos
@@ -163,6 +174,12 @@ class Loop:
             self._find_workers()
         elif not self.ledger.running:
             self.ended = waited
+
+    def _launched_more(self) -> bool:
+        """Whether the service has accepted more invocations since this was last asked."""
+        accepted = 0 if self._reporter.launch is None else self._reporter.launch.accepted
+        before, self._accepted = self._accepted, accepted
+        return accepted > before
 
     def _on_signal(self, number: int) -> None:
         if self.signal:
@@ -175,6 +192,7 @@ class Loop:
     def _admit(self, peer: Peer, channel: SocketNB) -> None:
         """A worker has said hello."""
         self._hellos += 1
+        self._relaunches = 0
         self._quiet_since = time.monotonic()
         self._give_part(peer, channel)
 
@@ -182,7 +200,7 @@ class Loop:
         """Let a worker that has said hello begin, or wait until it is needed."""
         attempt = self.ledger.begin(time.monotonic())
         if attempt is None:
-            if self.ledger.may_want_more:
+            if self.ledger.may_want_more and _waits(channel):
                 self._spares[peer.fd] = peer
                 self._connections.watch(peer, channel)
             else:
@@ -240,7 +258,7 @@ class Loop:
             self._reporter.done += 1
             for loser in self.ledger.succeeded(attempt, time.monotonic()):
                 self._dismiss(self._workers.pop(loser))
-        elif self.ledger.failure(attempt, machine.err):
+        elif self.ledger.failure(attempt, described(machine), final=attempt.part.number in self._doomed):
             self._reporter.failed += 1
             self._end_dependants(machine)
         else:
@@ -271,10 +289,12 @@ class Loop:
 
     # Workers
 
-    def _read(self, peer: Peer, machine: MachineState, events: int) -> MachineState:
-        """Take in what has come, and let the worker's track hear what it said; the state that follows."""
-        if events & select.EPOLLOUT and machine.want_write:
-            machine = machine.do_write()
+    def _read(self, peer: Peer, machine: MachineState) -> MachineState:
+        """Take in what has come, and let the worker's track hear what it said; the state that follows.
+
+        What waits to be sent is sent later (`_follow`): a write to a connection that the worker has closed fails, and
+        then nobody would hear why it did.
+        """
         if machine.terminal and not machine.want_write:
             return machine
         if not self._settings.journal:
@@ -301,7 +321,7 @@ class Loop:
             peer.channel.do_read()
         except (OSError, ProtocolError) as error:
             debug(f"a spare worker: {describe(error)}")
-        if peer.channel.sock is None:
+        if not _waits(peer.channel):
             self._forget(peer)
 
     def _follow(self, peer: Peer, machine: MachineState) -> None:
@@ -340,7 +360,9 @@ class Loop:
         if state is None:
             following: MachineState = ErrorState(machine, why)
         else:
-            following = checked(machine, "kill_state", enter, machine, state)
+            following = settle(checked(machine, "kill_state", enter, machine, state))
+            if not following.terminal:
+                following = ErrorState(following, f"{why}, and {type(following).__name__} is no end")
         self._follow(peer, following)
 
     def _dismiss(self, peer: Peer) -> None:
@@ -363,6 +385,12 @@ class Loop:
         """Close the connection of a worker."""
         self._spares.pop(peer.fd, None)
         self._connections.close(peer)
+
+
+def _waits(channel: SocketNB) -> bool:
+    """Whether a spare worker does what it should: it has said hello and, as it was asked nothing, nothing more. What it
+    might say is that it is about to end."""
+    return channel.sock is not None and len(channel.waiting) == 1 and channel.unread <= MAX_HELLO
 
 
 def waits_in_vain(failed: int) -> str:

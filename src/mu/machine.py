@@ -19,8 +19,10 @@ when each is taken (a word or two, for diagrams).
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from itertools import islice
+from types import FunctionType
 from typing import Any
 
 from mu.errors import MuError
@@ -28,7 +30,9 @@ from mu.framing import to_text
 from mu.socket_nb import SocketLike, SocketNB
 
 MAX_KICKS = 100_000
+# What may wait for a later state: messages, and bytes of them.
 MAX_WAITING = 10_000
+MAX_WAITING_BYTES = 256 << 20
 
 Constructor = Callable[["MachineState"], "MachineState"]
 
@@ -56,6 +60,7 @@ class MachineState(SocketNB):
         else:
             self.actorNum, self.info, self.timestamps, self.stateinfo = actorNum, {}, [], []
         self._settled = False
+        self._refused = 0  # so many of the waiting messages, from the oldest on, are not this state's
         self.timestamps.append(time.time())
         self.stateinfo.append(type(self).__name__)
 
@@ -99,11 +104,16 @@ class MachineState(SocketNB):
         return self
 
     def do_write(self) -> "MachineState":
-        """Send what waits; an error becomes an ErrorState."""
+        """Send what waits; an error becomes an ErrorState, unless the worker has said before what has become of it."""
         try:
             SocketNB.do_write(self)
         except Exception as error:
-            return ErrorState(self, f"writing to the worker: {describe(error)}")
+            following = self.do_handle() if self.want_handle else self
+            return (
+                following
+                if following.terminal
+                else ErrorState(self, f"writing to the worker: {describe(error)}")
+            )
         return self
 
     def do_handle(self) -> "MachineState":
@@ -111,30 +121,38 @@ class MachineState(SocketNB):
         channel = self._channel
         waiting = channel.parser.messages
         state: MachineState = self
-        for message in waiting:
+        for message in islice(waiting, self._refused, None) if self._refused else waiting:
             if message.startswith(b"INFO:"):
+                self._refused = 0  # what was not this state's may be now
                 state = self._take_info()
                 break
         if not state._settled:
             state = settle(state)
-        position = 0
+        position = state._refused
         while position < len(waiting) and not state.terminal:
-            msg = to_text(waiting[position])
+            # Out of the queue before the state sees it, as the state may look at what comes next.
+            if position == 0:
+                message = waiting.popleft()
+            else:
+                message = waiting[position]
+                del waiting[position]
+            msg = to_text(message)
             if msg.startswith("FAIL"):
                 return ErrorState(state, msg)
             try:
                 following = state.transition(msg)
             except ValueError:
-                position += 1
+                waiting.insert(position, message)
+                position = min(position + 1, len(waiting))
                 continue
             except Exception as error:
                 return broken(state, "transition", error)
-            del waiting[position]
             position = 0
             if following is not state:
                 state = settle(checked(state, "transition", lambda made=following: made))
-        if position > MAX_WAITING:
-            return ErrorState(state, f"over {MAX_WAITING} messages that no state expects")
+        if position > state._refused and too_many(islice(waiting, position)):
+            return ErrorState(state, f"{position} messages that no state expects")
+        state._refused = position
         if channel.sock is None and not state.terminal:
             return ErrorState(state, "the worker closed the connection")
         return state
@@ -143,8 +161,6 @@ class MachineState(SocketNB):
         """Move the INFO messages that wait into `info`."""
         waiting = self._channel.parser.messages
         found = [message for message in waiting if message.startswith(b"INFO:")]
-        if not found:
-            return self
         rest = [message for message in waiting if not message.startswith(b"INFO:")]
         waiting.clear()
         waiting.extend(rest)
@@ -186,13 +202,19 @@ class TerminalState(MachineState):
 
 
 class ErrorState(TerminalState):
-    """A machine that failed: `err` says why. The connection is closed, which ends the worker."""
+    """A machine that failed: `err` says why. The connection is closed, which ends the worker.
+
+    `failed_in` is the name of the class of the state before it.
+    """
 
     extra = "(failed)"
+    err = ""
+    failed_in = "?"
 
-    def __init__(self, prevState: SocketLike | SocketNB, err: str = "") -> None:
+    def __init__(self, prevState: SocketLike | SocketNB, err: object = "") -> None:
         super().__init__(prevState)
-        self.err = err
+        self.failed_in = type(prevState).__name__
+        self.err = describe(err) if isinstance(err, Exception) else "" if err is None else str(err)
         self.close()
 
     def str_extra(self) -> str:
@@ -216,9 +238,16 @@ def settle(state: MachineState) -> MachineState:
 
 def successor(state: MachineState, attribute: str) -> MachineState:
     """The state that one of the attributes in `exits` leads to, of the state itself or of its class."""
-    # Not by attribute look-up: a plain function in the class is a constructor too, not a method.
-    own = vars(state)
-    return enter(state, own[attribute] if attribute in own else getattr(type(state), attribute))
+    constructor = getattr(state, attribute)
+    # A plain function of one parameter in the class is a constructor, too, and no method.
+    function = getattr(type(state), attribute, None)
+    if (
+        isinstance(function, FunctionType)
+        and function.__code__.co_argcount == 1
+        and attribute not in vars(state)
+    ):
+        constructor = function
+    return enter(state, constructor)
 
 
 def enter(prevState: SocketNB, constructor: Callable[..., MachineState], *arguments: int) -> MachineState:
@@ -263,9 +292,15 @@ def broken(state: MachineState, what: str, error: Exception) -> "ErrorState":
 def described(state: MachineState) -> str:
     """What a state says of itself, or why it cannot."""
     try:
-        return state.str_extra()
+        return str(state.str_extra())
     except Exception as error:
         return f"str_extra: {describe(error)}"
+
+
+def too_many(messages: Iterable[bytes]) -> bool:
+    """Whether these are more than may wait for a later state."""
+    sizes = [len(message) for message in messages]
+    return len(sizes) > MAX_WAITING or sum(sizes) > MAX_WAITING_BYTES
 
 
 def describe(error: BaseException) -> str:

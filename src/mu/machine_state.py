@@ -114,8 +114,8 @@ class ForLoopState(OnePassState):
     def post_transition(self) -> MachineState:
         """One more round, or out."""
         info = self.info
-        if self.breakKey not in info:
-            info[self.breakKey] = False
+        if self.breakKey not in info or self.iterKey not in info:
+            info.setdefault(self.breakKey, False)
             info[self.iterKey] = self.iterInit
         else:
             info[self.iterKey] += 1
@@ -254,8 +254,8 @@ class SuperpositionState(MachineState):
         raise ValueError(msg)
 
     def info_updated(self) -> MachineState:
-        """Tell all machines."""
-        return self._replace(tell)
+        """Tell all machines, and move those that then need no message."""
+        return self._replace(lambda state: settle(tell(state)))
 
     def post_transition(self) -> MachineState:
         """The state that follows: `nextState`."""

@@ -1,6 +1,7 @@
 """The flags of coordinator scripts: but for a few, a flag exists when `ServerInfo` has its attribute."""
 
 import argparse
+import ipaddress
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -56,6 +57,19 @@ def listed(parse: Callable[[str], Any]) -> Callable[[str], list[Any]]:
     return parse_all
 
 
+def bracketed(host: str) -> str:
+    """A host as it stands before a colon and a port: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, and can be reached from here only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class Flag(NamedTuple):
     """One flag: `parse` None makes it a switch."""
 
@@ -68,7 +82,9 @@ class Flag(NamedTuple):
 
 
 COUNT = at_least(0)
-PORT = at_least(0, 65535)
+INTEGER = at_least(-(1 << 31))
+MAX_PORT = 65535
+PORT = at_least(0, MAX_PORT)
 SECONDS = above(0, "a positive number of seconds")
 QUANTIZER = at_least(0, 127)
 
@@ -80,7 +96,7 @@ FLAGS = (
     Flag("-X", "--overprovision", "overprovision", COUNT, "N", "launch this many more workers than needed"),
     Flag("-f", "--frames", "num_frames", at_least(1), "N", "frames in each chunk"),
     Flag("-o", "--offset", "num_offset", COUNT, "N", "skip this many chunks"),
-    Flag("-q", "--quality-values", "quality_values", listed(int), "A,B,C", "quality values"),
+    Flag("-q", "--quality-values", "quality_values", listed(INTEGER), "A,B,C", "quality values"),
     Flag("-x", "--run-xcenc", "run_xcenc", None, "", "run xc-enc rather than vpxenc"),
     Flag("-Y", "--y-ac-qi", "quality_y", QUANTIZER, "N", "Y quantizer"),
     Flag("-S", "--s-ac-qi", "quality_s", QUANTIZER, "N", "S quantizer"),
@@ -92,7 +108,9 @@ FLAGS = (
     Flag("-i", "--in-format", "in_format", str, "NAME", "format of the input frames"),
     Flag("-t", "--port", "port_number", PORT, "PORT", "listen here (0: any free port)"),
     Flag("-a", "--host-addr", "host_addr", str, "ADDR", "this server's address, as workers reach it"),
-    Flag("-H", "--state-host", "state_srv_addr", str, "ADDR", "address of the relay"),
+    Flag(
+        "-H", "--state-host", "state_srv_addr", lambda text: bracketed(text), "ADDR", "address of the relay"
+    ),
     Flag("-T", "--state-port", "state_srv_port", PORT, "PORT", "port of the relay"),
     Flag("-R", "--state-threads", "state_srv_threads", at_least(1), "N", "relays, on ports from -T on"),
     Flag("-l", "--function", "lambda_function", str, "NAME", "Lambda function to start"),
@@ -159,7 +177,9 @@ def parse(info: Any, argv: Sequence[str] | None = None) -> None:
             setattr(info, name, value)
         if hasattr(info, "quality_str") and values.keys() & {"quality_y", "quality_s"}:
             info.quality_str = _quality_name(info)
-        if hasattr(info, "cacert"):
+        if hasattr(info, "cacert") and (
+            not hasattr(info, "keys_of_run") or values.keys() & KEY_VARIABLES.keys()
+        ):
             _take_keys(info)
     except UsageError as error:
         parser.error(str(error))
@@ -220,6 +240,11 @@ def _combine(info: Any, values: dict[str, Any]) -> None:
         if len(set(values["num_list"])) < len(values["num_list"]):
             raise UsageError("-N names a part twice")
         values["num_parts"] = len(values["num_list"])
+    elif "num_parts" in values and getattr(info, "num_list", None):
+        raise UsageError(
+            "this script names its parts itself: choose others with -N, not their number with -n"
+        )
+    _check_relay(info, values)
     if "num_passes" in values:
         minimum = getattr(info, "min_passes", (0, 0, 0, 0))
         passes = tuple(values["num_passes"])
@@ -228,6 +253,21 @@ def _combine(info: Any, values: dict[str, Any]) -> None:
             raise UsageError(f"-p takes {len(minimum)} numbers of passes, at least {text}")
         values["num_passes"] = passes
         values["tot_passes"] = sum(passes)
+
+
+def _check_relay(info: Any, values: dict[str, Any]) -> None:
+    """UsageError if the relay's ports cannot be; port 0 is for a relay of the run's own."""
+    first, number = (
+        values.get(name, getattr(info, name, None)) for name in ("state_srv_port", "state_srv_threads")
+    )
+    if not isinstance(first, int) or not isinstance(number, int):
+        return
+    if first + number - 1 > MAX_PORT:
+        raise UsageError(f"-T {first} and -R {number}: the last relay's port would be {first + number - 1}")
+    if first == 0 and any(_key_files(info, values).values()):
+        raise UsageError(
+            "-T 0 is for a run that makes its own keys and relay: with key files name the relay's port"
+        )
 
 
 def _check_writable(path: Path) -> None:
@@ -248,14 +288,19 @@ def _quality_name(info: Any) -> str:
     return name if distance is None else f"{name}_k{distance}"
 
 
+def _key_files(info: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """The key files that flags, the script or the environment name, by attribute."""
+    return {
+        name: values.get(name) or getattr(info, name, None) or os.environ.get(variable) or None
+        for name, variable in KEY_VARIABLES.items()
+    }
+
+
 def _take_keys(info: Any) -> None:
     """Replace the key attributes, which name files, by the keys; without files make keys for this run."""
     from mu import keys
 
-    files = {
-        name: getattr(info, name, None) or os.environ.get(variable) or None
-        for name, variable in KEY_VARIABLES.items()
-    }
+    files = _key_files(info, {})
     own = [files[name] for name in ("cacert", "srvcrt", "srvkey")]
     workers = [files["worker_cert"], files["worker_key"]]
     if not any(files.values()):
@@ -266,11 +311,16 @@ def _take_keys(info: Any) -> None:
         raise UsageError("--worker-cert and --worker-key go together")
     else:
         info.run_id = rand_str(16)  # keys from files serve many runs: a worker says which one it is of
-        job = keys.load_job_keys(*own, *workers)  # type: ignore[arg-type]
+        job = keys.load_job_keys(*own, *workers)
         if job.worker_is_server:
             sys.stderr.write(
                 "warning: the server's own key is sent to the workers; "
                 "give them one of their own: --worker-cert FILE --worker-key FILE\n"
+            )
+        elif job.worker_may_serve:
+            sys.stderr.write(
+                f"warning: {workers[0]} is good for servers, too, so that a worker could pose as the coordinator: "
+                "give workers a certificate for clients only, as 'mu genkeys' makes it\n"
             )
     info.keys_of_run = not any(files.values())
     info.cacert = job.ca

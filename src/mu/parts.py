@@ -78,6 +78,11 @@ class Ledger:
         return len(self._waiting)
 
     @property
+    def unattended(self) -> int:
+        """How many of the parts that want a worker have none at work already."""
+        return sum(part.number not in self._running for part in self._waiting)
+
+    @property
     def running(self) -> int:
         """How many parts are being worked on."""
         return len(self._running)
@@ -116,12 +121,12 @@ class Ledger:
         losers = [other for other in self._running.pop(attempt.part.number) if other is not attempt]
         self.done += 1
         self._durations.append(now - attempt.began)
-        if attempt.part in self._waiting:
-            self._waiting.remove(attempt.part)  # its backup
+        if attempt.part.number in self._backed_up and attempt.part in self._waiting:
+            self._waiting.remove(attempt.part)
         return losers
 
-    def failure(self, attempt: Attempt, error: str) -> bool:
-        """An attempt has failed; returns whether its part has, for good."""
+    def failure(self, attempt: Attempt, error: str, *, final: bool = False) -> bool:
+        """An attempt has failed, and any other would if it is `final`; returns whether its part has, for good."""
         number = attempt.part.number
         others = self._running[number]
         others.remove(attempt)
@@ -131,7 +136,7 @@ class Ledger:
         del self._running[number]
         if attempt.part in self._waiting:
             return False
-        if self._failures[number] <= self.retries and worth_another_try(error):
+        if self._failures[number] <= self.retries and worth_another_try(error) and not final:
             self._waiting.appendleft(attempt.part)
             return False
         self.failed += 1

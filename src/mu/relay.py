@@ -38,10 +38,11 @@ HELLO = re.compile(rb"HELLO_STATE:([!-9;-~]{1,128}):(-?\d{1,9}):(-?\d{1,9})")
 MAX_HELLO = 1024  # bytes; nobody may send more before the hello is whole
 HIGH, LOW = 1 << 20, 1 << 18  # bytes waiting for a receiver: senders are paused above HIGH, go on below LOW
 OVERHEAD = 200  # what keeping a message costs beyond its bytes
-TICK = 1.0
+TICK = 0.5
 REPORT_EVERY = 60.0
 NOTES_A_PERIOD = 20
 ACCEPTS_AT_ONCE = 64
+SILENCE = 1.0  # a stranger that is silent for so long goes if its place is wanted
 GONE = select.EPOLLHUP | select.EPOLLERR
 
 Name = tuple[str, int]
@@ -52,8 +53,8 @@ class Limits:
     """Sizes in bytes, times in seconds.
 
     `message`: the payload of one; `kept` and `kept_of_job`: all messages for partners that are not there;
-    `strangers`: connections that have not said hello, which have `hello_timeout` for it;
-    `tombstone_timeout`: how long messages are kept.
+    `strangers`: connections that have not said hello, which have `hello_timeout` for it, or less if all places are
+    taken; `tombstone_timeout`: how long messages are kept.
     """
 
     message: int = 64 << 20
@@ -118,6 +119,7 @@ class Relay:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._stopped = False
         self._accepting = False
+        self._crowded = False  # and people know
         self._peers: dict[int, _Peer] = {}
         self._strangers: dict[_Peer, None] = {}  # the oldest first
         self._named: dict[Name, _Peer] = {}
@@ -185,8 +187,8 @@ class Relay:
             self._drop(peer, f"no hello within {self._limits.hello_timeout:g} s")
         for name in [name for name in self._inboxes if name not in self._named]:
             self._expire(name, now)
-        if not self._accepting and len(self._strangers) < self._limits.strangers:
-            self._accept_more(True)
+        self._crowded = self._crowded and len(self._strangers) >= self._limits.strangers
+        self._accept_more(True)
         if now >= self._next_report:
             self._next_report = now + REPORT_EVERY
             status = self.status()
@@ -214,8 +216,12 @@ class Relay:
 
     def _accept(self) -> None:
         for _ in range(ACCEPTS_AT_ONCE):
-            if len(self._strangers) >= self._limits.strangers:
-                self._note(f"{len(self._strangers)} connections have yet to say hello: others have to wait")
+            if len(self._strangers) >= self._limits.strangers and not self._turn_away_a_silent_one():
+                if not self._crowded:
+                    self._note(
+                        f"{len(self._strangers)} connections have yet to say hello: others have to wait"
+                    )
+                self._crowded = True
                 self._accept_more(False)
                 return
             try:
@@ -237,6 +243,18 @@ class Relay:
             self._strangers[peer] = None
             self._epoll.register(peer.fd, 0)
             self._serve(peer, 0)
+
+    def _turn_away_a_silent_one(self) -> bool:
+        """Make room by the oldest stranger, if it has had some time, and has said nothing that waits to be read."""
+        oldest = next(iter(self._strangers))
+        if oldest.deadline - self._limits.hello_timeout + SILENCE > time.monotonic():
+            return False
+        poll = select.poll()
+        poll.register(oldest.fd, select.POLLIN)
+        if poll.poll(0):
+            return False
+        self._drop(oldest, "it says nothing, and others want its place")
+        return True
 
     def _serve(self, peer: _Peer, events: int) -> None:
         """Read and write what can be."""
@@ -292,6 +310,10 @@ class Relay:
 
     def _forget(self, peer: _Peer) -> None:
         """Close a connection; a closed descriptor leaves the epoll by itself."""
+        if peer.name is not None and peer.channel.unread:
+            self._note(
+                f"{peer} is gone in the middle of a message, of which {peer.channel.unread} bytes had come"
+            )
         del self._peers[peer.fd]
         self._strangers.pop(peer, None)
         if peer.name is not None and self._named.get(peer.name) is peer:

@@ -41,8 +41,8 @@ class Failure(NamedTuple):
 
 def failure_of(machine: MachineState) -> Failure:
     """What became of a failed machine."""
-    entered = [name for name in machine.stateinfo if name != type(machine).__name__]
-    return Failure(machine.actorNum, entered[-1] if entered else "?", explain(described(machine)))
+    state = machine.failed_in if isinstance(machine, ErrorState) else type(machine).__name__
+    return Failure(machine.actorNum, state, explain(described(machine)))
 
 
 def explain(error: str) -> str:

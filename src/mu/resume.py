@@ -5,6 +5,7 @@ from typing import Any
 
 from mu.aws import client, explained
 from mu.errors import UsageError
+from mu.machine import describe
 from mu.parts import Part
 from mu.s3 import spread
 
@@ -12,18 +13,24 @@ from mu.s3 import spread
 def unfinished(info: Any, parts: Sequence[Part], region: str) -> list[Part]:
     """The parts of which at least one output does not exist.
 
-    A script names outputs by a method `outputs(part)` on its `ServerInfo`: S3 keys, in `info.bucket`. An object
+    A script names outputs by a static method `outputs(part)` on its `ServerInfo`: S3 keys, in `info.bucket`. An object
     in S3 is there as a whole or not at all. UsageError if there is no such method, MuError if S3 cannot be asked.
     """
     name_outputs = getattr(info, "outputs", None)
     if name_outputs is None:
         raise UsageError(
-            "--resume needs to know what each part makes: give ServerInfo a method outputs(part)"
+            "--resume needs to know what each part makes: give ServerInfo a static method outputs(part)"
         )
     wanted: dict[Part, list[str]] = {}
     for part in parts:
-        keys = name_outputs(part.number)
-        wanted[part] = [keys] if isinstance(keys, str) else list(keys)
+        try:
+            keys = name_outputs(part.number)
+            wanted[part] = [keys] if isinstance(keys, str) else list(keys)
+        except Exception as error:
+            raise UsageError(
+                f"ServerInfo.outputs({part.number}): {describe(error)}; it must be a static method that takes a part's "
+                "number and returns the key of its output, or a list of keys"
+            ) from None
     if getattr(info, "hashed_names", False):
         wanted = {part: [spread(key) for key in keys] for part, keys in wanted.items()}
     there = _existing(info.bucket, region, [key for keys in wanted.values() for key in keys])

@@ -10,15 +10,18 @@ import signal
 import socket
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mu import options as flags
 from mu import record, report, times, tls
+from mu.dial import BOTH_READ
 from mu.errors import JobError, MuError, UsageError
 from mu.loop import Loop
 from mu.machine import ErrorState, MachineState
+from mu.options import bracketed, is_loopback
 from mu.parts import Part, connection_order
 from mu.settings import Settings
 from mu.system import allow_connections
@@ -28,6 +31,16 @@ LAUNCH = "mu_launch"
 PARTS = "mu_parts"
 LOOPBACK = ("127.0.0.1", "localhost")
 COST = "mu_cost"
+RELAY = "mu_relay"
+RELAY_SETTINGS = ("state_srv_addr", "state_srv_port", "state_srv_threads")
+
+
+class OwnRelay(NamedTuple):
+    """The relay of a run that has one of its own: how to end it, the settings `before` it, and what it has to say."""
+
+    stop: Callable[[], None]
+    before: dict[str, Any]
+    notes: deque[str]
 
 
 def options(ServerInfo: Any, argv: Sequence[str] | None = None) -> None:
@@ -47,6 +60,8 @@ def server_launch(
     secret_access_key: str | None = None,
 ) -> None:
     """Start listening, then start `num_parts + overprovision` workers, spread evenly over `regions`.
+
+    Without `cacert` all is plain TCP, and only workers on this machine are started.
 
     `event` is what the workers get. Set here: `addr` if it is unset, `port`, and the keys, always the
     workers' own. With `state_srv_addr` and keys made for this run, the relay is started in this process, too.
@@ -87,6 +102,11 @@ def server_launch(
         )
         if not event.get("addr"):
             event["addr"] = getattr(ServerInfo, "host_addr", None) or launch.own_address()
+        if not cacert and not is_loopback(event["addr"]):
+            raise UsageError(
+                f"ServerInfo has no cacert: workers at {event['addr']} would be driven in the clear; "
+                "give it cacert = srvcrt = srvkey = None, and server.options makes keys"
+            )
         _relay(ServerInfo, event["addr"])
         setattr(ServerInfo, LAUNCH, launch)
         launch.start(json.dumps(event))
@@ -128,12 +148,12 @@ def server_main_loop(
         quiet, verbose = (bool(getattr(ServerInfo, name, False)) for name in ("quiet", "verbose"))
         reporter = report.for_run(len(settings.parts), quiet=quiet, verbose=verbose)
     reporter.listening(listener.getsockname()[1], tls=context is not None)
-    loop = Loop(settings, constructor, states, listener, context, launch, reporter)
-    setattr(ServerInfo, LISTENER, None)
-    setattr(ServerInfo, LAUNCH, None)
-    setattr(ServerInfo, PARTS, None)
+    relay: OwnRelay | None = getattr(ServerInfo, RELAY, None)
+    notes: deque[str] = deque() if relay is None else relay.notes
+    loop = Loop(settings, constructor, states, listener, context, launch, reporter, notes)
     lookup = getattr(ServerInfo, COST, None)
-    setattr(ServerInfo, COST, None)
+    for attribute in (LISTENER, LAUNCH, PARTS, COST, RELAY):
+        setattr(ServerInfo, attribute, None)
     profile = None
     try:
         if getattr(ServerInfo, "profiling", None):
@@ -143,6 +163,10 @@ def server_main_loop(
             loop.run()
     finally:
         reporter.close()
+        if relay is not None:
+            relay.stop()
+            for attribute, value in relay.before.items():
+                setattr(ServerInfo, attribute, value)
     _conclude(ServerInfo, loop, states, reporter, settings, launch, lookup, profile)
 
 
@@ -202,9 +226,11 @@ def _settings(info: Any) -> Settings:
 
 
 def _parts(info: Any) -> list[Part]:
-    number = getattr(info, "num_parts", None) or 1
-    distance = getattr(info, "keyframe_distance", None)
-    return connection_order(number, distance, getattr(info, "num_list", None))
+    chosen = getattr(info, "num_list", None)
+    if chosen and len(set(chosen)) < len(chosen):
+        raise UsageError("num_list names a part twice")
+    number = len(chosen) if chosen else getattr(info, "num_parts", None) or 1
+    return connection_order(number, getattr(info, "keyframe_distance", None), chosen)
 
 
 def _worker_pair(info: Any) -> tuple[str, str]:
@@ -215,10 +241,12 @@ def _worker_pair(info: Any) -> tuple[str, str]:
 
 
 def _listener(info: Any) -> socket.socket:
-    """The run's listening socket, opened the first time that it is asked for."""
+    """The run's listening socket, opened the first time that it is asked for; without keys only for this machine."""
     listener: socket.socket | None = getattr(info, LISTENER, None)
     if listener is None:
-        listener = tls.listen("", getattr(info, "port_number", 0))
+        address = "" if getattr(info, "cacert", None) else "127.0.0.1"
+        listener = tls.listen(address, getattr(info, "port_number", 0))
+        listener.setsockopt(*BOTH_READ)
         setattr(info, LISTENER, listener)
     return listener
 
@@ -229,10 +257,13 @@ def _relay(info: Any, address: str) -> None:
         from mu import state_server
 
         context = tls.context(info.cacert, info.srvcrt, info.srvkey, server=True)
-        info.state_srv_port, _ = state_server.start_thread(info.state_srv_port, context)
+        before = {name: getattr(info, name, None) for name in RELAY_SETTINGS}
+        notes: deque[str] = deque()
+        info.state_srv_port, stop = state_server.start_thread(info.state_srv_port, context, notes.append)
         info.state_srv_threads = 1
         if info.state_srv_addr in LOOPBACK:
-            info.state_srv_addr = f"[{address}]" if ":" in address else address
+            info.state_srv_addr = bracketed(address)
+        setattr(info, RELAY, OwnRelay(stop, before, notes))
 
 
 def _end_quietly_on_interrupt() -> None:

@@ -16,8 +16,9 @@ class Settings:
     """What a run is told; times are in seconds.
 
     `parts` in the order in which workers get them; `grouped`: the first state takes the group's number
-    too. `retries` and `backup` as for `Ledger`. `kill_time` runs from a worker's hello. `connect_timeout`: how
-    long to wait for missing workers before others are launched (as often as `retries`), or the run ends if
+    too. `retries` and `backup` as for `Ledger`. `kill_time` runs from a worker's hello; then its machine ends in
+    `kill_state`, a terminal state, or an error without one. `connect_timeout`: how
+    long to wait for missing workers before others are launched (as often as `retries` in a row), or the run ends if
     none is at work. `run_id`: a worker that names another in its hello is left over from another run.
     `room`: how many connections there may be. `journal`: how many of each worker's answers to keep; 0 also
     keeps no account of what the answers were to. `dependants`: given the last state of a part that has failed,

@@ -17,6 +17,7 @@ a message costs one call of each.
 
 import ssl
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from mu import framing
@@ -173,13 +174,17 @@ class SocketNB:
         return self
 
     def do_write(self) -> "SocketNB":
-        """Send what waits, as far as the connection takes it. OSError for a broken connection."""
+        """Send what waits, as far as the connection takes it. OSError for a broken connection; what the peer has said
+        before, perhaps why, still waits then."""
         channel = self._channel
         out = channel.out
         while out and (sock := channel.sock) is not None:
             try:
                 sent = sock.send(bytes(out if len(out) <= SEND_SIZE else out[:SEND_SIZE]))
             except OSError as error:
+                if not isinstance(error, (*WOULD_BLOCK, ssl.SSLWantWriteError)):
+                    with suppress(OSError, ProtocolError):
+                        SocketNB.do_read(self)
                 self._blocked(error)
                 break
             channel.ssl_write = False

@@ -10,6 +10,7 @@ from OpenSSL import SSL
 
 from mu import tls
 from mu.dial import dial, tls_context
+from mu.errors import UsageError
 from mu.socket_nb import SocketNB
 
 CONNECT_TIMEOUT = 30.0
@@ -41,8 +42,8 @@ def listen_socket(
 ) -> Listener:
     """Listen on `addr` ("" for all) and `port` (0 for any), with a backlog of `nlisten`; UsageError if that fails."""
     context = None
-    if cacert and srvcrt and srvkey:
-        context = tls.context(cacert, srvcrt, srvkey, server=True)
+    if cacert:
+        context = tls.context(cacert, *_pair(srvcrt, srvkey), server=True)
     return Listener(tls.listen(addr, port, nlisten), context)
 
 
@@ -62,7 +63,13 @@ def connect_socket(
 ) -> SocketNB:
     """A connection, its handshake done; OSError if there is none within half a minute."""
     context = None
-    if cacert and srvcrt and srvkey:
+    if cacert:
         with tempfile.TemporaryDirectory() as directory:
-            context = tls_context(cacert, srvcrt, srvkey, directory)
+            context = tls_context(cacert, *_pair(srvcrt, srvkey), directory)
     return SocketNB(dial(addr, port, context, CONNECT_TIMEOUT))
+
+
+def _pair(srvcrt: str | None, srvkey: str | None) -> tuple[str, str]:
+    if not srvcrt or not srvkey:
+        raise UsageError("a CA certificate goes with a certificate and its key: srvcrt and srvkey")
+    return srvcrt, srvkey

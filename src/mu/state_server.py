@@ -104,14 +104,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def start_thread(port: int, context: SSL.Context | None) -> tuple[int, Callable[[], None]]:
-    """A relay in a thread of this process; returns its port, and how to stop it.
+def start_thread(
+    port: int, context: SSL.Context | None, say: Callable[[str], None]
+) -> tuple[int, Callable[[], None]]:
+    """A relay in a thread of this process, which calls `say`; returns its port, and how to stop it.
 
     UsageError if it cannot listen there.
     """
     allow_connections(0)
     listener = tls.listen("", port, flag="-T")
-    relay = Relay(listener, context, Limits(), _say, report=False)
+    relay = Relay(listener, context, Limits(), lambda text: say(f"relay: {text}"), report=False)
     thread = threading.Thread(target=relay.run, name="relay", daemon=True)
 
     def stop() -> None:

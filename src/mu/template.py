@@ -35,11 +35,10 @@ def expand(template: str, vals: Mapping[str, Any], event: Mapping[str, Any], tmp
     return text.replace(TMPDIR, tmpdir)
 
 
-def awaited_state(template: str, vals: Mapping[str, Any], tmpdir: str) -> str:
-    """The file that a command waits for before it does anything; empty if there is none."""
-    waits = "##INSTATEWAIT##" in template and integer(vals, "expect_statefile")
-    run_iter = integer(vals, "run_iter")
-    return f"{tmpdir}/{run_iter - 1}.state" if waits and run_iter else ""
+def awaited_state(command: str, vals: Mapping[str, Any], tmpdir: str) -> str:
+    """The state file of a neighbour that an expanded command needs, and so waits for; empty if there is none."""
+    path = f"{tmpdir}/{integer(vals, 'run_iter') - 1}.state"
+    return path if integer(vals, "expect_statefile") and path in command else ""
 
 
 def _value(name: str, vals: Mapping[str, Any], event: Mapping[str, Any]) -> Any:

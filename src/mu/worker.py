@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 from mu import framing
 from mu.defs import Defs
-from mu.dial import dial, dial_patiently, drain, say_goodbye, tls_context
+from mu.dial import BOTH_READ, dial, dial_patiently, drain, say_goodbye, tls_context
 from mu.errors import MuError, ProtocolError, UsageError
 from mu.handler import End, Handler, Work
 from mu.process import Groups
@@ -262,9 +262,11 @@ def serve(handler: Handler, outside: Outside, limit: TimeLimit, idle: float = ID
     try:
         until = min(limit.warning, monotonic() + PATIENCE)
         sock = dial_patiently(lambda: outside.connect(host, port), until)
+        sock.setsockopt(*BOTH_READ)
     except (OSError, ValueError) as error:
         return _failed(f"could not reach the coordinator at {host}:{port}: {why(error)}")
     link = SocketNB(sock)
+    reason = ""
     try:
         # A run whose keys serve others, too, knows its own workers by its id.
         link.enqueue(f"OK:HELLO:{vals['run_id']}" if vals.get("run_id") else "OK:HELLO")
@@ -273,10 +275,11 @@ def serve(handler: Handler, outside: Outside, limit: TimeLimit, idle: float = ID
             log(reason)
         return reason
     finally:
-        links = [link, *outside.state.links]
-        _flush(links, limit.patience(FLUSH))
+        _flush([link], limit.patience(FLUSH))
         outside.groups.kill()
-        for each in links:
+        # The coordinator counts this part as done: a state that its neighbour waits for has all the time there is.
+        _flush(outside.state.links, limit.end if reason == QUIT else limit.patience(FLUSH))
+        for each in [link, *outside.state.links]:
             _part(each, limit.patience(LINGER))
 
 

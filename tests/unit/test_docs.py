@@ -109,6 +109,32 @@ def test_superpositions_are_drawn_side_by_side() -> None:
     ]
 
 
+def test_what_its_attributes_do_not_tell_is_not_drawn() -> None:
+    """A state that goes where its own method says, and one that leads back to the superposition that it is in."""
+    from mu import OnePassState, SuperpositionState
+
+    class Own(OnePassState):
+        nextState = None  # type: ignore[assignment]
+
+        def post_transition(self) -> Any:
+            return self
+
+    class Computed(OnePassState):
+        @property
+        def nextState(self) -> Any:  # type: ignore[override]
+            return Own
+
+    class Around(SuperpositionState):
+        state_constructors = [Own]
+        nextState = Computed
+
+    Around.state_constructors = [type("Back", (OnePassState,), {"nextState": Around})]
+    assert diagram.mermaid(Own).splitlines() == ["stateDiagram-v2", "    [*] --> Own"]
+    drawn = diagram.mermaid(Around)
+    assert "Computed --> function" in drawn
+    assert "Around0_Back --> Around0_Around" in drawn
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [

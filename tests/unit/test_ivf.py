@@ -1,5 +1,6 @@
 """Joining IVF files; what a decoder makes of the result is tests/e2e/test_vpxenc.py's."""
 
+import os
 import struct
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def test_two_frames_at_one_time(tmp_path: Path) -> None:
         (b"", "1.ivf is no IVF file"),
         (b"RIFF" + bytes(40), "1.ivf is no IVF file"),
         (header(length=5), "its header is said to have 5 bytes"),
+        (header(length=60000), "its header is said to have 60000 bytes"),
         (file([b"abc"])[:-1], "1.ivf is cut short: its last frame is not whole"),
         (file([b"abc"]) + b"\1", "1.ivf is cut short: its last frame is not whole"),
         (header() + struct.pack("<IQ", 1 << 31, 0), "1.ivf is cut short: its last frame is not whole"),
@@ -88,6 +90,37 @@ def test_an_output_that_is_a_directory(
     (tmp_path / "a.ivf").write_bytes(file([b"1"]))
     assert main(["ivf-join", "-o", output, str(tmp_path / "a.ivf")]) == 2
     assert "it is a directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_an_output_that_is_there(tmp_path: Path, kind: str) -> None:
+    """What is no file is left alone, and a link stays one."""
+    (tmp_path / "0.ivf").write_bytes(file([b"a"]))
+    output = tmp_path / "out"
+    if kind == "pipe":
+        os.mkfifo(output)
+        with pytest.raises(UsageError, match="it is no file"):
+            ivf.join([tmp_path / "0.ivf"], output)
+        assert output.is_fifo()
+    else:
+        output.symlink_to("target")
+        ivf.join([tmp_path / "0.ivf"], output)
+        assert output.is_symlink()
+        assert (tmp_path / "target").read_bytes() == file([b"a"])
+
+
+def test_a_chunk_that_is_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    descriptor = os.open(tmp_path / "pipe", os.O_RDWR)
+    with pytest.raises(UsageError, match=r"cannot read .*pipe: it is no file"):
+        ivf.join([tmp_path / "pipe"], tmp_path / "out")
+    os.close(descriptor)
+
+
+def test_a_name_that_is_too_long(tmp_path: Path) -> None:
+    (tmp_path / "0.ivf").write_bytes(file([b"a"]))
+    with pytest.raises(UsageError, match="cannot write .*: file name too long"):
+        ivf.join([tmp_path / "0.ivf"], tmp_path / ("x" * 300))
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -171,7 +171,15 @@ def test_workers_pair(load):
     loaded = load(cert=SERVER_ONLY.pem, key=SERVER_ONLY.key_pem(), worker_cert=WORKER_ONLY.pem,
                   worker_key=WORKER_ONLY.key_pem())  # fmt: skip
     assert not loaded.worker_is_server
+    assert not loaded.worker_may_serve
     assert loaded.server != loaded.worker
+
+
+def test_a_workers_pair_that_is_good_for_servers_is_told(load):
+    loaded = load(
+        cert=SERVER_ONLY.pem, key=SERVER_ONLY.key_pem(), worker_cert=BOTH.pem, worker_key=BOTH.key_pem()
+    )
+    assert (loaded.worker_is_server, loaded.worker_may_serve) == (False, True)
 
 
 def test_without_a_workers_pair_the_servers_is_used(load, tmp_path):

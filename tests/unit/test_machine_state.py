@@ -19,8 +19,9 @@ from mu import (
     OnePassState,
     SuperpositionState,
     TerminalState,
+    machine,
 )
-from mu.machine import MAX_WAITING
+from mu.machine import MAX_WAITING, described
 from mu.socket_nb import SocketNB
 from tests.machines import Driven
 
@@ -207,6 +208,23 @@ def test_a_state_may_choose_what_follows_it_when_it_is_made() -> None:
     assert Driven(Choosing).says("OK:HELLO").at == "Chosen"
 
 
+def test_what_names_the_next_state_may_be_a_function_a_method_or_a_property() -> None:
+    class Function(Ask):
+        nextState = lambda prev: Final(prev)  # noqa: E731
+
+    class Method(Ask):
+        def nextState(self, prev: MachineState) -> MachineState:  # type: ignore[override]
+            return Final(prev)
+
+    class Property(Ask):
+        @property
+        def nextState(self) -> Any:  # type: ignore[override]
+            return Final
+
+    for first in (Function, Method, Property):
+        assert Driven(first).says("OK:HELLO").at == "Final"
+
+
 def test_a_state_may_shorten_its_lists() -> None:
     class Short(CommandListState):
         commandlist = ("echo:a", "echo:b")
@@ -256,6 +274,72 @@ def test_messages_that_nobody_takes_are_bounded() -> None:
         driven.says(*["OK:X"] * 1000)
     assert driven.at == "Never"
     assert "messages that no state expects" in error_of(driven.says("OK:X"))
+
+
+def test_messages_that_nobody_takes_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "MAX_WAITING_BYTES", 1000)
+    driven = Driven(superposition(expecting("OK:A"))).says("x" * 500, "y" * 500)
+    assert driven.at == "Both"
+    assert "3 messages that no state expects" in error_of(driven.says("z"))
+
+
+def test_a_message_is_offered_to_a_state_once_until_something_changes() -> None:
+    offered: list[str] = []
+
+    class Patient(MachineState):
+        def transition(self, msg: str) -> MachineState:
+            offered.append(msg)
+            if msg == "OK:TAKE":
+                return self
+            raise ValueError
+
+    driven = Driven(Patient)
+    for text in "ABC":
+        driven.says(f"OK:{text}")
+    assert offered == ["OK:A", "OK:B", "OK:C"]
+    driven.says("OK:TAKE")
+    assert offered[3:] == ["OK:TAKE", "OK:A", "OK:B", "OK:C"]
+    driven.says("INFO:key:value")
+    assert offered[7:] == ["OK:A", "OK:B", "OK:C"]
+
+
+def test_a_state_may_take_what_comes_next_itself() -> None:
+    class Both(OnePassState):
+        expect = "OK:A"
+        nextState = Final
+
+        def post_transition(self) -> MachineState:
+            self.messages.append(self.dequeue())
+            self.info["took"] = self.messages
+            return super().post_transition()
+
+    driven = Driven(Both).says("OK:A", "OK:B")
+    assert (driven.at, driven.machine.info["took"]) == ("Final", ["OK:A", "OK:B"])
+    assert error_of(Driven(Both).says("OK:A")).startswith("Both: post_transition: IndexError")
+
+
+@pytest.mark.parametrize(
+    ("err", "text"), [(OSError("disk full"), "OSError: disk full"), (None, ""), (7, "7"), ("why", "why")]
+)
+def test_an_error_is_text_whatever_it_was_made_from(err: Any, text: str) -> None:
+    class Failing(OnePassState):
+        def post_transition(self) -> MachineState:
+            return ErrorState(self, err)
+
+    driven = Driven(Failing)
+    assert error_of(driven) == described(driven.machine) == text
+    assert isinstance(driven.machine, ErrorState)
+    assert driven.machine.failed_in == "Failing"
+
+
+def test_an_error_state_of_ones_own_need_not_be_made_in_full() -> None:
+    class Own(ErrorState):
+        def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+            TerminalState.__init__(self, prevState, actorNum)
+
+    made = Driven(leads_to(Own)).says("OK:HELLO").machine
+    assert isinstance(made, Own)
+    assert (described(made), made.failed_in) == ("", "?")
 
 
 def test_terminal_states_stay_and_send_what_waits() -> None:
@@ -442,6 +526,17 @@ def test_a_broken_loop_can_be_entered_again() -> None:
     assert again.info["i"] == 0
 
 
+def test_a_loop_that_is_broken_before_it_is_entered_is_passed_over() -> None:
+    class Before(OnePassState):
+        def post_transition(self) -> MachineState:
+            self.info["break_key"] = True
+            return loop(0, 10)(self)
+
+    driven = Driven(Before)
+    assert (driven.at, driven.took) == ("Final", [])
+    assert "break_key" not in driven.machine.info
+
+
 def test_the_end_of_a_loop_can_be_set_by_its_constructor() -> None:
     base = loop(0, 0)
 
@@ -539,6 +634,18 @@ def test_an_info_watcher_waits_for_its_key() -> None:
     assert (driven.at, driven.took) == ("Both", [])
     driven.says("INFO:ready:1")
     assert (driven.at, driven.took) == ("Final", ["go:"])
+
+
+@pytest.mark.parametrize("outer", [False, True], ids=["alone", "in another"])
+def test_what_an_info_releases_goes_on_at_once(outer: bool) -> None:
+    watcher = type("Watcher", (InfoWatcherState,), {"nextState": expecting("OK:B", "b")})
+    kick = type("Kick", (OnePassState,), {"command": "go:", "nextState": expecting("OK:C", "c")})
+    released = type("Released", (InfoWatcherState,), {"nextState": kick})
+    both = superposition(released, watcher)
+    driven = Driven(superposition(both) if outer else both)
+    assert driven.says("INFO:a:1").took == ["go:"]
+    assert driven.says("OK:C", "OK:B").took == ["c", "b"]
+    assert driven.at == "Final"
 
 
 # Whatever the machine, and however the bytes come

@@ -117,6 +117,8 @@ def test_debug(monkeypatch: pytest.MonkeyPatch) -> None:
         ("-O no/such/dir", "cannot write no/such/dir: no such directory"),
         ("-O /", "cannot write /: it is a directory"),
         ("-P /tmp", "cannot write /tmp: it is a directory"),
+        ("-q 1,x", "argument -q/--quality-values: 'x' is not an integer"),
+        ("-T 65535 -R 3", "-T 65535 and -R 3: the last relay's port would be 65537"),
     ],
 )
 def test_what_wrong_flags_say(capsys: pytest.CaptureFixture[str], words: str, error: str) -> None:
@@ -209,6 +211,49 @@ def test_wrong_key_files(files: Path, capsys: pytest.CaptureFixture[str], words:
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2
     assert error in said[0]
+
+
+def test_a_workers_pair_that_could_pose_as_the_coordinator(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parsed(
+        *FLAGS_OF_FILES.split(),
+        "--worker-cert",
+        "server2_cert.pem",
+        "--worker-key",
+        "server2_key.pem",
+        **KEYS,
+    )
+    assert "server2_cert.pem is good for servers, too" in capsys.readouterr().err
+
+
+def test_a_relay_of_its_own_needs_keys_of_its_own(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert parsed("-T", "0", "-R", "1", **KEYS).state_srv_port == 0
+    with pytest.raises(SystemExit):
+        parsed("-T", "0", "-R", "1", *FLAGS_OF_FILES.split(), **KEYS)
+    assert "-T 0 is for a run that makes its own keys and relay" in capsys.readouterr().err
+
+
+def test_options_may_be_read_again(files: Path) -> None:
+    info = parsed(*FLAGS_OF_FILES.split(), **KEYS)
+    before = info.srvkey
+    server.options(info, ["-n", "3"])
+    assert (info.num_parts, info.srvkey) == (3, before)
+
+
+def test_a_script_that_names_its_parts_takes_no_number(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parsed("-N", "4,5", num_list=[1, 2]).num_list == [4, 5]
+    with pytest.raises(SystemExit):
+        parsed("-n", "5", num_list=[1, 2])
+    assert "this script names its parts itself" in capsys.readouterr().err
+
+
+def test_an_ipv6_address_of_the_relay_is_put_in_brackets() -> None:
+    assert [parsed("-H", host).state_srv_addr for host in ("::1", "[::1]", "relay")] == [
+        "[::1]",
+        "[::1]",
+        "relay",
+    ]
 
 
 def test_worker_flags_are_there_with_keys() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mu import keys, tls
+from mu import keys, relay, tls
 from mu.framing import FrameParser, encode
 from mu.relay import HIGH, OVERHEAD, Limits, Relay
 from tests.fake_workers import client_context
@@ -261,6 +261,28 @@ def test_the_silent_are_dropped_and_only_so_many_are_let_in(make: Any) -> None:
     for end in silent:
         assert end.receive() is None
     running.wait_for("no hello within 0.5 s")
+
+
+def test_the_silent_do_not_keep_others_out(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long before their time is over, though not at once."""
+    monkeypatch.setattr(relay, "SILENCE", 0.2)
+    running = make(strangers=3, hello_timeout=1000)
+    silent = [End(running.port) for _ in range(5)]
+    late = running.worker(1, 1)
+    late.send(b"to myself")
+    assert late.receive() == b"to myself"
+    assert running.lines.count("3 connections have yet to say hello: others have to wait") >= 1
+    running.wait_for("it says nothing, and others want its place", times=2)
+    assert [end.receive() for end in silent[:2]] == [None, None]
+
+
+def test_a_sender_that_is_gone_in_the_middle_of_a_message_is_told(make: Any) -> None:
+    running = make()
+    sender = running.worker(1, 2)
+    running.until("1 connections, 0 messages")
+    sender.sock.sendall(encode(b"x" * 1000)[:500])
+    sender.sock.close()
+    assert "is gone in the middle of a message, of which 500 bytes had come" in running.wait_for("job_1")
 
 
 @pytest.mark.parametrize(

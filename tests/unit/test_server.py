@@ -17,6 +17,8 @@ import pytest
 
 from mu import CommandListState, ErrorState, JobError, OnePassState, TerminalState, keys, server
 from mu.defs import Defs
+from mu.launch import Progress
+from mu.launching import BackgroundLaunch
 from mu.machine import MachineState
 from mu.report import PlainReporter
 from tests.fake_workers import FakeWorker, client_context, obey
@@ -258,6 +260,50 @@ def test_kill_state_is_where_a_killed_worker_ends() -> None:
     assert job.states[0].stateinfo == ["Work", "Given"]
 
 
+def test_a_kill_state_that_is_no_end_is_an_error(capfd: pytest.CaptureFixture[str]) -> None:
+    job = Job(kill_time=0.1, kill_state=Work)
+    worker = job.worker()
+    worker.say("OK:HELLO")
+    while worker.hear() is not None:
+        pass
+    with pytest.raises(JobError):
+        job.end()
+    assert "part 0 failed in Work: not finished after 0.1 s, and Work is no end" in capfd.readouterr().err
+
+
+def test_what_a_worker_says_before_it_closes_is_why(capfd: pytest.CaptureFixture[str]) -> None:
+    """Also if there is something to be sent to it at that moment."""
+    told = threading.Event()
+
+    class Talks(Work):
+        def transition(self, msg: str) -> MachineState:
+            following = super().transition(msg)
+            if msg == "OK:HELLO":
+                self.enqueue("x" * (16 << 20))  # more than the network holds
+            return following
+
+    class Telling(PlainReporter):
+        def worker_connected(self, track: Any) -> None:
+            told.set()
+
+    info = type("ServerInfo", (), {"port_number": 0, "num_parts": 1})
+    worker = FakeWorker(server._listener(info).getsockname()[1])
+
+    def says_why() -> None:
+        worker.say("OK:HELLO")
+        told.wait(30)
+        assert worker.sock.recv(1)  # it is sending
+        worker.say("FAIL(disk full)")
+        worker.sock.close()
+
+    thread = threading.Thread(target=says_why)
+    thread.start()
+    with pytest.raises(JobError):
+        server.server_main_loop([], Talks, info, reporter=Telling(1))
+    thread.join()
+    assert "disk full" in capfd.readouterr().err
+
+
 def test_workers_that_never_come_end_the_run(capfd: pytest.CaptureFixture[str]) -> None:
     job = Job(num_parts=2, connect_timeout=0.2)
     with pytest.raises(JobError, match="no worker has connected"):
@@ -276,7 +322,7 @@ class FakeLaunch:
         self.asked = 0
         self.first = start
         self.port = 0
-        self.progress = None
+        self.progress: Progress | None = None
 
     def more(self, number: int) -> None:
         for _ in range(number):
@@ -284,11 +330,11 @@ class FakeLaunch:
             self.asked += 1
             threading.Thread(target=lambda b=behave: b(FakeWorker(self.port)), daemon=True).start()
 
-    def failure(self) -> None:
+    def failure(self) -> str | None:
         return None
 
     def note(self) -> str:
-        return ""
+        return "; throttled" if self.progress is not None else ""
 
     def cancel(self) -> None:
         pass
@@ -422,6 +468,150 @@ def test_workers_that_never_come_are_launched_again_only_so_often(capfd: pytest.
     with pytest.raises(JobError, match="no worker has connected"):
         job.end()
     assert launch.asked == 4
+
+
+def test_each_worker_that_connects_gives_launching_new_patience() -> None:
+    """Three invocations are lost, but never two in a row."""
+    behaviours = [never_connecting, failing, never_connecting, failing, never_connecting, obedient]
+    job, launch = launched(*behaviours, num_parts=1, retries=2, connect_timeout=0.2)
+    job.end()
+    assert launch.asked == len(behaviours)
+    assert job.states[0].stateinfo == ["Work", "FinalState"]
+
+
+class Releasing(PlainReporter):
+    """Sets `released` when the run is half a second old, or when it says something with `word` in it."""
+
+    def __init__(self, parts: int, word: str = "") -> None:
+        super().__init__(parts)
+        self.released = threading.Event()
+        self.word = word
+
+    def tick(self, *, now: float | None = None) -> None:
+        super().tick(now=now)
+        if not self.word and now is not None and now > self.started + 0.5:
+            self.released.set()
+
+    def note(self, text: str) -> None:
+        super().note(text)
+        if self.word and self.word in text:
+            self.released.set()
+
+
+def progress(total: int, accepted: int) -> Progress:
+    """All others were throttled, and wait."""
+    waiting = total - accepted
+    return Progress(total, 0, 0, waiting, accepted, 0, 0, total + waiting, waiting, waiting, 1, 1.0)
+
+
+def test_a_throttled_launch_is_waited_for_while_others_work() -> None:
+    """The second worker cannot be started before the first has ended: longer than the patience for missing ones."""
+    reporter = Releasing(2)
+
+    def until_released(worker: FakeWorker) -> None:
+        def answer(command: str) -> str | None:
+            reporter.released.wait(30)
+            return obey(command)
+
+        worker.serve(answer)
+        launch.progress = progress(2, 2)
+        obedient(FakeWorker(launch.port))
+
+    launch = FakeLaunch(until_released, start=2)
+    launch.progress = progress(2, 1)
+    info = type("ServerInfo", (), {"port_number": 0, "num_parts": 2, "retries": 1, "connect_timeout": 0.1})
+    info.mu_launch = launch  # type: ignore[attr-defined]
+    begin(launch, server._listener(info).getsockname()[1], 1)
+    launch.asked = 2
+    server.server_main_loop([], Work, info, reporter=reporter)
+    assert launch.asked == 2
+    assert reporter.done == 2
+
+
+def test_a_launch_that_is_throttled_with_nobody_at_work_has_an_end() -> None:
+    launch = FakeLaunch(obedient, start=1)
+    launch.progress = progress(1, 0)
+    launch.asked = 1
+    with pytest.raises(JobError, match="no worker has connected for 0.1 s; throttled"):
+        Job(mu_launch=launch, retries=5, connect_timeout=0.1).end()
+    assert launch.asked == 1
+
+
+def test_a_backup_that_cannot_be_launched_harms_nobody() -> None:
+    reporter = Releasing(4, "backing up")
+
+    def slow(worker: FakeWorker) -> None:
+        def answer(command: str) -> str | None:
+            reporter.released.wait(30)
+            return obey(command)
+
+        worker.serve(answer)
+
+    class Refused(FakeLaunch):
+        def failure(self) -> str | None:
+            return None if self.asked == 4 else "1 of 1 invocations failed: us-east-1: HTTP 403"
+
+    launch = Refused(slow, obedient, obedient, obedient, never_connecting, start=4)
+    info = type("ServerInfo", (), {"port_number": 0, "num_parts": 4, "backup": 1.5, "mu_launch": launch})
+    begin(launch, server._listener(info).getsockname()[1], 4)
+    server.server_main_loop([], Work, info, reporter=reporter)
+    assert (reporter.done, launch.asked) == (4, 5)
+
+
+def test_what_depends_on_a_failed_part_is_not_tried_again() -> None:
+    job, launch = launched(
+        lacking, num_parts=3, retries=2, dependants=staticmethod(lambda failed: range(failed.actorNum + 1, 3))
+    )
+    with pytest.raises(JobError, match="3 of 3 parts failed"):
+        job.end()
+    assert launch.asked == 3
+
+
+@pytest.mark.parametrize(
+    ("address", "status"), [("10.0.0.1", 2), ("example.org", 2), ("127.0.0.9", 0), ("localhost", 0)]
+)
+def test_without_keys_only_this_machines_workers_are_started(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], address: str, status: int
+) -> None:
+    started: list[str] = []
+    monkeypatch.setattr(BackgroundLaunch, "start", lambda self, payload: started.append(payload))
+    info = type("ServerInfo", (), {"port_number": 0, "num_parts": 1, "lambda_function": "f", "no_cost": True})
+    ended = None
+    try:
+        server.server_launch(info, {"addr": address}, "AKIDEXAMPLE", "secret")
+    except SystemExit as error:
+        ended = error.code
+    assert (ended or 0, len(started)) == (status, int(not status))
+    listener = server._listener(info)
+    assert listener.getsockname()[0] == "127.0.0.1"
+    listener.close()
+    assert ("in the clear" in capfd.readouterr().err) == bool(status)
+
+
+def test_a_list_of_parts_that_the_script_names() -> None:
+    job = Job(num_parts=1, num_list=[7, 3])
+    for _ in range(2):
+        job.worker().in_thread()
+    job.end()
+    assert [state.actorNum for state in job.states] == [7, 3]
+
+
+def test_a_list_that_names_a_part_twice(capfd: pytest.CaptureFixture[str]) -> None:
+    job = Job(num_list=[1, 1])
+    with pytest.raises(SystemExit):
+        job.end()
+    assert "num_list names a part twice" in capfd.readouterr().err
+
+
+def test_a_spare_that_says_something_is_sent_away() -> None:
+    job = Job(num_parts=1, retries=1)
+    first, spare = FakeWorker(job.port), FakeWorker(job.port)
+    first.say("OK:HELLO")
+    assert first.hear() == "set:part:0"
+    spare.say("OK:HELLO", "FAIL(worker is about to reach its time limit in STATE idle)")
+    assert spare.hear() is None
+    first.say("OK:SET(part)", "OK:RETVAL(0)")
+    job.end()
 
 
 def test_a_spare_worker_takes_over() -> None:

@@ -142,8 +142,8 @@ def test_a_run_with_keys_of_its_own_brings_a_relay(monkeypatch: pytest.MonkeyPat
     stops = []
     start = state_server.start_thread
 
-    def remember(port: int, tls_context: Any) -> Any:
-        started = start(port, tls_context)
+    def remember(port: int, tls_context: Any, say: Any) -> Any:
+        started = start(port, tls_context, say)
         stops.append(started[1])
         return started
 

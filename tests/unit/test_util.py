@@ -32,6 +32,20 @@ def test_what_is_no_pem_file(tmp_path: Path, text: str | None) -> None:
         util.read_pem(tmp_path / "file.pem")
 
 
+def test_a_ca_needs_a_pair() -> None:
+    ca = keys.make_job_keys().ca
+    with pytest.raises(UsageError, match="srvcrt and srvkey"):
+        util.listen_socket("127.0.0.1", 0, ca, None, None, 5)
+    with pytest.raises(UsageError, match="srvcrt and srvkey"):
+        util.connect_socket("127.0.0.1", 1, ca, None, None)
+
+
+@pytest.mark.parametrize("address", ["x" * 300, "192.0.2.1"])
+def test_an_address_that_is_not_this_machines(address: str) -> None:
+    with pytest.raises(UsageError, match=f"cannot listen on {address}: "):
+        util.listen_socket(address, 0, None, None, None, 5)
+
+
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
 def test_sockets(tls: bool) -> None:
     job = keys.make_job_keys()

@@ -351,7 +351,7 @@ def test_a_run_that_waits_for_a_state_hears_that_none_can_come() -> None:
             assert [peer.receive(), peer.receive()] == ["INFO:run_iter:1", "OK:GETI(run_iter)"]
         assert peer.receive() == "FAIL(lost the state socket: the peer has closed it)"
         assert peer.ask("run:##INSTATEWAIT## cat") == "FAIL(lost the state socket: the peer has closed it)"
-        assert peer.ask(f"run:echo > {directory}/0.state").startswith("OK:RETVAL(0)")  # type: ignore[union-attr]
+        Path(directory, "0.state").touch()
         got = sorted(
             str(peer.receive()) if number else peer.ask("run:##INSTATEWAIT## cat") for number in range(2)
         )
