@@ -19,7 +19,7 @@ from mu.why import why
 
 # Lambda's Python runtimes, and the C library in each: python3.11 is Amazon Linux 2, later ones are 2023.
 OLDEST_PYTHON = 11
-NEWEST_RUNTIME = "python3.14"
+NEWEST_RUNTIME = "python3.15"
 GLIBC = {"python3.11": (2, 26)}
 NEWEST_GLIBC = (2, 34)
 

@@ -31,10 +31,13 @@ def engine() -> Iterator[LocalEngine]:
         yield made
 
 
+QUOTES = str.maketrans("\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}", "''")
+
+
 def matches(recorded: str, reply: str | None) -> bool:
-    """Whether a reply is the recorded one; what `...` stands for must be in one line."""
-    pattern = ".*".join(re.escape(part) for part in recorded.split("..."))
-    return reply is not None and re.fullmatch(pattern, reply) is not None
+    """Whether a reply is the recorded one; what `...` stands for must be in one line. (Systems quote differently.)"""
+    pattern = ".*".join(re.escape(part) for part in recorded.translate(QUOTES).split("..."))
+    return reply is not None and re.fullmatch(pattern, reply.translate(QUOTES)) is not None
 
 
 def replay(peer: Peer, exchanges: list[dict[str, Any]], port: int) -> None:

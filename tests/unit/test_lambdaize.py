@@ -114,7 +114,7 @@ def test_create(cloud, place, run, built):
         "FunctionName": name,
         "FunctionArn": f"arn:aws:lambda:us-east-1:123456789012:function:{name}",
         "CodeSize": package.stat().st_size,
-        "Runtime": "python3.14",
+        "Runtime": "python3.15",
         "Handler": "lambda_function.lambda_handler",
         "MemorySize": 128,
         "Timeout": 3,
@@ -251,6 +251,11 @@ def test_a_dynamic_executable_runs_with_the_packaged_libraries_alone(place, run,
     assert subprocess.run(["./dynamic"], cwd="out", env={}, check=False).returncode == 127
     packaged = {"LD_LIBRARY_PATH": "./solibs"}
     assert subprocess.run(["./dynamic"], cwd="out", env=packaged, check=False).returncode == 42
+
+
+def test_the_default_runtime_is_one_that_lambda_has(cloud):
+    shape = cloud.meta.service_model.shape_for("Runtime")
+    assert lambdaize.NEWEST_RUNTIME in shape.enum
 
 
 @pytest.mark.parametrize("value", ["", "0"])
