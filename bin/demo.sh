@@ -34,6 +34,10 @@ PATH=$PWD/.venv/bin:$PATH
 if ! command -v ffmpeg >/dev/null; then
     sudo=
     [ "$(id -u)" -eq 0 ] || sudo=sudo
+    if ! command -v apt-get >/dev/null || { [ -n "$sudo" ] && ! command -v sudo >/dev/null; }; then
+        say "please install ffmpeg: it makes the frames" >&2
+        exit 1
+    fi
     say "installing ffmpeg, to make the frames"
     $sudo apt-get update -qq
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ffmpeg >/dev/null

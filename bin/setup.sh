@@ -34,6 +34,10 @@ if [ -n "$missing$browser" ]; then
     fi
     sudo=
     [ "$(id -u)" -eq 0 ] || sudo=sudo
+    if [ -n "$sudo" ] && ! command -v sudo >/dev/null; then
+        echo "setup: there is no sudo here; have root install these:$missing $browser" >&2
+        exit 1
+    fi
     echo "setup: installing$missing $browser" >&2
     $sudo apt-get update -qq
     # shellcheck disable=SC2086 # lists of names
@@ -49,13 +53,16 @@ if ! has_python 'import sys; sys.exit(sys.version_info < (3, 11))'; then
     exit 1
 fi
 
-# Installing is skipped when nothing that it depends on has changed since the last time.
+# Installing is skipped when nothing that it depends on has changed since the last time: the place counts, too.
 stamp=.venv/.installed-$extra
-wanted=$(find pyproject.toml setup.py src/mu/launch -name '_liblaunch*' -prune -o -type f ! -name '*.pyc' -print |
-    sort | xargs cat | cksum)
+wanted="$(find pyproject.toml setup.py src/mu/launch -name '_liblaunch*' -prune -o -type f ! -name '*.pyc' -print |
+    sort | xargs cat | cksum) $PWD"
 if [ ! -x .venv/bin/python ] || [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     echo "setup: installing mu in .venv" >&2
-    "$python" -m venv .venv
+    # A virtual environment does not survive being moved.
+    clear=
+    [ ! -e .venv/bin/pip ] || grep -qsF "$PWD/.venv/bin/python" .venv/bin/pip || clear=--clear
+    "$python" -m venv $clear .venv
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extra]"
     echo "$wanted" >"$stamp"
 fi

@@ -1,5 +1,6 @@
 """Workers that answer at once and do nothing: what tests of the coordinator talk to, over real sockets."""
 
+import contextlib
 import socket
 import ssl
 import tempfile
@@ -61,11 +62,12 @@ class FakeWorker:
 
     def serve(self, answer: Callable[[str], str | list[str] | None] = obey) -> None:
         """Say hello and answer, with one message or several, until the coordinator closes."""
-        self.say("OK:HELLO")
-        while (command := self.hear()) is not None:
-            reply = answer(command)
-            if reply is not None:
-                self.say(*([reply] if isinstance(reply, str) else reply))
+        with contextlib.suppress(ConnectionError):
+            self.say("OK:HELLO")
+            while (command := self.hear()) is not None:
+                reply = answer(command)
+                if reply is not None:
+                    self.say(*([reply] if isinstance(reply, str) else reply))
         self.sock.close()
 
     def in_thread(self, answer: Callable[[str], str | None] = obey) -> "FakeWorker":

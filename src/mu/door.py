@@ -29,7 +29,8 @@ NO_ROOM = "there is no room for more connections"
 
 
 class Door:
-    """Takes connections from `listener` into `connections`; `admit` is called with each worker that says hello."""
+    """Takes connections from `listener` into `connections`; `admit` is called with each worker that says hello. `port`
+    is where it listens."""
 
     def __init__(
         self,
@@ -41,6 +42,7 @@ class Door:
         admit: Callable[[Peer, SocketNB], None],
     ) -> None:
         self._listener: socket.socket | None = listener
+        self.port: int = listener.getsockname()[1]
         self._context = context
         self._connections = connections
         self._settings = settings

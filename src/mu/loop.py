@@ -170,10 +170,16 @@ class Loop:
             self._relaunches += 1
             self._quiet_since = now
             self._given_up = self._launch.asked - self._hellos
-            self._reporter.note(f"{waited}: launching {self.ledger.wanted} more")
+            self._reporter.note(f"{waited}: launching {self.ledger.wanted} more{self._doubt()}")
             self._find_workers()
         elif not self.ledger.running:
-            self.ended = waited
+            self.ended = f"{waited}{self._doubt()}"
+
+    def _doubt(self) -> str:
+        """What may be wrong if not a single worker has got here."""
+        if self._launch is None or self._hellos:
+            return ""
+        return f" (can workers reach this machine's port {self._door.port}? See -a, firewalls, and mu doctor)"
 
     def _launched_more(self) -> bool:
         """Whether the service has accepted more invocations since this was last asked."""

@@ -70,6 +70,13 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def word(given: str) -> str:
+    """A parser of texts: an empty one is most likely a shell variable that is not set."""
+    if not given:
+        raise argparse.ArgumentTypeError("it is empty")
+    return given
+
+
 class Flag(NamedTuple):
     """One flag: `parse` None makes it a switch."""
 
@@ -89,8 +96,8 @@ SECONDS = above(0, "a positive number of seconds")
 QUANTIZER = at_least(0, 127)
 
 FLAGS = (
-    Flag("-O", "--out-file", "out_file", str, "FILE", "write the times of the state machines here"),
-    Flag("-P", "--profile", "profiling", str, "FILE", "write cProfile data of the main loop here"),
+    Flag("-O", "--out-file", "out_file", word, "FILE", "write the times of the state machines here"),
+    Flag("-P", "--profile", "profiling", word, "FILE", "write cProfile data of the main loop here"),
     Flag("-n", "--parts", "num_parts", at_least(1), "N", "number of workers"),
     Flag("-N", "--part-list", "num_list", listed(COUNT), "A,B,C", "exactly these parts; not with -n or -o"),
     Flag("-X", "--overprovision", "overprovision", COUNT, "N", "launch this many more workers than needed"),
@@ -103,18 +110,16 @@ FLAGS = (
     Flag("-K", "--keyframe-distance", "keyframe_distance", at_least(1), "K", "a keyframe every K chunks"),
     Flag("-u", "--upload-states", "upload_states", None, "", "upload the states, too"),
     Flag("-p", "--passes", "num_passes", listed(COUNT), "W,X,Y,Z", "passes in each phase"),
-    Flag("-v", "--video", "video_name", str, "NAME", "name of the video"),
-    Flag("-b", "--bucket", "bucket", str, "NAME", "S3 bucket of the inputs and outputs"),
-    Flag("-i", "--in-format", "in_format", str, "NAME", "format of the input frames"),
+    Flag("-v", "--video", "video_name", word, "NAME", "name of the video"),
+    Flag("-b", "--bucket", "bucket", word, "NAME", "S3 bucket of the inputs and outputs"),
+    Flag("-i", "--in-format", "in_format", word, "NAME", "format of the input frames"),
     Flag("-t", "--port", "port_number", PORT, "PORT", "listen here (0: any free port)"),
-    Flag("-a", "--host-addr", "host_addr", str, "ADDR", "this server's address, as workers reach it"),
-    Flag(
-        "-H", "--state-host", "state_srv_addr", lambda text: bracketed(text), "ADDR", "address of the relay"
-    ),
+    Flag("-a", "--host-addr", "host_addr", word, "ADDR", "this server's address, as workers reach it"),
+    Flag("-H", "--state-host", "state_srv_addr", bracketed, "ADDR", "address of the relay"),
     Flag("-T", "--state-port", "state_srv_port", PORT, "PORT", "port of the relay"),
     Flag("-R", "--state-threads", "state_srv_threads", at_least(1), "N", "relays, on ports from -T on"),
-    Flag("-l", "--function", "lambda_function", str, "NAME", "Lambda function to start"),
-    Flag("-r", "--regions", "regions", listed(str), "A,B", "regions to start it in"),
+    Flag("-l", "--function", "lambda_function", word, "NAME", "Lambda function to start"),
+    Flag("-r", "--regions", "regions", listed(word), "A,B", "regions to start it in"),
     Flag("-m", "--kill-time", "kill_time", SECONDS, "SECONDS", "end a worker that is not finished by then"),
     Flag("", "--retries", "retries", COUNT, "N", "give a part that failed to another worker, so many times"),
     Flag(
@@ -130,16 +135,16 @@ FLAGS = (
     ),
     Flag("", "--resume", "resume", None, "", "skip parts whose outputs exist"),
     Flag("-M", "--hashed-names", "hashed_names", None, "", "S3 keys spread by their MD5"),
-    Flag("-c", "--ca-cert", "cacert", str, "FILE", "CA certificate, PEM (or $CA_CERT)"),
-    Flag("-s", "--server-cert", "srvcrt", str, "FILE", "this server's certificate (or $SRV_CERT)"),
-    Flag("-k", "--server-key", "srvkey", str, "FILE", "its private key (or $SRV_KEY)"),
+    Flag("-c", "--ca-cert", "cacert", word, "FILE", "CA certificate, PEM (or $CA_CERT)"),
+    Flag("-s", "--server-cert", "srvcrt", word, "FILE", "this server's certificate (or $SRV_CERT)"),
+    Flag("-k", "--server-key", "srvkey", word, "FILE", "its private key (or $SRV_KEY)"),
 )
 EVERY_SCRIPT = (
     Flag(
         "",
         "--record",
         "record_dir",
-        str,
+        word,
         "DIR",
         "leave a record of the run here, for mu timeline and mu stats",
     ),
@@ -148,8 +153,8 @@ EVERY_SCRIPT = (
     Flag("", "--no-cost", "no_cost", None, "", "no estimate of the cost"),
 )
 WORKER_FLAGS = (
-    Flag("", "--worker-cert", "worker_cert", str, "FILE", "the workers' certificate (or $WORKER_CERT)"),
-    Flag("", "--worker-key", "worker_key", str, "FILE", "its private key (or $WORKER_KEY)"),
+    Flag("", "--worker-cert", "worker_cert", word, "FILE", "the workers' certificate (or $WORKER_CERT)"),
+    Flag("", "--worker-key", "worker_key", word, "FILE", "its private key (or $WORKER_KEY)"),
 )
 KEY_VARIABLES = {
     "cacert": "CA_CERT",

@@ -97,8 +97,9 @@ def run(args: argparse.Namespace) -> int:
     allow_connections(0)
     listener = tls.listen(args.address, args.port, args.backlog)
     relay = Relay(listener, tls.context(ca, pair.cert, pair.key, server=True), limits, _say)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: relay.stop())
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda _number, _frame: relay.stop())
     _say(f"listening on port {listener.getsockname()[1]} (mutual TLS)")
     relay.run()
     return 0

@@ -31,8 +31,8 @@ def allow_connections(count: int) -> int:
 
 @contextmanager
 def caught_signals(handle: Callable[[int], None]) -> Iterator[int]:
-    """SIGINT and SIGTERM go to `handle` and make the yielded descriptor readable; only in the main thread,
-    where Python lets us."""
+    """SIGINT, SIGTERM and SIGHUP, unless ignored, go to `handle` and make the yielded descriptor readable; only in the
+    main thread, where Python lets us."""
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     before: dict[signal.Signals, Any] = {}
     previous = -1
@@ -43,8 +43,9 @@ def caught_signals(handle: Callable[[int], None]) -> Iterator[int]:
     try:
         try:
             previous = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-            for number in (signal.SIGINT, signal.SIGTERM):
-                before[number] = signal.signal(number, caught)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    before[number] = signal.signal(number, caught)
         except ValueError:
             debug("not in the main thread: signals are left alone")
         yield reader

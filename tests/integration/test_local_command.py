@@ -292,6 +292,20 @@ def started(environment: dict[str, str], *words: str) -> Iterator[Started]:
         made.process.wait()
 
 
+def test_a_signal_that_is_ignored_stays_so(environment: dict[str, str], tmp_path: Path) -> None:
+    """As under nohup."""
+    script = f"touch {tmp_path}/ready; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with started(environment, "exec", "--", "sh", "-c", script) as made:
+            eventually((tmp_path / "ready").exists)
+            made.process.send_signal(signal.SIGHUP)
+            (tmp_path / "go").touch()
+            assert made.ends() == (0, "", "")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])
 def test_a_signal_to_exec_alone_is_passed_on(environment: dict[str, str], tmp_path: Path, name: str) -> None:
     """And the command may end on it as it likes."""

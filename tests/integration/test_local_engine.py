@@ -1,12 +1,14 @@
 """The engine over HTTP, by boto3, as any client of AWS sees it."""
 
 import base64
+import http.client
 import json
 import os
 import socket
+import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -247,6 +249,74 @@ def test_the_life_of_a_function(rig: Rig) -> None:
     assert "Handler 'nothing' missing" in rig.invoke(name="life")["Payload"]
     client.delete_function(FunctionName="life")
     assert rig.refusal(FunctionName="life")[0] == 404
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Host": "evil.example"},
+        {"Host": "evil.example:80", "Origin": "http://evil.example"},
+    ],
+)
+def test_pages_in_a_browser_can_do_nothing(rig: Rig, headers: dict[str, str]) -> None:
+    """No signature is checked, so what a page may have the browser send must not count as a request."""
+    scope = "X-Amz-Credential=x/20200101/us-east-1/lambda/aws4_request"
+    connection = http.client.HTTPConnection("127.0.0.1", rig.engine.port, timeout=PATIENCE)
+    connection.request("POST", f"/2015-03-31/functions/f/invocations?{scope}", look("1"), headers)
+    answer = connection.getresponse()
+    assert (answer.status, answer.getheader("x-amzn-ErrorType")) == (403, "AccessDenied")
+    answer.read()
+    connection.request(
+        "POST", f"/2015-03-31/functions/f/invocations?{scope}", look("1"), {"Host": "localhost"}
+    )
+    answer = connection.getresponse()
+    assert (answer.status, answer.read()) == (200, b"1")
+    connection.close()
+
+
+def test_the_accounts_settings(rig: Rig) -> None:
+    limits = rig.functions.get_account_settings()["AccountLimit"]
+    assert limits["UnreservedConcurrentExecutions"] == 1000
+
+
+def test_errors_have_the_form_of_their_service(rig: Rig) -> None:
+    with pytest.raises(ClientError) as caught:
+        rig.client("iam").simulate_principal_policy(
+            PolicySourceArn=rig.engine.role_arn, ActionNames=["s3:GetObject"]
+        )
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] in (404, 501)
+    with pytest.raises(ClientError, match="NotImplemented"):
+        rig.client("sqs").list_queues()
+
+
+def test_many_and_copied_objects_are_kept_apart_from_their_overwriting(rig: Rig, bucket: str) -> None:
+    rig.s3.put_object(Bucket=bucket, Key="a", Body=b"x" * 100)
+    done = threading.Event()
+    errors: list[Exception] = []
+
+    def until_done(work: Callable[[], Any]) -> None:
+        while not done.is_set():
+            try:
+                work()
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in ("NoSuchKey", "404"):
+                    errors.append(error)
+
+    works: list[Callable[[], Any]] = [
+        lambda: rig.s3.copy_object(Bucket=bucket, Key="b", CopySource=f"{bucket}/a"),
+        lambda: rig.s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "a"}, {"Key": "b"}]}),
+    ]
+    threads = [threading.Thread(target=until_done, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for number in range(100):
+        rig.s3.put_object(Bucket=bucket, Key="a", Body=b"x" * number)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert errors == []
 
 
 def test_a_package_in_s3(rig: Rig, bucket: str) -> None:

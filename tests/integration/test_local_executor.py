@@ -331,6 +331,38 @@ def test_an_import_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.Monke
     assert error["errorType"] == "Runtime.InitTimeout"
 
 
+def test_one_that_imports_is_not_waited_for_at_the_end(
+    tmp_path: Path, open_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "STOP_SECONDS", 1000)
+    begun = open_directory / "begun"
+    with running(tmp_path) as rig:
+        future = rig.start("1", source=f"import time; open({str(begun)!r}, 'w').close(); time.sleep(600)")
+        eventually(begun.exists)
+    assert isinstance(future.exception(0), CancelledError)
+
+
+def test_what_a_module_would_do_at_its_end_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "STOP_SECONDS", 1000)
+    late = "import atexit, threading, time; atexit.register(time.sleep, 600)\n"
+    late += "threading.Thread(target=time.sleep, args=(600,)).start()\n"
+    with running(tmp_path) as rig:
+        assert rig.call("1", source=late + HANDLERS) == 1
+
+
+def test_a_module_that_blocks_signals_is_timed_all_the_same(tmp_path: Path) -> None:
+    blocking = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})\n"
+    with running(tmp_path) as rig:
+        error = rig.error("time.sleep(600)", source=blocking + HANDLERS, timeout=1)
+    assert error["errorType"] == "Sandbox.Timedout"
+
+
+def test_a_handler_that_returns_twice_has_one_result(rig: Rig) -> None:
+    assert rig.call("'child' * 1000 if os.fork() == 0 else os.wait() and 'parent'") == "parent"
+
+
 def test_a_package_that_is_no_archive(rig: Rig) -> None:
     broken = dataclasses.replace(function(), code=b"no zip", code_sha256="x")
     outcome = rig.executor.invoke(broken, b"{}").result(PATIENCE)
@@ -452,6 +484,7 @@ os.fork = limited
         eventually(lambda: len(crowd.have_started()) == 3)
         eventually(lambda: rig.reports)
         crowd.end()
+        assert rig.executor._limit > 3  # it rises again with what ends
     assert rig.reports == [
         "warning: the system has no room for more workers at once, they wait: Resource temporarily unavailable"
     ]

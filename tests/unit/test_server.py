@@ -825,7 +825,9 @@ def script(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int, Path]]:
     process.stderr.close()
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_signal_ends_the_run_in_order(
     script: tuple[subprocess.Popen[str], int, Path], number: signal.Signals, status: int
 ) -> None:

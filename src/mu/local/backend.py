@@ -7,6 +7,7 @@ they are first asked for, from the class that its registry holds: `plug_in` puts
 
 import base64
 import concurrent.futures
+import contextlib
 import json
 import re
 import uuid
@@ -117,7 +118,9 @@ class ExecutingBackend(simple.LambdaSimpleBackend):
             except (CancelledError, concurrent.futures.CancelledError) as error:
                 raise InvokeError(503, "ServiceException", "the local engine is stopping") from error
         if headers.get("X-Amz-Log-Type") == "Tail":
-            tail = outcome.log.read_bytes()[-LOG_TAIL:]
+            tail = b""
+            with contextlib.suppress(FileNotFoundError):  # of one that never began
+                tail = outcome.log.read_bytes()[-LOG_TAIL:]
             response_headers["X-Amz-Log-Result"] = base64.b64encode(tail).decode()
         if len(outcome.payload) > MAX_RESPONSE:
             response_headers["X-Amz-Function-Error"] = "Unhandled"
@@ -159,7 +162,7 @@ def _check(kind: str, body: bytes) -> None:
     if body:
         try:
             json.loads(body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             message = f"Could not parse request body into json: {error}"
             raise InvokeError(400, "InvalidRequestContentException", message) from error
 

@@ -127,7 +127,12 @@ class Signals:
     def __enter__(self) -> Self:
         self._wakened_before = signal.set_wakeup_fd(self._wakened, warn_on_full_buffer=False)
         caught = (*STOPPING, signal.SIGUSR1, signal.SIGCHLD)
-        self._before = {number: signal.signal(number, self._handle) for number in caught}
+        # What is ignored from the beginning, as SIGHUP under nohup, stays so.
+        self._before = {
+            number: signal.signal(number, self._handle)
+            for number in caught
+            if signal.getsignal(number) is not signal.SIG_IGN
+        }
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -73,9 +73,9 @@ class Data:
         folder = self.directory / bucket
         try:
             target = _place(folder, name)
-            target.parent.mkdir(parents=True, exist_ok=True)
             if not target.parent.resolve().is_relative_to(folder.resolve()):
                 raise ValueError("a symbolic link leads out of the bucket's folder")
+            target.parent.mkdir(parents=True, exist_ok=True)
             _write(target, newest.value)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error

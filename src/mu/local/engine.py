@@ -124,15 +124,22 @@ class LocalEngine:
             )
             .arn
         )
+        application = service.Application(self._report, self._concurrency)
         if data:
+            save, held = data.save, application.locks.held
+
+            def save_apart() -> None:
+                with held():
+                    save()
+
             data.load(self._cancelled)
-            self._save = data.save
-            stack.callback(data.save)
+            self._save = save_apart
+            stack.callback(save_apart)
         # In the end, first those who wait for workers are told that there are none, then requests end, and
         # only then are the buckets saved and moto emptied. To close a second time, further up, does nothing.
         stack.callback(server.stop)
         stack.callback(executor.close)
-        server.run(service.Application(self._report))
+        server.run(application)
 
     def stop(self) -> None:
         """Save the data, end all invocations, free the port, remove the temporary files."""

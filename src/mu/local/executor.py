@@ -7,8 +7,8 @@ so a fork server may block on writing, and the two cannot wait for each other.
 
 An invocation waits until fewer than `concurrency` run, in the order of arrival, and then goes to the fork
 server of its function, code and settings, which is started for the first of them. If the system refuses another
-process, the limit falls to what is running and the invocation goes back to the head of the queue. Nothing is
-dropped before `close`, and nothing is tried twice.
+process, the limit falls to what is running and the invocation goes back to the head of the queue; with each
+invocation that ends the limit rises again. Nothing is dropped before `close`, and nothing is tried twice.
 """
 
 import concurrent.futures
@@ -68,7 +68,7 @@ class Executor:
         self._logs = logs or directory / "logs"
         self._report = report
         self._private_tmp = private_tmp
-        self._limit = concurrency
+        self._most = self._limit = concurrency
         self._running = 0
         self._incoming: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._waiting: deque[Job] = deque()
@@ -248,6 +248,7 @@ class Executor:
 
     def _complete(self, job: Job, outcome: Outcome) -> None:
         self._running -= 1
+        self._limit = min(self._most, self._limit + 1)
         if not self._running:
             self._tell_untold()
         job.future.set_result(outcome)

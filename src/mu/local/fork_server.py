@@ -86,11 +86,13 @@ class Server:
         wake, wakened = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wakened, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])  # whatever the handler's module has blocked
         poll = select.poll()
         poll.register(self.control, select.POLLIN)
         poll.register(wake, select.POLLIN)
         while True:
-            nearest = min((worker.deadline for worker in self.workers.values()), default=None)
+            running = (worker.deadline for worker in self.workers.values() if not worker.timed_out)
+            nearest = min(running, default=None)
             wait = None if nearest is None else max(0.0, (nearest - time.monotonic()) * 1000 + 1)
             ready = {descriptor for descriptor, _ in poll.poll(wait)}
             if wake in ready:
@@ -239,7 +241,10 @@ def work(server: Server, worker: Worker, head: dict[str, Any], payload: bytes) -
         deadline=worker.deadline,
     )
     os.write(1, f"START RequestId: {worker.id} Version: {settings['version']}\n".encode())
+    process = os.getpid()
     answer = invocation.run(server.handler, payload, context)
+    if os.getpid() != process:  # the handler has forked, and returns twice
+        os._exit(0)
     with contextlib.suppress(ValueError, OSError):
         sys.stdout.flush()
     # Reached by a descriptor, as the path may be below the /tmp that is now hidden.
@@ -317,4 +322,10 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        # What a handler's module wants to do at the end, or has its threads do, holds up nobody.
+        os._exit(0)

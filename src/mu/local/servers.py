@@ -149,24 +149,33 @@ class ForkServer:
         self.control.close()
 
     def wait(self) -> None:
-        """After `close`: wait until it has ended, and remove its directory."""
-        for kill in (self._kill_inner, self.process.kill):
-            try:
-                self.process.wait(STOP_SECONDS)
-                break
-            except subprocess.TimeoutExpired:
-                kill()
+        """After `close`: wait until it has ended, and remove its directory. One that still imports is killed."""
+        if not (self.ready and self._ended()) and not (self._kill_inner() and self._ended()):
+            # With the process a child of it that is so new that it would not die with it.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _kill_inner(self) -> None:
+    def _ended(self) -> bool:
+        """Whether it ends soon."""
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def _kill_inner(self) -> bool:
         """Kill the process's children: in the best case the one that is the fork server proper, and leads a PID
-        namespace. The process then ends by itself, when all of that namespace have ended.
+        namespace. The process then ends by itself, when all of that namespace have ended. Whether there are any.
         """
+        children: list[str] = []
         with contextlib.suppress(OSError):
             pid = self.process.pid
-            for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            for child in children:
                 os.kill(int(child), signal.SIGKILL)
+        return bool(children)
 
 
 def _libraries() -> list[str]:
