@@ -22,7 +22,6 @@ import re
 import select
 import socket
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,21 +30,19 @@ from OpenSSL import SSL
 
 from mu import tls
 from mu.errors import ProtocolError
+from mu.inbox import Inboxes, Name, shown
 from mu.socket_nb import SocketNB
 from mu.why import why
 
 HELLO = re.compile(rb"HELLO_STATE:([!-9;-~]{1,128}):(-?\d{1,9}):(-?\d{1,9})")
 MAX_HELLO = 1024  # bytes; nobody may send more before the hello is whole
 HIGH, LOW = 1 << 20, 1 << 18  # bytes waiting for a receiver: senders are paused above HIGH, go on below LOW
-OVERHEAD = 200  # what keeping a message costs beyond its bytes
 TICK = 0.5
 REPORT_EVERY = 60.0
 NOTES_A_PERIOD = 20
 ACCEPTS_AT_ONCE = 64
 SILENCE = 1.0  # a stranger that is silent for so long goes if its place is wanted
 GONE = select.EPOLLHUP | select.EPOLLERR
-
-Name = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -65,16 +62,6 @@ class Limits:
     tombstone_timeout: float = 600.0
 
 
-class _Inbox:
-    """Messages on their way to one name, oldest first, each with the time until which it is kept."""
-
-    __slots__ = ("messages", "senders")
-
-    def __init__(self) -> None:
-        self.messages: deque[tuple[float, bytes]] = deque()
-        self.senders: set[_Peer] = set()  # paused until this is fed
-
-
 class _Peer:
     """One connection; without a `name` it is a stranger's."""
 
@@ -92,7 +79,7 @@ class _Peer:
         self.partner: Name | None = None
 
     def __str__(self) -> str:
-        return self.address if self.name is None else f"{_shown(self.name)} at {self.address}"
+        return self.address if self.name is None else f"{shown(self.name)} at {self.address}"
 
 
 class Relay:
@@ -123,9 +110,7 @@ class Relay:
         self._peers: dict[int, _Peer] = {}
         self._strangers: dict[_Peer, None] = {}  # the oldest first
         self._named: dict[Name, _Peer] = {}
-        self._inboxes: dict[Name, _Inbox] = {}
-        self._kept_of_job: dict[str, int] = {}
-        self._kept = self._waiting = 0
+        self._inboxes = Inboxes[_Peer](limits.kept, limits.kept_of_job)
         self._passed = self._passed_bytes = 0
         self._notes = 0
         self._reported = ""
@@ -166,7 +151,7 @@ class Relay:
         if self._strangers:
             text += f" ({len(self._strangers)} have yet to say hello)"
         return (
-            f"{text}, {self._waiting} messages waiting ({_megabytes(self._kept)}), "
+            f"{text}, {self._inboxes.waiting} messages waiting ({_megabytes(self._inboxes.kept)}), "
             f"{self._passed} passed on ({_megabytes(self._passed_bytes)})"
         )
 
@@ -185,8 +170,9 @@ class Relay:
             if peer.deadline > now:
                 break
             self._drop(peer, f"no hello within {self._limits.hello_timeout:g} s")
-        for name in [name for name in self._inboxes if name not in self._named]:
-            self._expire(name, now)
+        for name, dropped in self._inboxes.expire(now, self._named.__contains__):
+            timeout = self._limits.tombstone_timeout
+            self._note(f"dropped {dropped} messages for {shown(name)}, which has not come in {timeout:g} s")
         self._crowded = self._crowded and len(self._strangers) >= self._limits.strangers
         self._accept_more(True)
         if now >= self._next_report:
@@ -319,8 +305,9 @@ class Relay:
         if peer.name is not None and self._named.get(peer.name) is peer:
             del self._named[peer.name]
             self._resume(peer.name)
-        if peer.paused and peer.partner in self._inboxes:
-            self._inboxes[peer.partner].senders.discard(peer)
+        inbox = self._inboxes.get(peer.partner)
+        if peer.paused and inbox is not None:
+            inbox.senders.discard(peer)
         peer.channel.close()
 
     # Messages
@@ -337,7 +324,7 @@ class Relay:
         job = hello[1].decode()
         name = job, int(hello[2])
         if name in self._named:
-            self._refuse(peer, f"{_shown(name)} is connected already")
+            self._refuse(peer, f"{shown(name)} is connected already")
             return
         peer.name, peer.partner = name, (job, int(hello[3]))
         del self._strangers[peer]
@@ -346,84 +333,42 @@ class Relay:
     def _post(self, sender: _Peer, name: Name, data: bytes) -> None:
         """Put a message into the partner's inbox."""
         receiver = self._named.get(name)
-        cost = len(data) + OVERHEAD
-        if receiver is None:
-            limits = self._limits
-            if self._kept + cost > limits.kept:
-                self._refuse(sender, f"over the limit of {limits.kept} bytes kept for absent partners")
-                return
-            if self._kept_of_job.get(name[0], 0) + cost > limits.kept_of_job:
-                self._refuse(
-                    sender, f"over the limit of {limits.kept_of_job} bytes kept for one job's absent partners"
-                )
-                return
-        inbox = self._inboxes.setdefault(name, _Inbox())
-        inbox.messages.append((time.monotonic() + self._limits.tombstone_timeout, data))
-        self._account(name, cost, 1)
+        refusal = self._inboxes.refusal(name, data) if receiver is None else ""
+        if refusal:
+            self._refuse(sender, refusal)
+            return
+        self._inboxes.put(name, data, time.monotonic() + self._limits.tombstone_timeout)
         if receiver is not None:
             self._feed(receiver)
             here = self._named.get(name) is receiver
-            if here and (name in self._inboxes or receiver.channel.unsent > HIGH):
-                self._inboxes.setdefault(name, _Inbox()).senders.add(sender)
+            if here and (self._inboxes.get(name) is not None or receiver.channel.unsent > HIGH):
+                self._inboxes.open(name).senders.add(sender)
                 sender.paused = True
 
     def _feed(self, peer: _Peer) -> None:
         """Pass on what is in a connection's inbox, and let its senders go on once that is empty."""
-        inbox = self._inboxes.get(peer.name) if peer.name is not None else None
-        channel = peer.channel
-        try:
-            while inbox is not None and inbox.messages and channel.unsent <= HIGH:
-                _, data = inbox.messages.popleft()
-                self._account(peer.name, -len(data) - OVERHEAD, -1)  # type: ignore[arg-type]
-                self._passed += 1
-                self._passed_bytes += len(data)
-                channel.enqueue(data)
-                channel.do_write()
-        except OSError as error:
-            self._drop(peer, why(error))
-            return
-        if inbox is not None and not inbox.messages and channel.unsent <= LOW:
-            assert peer.name is not None
-            self._resume(peer.name)
+        name, channel = peer.name, peer.channel
+        inbox = self._inboxes.get(name)
+        if name is not None and inbox is not None:
+            try:
+                while inbox.messages and channel.unsent <= HIGH:
+                    data = self._inboxes.take(name)
+                    self._passed += 1
+                    self._passed_bytes += len(data)
+                    channel.enqueue(data)
+                    channel.do_write()
+            except OSError as error:
+                self._drop(peer, why(error))
+                return
+            if not inbox.messages and channel.unsent <= LOW:
+                self._resume(name)
         self._set_mask(peer)
 
     def _resume(self, name: Name) -> None:
-        """Read again from the senders that were paused for an inbox; forget the inbox if it is empty."""
-        inbox = self._inboxes.get(name)
-        if inbox is None:
-            return
-        senders, inbox.senders = inbox.senders, set()
-        if not inbox.messages:
-            del self._inboxes[name]
-        for sender in senders:
+        """Read again from the senders that were paused for an inbox."""
+        for sender in self._inboxes.let_go(name):
             sender.paused = False
             self._set_mask(sender)
-
-    def _expire(self, name: Name, now: float) -> None:
-        messages = self._inboxes[name].messages
-        dropped = 0
-        while messages and messages[0][0] <= now:
-            self._account(name, -len(messages.popleft()[1]) - OVERHEAD, -1)
-            dropped += 1
-        if dropped:
-            timeout = self._limits.tombstone_timeout
-            self._note(f"dropped {dropped} messages for {_shown(name)}, which has not come in {timeout:g} s")
-        if not messages:
-            del self._inboxes[name]
-
-    def _account(self, name: Name, size: int, messages: int) -> None:
-        job = name[0]
-        self._kept += size
-        self._waiting += messages
-        kept = self._kept_of_job.get(job, 0) + size
-        if kept:
-            self._kept_of_job[job] = kept
-        else:
-            del self._kept_of_job[job]
-
-
-def _shown(name: Name) -> str:
-    return f"{name[0]}_{name[1]}"
 
 
 def _megabytes(size: int) -> str:

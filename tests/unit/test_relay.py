@@ -13,7 +13,8 @@ import pytest
 
 from mu import keys, relay, tls
 from mu.framing import FrameParser, encode
-from mu.relay import HIGH, OVERHEAD, Limits, Relay
+from mu.inbox import OVERHEAD
+from mu.relay import HIGH, Limits, Relay
 from tests.fake_workers import client_context
 from tests.relay_load import exchange
 
@@ -334,7 +335,7 @@ def test_a_slow_receiver_slows_its_senders(make: Any) -> None:
         with pytest.raises(TimeoutError):
             for _ in range(1000):
                 sender.send(piece)
-    held = running.relay._kept + sum(peer.channel.unsent for peer in running.relay._peers.values())
+    held = running.relay._inboxes.kept + sum(peer.channel.unsent for peer in running.relay._peers.values())
     assert held < 2 * HIGH
     for sender in senders:
         sender.sock.settimeout(10)

@@ -1,0 +1,101 @@
+"""The relay's messages on their way: an inbox for each name, and limits on what is kept for those who are not there.
+
+No sockets here. A name is a job's and a worker's number in it.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+OVERHEAD = 200  # what keeping a message costs beyond its bytes
+
+Name = tuple[str, int]
+Sender = TypeVar("Sender")
+
+
+def shown(name: Name) -> str:
+    """A name for people, and as the wire's pages have it."""
+    return f"{name[0]}_{name[1]}"
+
+
+class Inbox(Generic[Sender]):
+    """Messages on their way to one name, oldest first, each with the time until which it is kept; and the `senders`
+    that are not read from until there are fewer."""
+
+    __slots__ = ("messages", "senders")
+
+    def __init__(self) -> None:
+        self.messages: deque[tuple[float, bytes]] = deque()
+        self.senders: set[Sender] = set()
+
+
+class Inboxes(Generic[Sender]):
+    """All of them. `kept` and `waiting`: how many bytes and messages are in them; `limit` and `limit_of_job`: how many
+    bytes there may be for names that are not there."""
+
+    def __init__(self, limit: int, limit_of_job: int) -> None:
+        self.kept = self.waiting = 0
+        self._limit, self._limit_of_job = limit, limit_of_job
+        self._all: dict[Name, Inbox[Sender]] = {}
+        self._kept_of_job: dict[str, int] = {}
+
+    def get(self, name: Name | None) -> Inbox[Sender] | None:
+        """The inbox of a name that something is waiting for, a sender perhaps."""
+        return None if name is None else self._all.get(name)
+
+    def open(self, name: Name) -> Inbox[Sender]:
+        """The inbox of a name, which is made if need be."""
+        return self._all.setdefault(name, Inbox())
+
+    def refusal(self, name: Name, data: bytes) -> str:
+        """Why a message cannot be kept for a name that is not there; empty if it can."""
+        cost = len(data) + OVERHEAD
+        if self.kept + cost > self._limit:
+            return f"over the limit of {self._limit} bytes kept for absent partners"
+        if self._kept_of_job.get(name[0], 0) + cost > self._limit_of_job:
+            return f"over the limit of {self._limit_of_job} bytes kept for one job's absent partners"
+        return ""
+
+    def put(self, name: Name, data: bytes, until: float) -> None:
+        """Add a message, to be kept until then."""
+        self.open(name).messages.append((until, data))
+        self._account(name, len(data) + OVERHEAD, 1)
+
+    def take(self, name: Name) -> bytes:
+        """The oldest message; IndexError if there is none."""
+        _, data = self._all[name].messages.popleft()
+        self._account(name, -len(data) - OVERHEAD, -1)
+        return data
+
+    def let_go(self, name: Name) -> set[Sender]:
+        """Those who may send on; the inbox is forgotten if it is empty."""
+        inbox = self._all.get(name)
+        if inbox is None:
+            return set()
+        senders, inbox.senders = inbox.senders, set()
+        if not inbox.messages:
+            del self._all[name]
+        return senders
+
+    def expire(self, now: float, present: Callable[[Name], bool]) -> Iterator[tuple[Name, int]]:
+        """Drop the messages for names that are not there whose time is over: the names, and how many each."""
+        for name in [name for name in self._all if not present(name)]:
+            messages = self._all[name].messages
+            dropped = 0
+            while messages and messages[0][0] <= now:
+                self.take(name)
+                dropped += 1
+            if not messages:
+                del self._all[name]
+            if dropped:
+                yield name, dropped
+
+    def _account(self, name: Name, size: int, messages: int) -> None:
+        job = name[0]
+        self.kept += size
+        self.waiting += messages
+        kept = self._kept_of_job.get(job, 0) + size
+        if kept:
+            self._kept_of_job[job] = kept
+        else:
+            del self._kept_of_job[job]
