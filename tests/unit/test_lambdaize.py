@@ -126,7 +126,9 @@ def test_create(cloud, place, run, built):
     }
     assert {key: made[key] for key in expected} == expected
     assert "ResponseMetadata" not in made
-    assert cloud.get_function(FunctionName=name)["Tags"] == {"mu": "lambdaize"}
+    tags = cloud.get_function(FunctionName=name)["Tags"]
+    assert re.fullmatch("[0-9a-f]{16}", tags.pop("mu-made"))
+    assert tags == {"mu": "lambdaize"}
     config = cloud.get_function_event_invoke_config(FunctionName=name)
     assert (config["MaximumRetryAttempts"], config["MaximumEventAgeInSeconds"]) == (0, 60)
     with zipfile.ZipFile(package) as file:
