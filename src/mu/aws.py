@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -10,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from botocore.parsers import ResponseParserError
 
 from mu.errors import MuError
-from mu.why import one_line
+from mu.why import one_line, why
 
 # All that a request may raise.
 ERRORS = (BotoCoreError, ClientError, ResponseParserError)
@@ -23,9 +24,21 @@ _BAD_CREDENTIALS = (
     "InvalidSignatureException",
     "InvalidAccessKeyId",
     "IncompleteSignature",
+    "IncompleteSignatureException",
     "AuthFailure",
 )
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
+
+# What is answered to one who may not ask, or by an imitation of AWS that does not have what was asked for.
+_NO_ANSWER = (
+    "AccessDenied",
+    "AccessDeniedException",
+    "UnauthorizedOperation",
+    "403",
+    "NotImplemented",
+    "UnknownOperationException",
+    "501",
+)
 
 _CONFIG = Config(retries={"mode": "standard"}, connect_timeout=10, read_timeout=300)
 
@@ -34,9 +47,12 @@ def client(service: str, region: str) -> Any:
     """A client of the ordinary credential chain and endpoints. Raises MuError."""
     with explained(f"cannot use {service} in {region}"):
         try:
-            return boto3.client(service, region_name=region, config=_CONFIG)  # type: ignore[call-overload]
+            made = boto3.client(service, region_name=region, config=_CONFIG)  # type: ignore[call-overload]
+            _ = urlsplit(made.meta.endpoint_url).port  # botocore looks at it only when it sends something
+            return made
         except ValueError as error:  # an endpoint that is no URL
-            raise MuError(f"cannot use {service} in {region}: {one_line(str(error))}") from None
+            text = one_line(str(error))
+            raise MuError(f"cannot use {service} in {region}: {text}: is the endpoint right?") from None
 
 
 @contextlib.contextmanager
@@ -51,6 +67,11 @@ def explained(what: str) -> Iterator[None]:
 def code(error: BaseException) -> str:
     """AWS's name for an error, such as ResourceNotFoundException; empty if it did not come from AWS."""
     return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
+
+
+def undecided(error: Exception) -> bool:
+    """Whether an error tells nothing of what was asked: it may not be asked, or not here."""
+    return isinstance(error, ResponseParserError) or code(error) in _NO_ANSWER
 
 
 def reason(error: Exception) -> str:
@@ -72,4 +93,4 @@ def reason(error: Exception) -> str:
     if isinstance(error, ClientError):
         message = error.response.get("Error", {}).get("Message", "")
         return one_line(f"{message} ({name})" if message else name)
-    return one_line(str(error))
+    return why(error)

@@ -11,6 +11,7 @@ from types import ModuleType
 
 from mu.errors import MuError, UsageError
 from mu.parser import Parser
+from mu.why import why
 
 GROUPS = {
     "run": "run a job, here or on AWS",
@@ -61,6 +62,32 @@ def load(name: str) -> tuple[ModuleType, Parser]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns its exit status (2 for wrong use, 1 for a failure)."""
     words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        try:
+            return _run(words)
+        finally:
+            print(end="", flush=True)
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # of which the reader, such as head, has had enough
+            if not _output_fails():
+                raise
+            name = " ".join(["mu", *words[:1]])
+            print(f"{name}: cannot write to standard output: {why(error)}", file=sys.stderr)
+        # What Python flushes at its end must not complain, too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _output_fails() -> bool:
+    """Whether there is output left that cannot be written."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        return True
+    return False
+
+
+def _run(words: list[str]) -> int:
     if not words:
         print(usage(), end="", file=sys.stderr)
         return 2
@@ -78,9 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         module, parser = load(name)
-        status = int(module.run(parser.parse_args(words[1:])))
-        sys.stdout.flush()
-        return status
+        return int(module.run(parser.parse_words(words[1:])))
     except UsageError as error:
         print(f"mu {name}: {error}", file=sys.stderr)
         return 2
@@ -89,7 +114,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # The reader, such as head, has had enough. What Python flushes at its end must not complain, too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1

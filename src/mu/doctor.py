@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError, ParamValidationError
+from botocore.exceptions import ConnectionError as Unreachable
 
 from mu import aws, deploy
 from mu.errors import MuError
@@ -42,13 +43,12 @@ def check_credentials(region: str) -> Findings:
 
 
 def find_function(name: str, region: str) -> dict[str, Any] | None:
-    """A function's configuration, None if there is no such function. Raises MuError."""
+    """A function's configuration, None if there is no such function. Raises MuError, and those of `aws.ERRORS`."""
     client = aws.client("lambda", region)
-    with aws.explained(f"function {name} in {region}"):
-        try:
-            found: dict[str, Any] = client.get_function_configuration(FunctionName=name)
-        except client.exceptions.ResourceNotFoundException:
-            return None
+    try:
+        found: dict[str, Any] = client.get_function_configuration(FunctionName=name)
+    except client.exceptions.ResourceNotFoundException:
+        return None
     return found
 
 
@@ -98,12 +98,14 @@ def check_quota(name: str, region: str, needed: int) -> Findings:
     client = aws.client("lambda", region)
     limit = client.get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"]
     whose = "the account"
+    advice = "ask for more in Service Quotas, or spread them over more regions with -r"
     reserved = client.get_function_concurrency(FunctionName=name).get("ReservedConcurrentExecutions")
     if reserved is not None:
         limit, whose = reserved, f"function {name}"
+        advice = "raise or remove its reserved concurrency"
     text = f"{needed} workers at once in {region}, where {whose} may have {limit}"
     if needed > limit:
-        text += ": ask for more in Service Quotas, or spread them over more regions with -r"
+        text += f": {advice}"
     yield Finding(BAD if needed > limit else OK, text)
 
 
@@ -125,9 +127,13 @@ def check_role(role: str, bucket: str, region: str) -> Findings:
     """That the function's role lets workers read and write the bucket, as far as its policies say."""
     objects = f"arn:{role.split(':')[1]}:s3:::{bucket}/*"
     actions = ["s3:GetObject", "s3:PutObject"]
-    answer = aws.client("iam", region).simulate_principal_policy(
-        PolicySourceArn=role, ActionNames=actions, ResourceArns=[objects]
-    )
+    try:
+        answer = aws.client("iam", region).simulate_principal_policy(
+            PolicySourceArn=role, ActionNames=actions, ResourceArns=[objects]
+        )
+    except Unreachable as error:  # a job works without IAM
+        yield Finding(UNKNOWN, f"whether role {role} may read and write {objects}: {aws.reason(error)}")
+        return
     results = answer["EvaluationResults"]
     denied = [result["EvalActionName"] for result in results if result["EvalDecision"] != "allowed"]
     if denied:
@@ -185,8 +191,8 @@ def _check_cloud(args: argparse.Namespace) -> Findings:
         where = f"function {args.function} in {region}"
         try:
             found = find_function(args.function, region)
-        except MuError as error:
-            yield Finding(UNKNOWN, str(error))
+        except (*aws.ERRORS, MuError) as error:
+            yield _failure(UNKNOWN, where, error)
             continue
         if found is None:
             yield Finding(BAD, f"{where} does not exist: make it with mu lambdaize, REGION={region}")
@@ -204,17 +210,22 @@ def _check_cloud(args: argparse.Namespace) -> Findings:
 
 
 def _check_own_address(args: argparse.Namespace) -> Findings:
+    aws.client("lambda", args.regions[0])  # the endpoint is a URL
     yield from check_address(BackgroundLaunch("", args.regions, len(args.regions)).own_address(), args.port)
 
 
 def _attempt(verdict: str, what: str, check: Callable[..., Findings], *arguments: Any) -> Findings:
-    """A check's findings, or one with this verdict that says why it could not be made."""
+    """A check's findings; if it could not be made, one that says why, with this verdict if no answer was got."""
     try:
         yield from check(*arguments)
-    except aws.ERRORS as error:
-        yield Finding(verdict, f"{what}: {aws.reason(error)}")
-    except MuError as error:
-        yield Finding(verdict, f"{what}: {error}")
+    except (*aws.ERRORS, MuError) as error:
+        yield _failure(verdict, what, error)
+
+
+def _failure(verdict: str, what: str, error: Exception) -> Finding:
+    if isinstance(error, MuError):
+        return Finding(BAD, f"{what}: {error}")
+    return Finding(verdict if aws.undecided(error) else BAD, f"{what}: {aws.reason(error)}")
 
 
 DESCRIPTION = """\

@@ -26,6 +26,11 @@ OF_THE_LOADER = re.compile(
     r"(lib(c|m|mvec|pthread|rt|dl|resolv|util|anl)|ld-linux[^.]*|linux-vdso|linux-gate)\.so(\.|$)"
 )
 
+MAGIC = b"\x7fELF"
+
+# Asked for by name rather than number: the first glibc that can do it.
+ABILITIES = {"GLIBC_ABI_DT_RELR": (2, 36)}
+
 
 @dataclass(frozen=True)
 class Elf:
@@ -112,8 +117,9 @@ def _read_versions(elf: ELFFile) -> dict[str, Any]:
         for version in versions
     ]
     numbers = [match for name in names if (match := re.fullmatch(r"GLIBC_(\d+)\.(\d+)(\.\d+)?", name))]
-    newest = max(((int(match[1]), int(match[2])) for match in numbers), default=(0, 0))
-    return {"glibc": newest}
+    asked = [(int(match[1]), int(match[2])) for match in numbers]
+    asked += [ABILITIES[name] for name in names if name in ABILITIES]
+    return {"glibc": max(asked, default=(0, 0))}
 
 
 def find_libraries(executable: Elf, library_path: Sequence[Path], system: Sequence[Path]) -> Libraries:

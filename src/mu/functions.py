@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mu import aws
-from mu.deploy import HANDLER, TAGS
+from mu import aws, deploy
 from mu.errors import MuError, UsageError
 from mu.options import listed
 
@@ -32,7 +31,7 @@ def made_functions(client: Any, region: str) -> Iterator[Made]:
         for page in client.get_paginator("list_functions").paginate():
             for found in page["Functions"]:
                 # One request for each function's tags: only for those that can be ours.
-                if found.get("Handler") == HANDLER and _is_ours(client, found["FunctionArn"]):
+                if found.get("Handler") == deploy.HANDLER and _is_ours(client, found["FunctionArn"]):
                     yield Made(
                         found["FunctionName"],
                         region,
@@ -47,7 +46,7 @@ def made_functions(client: Any, region: str) -> Iterator[Made]:
 
 def _is_ours(client: Any, arn: str) -> bool:
     try:
-        return bool(TAGS.items() <= client.list_tags(Resource=arn)["Tags"].items())
+        return bool(deploy.TAGS.items() <= client.list_tags(Resource=arn)["Tags"].items())
     except client.exceptions.ResourceNotFoundException:  # removed meanwhile
         return False
 
@@ -87,7 +86,7 @@ def remove(names: Sequence[str], regions: Sequence[str], every: bool) -> Iterato
             )
     for made in chosen:
         with aws.explained(f"cannot remove {made.name} in {made.region}"):
-            clients[made.region].delete_function(FunctionName=made.name)
+            deploy.remove(clients[made.region], made.name)
         yield f"removed {made.name} in {made.region}"
 
 

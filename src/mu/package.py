@@ -21,6 +21,16 @@ from mu.why import why
 ENTRY = "lambda_function.py"
 LIBRARIES = "solibs"
 OWN_NAMES = (ENTRY, "mu", LIBRARIES)
+OWN_MODULES = ("lambda_function", "mu")
+
+# What a worker imports besides: of Python's own, those of later versions named, and boto3 with what it needs.
+OTHER_MODULES = frozenset(
+    {
+        *sys.stdlib_module_names,
+        *("annotationlib", "compression"),
+        *("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six", "urllib3"),
+    }
+)
 
 # The first time that a zip can express.
 TIME = (1980, 1, 1, 0, 0, 0)
@@ -105,17 +115,18 @@ def user_members(paths: list[Path]) -> list[Member]:
             raise UsageError(f"{path} has no name to be packaged under")
         if not name.isprintable():
             raise UsageError(f"{str(path)!r}: a name in a package is printable text")
-        if name in OWN_NAMES:
-            raise UsageError(f"{path} cannot be packaged: the name {name} is taken by mu's own files")
         if name in taken:
             raise UsageError(f"{path} and {taken[name]} have the same name: rename one of them")
         taken[name] = path
-        if _module(name, path) in (*sys.stdlib_module_names, "boto3", "botocore"):
-            raise UsageError(
-                f"{path} would hide Python's own {_module(name, path)} from the worker: rename it"
-            )
         try:
-            members += _members(name, path, ())
+            module = _module(name, path)
+            if name in OWN_NAMES or module in OWN_MODULES:
+                raise UsageError(
+                    f"{path} cannot be packaged: the name {module or name} is taken by mu's own files"
+                )
+            if module in OTHER_MODULES:
+                raise UsageError(f"{path} would hide Python's own {module} from the worker: rename it")
+            members += _members(name, path)
         except OSError as error:
             raise UsageError(f"cannot read {error.filename or path}: {why(error)}") from None
     return members
@@ -123,30 +134,39 @@ def user_members(paths: list[Path]) -> list[Member]:
 
 def _module(name: str, path: Path) -> str:
     """The name by which Python would import a packaged file or directory, which comes first; or nothing."""
-    if (path / "__init__.py").exists():
-        return name
+    if path.is_dir():
+        return name if "__init__" in map(_file_module, os.listdir(path)) else ""  # noqa: PTH208  names, not paths
+    return _file_module(name)
+
+
+def _file_module(name: str) -> str:
     match = re.fullmatch(r"([^.]+)\.(py|pyc|(.+\.)?so)", name)
     return match[1] if match else ""
 
 
-def _members(name: str, path: Path, above: tuple[str, ...]) -> Iterator[Member]:
-    mode = path.stat().st_mode
-    if stat.S_ISREG(mode):
-        with path.open("rb"):  # now, rather than in the middle of writing
-            yield Member(name, path, bool(mode & 0o111))
-    elif stat.S_ISDIR(mode):
-        real = os.path.realpath(path)
-        if real in above:
-            raise UsageError(f"{path} is a link to a directory that it is in")
-        inside = sorted(os.listdir(path))  # noqa: PTH208  names, not paths
-        if not inside:
-            yield Member(f"{name}/", None, True)
-        for entry in inside:
-            if not entry.isprintable():
-                raise UsageError(f"{path}/{entry!r}: a name in a package is printable text")
-            yield from _members(f"{name}/{entry}", path / entry, (*above, real))
-    else:
-        raise UsageError(f"{path} is neither a file nor a directory")
+def _members(name: str, path: Path) -> Iterator[Member]:
+    # No recursion, since directories may be deeper than Python's stack. Each goes with those that it is in.
+    queue: list[tuple[str, Path, tuple[tuple[int, int], ...]]] = [(name, path, ())]
+    while queue:
+        name, path, above = queue.pop()
+        status = path.stat()
+        mode, this = status.st_mode, (status.st_dev, status.st_ino)
+        if stat.S_ISREG(mode):
+            with path.open("rb"):  # now, rather than in the middle of writing
+                yield Member(name, path, bool(mode & 0o111))
+        elif stat.S_ISDIR(mode):
+            if this in above:
+                raise UsageError(f"{path} is a link to a directory that it is in")
+            inside = sorted(os.listdir(path))  # noqa: PTH208  names, not paths
+            if not inside:
+                yield Member(f"{name}/", None, True)
+            inner = (*above, this)
+            for entry in inside:
+                if not entry.isprintable():
+                    raise UsageError(f"{path}/{entry!r}: a name in a package is printable text")
+                queue.append((f"{name}/{entry}", path / entry, inner))
+        else:
+            raise UsageError(f"{path} is neither a file nor a directory")
 
 
 def write(path: Path, members: list[Member]) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 
@@ -16,6 +17,13 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+
+    def parse_words(self, words: Sequence[str]) -> argparse.Namespace:
+        """Parse a command line. Flags may stand anywhere among its words, unless one word takes all after it."""
+        rest = (argparse.PARSER, argparse.REMAINDER)
+        if any(action.nargs in rest for action in self._get_positional_actions()):
+            return self.parse_args(words)
+        return self.parse_intermixed_args(words)
 
     def error(self, message: str) -> NoReturn:
         """Print `message` and where help is, and exit with status 2."""

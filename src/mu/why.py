@@ -13,6 +13,9 @@ def one_line(text: str) -> str:
 
 def why(error: BaseException) -> str:
     """What went wrong: `no such file or directory`."""
+    if "Invalid header value" in str(error):
+        # http.client's words, which quote the header: a session token, or a signature and an access key.
+        return "the AWS credentials have odd characters in them, such as a line break: set them anew"
     if isinstance(error, OSError) and error.strerror:
         # A TLS error's text is `[SSL: REASON] words (_ssl.c:1006)`: the words are what helps.
         text = error.strerror.partition(" (_ssl.c")[0]

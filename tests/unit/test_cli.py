@@ -105,6 +105,41 @@ def test_a_reader_that_has_had_enough() -> None:
     assert done.stderr == ""
 
 
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("words", [["completion", "fish"], ["--help"], ["genkeys", "--help"], ["genkeys"]])
+def test_output_that_cannot_be_written(tmp_path: Path, words: list[str]) -> None:
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "mu", *words],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.stderr == f"mu {words[0]}: cannot write to standard output: no space left on device\n"
+    assert done.returncode == 1
+
+
+def test_other_errors_of_the_system_are_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> int:
+        raise FileNotFoundError(2, "No such file or directory", "x")
+
+    monkeypatch.setattr("mu.stats.run", fail)
+    with pytest.raises(FileNotFoundError):
+        cli.main(["stats", "x"])
+
+
+@pytest.mark.parametrize("words", ["one two -o out", "one -o out two", "-o out one two", "one -o out -- two"])
+def test_flags_stand_anywhere_among_the_words(words: str) -> None:
+    args = cli.load("ivf-join")[1].parse_words(words.split())
+    assert (args.chunks, args.output) == ([Path("one"), Path("two")], Path("out"))
+
+
 def test_only_the_module_that_is_asked_for_is_imported() -> None:
     code = "import sys; from mu import cli; cli.main(['--help']); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,12 +6,14 @@ import zipfile
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.parsers import ResponseParserError
 from moto import mock_aws
 
 from mu import aws, cli, deploy, doctor
 from mu.deploy import Function
 from mu.doctor import BAD, OK, UNKNOWN
+from mu.errors import MuError
 
 ROLE = "arn:aws:iam::123456789012:role/mu"
 
@@ -25,25 +27,29 @@ class Answering:
     def __getattr__(self, name):
         if name in ("exceptions", "meta"):
             return getattr(self._client, name)
-        self._called.append(name)
-        if name not in self._answers:
-            return getattr(self._client, name)
-        return lambda **_: self._answer(name)
+        return lambda **asked: self._answer(name, asked)
 
-    def _answer(self, name):
-        answer = self._answers[name]
+    def _answer(self, name, asked):
+        self._called.append((name, asked))
+        answer = self._answers.get(name)
+        if answer is None:
+            return getattr(self._client, name)(**asked)
+        if isinstance(answer, Exception):
+            raise answer
         if isinstance(answer, str):
             raise ClientError({"Error": {"Code": answer, "Message": f"no {name} for you"}}, name)
         return answer
 
 
 ALLOWED = [{"EvalActionName": name, "EvalDecision": "allowed"} for name in ("s3:GetObject", "s3:PutObject")]
+UNREACHABLE = EndpointConnectionError(endpoint_url="there")
+GIBBERISH = ResponseParserError("<html>")
 DENIED = {"EvalActionName": "s3:PutObject", "EvalDecision": "implicitDeny"}
 
 
 @pytest.fixture
 def answers():
-    """What the services say, where it is not moto that says it; a text is an error's code."""
+    """What the services say, where it is not moto that says it; a text is an error's code, or it is an error."""
     return {
         "get_account_settings": {"AccountLimit": {"UnreservedConcurrentExecutions": 1000}},
         "simulate_principal_policy": {"EvaluationResults": ALLOWED},
@@ -105,8 +111,10 @@ def test_all_is_well(cloud, run, called):
     assert len(lines) == 10
     assert verdict(lines, "function f in us-east-1: python3.13, arm64, 512 MB") == OK
     assert verdict(lines, "1000 workers at once in us-east-1, where the account may have 1000") == OK
-    assert called
-    assert all(name.startswith(("get_", "list_", "simulate_", "invoke")) for name in called)
+    asked = dict(called)
+    assert asked.pop("invoke") == {"FunctionName": "f", "InvocationType": "DryRun"}
+    assert asked
+    assert all(name.startswith(("get_", "list_", "simulate_")) for name in asked)
 
 
 def test_without_a_function_or_a_bucket(cloud, run):
@@ -123,11 +131,24 @@ def test_without_a_function_or_a_bucket(cloud, run):
         ({"get_function_configuration": "AccessDeniedException"}, [], UNKNOWN, "no get_function_configuration"),
         ({"get_function_event_invoke_config": {}}, [], BAD, "starts a failed worker again, 2 times"),
         ({}, ["-n", "1001"], BAD, "1001 workers at once in us-east-1, where the account may have 1000"),
-        ({"get_function_concurrency": {"ReservedConcurrentExecutions": 7}}, ["-n", "8"], BAD, "function f may have 7"),
+        ({}, ["-n", "1001"], BAD, "ask for more in Service Quotas"),
+        ({"get_function_concurrency": {"ReservedConcurrentExecutions": 7}}, ["-n", "8"], BAD,
+         "function f may have 7: raise or remove its reserved concurrency"),
         ({"get_function_concurrency": {"ReservedConcurrentExecutions": 7}}, ["-n", "7"], OK, "function f may have 7"),
         ({"get_account_settings": "AccessDeniedException"}, ["-n", "5"], UNKNOWN, "whether 5 workers may run"),
+        ({"get_account_settings": "UnknownOperationException"}, ["-n", "5"], UNKNOWN, "whether 5 workers may run"),
+        ({"get_account_settings": "ExpiredTokenException"}, ["-n", "5"], BAD, "expired: sign in again"),
+        ({"get_function_configuration": "ExpiredTokenException"}, [], BAD, "expired: sign in again"),
+        ({"get_function_configuration": "ValidationException"}, [], BAD, "function f in us-east-1: no get_function"),
+        ({"get_function_configuration": UNREACHABLE}, [], BAD, "function f in us-east-1: Could not connect"),
+        ({"get_function_configuration": GIBBERISH}, [], UNKNOWN, "function f in us-east-1: what answers there"),
+        ({"invoke": UNREACHABLE}, [], BAD, "function f in us-east-1: Could not connect"),
+        ({"list_objects_v2": UNREACHABLE}, [], BAD, "bucket bucket: Could not connect"),
         ({"list_objects_v2": "AccessDenied"}, [], BAD, "bucket bucket cannot be listed"),
         ({"simulate_principal_policy": "AccessDenied"}, [], UNKNOWN, "whether workers may use bucket bucket"),
+        ({"simulate_principal_policy": GIBBERISH}, [], UNKNOWN, "whether workers may use bucket bucket"),
+        ({"simulate_principal_policy": UNREACHABLE}, [], UNKNOWN, "may read and write arn:aws:s3:::bucket/*"),
+        ({"simulate_principal_policy": "NoSuchEntity"}, [], BAD, "whether workers may use bucket bucket"),
         ({"simulate_principal_policy": {"EvaluationResults": [ALLOWED[0], DENIED]}},
          [], BAD, f"role {ROLE} lacks s3:PutObject on arn:aws:s3:::bucket/*"),
     ],
@@ -217,6 +238,22 @@ def test_the_address_is_found_out(cloud, run, monkeypatch):
     monkeypatch.setattr(doctor, "_check_cloud", lambda args: iter(()))
     monkeypatch.setattr(doctor, "check_credentials", lambda region: iter([doctor.Finding(OK, "yes")]))
     assert verdict(run(address="")[1], "workers connect to 127.0.0.1") == OK
+
+
+def test_an_endpoint_that_cannot_be(cloud, run, monkeypatch, answers):
+    real = aws.client
+
+    def client(service, region):
+        if service == "lambda":
+            raise MuError("cannot use lambda")
+        return real(service, region)
+
+    monkeypatch.setattr(aws, "client", client)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", "http://127.0.0.1:abc")
+    status, lines = run("-l", "f", address="")
+    assert status == 1
+    assert verdict(lines, "function f in us-east-1: cannot use lambda") == BAD
+    assert verdict(lines, "this machine's address: cannot use lambda") == BAD
 
 
 def test_no_credentials(run, monkeypatch, tmp_path):

@@ -64,6 +64,18 @@ def test_needs(built):
     assert elf.read(built["static"]).glibc == (0, 0)
 
 
+def test_relative_relocations_need_a_later_glibc(built, tmp_path):
+    """They are asked for by name and not by number."""
+    flag = "-Wl,-z,pack-relative-relocs"
+    with contextlib.suppress(subprocess.CalledProcessError):
+        path = compile_c(tmp_path, "relr", MAIN, flag)
+        if b"GLIBC_ABI_DT_RELR" in path.read_bytes():
+            assert elf.read(built["dynamic"]).glibc < (2, 36)
+            assert elf.read(path).glibc == (2, 36)
+            return
+    pytest.skip("no such relocations from this linker, or with this glibc")
+
+
 def test_needs_are_found_without_section_headers(built, tmp_path):
     stripped = bytearray(built["dynamic"].read_bytes())
     stripped[0x28:0x30] = bytes(8)  # e_shoff

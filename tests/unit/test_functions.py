@@ -7,7 +7,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from mu import aws, cli, deploy
+from mu import aws, cli, deploy, functions
 from mu.deploy import Function
 
 ROLE = "arn:aws:iam::123456789012:role/mu"
@@ -82,6 +82,32 @@ def test_remove(clients, capsys):
     assert (status, output) == (0, "removed ours-us-east-1 in us-east-1\n")
     assert names(clients["us-east-1"]) == ["theirs-a", "theirs-b"]
     assert "ours-eu-west-1" in names(clients["eu-west-1"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["rm -r us-east-1 NAME", "rm NAME -r us-east-1 NAME", "-r us-east-1 rm NAME", "rm -r us-east-1 -- NAME"],
+)
+def test_flags_stand_anywhere(clients, capsys, words):
+    assert run(capsys, *words.replace("NAME", "ours-us-east-1").split())[0] == 0
+    assert names(clients["us-east-1"]) == ["theirs-a", "theirs-b"]
+
+
+def test_what_is_gone_meanwhile_is_removed(clients, capsys, monkeypatch):
+    """Another one removes what this one has listed."""
+    listed = functions.made_functions
+
+    def made_functions(client, region):
+        for made in listed(client, region):
+            if region == "us-east-1":
+                client.delete_function(FunctionName=made.name)
+            yield made
+
+    monkeypatch.setattr(functions, "made_functions", made_functions)
+    status, output, errors = run(capsys, "rm", "--all", "-r", "us-east-1,eu-west-1")
+    assert (status, errors) == (0, "")
+    assert output == "removed ours-us-east-1 in us-east-1\nremoved ours-eu-west-1 in eu-west-1\n"
+    assert names(clients["eu-west-1"]) == ["theirs-a", "theirs-b"]
 
 
 def test_a_region_that_is_named_twice(clients, capsys):

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import zipfile
@@ -40,6 +41,8 @@ def built(tmp_path_factory):
     compile_c(
         directory / "libs" / "libanswer.so.1", library, "-shared", "-fPIC", "-Wl,-soname,libanswer.so.1"
     )
+    compile_c(directory / "no-soname" / "libpath.so", library, "-shared", "-fPIC")
+    compile_c(directory / "by-path", uses_it, str(directory / "no-soname" / "libpath.so"), "-lm")
     compile_c(directory / "static", PRINTS, "-static")
     compile_c(directory / "dynamic", uses_it, str(directory / "libs" / "libanswer.so.1"), "-lm")
     compile_c(directory / "static-pie", PRINTS, "-static-pie")
@@ -126,7 +129,9 @@ def test_create(cloud, place, run, built):
     }
     assert {key: made[key] for key in expected} == expected
     assert "ResponseMetadata" not in made
-    assert cloud.get_function(FunctionName=name)["Tags"] == {"mu": "lambdaize"}
+    tags = cloud.get_function(FunctionName=name)["Tags"]
+    assert re.fullmatch("[0-9a-f]{16}", tags.pop("mu-made"))
+    assert tags == {"mu": "lambdaize"}
     config = cloud.get_function_event_invoke_config(FunctionName=name)
     assert (config["MaximumRetryAttempts"], config["MaximumEventAgeInSeconds"]) == (0, 60)
     with zipfile.ZipFile(package) as file:
@@ -258,6 +263,72 @@ def test_the_default_runtime_is_one_that_lambda_has(cloud):
     assert lambdaize.NEWEST_RUNTIME in shape.enum
 
 
+def members(package):
+    with zipfile.ZipFile(package) as file:
+        return set(file.namelist())
+
+
+def other_machine(content):
+    """A program's bytes as they would be on the other machine."""
+    return content[:18] + (b"\xb7\0" if content[18:20] == b"\x3e\0" else b"\x3e\0") + content[20:]
+
+
+def test_a_program_that_goes_along_settles_the_machine(cloud, place, run, built):
+    Path("bundle").mkdir()
+    Path("bundle.so.d").symlink_to("bundle")
+    Path("bundle/static").write_bytes(other_machine((built / "static").read_bytes()))
+    made = answer(run(script("one"), "", "", "bundle")[1])[1]
+    Path("bundle/static").chmod(0o755)
+    other = answer(run(script("two"), "", "", "bundle.so.d")[1])[1]
+    assert other["Architectures"] == [{"x86_64": "arm64", "aarch64": "x86_64"}[os.uname().machine]]
+    assert made["Architectures"] == ["x86_64"]  # of what may not be executed nothing is asked
+
+
+def test_the_libraries_of_programs_that_go_along(place, run, monkeypatch, built):
+    monkeypatch.setenv("SKIP_UPLOAD", "1")
+    monkeypatch.setenv("FUNCTION_NAME", "f")
+    monkeypatch.setenv("ALLOW_LD", "1")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(built / "libs"))
+    Path("bundle").mkdir()
+    shutil.copy(built / "dynamic", "bundle")
+    assert run(script(), "", "", "bundle")[0] == 0
+    assert {"bundle/dynamic", "solibs/libanswer.so.1"} <= members("f.zip")
+    assert run(built / "dynamic", "", "", "bundle")[0] == 0
+
+
+def test_libraries_that_go_along_are_left_alone(place, run, monkeypatch, built):
+    monkeypatch.setenv("SKIP_UPLOAD", "1")
+    monkeypatch.setenv("FUNCTION_NAME", "f")
+    Path("lib").mkdir()
+    Path("lib/libother.so.1").write_bytes(other_machine((built / "libs" / "libanswer.so.1").read_bytes()))
+    Path("lib/libc.so.6").write_bytes((built / "dynamic").read_bytes())  # it has an entry, like the real one
+    compile_c(Path("lib/plugin"), PRINTS, "-shared", "-fPIC", "-Wl,--no-as-needed")
+    for path in Path("lib").iterdir():
+        path.chmod(0o755)
+    status, _, errors = run(script(), "", "", "lib")
+    assert status == 0, errors
+    assert {name for name in members("f.zip") if name.startswith("solibs")} == set()
+
+
+def test_two_libraries_of_one_name(place, run, monkeypatch, built):
+    """There is one place for both."""
+    monkeypatch.setenv("SKIP_UPLOAD", "1")
+    monkeypatch.setenv("ALLOW_LD", "1")
+    uses_it = "int answer(void);\nint main(void) { return answer(); }\n"
+    soname = "-Wl,-soname,libanswer.so.1"
+    for name, result in (("one", 1), ("two", 2), ("same", 1)):
+        source = f"int answer(void) {{ return {result}; }}\n"
+        library = compile_c(Path(name, "libanswer.so.1").absolute(), source, "-shared", "-fPIC", soname)
+        compile_c(Path(f"run-{name}"), uses_it, str(library), f"-Wl,-rpath,{library.parent}")
+    shutil.copy("one/libanswer.so.1", "same/libanswer.so.1")
+    assert run("run-one", "", "", "run-same")[0] == 0
+    status, _, errors = run("run-one", "", "", "run-two")
+    assert status == 1
+    assert re.search(
+        "run-two needs /.*/two/libanswer.so.1, and another program /.*/one/libanswer.so.1:", errors
+    )
+
+
 @pytest.mark.parametrize("value", ["", "0"])
 def test_a_dynamic_executable_is_refused_naming_its_libraries(cloud, place, run, monkeypatch, built, value):
     monkeypatch.setenv("ALLOW_LD", value)
@@ -285,6 +356,14 @@ NO_ROLE = {"AWS_ROLE": ""}
         ({}, ["other"], "for riscv, 64 bit"),
         ({}, ["BUILT/libs/libanswer.so.1"], "is a library"),
         ({"ALLOW_LD": "1"}, ["BUILT/dynamic"], "libanswer.so.1, which is not found"),
+        ({"ALLOW_LD": "1"}, ["BUILT/by-path"], "no-soname/libpath.so that has a soname"),
+        ({}, ["crlf"], "the lines of crlf end as on Windows"),
+        ({}, ["tool", "", "", ""], "an EXTRAFILE is an empty word"),
+        ({}, ["tool", "", "", "x86", "arm"], "arm is for arm64, but x86 is for x86_64"),
+        ({}, ["arm", "", "", "x86"], "x86 is for x86_64, but arm is for arm64"),
+        ({"ARCH": "arm64"}, ["tool", "", "", "x86"], "x86 is for x86_64, but ARCH is arm64"),
+        ({}, ["tool", "", "", "bundle"], "bundle/bin/dynamic is not static, it needs libanswer.so.1"),
+        ({"ALLOW_LD": "1"}, ["tool", "", "", "bundle"], "bundle/bin/dynamic needs libanswer.so.1, which is not found"),
         ({"ALLOW_LD": "1"}, ["musl"], "the loader /lib/ld-musl-x"),
         ({"ARCH": "arm64"}, ["x86"], "is for x86_64, but ARCH is arm64"),
         ({"ARCH": "x86_64"}, ["arm"], "is for arm64, but ARCH is x86_64"),
@@ -300,6 +379,16 @@ NO_ROLE = {"AWS_ROLE": ""}
         ({"TIMEOUT": "٣"}, ["tool"], "TIMEOUT is '٣'"),
         ({"TMP_SIZE": "511"}, ["tool"], "512 to 10240"),
         ({"TMP_SIZE": "99999999999999999999"}, ["tool"], "512 to 10240"),
+        ({}, ["--memory", "5", "tool"], "--memory is '5'"),
+        ({"MEM_SIZE": "1"}, ["--memory", "5", "tool"], "--memory is '5'"),
+        ({"MEM_SIZE": "512"}, ["--timeout", "0", "tool"], "--timeout is '0'"),
+        ({}, ["--tmp-size", "1", "tool"], "--tmp-size is '1'"),
+        ({}, ["--role", "mu", "tool"], "--role is 'mu'"),
+        ({}, ["--region", "moon", "tool"], "--region is 'moon'"),
+        ({}, ["--runtime", "python2", "tool"], "--runtime is 'python2'"),
+        ({}, ["--arch", "sparc", "tool"], "--arch is 'sparc'"),
+        ({}, ["--arch", "arm64", "x86"], "x86 is for x86_64, but --arch is arm64"),
+        ({}, ["--update", "b", "--function-name", "a", "tool"], "--update b and --function-name a are not the same"),
         ({"RUNTIME": "python3.10"}, ["tool"], "python3.11 or later"),
         ({"RUNTIME": "nodejs22.x"}, ["tool"], "python3.11 or later"),
         ({"REGION": "moon"}, ["tool"], "REGION is 'moon'"),
@@ -319,6 +408,7 @@ def test_refusals(place, run, monkeypatch, built, environment, words, what):
     contents = {
         "text": b"echo\n",
         "empty": b"",
+        "crlf": b"#!/bin/sh -e\r\necho\r\n",
         "windows": b"MZ\x90\0",
         "mac": b"\xcf\xfa\xed\xfe",
         "damaged": static[:40],
@@ -329,6 +419,9 @@ def test_refusals(place, run, monkeypatch, built, environment, words, what):
     }
     for name in contents.keys() & set(words):
         Path(name).write_bytes(contents[name])
+        Path(name).chmod(0o755)
+    Path("bundle/bin").mkdir(parents=True)
+    shutil.copy(built / "dynamic", "bundle/bin")
     script()
     Path("sub").mkdir()
     script("sub/tool")
@@ -477,6 +570,42 @@ def test_update(cloud, place, run, monkeypatch):
     assert now["CodeSize"] == Path("mine.zip").stat().st_size
     with zipfile.ZipFile("mine.zip") as file:
         assert "./tool two" in file.read("lambda_function.py").decode()
+    assert files(place) == ["mine.zip", "tool"]
+
+
+def test_an_update_warns_of_the_runtime_that_is_there(cloud, place, run, monkeypatch, built):
+    monkeypatch.setenv("FUNCTION_NAME", "mine")
+    monkeypatch.setenv("RUNTIME", "python3.11")
+    monkeypatch.setenv("ALLOW_LD", "1")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(built / "libs"))
+    monkeypatch.setattr(lambdaize, "GLIBC", {"python3.11": (2, 1)})
+    monkeypatch.setattr(lambdaize, "NEWEST_GLIBC", (9, 9))
+    assert run(script())[0] == 0
+    monkeypatch.delenv("RUNTIME")
+    status, _, errors = run("--update", "mine", built / "dynamic")
+    assert status == 0, errors
+    assert re.search(
+        "warning: .* needs glibc 2.[0-9]+, and python3.11 has glibc 2.1: link statically", errors
+    )
+    assert "warning" not in run("--update", "mine", "--runtime", "python3.12", built / "dynamic")[2]
+
+
+def test_the_package_of_an_update_without_a_way_back_is_kept(cloud, place, run, monkeypatch):
+    monkeypatch.setenv("FUNCTION_NAME", "mine")
+    assert run(script())[0] == 0
+    before = Path("mine.zip").read_bytes()
+    waits = iter([None, KeyboardInterrupt()])
+
+    def wait(*_):
+        end = next(waits)
+        if end:
+            raise end
+
+    monkeypatch.setattr(deploy, "_wait", wait)
+    status, _, errors = run("--update", "mine", script(text="#!/bin/sh\nother\n"))
+    assert status == 130
+    assert "function mine has the new code, but may not be ready yet" in errors
+    assert Path("mine.zip").read_bytes() != before
     assert files(place) == ["mine.zip", "tool"]
 
 

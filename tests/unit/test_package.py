@@ -162,6 +162,11 @@ def test_the_order_of_entries_is_that_of_their_names(tmp_path):
         (lambda path: [(path / "mu")], "taken by mu"),
         (lambda path: [(path / "lambda_function.py")], "taken by mu"),
         (lambda path: [(path / "solibs")], "taken by mu"),
+        (lambda path: [path / "lambda_function"], "lambda_function is taken by mu"),
+        (lambda path: [path / "lambda_function.cpython-311.so"], "lambda_function is taken by mu"),
+        (lambda path: [path / "urllib3.py"], "hide Python's own urllib3"),
+        (lambda path: [path / "dateutil"], "hide Python's own dateutil"),
+        (lambda path: [path / "annotationlib.pyc"], "hide Python's own annotationlib"),
         (lambda path: [path / "json.py"], "hide Python's own json"),
         (lambda path: [path / "select.cpython-311.so"], "hide Python's own select"),
         (lambda path: [path / "email"], "hide Python's own email"),
@@ -178,8 +183,12 @@ def test_the_order_of_entries_is_that_of_their_names(tmp_path):
 def test_what_cannot_be_packaged(tmp_path, make, what):
     for name in ("json.py", "select.cpython-311.so", "boto3.py", "a", "new\nline"):
         (tmp_path / name).write_text("")
-    for name in ("sub", "mu", "email", "loop", "with-pipe", "with-odd-name"):
+    for name in ("urllib3.py", "annotationlib.pyc", "lambda_function.cpython-311.so"):
+        (tmp_path / name).write_text("")
+    for name in ("sub", "mu", "email", "loop", "with-pipe", "with-odd-name", "lambda_function", "dateutil"):
         (tmp_path / name).mkdir()
+    (tmp_path / "lambda_function" / "__init__.py").write_text("")
+    (tmp_path / "dateutil" / "__init__.cpython-311.so").write_text("")
     (tmp_path / "sub" / "a").write_text("")
     (tmp_path / "email" / "__init__.py").write_text("")
     os.mkfifo(tmp_path / "pipe")
@@ -212,6 +221,18 @@ def test_names_are_those_given(tmp_path):
     (tmp_path / "alias").symlink_to("real")
     assert [member.name for member in package.user_members([tmp_path / "alias"])] == ["alias/f"]
     assert [member.name for member in package.user_members([tmp_path / "real" / "."])] == ["real/f"]
+
+
+def test_a_very_deep_directory(tmp_path, monkeypatch):
+    """Deeper than Python's stack; and Python, pytest's too, could not remove it either."""
+    monkeypatch.chdir(tmp_path)
+    deepest = "d/" * 1200
+    subprocess.run(["mkdir", "-p", deepest], check=True)
+    try:
+        Path(deepest, "file").write_text("f")
+        assert [member.name for member in package.user_members([Path("d")])] == [f"{deepest}file"]
+    finally:
+        subprocess.run(["rm", "-r", "d"], check=True)
 
 
 def test_a_plain_directory_may_have_a_modules_name(tmp_path):
