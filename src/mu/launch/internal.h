@@ -1,4 +1,5 @@
-/* What liblaunch.c (the handle), loop.c (sending and receiving) and verdict.c (judging answers) share.
+/* What liblaunch.c (the handle), requests.c (their lists and states), slot.c (one transfer), loop.c (sending and
+ * receiving) and verdict.c (judging answers) share.
  *
  *     handle ── targets (function × region) ── slots (a connection's worth of libcurl each)
  *        └───── requests (one per invocation), each in one of: a target's queue, a slot, the heap, the done list
@@ -132,6 +133,9 @@ int64_t mu_now_ms(void);
 /* Monotonic seconds. */
 double mu_now(void);
 
+/* `prefix` and `text` joined, in memory of their own; NULL when out of memory. */
+char *mu_join(const char *prefix, const char *text);
+
 /* Sets the handle's error text; returns `error`. */
 int mu_fail(struct mu_launch *launch, int error, const char *text);
 
@@ -146,6 +150,12 @@ uint32_t mu_fifo_pop(struct mu_launch *launch, fifo *list);
 /* Moves the waiting requests whose time has come back to their queues. */
 void mu_wake_due(struct mu_launch *launch, int64_t now_ms);
 
+/* Ends the queued requests of a target. */
+void mu_end_queued(struct mu_launch *launch, target *t, mu_launch_state state, const char *error);
+
+/* Ends the waiting requests of a target, or all of them if `t` is NULL. */
+void mu_end_waiting(struct mu_launch *launch, const target *t, mu_launch_state state, const char *error);
+
 /* Ends a target's queued and waiting requests: sending them would only repeat `error`. */
 void mu_stop_target(struct mu_launch *launch, target *t, const char *error);
 
@@ -155,6 +165,15 @@ void mu_judge(struct mu_launch *launch, slot *s, CURLcode code);
 
 /* Makes the multi handle. MU_LAUNCH_ENOMEM, MU_LAUNCH_ECURL. */
 int mu_loop_open(struct mu_launch *launch);
+
+/* Makes room for so many descriptors to poll; false when out of memory. */
+bool mu_reserve_descriptors(struct mu_launch *launch, int room);
+
+/* Makes an idle slot; NULL when out of memory. */
+slot *mu_slot_new(struct mu_launch *launch, target *t);
+
+/* Fills in and signs a request on an idle slot. MU_LAUNCH_EINVAL (the clock), MU_LAUNCH_ECRYPTO, MU_LAUNCH_ECURL. */
+int mu_slot_prepare(struct mu_launch *launch, slot *s, const request *r);
 
 /* Frees a slot, ending its transfer. */
 void mu_slot_free(struct mu_launch *launch, slot *s);
