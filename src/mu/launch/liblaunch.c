@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define OUT_OF_MEMORY "out of memory"
+#define CONNECT_TIMEOUT_MS 10000
 
 static const struct {
     const char *name;
@@ -163,7 +164,9 @@ int mu_launch_configure(mu_launch *l, const mu_launch_options *o)
         return mu_fail(l, MU_LAUNCH_EINVAL, "the invocation type is not Event, RequestResponse, or DryRun");
     l->max_connections = pick(o->max_connections, MU_LAUNCH_MAX_CONNECTIONS, MU_LAUNCH_CONNECTIONS_MAX);
     l->max_attempts = pick(o->max_attempts, MU_LAUNCH_MAX_ATTEMPTS, INT32_MAX);
+    l->wait_while_throttled = o->wait_while_throttled != 0;
     l->timeout_ms = pick(o->timeout_ms, MU_LAUNCH_TIMEOUT_MS, INT32_MAX);
+    l->connect_ms = l->timeout_ms < CONNECT_TIMEOUT_MS ? l->timeout_ms : CONNECT_TIMEOUT_MS;
     l->backoff_base_ms = pick(o->backoff_base_ms, MU_LAUNCH_BACKOFF_BASE_MS, 3600000);
     l->backoff_cap_ms = pick(o->backoff_cap_ms, MU_LAUNCH_BACKOFF_CAP_MS, 3600000);
     if (l->max_connections < 0 || l->max_attempts < 0 || l->timeout_ms < 0 || l->backoff_base_ms < 0 ||
@@ -283,6 +286,7 @@ void mu_launch_cancel(mu_launch *l)
         l->progress.connections -= t->open;
         t->open = t->busy = 0;
         t->idle = NULL;
+        t->silent = false; /* who would find out whether the service is there was cancelled, too */
         mu_end_queued(l, t, MU_LAUNCH_CANCELLED, "cancelled");
     }
     mu_end_waiting(l, NULL, MU_LAUNCH_CANCELLED, "cancelled");

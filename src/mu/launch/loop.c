@@ -10,7 +10,9 @@
  * LATENCY_MS or more, it is latency that limits us, and there is time for as many slots as answers under way at
  * one request in each REQUEST_MS. (The fastest answers, because the others may have waited for a CPU, ours or a
  * local service's; more connections would make that worse.) Where no answer has come for SILENT_MS, the way is
- * long, and that counts too. A service that answers as fast as we can sign never gets more than the start.
+ * long, and that counts too. A service that answers as fast as we can sign never gets more than the start. They are
+ * opened OPENED_AT_ONCE at a time, so that a call keeps to its time, and where descriptors run out there are no more for
+ * a while.
  */
 #include "internal.h"
 
@@ -19,6 +21,7 @@
 #include <string.h>
 
 #define START_CONNECTIONS 8
+#define OPENED_AT_ONCE 16
 #define WATCH_MS 5
 #define MOST_OF_IT 0.75
 #define LATENCY_MS 2.0
@@ -97,6 +100,9 @@ static int send_queued(struct mu_launch *l, target *t)
             break; /* those that have been sent find out whether it is any use; see verdict.c */
         slot *s = t->idle;
         if (s == NULL) {
+            if (l->may_open == 0)
+                break;
+            l->may_open--;
             s = mu_slot_new(l, t);
             if (s == NULL) {
                 if (t->busy > 0)
@@ -123,8 +129,11 @@ static int send_queued(struct mu_launch *l, target *t)
 static int send_all(struct mu_launch *l)
 {
     int result = MU_LAUNCH_OK;
+    l->may_open = OPENED_AT_ONCE;
+    if (++l->turn >= l->target_count)
+        l->turn = 0;
     for (int i = 0; i < l->target_count && result == MU_LAUNCH_OK; i++)
-        result = send_queued(l, l->targets[i]);
+        result = send_queued(l, l->targets[(l->turn + i) % l->target_count]);
     return result;
 }
 
@@ -164,7 +173,7 @@ static void end_span(struct mu_launch *l, double now, bool waited)
             t->latency = t->fastest;
         t->fastest = 0;
         double latency_ms = latency_of(t, now) * 1e3;
-        if (!waited || latency_ms < LATENCY_MS || t->queue.first == NO_REQUEST || t->busy < t->allowed)
+        if (!waited || now < t->crowded_until || latency_ms < LATENCY_MS || t->queue.first == NO_REQUEST || t->busy < t->allowed)
             continue;
         double wanted = latency_ms / REQUEST_MS > 2.0 * t->allowed ? latency_ms / REQUEST_MS : 2.0 * t->allowed;
         t->allowed = wanted < l->max_connections ? (int)wanted : l->max_connections;
@@ -179,13 +188,17 @@ static bool is_growing_possible(const struct mu_launch *l)
     return false;
 }
 
-/* Lets libcurl act on the descriptors that are ready, and on its timers. */
-static bool act(struct mu_launch *l, int ready)
+/* Lets libcurl act on the descriptors that are ready, and on its timers. At `deadline` it stops; the next call goes on
+ * from there. */
+static bool act(struct mu_launch *l, int ready, int64_t deadline)
 {
     int running;
+    bool late = false;
     /* A callback may take entries out of the array; the one that then stands there gets its turn in the next round. */
-    for (int i = 0; i < l->fd_count && ready > 0; i++) {
+    for (int left = l->fd_count; left > 0 && ready > 0 && l->fd_count > 0 && !late; left--) {
+        int i = l->fd_next < l->fd_count ? l->fd_next : 0;
         short events = l->fds[i].revents;
+        l->fd_next = i + 1;
         if (events == 0)
             continue;
         ready--;
@@ -194,6 +207,7 @@ static bool act(struct mu_launch *l, int ready)
                    (events & (POLLERR | POLLNVAL) ? CURL_CSELECT_ERR : 0);
         if (curl_multi_socket_action(l->multi, l->fds[i].fd, mask, &running) != CURLM_OK)
             return false;
+        late = mu_now_ms() >= deadline;
     }
     if (l->curl_due_ms >= 0 && l->curl_due_ms <= mu_now_ms()) {
         l->curl_due_ms = -1;
@@ -217,6 +231,8 @@ static int wait_ready(struct mu_launch *l, int64_t deadline)
         until = earlier(until, l->curl_due_ms);
     if (l->progress.waiting > 0)
         until = earlier(until, l->requests[l->heap[0]].due_ms);
+    if (l->may_open == 0)
+        until = 0; /* there are more to open */
     if (may_grow)
         until = earlier(until, (int64_t)(l->span_start * 1e3) + WATCH_MS);
     double before = mu_now();
@@ -248,7 +264,7 @@ int mu_launch_poll(struct mu_launch *l, int timeout_ms)
         int ready = wait_ready(l, deadline);
         if (ready < 0 && errno != EINTR)
             return mu_fail(l, MU_LAUNCH_ESYSTEM, strerror(errno));
-        result = act(l, ready) ? collect(l) : MU_LAUNCH_ECURL;
+        result = act(l, ready, deadline) ? collect(l) : MU_LAUNCH_ECURL;
         if (result != MU_LAUNCH_OK || ready < 0 || mu_now_ms() >= deadline)
             break;
     }

@@ -1,6 +1,8 @@
 /* The requests: the lists and the heap that they are in, and their state, which changes in mu_set_state() only. */
 #include "internal.h"
 
+#include <stdlib.h>
+
 static void fifo_push(mu_launch *l, fifo *list, uint32_t index)
 {
     l->requests[index].next = NO_REQUEST;
@@ -61,6 +63,20 @@ static int64_t *count_of(mu_launch *l, unsigned state)
     return counts[state];
 }
 
+/* Remembers what is wrong with a request; NULL: nothing. */
+static void set_error(request *r, const char *prefix, const char *error)
+{
+    char *text = error == NULL ? NULL : mu_join(prefix, error);
+    free(r->error);
+    r->error = text;
+    r->error_lost = error != NULL && text == NULL;
+}
+
+int mu_counted(const request *r)
+{
+    return r->attempts - r->uncounted;
+}
+
 void mu_set_state(mu_launch *l, uint32_t index, mu_launch_state state, const char *error)
 {
     request *r = &l->requests[index];
@@ -81,6 +97,7 @@ void mu_set_state(mu_launch *l, uint32_t index, mu_launch_state state, const cha
             l->progress.retries++;
         break;
     case MU_LAUNCH_WAITING:
+        set_error(r, "", error);
         heap_push(l, index);
         break;
     case MU_LAUNCH_ACCEPTED:
@@ -88,10 +105,10 @@ void mu_set_state(mu_launch *l, uint32_t index, mu_launch_state state, const cha
     case MU_LAUNCH_CANCELLED:
         if (r->attempts > 0)
             r->seconds = mu_now() - r->started;
-        if (error != NULL) {
-            r->error = mu_join("", error);
-            r->error_lost = r->error == NULL;
-        }
+        if (state == MU_LAUNCH_CANCELLED && r->error != NULL)
+            set_error(r, "cancelled; the last attempt: ", r->error);
+        else
+            set_error(r, "", error);
         fifo_push(l, &l->done, index);
         break;
     }

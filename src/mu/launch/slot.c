@@ -6,14 +6,15 @@
  */
 #include "internal.h"
 
+#include <errno.h>
+#include <netinet/in.h>
 #include <openssl/crypto.h>
 #include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-#define CONNECT_TIMEOUT_MS 10000
-#define ANSWER_MAX ((size_t)8 << 20) /* bytes; a function's answer has at most 6 MB */
 #define HEADERS_MAX ((size_t)256 << 10)
 
 static size_t on_header(char *line, size_t one, size_t size, void *data)
@@ -30,6 +31,53 @@ static size_t on_body(char *bytes, size_t one, size_t size, void *data)
     mu_answer *answer = data;
     mu_answer_body(answer, bytes, size);
     return answer->body_size <= ANSWER_MAX ? size : 0;
+}
+
+#if LIBCURL_VERSION_NUM >= 0x075000
+/* A request is about to be sent on a connection. libcurl does so again, by itself, when a kept connection turns
+ * out to be closed before any answer; each counts. */
+static int on_request(void *data, char *ip, char *own_ip, int port, int own_port)
+{
+    (void)ip, (void)own_ip, (void)port, (void)own_port;
+    slot *s = data;
+    struct mu_launch *l = s->target->launch;
+    bool again = s->begun;
+    s->begun = true;
+    if (again && mu_counted(&l->requests[s->request]) >= l->max_attempts)
+        return CURL_PREREQFUNC_ABORT;
+    if (again)
+        mu_set_state(l, s->request, MU_LAUNCH_SENT, NULL);
+    return CURL_PREREQFUNC_OK;
+}
+
+static bool set_counter(slot *s)
+{
+    return curl_easy_setopt(s->easy, CURLOPT_PREREQFUNCTION, on_request) == CURLE_OK &&
+           curl_easy_setopt(s->easy, CURLOPT_PREREQDATA, s) == CURLE_OK;
+}
+#else
+static bool set_counter(slot *s)
+{
+    (void)s;
+    return true;
+}
+#endif
+
+/* Makes a connection's socket as libcurl would, but notes why there is none, and where it leads. */
+static curl_socket_t on_open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    (void)purpose;
+    slot *s = data;
+    int port = 0;
+    if (address->family == AF_INET)
+        port = ntohs(((struct sockaddr_in *)(void *)&address->addr)->sin_port);
+    else if (address->family == AF_INET6)
+        port = ntohs(((struct sockaddr_in6 *)(void *)&address->addr)->sin6_port);
+    s->by_proxy = port != 0 && port != s->target->address.port;
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    if (fd < 0 && (errno == EMFILE || errno == ENFILE))
+        s->out_of_files = true;
+    return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
 /* Whether libcurl's TLS is the OpenSSL that we are linked with, so that its pointers are good for us. */
@@ -109,7 +157,7 @@ static bool set_options(struct mu_launch *l, slot *s)
         {CURLOPT_TCP_NODELAY, 1},
         {CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1},
         {CURLOPT_TIMEOUT_MS, l->timeout_ms},
-        {CURLOPT_CONNECTTIMEOUT_MS, l->timeout_ms < CONNECT_TIMEOUT_MS ? l->timeout_ms : CONNECT_TIMEOUT_MS},
+        {CURLOPT_CONNECTTIMEOUT_MS, l->connect_ms},
 #if LIBCURL_VERSION_NUM >= 0x075700
         {CURLOPT_QUICK_EXIT, 1}, /* do not wait for a name server when a launch is given up */
 #endif
@@ -127,7 +175,9 @@ static bool set_options(struct mu_launch *l, slot *s)
            curl_easy_setopt(e, CURLOPT_HEADERDATA, &s->answer) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_WRITEDATA, &s->answer) == CURLE_OK &&
-           set_trust(l, e) && set_resumption(s) &&
+           curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open_socket) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, s) == CURLE_OK && set_counter(s) && set_trust(l, e) &&
+           set_resumption(s) &&
            curl_easy_setopt(e, CURLOPT_POSTFIELDS, s->body != NULL ? s->body : mu_payload_data(l->payload)) == CURLE_OK;
 }
 
@@ -195,5 +245,6 @@ int mu_slot_prepare(struct mu_launch *l, slot *s, const request *r)
     curl_off_t size = (curl_off_t)mu_payload_size(l->payload, r->number);
     mu_answer_reset(&s->answer);
     s->curl_error[0] = '\0';
+    s->begun = s->out_of_files = false;
     return curl_easy_setopt(s->easy, CURLOPT_POSTFIELDSIZE_LARGE, size) == CURLE_OK ? MU_LAUNCH_OK : MU_LAUNCH_ECURL;
 }

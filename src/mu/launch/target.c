@@ -68,6 +68,16 @@ static char *host_header(CURLU *url)
     return out;
 }
 
+static int port_of(CURLU *url)
+{
+    char *text = NULL;
+    int port = 0;
+    if (curl_url_get(url, CURLUPART_PORT, &text, CURLU_DEFAULT_PORT) == CURLUE_OK)
+        port = (int)strtol(text, NULL, 10);
+    curl_free(text);
+    return port;
+}
+
 /* The endpoint's own path, less its trailing slashes, and then the path of the function's invocations. */
 static char *request_path(CURLU *url, const char *function)
 {
@@ -115,6 +125,7 @@ int mu_address_make(const char *endpoint, const char *function, mu_address *addr
             size_t root = strlen(whole) - 1; /* less the slash that `path` begins with */
             memcpy(address->url, whole, root);
             memcpy(address->url + root, path, strlen(path) + 1);
+            address->port = port_of(url);
             result = MU_LAUNCH_OK;
         }
     }
