@@ -651,6 +651,15 @@ def test_request_response_tells_of_functions_that_failed():
     assert result.invocations[1].attempts == 1
 
 
+def test_a_body_of_any_size_is_sent_at_once():
+    payload = f'"{"x" * (3 << 20)}"'
+    with service(lambda call: answer(200)) as running:
+        result = launch(running, 1, payload=payload, invocation_type="RequestResponse")
+    assert result.accepted == 1
+    assert "expect" not in running.calls[0].headers
+    assert running.calls[0].body == payload.encode()
+
+
 def test_dry_run_wants_204():
     with service(lambda call: answer(204 if call.number else 202)) as running:
         result = launch(running, 2, invocation_type="DryRun")

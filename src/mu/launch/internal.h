@@ -1,4 +1,4 @@
-/* What liblaunch.c (the handle), requests.c (their lists and states), slot.c (one transfer), loop.c (sending and
+/* What liblaunch.c (the handle), requests.c (their lists and states), slot.c (a transfer), loop.c (sending and
  * receiving) and verdict.c (judging answers) share.
  *
  *     handle ── targets (function × region) ── slots (a connection's worth of libcurl each)
@@ -63,7 +63,7 @@ typedef struct slot {
     bool out_of_files; /* no descriptor was left for its connection */
     bool by_proxy; /* its connections lead to a proxy */
     char *body; /* room for a filled-in payload; NULL if all are the same */
-    struct curl_slist headers[8]; /* linked by hand: libcurl only reads them */
+    struct curl_slist headers[7]; /* linked by hand: libcurl only reads them */
     char date_header[16 + MU_SIGV4_DATE_SIZE];
     char authorization[AUTHORIZATION_SIZE];
     char curl_error[CURL_ERROR_SIZE];
@@ -152,8 +152,8 @@ int mu_fail(struct mu_launch *launch, int error, const char *text);
 
 /* The only place where a request's state changes. It keeps the counts, and puts the request where its new state
  * belongs: QUEUED into its target's queue (in front if it has been sent before), WAITING into the heap (by due_ms), the
- * ended ones into the done list. SENT can follow SENT: libcurl sends it again. For WAITING, FAILED and CANCELLED `error` is
- * copied (for CANCELLED, with why it was WAITING before, if it was); otherwise it is NULL. */
+ * ended ones into the done list. SENT can follow SENT: libcurl sends it again. For WAITING, FAILED and CANCELLED
+ * `error` is copied (for CANCELLED, with why it was WAITING before, if it was); otherwise it is NULL. */
 void mu_set_state(struct mu_launch *launch, uint32_t index, mu_launch_state state, const char *error);
 
 /* How many of its attempts count against max_attempts. */

@@ -10,9 +10,9 @@
  * LATENCY_MS or more, it is latency that limits us, and there is time for as many slots as answers under way at
  * one request in each REQUEST_MS. (The fastest answers, because the others may have waited for a CPU, ours or a
  * local service's; more connections would make that worse.) Where no answer has come for SILENT_MS, the way is
- * long, and that counts too. A service that answers as fast as we can sign never gets more than the start. They are
- * opened OPENED_AT_ONCE at a time, so that a call keeps to its time, and where descriptors run out there are no more for
- * a while.
+ * long, and that counts too. A service that answers as fast as we can sign never gets more than the start.
+ * They are opened OPENED_AT_ONCE at a time, so that a call keeps to its time; where descriptors run out there are no
+ * more for a while.
  */
 #include "internal.h"
 

@@ -16,6 +16,9 @@
 #include <unistd.h>
 
 #define HEADERS_MAX ((size_t)256 << 10)
+#define EXPECT_MIN ((size_t)1 << 20)
+#define RECEIVE_BUFFER 4096 /* most answers are short, and libcurl makes these anew for each request */
+#define SEND_BUFFER 16384
 
 static size_t on_header(char *line, size_t one, size_t size, void *data)
 {
@@ -105,18 +108,22 @@ static bool set_resumption(slot *s)
                                  curl_easy_setopt(s->easy, CURLOPT_SSL_CTX_DATA, s) == CURLE_OK);
 }
 
-/* Links the headers that all requests of a slot have. What changes is written into the slot's own buffers. */
+/* Links the headers that all requests of a slot have. What changes is written into the slot's own buffers. Before it
+ * sends a body of more than EXPECT_MIN, libcurl would wait for the answer 100. */
 static void link_headers(struct mu_launch *l, slot *s)
 {
     memcpy(s->date_header, "X-Amz-Date: ", sizeof "X-Amz-Date: ");
     memcpy(s->authorization, "Authorization: ", sizeof "Authorization: ");
     const char *lines[] = {
         s->target->host_header, "Content-Type: application/json", l->type_header, s->date_header, s->authorization,
-        "Accept:", "Expect:", l->token_header,
+        l->token_header, mu_payload_size(l->payload, INT64_MAX) > EXPECT_MIN ? "Expect:" : NULL,
     };
-    size_t count = sizeof lines / sizeof *lines - (l->token_header == NULL);
-    for (size_t i = 0; i < count; i++)
-        s->headers[i] = (struct curl_slist){(char *)lines[i], i + 1 < count ? &s->headers[i + 1] : NULL};
+    struct curl_slist *next = NULL;
+    for (size_t i = sizeof lines / sizeof *lines; i-- > 0;)
+        if (lines[i] != NULL) {
+            s->headers[i] = (struct curl_slist){(char *)lines[i], next};
+            next = &s->headers[i];
+        }
 }
 
 static CURLcode set_protocols(CURL *easy)
@@ -155,6 +162,8 @@ static bool set_options(struct mu_launch *l, slot *s)
         {CURLOPT_PATH_AS_IS, 1},
         {CURLOPT_SUPPRESS_CONNECT_HEADERS, 1}, /* a proxy's answer is not the service's */
         {CURLOPT_TCP_NODELAY, 1},
+        {CURLOPT_BUFFERSIZE, RECEIVE_BUFFER},
+        {CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER},
         {CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1},
         {CURLOPT_TIMEOUT_MS, l->timeout_ms},
         {CURLOPT_CONNECTTIMEOUT_MS, l->connect_ms},
@@ -166,7 +175,7 @@ static bool set_options(struct mu_launch *l, slot *s)
         if (curl_easy_setopt(e, numbers[i].option, numbers[i].value) != CURLE_OK)
             return false;
     link_headers(l, s);
-    return set_protocols(e) == CURLE_OK && curl_easy_setopt(e, CURLOPT_URL, s->target->address.url) == CURLE_OK &&
+    return set_protocols(e) == CURLE_OK && curl_easy_setopt(e, CURLOPT_CURLU, s->target->address.parsed) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_PRIVATE, s) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_ERRORBUFFER, s->curl_error) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_HTTPHEADER, s->headers) == CURLE_OK &&

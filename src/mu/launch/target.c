@@ -2,7 +2,6 @@
 
 #include "liblaunch.h"
 
-#include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,7 +125,9 @@ int mu_address_make(const char *endpoint, const char *function, mu_address *addr
             memcpy(address->url, whole, root);
             memcpy(address->url + root, path, strlen(path) + 1);
             address->port = port_of(url);
-            result = MU_LAUNCH_OK;
+            if ((address->parsed = curl_url()) != NULL &&
+                curl_url_set(address->parsed, CURLUPART_URL, address->url, CURLU_PATH_AS_IS) == CURLUE_OK)
+                result = MU_LAUNCH_OK;
         }
     }
     curl_free(whole);
@@ -140,6 +141,7 @@ int mu_address_make(const char *endpoint, const char *function, mu_address *addr
 void mu_address_free(mu_address *address)
 {
     free(address->url);
+    curl_url_cleanup(address->parsed);
     free(address->host);
     free(address->canonical_path);
     memset(address, 0, sizeof *address);
