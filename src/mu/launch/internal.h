@@ -26,6 +26,7 @@
 
 #define NO_REQUEST UINT32_MAX
 #define AUTHORIZATION_SIZE 1024
+#define CANCELLED "cancelled"
 #define ANSWER_MAX ((size_t)8 << 20) /* bytes; a function's answer has at most 6 MB */
 
 typedef struct request {
@@ -152,8 +153,8 @@ int mu_fail(struct mu_launch *launch, int error, const char *text);
 
 /* The only place where a request's state changes. It keeps the counts, and puts the request where its new state
  * belongs: QUEUED into its target's queue (in front if it has been sent before), WAITING into the heap (by due_ms), the
- * ended ones into the done list. SENT can follow SENT: libcurl sends it again. For WAITING, FAILED and CANCELLED
- * `error` is copied (for CANCELLED, with why it was WAITING before, if it was); otherwise it is NULL. */
+ * ended ones into the done list. SENT can follow SENT: libcurl sends it again. For WAITING and FAILED `error` is
+ * copied; otherwise it is NULL. What is CANCELLED keeps why it was WAITING before, if it was. */
 void mu_set_state(struct mu_launch *launch, uint32_t index, mu_launch_state state, const char *error);
 
 /* How many of its attempts count against max_attempts. */

@@ -280,21 +280,29 @@ void mu_launch_cancel(mu_launch *l)
         target *t = l->targets[i];
         for (int j = 0; j < t->open; j++) {
             if (t->slots[j]->request != NO_REQUEST)
-                mu_set_state(l, t->slots[j]->request, MU_LAUNCH_CANCELLED, "cancelled");
+                mu_set_state(l, t->slots[j]->request, MU_LAUNCH_CANCELLED, NULL);
             mu_slot_free(l, t->slots[j]);
         }
         l->progress.connections -= t->open;
         t->open = t->busy = 0;
         t->idle = NULL;
         t->silent = false; /* who would find out whether the service is there was cancelled, too */
-        mu_end_queued(l, t, MU_LAUNCH_CANCELLED, "cancelled");
+        mu_end_queued(l, t, MU_LAUNCH_CANCELLED, NULL);
     }
-    mu_end_waiting(l, NULL, MU_LAUNCH_CANCELLED, "cancelled");
+    mu_end_waiting(l, NULL, MU_LAUNCH_CANCELLED, NULL);
 }
 
 void mu_launch_get_progress(const mu_launch *l, mu_launch_progress *progress)
 {
     *progress = l->progress;
+}
+
+/* Most that are cancelled had no error, and there may be many: they need no text of their own. */
+static const char *error_of(const request *r)
+{
+    if (r->error != NULL)
+        return r->error;
+    return r->error_lost ? OUT_OF_MEMORY : r->state == MU_LAUNCH_CANCELLED ? CANCELLED : NULL;
 }
 
 size_t mu_launch_take(mu_launch *l, mu_launch_outcome *outcomes, size_t room)
@@ -310,7 +318,7 @@ size_t mu_launch_take(mu_launch *l, mu_launch_outcome *outcomes, size_t room)
             .attempts = r->attempts,
             .seconds = r->seconds,
             .request_id = r->request_id,
-            .error = r->error_lost ? OUT_OF_MEMORY : r->error,
+            .error = error_of(r),
         };
     }
     return taken;

@@ -105,10 +105,10 @@ void mu_set_state(mu_launch *l, uint32_t index, mu_launch_state state, const cha
     case MU_LAUNCH_CANCELLED:
         if (r->attempts > 0)
             r->seconds = mu_now() - r->started;
-        if (state == MU_LAUNCH_CANCELLED && r->error != NULL)
-            set_error(r, "cancelled; the last attempt: ", r->error);
-        else
+        if (state != MU_LAUNCH_CANCELLED)
             set_error(r, "", error);
+        else if (r->error != NULL)
+            set_error(r, CANCELLED "; the last attempt: ", r->error);
         fifo_push(l, &l->done, index);
         break;
     }
