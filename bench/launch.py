@@ -8,8 +8,9 @@ signed and no payload, shows the ceiling. The order rotates, and medians are com
 Needs nginx, its echo module and wrk (Debian: nginx-light libnginx-mod-http-echo wrk), and the network once, for
 aiobotocore in an environment of its own (build/bench-venv).
 
-usage: bench/launch.py [--sweep] [--rounds N]
+usage: bench/launch.py [--sweep] [--rounds N] [--token]
   --sweep   ours with 4 to 256 connections: what the default was chosen from
+  --token   with a session token of 1 KB, as the keys of a role have
 """
 
 import argparse
@@ -26,12 +27,14 @@ import venv
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTENDERS = Path(__file__).with_name("launch_contenders.py")
 NAMES = ("ours", "boto3", "aiobotocore")
+TOKEN_SIZE = 1024
 SWEEP = (4, 8, 16, 32, 64, 128, 256)
 ECHO_MODULES = (
     "/usr/lib/nginx/modules/ngx_http_echo_module.so",
@@ -105,11 +108,17 @@ def aiobotocore_python() -> str:
 
 
 def measure(
-    name: str, url: str, ca: str, count: int, connections: int = 0, python: str = sys.executable
+    name: str,
+    url: str,
+    ca: str,
+    count: int,
+    connections: int = 0,
+    python: str = sys.executable,
+    token_size: int = 0,
 ) -> dict[str, Any]:
     """One run of a contender."""
     done = subprocess.run(
-        [python, CONTENDERS, name, url, ca, str(count), str(connections)],
+        [python, CONTENDERS, name, url, ca, str(count), str(connections), str(token_size)],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     found: dict[str, Any] = json.loads(done.stdout)
@@ -128,19 +137,20 @@ def wrk(url: str) -> float:
     return float(re.search(r"Requests/sec:\s*([\d.]+)", out)[1])  # type: ignore[index]
 
 
-def compare(rounds: int) -> None:
+def compare(rounds: int, token_size: int) -> None:
     """All contenders on the quick service, then ours on the delayed one."""
+    run = partial(measure, token_size=token_size)
     others = {"boto3": sys.executable, "aiobotocore": aiobotocore_python()}
     with service() as (quick, delayed, ca):
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in (*NAMES, "ours, 10,000", "ours, 20 ms")}
         ceiling = []
         for _ in range(rounds):
-            runs["ours"].append(measure("ours", quick, ca, 1000))
-            runs["ours, 10,000"].append(measure("ours", quick, ca, 10000))
-            runs["ours, 20 ms"].append(measure("ours", delayed, ca, 1000))
+            runs["ours"].append(run("ours", quick, ca, 1000))
+            runs["ours, 10,000"].append(run("ours", quick, ca, 10000))
+            runs["ours, 20 ms"].append(run("ours", delayed, ca, 1000))
             ceiling.append(wrk(quick))
             for name, python in others.items():
-                runs[name].append(measure(name, quick, ca, 1000, python=python))
+                runs[name].append(run(name, quick, ca, 1000, python=python))
     rate = median(runs["ours"], "rate")
     print(
         f"{'1,000 invocations of 2.9 KB':<28} {'per second':>10} {'ours is':>8} {'peak MB':>8} {'CPU s':>6}"
@@ -154,7 +164,7 @@ def compare(rounds: int) -> None:
     print(
         f"{'wrk, nothing signed':<28} {statistics.median(ceiling):>10,.0f} {rate / statistics.median(ceiling):>6.2f} x"
     )
-    best = {name: max(run["rate"] for run in found) for name, found in runs.items()}
+    best = {name: max(one["rate"] for one in found) for name, found in runs.items()}
     print(f"best of {rounds}: " + ", ".join(f"{name} {value:,.0f}" for name, value in best.items()))
     print(f"20 ms answers: 1,000 in {median(runs['ours, 20 ms'], 'seconds'):.3f} s")
 
@@ -182,8 +192,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(usage=__doc__.rpartition("usage: ")[2] if __doc__ else None)
     parser.add_argument("--sweep", action="store_true")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--token", action="store_true")
     args = parser.parse_args()
-    sweep(args.rounds) if args.sweep else compare(args.rounds)
+    sweep(args.rounds) if args.sweep else compare(args.rounds, TOKEN_SIZE if args.token else 0)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The contenders of bench/launch.py, each run in a process of its own that imports nothing it does not need.
 
-usage: launch_contenders.py NAME URL CA_BUNDLE COUNT CONNECTIONS
+usage: launch_contenders.py NAME URL CA_BUNDLE COUNT CONNECTIONS [TOKEN_SIZE]
 """
 
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 FUNCTION = "png2y4m"
 REGION = "us-east-1"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDBENCHMARK", "AWS_SECRET_ACCESS_KEY": "no-secret-at-all"}
+TOKEN = "AWS_SESSION_TOKEN"  # in the environment, where boto3 and aiobotocore find it
 AT_ONCE = 64  # of the others
 
 
@@ -30,7 +31,7 @@ def ours(url: str, ca: str, count: int, connections: int | None) -> int:
     keys = KEYS.values()
     result = launchpar(
         count, FUNCTION, *keys, payload("##ID##"), [REGION],
-        endpoint_url=url, ca_bundle=ca, max_connections=connections,
+        session_token=os.environ.get(TOKEN), endpoint_url=url, ca_bundle=ca, max_connections=connections,
     )  # fmt: skip
     return result.accepted
 
@@ -86,12 +87,15 @@ START = [0.0]  # when the contender's time begins
 CONTENDERS = {"ours": ours, "boto3": with_boto3, "aiobotocore": with_aiobotocore}
 
 
-def contend(name: str, url: str, ca: str, count: int, connections: int) -> None:
+def contend(name: str, url: str, ca: str, count: int, connections: int, token_size: int = 0) -> None:
     """Run one contender in this process and print what it took."""
     if name == "ours":
         sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
         import mu.launch  # noqa: F401  # a program's start is not what is compared
     os.environ.update(KEYS)
+    os.environ.pop(TOKEN, None)
+    if token_size:
+        os.environ[TOKEN] = "T" * token_size
     START[0] = time.perf_counter()
     accepted = CONTENDERS[name](url, ca, count, connections or None)
     seconds = time.perf_counter() - START[0]
@@ -102,5 +106,5 @@ def contend(name: str, url: str, ca: str, count: int, connections: int) -> None:
 
 
 if __name__ == "__main__":
-    name, url, ca, count, connections = sys.argv[1:]
-    contend(name, url, ca, int(count), int(connections))
+    name, url, ca, *numbers = sys.argv[1:]
+    contend(name, url, ca, *map(int, numbers))

@@ -32,6 +32,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     MUST(answer.header_size == size);
     MUST(answer.status >= 0 && answer.status <= 999);
     MUST(mu_answer_date(&answer) >= MU_ANSWER_UNSET);
-    MUST(mu_answer_retry_after(&answer) >= MU_ANSWER_UNSET);
+    MUST(mu_answer_retry_after(&answer, 1000000000) >= MU_ANSWER_UNSET);
     return 0;
 }

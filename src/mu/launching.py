@@ -3,15 +3,15 @@
 import socket
 import threading
 import time
+from collections import Counter
 from urllib.parse import urlsplit
 
-from mu.errors import MuError, UsageError
+from mu.errors import UsageError
 from mu.launch import Invocation, Progress, launch_shares, resolve
 from mu.report import debug
+from mu.why import why
 
-# How often an invocation that is throttled, or not answered, is tried: the main loop says when to give up. (An endpoint
-# that has never answered is given up before, by liblaunch.)
-PATIENT = 2**31 - 1
+WAITED = "cancelled; the last attempt: "  # liblaunch's words about an invocation that was to be tried again
 PATIENCE = 1.0  # seconds; a cancelled launch ends within a tenth of that, unless a name is being looked up
 
 
@@ -20,6 +20,18 @@ def shares(count: int, regions: list[str]) -> list[tuple[str, int]]:
     each, more = divmod(count, len(regions))
     spread = [(region, each + (place < more)) for place, region in enumerate(regions)]
     return [(region, number) for region, number in spread if number]
+
+
+def _place(endpoint: str) -> tuple[str, int]:
+    """Host and port of a URL. UsageError if it is none; the URL is not in the message, it may hold a password."""
+    try:
+        url = urlsplit(endpoint)
+        host, port = url.hostname, url.port
+    except ValueError:
+        host = None
+    if not host or url.scheme not in ("http", "https"):
+        raise UsageError("the Lambda endpoint is no http:// or https:// URL: look at AWS_ENDPOINT_URL")
+    return host, port or (443 if url.scheme == "https" else 80)
 
 
 class BackgroundLaunch:
@@ -61,17 +73,20 @@ class BackgroundLaunch:
 
     def own_address(self) -> str:
         """The address of the interface that routes to the Lambda endpoint."""
-        url = urlsplit(self._service.endpoints[self.regions[0]])
-        port = url.port or (443 if url.scheme == "https" else 80)
+        host, port = _place(self._service.endpoints[self.regions[0]])
         try:
-            family, kind, _, _, address = socket.getaddrinfo(url.hostname, port, type=socket.SOCK_DGRAM)[0]
+            family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
             with socket.socket(family, kind) as probe:
                 probe.connect(address)  # sends nothing
                 return str(probe.getsockname()[0])
         except OSError as error:
             raise UsageError(
-                f"cannot find the way to {url.hostname} ({error.strerror}): "
+                f"cannot find the way to {host} ({error.strerror}): "
                 "give this server's address with -a, and look at the network"
+            ) from None
+        except UnicodeError:
+            raise UsageError(
+                f"the Lambda endpoint's host {host} is no name: look at AWS_ENDPOINT_URL"
             ) from None
 
     def start(self, payload: str) -> None:
@@ -109,8 +124,17 @@ class BackgroundLaunch:
             return ""
         throttled = f", throttled {progress.throttled} times" if progress.throttled else ""
         if progress.accepted < progress.total:
-            return f"; {progress.accepted} of {progress.total} launched{throttled}"
+            return f"; {progress.accepted} of {progress.total} launched{throttled}{self._last_reason()}"
         return f"; launching was{throttled[1:]}" if throttled else ""
+
+    def _last_reason(self) -> str:
+        """Why most of those that `cancel` ended were to be tried again, in parentheses; empty if not known."""
+        reasons = Counter(
+            f" ({invocation.region}: {invocation.error.removeprefix(WAITED)})"
+            for invocation in self.invocations
+            if invocation.error is not None and invocation.error.startswith(WAITED)
+        )
+        return reasons.most_common(1)[0][0] if reasons else ""
 
     def cancel(self) -> None:
         """Launch no more."""
@@ -131,7 +155,6 @@ class BackgroundLaunch:
 
     def _launch(self, shares: list[tuple[str, int]], first: int, dispensable: int) -> None:
         """One launch, of which so many invocations may fail; its invocations are numbered from `first`."""
-        service = self._service
         place: int | None = None
 
         def on_progress(progress: Progress) -> None:
@@ -151,18 +174,17 @@ class BackgroundLaunch:
             result = launch_shares(
                 shares,
                 self._function,
-                service.access_key,
-                service.secret_key,
+                None,
+                None,
                 self._payload,
-                session_token=service.session_token,
-                ca_bundle=service.ca_bundle,
+                service=self._service,
                 on_progress=on_progress,
                 cancel=self._cancel,
-                max_attempts=PATIENT,
+                wait_while_throttled=True,  # the main loop says when to give up
                 first=first,
             )
-        except MuError as error:
-            self._failure = str(error)
+        except Exception as error:  # whatever it is, no more workers will come
+            self._failure = why(error)
             return
         debug(repr(result))
         with self._lock:

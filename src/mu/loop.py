@@ -164,7 +164,10 @@ class Loop:
         progress = self._reporter.launch
         if progress is not None and progress.ended < progress.total:
             # More would only wait behind these; those at work may be what they wait for.
-            if not self.ledger.running:
+            if not self.ledger.running and self._launch is not None:
+                self._launch.cancel()
+                self._launch.wait()  # now it knows what the rest was waiting for
+                self._hear_of(self._launch)
                 self.ended = f"{waited}{self._reporter.launch_note}"
         elif self._launch is not None and self._relaunches < self._settings.retries:
             self._relaunches += 1

@@ -3,6 +3,7 @@
 #include "liblaunch.h"
 #include "server.h"
 
+#include <curl/curl.h>
 #include <time.h>
 
 #define PAYLOAD "{\"id\": ##ID##}"
@@ -98,11 +99,84 @@ static void test_mixed(void)
     for (int i = 0; i < 64; i++) {
         CHECK(out[i].state == MU_LAUNCH_ACCEPTED && out[i].status == 202 && out[i].target == i / 40);
         CHECK_TEXT(out[i].request_id, "abc");
-        CHECK(out[i].attempts <= server_count(i) && out[i].attempts >= (i % 4 == 1 ? 3 : 1) && out[i].seconds > 0);
+        CHECK(out[i].attempts == server_count(i) && out[i].attempts == (i % 4 == 0 ? 1 : i % 4 == 1 ? 3 : 2) && out[i].seconds > 0);
     }
     mu_launch_progress p;
     mu_launch_get_progress(l, &p);
     CHECK(p.throttled == 32 && p.accepted == 64);
+    mu_launch_free(l);
+}
+
+/* The second request on a kept connection is read, and the connection closed: libcurl sends it again by itself. */
+static const char *closed_once(int number, int attempt)
+{
+    return number == 1 && attempt == 1 ? "!" : ACCEPTED;
+}
+
+static void test_resent(void)
+{
+    static mu_launch_outcome out[SERVER_NUMBERS];
+    for (int most = 1; most <= 2; most++) {
+        server_reset();
+        mu_launch_options o = options();
+        o.max_connections = 1;
+        o.max_attempts = most;
+        mu_launch *l = new_launch(&o);
+        CHECK(mu_launch_add_target(l, "us-east-1", url, "f") == 0);
+        CHECK(mu_launch_add(l, 0, 0, 3) == MU_LAUNCH_OK);
+        CHECK(run(l, out) == 3);
+        CHECK(server_count(1) == most && out[1].attempts == most);
+        CHECK(out[1].state == (most == 1 ? MU_LAUNCH_FAILED : MU_LAUNCH_ACCEPTED));
+        CHECK(most == 2 || strstr(out[1].error, ": the connection was closed") != NULL);
+        CHECK(out[0].attempts == 1 && out[2].state == MU_LAUNCH_ACCEPTED);
+        mu_launch_progress p;
+        mu_launch_get_progress(l, &p);
+        CHECK(p.attempts == 2 + most && p.retries == most - 1);
+        mu_launch_free(l);
+    }
+}
+
+/* 0: throttled five times; 1: broken each time; 2: throttled each time. */
+static const char *throttles(int number, int attempt)
+{
+    if (number == 1)
+        return "HTTP/1.1 503 U\r\nContent-Length: 0\r\n\r\n";
+    return number == 2 || attempt <= 5 ? THROTTLED : ACCEPTED;
+}
+
+static void test_throttled(void)
+{
+    static mu_launch_outcome out[SERVER_NUMBERS];
+    mu_launch_options o = options();
+    o.max_attempts = 2;
+    mu_launch *l = new_launch(&o);
+    CHECK(mu_launch_add_target(l, "us-east-1", url, "f") == 0);
+    CHECK(mu_launch_add(l, 0, 0, 1) == MU_LAUNCH_OK);
+    CHECK(run(l, out) == 1);
+    CHECK(out[0].attempts == 2);
+    CHECK_TEXT(out[0].error, "HTTP 429");
+    mu_launch_free(l);
+
+    server_reset();
+    o.wait_while_throttled = 1;
+    l = new_launch(&o);
+    CHECK(mu_launch_add_target(l, "us-east-1", url, "f") == 0);
+    CHECK(mu_launch_add(l, 0, 0, 2) == MU_LAUNCH_OK);
+    CHECK(run(l, out) == 2);
+    CHECK(out[0].state == MU_LAUNCH_ACCEPTED && out[0].attempts == 6);
+    CHECK(out[1].state == MU_LAUNCH_FAILED && out[1].attempts == 2);
+    CHECK_TEXT(out[1].error, "HTTP 503");
+
+    CHECK(mu_launch_add(l, 0, 2, 1) == MU_LAUNCH_OK);
+    mu_launch_progress p;
+    do {
+        CHECK(mu_launch_poll(l, 1) == 1);
+        mu_launch_get_progress(l, &p);
+    } while (p.throttled < 5 + 5);
+    mu_launch_cancel(l);
+    CHECK(run(l, out) == 1);
+    CHECK(out[2].state == MU_LAUNCH_CANCELLED);
+    CHECK_TEXT(out[2].error, "cancelled; the last attempt: HTTP 429");
     mu_launch_free(l);
 }
 
@@ -164,6 +238,52 @@ static void test_cancel(void)
     CHECK(mu_launch_add(l, 0, 0, 5) == MU_LAUNCH_OK);
     CHECK(mu_launch_poll(l, 1) == 1);
     mu_launch_free(l); /* with requests under way */
+}
+
+static const char *closes(int number, int attempt)
+{
+    (void)number;
+    (void)attempt;
+    return "!";
+}
+
+/* Nobody but those that were cancelled was to find out whether the service is there. */
+static void test_cancelled_before_any_answer(void)
+{
+    static mu_launch_outcome out[SERVER_NUMBERS];
+    mu_launch_options o = options();
+    o.backoff_base_ms = o.backoff_cap_ms = 60000;
+    mu_launch *l = new_launch(&o);
+    CHECK(mu_launch_add_target(l, "us-east-1", url, "f") == 0);
+    CHECK(mu_launch_add(l, 0, 0, 20) == MU_LAUNCH_OK);
+    mu_launch_progress p;
+    do {
+        CHECK(mu_launch_poll(l, 1) == 1);
+        mu_launch_get_progress(l, &p);
+    } while (p.waiting < 8);
+    mu_launch_cancel(l);
+    CHECK(run(l, out) == 20);
+    CHECK(mu_launch_add(l, 0, 0, 1) == MU_LAUNCH_OK);
+    CHECK(mu_launch_poll(l, 0) == 1);
+    mu_launch_get_progress(l, &p);
+    CHECK(p.queued == 0);
+    mu_launch_free(l);
+}
+
+static void test_few_connections_open_at_once(void)
+{
+    mu_launch_options o = options();
+    o.max_connections = 60;
+    mu_launch *l = new_launch(&o);
+    CHECK(mu_launch_add_target(l, "us-east-1", url, "f") == 0);
+    CHECK(mu_launch_add(l, 0, 0, 300) == MU_LAUNCH_OK);
+    mu_launch_progress p = {0};
+    for (int64_t before = 0; before < 60; before = p.connections) {
+        CHECK(mu_launch_poll(l, 0) == 1);
+        mu_launch_get_progress(l, &p);
+        CHECK(p.connections - before <= 16);
+    }
+    mu_launch_free(l);
 }
 
 static void test_poll_keeps_to_its_time(void)
@@ -251,8 +371,13 @@ int main(void)
 {
     CHECK(mu_launch_setup() == MU_LAUNCH_OK);
     with_server(mixed, test_mixed);
+    if (curl_version_info(CURLVERSION_NOW)->version_num >= 0x075000) /* an older one does not tell */
+        with_server(closed_once, test_resent);
+    with_server(throttles, test_throttled);
     with_server(refuse, test_final_error);
     with_server(never, test_cancel);
+    with_server(closes, test_cancelled_before_any_answer);
+    with_server(never, test_few_connections_open_at_once);
     with_server(never, test_poll_keeps_to_its_time);
     with_server(never, test_wrong_calls);
     return 0;

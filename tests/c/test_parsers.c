@@ -34,7 +34,7 @@ static void test_headers(void)
     CHECK_TEXT(answer.error_type, "TooManyRequestsException");
     CHECK_TEXT(answer.function_error, "Unhandled");
     CHECK(mu_answer_date(&answer) == 1000000000);
-    CHECK(mu_answer_retry_after(&answer) == 7);
+    CHECK(mu_answer_retry_after(&answer, 0) == 7);
 
     static const char *const preceded[] = {
         "HTTP/1.1 100 Continue\r\n", "X-Amzn-RequestId: first\r\n", "\r\n", "HTTP/1.1 202 Accepted\n", "\n", NULL,
@@ -52,7 +52,7 @@ static void test_headers(void)
     CHECK(answer.status == 0 && answer.complete);
     CHECK_TEXT(answer.request_id, "a[31mb");
     CHECK(mu_answer_date(&answer) == MU_ANSWER_UNSET);
-    CHECK(mu_answer_retry_after(&answer) == MU_ANSWER_UNSET);
+    CHECK(mu_answer_retry_after(&answer, 0) == MU_ANSWER_UNSET);
 
     char line[300];
     (void)snprintf(line, sizeof line, "x-amzn-requestid: %0200d", 1);
@@ -82,7 +82,8 @@ static void test_retry_after(void)
         const char *value;
         int64_t seconds;
     } cases[] = {
-        {"0", 0},     {"1", 1},   {"1.5", 1},           {"999999999", 999999999},
+        {"0", 0},     {"1", 1},   {"1.5", 2},           {"999999999", 999999999},
+        {"1.0", 1},   {"1.", 1},  {"0.01", 1},          {"1.5s", -1},
         {"-1", -1},   {"", -1},   {"1000000000", -1},   {"99999999999999999999999999999", -1},
         {"1e3", -1},  {"x", -1},  {"Sun, 09 Sep 2001 01:47:40 GMT", 60},
         {"Sun, 09 Sep 2001 01:40:00 GMT", 0},
@@ -92,8 +93,12 @@ static void test_retry_after(void)
         (void)snprintf(line, sizeof line, "Retry-After: %s\r\n", cases[i].value);
         const char *lines[] = {"HTTP/1.1 429 x\r\n", "Date: Sun, 09 Sep 2001 01:46:40 GMT\r\n", line, NULL};
         read_headers(lines);
-        CHECK(mu_answer_retry_after(&answer) == cases[i].seconds);
+        CHECK(mu_answer_retry_after(&answer, 5) == cases[i].seconds);
     }
+    /* Without a Date, the caller's clock counts. */
+    const char *lines[] = {"HTTP/1.1 429 x\r\n", "Retry-After: Sun, 09 Sep 2001 01:47:40 GMT\r\n", NULL};
+    read_headers(lines);
+    CHECK(mu_answer_retry_after(&answer, 1000000000) == 60);
 }
 
 static void read_body(const char *body, size_t size, char *text)

@@ -175,7 +175,6 @@ FAULTS = {
     "huge headers": Reply(
         b"HTTP/1.1 404 N\r\n" + (b"X-Filler: " + b"x" * 9000 + b"\r\n") * 60 + b"Content-Length: 0\r\n\r\n"
     ),
-    "huge body": answer(404, "x" * (9 << 20)),
     "bad length": Reply(b"HTTP/1.1 404 N\r\nContent-Length: many\r\n\r\n", "close"),
     "bad chunks": Reply(b"HTTP/1.1 500 E\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nnonsense\r\n", "close"),
 }
@@ -187,11 +186,8 @@ def test_passing_faults_are_tried_again(fault, tls):
     with service(once(FAULTS[fault]), context) as running:
         result = launch(running, 20, ca_bundle=ca)
     assert result.accepted == 20, result.reasons()
-    seen = running.numbers()
-    for invocation in result.invocations:
-        # libcurl itself resends on a fresh connection when a kept one turns out dead: once, and uncounted.
-        assert 2 <= seen[invocation.number] <= 3
-        assert invocation.attempts in (2, seen[invocation.number] - 1, seen[invocation.number])
+    assert running.numbers() == collections.Counter(dict.fromkeys(range(20), 2))
+    assert {i.attempts for i in result.invocations} == {2}
     assert result.throttled == (20 if fault == "429" else 0)
 
 
@@ -306,6 +302,20 @@ def test_the_wait_that_the_service_asks_for_is_kept(reply):
     assert result.accepted == 4
     sent = {(call.number, call.attempt): call.when for call in running.calls}
     assert all(sent[number, 2] - sent[number, 1] >= 0.99 for number in range(4))
+
+
+def test_a_date_to_wait_for_counts_without_the_service_s_own():
+    with service(once(answer(429, Retry_After=formatdate(time.time() + 2, usegmt=True)))) as running:
+        launch(running, 1)
+    first, second = running.calls
+    assert second.when - first.when >= 0.9
+
+
+def test_an_answer_that_is_too_long_is_final():
+    with service(lambda call: answer(503, "x" * (9 << 20))) as running:
+        result = launch(running, 2)
+    assert result.reasons() == {("us-east-1", "HTTP 503: the answer has more than 8 MiB"): 2}
+    assert running.numbers() == {0: 1, 1: 1}
 
 
 class WrongClock:
@@ -502,8 +512,69 @@ def test_a_service_without_tls_behind_https(tls):
             endpoint_url=f"https://127.0.0.1:{running.port}", ca_bundle=ca, timeout=0.1,
         )  # fmt: skip
     check_books(result, 5)
-    assert result.failed == 5
+    assert result.reasons() == {("us-east-1", f"cannot reach 127.0.0.1:{running.port} within 0.1 s"): 5}
     assert not running.calls
+
+
+def test_a_kept_connection_that_goes_silent_was_reached():
+    def script(call: Call) -> Reply:
+        if call.number > 0:
+            running.hold()
+        return answer()
+
+    with service(script) as running:
+        result = launch(running, 2, timeout=0.1, max_connections=1, max_attempts=1)
+        host = running.url.partition("//")[2]
+    assert result.invocations[1].error == f"no answer from {host} within 0.1 s"
+    assert running.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("proxy", "words"),
+    [
+        ("http://me:hunter2@127.0.0.1:1", "Connection refused"),
+        ("socks9://me:hunter2@127.0.0.1:1", "onnect"),
+        ("http://me:hunter2@[::1", "proxy"),
+        ("me:hunter2@[::1", "proxy"),
+        ("http://me:hunter2@proxy.invalid:3128", "proxy"),
+    ],
+)
+def test_a_wrong_proxy_is_named_without_its_password(proxy, words, tls, monkeypatch):
+    context, ca = tls
+    monkeypatch.setenv("https_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "")
+    with service(lambda call: answer(), context) as running:
+        result = launch(running, 2, ca_bundle=ca, max_attempts=1)
+        assert not running.calls
+    ((_, reason),) = result.reasons()
+    assert words in reason
+    assert reason.endswith(" (through a proxy, see https_proxy)")
+    assert "hunter2" not in reason
+
+
+FEW_FILES = """
+import os, resource, sys
+from mu.launch import launchpar
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+few = len(os.listdir("/proc/self/fd")) + 6
+resource.setrlimit(resource.RLIMIT_NOFILE, (few, few if sys.argv[2] == "hard" else hard))
+result = launchpar(100, "work", "a", "b", '{"id": ##ID##}', ["us-east-1"], endpoint_url=sys.argv[1], max_attempts=1)
+print(result.accepted, result.progress.attempts, result.reasons())
+"""
+
+
+@pytest.mark.parametrize("limit", ["hard", "soft"])
+def test_few_descriptors_are_made_do_with(limit):
+    with service(lambda call: answer()) as running:
+        done = subprocess.run(
+            [sys.executable, "-c", FEW_FILES, running.url, limit],
+            capture_output=True, text=True, check=True, timeout=DEADLINE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )  # fmt: skip
+    accepted, attempts, reasons = done.stdout.split(maxsplit=2)
+    assert (accepted, reasons) == ("100", "Counter()\n")
+    assert (attempts == "100") == (limit == "soft")  # where it can be, the limit is raised
+    assert running.numbers() == collections.Counter(range(100))
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
@@ -580,6 +651,15 @@ def test_request_response_tells_of_functions_that_failed():
     assert result.invocations[1].attempts == 1
 
 
+def test_a_body_of_any_size_is_sent_at_once():
+    payload = f'"{"x" * (3 << 20)}"'
+    with service(lambda call: answer(200)) as running:
+        result = launch(running, 1, payload=payload, invocation_type="RequestResponse")
+    assert result.accepted == 1
+    assert "expect" not in running.calls[0].headers
+    assert running.calls[0].body == payload.encode()
+
+
 def test_dry_run_wants_204():
     with service(lambda call: answer(204 if call.number else 202)) as running:
         result = launch(running, 2, invocation_type="DryRun")
@@ -606,6 +686,22 @@ def test_cancel_accounts_for_every_invocation():
     assert (result.accepted, result.cancelled) == (20, 480)
     assert {i.number for i in result.invocations if i.outcome == "accepted"} == set(range(20))
     assert {i.error for i in result.invocations if i.outcome == "cancelled"} == {"cancelled"}
+
+
+def test_nothing_is_sent_once_it_is_cancelled():
+    cancel = threading.Event()
+    cancel.set()
+    with service(lambda call: answer()) as running:
+        result = launch(running, 50, cancel=cancel)
+    assert (result.cancelled, len(running.calls)) == (50, 0)
+
+
+def test_what_was_waited_for_is_told_when_it_is_cancelled():
+    cancel = threading.Event()
+    with service(lambda call: error(429, "TooManyRequestsException", "Rate Exceeded.")) as running:
+        result = launch(running, 3, cancel=cancel, on_progress=lambda p: p.throttled < 3 or cancel.set())
+    words = "cancelled; the last attempt: HTTP 429 TooManyRequestsException: Rate Exceeded."
+    assert result.reasons() == {("us-east-1", words): 3}
 
 
 def test_an_exception_of_on_progress_ends_the_launch():

@@ -9,10 +9,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from botocore.loaders import Loader
+from mu.launch._liblaunch import lib
 
 from mu import cli, pylaunch
 from mu.errors import LaunchError, UsageError
-from mu.launch import Invocation, LaunchResult, Progress, launch_shares, launchpar, resolve
+from mu.launch import Invocation, LaunchResult, Progress, launch_shares, launcher, launchpar, resolve
 from mu.launch.command import describe, read_payload, summary
 from mu.launch.launcher import PAYLOAD_MAX
 from tests.launch_service import answer, error, service
@@ -62,6 +64,7 @@ WRONG = [
     ({"json_payload": b"\xff"}, "not JSON"),
     ({"json_payload": "[" * 100_000}, "nested too deeply"),
     ({"json_payload": '{"a": NaN}'}, "not JSON"),
+    ({"num_to_launch": 10, "json_payload": '{"id": ##ID##0}'}, "not JSON"),
     ({"json_payload": "{}".encode("utf-16")}, "not JSON"),
     ({"json_payload": "\ud800"}, "surrogates"),
     ({"json_payload": {"id": 1}}, "dict"),
@@ -127,6 +130,16 @@ def test_shares_are_checked_too():
         launch_shares([("us-east-1", 1), ("eu-west-1", 0)], *rest)
 
 
+def test_too_little_memory_is_one_line(monkeypatch):
+    class Full:
+        def __getattr__(self, name: str) -> object:
+            return (lambda *_: lib.MU_LAUNCH_ENOMEM) if name == "mu_launch_add" else getattr(lib, name)
+
+    monkeypatch.setattr(launcher, "lib", Full())
+    with pytest.raises(LaunchError, match="^not enough memory for so many invocations$"):
+        launchpar(**GOOD)
+
+
 def test_the_original_s_module_has_it():
     assert pylaunch.launchpar is launchpar
 
@@ -166,6 +179,36 @@ def test_no_credentials_is_one_line(profile, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("credential_process = /no/such/program", "/no/such/program"),
+        ("credential_process = echo no JSON", "Expecting value"),
+        ("role_arn = arn:aws:iam::123456789012:role/x\nsource_profile = source", "not authorized"),
+        ("", "evil.example"),
+    ],
+)
+def test_credentials_that_cannot_be_had_are_one_line(setting, words, monkeypatch, tmp_path):
+    (tmp_path / "config").write_text(
+        "[profile source]\naws_access_key_id = AKIDSOURCE\naws_secret_access_key = SECRETSOURCE\n"
+        f"[profile mine]\nregion = us-east-1\n{setting}\n"
+    )
+    denied = "<Error><Code>AccessDenied</Code><Message>not authorized to assume it</Message></Error>"
+    with service(lambda call: answer(403, f"<ErrorResponse>{denied}</ErrorResponse>")) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", running.url)
+        if setting:
+            monkeypatch.setenv("AWS_PROFILE", "mine")
+        else:
+            monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://evil.example/")
+        with pytest.raises(UsageError) as raised:
+            resolve(["us-east-1"])
+    text = str(raised.value)
+    assert text.startswith("cannot get AWS credentials: ")
+    assert words in text
+    assert len(text.splitlines()) == 1
+    assert "SECRETSOURCE" not in text
+
+
+@pytest.mark.parametrize(
     ("region", "host"),
     [
         ("us-east-1", "lambda.us-east-1.amazonaws.com"),
@@ -202,6 +245,30 @@ def test_endpoint_order(monkeypatch, tmp_path):
     assert found(endpoint_url="http://argument") == "http://argument"
     monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
     assert found() == "https://lambda.us-east-1.amazonaws.com"
+    monkeypatch.delenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
+    (tmp_path / "config").write_text("[default]\nignore_configured_endpoint_urls = true\n")
+    assert found() == "https://lambda.us-east-1.amazonaws.com"
+
+
+def test_the_table_of_endpoints_is_read_once(monkeypatch):
+    read: list[str] = []
+    load_data = Loader.load_data
+
+    def counted(self, name, *arguments):
+        read.append(name)
+        return load_data(self, name, *arguments)
+
+    monkeypatch.setattr(Loader, "load_data", counted)
+    resolve(["us-east-1", "eu-west-1", "ap-east-1"], "a", "b")
+    assert read.count("endpoints") == 1
+
+
+def test_a_service_that_is_known_is_not_looked_for(monkeypatch):
+    with service(lambda call: answer()) as running:
+        known = resolve(["us-east-1"], "AKID", "SECRET", endpoint_url=running.url)
+        monkeypatch.setattr(launcher, "resolve", None)
+        result = launch_shares([("us-east-1", 1)], "work", None, None, "{}", service=known)
+    assert result.accepted == 1
 
 
 def test_ca_bundle_from_the_environment(monkeypatch, tmp_path):
@@ -313,7 +380,20 @@ def test_command_dry_run(monkeypatch, capsys):
     assert "1 of 1 allowed" in capsys.readouterr().out
 
 
-def test_command_ctrl_c_still_counts(monkeypatch, capsys):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_command_ends_at_once_while_it_looks_for_credentials(number, monkeypatch):
+    def find(*_arguments, **_options):
+        signal.raise_signal(number)
+        pytest.fail("goes on")
+
+    monkeypatch.setattr(launcher, "resolve", find)
+    with pytest.raises(SystemExit) as raised:
+        run("-n", "1", "-l", "work")
+    assert raised.value.code == 128 + number
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_command_stopped_by_a_signal_still_counts(number, monkeypatch, capsys):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKID")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SECRET")
 
@@ -324,7 +404,7 @@ def test_command_ctrl_c_still_counts(monkeypatch, capsys):
 
     def interrupt() -> None:
         running.wait_for(lambda: running.busy > 0 and len(running.calls) > 2)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
 
     with service(script) as running:
         threading.Thread(target=interrupt, daemon=True).start()
@@ -332,7 +412,7 @@ def test_command_ctrl_c_still_counts(monkeypatch, capsys):
             "-n", "20", "-l", "work", "--payload", '{"id": ##ID##}', "--max-connections", "1",
             "--endpoint-url", running.url,
         )  # fmt: skip
-    assert status == 130
+    assert status == 128 + number
     assert capsys.readouterr().out.startswith("2 of 20 accepted, 18 cancelled; ")
 
 

@@ -529,10 +529,19 @@ def test_a_throttled_launch_is_waited_for_while_others_work() -> None:
 
 
 def test_a_launch_that_is_throttled_with_nobody_at_work_has_an_end() -> None:
-    launch = FakeLaunch(obedient, start=1)
+    class Launch(FakeLaunch):
+        reason = ""
+
+        def cancel(self) -> None:
+            self.reason = " (HTTP 429)"  # known only then
+
+        def note(self) -> str:
+            return super().note() + self.reason
+
+    launch = Launch(obedient, start=1)
     launch.progress = progress(1, 0)
     launch.asked = 1
-    with pytest.raises(JobError, match="no worker has connected for 0.1 s; throttled"):
+    with pytest.raises(JobError, match=r"no worker has connected for 0.1 s; throttled \(HTTP 429\)"):
         Job(mu_launch=launch, retries=5, connect_timeout=0.1).end()
     assert launch.asked == 1
 

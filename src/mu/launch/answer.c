@@ -48,7 +48,7 @@ int64_t mu_answer_date(const mu_answer *a)
     return read_date(a->date);
 }
 
-/* A whole number of seconds, less than 10^9; MU_ANSWER_UNSET for anything else. A fraction is allowed, and ignored. */
+/* A number of seconds, less than 10^9, rounded up; MU_ANSWER_UNSET for anything else. */
 static int64_t read_seconds(const char *text)
 {
     int64_t seconds = 0;
@@ -58,18 +58,28 @@ static int64_t read_seconds(const char *text)
         if (seconds >= 1000000000)
             return MU_ANSWER_UNSET;
     }
-    return digits > 0 && (text[digits] == '\0' || text[digits] == '.') ? seconds : MU_ANSWER_UNSET;
+    if (digits == 0 || (text[digits] != '\0' && text[digits] != '.'))
+        return MU_ANSWER_UNSET;
+    if (text[digits] == '.') {
+        const char *fraction = text + digits + 1;
+        if (fraction[strspn(fraction, "0123456789")] != '\0')
+            return MU_ANSWER_UNSET;
+        seconds += fraction[strspn(fraction, "0")] != '\0';
+    }
+    return seconds;
 }
 
-int64_t mu_answer_retry_after(const mu_answer *a)
+int64_t mu_answer_retry_after(const mu_answer *a, int64_t now)
 {
     int64_t seconds = read_seconds(a->retry_after);
     if (seconds != MU_ANSWER_UNSET)
         return seconds;
     int64_t until = read_date(a->retry_after);
-    int64_t now = mu_answer_date(a);
-    if (until == MU_ANSWER_UNSET || now == MU_ANSWER_UNSET)
+    if (until == MU_ANSWER_UNSET)
         return MU_ANSWER_UNSET;
+    int64_t date = mu_answer_date(a);
+    if (date != MU_ANSWER_UNSET)
+        now = date;
     return until > now ? until - now : 0;
 }
 

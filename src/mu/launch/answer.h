@@ -40,8 +40,9 @@ void mu_answer_body(mu_answer *answer, const char *data, size_t size);
 /* The service's clock, in seconds since 1970; MU_ANSWER_UNSET if it did not say. */
 int64_t mu_answer_date(const mu_answer *answer);
 
-/* How many seconds the service asked us to wait; MU_ANSWER_UNSET if it did not. A date counts from the answer's own. */
-int64_t mu_answer_retry_after(const mu_answer *answer);
+/* How many seconds the service asked us to wait, rounded up; MU_ANSWER_UNSET if it did not. A date counts from the
+ * answer's own, or from `now` (seconds since 1970) if the answer has none. */
+int64_t mu_answer_retry_after(const mu_answer *answer, int64_t now);
 
 /* Reads the body as the JSON object that AWS sends with an error: fills in error_type and retry_after where no
  * header gave them, and writes the message to `text` ("" if there is none), on one line of printable UTF-8,

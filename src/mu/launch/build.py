@@ -14,7 +14,17 @@ from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
-SOURCES = ("liblaunch.c", "loop.c", "verdict.c", "answer.c", "payload.c", "sigv4.c", "target.c")
+SOURCES = (
+    "liblaunch.c",
+    "requests.c",
+    "slot.c",
+    "loop.c",
+    "verdict.c",
+    "answer.c",
+    "payload.c",
+    "sigv4.c",
+    "target.c",
+)
 HEADERS = ("liblaunch.h", "internal.h", "answer.h", "payload.h", "sigv4.h", "target.h")
 FLAGS = ("-std=c11", "-D_DEFAULT_SOURCE", "-O2", "-fvisibility=hidden", "-Wall", "-Wextra")
 

@@ -3,7 +3,6 @@
 import argparse
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,8 @@ Credentials, endpoint, and trusted certificates come from where the AWS command 
 
   mu launch -n 1000 -l png2y4m -r us-east-1,eu-west-1 --payload '{"part": ##ID##}'
 
-The exit status is 0 if every invocation was accepted, 1 if some were not, 2 if the arguments are wrong.
+The exit status is 0 if every invocation was accepted, 1 if some were not, 2 if the arguments are wrong. Ctrl-C
+and SIGTERM end it with the counts until then, and status 130 or 143.
 """
 
 PERCENTS = (50, 90, 99, 100)
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     regions = [region for region in args.regions.split(",") if region]
     if not regions:
         raise UsageError("-r: no region given; give one or several, like us-east-1,eu-west-1")
-    with cancel_on_interrupt() as cancel, progress_line() as show:
+    with cancel_on_signal() as stop, progress_line() as show:
         result = launchpar(
             args.number,
             args.function,
@@ -61,11 +61,11 @@ def run(args: argparse.Namespace) -> int:
             timeout=args.timeout,
             on_progress=show,
             invocation_type="DryRun" if args.dry_run else "Event",
-            cancel=cancel,
+            cancel=stop,
         )
     sys.stdout.write(summary(result, "allowed" if args.dry_run else "accepted"))
-    if cancel.is_set() and result.cancelled:
-        return 130
+    if stop.signal and result.cancelled:
+        return 128 + stop.signal
     return 0 if result.accepted == result.total else 1
 
 
@@ -79,19 +79,36 @@ def read_payload(text: str) -> str | bytes:
         raise UsageError(f"--payload: cannot read {text[1:]}: {error.strerror}") from None
 
 
+class Stop:
+    """Cancels a launch at the first signal, so that what has been launched until then is still counted. A second
+    signal, or one that comes before the launch has begun, ends the program at once."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._begun = False
+
+    def is_set(self) -> bool:
+        """Whether to end now; the launch has begun when it asks."""
+        self._begun = True
+        return self.signal != 0
+
+    def on_signal(self, number: int, _frame: FrameType | None) -> None:
+        """The handler."""
+        if self.signal or not self._begun:
+            raise SystemExit(128 + number)
+        self.signal = number
+
+
 @contextmanager
-def cancel_on_interrupt() -> Iterator[threading.Event]:
-    """An event that Ctrl-C sets, so that what has been launched until then is still counted."""
-    cancel = threading.Event()
-
-    def on_interrupt(_number: int, _frame: FrameType | None) -> None:
-        cancel.set()
-
-    before = signal.signal(signal.SIGINT, on_interrupt)
+def cancel_on_signal() -> Iterator[Stop]:
+    """A Stop that Ctrl-C and SIGTERM reach."""
+    stop = Stop()
+    before = {number: signal.signal(number, stop.on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield cancel
+        yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

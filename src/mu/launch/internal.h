@@ -1,4 +1,5 @@
-/* What liblaunch.c (the handle), loop.c (sending and receiving) and verdict.c (judging answers) share.
+/* What liblaunch.c (the handle), requests.c (their lists and states), slot.c (a transfer), loop.c (sending and
+ * receiving) and verdict.c (judging answers) share.
  *
  *     handle ── targets (function × region) ── slots (a connection's worth of libcurl each)
  *        └───── requests (one per invocation), each in one of: a target's queue, a slot, the heap, the done list
@@ -25,19 +26,22 @@
 
 #define NO_REQUEST UINT32_MAX
 #define AUTHORIZATION_SIZE 1024
+#define CANCELLED "cancelled"
+#define ANSWER_MAX ((size_t)8 << 20) /* bytes; a function's answer has at most 6 MB */
 
 typedef struct request {
     int64_t number;
     int64_t due_ms; /* WAITING: when it is tried again */
     double started; /* of the first attempt, monotonic seconds */
     double seconds;
-    char *error; /* own copy; NULL with `failed_silently` set if even that could not be allocated */
+    char *error; /* own copy: why it has ended or is tried again; NULL and `error_lost` if that could not be had */
     uint32_t next; /* in the list that it is in */
     int target;
     int attempts;
+    int uncounted; /* of them, those that do not count against max_attempts */
     short status;
     unsigned char state; /* mu_launch_state */
-    bool error_lost; /* the error's text could not be stored */
+    bool error_lost;
     char request_id[64];
 } request;
 
@@ -56,8 +60,11 @@ typedef struct slot {
     struct slot *next; /* in the target's list of idle slots */
     uint32_t request; /* NO_REQUEST: idle */
     int64_t signed_skew; /* the target's skew when this request was signed */
+    bool begun; /* libcurl has begun to send the request */
+    bool out_of_files; /* no descriptor was left for its connection */
+    bool by_proxy; /* its connections lead to a proxy */
     char *body; /* room for a filled-in payload; NULL if all are the same */
-    struct curl_slist headers[8]; /* linked by hand: libcurl only reads them */
+    struct curl_slist headers[7]; /* linked by hand: libcurl only reads them */
     char date_header[16 + MU_SIGV4_DATE_SIZE];
     char authorization[AUTHORIZATION_SIZE];
     char curl_error[CURL_ERROR_SIZE];
@@ -76,7 +83,8 @@ typedef struct target {
     slot *idle;
     int open; /* slots that exist */
     int busy; /* slots with a request */
-    int allowed; /* slots that may exist now; grows up to max_connections */
+    int allowed; /* slots that may have a request now; grows up to max_connections ... */
+    double crowded_until; /* ... but not before this, because descriptors ran out; monotonic seconds */
     double heard; /* when its last answer came, or it began to wait for one, monotonic seconds */
     double fastest; /* answer of this span of loop.c, in seconds from request to answer; 0: none yet */
     double latency; /* the same of the last span that had answers */
@@ -104,7 +112,9 @@ struct mu_launch {
     int success; /* the HTTP status that means it */
     int max_connections;
     int max_attempts;
+    bool wait_while_throttled;
     int timeout_ms;
+    int connect_ms; /* of it, for connecting */
     int backoff_base_ms;
     int backoff_cap_ms;
     uint64_t random;
@@ -121,8 +131,11 @@ struct mu_launch {
     double span_start; /* of the span that is watched, monotonic seconds */
     double span_waited; /* seconds of it spent in poll(2) */
     int64_t curl_due_ms; /* when libcurl wants to be called without an event; -1: never */
+    int turn; /* of the targets, to be the first that opens connections */
+    int may_open; /* how many slots can be made in this turn */
     struct pollfd *fds;
     int fd_count;
+    int fd_next; /* whose turn it is */
     int fd_room;
 };
 
@@ -132,19 +145,32 @@ int64_t mu_now_ms(void);
 /* Monotonic seconds. */
 double mu_now(void);
 
+/* `prefix` and `text` joined, in memory of their own; NULL when out of memory. */
+char *mu_join(const char *prefix, const char *text);
+
 /* Sets the handle's error text; returns `error`. */
 int mu_fail(struct mu_launch *launch, int error, const char *text);
 
 /* The only place where a request's state changes. It keeps the counts, and puts the request where its new state
- * belongs: QUEUED into its target's queue (in front if it has been sent before), WAITING into the heap (by due_ms), the ended ones into the
- * done list. For FAILED and CANCELLED `error` is copied; otherwise it is NULL. */
+ * belongs: QUEUED into its target's queue (in front if it has been sent before), WAITING into the heap (by due_ms), the
+ * ended ones into the done list. SENT can follow SENT: libcurl sends it again. For WAITING and FAILED `error` is
+ * copied; otherwise it is NULL. What is CANCELLED keeps why it was WAITING before, if it was. */
 void mu_set_state(struct mu_launch *launch, uint32_t index, mu_launch_state state, const char *error);
+
+/* How many of its attempts count against max_attempts. */
+int mu_counted(const request *r);
 
 /* Takes the first of a list; NO_REQUEST if it is empty. */
 uint32_t mu_fifo_pop(struct mu_launch *launch, fifo *list);
 
 /* Moves the waiting requests whose time has come back to their queues. */
 void mu_wake_due(struct mu_launch *launch, int64_t now_ms);
+
+/* Ends the queued requests of a target. */
+void mu_end_queued(struct mu_launch *launch, target *t, mu_launch_state state, const char *error);
+
+/* Ends the waiting requests of a target, or all of them if `t` is NULL. */
+void mu_end_waiting(struct mu_launch *launch, const target *t, mu_launch_state state, const char *error);
 
 /* Ends a target's queued and waiting requests: sending them would only repeat `error`. */
 void mu_stop_target(struct mu_launch *launch, target *t, const char *error);
@@ -155,6 +181,15 @@ void mu_judge(struct mu_launch *launch, slot *s, CURLcode code);
 
 /* Makes the multi handle. MU_LAUNCH_ENOMEM, MU_LAUNCH_ECURL. */
 int mu_loop_open(struct mu_launch *launch);
+
+/* Makes room for so many descriptors to poll; false when out of memory. */
+bool mu_reserve_descriptors(struct mu_launch *launch, int room);
+
+/* Makes an idle slot; NULL when out of memory. */
+slot *mu_slot_new(struct mu_launch *launch, target *t);
+
+/* Fills in and signs a request on an idle slot. MU_LAUNCH_EINVAL (the clock), MU_LAUNCH_ECRYPTO, MU_LAUNCH_ECURL. */
+int mu_slot_prepare(struct mu_launch *launch, slot *s, const request *r);
 
 /* Frees a slot, ending its transfer. */
 void mu_slot_free(struct mu_launch *launch, slot *s);

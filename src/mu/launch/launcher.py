@@ -7,6 +7,7 @@ run signal handlers (a Ctrl-C also ends the slice itself, because it interrupts 
 """
 
 import json
+import resource
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -20,6 +21,9 @@ SLICE_MS = 50
 BATCH = 256
 TIMEOUT_MAX = 86400
 MARK = b"##ID##"
+NO_MEMORY = "not enough memory for so many invocations"
+FILES_EACH = 4  # of a connection that is being made, at most
+OTHER_FILES = 128  # that a program has open besides
 PAYLOAD_MAX = {"Event": 1 << 20, "RequestResponse": 6 << 20, "DryRun": 6 << 20}
 
 if lib.mu_launch_setup() != 0:
@@ -102,10 +106,15 @@ def launch_shares(
     invocation_type: str = "Event",
     cancel: Cancel | None = None,
     first: int = 0,
+    service: Service | None = None,
+    wait_while_throttled: bool = False,
 ) -> LaunchResult:
     """`launchpar` with a count for each region: `shares` are (region, how many), numbered through in order, from
-    `first`."""
-    began = time.monotonic()
+    `first`.
+
+    `service`: what `resolve` has found for these regions, so that it is not looked for again. With
+    `wait_while_throttled`, being throttled does not count against `max_attempts`: only `cancel` ends it.
+    """
     for _, count in shares:
         _check_count("the number to launch", count)
     if max_connections is not None:
@@ -118,15 +127,18 @@ def launch_shares(
         raise UsageError(f"invocation_type must be one of {', '.join(PAYLOAD_MAX)}, not {invocation_type!r}")
     _check_name(lambda_function_name)
     last = first + sum(count for _, count in shares) - 1
-    payload = _check_payload(json_payload, last, PAYLOAD_MAX[invocation_type])
-    service = resolve(
-        [region for region, _ in shares],
-        access_key_id,
-        secret_access_key,
-        session_token=session_token,
-        endpoint_url=endpoint_url,
-        ca_bundle=ca_bundle,
-    )
+    payload = _check_payload(json_payload, first, last, PAYLOAD_MAX[invocation_type])
+    if service is None:
+        service = resolve(
+            [region for region, _ in shares],
+            access_key_id,
+            secret_access_key,
+            session_token=session_token,
+            endpoint_url=endpoint_url,
+            ca_bundle=ca_bundle,
+        )
+    began = time.monotonic()
+    _want_files(len(shares) * FILES_EACH * (max_connections or lib.MU_LAUNCH_MAX_CONNECTIONS) + OTHER_FILES)
     if timeout is None and invocation_type == "RequestResponse":
         timeout = 900
     handle = _new_handle()
@@ -134,6 +146,7 @@ def launch_shares(
         options = {
             "max_connections": max_connections or 0,
             "max_attempts": max_attempts or 0,
+            "wait_while_throttled": wait_while_throttled,
             "timeout_ms": 0 if timeout is None else max(1, round(timeout * 1000)),
         }
         _configure(handle, service, payload, invocation_type, options)
@@ -165,19 +178,22 @@ def _check_name(name: object) -> None:
         raise UsageError(f"the function must be a name, name:alias, or ARN, not {name!r}")
 
 
-def _check_payload(payload: str | bytes, last_number: int, most: int) -> bytes:
+def _check_payload(payload: str | bytes, first: int, last: int, most: int) -> bytes:
+    """The payload's bytes. It must be JSON with the numbers `first` and `last` in it, which are the shortest and the
+    longest."""
     if not isinstance(payload, str | bytes):
         raise UsageError(f"the payload must be JSON text, not {type(payload).__name__}")
     try:
         data = payload.encode() if isinstance(payload, str) else payload
     except UnicodeEncodeError:
         raise UsageError("the payload has characters that cannot be sent (lone surrogates)") from None
-    # The last invocation has the longest number.
-    last = data.replace(MARK, str(last_number).encode(), 1)
-    if len(last) > most:
-        raise UsageError(f"the payload has {len(last)} bytes; Lambda takes up to {most}")
+    filled = {data.replace(MARK, str(number).encode(), 1) for number in (first, last)}
+    longest = max(map(len, filled))
+    if longest > most:
+        raise UsageError(f"the payload has {longest} bytes; Lambda takes up to {most}")
     try:
-        json.loads(last.decode(), parse_constant=_no_constant)
+        for text in filled:
+            json.loads(text.decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise UsageError("the payload is not JSON, or nested too deeply") from None
     return data
@@ -187,10 +203,18 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is Python's, not JSON's")
 
 
+def _want_files(count: int) -> None:
+    """Raise this process's limit of open files to `count` if it is lower, as far as it can be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 def _new_handle() -> Any:
     handle = lib.mu_launch_new()
     if handle == ffi.NULL:
-        raise MemoryError
+        raise LaunchError(NO_MEMORY)
     return handle
 
 
@@ -200,7 +224,7 @@ def _checked(handle: Any, returned: int) -> int:
         return returned
     text = ffi.string(lib.mu_launch_error_text(handle)).decode()
     if returned == lib.MU_LAUNCH_ENOMEM:
-        raise MemoryError(text)
+        raise LaunchError(NO_MEMORY)
     raise UsageError(text) if returned == lib.MU_LAUNCH_EINVAL else LaunchError(f"liblaunch: {text}")
 
 
@@ -234,10 +258,9 @@ def _drive(
     batch = ffi.new("mu_launch_outcome[]", BATCH)
     told: Progress | None = None
     while True:
-        left = _checked(handle, lib.mu_launch_poll(handle, SLICE_MS))
-        if left and cancel is not None and cancel.is_set():
+        if cancel is not None and cancel.is_set():
             lib.mu_launch_cancel(handle)
-            left = 0
+        left = _checked(handle, lib.mu_launch_poll(handle, SLICE_MS))
         _take(handle, batch, regions, invocations)
         progress = _progress(handle, began)
         if on_progress is not None and (told is None or progress[:-1] != told[:-1]):

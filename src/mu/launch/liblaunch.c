@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define OUT_OF_MEMORY "out of memory"
+#define CONNECT_TIMEOUT_MS 10000
 
 static const struct {
     const char *name;
@@ -100,8 +101,7 @@ static void forget_options(mu_launch *l)
     l->secret_key = l->token = l->token_header = l->access_key = l->ca_bundle = NULL;
 }
 
-/* `prefix` and `text` joined, in memory of their own. */
-static char *join(const char *prefix, const char *text)
+char *mu_join(const char *prefix, const char *text)
 {
     size_t size = strlen(prefix) + strlen(text) + 1;
     char *copy = malloc(size);
@@ -133,12 +133,12 @@ static int take_options(mu_launch *l, const mu_launch_options *o, size_t type)
     l->type_header = invocation_types[type].header;
     l->success = invocation_types[type].success;
     l->payload_max = invocation_types[type].payload_max;
-    if ((l->access_key = join("", o->access_key)) == NULL || (l->secret_key = join("", o->secret_key)) == NULL)
+    if ((l->access_key = mu_join("", o->access_key)) == NULL || (l->secret_key = mu_join("", o->secret_key)) == NULL)
         return MU_LAUNCH_ENOMEM;
-    if (o->session_token != NULL && ((l->token = join("", o->session_token)) == NULL ||
-                                     (l->token_header = join("X-Amz-Security-Token: ", o->session_token)) == NULL))
+    if (o->session_token != NULL && ((l->token = mu_join("", o->session_token)) == NULL ||
+                                     (l->token_header = mu_join("X-Amz-Security-Token: ", o->session_token)) == NULL))
         return MU_LAUNCH_ENOMEM;
-    if (o->ca_bundle != NULL && (l->ca_bundle = join("", o->ca_bundle)) == NULL)
+    if (o->ca_bundle != NULL && (l->ca_bundle = mu_join("", o->ca_bundle)) == NULL)
         return MU_LAUNCH_ENOMEM;
     if (RAND_bytes((unsigned char *)&l->random, sizeof l->random) != 1)
         return MU_LAUNCH_ECRYPTO;
@@ -164,7 +164,9 @@ int mu_launch_configure(mu_launch *l, const mu_launch_options *o)
         return mu_fail(l, MU_LAUNCH_EINVAL, "the invocation type is not Event, RequestResponse, or DryRun");
     l->max_connections = pick(o->max_connections, MU_LAUNCH_MAX_CONNECTIONS, MU_LAUNCH_CONNECTIONS_MAX);
     l->max_attempts = pick(o->max_attempts, MU_LAUNCH_MAX_ATTEMPTS, INT32_MAX);
+    l->wait_while_throttled = o->wait_while_throttled != 0;
     l->timeout_ms = pick(o->timeout_ms, MU_LAUNCH_TIMEOUT_MS, INT32_MAX);
+    l->connect_ms = l->timeout_ms < CONNECT_TIMEOUT_MS ? l->timeout_ms : CONNECT_TIMEOUT_MS;
     l->backoff_base_ms = pick(o->backoff_base_ms, MU_LAUNCH_BACKOFF_BASE_MS, 3600000);
     l->backoff_cap_ms = pick(o->backoff_cap_ms, MU_LAUNCH_BACKOFF_CAP_MS, 3600000);
     if (l->max_connections < 0 || l->max_attempts < 0 || l->timeout_ms < 0 || l->backoff_base_ms < 0 ||
@@ -221,7 +223,7 @@ int mu_launch_add_target(mu_launch *l, const char *region, const char *endpoint,
     int result = mu_address_make(endpoint, function, &t->address, &reason);
     if (result == MU_LAUNCH_OK)
         result = mu_sigv4_new(l->access_key, l->secret_key, region, "lambda", &t->signer);
-    if (result == MU_LAUNCH_OK && ((t->host_header = join("Host: ", t->address.host)) == NULL ||
+    if (result == MU_LAUNCH_OK && ((t->host_header = mu_join("Host: ", t->address.host)) == NULL ||
                                    (t->slots = calloc((size_t)l->max_connections, sizeof *t->slots)) == NULL ||
                                    (t->share = curl_share_init()) == NULL ||
                                    curl_share_setopt(t->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) !=
@@ -272,166 +274,35 @@ int mu_launch_add(mu_launch *l, int index, int64_t first, int64_t count)
     return MU_LAUNCH_OK;
 }
 
-static void fifo_push(mu_launch *l, fifo *list, uint32_t index)
-{
-    l->requests[index].next = NO_REQUEST;
-    if (list->last == NO_REQUEST)
-        list->first = index;
-    else
-        l->requests[list->last].next = index;
-    list->last = index;
-}
-
-static void fifo_push_front(mu_launch *l, fifo *list, uint32_t index)
-{
-    l->requests[index].next = list->first;
-    list->first = index;
-    if (list->last == NO_REQUEST)
-        list->last = index;
-}
-
-uint32_t mu_fifo_pop(mu_launch *l, fifo *list)
-{
-    uint32_t index = list->first;
-    if (index == NO_REQUEST)
-        return index;
-    list->first = l->requests[index].next;
-    if (list->first == NO_REQUEST)
-        list->last = NO_REQUEST;
-    return index;
-}
-
-/* Moves the request at `at` of the heap's first `size` places down to where it belongs. */
-static void heap_down(mu_launch *l, size_t at, size_t size)
-{
-    for (size_t child; (child = 2 * at + 1) < size; at = child) {
-        if (child + 1 < size && l->requests[l->heap[child + 1]].due_ms < l->requests[l->heap[child]].due_ms)
-            child++;
-        if (l->requests[l->heap[at]].due_ms <= l->requests[l->heap[child]].due_ms)
-            return;
-        uint32_t other = l->heap[at];
-        l->heap[at] = l->heap[child];
-        l->heap[child] = other;
-    }
-}
-
-static void heap_push(mu_launch *l, uint32_t index)
-{
-    size_t at = (size_t)l->progress.waiting;
-    while (at > 0 && l->requests[l->heap[(at - 1) / 2]].due_ms > l->requests[index].due_ms) {
-        l->heap[at] = l->heap[(at - 1) / 2];
-        at = (at - 1) / 2;
-    }
-    l->heap[at] = index;
-}
-
-static int64_t *count_of(mu_launch *l, unsigned state)
-{
-    int64_t *counts[] = {&l->progress.queued,   &l->progress.sent,   &l->progress.waiting,
-                         &l->progress.accepted, &l->progress.failed, &l->progress.cancelled};
-    return counts[state];
-}
-
-void mu_set_state(mu_launch *l, uint32_t index, mu_launch_state state, const char *error)
-{
-    request *r = &l->requests[index];
-    --*count_of(l, r->state);
-    r->state = (unsigned char)state;
-    switch (state) {
-    case MU_LAUNCH_QUEUED:
-        if (r->attempts == 0)
-            fifo_push(l, &l->targets[r->target]->queue, index);
-        else
-            fifo_push_front(l, &l->targets[r->target]->queue, index);
-        break;
-    case MU_LAUNCH_SENT:
-        l->progress.attempts++;
-        if (r->attempts++ == 0)
-            r->started = mu_now();
-        else
-            l->progress.retries++;
-        break;
-    case MU_LAUNCH_WAITING:
-        heap_push(l, index);
-        break;
-    case MU_LAUNCH_ACCEPTED:
-    case MU_LAUNCH_FAILED:
-    case MU_LAUNCH_CANCELLED:
-        if (r->attempts > 0)
-            r->seconds = mu_now() - r->started;
-        if (error != NULL) {
-            r->error = join("", error);
-            r->error_lost = r->error == NULL;
-        }
-        fifo_push(l, &l->done, index);
-        break;
-    }
-    ++*count_of(l, state);
-}
-
-void mu_wake_due(mu_launch *l, int64_t now_ms)
-{
-    while (l->progress.waiting > 0 && l->requests[l->heap[0]].due_ms <= now_ms) {
-        uint32_t index = l->heap[0];
-        size_t left = (size_t)l->progress.waiting - 1;
-        l->heap[0] = l->heap[left];
-        heap_down(l, 0, left);
-        mu_set_state(l, index, MU_LAUNCH_QUEUED, NULL);
-    }
-}
-
-/* Ends the waiting requests of a target, or all of them if `t` is NULL, and puts the heap of the others right. */
-static void end_waiting(mu_launch *l, const target *t, mu_launch_state state, const char *error)
-{
-    size_t size = (size_t)l->progress.waiting;
-    size_t kept = 0;
-    for (size_t i = 0; i < size; i++) {
-        uint32_t index = l->heap[i];
-        if (t == NULL || l->requests[index].target == t->index)
-            mu_set_state(l, index, state, error);
-        else
-            l->heap[kept++] = index;
-    }
-    for (size_t i = kept / 2; i-- > 0;)
-        heap_down(l, i, kept);
-}
-
-static void end_queued(mu_launch *l, target *t, mu_launch_state state, const char *error)
-{
-    uint32_t index;
-    while ((index = mu_fifo_pop(l, &t->queue)) != NO_REQUEST)
-        mu_set_state(l, index, state, error);
-}
-
-void mu_stop_target(mu_launch *l, target *t, const char *error)
-{
-    if (t->stopped != NULL)
-        return;
-    t->stopped = join("", error); /* if that fails, the next request finds the same error out again */
-    end_queued(l, t, MU_LAUNCH_FAILED, error);
-    end_waiting(l, t, MU_LAUNCH_FAILED, error);
-}
-
 void mu_launch_cancel(mu_launch *l)
 {
     for (int i = 0; i < l->target_count; i++) {
         target *t = l->targets[i];
         for (int j = 0; j < t->open; j++) {
             if (t->slots[j]->request != NO_REQUEST)
-                mu_set_state(l, t->slots[j]->request, MU_LAUNCH_CANCELLED, "cancelled");
+                mu_set_state(l, t->slots[j]->request, MU_LAUNCH_CANCELLED, NULL);
             mu_slot_free(l, t->slots[j]);
         }
         l->progress.connections -= t->open;
         t->open = t->busy = 0;
         t->idle = NULL;
-        end_queued(l, t, MU_LAUNCH_CANCELLED, "cancelled");
+        t->silent = false; /* who would find out whether the service is there was cancelled, too */
+        mu_end_queued(l, t, MU_LAUNCH_CANCELLED, NULL);
     }
-    end_waiting(l, NULL, MU_LAUNCH_CANCELLED, "cancelled");
+    mu_end_waiting(l, NULL, MU_LAUNCH_CANCELLED, NULL);
 }
 
 void mu_launch_get_progress(const mu_launch *l, mu_launch_progress *progress)
 {
     *progress = l->progress;
+}
+
+/* Most that are cancelled had no error, and there may be many: they need no text of their own. */
+static const char *error_of(const request *r)
+{
+    if (r->error != NULL)
+        return r->error;
+    return r->error_lost ? OUT_OF_MEMORY : r->state == MU_LAUNCH_CANCELLED ? CANCELLED : NULL;
 }
 
 size_t mu_launch_take(mu_launch *l, mu_launch_outcome *outcomes, size_t room)
@@ -447,7 +318,7 @@ size_t mu_launch_take(mu_launch *l, mu_launch_outcome *outcomes, size_t room)
             .attempts = r->attempts,
             .seconds = r->seconds,
             .request_id = r->request_id,
-            .error = r->error_lost ? OUT_OF_MEMORY : r->error,
+            .error = error_of(r),
         };
     }
     return taken;

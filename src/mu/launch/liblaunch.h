@@ -48,7 +48,8 @@ typedef enum mu_launch_state {
     MU_LAUNCH_WAITING = 2,
     MU_LAUNCH_ACCEPTED = 3, /* the service answered with this invocation type's status of success */
     MU_LAUNCH_FAILED = 4, /* it did not, and trying again was useless or had been done often enough */
-    MU_LAUNCH_CANCELLED = 5, /* mu_launch_cancel() came first; if it had been sent, it may still happen */
+    MU_LAUNCH_CANCELLED = 5, /* mu_launch_cancel() came first; if it had been sent, it may still happen. Its error says
+                              * why it was to be tried again, if it was */
 } mu_launch_state;
 
 enum {
@@ -75,7 +76,8 @@ typedef struct mu_launch_options {
     size_t payload_size; /* its bytes */
     int max_connections; /* for each target; 0: the default */
     int max_attempts; /* for each invocation; 0: the default */
-    int timeout_ms; /* for each attempt, from connecting to the end of the answer; 0: the default */
+    int wait_while_throttled; /* not 0: answers 429 do not count against max_attempts */
+    int timeout_ms; /* for each attempt, from connecting (10 s at most) to the end of the answer; 0: the default */
     int backoff_base_ms; /* the n-th wait is random, up to base * 2^(n-1) ... */
     int backoff_cap_ms; /* ... but at most this; 0: the default */
 } mu_launch_options;

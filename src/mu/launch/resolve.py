@@ -1,18 +1,21 @@
 """Where to send invocations, and as whom: keys, endpoints, and the bundle of trusted certificates.
 
-What the caller says counts first, then the environment, then what botocore finds (profiles, SSO, roles, its
-table of partitions and regions). botocore takes 0.2 s and 25 MB to import, so it is only imported when
+What the caller says counts first, then what botocore finds (the environment, profiles, SSO, roles, its table of
+partitions and regions). botocore takes 0.2 s and 25 MB to import, so it is only imported when
 it is needed.
 """
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mu.errors import UsageError
+from mu.why import why
 
 _REGION = re.compile(r"[A-Za-z0-9-]{1,63}")
 
@@ -53,17 +56,11 @@ def resolve(
     for region in regions:
         if not isinstance(region, str) or not _REGION.fullmatch(region):
             raise UsageError(f"{region!r} is no region; regions are names like us-east-1")
-        endpoints[region] = endpoint_url or _endpoint_from_environment() or botocore.endpoint(region)
+        endpoints[region] = endpoint_url or botocore.endpoint(region)
     bundle = ca_bundle or os.environ.get("AWS_CA_BUNDLE") or botocore.ca_bundle_if_loaded()
     if bundle is not None and not Path(bundle).is_file():
         raise UsageError(f"cannot read the CA bundle {bundle}; give a file of PEM certificates")
     return Service(access_key, secret_key, session_token or None, endpoints, bundle)
-
-
-def _endpoint_from_environment() -> str | None:
-    if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
-        return None
-    return os.environ.get("AWS_ENDPOINT_URL_LAMBDA") or os.environ.get("AWS_ENDPOINT_URL") or None
 
 
 class _Botocore:
@@ -79,14 +76,18 @@ class _Botocore:
             self._session = Session()
         return self._session
 
-    def credentials(self) -> tuple[str, str, str | None]:
-        from botocore.exceptions import BotoCoreError
+    @cached_property
+    def _resolver(self) -> Any:
+        from botocore.loaders import create_loader
+        from botocore.regions import EndpointResolver
 
-        try:
+        loader = create_loader(self._load().get_config_variable("data_path"))
+        return EndpointResolver(loader.load_data("endpoints"))
+
+    def credentials(self) -> tuple[str, str, str | None]:
+        with _explained("cannot get AWS credentials"):
             found = self._load().get_credentials()
             keys = found.get_frozen_credentials() if found is not None else None
-        except BotoCoreError as error:
-            raise UsageError(f"cannot get AWS credentials: {_one_line(error)}") from None
         if keys is None or not keys.access_key or not keys.secret_key:
             raise UsageError(
                 "no AWS credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "
@@ -96,11 +97,8 @@ class _Botocore:
 
     def endpoint(self, region: str) -> str:
         from botocore.configprovider import ConfiguredEndpointProvider
-        from botocore.exceptions import BotoCoreError
-        from botocore.loaders import create_loader
-        from botocore.regions import EndpointResolver
 
-        try:
+        with _explained(f"no Lambda endpoint for region {region}"):
             session = self._load()
             if not session.get_config_variable("ignore_configured_endpoint_urls"):
                 configured = ConfiguredEndpointProvider(
@@ -108,15 +106,12 @@ class _Botocore:
                 ).provide()
                 if configured:
                     return str(configured)
-            data = create_loader(session.get_config_variable("data_path")).load_data("endpoints")
-            found = EndpointResolver(data).construct_endpoint(
+            found = self._resolver.construct_endpoint(
                 "lambda",
                 region,
                 use_dualstack_endpoint=bool(session.get_config_variable("use_dualstack_endpoint")),
                 use_fips_endpoint=bool(session.get_config_variable("use_fips_endpoint")),
             )
-        except BotoCoreError as error:
-            raise UsageError(f"no Lambda endpoint for region {region}: {_one_line(error)}") from None
         if not found:
             raise UsageError(f"no Lambda endpoint for region {region}; set AWS_ENDPOINT_URL_LAMBDA to it")
         return f"https://{found['hostname']}"
@@ -126,5 +121,20 @@ class _Botocore:
         return None if self._session is None else self._session.get_config_variable("ca_bundle")
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn what botocore raises over a configuration or an answer that is wrong into a UsageError: `what`, and why."""
+    try:
+        yield
+    except Exception as error:
+        from mu import aws
+
+        if isinstance(error, OSError) and error.filename:
+            reason = f"{why(error)}: {error.filename}"  # a credential_process
+        elif isinstance(error, OSError | ValueError):
+            reason = why(error)
+        elif isinstance(error, aws.ERRORS):
+            reason = aws.reason(error)
+        else:
+            raise
+        raise UsageError(f"{what}: {reason}") from None

@@ -2,7 +2,6 @@
 
 #include "liblaunch.h"
 
-#include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,6 +67,16 @@ static char *host_header(CURLU *url)
     return out;
 }
 
+static int port_of(CURLU *url)
+{
+    char *text = NULL;
+    int port = 0;
+    if (curl_url_get(url, CURLUPART_PORT, &text, CURLU_DEFAULT_PORT) == CURLUE_OK)
+        port = (int)strtol(text, NULL, 10);
+    curl_free(text);
+    return port;
+}
+
 /* The endpoint's own path, less its trailing slashes, and then the path of the function's invocations. */
 static char *request_path(CURLU *url, const char *function)
 {
@@ -115,7 +124,10 @@ int mu_address_make(const char *endpoint, const char *function, mu_address *addr
             size_t root = strlen(whole) - 1; /* less the slash that `path` begins with */
             memcpy(address->url, whole, root);
             memcpy(address->url + root, path, strlen(path) + 1);
-            result = MU_LAUNCH_OK;
+            address->port = port_of(url);
+            if ((address->parsed = curl_url()) != NULL &&
+                curl_url_set(address->parsed, CURLUPART_URL, address->url, CURLU_PATH_AS_IS) == CURLUE_OK)
+                result = MU_LAUNCH_OK;
         }
     }
     curl_free(whole);
@@ -129,6 +141,7 @@ int mu_address_make(const char *endpoint, const char *function, mu_address *addr
 void mu_address_free(mu_address *address)
 {
     free(address->url);
+    curl_url_cleanup(address->parsed);
     free(address->host);
     free(address->canonical_path);
     memset(address, 0, sizeof *address);

@@ -4,18 +4,22 @@
 
 #include "sigv4.h"
 
-/* All strings are the address's own, to be freed with mu_address_free(). */
+#include <curl/curl.h>
+
+/* All of it is the address's own, to be freed with mu_address_free(). */
 typedef struct mu_address {
     char *url; /* of the request, the name percent-encoded once */
+    CURLU *parsed; /* the same, so that libcurl need not parse it for each request */
     char *host; /* the value of the Host header: with the port unless it is the scheme's own */
     char *canonical_path; /* for the signature */
+    int port;
 } mu_address;
 
 /* Puts together where to invoke `function` at `endpoint`. MU_LAUNCH_EINVAL (with a word in *reason about what is
- * wrong, static), MU_LAUNCH_ENOMEM; *address is then all NULL. */
+ * wrong, static), MU_LAUNCH_ENOMEM; *address is then all zero. */
 int mu_address_make(const char *endpoint, const char *function, mu_address *address, const char **reason);
 
-/* Frees the strings, not the struct. */
+/* Frees what is in it, not the struct. */
 void mu_address_free(mu_address *address);
 
 #endif

@@ -1,7 +1,9 @@
 /* What an answer means: accepted, to be tried again and when, failed, or useless to send any more.
  *
  * Tried again, up to max_attempts, with exponential back-off and full jitter: 429, 500, 502, 503, 504, and requests
- * that got no status at all. The wait is never shorter than what the service asked for.
+ * that got no status at all. The wait is never shorter than what the service asked for. 429 does not count against
+ * max_attempts if the caller wants to wait as long as it is throttled; nor does a request for which no descriptor was
+ * left, as long as others are under way.
  *
  * Final for the whole target: 400, 403, 404, 413 say that the request itself is wrong, and all of a target's
  * requests are alike. So is a certificate that does not verify. A target that has never answered, and let one
@@ -23,6 +25,7 @@
 #define TRIES_TO_REACH 4
 #define TEXT_SIZE 768
 #define SECRET_MIN 16
+#define CROWDED_S 1.0
 
 /* xorshift64*: jitter needs no better. The seed is random; 0 would stay 0. */
 static uint64_t next_random(struct mu_launch *l)
@@ -101,30 +104,56 @@ static void describe_answer(struct mu_launch *l, slot *s, long status, char *out
                        s->answer.error_type, message[0] == '\0' ? "" : ": ", message);
 }
 
+/* Whether libcurl's text may quote a proxy's URL, in which there may be a password. */
+static bool is_text_secret(const slot *s, CURLcode code)
+{
+    return code == CURLE_COULDNT_RESOLVE_PROXY || code == CURLE_UNSUPPORTED_PROTOCOL ||
+           strstr(s->curl_error, "://") != NULL;
+}
+
+/* Whether the time that a request had was over before it could be sent. */
+static bool is_unconnected(const slot *s)
+{
+    curl_off_t sent = 0;
+    return curl_easy_getinfo(s->easy, CURLINFO_PRETRANSFER_TIME_T, &sent) == CURLE_OK && sent == 0;
+}
+
 /* One line about a request without an answer. Equal reasons are counted together, so it has nothing in it that
- * differs from one time to the next; libcurl's own text has milliseconds in these two cases. */
+ * differs from one time to the next; libcurl's own text has milliseconds in the cases that come first. */
 static void describe_failure(struct mu_launch *l, slot *s, CURLcode code, char *out)
 {
     const char *host = s->target->address.host;
-    if (code == CURLE_OPERATION_TIMEDOUT) {
-        (void)snprintf(out, TEXT_SIZE, "no answer from %s within %.10g s", host, l->timeout_ms / 1e3);
+    const char *proxy = "";
+    if (s->by_proxy || strstr(s->curl_error, "roxy") != NULL)
+        proxy = strncmp(s->target->address.url, "https:", 6) == 0 ? " (through a proxy, see https_proxy)"
+                                                                  : " (through a proxy, see http_proxy)";
+    if (s->out_of_files) {
+        (void)snprintf(out, TEXT_SIZE, "too many open files: raise the limit (ulimit -n)");
+    } else if (code == CURLE_OPERATION_TIMEDOUT && is_unconnected(s)) {
+        (void)snprintf(out, TEXT_SIZE, "cannot reach %s within %.10g s%s", host, l->connect_ms / 1e3, proxy);
+    } else if (code == CURLE_OPERATION_TIMEDOUT) {
+        (void)snprintf(out, TEXT_SIZE, "no answer from %s within %.10g s%s", host, l->timeout_ms / 1e3, proxy);
+    } else if (code == CURLE_ABORTED_BY_CALLBACK) { /* on_request() */
+        (void)snprintf(out, TEXT_SIZE, "no answer from %s: the connection was closed%s", host, proxy);
     } else if (code == CURLE_COULDNT_CONNECT) {
         char reason[128];
         long number = 0;
         if (curl_easy_getinfo(s->easy, CURLINFO_OS_ERRNO, &number) != CURLE_OK || number == 0 ||
             strerror_r((int)number, reason, sizeof reason) != 0)
             (void)snprintf(reason, sizeof reason, "%s", curl_easy_strerror(code));
-        (void)snprintf(out, TEXT_SIZE, "cannot reach %s: %s", host, reason);
+        (void)snprintf(out, TEXT_SIZE, "cannot reach %s: %s%s", host, reason, proxy);
     } else {
         mu_one_line(s->curl_error);
         const char *reason = code == CURLE_OK ? "it was cut short" : curl_easy_strerror(code);
-        (void)snprintf(out, TEXT_SIZE, "no answer from %s: %s", host,
-                       s->curl_error[0] != '\0' ? s->curl_error : reason);
+        if (s->curl_error[0] != '\0' && !is_text_secret(s, code))
+            reason = s->curl_error;
+        (void)snprintf(out, TEXT_SIZE, "no answer from %s: %s%s", host, reason, proxy);
     }
 }
 
-static bool is_final_for_target(target *t, const request *r, long status, CURLcode code)
+static bool is_final_for_target(const target *t, const request *r, long status, CURLcode code)
 {
+    int attempts = mu_counted(r);
     switch (status) {
     case 400:
     case 403:
@@ -133,7 +162,7 @@ static bool is_final_for_target(target *t, const request *r, long status, CURLco
         return true;
     case 0:
         return code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE ||
-               (!t->answered && (r->attempts >= TRIES_TO_REACH || r->attempts >= t->launch->max_attempts));
+               (!t->answered && (attempts >= TRIES_TO_REACH || attempts >= t->launch->max_attempts));
     default:
         return false;
     }
@@ -142,7 +171,7 @@ static bool is_final_for_target(target *t, const request *r, long status, CURLco
 static bool is_worth_retrying(const target *t, const request *r, long status)
 {
     bool passing = status == 0 || status == 429 || status == 500 || status == 502 || status == 503 || status == 504;
-    return passing && t->stopped == NULL && r->attempts < t->launch->max_attempts;
+    return passing && t->stopped == NULL && mu_counted(r) < t->launch->max_attempts;
 }
 
 /* Notes that an answer has come on a slot, and how long that took from when its request was sent. */
@@ -160,6 +189,13 @@ static void note_answer(target *t, const slot *s)
         t->fastest = seconds;
 }
 
+/* No descriptor was left: the target makes do with the slots that have one, for a while. */
+static void make_do(target *t)
+{
+    t->allowed = t->busy > 1 ? t->busy - 1 : 1;
+    t->crowded_until = mu_now() + CROWDED_S;
+}
+
 void mu_judge(struct mu_launch *l, slot *s, CURLcode code)
 {
     target *t = s->target;
@@ -173,13 +209,18 @@ void mu_judge(struct mu_launch *l, slot *s, CURLcode code)
     bool taken = s->answer.status == l->success;
     if (taken)
         status = l->success;
-    else if (code != CURLE_OK || !s->answer.complete)
+    bool too_long = !taken && status != 0 && s->answer.body_size > ANSWER_MAX;
+    if (!taken && !too_long && (code != CURLE_OK || !s->answer.complete))
         status = 0;
-    if (status != 0) {
+    bool no_file = status == 0 && s->out_of_files;
+    if (status != 0)
         note_answer(t, s);
-    } else {
+    else if (no_file)
+        make_do(t);
+    else
         t->silent = true;
-    }
+    if ((status == 429 && l->wait_while_throttled) || (no_file && l->progress.sent > 1))
+        r->uncounted++;
     r->status = (short)status;
     memcpy(r->request_id, s->answer.request_id, sizeof r->request_id);
     if (status == 429)
@@ -190,7 +231,9 @@ void mu_judge(struct mu_launch *l, slot *s, CURLcode code)
         return;
     }
     char text[TEXT_SIZE];
-    if (status != 0)
+    if (too_long)
+        (void)snprintf(text, sizeof text, "HTTP %ld: the answer has more than %zu MiB", status, ANSWER_MAX >> 20);
+    else if (status != 0)
         describe_answer(l, s, status, text);
     else
         describe_failure(l, s, code, text);
@@ -199,13 +242,14 @@ void mu_judge(struct mu_launch *l, slot *s, CURLcode code)
         mu_set_state(l, index, MU_LAUNCH_FAILED, text);
     } else if (t->stopped == NULL && clock_was_wrong(t, s, status)) {
         mu_set_state(l, index, MU_LAUNCH_QUEUED, NULL);
-    } else if (is_final_for_target(t, r, status, code)) {
+    } else if (!no_file && is_final_for_target(t, r, status, code)) {
         mu_set_state(l, index, MU_LAUNCH_FAILED, text);
         mu_stop_target(l, t, text);
-    } else if (is_worth_retrying(t, r, status)) {
-        int64_t asked = status == 0 ? MU_ANSWER_UNSET : mu_answer_retry_after(&s->answer);
+    } else if (!too_long && is_worth_retrying(t, r, status)) {
+        int64_t now = (int64_t)time(NULL) + t->skew;
+        int64_t asked = status == 0 ? MU_ANSWER_UNSET : mu_answer_retry_after(&s->answer, now);
         r->due_ms = mu_now_ms() + backoff_ms(l, r->attempts, asked);
-        mu_set_state(l, index, MU_LAUNCH_WAITING, NULL);
+        mu_set_state(l, index, MU_LAUNCH_WAITING, text);
     } else {
         mu_set_state(l, index, MU_LAUNCH_FAILED, text);
     }

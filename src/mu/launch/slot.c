@@ -1,0 +1,259 @@
+/* A slot: a libcurl easy handle, what it is told, and the request that is filled in and signed for it.
+ *
+ * Connections resume the TLS session of the target's first one, which halves the cost of their handshakes. libcurl
+ * keeps one session per host, and OpenSSL spoils it as soon as a connection that has resumed it gets a ticket of its
+ * own; so only the first connection may take tickets (on_tls).
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <openssl/crypto.h>
+#include <openssl/ssl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define HEADERS_MAX ((size_t)256 << 10)
+#define EXPECT_MIN ((size_t)1 << 20)
+#define RECEIVE_BUFFER 4096 /* most answers are short, and libcurl makes these anew for each request */
+#define SEND_BUFFER 16384
+
+static size_t on_header(char *line, size_t one, size_t size, void *data)
+{
+    (void)one;
+    mu_answer *answer = data;
+    mu_answer_header(answer, line, size);
+    return answer->header_size <= HEADERS_MAX ? size : 0;
+}
+
+static size_t on_body(char *bytes, size_t one, size_t size, void *data)
+{
+    (void)one;
+    mu_answer *answer = data;
+    mu_answer_body(answer, bytes, size);
+    return answer->body_size <= ANSWER_MAX ? size : 0;
+}
+
+#if LIBCURL_VERSION_NUM >= 0x075000
+/* A request is about to be sent on a connection. libcurl does so again, by itself, when a kept connection turns
+ * out to be closed before any answer; each counts. */
+static int on_request(void *data, char *ip, char *own_ip, int port, int own_port)
+{
+    (void)ip, (void)own_ip, (void)port, (void)own_port;
+    slot *s = data;
+    struct mu_launch *l = s->target->launch;
+    bool again = s->begun;
+    s->begun = true;
+    if (again && mu_counted(&l->requests[s->request]) >= l->max_attempts)
+        return CURL_PREREQFUNC_ABORT;
+    if (again)
+        mu_set_state(l, s->request, MU_LAUNCH_SENT, NULL);
+    return CURL_PREREQFUNC_OK;
+}
+
+static bool set_counter(slot *s)
+{
+    return curl_easy_setopt(s->easy, CURLOPT_PREREQFUNCTION, on_request) == CURLE_OK &&
+           curl_easy_setopt(s->easy, CURLOPT_PREREQDATA, s) == CURLE_OK;
+}
+#else
+static bool set_counter(slot *s)
+{
+    (void)s;
+    return true;
+}
+#endif
+
+/* Makes a connection's socket as libcurl would, but notes why there is none, and where it leads. */
+static curl_socket_t on_open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    (void)purpose;
+    slot *s = data;
+    int port = 0;
+    if (address->family == AF_INET)
+        port = ntohs(((struct sockaddr_in *)(void *)&address->addr)->sin_port);
+    else if (address->family == AF_INET6)
+        port = ntohs(((struct sockaddr_in6 *)(void *)&address->addr)->sin6_port);
+    s->by_proxy = port != 0 && port != s->target->address.port;
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    if (fd < 0 && (errno == EMFILE || errno == ENFILE))
+        s->out_of_files = true;
+    return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
+/* Whether libcurl's TLS is the OpenSSL that we are linked with, so that its pointers are good for us. */
+static bool is_our_openssl(void)
+{
+    const char *theirs = curl_version_info(CURLVERSION_NOW)->ssl_version;
+    return theirs != NULL && strncmp(theirs, "OpenSSL/", strlen("OpenSSL/")) == 0 &&
+           strcmp(theirs + strlen("OpenSSL/"), OpenSSL_version(OPENSSL_VERSION_STRING)) == 0;
+}
+
+/* libcurl is about to make a TLS connection. */
+static CURLcode on_tls(CURL *easy, void *context, void *data)
+{
+    (void)easy;
+    const slot *s = data;
+    if (s != s->target->slots[0])
+        (void)SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+    return CURLE_OK;
+}
+
+static bool set_resumption(slot *s)
+{
+    return !is_our_openssl() || (curl_easy_setopt(s->easy, CURLOPT_SHARE, s->target->share) == CURLE_OK &&
+                                 curl_easy_setopt(s->easy, CURLOPT_SSL_CTX_FUNCTION, on_tls) == CURLE_OK &&
+                                 curl_easy_setopt(s->easy, CURLOPT_SSL_CTX_DATA, s) == CURLE_OK);
+}
+
+/* Links the headers that all requests of a slot have. What changes is written into the slot's own buffers. Before it
+ * sends a body of more than EXPECT_MIN, libcurl would wait for the answer 100. */
+static void link_headers(struct mu_launch *l, slot *s)
+{
+    memcpy(s->date_header, "X-Amz-Date: ", sizeof "X-Amz-Date: ");
+    memcpy(s->authorization, "Authorization: ", sizeof "Authorization: ");
+    const char *lines[] = {
+        s->target->host_header, "Content-Type: application/json", l->type_header, s->date_header, s->authorization,
+        l->token_header, mu_payload_size(l->payload, INT64_MAX) > EXPECT_MIN ? "Expect:" : NULL,
+    };
+    struct curl_slist *next = NULL;
+    for (size_t i = sizeof lines / sizeof *lines; i-- > 0;)
+        if (lines[i] != NULL) {
+            s->headers[i] = (struct curl_slist){(char *)lines[i], next};
+            next = &s->headers[i];
+        }
+}
+
+static CURLcode set_protocols(CURL *easy)
+{
+#if LIBCURL_VERSION_NUM >= 0x075500
+    return curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+#else
+    return curl_easy_setopt(easy, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
+#endif
+}
+
+/* Which certificates to trust. libcurl parses them once for all connections, and not for each anew (10 ms with a
+ * system's bundle), if they are in one file: a directory of them, which a distribution may have set too, is
+ * put aside where the file makes it needless. */
+static bool set_trust(const struct mu_launch *l, CURL *easy)
+{
+    const char *file = l->ca_bundle;
+    if (file == NULL) {
+        file = curl_version_info(CURLVERSION_NOW)->cainfo;
+        if (file == NULL || access(file, R_OK) != 0)
+            return true;
+    }
+    return curl_easy_setopt(easy, CURLOPT_CAINFO, file) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_CAPATH, NULL) == CURLE_OK;
+}
+
+static bool set_options(struct mu_launch *l, slot *s)
+{
+    CURL *e = s->easy;
+    const struct {
+        CURLoption option;
+        long value;
+    } numbers[] = {
+        {CURLOPT_NOSIGNAL, 1},
+        {CURLOPT_POST, 1},
+        {CURLOPT_PATH_AS_IS, 1},
+        {CURLOPT_SUPPRESS_CONNECT_HEADERS, 1}, /* a proxy's answer is not the service's */
+        {CURLOPT_TCP_NODELAY, 1},
+        {CURLOPT_BUFFERSIZE, RECEIVE_BUFFER},
+        {CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER},
+        {CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1},
+        {CURLOPT_TIMEOUT_MS, l->timeout_ms},
+        {CURLOPT_CONNECTTIMEOUT_MS, l->connect_ms},
+#if LIBCURL_VERSION_NUM >= 0x075700
+        {CURLOPT_QUICK_EXIT, 1}, /* do not wait for a name server when a launch is given up */
+#endif
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (curl_easy_setopt(e, numbers[i].option, numbers[i].value) != CURLE_OK)
+            return false;
+    link_headers(l, s);
+    return set_protocols(e) == CURLE_OK && curl_easy_setopt(e, CURLOPT_CURLU, s->target->address.parsed) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_PRIVATE, s) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_ERRORBUFFER, s->curl_error) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_HTTPHEADER, s->headers) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_USERAGENT, "mu-liblaunch/1") == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_HEADERDATA, &s->answer) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_WRITEDATA, &s->answer) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open_socket) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, s) == CURLE_OK && set_counter(s) && set_trust(l, e) &&
+           set_resumption(s) &&
+           curl_easy_setopt(e, CURLOPT_POSTFIELDS, s->body != NULL ? s->body : mu_payload_data(l->payload)) == CURLE_OK;
+}
+
+void mu_slot_free(struct mu_launch *l, slot *s)
+{
+    if (s->easy != NULL) {
+        (void)curl_multi_remove_handle(l->multi, s->easy);
+        curl_easy_cleanup(s->easy);
+    }
+    free(s->body);
+    free(s);
+}
+
+slot *mu_slot_new(struct mu_launch *l, target *t)
+{
+    slot *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return NULL;
+    s->target = t;
+    s->request = NO_REQUEST;
+    s->easy = curl_easy_init();
+    /* A name's resolver and two attempts to connect: so many descriptors at most, and libcurl is told of no failure. */
+    bool good = s->easy != NULL && mu_reserve_descriptors(l, 4 * ((int)l->progress.connections + 1));
+    if (good && mu_payload_is_template(l->payload))
+        good = (s->body = malloc(mu_payload_size(l->payload, INT64_MAX))) != NULL;
+    /* Without this, libcurl would keep four idle connections for each easy handle that is under way just now. */
+    if (good && set_options(l, s) &&
+        curl_multi_setopt(l->multi, CURLMOPT_MAXCONNECTS, (long)l->progress.connections + 1) == CURLM_OK)
+        return s;
+    mu_slot_free(l, s);
+    return NULL;
+}
+
+int mu_slot_prepare(struct mu_launch *l, slot *s, const request *r)
+{
+    target *t = s->target;
+    char *date = s->date_header + strlen("X-Amz-Date: ");
+    char *authorization = s->authorization + strlen("Authorization: ");
+    char hash[MU_SIGV4_HASH_SIZE];
+    const mu_sigv4_header headers[] = {
+        {"content-type", "application/json"},
+        {"host", t->address.host},
+        {"x-amz-date", date},
+        {"x-amz-invocation-type", l->invocation_type},
+        {"x-amz-security-token", l->token},
+    };
+    const mu_sigv4_request request = {
+        .method = "POST",
+        .canonical_path = t->address.canonical_path,
+        .headers = headers,
+        .header_count = sizeof headers / sizeof *headers - (l->token == NULL),
+        .payload_hash = hash,
+    };
+    s->signed_skew = t->skew;
+    int result = mu_sigv4_date((int64_t)time(NULL) + t->skew, date);
+    if (result == MU_LAUNCH_OK)
+        result = mu_payload_hash(l->payload, r->number, hash);
+    if (result == MU_LAUNCH_OK)
+        result = mu_sigv4_authorization(t->signer, &request, date, authorization,
+                                        sizeof s->authorization - strlen("Authorization: "));
+    if (result != MU_LAUNCH_OK)
+        return result;
+    if (s->body != NULL)
+        mu_payload_write(l->payload, r->number, s->body);
+    curl_off_t size = (curl_off_t)mu_payload_size(l->payload, r->number);
+    mu_answer_reset(&s->answer);
+    s->curl_error[0] = '\0';
+    s->begun = s->out_of_files = false;
+    return curl_easy_setopt(s->easy, CURLOPT_POSTFIELDSIZE_LARGE, size) == CURLE_OK ? MU_LAUNCH_OK : MU_LAUNCH_ECURL;
+}
