@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from mu.defs import Defs
 from mu.errors import UsageError
+from mu.outlet import say
 from mu.parser import Parser
 from mu.util import rand_str
 
@@ -56,6 +57,13 @@ def listed(parse: Callable[[str], Any]) -> Callable[[str], list[Any]]:
     return parse_all
 
 
+def named(text: str) -> str:
+    """A parser of names."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    return text
+
+
 class Flag(NamedTuple):
     """One flag: `parse` None makes it a switch."""
 
@@ -73,9 +81,9 @@ SECONDS = above(0, "a positive number of seconds")
 QUANTIZER = at_least(0, 127)
 
 FLAGS = (
-    Flag("-O", "--out-file", "out_file", str, "FILE", "write the times of the state machines here"),
-    Flag("-P", "--profile", "profiling", str, "FILE", "write cProfile data of the main loop here"),
-    Flag("-n", "--parts", "num_parts", at_least(1), "N", "number of workers"),
+    Flag("-O", "--out-file", "out_file", named, "FILE", "write the times of the state machines here"),
+    Flag("-P", "--profile", "profiling", named, "FILE", "write cProfile data of the main loop here"),
+    Flag("-n", "--parts", "num_parts", at_least(1, 1_000_000), "N", "number of workers"),
     Flag("-N", "--part-list", "num_list", listed(COUNT), "A,B,C", "exactly these parts; not with -n or -o"),
     Flag("-X", "--overprovision", "overprovision", COUNT, "N", "launch this many more workers than needed"),
     Flag("-f", "--frames", "num_frames", at_least(1), "N", "frames in each chunk"),
@@ -121,7 +129,7 @@ EVERY_SCRIPT = (
         "",
         "--record",
         "record_dir",
-        str,
+        named,
         "DIR",
         "leave a record of the run here, for mu timeline and mu stats",
     ),
@@ -268,9 +276,9 @@ def _take_keys(info: Any) -> None:
         info.run_id = rand_str(16)  # keys from files serve many runs: a worker says which one it is of
         job = keys.load_job_keys(*own, *workers)  # type: ignore[arg-type]
         if job.worker_is_server:
-            sys.stderr.write(
+            say(
                 "warning: the server's own key is sent to the workers; "
-                "give them one of their own: --worker-cert FILE --worker-key FILE\n"
+                "give them one of their own: --worker-cert FILE --worker-key FILE"
             )
     info.keys_of_run = not any(files.values())
     info.cacert = job.ca
