@@ -4,12 +4,15 @@ Only the module of the command that was asked for is imported.
 """
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 
 from mu.errors import MuError, UsageError
+from mu.outlet import say, silence
 from mu.parser import Parser
 from mu.why import why
 
@@ -62,55 +65,64 @@ def load(name: str) -> tuple[ModuleType, Parser]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns its exit status (2 for wrong use, 1 for a failure)."""
     words = list(sys.argv[1:] if argv is None else argv)
+    who = f"mu {words[0]}" if words and words[0] in COMMANDS else "mu"
+    _complete_streams()
     try:
         try:
             return _run(words)
         finally:
-            print(end="", flush=True)
+            _flush()
+    except UsageError as error:
+        say(f"{who}: {error}")
+        return 2
+    except MuError as error:
+        say(f"{who}: {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader, such as head, has had enough
+        silence(sys.stdout)
+        return 1
     except OSError as error:
-        if not isinstance(error, BrokenPipeError):  # of which the reader, such as head, has had enough
-            if not _output_fails():
-                raise
-            name = " ".join(["mu", *words[:1]])
-            print(f"{name}: cannot write to standard output: {why(error)}", file=sys.stderr)
-        # What Python flushes at its end must not complain, too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
+        say(f"{who}: {f'{error.filename}: ' if error.filename else ''}{why(error)}")
         return 1
 
 
-def _output_fails() -> bool:
-    """Whether there is output left that cannot be written."""
-    try:
-        print(end="", flush=True)
-    except OSError:
-        return True
-    return False
-
-
-def _run(words: list[str]) -> int:
+def _run(words: Sequence[str]) -> int:
     if not words:
-        print(usage(), end="", file=sys.stderr)
+        say(usage().rstrip())
         return 2
-    if words[0] in ("-h", "--help"):
+    name = words[0]
+    if name in ("-h", "--help"):
         print(usage(), end="")
         return 0
-    if words[0] in ("-V", "--version"):
+    if name in ("-V", "--version"):
         from importlib.metadata import version
 
         print(f"mu {version('mu')}")
         return 0
-    name = words[0]
     if name not in COMMANDS:
-        print(f"mu: no such command '{name}'\nTry 'mu --help'.", file=sys.stderr)
+        say(f"mu: no such command '{name}'\nTry 'mu --help'.")
         return 2
+    module, parser = load(name)
+    return int(module.run(parser.parse_words(words[1:])))
+
+
+def _complete_streams() -> None:
+    """Commands may write anything to both streams, whether they are there and whatever their encoding is."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - for good
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _flush() -> None:
     try:
-        module, parser = load(name)
-        return int(module.run(parser.parse_words(words[1:])))
-    except UsageError as error:
-        print(f"mu {name}: {error}", file=sys.stderr)
-        return 2
-    except MuError as error:
-        print(f"mu {name}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        silence(sys.stdout)
+        raise MuError(f"cannot write to standard output: {why(error)}") from None

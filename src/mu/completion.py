@@ -31,11 +31,12 @@ class Flag(NamedTuple):
 
 
 class Words(NamedTuple):
-    """What may follow `path`, the words of a command: other words, and flags."""
+    """What may follow `path`, the words of a command: other words, flags, and (`names`) words that we do not know."""
 
     path: tuple[str, ...]
     words: tuple[str, ...]
     flags: tuple[Flag, ...]
+    names: bool
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +59,7 @@ def _of_parser(path: tuple[str, ...], parser: argparse.ArgumentParser) -> Iterat
     words: list[str] = []
     flags: list[Flag] = []
     inner: dict[str, argparse.ArgumentParser] = {}
+    names = False
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             inner |= action.choices
@@ -67,7 +69,9 @@ def _of_parser(path: tuple[str, ...], parser: argparse.ArgumentParser) -> Iterat
             flags.append(Flag(tuple(action.option_strings), action.nargs != 0, text))
         elif action.choices:
             words += map(str, action.choices)
-    yield Words(path, tuple(words), tuple(flags))
+        else:
+            names = True
+    yield Words(path, tuple(words), tuple(flags), names)
     for name, made in inner.items():
         yield from _of_parser((*path, name), made)
 
@@ -78,7 +82,7 @@ def _names(found: Words) -> list[str]:
 
 BASH = """\
 # bash completion of mu, made by 'mu completion bash'
-_mu() {
+@NAME@() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} path= i words= files=
     for ((i = 1; i < COMP_CWORD; i++)); do
         case "$path ${COMP_WORDS[i]}" in
@@ -98,12 +102,23 @@ _mu() {
         COMPREPLY+=($(compgen -f -- "$word"))
     fi
 }
-complete -F _mu mu
+complete -F @NAME@ mu
+"""
+
+# zsh loads a file of $fpath as a function of the file's name, _mu, when it first needs it: that call completes, too.
+ZSH = """\
+#compdef mu
+# zsh completion of mu, made by 'mu completion zsh'
+autoload -Uz bashcompinit && bashcompinit
+@BASH@
+if [ "$funcstack[1]" = _mu ]; then
+    _bash_complete -F _mu_bash
+fi
 """
 
 
-def bash() -> str:
-    """The script for bash."""
+def bash(name: str = "_mu") -> str:
+    """The script for bash; it defines the function `name`."""
     found = everything()
     paths, cases, values = [], [], []
     top = " ".join([*cli.COMMANDS, "--help", "--version"])
@@ -111,9 +126,8 @@ def bash() -> str:
     for each in found:
         path = " " + " ".join(each.path)
         paths.append(f"            '{path}') path='{path}' ;;")
-        inner = any(other.path[:-1] == each.path for other in found)
         words = " ".join([*each.words, *_names(each)])
-        cases.append(f"        '{path}') words='{words}'{'' if inner else ' files=1'} ;;")
+        cases.append(f"        '{path}') words='{words}'{' files=1' if each.names else ''} ;;")
         values += [
             f"        '{path} {name}') words= files=1 ;;"
             for flag in each.flags
@@ -121,7 +135,8 @@ def bash() -> str:
             for name in flag.names
         ]
     return (
-        BASH.replace("@PATHS@", "\n".join(paths))
+        BASH.replace("@NAME@", name)
+        .replace("@PATHS@", "\n".join(paths))
         .replace("@CASES@", "\n".join(cases))
         .replace("@VALUES@", "\n".join(values))
     )
@@ -129,10 +144,7 @@ def bash() -> str:
 
 def zsh() -> str:
     """The script for zsh, which can use bash's."""
-    return (
-        "#compdef mu\n# zsh completion of mu, made by 'mu completion zsh'\nautoload -Uz bashcompinit && bashcompinit\n"
-        + bash()
-    )
+    return ZSH.replace("@BASH@\n", bash("_mu_bash"))
 
 
 def fish() -> str:
@@ -142,6 +154,10 @@ def fish() -> str:
     for name, (_, _, text) in cli.COMMANDS.items():
         lines.append(
             f"complete -c mu -f -n 'not __fish_seen_subcommand_from {names}' -a {name} -d {_quoted(text)}"
+        )
+    for spelled, text in (("-s h -l help", "what there is"), ("-s V -l version", "the version")):
+        lines.append(
+            f"complete -c mu -n 'not __fish_seen_subcommand_from {names}' {spelled} -d {_quoted(text)}"
         )
     for found in everything():
         seen = "; and ".join(f"__fish_seen_subcommand_from {word}" for word in found.path)

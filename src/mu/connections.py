@@ -20,6 +20,7 @@ class Peer:
         "deadline",
         "delays",
         "fd",
+        "hello",
         "machine",
         "mask",
         "ready",
@@ -35,6 +36,7 @@ class Peer:
         self.fd = sock.fileno()
         self.channel: SocketNB | None = None
         self.ready = False  # the handshake is done
+        self.hello: float | None = None  # when it said so, if it did, in seconds of the monotonic clock
         self.attempt: Attempt | None = None
         self.machine: MachineState | None = None
         self.track: Track | None = None

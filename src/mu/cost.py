@@ -40,9 +40,9 @@ class Lookup:
         self._thread = threading.Thread(target=self._ask, name="cost", daemon=True)
         self._thread.start()
 
-    def result(self) -> Function | None:
-        """What was found; None if it cannot be known, or takes too long."""
-        self._thread.join(PATIENCE)
+    def result(self, patience: float = PATIENCE) -> Function | None:
+        """What was found; None if it cannot be known, or takes longer than `patience`, in seconds."""
+        self._thread.join(patience)
         return self._found
 
     def _ask(self) -> None:
@@ -93,8 +93,10 @@ def estimate(
     }
 
 
-def describe(cost: Mapping[str, Any]) -> str:
-    """One line for people."""
+def describe(cost: Mapping[str, Any] | None) -> str:
+    """One line for people; None is a cost that is not known."""
+    if cost is None:
+        return "cost: no estimate; Lambda did not say how much memory the function has"
     used = f"{cost['gb_seconds']:,.1f} GB-seconds, {cost['requests']:,} requests"
     if cost["dollars"] is None:
         return f"cost: {used}; no price is known for {cost['architecture']} in {', '.join(cost['regions'])}"

@@ -3,8 +3,9 @@
 It fits the window, whatever its size and however many workers there are. What it shows is kept up to date
 by the events themselves, in constant time for each: how many workers are in each state, and the workers in
 the order of their last change of state, so that those which stand still longest are the first. A painting
-looks at no more than it shows. It is made at most `RATE` times a second, and less often if it
-takes long, so that the main loop, in whose thread this runs, loses at most `SHARE` of its time.
+looks at no more than it shows. It is made at most `RATE` times a second, less often if it takes long, so that
+the main loop, in whose thread this runs, loses at most `SHARE` of its time, and not before the terminal has
+taken the last one.
 
 The cursor is never hidden and the screen never switched, so that a run that is killed leaves the terminal as
 it was.
@@ -37,7 +38,10 @@ class LiveReporter(PlainReporter):
     def __init__(self, parts: int, stream: TextIO, *, verbose: bool = False) -> None:
         super().__init__(parts, stream, verbose=verbose)
         self._console = Console(file=stream, force_terminal=True, highlight=False, soft_wrap=True)
-        self._full, self._half, self._empty = "━╸━" if _can_say("━╸", stream) else "=>-"
+        self._terminal = stream
+        self._coding = getattr(stream, "encoding", None) or "ascii"
+        self._full, self._empty = "━━" if self._sayable("━") == "━" else "=-"
+        self._cut = "…" if self._sayable("…") == "…" else "~"
         self._states: Counter[str] = Counter()
         self._moved: dict[Track, float] = {}  # since when in its state, oldest first
         self._errors: deque[tuple[Track, Failure]] = deque(maxlen=ERRORS_KEPT)
@@ -81,10 +85,12 @@ class LiveReporter(PlainReporter):
     def tick(self, *, now: float | None = None) -> None:
         """Paints, if it is time to."""
         now = time.monotonic() if now is None else now
-        if now >= self._next and self._open:
-            begin = time.perf_counter()
+        if now >= self._next and self._open and self._out.flush():
+            begin = (
+                time.thread_time()
+            )  # of this thread: that others had the processor, or all stood still, is no cost
             self._paint(now)
-            self._next = now + max(1 / RATE, (time.perf_counter() - begin) / SHARE)
+            self._next = now + max(1 / RATE, (time.thread_time() - begin) / SHARE)
 
     def line(self, text: str) -> None:
         """A line that stays, above the painting, which comes with the next one."""
@@ -97,12 +103,13 @@ class LiveReporter(PlainReporter):
         if self._open:
             self._open = False
             self._write("")
+        super().close()
 
     def _paint(self, now: float) -> None:
         width, height = self._size()
         lines = self.lines(now, width, height - 1)
         for text in lines:
-            text.truncate(max(1, width - 1), overflow="ellipsis")
+            self._fit(text, max(1, width - 1))
         with self._console.capture() as captured:
             for text in lines:
                 self._console.print(text, end="\x1b[K\n")
@@ -115,14 +122,13 @@ class LiveReporter(PlainReporter):
         rows = sum(max(1, -(-width // columns)) for width in self._painted)
         up = f"\x1b[{rows}F" if rows else ""
         above = "".join(f"{text}\n".replace("\n", "\x1b[K\n") for text in self._above)
-        self._stream.write(f"{up}{above}{painting}\x1b[J" if up or painting else above)
-        self._stream.flush()
+        self._out.put(f"{up}{above}{painting}\x1b[J" if up or painting else above, wait=self._closed)
         self._above.clear()
         self._painted = list(widths)
 
     def _size(self) -> tuple[int, int]:
         try:
-            size = os.get_terminal_size(self._stream.fileno())
+            size = os.get_terminal_size(self._terminal.fileno())
         except (OSError, ValueError):
             return 80, 24
         return size.columns or 80, size.lines or 24
@@ -131,7 +137,7 @@ class LiveReporter(PlainReporter):
         """The painting: at most `height` lines, made for `width` characters."""
         found = [self._phases(now, width), self._bar(now, width)]
         if self.launch_note:
-            found.append(Text(self.launch_note.lstrip("; "), "dim"))
+            found.append(Text(self._sayable(self.launch_note.lstrip("; ")), "dim"))
         rest = height - len(found)
         if rest >= 3:
             errors = self._error_lines(max(3, rest // 3), rest - 1)
@@ -139,7 +145,7 @@ class LiveReporter(PlainReporter):
             if width >= TWO_COLUMNS:
                 half = width // 2 - 2
                 left, right = self._state_lines(half, rest), self._slow_lines(half, rest)
-                found += _side_by_side(left, right, half + 3)
+                found += self._side_by_side(left, right, half + 3)
             else:
                 states = self._state_lines(width, rest if rest < 8 else max(4, rest - 7))
                 found += states + self._slow_lines(width, rest - len(states))
@@ -204,7 +210,7 @@ class LiveReporter(PlainReporter):
         size = max(0, width - names - digits - 6)
         scale = max(1, len(self._moved))
         for name, number in shown:
-            text = Text(f"  {_cut(name, names):<{names}} ").append(f"{number:>{digits},} ", "cyan")
+            text = Text(f"  {self._name(name, names):<{names}} ").append(f"{number:>{digits},} ", "cyan")
             lines.append(text.append(self._full * (-(-number * size // scale)), "blue"))
         if left:
             lines.append(Text(f"  and {left:,} in other states", "dim"))
@@ -221,7 +227,7 @@ class LiveReporter(PlainReporter):
             begin = f"  part {track.part}{again}"
             end = f"  {now - since:7.1f} s of {now - track.connected:.1f} s"
             room = width - len(begin.ljust(14)) - len(end) - 3
-            name = _cut(type(track.machine).__name__, max(8, room))
+            name = self._name(type(track.machine).__name__, max(8, room))
             lines.append(Text(f"{begin:<14} {name:<{min(34, max(8, room))}}").append(end, "dim"))
         return lines
 
@@ -232,10 +238,12 @@ class LiveReporter(PlainReporter):
         lines = [Text(), Text("last errors", "bold")]
         room = min(most, share if len(self._errors) > 1 else share + 4)
         for track, failure in reversed(self._errors):
-            first, *output = failure.why.splitlines()
+            first, *output = self._sayable(failure.why).splitlines()
             again = f", attempt {track.number}" if track.number > 1 else ""
             lines.append(
-                Text(f"  part {track.part}{again}: {first}", "red").append(f"  in {failure.state}", "dim")
+                Text(f"  part {track.part}{again}: {first}", "red").append(
+                    f"  in {self._sayable(failure.state)}", "dim"
+                )
             )
             # The end of what a program printed says most.
             lines += [Text(f"  {text.strip()}", "dim") for text in output[-3:]]
@@ -243,20 +251,29 @@ class LiveReporter(PlainReporter):
                 break
         return lines[:room]
 
+    def _side_by_side(self, left: list[Text], right: list[Text], column: int) -> list[Text]:
+        lines = []
+        for place in range(max(len(left), len(right))):
+            text = left[place].copy() if place < len(left) else Text()
+            if place < len(right) and right[place].plain:
+                self._fit(text, column - 2)
+                text.append(" " * (column - text.cell_len)).append_text(right[place])
+            lines.append(text)
+        return lines
 
-def _side_by_side(left: list[Text], right: list[Text], column: int) -> list[Text]:
-    lines = []
-    for place in range(max(len(left), len(right))):
-        text = left[place].copy() if place < len(left) else Text()
-        if place < len(right) and right[place].plain:
-            text.truncate(column - 2, overflow="ellipsis")
-            text.append(" " * (column - text.cell_len)).append_text(right[place])
-        lines.append(text)
-    return lines
+    def _fit(self, text: Text, width: int) -> None:
+        """Cut a line to what there is room for."""
+        if text.cell_len > width:
+            text.truncate(width - 1)
+            text.append(self._cut)
 
+    def _name(self, name: str, width: int) -> str:
+        name = self._sayable(name)
+        return name if len(name) <= width else name[: max(1, width - 1)] + self._cut
 
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: max(1, width - 1)] + "…"
+    def _sayable(self, text: str) -> str:
+        """`text` as far as the terminal's encoding has it, in its place what will be there: its width is counted on."""
+        return text.encode(self._coding, "replace").decode(self._coding)
 
 
 def _duration(seconds: float) -> str:
@@ -264,11 +281,3 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _can_say(text: str, stream: TextIO) -> bool:
-    try:
-        text.encode(getattr(stream, "encoding", None) or "ascii")
-    except (UnicodeError, LookupError):
-        return False
-    return True

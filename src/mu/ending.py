@@ -1,35 +1,95 @@
-"""What a run leaves behind: the line about its cost, and its record."""
+"""The end of a run: its files first, then words, which may have to wait for a terminal, or for Lambda."""
 
+import cProfile
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from mu import cost, record
+from mu import cost, record, times
 from mu.loop import Loop
-from mu.report import Reporter
+from mu.machine import ErrorState, MachineState
+from mu.report import Reporter, failure_of
+from mu.settings import Settings
+from mu.system import caught_signals
 
 
-def tell_cost(loop: Loop, reporter: Reporter, lookup: cost.Lookup | None) -> dict[str, Any] | None:
-    """The estimate, after telling it; None if nothing ran, or what the function is cannot be known."""
-    if lookup is None or not loop.tracks:
+def conclude(
+    info: Any,
+    loop: Loop,
+    states: Sequence[MachineState],
+    reporter: Reporter,
+    settings: Settings,
+    launch: Any,
+    lookup: cost.Lookup | None,
+    profile: cProfile.Profile | None,
+) -> list[str]:
+    """Leave the files that the run's flags name, and tell how it has ended; the paths that could not be written.
+
+    A signal while files are written stops the run as one before would have, once they are there; a second one at once.
+    """
+    parts = [part.number for part in settings.parts]
+    directory = getattr(info, "record_dir", None) or ""
+    estimate = _estimate(loop, reporter, lookup, patience=0)
+    made: dict[str, Any] = {}
+    secrets = record.known_secrets(info, getattr(launch, "credentials", ())[1:])
+    unwritten: list[tuple[str, str]] = []
+
+    def leave(attribute: str, write: Callable[[str], object]) -> bool:
+        path = getattr(info, attribute, None)
+        if not path:
+            return False
+        try:
+            write(path)
+        except OSError as error:
+            unwritten.append((str(path), error.strerror or str(error)))
+            return False
+        return True
+
+    signal = loop.signal
+    with caught_signals(loop.on_signal):
+        leave("out_file", lambda path: times.write(path, states, loop.start))
+        if profile is not None:
+            leave("profiling", profile.dump_stats)
+        if directory:
+            made = _record(info, loop, reporter, parts, launch, estimate)
+        recorded = leave("record_dir", lambda path: record.write(path, made, secrets))
+
+    failures = [failure_of(state) for state in states if isinstance(state, ErrorState)]
+    reporter.summary(failures, len(parts) - len(states), loop.ended)
+    if lookup is not None and loop.tracks and (estimate is not None or loop.signal == signal):
+        if estimate is None:
+            estimate = _estimate(loop, reporter, lookup, patience=cost.PATIENCE)
+            if estimate is not None and recorded:
+                made["cost"] = estimate
+                recorded = leave("record_dir", lambda path: record.write(path, made, secrets))
+        reporter.note(cost.describe(estimate))
+    for path, why in unwritten:
+        reporter.line(f"cannot write {path}: {why}")
+    if recorded:
+        reporter.note(f"record: {record.path_in(directory)}")
+    return [path for path, _ in unwritten]
+
+
+def _estimate(
+    loop: Loop, reporter: Reporter, lookup: cost.Lookup | None, patience: float
+) -> dict[str, Any] | None:
+    """None if nothing ran, or what the function is cannot be known in so many seconds."""
+    function = lookup.result(patience) if lookup is not None and loop.tracks else None
+    if lookup is None or function is None:
         return None
-    function = lookup.result()
-    if function is None:
-        reporter.note("cost: no estimate; Lambda did not say how much memory the function has")
-        return None
-    now = time.time()
-    seconds = sum((track.finished or now) - track.connected for track in loop.tracks)
     accepted = reporter.launch.accepted if reporter.launch is not None else 0
-    found = cost.estimate(function, seconds, max(accepted, len(loop.tracks)), lookup.regions)
-    reporter.note(cost.describe(found))
-    return found
+    return cost.estimate(function, loop.worker_seconds, max(accepted, len(loop.tracks)), lookup.regions)
 
 
-def leave_record(
-    info: Any, loop: Loop, reporter: Reporter, parts: list[int], launch: Any, cost_: dict[str, Any] | None
-) -> None:
-    """Write the record of a run that has ended. OSError if that fails."""
-    directory = info.record_dir
-    made = record.build(
+def _record(
+    info: Any,
+    loop: Loop,
+    reporter: Reporter,
+    parts: Sequence[int],
+    launch: Any,
+    estimate: dict[str, Any] | None,
+) -> dict[str, Any]:
+    return record.build(
         script=record.script_name(),
         start=loop.start,
         end=time.time(),
@@ -43,7 +103,5 @@ def leave_record(
         else record.launch_outcomes(
             launch.progress, launch.invocations, launch.curve, loop.start, launch.failure()
         ),
-        cost=cost_,
+        cost=estimate,
     )
-    path = record.write(directory, made, record.known_secrets(info))
-    reporter.note(f"record: {path}")

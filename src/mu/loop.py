@@ -37,8 +37,8 @@ BATCH = 64
 class Loop:
     """One run. `states` receives a machine for each part in the order in which parts got their first worker, and
     has their last states at the end, each of the attempt that counted; `tracks` has all attempts, as they
-    began. After `run`, `ended` says why it stopped early, if it did, and `signal` is the signal that
-    stopped it, if one did."""
+    began. After `run`, `ended` says why it stopped early, if it did, `signal` is the signal that
+    stopped it, if one did, and `worker_seconds` sums all workers' lives, from hello to end, spares included."""
 
     def __init__(
         self,
@@ -54,6 +54,7 @@ class Loop:
         self.ended = ""
         self.signal = 0
         self.start = time.time()
+        self.worker_seconds = 0.0
         self.tracks: list[Track] = []
         self.ledger = Ledger(settings.parts, settings.retries, settings.backup)
         self._settings = settings
@@ -80,7 +81,7 @@ class Loop:
     def run(self) -> None:
         """Drive all machines until each is terminal, launching fails, or a signal comes."""
         try:
-            with caught_signals(self._on_signal) as wake:
+            with caught_signals(self.on_signal) as wake:
                 self._connections.epoll.register(wake, select.EPOLLIN)
                 while not self.ended and not self.ledger.finished:
                     self._turn(wake)
@@ -190,7 +191,8 @@ class Loop:
         before, self._accepted = self._accepted, accepted
         return accepted > before
 
-    def _on_signal(self, number: int) -> None:
+    def on_signal(self, number: int) -> None:
+        """Stop the run; this process, if it is being stopped already."""
         if self.signal:
             os._exit(128 + number)  # the second one: at once
         self.signal = number
@@ -202,7 +204,7 @@ class Loop:
         """A worker has said hello."""
         self._hellos += 1
         self._relaunches = 0
-        self._quiet_since = time.monotonic()
+        peer.hello = self._quiet_since = time.monotonic()
         self._give_part(peer, channel)
 
     def _give_part(self, peer: Peer, channel: SocketNB) -> None:
@@ -393,13 +395,16 @@ class Loop:
     def _forget(self, peer: Peer) -> None:
         """Close the connection of a worker."""
         self._spares.pop(peer.fd, None)
+        if peer.hello is not None:
+            self.worker_seconds += time.monotonic() - peer.hello
+            peer.hello = None
         self._connections.close(peer)
 
 
 def _waits(channel: SocketNB) -> bool:
     """Whether a spare worker does what it should: it has said hello and, as it was asked nothing, nothing more. What it
     might say is that it is about to end."""
-    return channel.sock is not None and len(channel.waiting) == 1 and channel.unread <= MAX_HELLO
+    return channel.sock is not None and len(channel.waiting) <= 1 and channel.unread <= MAX_HELLO
 
 
 def waits_in_vain(failed: int) -> str:

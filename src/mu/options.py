@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from mu.defs import Defs
 from mu.errors import UsageError
+from mu.outlet import say
 from mu.parser import Parser
 from mu.util import rand_str
 
@@ -98,7 +99,7 @@ QUANTIZER = at_least(0, 127)
 FLAGS = (
     Flag("-O", "--out-file", "out_file", word, "FILE", "write the times of the state machines here"),
     Flag("-P", "--profile", "profiling", word, "FILE", "write cProfile data of the main loop here"),
-    Flag("-n", "--parts", "num_parts", at_least(1), "N", "number of workers"),
+    Flag("-n", "--parts", "num_parts", at_least(1, 1_000_000), "N", "number of workers"),
     Flag("-N", "--part-list", "num_list", listed(COUNT), "A,B,C", "exactly these parts; not with -n or -o"),
     Flag("-X", "--overprovision", "overprovision", COUNT, "N", "launch this many more workers than needed"),
     Flag("-f", "--frames", "num_frames", at_least(1), "N", "frames in each chunk"),
@@ -318,14 +319,14 @@ def _take_keys(info: Any) -> None:
         info.run_id = rand_str(16)  # keys from files serve many runs: a worker says which one it is of
         job = keys.load_job_keys(*own, *workers)
         if job.worker_is_server:
-            sys.stderr.write(
+            say(
                 "warning: the server's own key is sent to the workers; "
-                "give them one of their own: --worker-cert FILE --worker-key FILE\n"
+                "give them one of their own: --worker-cert FILE --worker-key FILE"
             )
         elif job.worker_may_serve:
-            sys.stderr.write(
+            say(
                 f"warning: {workers[0]} is good for servers, too, so that a worker could pose as the coordinator: "
-                "give workers a certificate for clients only, as 'mu genkeys' makes it\n"
+                "give workers a certificate for clients only, as 'mu genkeys' makes it"
             )
     info.keys_of_run = not any(files.values())
     info.cacert = job.ca

@@ -1,9 +1,10 @@
 """The command-line parser that `mu` and every coordinator script share."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import NoReturn
+
+from mu.outlet import say
 
 
 class Parser(argparse.ArgumentParser):
@@ -27,5 +28,5 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print `message` and where help is, and exit with status 2."""
-        sys.stderr.write(f"{self.prog}: {message}\nTry '{self.prog} --help'.\n")
+        say(f"{self.prog}: {message}\nTry '{self.prog} --help'.")
         raise SystemExit(2)

@@ -12,6 +12,8 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +30,16 @@ MESSAGES = 100_000  # kept in all, shared out among the workers
 SECRET_SETTINGS = frozenset(("cacert", "srvcrt", "srvkey", "worker_cert", "worker_key"))
 SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 BLANK = "***"
-# Access keys, PEM, and the signature of an address that is good for whoever has it.
+# Access keys; PEM, of which the beginning or the end may have been cut off; the signature of an address that is
+# good for whoever has it; and credentials where a program prints its environment, or a file of them.
 LOOKS_SECRET = re.compile(
     r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
-    r"|-----BEGIN [A-Z ]+-----(?:[^\"-]|-(?!----END))*(?:-----END [A-Z ]+-----)?"
+    r"|-----BEGIN [A-Z ]+-----(?:[^-]|-(?!----END))*(?:-----END [A-Z ]+-----)?"
+    r"|(?<![^\s|])(?:[A-Za-z0-9+/=]+[ \r]*\n[\s|]*)+-----END [A-Z ]+-----"
     r"|(?<=X-Amz-Signature=)[0-9a-f]+"
-    r"|(?<=X-Amz-Security-Token=)[^&\"\\]+"
+    r"|(?P<name>(?i:secret_?access_?key|(?:session|security)[_-]?token)[\"'=:\s]+)[^\s\"',;&]+"
 )
+CUT = 8  # characters of a secret that give it away: the rest may be beyond the end of a line that was cut
 
 
 def messages_each(parts: int) -> int:
@@ -43,11 +48,28 @@ def messages_each(parts: int) -> int:
 
 
 def prepare(directory: str) -> None:
-    """Make the directory that a record goes to. UsageError if that cannot be."""
+    """Make the directory that a record goes to. UsageError if that cannot be, or no file in it."""
     try:
         Path(directory).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot make {directory} for the record: {error.strerror}") from None
+    path = path_in(directory)
+    if path.is_dir():
+        raise UsageError(f"cannot write {path}: it is a directory")
+    try:  # permissions do not tell all, as in /proc
+        _partial(path).touch()
+        _partial(path).unlink()
+    except OSError as error:
+        raise UsageError(f"cannot write into {directory} for the record: {error.strerror}") from None
+
+
+def path_in(directory: str | Path) -> Path:
+    """Where the record is in its directory."""
+    return Path(directory) / FILE
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")
 
 
 def settings_of(info: Any) -> dict[str, Any]:
@@ -62,7 +84,7 @@ def settings_of(info: Any) -> dict[str, Any]:
 def _is_plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(_is_plain(each) for each in value)
-    return value is None or isinstance(value, str | int | float)
+    return value is None or isinstance(value, str | int) or (isinstance(value, float) and isfinite(value))
 
 
 def build(
@@ -161,19 +183,38 @@ def launch_outcomes(
 
 def write(directory: str | Path, record: Mapping[str, Any], secrets: Iterable[str]) -> Path:
     """Write `record` to `run.json` in `directory`, without the texts `secrets`; OSError if that fails."""
-    text = LOOKS_SECRET.sub(BLANK, json.dumps(record, separators=(",", ":")))
-    for secret in secrets:
-        text = text.replace(json.dumps(secret)[1:-1], BLANK)
-    path = Path(directory) / FILE
+    text = json.dumps(_blanked(record, secrets), separators=(",", ":"))
+    path = path_in(directory)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{FILE}.{os.getpid()}")
-    partial.write_text(text.replace('{"part":', '\n{"part":') + "\n", encoding="utf-8")
-    partial.replace(path)
+    try:
+        _partial(path).write_text(text.replace('{"part":', '\n{"part":') + "\n", encoding="utf-8")
+        _partial(path).replace(path)
+    finally:
+        _partial(path).unlink(missing_ok=True)
     return path
 
 
+def _blanked(record: Any, secrets: Iterable[str]) -> Any:
+    """`record` without what is or looks secret in its texts."""
+    known = [f"{re.escape(secret)}|{re.escape(secret[:CUT])}\\S*" for secret in secrets]
+    search = re.compile("|".join([*known, LOOKS_SECRET.pattern]))
+
+    @cache  # most texts are there many times
+    def without(text: str) -> str:
+        return search.sub(lambda found: (found["name"] or "") + BLANK, text)
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, str):
+            return without(value)
+        if isinstance(value, list | tuple):
+            return [walk(each) for each in value]
+        return {name: walk(each) for name, each in value.items()} if isinstance(value, dict) else value
+
+    return walk(record)
+
+
 def known_secrets(info: Any, more: Iterable[str | None] = ()) -> list[str]:
-    """The secrets that this process has: the job's keys, and the credentials in its environment."""
+    """The secrets that this process has: the job's keys, the credentials in its environment, and `more`."""
     found = [getattr(info, name, None) for name in SECRET_SETTINGS]
     found += [os.environ.get(name) for name in SECRET_VARIABLES]
     # A short one, such as the local engine's, is none, and blanking it would garble the rest.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from mu.defs import Defs
 from mu.machine import ErrorState, MachineState, described
+from mu.outlet import Outlet, say
 from mu.track import Track
 
 if TYPE_CHECKING:
@@ -21,14 +22,21 @@ if TYPE_CHECKING:
 
 MAX_FAILURES_SHOWN = 20
 MAX_OUTPUT_LINES = 20
+MAX_LINE = 500
+MAX_REASONS_SHOWN = 5
 LINE_EVERY = 5.0
-RETVAL = re.compile(r"OK:RETVAL\((-?\d+)\):OUTPUT\((.*)\):COMMAND\((.*)\)", re.DOTALL)
+RETVAL = re.compile(r"OK:RETVAL\((-?\d{1,18})\):OUTPUT\((.*)\):COMMAND\((.*)\)", re.DOTALL)
+# Control characters, which could do anything to a terminal, and bytes that are no text.
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff]")
+# What reasons have in common that name a key, or the worker's own directory.
+TRANSFER = re.compile(r"(retrieving|uploading) .*: (.*)")
+PROGRAM = re.compile(r"((?:exit status|signal) \d+) from: ")
 
 
 def debug(text: str) -> None:
     """A line on stderr, if debug messages are wanted."""
     if Defs.debug:
-        sys.stderr.write(f"debug: {text}\n")
+        say(f"debug: {text}")
 
 
 class Failure(NamedTuple):
@@ -51,11 +59,39 @@ def explain(error: str) -> str:
     if run:
         status, output, command = int(run[1]), run[2], run[3]
         fate = f"signal {-status}" if status < 0 else f"exit status {status}"
-        return f"{fate} from: {command}" + _indented(output)
+        return f"{fate} from: {visible(command)}" + _indented(output)
     if error.startswith("FAIL(") and error.endswith(")"):
         error = error[len("FAIL(") : -1]
     first, *more = error.strip().splitlines() or ["no reason given"]
-    return first + _indented("\n".join(more))
+    return visible(first) + _indented("\n".join(more))
+
+
+def visible(line: str) -> str:
+    """A line as a terminal may have it: not too long, tabs as blanks, and control characters spelled out."""
+    text = CONTROL.sub(lambda found: repr(found[0])[1:-1], line[: MAX_LINE + 1]).expandtabs()
+    return text if len(text) <= MAX_LINE else f"{text[: MAX_LINE - 3]}..."
+
+
+def gist(reason: str) -> str:
+    """What a reason has in common with others of its kind."""
+    transfer, program = TRANSFER.fullmatch(reason), PROGRAM.match(reason)
+    return f"{transfer[1]}: {transfer[2]}" if transfer else program[1] if program else reason
+
+
+def _tally(reasons: Counter[str]) -> str:
+    """How often what happened: reasons of one kind together, the commonest first, and the rest as a number."""
+    kinds: dict[str, Counter[str]] = {}
+    for reason, number in reasons.items():
+        kinds.setdefault(gist(reason), Counter())[reason] = number
+    counted = Counter(
+        {
+            next(iter(of_kind)) if len(of_kind) == 1 else kind: of_kind.total()
+            for kind, of_kind in kinds.items()
+        }
+    )
+    shown = counted.most_common(MAX_REASONS_SHOWN)
+    rest = reasons.total() - sum(number for _, number in shown)
+    return "; ".join(f"{number} × {why}" for why, number in shown) + (f"; and {rest} more" if rest else "")
 
 
 def _indented(output: str) -> str:
@@ -63,7 +99,7 @@ def _indented(output: str) -> str:
     shown = lines[-MAX_OUTPUT_LINES:]
     if len(lines) > len(shown):
         shown.insert(0, f"... ({len(lines) - len(shown)} lines before)")
-    return "".join(f"\n    | {line}" for line in shown)
+    return "".join(f"\n    | {visible(line)}" for line in shown)
 
 
 class Reporter:
@@ -117,13 +153,14 @@ class Reporter:
         """The end: `missing` parts never had a worker; `ended` says why the run stopped early, if it did."""
 
     def close(self) -> None:
-        """Nothing more comes. Called however a run ends, and may be called twice."""
+        """The workers are gone; what comes now is its end. Called however a run ends, and may be called twice."""
 
 
 class PlainReporter(Reporter):
-    """Lines on `stream`: progress every `LINE_EVERY` seconds if there is any.
+    """Lines on `stream` (standard error): progress every `LINE_EVERY` seconds if there is any.
 
-    `quiet`: only what went wrong. `verbose`: each part's beginning and end, and nothing left out.
+    `quiet`: only what went wrong. `verbose`: each part's beginning and end, and nothing left out. Until `close`
+    nothing waits for the stream; nothing that becomes of it ends the run.
     """
 
     def __init__(
@@ -131,7 +168,8 @@ class PlainReporter(Reporter):
     ) -> None:
         super().__init__(parts)
         self.quiet, self.verbose = quiet, verbose
-        self._stream = sys.stderr if stream is None else stream
+        self._out = Outlet(sys.stderr if stream is None else stream)
+        self._closed = False
         self._shown = ""
         self._next = 0.0
 
@@ -160,8 +198,10 @@ class PlainReporter(Reporter):
             self.line(f"part {track.part}: {fate} after {time.time() - track.connected:.1f} s")
 
     def attempt_failed(self, track: Track, *, other_running: bool) -> None:
-        """Says what failed, and how it goes on."""
+        """Says what failed, and how it goes on; of the first few."""
         super().attempt_failed(track, other_running=other_running)
+        if self.repeated > MAX_FAILURES_SHOWN and not self.verbose:
+            return
         failure = failure_of(track.machine)
         what = "another worker goes on with it" if other_running else "it is tried again"
         self.note(
@@ -171,6 +211,7 @@ class PlainReporter(Reporter):
     def tick(self, *, now: float | None = None) -> None:
         """Says how far the run is, if it is time to."""
         now = time.monotonic() if now is None else now
+        self._out.flush()
         if now >= self._next:
             self._progress(now)
 
@@ -186,8 +227,7 @@ class PlainReporter(Reporter):
 
     def line(self, text: str) -> None:
         """One line that stays."""
-        self._stream.write(text + "\n")
-        self._stream.flush()
+        self._out.put(f"{text}\n", wait=self._closed)
 
     def note(self, text: str) -> None:
         """One line, unless quiet."""
@@ -196,6 +236,7 @@ class PlainReporter(Reporter):
 
     def summary(self, failures: Sequence[Failure], missing: int, ended: str) -> None:
         """What failed and why, and the count."""
+        self._out.flush(wait=self._closed)
         self._progress(time.monotonic())
         shown = len(failures) if self.verbose else MAX_FAILURES_SHOWN
         for failure in failures[:shown]:
@@ -207,22 +248,28 @@ class PlainReporter(Reporter):
         if missing:
             self.line(f"{missing} part{'s' if missing > 1 else ''} had no worker")
         if self.repeated:
-            reasons = "; ".join(f"{number} × {why}" for why, number in self.reasons.most_common())
-            self.line(
-                f"{self.repeated} attempt{'s' if self.repeated > 1 else ''} failed on the way: {reasons}"
-            )
+            attempts = f"{self.repeated} attempt{'s' if self.repeated > 1 else ''}"
+            self.line(f"{attempts} failed on the way: {_tally(self.reasons)}")
         wall = time.monotonic() - self.started
         text = f"{self.done} of {self.parts} parts done in {wall:.1f} s"
         (self.note if self.done == self.parts else self.line)(text)
+
+    def close(self) -> None:
+        """What comes now waits until it is written."""
+        self._closed = True
 
 
 def for_run(
     parts: int, *, quiet: bool = False, verbose: bool = False, stream: TextIO | None = None
 ) -> Reporter:
-    """The reporter that suits `stream` (standard error): a live one on a terminal, else lines."""
-    stream = sys.stderr if stream is None else stream
-    if stream.isatty() and not quiet and os.environ.get("TERM", "dumb") != "dumb":
-        from mu.display import LiveReporter
+    """The reporter that suits `stream` (standard error): a live one on a terminal, else lines.
 
-        return LiveReporter(parts, stream, verbose=verbose)
-    return PlainReporter(parts, stream, quiet=quiet, verbose=verbose)
+    Debug messages would run through a painting: with them there are lines.
+    """
+    stream = sys.stderr if stream is None else stream
+    dumb = os.environ.get("TERM", "dumb") == "dumb"
+    if stream is None or not stream.isatty() or dumb or quiet or Defs.debug:
+        return PlainReporter(parts, stream, quiet=quiet, verbose=verbose)
+    from mu.display import LiveReporter
+
+    return LiveReporter(parts, stream, verbose=verbose)

@@ -1,13 +1,17 @@
 """A run as it is looked at afterwards, read from its record or from an `-O` file."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mu import record, times
 from mu.errors import UsageError
+from mu.report import visible
+
+T = TypeVar("T")
+LARGEST = 2**53  # what JavaScript can count to
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,9 @@ class Run:
 def load(path: str | Path) -> Run:
     """The run of a record (its directory or file) or an `-O` file. UsageError, one line, if it is neither."""
     path = Path(path)
-    if path.is_dir():
-        path = path / record.FILE
     try:
+        if path.is_dir():
+            path = record.path_in(path)
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
@@ -93,7 +97,7 @@ def _of_times(text: str, path: Path) -> Run:
             rows.append(Row(part, seen[part], states[0][0], states[-1][0], fate, states))
     end = max((row.finished for row in rows), default=0.0)
     done = {row.part for row in rows if row.outcome == "done"}
-    return Run(path.name, end, len(seen), len(done), sorted(rows, key=_connected))
+    return Run(visible(path.name), end, len(seen), len(done), sorted(rows, key=_connected))
 
 
 def _connected(row: Row) -> tuple[float, int]:
@@ -105,50 +109,119 @@ def _of_record(text: str, path: Path) -> Run:
         made = json.loads(text)
     except json.JSONDecodeError as error:
         raise UsageError(f"{path}, line {error.lineno}: this is no JSON: {error.msg}") from None
-    schema = made.get("schema")
-    if schema != record.SCHEMA:
-        raise UsageError(f"{path}: a record of schema {schema!r}; this version of mu reads {record.SCHEMA}")
+    except (ValueError, RecursionError):  # both have been seen in files that nobody wrote by accident
+        raise UsageError(f"{path}: numbers too long, or lists too deep, for any record") from None
     try:
+        schema = _get(made, "schema", _whole)
+        if schema != record.SCHEMA:
+            raise UsageError(f"{path}: a record of schema {schema}; this version of mu reads {record.SCHEMA}")
         return _run(made)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"{path}: not the form of a record ({type(error).__name__}: {error})") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: not the form of a record: {error}") from None
 
 
-def _run(made: Mapping[str, Any]) -> Run:
-    run, parts = made["run"], made["parts"]
-    end = float(run["seconds"])
-    rows = [_row(part["part"], attempt, end) for part in parts for attempt in part["attempts"]]
+def _run(made: Any) -> Run:
+    run, parts = _get(made, "run", dict), _get(made, "parts", list)
+    end = _get(run, "seconds", _seconds)
+    rows: list[Row] = []
+    for part in parts:
+        number = _get(part, "part", _whole)
+        try:
+            rows += [_row(number, attempt, end) for attempt in _get(part, "attempts", list)]
+        except ValueError as error:
+            raise ValueError(f"part {number}: {error}") from None
+    launch = _get(made, "launch", lambda value: value or {})
     return Run(
-        name=str(run["script"]),
+        name=_get(run, "script", _name),
         seconds=end,
         parts=len(parts),
-        done=sum(part["outcome"] == "done" for part in parts),
+        done=sum(_get(part, "outcome", _name) == "done" for part in parts),
         rows=sorted(rows, key=_connected),
-        launched=[
-            (float(moment), int(count)) for moment, count in (made["launch"] or {}).get("accepted_by", ())
-        ],
-        started=str(run["started"]),
-        ended=str(run["ended"]),
-        cost=None if made["cost"] is None else dict(made["cost"]),
+        launched=_get(launch, "accepted_by", _pairs(_whole), []),
+        started=_get(run, "started", _name),
+        ended=_get(run, "ended", _text),
+        cost=_get(made, "cost", _cost),
     )
 
 
-def _row(part: int, made: Mapping[str, Any], end: float) -> Row:
-    finished = made["finished"]
-    error = made.get("error") or {}
+def _row(part: int, made: Any, end: float) -> Row:
+    finished = _get(made, "finished", lambda value: end if value is None else _seconds(value))
+    *states, (finished, _) = _get(
+        made, "states", lambda value: times.ascending([*_pairs(_name)(value), (finished, "the end")])
+    )
+    if not states:
+        raise ValueError("states: there is none")
+    error: dict[str, Any] = _get(made, "error", dict, {})
     return Row(
-        part=int(part),
-        attempt=int(made["attempt"]),
-        connected=float(made["connected"]),
-        finished=end if finished is None else float(finished),
-        outcome=str(made["outcome"]),
-        states=[(float(moment), str(name)) for moment, name in made["states"]],
-        address=str(made["address"]),
-        error=str(error.get("why", "")),
-        error_state=str(error.get("state", "")),
-        runs=[(float(moment), int(status)) for moment, status in made.get("runs", ())],
-        spent={str(name): float(seconds) for name, seconds in made.get("spent", {}).items()},
-        moved={str(name): int(size) for name, size in made.get("moved", {}).items()},
-        messages=[(float(moment), str(text)) for moment, text in made.get("messages", ())],
-        messages_left_out=int(made.get("messages_left_out", 0)),
+        part=part,
+        attempt=_get(made, "attempt", _whole),
+        connected=_get(
+            made, "connected", lambda value: times.ascending([(_seconds(value), ""), (finished, "")])[0][0]
+        ),
+        finished=finished,
+        outcome=_get(made, "outcome", _name),
+        states=states,
+        address=_get(made, "address", _name),
+        error=_get(error, "why", _text, ""),
+        error_state=_get(error, "state", _name, ""),
+        runs=_get(made, "runs", _pairs(_whole), []),
+        spent=_get(made, "spent", _each(_seconds), {}),
+        moved=_get(made, "moved", _each(_whole), {}),
+        messages=_get(made, "messages", _pairs(_text), []),
+        messages_left_out=_get(made, "messages_left_out", _whole, 0),
     )
+
+
+# What a record is made of. Each takes a value as JSON has it; ValueError or TypeError if it is of another kind.
+
+
+def _get(made: Any, name: str, read: Callable[[Any], T], *default: T) -> T:
+    """A field, read; ValueError that names it if it is not there and has no default, or is of another kind."""
+    if not isinstance(made, dict):
+        raise ValueError(f"no {name} in {type(made).__name__}")
+    if name not in made:
+        if default:
+            return default[0]
+        raise ValueError(f"{name} is missing")
+    try:
+        return read(made[name])
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _seconds(value: Any) -> float:
+    if not isinstance(value, int | float):
+        raise TypeError(f"{type(value).__name__} is no number")
+    return times.moment(value)
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or abs(value) > LARGEST:
+        raise ValueError(f"no whole number up to {LARGEST:,}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} is no text")
+    return value.encode("utf-8", "replace").decode()  # JSON can have halves of characters
+
+
+def _name(value: Any) -> str:
+    return visible(_text(value))
+
+
+def _pairs(read: Callable[[Any], T]) -> Callable[[Any], list[tuple[float, T]]]:
+    return lambda value: [(_seconds(moment), read(what)) for moment, what in value]
+
+
+def _each(read: Callable[[Any], T]) -> Callable[[Any], dict[str, T]]:
+    return lambda value: {_name(name): read(what) for name, what in dict(value).items()}
+
+
+def _cost(value: Any) -> Any:
+    if value is not None:
+        dollars = _get(value, "dollars", lambda found: 0 if found is None else found)
+        if not isinstance(dollars, int | float) or not 0 <= dollars <= LARGEST:
+            raise ValueError("dollars: no amount")
+    return value

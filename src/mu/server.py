@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mu import options as flags
-from mu import record, report, times, tls
+from mu import record, report, tls
 from mu.dial import BOTH_READ
 from mu.errors import JobError, MuError, UsageError
 from mu.loop import Loop
-from mu.machine import ErrorState, MachineState
+from mu.machine import MachineState
 from mu.options import bracketed, is_loopback
+from mu.outlet import say
 from mu.parts import Part, connection_order
 from mu.settings import Settings
 from mu.system import allow_connections
@@ -114,7 +115,7 @@ def server_launch(
             lookup = Lookup(ServerInfo.lambda_function, launch.regions, *launch.credentials)
             setattr(ServerInfo, COST, lookup)
     except MuError as error:
-        sys.stderr.write(f"{Path(sys.argv[0]).name}: {error}\n")
+        say(f"{Path(sys.argv[0]).name}: {error}")
         raise SystemExit(2) from None
 
 
@@ -137,7 +138,7 @@ def server_main_loop(
         listener = _listener(ServerInfo)
         settings = _settings(ServerInfo)
     except UsageError as error:
-        sys.stderr.write(f"{Path(sys.argv[0]).name}: {error}\n")
+        say(f"{Path(sys.argv[0]).name}: {error}")
         raise SystemExit(2) from None
     cacert = getattr(ServerInfo, "cacert", None)
     context = None
@@ -183,24 +184,7 @@ def _conclude(
     from mu import ending
 
     parts = len(settings.parts)
-    failures = [report.failure_of(state) for state in states if isinstance(state, ErrorState)]
-    reporter.summary(failures, parts - len(states), loop.ended)
-    estimate = ending.tell_cost(loop, reporter, lookup)
-    numbers = [part.number for part in settings.parts]
-    unwritten = []
-    writers: tuple[tuple[str, Callable[[str], None]], ...] = (
-        ("out_file", lambda path: times.write(path, states, loop.start)),
-        ("record_dir", lambda _: ending.leave_record(info, loop, reporter, numbers, launch, estimate)),
-        ("profiling", lambda path: None if profile is None else profile.dump_stats(path)),
-    )
-    for attribute, write in writers:
-        path = getattr(info, attribute, None)
-        try:
-            if path:
-                write(path)
-        except OSError as error:
-            reporter.line(f"cannot write {path}: {error.strerror}")
-            unwritten.append(str(path))
+    unwritten = ending.conclude(info, loop, states, reporter, settings, launch, lookup, profile)
     if loop.signal:
         raise JobError(loop.ended, 128 + loop.signal)
     if reporter.done < parts:

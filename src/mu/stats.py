@@ -83,8 +83,10 @@ def state_times(run: Run) -> list[StateTimes]:
 
 
 def last_row(run: Run) -> Row:
-    """The worker that ended last."""
-    return max(run.rows, key=lambda row: row.finished)
+    """The worker that ended last; not one that was sent away because another had done its part."""
+    done = {row.part for row in run.rows if row.outcome == "done"}
+    waited_for = (row for row in run.rows if row.outcome != "unfinished" or row.part not in done)
+    return max(waited_for, key=lambda row: row.finished)
 
 
 def waited_for(run: Run) -> dict[str, float]:

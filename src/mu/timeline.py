@@ -6,7 +6,9 @@ state, whatever the number of workers.
 """
 
 import argparse
+import io
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -121,9 +123,20 @@ def draw(run: Run, path: Path) -> None:
     above = figure.add_axes((left, (foot + bars + gap) / height, width, strip / height), sharex=axes)
     _bars(axes, run, colours)
     _curves(above, run)
-    figure.text(left, 1 - 0.25 / height, _title(run), fontsize=11, fontweight="bold", va="center")
+    figure.text(
+        left, 1 - 0.25 / height, _title(run), fontsize=11, fontweight="bold", va="center", parse_math=False
+    )
     _legend(figure, run, colours, columns, 0.06 / height)
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    svg = path.suffix == ".svg"
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about characters that no font here has
+        figure.savefig(file, format=path.suffix[1:], metadata={"Date": None} if svg else None)
+    made = file.getvalue()
+    # To SVG, matplotlib does not tell that edges are to be sharp.
+    path.write_bytes(
+        made.replace(b'<g id="thin', b'<g shape-rendering="crispEdges" id="thin') if svg else made
+    )
 
 
 def _title(run: Run) -> str:
@@ -150,15 +163,17 @@ def _bars(axes: Any, run: Run, colours: Mapping[str, str]) -> None:
         if row.outcome == "failed":
             ends.append((row.finished, place))
     many = sum(map(len, boxes.values())) > 20_000
-    for colour, polygons in boxes.items():
+    thin = count > 200
+    for number, (colour, polygons) in enumerate(boxes.items()):
         # Thin bars must not fade into each other's edges; and an SVG of very many would be of no use.
         made = PolyCollection(
             polygons,
             facecolors=colour,
             edgecolors="white" if count <= 40 else "none",
             linewidths=0.4,
-            antialiased=count <= 200,
+            antialiased=not thin,
             rasterized=many,
+            gid=f"{'thin' if thin else 'bars'}{number}",
         )
         axes.add_collection(made, autolim=False)
     if ends:
@@ -172,7 +187,7 @@ def _bars(axes: Any, run: Run, colours: Mapping[str, str]) -> None:
     axes.set_ylim(max(1, count) - 0.5, -0.5)
     axes.set_xlabel("seconds", fontsize=9)
     if count <= 30:
-        axes.set_yticks(range(count), [row.label for row in run.rows])
+        axes.set_yticks(range(count), [row.label.replace(", attempt ", " · ") for row in run.rows])
     else:
         axes.set_ylabel("workers, as they connected", fontsize=9)
     axes.tick_params(labelsize=8)
@@ -206,11 +221,16 @@ def _legend(figure: Any, run: Run, colours: Mapping[str, str], columns: int, bot
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    entries: list[Any] = [Patch(color=colour, label=name) for name, colour in colours.items()]
+    names = list(colours)
+    entries: list[Any] = [Patch(color=colour) for colour in colours.values()]
     if any(row.outcome == "failed" for row in run.rows):
-        entries.append(Line2D([], [], color=FAILED_COLOUR, marker="x", linestyle="", label="failed"))
+        names.append("failed")
+        entries.append(Line2D([], [], color=FAILED_COLOUR, marker="x", linestyle=""))
     if entries:
-        figure.legend(
-            handles=entries, loc="lower center", bbox_to_anchor=(0.5, bottom), ncols=min(columns, len(entries)),
-            fontsize=8, frameon=False, handlelength=1.2, borderaxespad=0,
+        legend = figure.legend(
+            entries, ["-"] * len(entries), loc="lower center", bbox_to_anchor=(0.5, bottom),
+            ncols=min(columns, len(entries)), fontsize=8, frameon=False, handlelength=1.2, borderaxespad=0,
         )  # fmt: skip
+        # Not as labels: matplotlib 3.9 leaves those out that begin with "_".
+        for text, name in zip(legend.get_texts(), names, strict=True):
+            text.set(text=name, parse_math=False)

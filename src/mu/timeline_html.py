@@ -14,7 +14,7 @@ MAX_MESSAGES = 200_000  # in one page; beyond it, the messages of the workers th
 def page(run: Run) -> str:
     """The page of a run."""
     template = (files("mu") / "timeline.html").read_text(encoding="utf-8")
-    data = json.dumps(_data(run), separators=(",", ":"))
+    data = json.dumps(_data(run), separators=(",", ":"), allow_nan=False)
     # Inside <script>, only these could end it or change how it is read.
     data = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return template.replace("@TITLE@", html.escape(run.name)).replace("@DATA@", data)
@@ -63,6 +63,9 @@ def _row(row: Row, index: dict[str, int], messages: Any) -> dict[str, Any]:
         made["h"] = row.address
     if row.error:
         made["e"] = [row.error_state, row.error]
+    failed = [run for run in row.runs if run[1]]
+    if failed:
+        made["x"] = failed
     if row.spent:
         made["t"] = row.spent
     if messages:

@@ -4,7 +4,6 @@
 Scripts, and runs of the original, have this form: it is kept to the letter, and both are read here.
 """
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,6 +15,8 @@ from mu.machine import ErrorState, MachineState
 NUMBER = r"-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?"
 PAIR = re.compile(rf"\(({NUMBER}), ?'(\w*)'\)")
 MACHINE = re.compile(rf"(\d{{1,18}}): ?\[((?:\({NUMBER}, ?'\w*'\)(?:, ?(?=\()|(?=\])))*)\]")
+LATEST = 1e12  # seconds: beyond it, sums and pictures lose their meaning
+STEP = 1.0  # seconds by which a clock may have been set back during a run
 FAILED = re.compile(r"ERR: ?\[((?:\d{1,18}(?:, ?(?=\d)|(?=\])))*)\]")
 
 
@@ -39,6 +40,25 @@ def write(path: str | Path, machines: Sequence[MachineState], start: float) -> N
     Path(path).write_text("".join(lines), encoding="utf-8")
 
 
+def moment(seconds: float) -> float:
+    """A time, if it is one. ValueError if it is beyond all bounds, or NaN."""
+    if not -LATEST <= seconds <= LATEST:
+        raise ValueError("a time that is beyond all bounds")
+    return float(seconds)
+
+
+def ascending(states: Iterable[tuple[float, str]]) -> list[tuple[float, str]]:
+    """The states; while a clock was behind what it had said before, it stood still. ValueError if it was by more than
+    clocks are corrected by."""
+    found: list[tuple[float, str]] = []
+    for begin, name in states:
+        latest = found[-1][0] if found else begin
+        if begin < latest - STEP:
+            raise ValueError(f"time goes back, from {latest:g} to {begin:g} s")
+        found.append((max(begin, latest), name))
+    return found
+
+
 def parse(lines: Iterable[str], name: str) -> list[Times]:
     """What a file of this form says. UsageError with `name` and the line's number if it has another."""
     found: list[Times] = []
@@ -51,9 +71,10 @@ def parse(lines: Iterable[str], name: str) -> list[Times]:
         machine = MACHINE.fullmatch(line)
         errors = None if machine else FAILED.fullmatch(line)
         if machine:
-            states = [(float(moment), state) for moment, state in PAIR.findall(machine[2])]
-            if not all(math.isfinite(moment) for moment, _ in states):
-                raise UsageError(f"{name}, line {number}: a time that is beyond all bounds")
+            try:
+                states = ascending((moment(float(text)), state) for text, state in PAIR.findall(machine[2]))
+            except ValueError as error:
+                raise UsageError(f"{name}, line {number}: {error}") from None
             found.append(Times(int(machine[1]), states, bool(states) and states[-1][1] == "ErrorState"))
         elif errors:
             errors_at = number

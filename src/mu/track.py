@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mu.machine import MachineState
 
 MAX_TEXT = 200
-RUN = re.compile(rb"OK:RETVAL\((-?\d+)\)")
+RUN = re.compile(rb"OK:RETVAL\((-?\d{1,18})\)")
 ACCOUNT_BYTES = ACCOUNT.encode()
 MOVED = re.compile(re.escape(ACCOUNT_BYTES) + rb"(retrieved|uploaded):(\d{1,18})")
 # What a worker has been doing before it says this.

@@ -1,4 +1,4 @@
-"""The timeline's page in a real browser, from disk, without a network."""
+"""The timeline's page, and its picture as SVG, in a real browser, from disk, without a network."""
 
 import json
 import os
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mu.runs import load
+from mu.timeline import draw
 from mu.timeline_html import page
 from tests.browser import CHROMIUM, Browser
 from tests.made_runs import record, write_record
@@ -102,6 +103,33 @@ def test_a_failure_is_told_as_text(browser: Browser, tmp_path: Path) -> None:
     assert said.startswith(f"part {failed['part']}\nfailed, ")
     assert 'exit status 1 from: ./png2y4m\n    | <b>bad</b> & "frame"' in said
     assert browser.errors == []
+
+
+def test_programs_that_failed_are_told(browser: Browser, tmp_path: Path) -> None:
+    made = record(1)
+    made["parts"][0]["attempts"][0]["runs"] = [[1.0, 0], [1.5, 3], [1.75, -9]]
+    (tmp_path / "run.json").write_text(json.dumps(made))
+    (tmp_path / "x.html").write_text(page(load(tmp_path)))
+    browser.open(tmp_path / "x.html")
+    search(browser, "0")
+    said = details(browser)
+    assert "programs that failed\n1.50 s\texit status 3\t\n1.75 s\tsignal 9" in said
+    assert browser.errors == []
+
+
+def test_a_picture_of_many_workers_keeps_its_colours(browser: Browser, tmp_path: Path) -> None:
+    from matplotlib.image import imread
+
+    draw(load(write_record(tmp_path / "run", 1000)), tmp_path / "x.svg")
+    browser.open(tmp_path / "x.svg")
+    browser.screenshot(tmp_path / "x.png")
+    pixels = (imread(tmp_path / "x.png")[:, :, :3] * 255).round().astype(int)
+    for colour, least in (
+        ((0x44, 0x77, 0xAA), 1500),
+        ((0xEE, 0xBB, 0x44), 50_000),
+        ((0x22, 0x88, 0x33), 5000),
+    ):
+        assert (pixels == colour).all(axis=2).sum() > least
 
 
 def test_zoom_move_and_click(browser: Browser, tmp_path: Path) -> None:

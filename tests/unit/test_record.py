@@ -159,13 +159,62 @@ def test_a_failure_is_in_it_and_no_secret(tmp_path: Path, monkeypatch: pytest.Mo
         ("-----BEGIN PRIVATE KEY-----\nMIIB+/=\n-----END PRIVATE KEY-----\nx", "***\nx"),
         ("GET /k?X-Amz-Signature=0123abcdef&x=1", "GET /k?X-Amz-Signature=***&x=1"),
         ("GET /k?X-Amz-Security-Token=IQoJb3%2F&x=1", "GET /k?X-Amz-Security-Token=***&x=1"),
+        ("GET /k?x-amz-security-token=IQoJb3", "GET /k?x-amz-security-token=***"),
         (f"a {SECRET}.", "a ***."),
+        (f"a {SECRET[:20]}... b", "a *** b"),
+        (
+            "AWS_SECRET_ACCESS_KEY=ab/c+=\nAWS_SESSION_TOKEN=IQoJ\nHOME=/",
+            "AWS_SECRET_ACCESS_KEY=***\nAWS_SESSION_TOKEN=***\nHOME=/",
+        ),
+        ('export aws_secret_access_key = "ab/c"', 'export aws_secret_access_key = "***"'),
+        (
+            '{"SecretAccessKey": "ab", "SessionToken": "c", "x": 1}',
+            '{"SecretAccessKey": "***", "SessionToken": "***", "x": 1}',
+        ),
+        ("\n    | MIIB+/a\n    | b=\n    | -----END RSA PRIVATE KEY-----\n    | x", "\n    | ***\n    | x"),
+        ("-----BEGIN PRIVATE KEY-----\nMIIB\n    | ...", "***"),
+        ("it ends\nwith this", "it ends\nwith this"),
         ('a "quoted" \\ ü', 'a "quoted" \\ ü'),
     ],
 )
 def test_what_is_blanked(tmp_path: Path, text: str, left: str) -> None:
     record.write(tmp_path, {"x": text}, [SECRET])
     assert json.loads((tmp_path / "run.json").read_text()) == {"x": left}
+
+
+class Launched:
+    """A launch of workers that are there already."""
+
+    progress = None
+    asked = 1
+    invocations: list[Invocation] = []
+    curve: list[tuple[float, int]] = []
+    credentials = ("an id", SECRET, "a token that nobody else knows")
+
+    def failure(self) -> None:
+        return None
+
+    def note(self) -> str:
+        return ""
+
+    def more(self, number: int) -> None:
+        pass
+
+    cancel = wait = lambda self: None
+
+
+def test_the_launchs_own_credentials_are_no_secret_to_it(tmp_path: Path) -> None:
+    def failing(command: str) -> str | None:
+        return f"FAIL({SECRET} and a token that nobody else knows)" if command == "run:" else obey(command)
+
+    made = run(tmp_path, failing, mu_launch=Launched())
+    (attempt,) = made["parts"][0]["attempts"]
+    assert attempt["error"]["why"] == "*** and ***"
+
+
+def test_a_setting_without_an_end_is_left_out() -> None:
+    info = type("ServerInfo", (), {"kill_time": float("inf"), "connect_timeout": 3.0})
+    assert record.settings_of(info) == {"connect_timeout": 3.0}
 
 
 def test_without_a_directory_there_is_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,15 +6,20 @@ import os
 import pty
 import re
 import struct
+import sys
 import termios
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, TextIO
 
 import pytest
+from rich.text import Text
 
 from mu import OnePassState, TerminalState, report
+from mu.defs import Defs
 from mu.display import RATE, LiveReporter
 from mu.machine import ErrorState, MachineState
 from mu.report import Failure, PlainReporter, Reporter
@@ -169,11 +174,121 @@ def test_an_attempt_that_is_tried_again_is_counted(kind: Any, capsys: pytest.Cap
     )
 
 
+def fail_attempts(reporter: Reporter, *errors: str) -> None:
+    for part, error in enumerate(errors):
+        track = begin(reporter, part)
+        move(reporter, track, ErrorState, error)
+        reporter.attempt_failed(track, other_running=False)
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_only_the_first_attempts_that_failed_are_told_of(verbose: bool) -> None:
+    stream = io.StringIO()
+    fail_attempts(PlainReporter(300, stream, verbose=verbose), *["FAIL(disk full)"] * 300)
+    assert stream.getvalue().count("disk full") == (300 if verbose else report.MAX_FAILURES_SHOWN)
+
+
+def transfer(part: int, why: str) -> str:
+    return f"FAIL(retrieving bucket:film/{part}->/tmp/mu.{part}/in from s3: {why})"
+
+
+def program(part: int, status: int) -> str:
+    return f"OK:RETVAL({status}):OUTPUT(no):COMMAND(/tmp/mu.{part}/tool: -x)"
+
+
+@pytest.mark.parametrize(
+    ("errors", "told"),
+    [
+        ([transfer(7, "slow down")], "1 × retrieving bucket:film/7->/tmp/mu.7/in from s3: slow down"),
+        ([transfer(7, "slow down")] * 2, "2 × retrieving bucket:film/7->/tmp/mu.7/in from s3: slow down"),
+        ([transfer(n, "slow down") for n in range(300)], "300 × retrieving: slow down"),
+        ([program(n, 3) for n in range(9)] + ["x"], "9 × exit status 3; 1 × x"),
+        ([program(n, -9) for n in range(9)], "9 × signal 9"),
+        (
+            [name for number, name in enumerate("abcdefg") for _ in range(8 - number)],
+            "8 × a; 7 × b; 6 × c; 5 × d; 4 × e; and 5 more",
+        ),
+    ],
+)
+def test_reasons_of_one_kind_are_told_together(errors: list[str], told: str) -> None:
+    stream = io.StringIO()
+    reporter = PlainReporter(len(errors), stream)
+    fail_attempts(reporter, *errors)
+    stream.seek(stream.truncate(0))
+    reporter.summary([], 0, "")
+    attempts = f"{len(errors)} attempt{'s' if len(errors) > 1 else ''}"
+    assert f"{attempts} failed on the way: {told}\n" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        ("OK:RETVAL(1):OUTPUT(\x1b[2Jhi\x07\n\x9b5A\tx\n):COMMAND(a\nb)",
+         r"exit status 1 from: a\nb" "\n    | " r"\x1b[2Jhi\x07" "\n    | " r"\x9b5A  x"),
+        ("FAIL(\x1b]0;title\x07\nmore\x00 \udcff)", r"\x1b]0;title\x07" "\n    | " r"more\x00 \udcff"),
+        ("x" * 10**6, "x" * (report.MAX_LINE - 3) + "..."),
+        (f"OK:RETVAL(1):OUTPUT({'y' * 10**6}):COMMAND({'c' * 10**6})",
+         f"exit status 1 from: {'c' * (report.MAX_LINE - 3)}...\n    | {'y' * (report.MAX_LINE - 3)}..."),
+        ("e" * report.MAX_LINE, "e" * report.MAX_LINE),
+        ("é → 日本", "é → 日本"),
+        (f"OK:RETVAL({'9' * 5000}):OUTPUT():COMMAND()", f"OK:RETVAL({'9' * (report.MAX_LINE - 13)}..."),
+    ],
+)  # fmt: skip
+def test_what_workers_say_is_fit_to_be_seen(error: str, text: str) -> None:
+    assert report.explain(error) == text
+
+
+def test_a_status_beyond_all_bounds_is_one_workers_fault() -> None:
+    track = Track(Waiting(NoSocket(), 0), "x", keep=3)
+    track.hear(b"OK:RETVAL(" + b"9" * 5000 + b"):OUTPUT():COMMAND()")
+    assert (track.runs, track.heard) == ([], 1)
+
+
+# Streams that are slow, full or gone
+
+
+def test_nothing_waits_for_a_pipe_until_the_end() -> None:
+    reading, writing = os.pipe()
+    with open(writing, "w") as stream, open(reading) as reader:
+        reporter = PlainReporter(1, stream)
+        for number in range(100):
+            reporter.line(f"{number:<9999}")
+        reporter.close()
+        got: list[str] = []
+        thread = threading.Thread(target=lambda: got.extend(islice(reader, 101)))
+        thread.start()
+        reporter.summary([], 0, "")
+        thread.join()
+    assert [int(line) for line in got[:100]] == list(range(100))
+    assert "0 of 1 workers connected" in got[100]
+
+
+@pytest.mark.parametrize("kind", [PlainReporter, LiveReporter])
+def test_a_stream_that_fails_is_left_alone(kind: Any) -> None:
+    with open("/dev/full", "w") as full:
+        a_run(kind(3, full))
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as pipe:
+        a_run(kind(3, pipe))
+    closed = io.StringIO()
+    reporter = PlainReporter(3, closed)
+    closed.close()
+    a_run(reporter)
+
+
+def test_without_standard_error_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    monkeypatch.setattr(Defs, "debug", True)
+    report.debug("x")
+    a_run(report.for_run(3))
+
+
 # On a terminal
 
 
 @contextmanager
-def terminal(columns: int, lines: int) -> Iterator[tuple[TextIO, Any]]:
+def terminal(columns: int, lines: int, encoding: str = "utf-8") -> Iterator[tuple[TextIO, Any]]:
     """A stream to a terminal of that size, and what gives all that has been written to it."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
@@ -188,9 +303,9 @@ def terminal(columns: int, lines: int) -> Iterator[tuple[TextIO, Any]]:
             try:
                 data += os.read(master, 1 << 20)
             except BlockingIOError:
-                return data.decode()
+                return data.decode(encoding)
 
-    with os.fdopen(slave, "w", encoding="utf-8") as stream:
+    with os.fdopen(slave, "w", encoding=encoding, errors="backslashreplace") as stream:
         yield stream, written
     os.close(master)
 
@@ -294,6 +409,55 @@ def test_a_painting_looks_at_no_more_than_it_shows() -> None:
     assert 0 < counted.looked < 30
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("stopped", [True, False], ids=["stopped", "not read"])
+def test_a_terminal_that_is_held_up_holds_up_nobody(stopped: bool) -> None:
+    with terminal(200, 50) as (stream, written):
+        reporter = LiveReporter(9999, stream)
+        for part in range(1000):
+            begin(reporter, part, NAMES[part % 60])
+        reporter.tick(now=reporter.started)
+        assert plain(written()).startswith("0.0 s ")
+        if stopped:
+            termios.tcflow(stream.fileno(), termios.TCOOFF)
+        for second in range(1, 200):
+            reporter.done = second
+            reporter.tick(now=reporter.started + second)
+        if stopped:
+            assert written() == ""
+            termios.tcflow(stream.fileno(), termios.TCOON)
+        while not reporter._out.flush():
+            written()
+        written()
+        reporter.tick(now=reporter.started + 200.2)
+        assert plain(written()).startswith("200.2 s ")
+
+
+def test_a_pause_is_no_reason_to_paint_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    with terminal(80, 24) as (stream, written):
+        reporter = LiveReporter(5, stream)
+        pauses = iter(range(0, 10**6, 1000))
+        monkeypatch.setattr(time, "perf_counter", lambda: next(pauses))
+        for second in range(5):
+            reporter.tick(now=reporter.started + second)
+            assert plain(written()).startswith(f"{second}.0 s ")
+
+
+@pytest.mark.parametrize(("encoding", "cut"), [("ascii", "~"), ("latin-1", "~"), ("utf-8", "…")])
+@pytest.mark.parametrize("columns", [1, 2, 40, 130])
+def test_it_fits_a_terminal_of_any_encoding(encoding: str, cut: str, columns: int) -> None:
+    with terminal(columns, 30, encoding) as (stream, written):
+        reporter = LiveReporter(3, stream)
+        begin(reporter, 0, type("Größe" + "日本" * 30, (OnePassState,), {}))
+        end(reporter, begin(reporter, 1), "FAIL(日本 " + "ö" * 200 + ")")
+        reporter.launch_note = "; é …"
+        reporter.tick()
+        lines = plain(written()).split("\n")
+    assert any(line.endswith(cut) for line in lines)
+    assert all(Text(line).cell_len < max(columns, 2) for line in lines)
+    assert not any("\\" in line for line in lines)
+
+
 def test_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     for value, coloured in (("", True), ("1", False)):
@@ -306,18 +470,20 @@ def test_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("on_terminal", "term", "quiet", "kind"),
+    ("on_terminal", "term", "quiet", "debug", "kind"),
     [
-        (True, "xterm", False, LiveReporter),
-        (True, "xterm", True, PlainReporter),
-        (True, "dumb", False, PlainReporter),
-        (False, "xterm", False, PlainReporter),
+        (True, "xterm", False, False, LiveReporter),
+        (True, "xterm", True, False, PlainReporter),
+        (True, "xterm", False, True, PlainReporter),
+        (True, "dumb", False, False, PlainReporter),
+        (False, "xterm", False, False, PlainReporter),
     ],
 )
 def test_which_reporter(
-    monkeypatch: pytest.MonkeyPatch, on_terminal: bool, term: str, quiet: bool, kind: Any
+    monkeypatch: pytest.MonkeyPatch, on_terminal: bool, term: str, quiet: bool, debug: bool, kind: Any
 ) -> None:
     monkeypatch.setenv("TERM", term)
+    monkeypatch.setattr(Defs, "debug", debug)
     with terminal(80, 24) as (stream, _):
         made = report.for_run(1, quiet=quiet, stream=stream if on_terminal else io.StringIO())
         assert type(made) is kind

@@ -55,6 +55,18 @@ def test_what_the_job_waited_for_adds_up() -> None:
     assert sum(waited.values()) == pytest.approx(RUN.seconds + 0.5)
 
 
+def test_the_critical_path_is_not_that_of_a_backups_loser() -> None:
+    rows = [
+        row(0, (0.0, "A"), end=2.0),
+        row(1, (0.0, "A"), end=9.001, outcome="unfinished"),
+        row(1, (5.0, "B"), end=9.0, attempt=2),
+    ]
+    assert stats.last_row(Run("job", 9.5, 2, 2, rows)) is rows[2]
+    # Where nobody has done the part, it is what the job waited for.
+    rows[2] = row(1, (5.0, "B"), end=8.0, attempt=2, outcome="failed")
+    assert stats.last_row(Run("job", 9.5, 2, 1, rows)) is rows[1]
+
+
 @pytest.mark.parametrize("parts", [1, 2, 5, 200])
 def test_it_adds_up_for_any_run(tmp_path: Path, parts: int) -> None:
     run = load(write_record(tmp_path / "r", parts, failing=0.3))

@@ -1,13 +1,17 @@
 """Pictures of runs, and what is said of files that are none."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mu import cli, timeline
+from mu import cli, stats, timeline
 from mu.runs import Row, Run, load
 from mu.timeline_html import page
 from tests.made_runs import record, write_record, write_times
@@ -36,9 +40,35 @@ def test_svg_has_a_polygon_for_each_visit(tmp_path: Path, parts: int) -> None:
     run = load(write_record(tmp_path / "run", parts))
     timeline.draw(run, path)
     text = path.read_text()
-    drawn = re.findall(r'<g id="PolyCollection_\d+">(.*?)\n   </g>', text, re.DOTALL)
-    assert sum(block.count("<path") for block in drawn) == sum(len(row.spans()) for row in run.rows)
-    assert len(drawn) == 3
+    drawn = re.findall(r'<g ([^>]*)id="(?:bars|thin)\d">(.*?)\n   </g>', text, re.DOTALL)
+    assert sum(block.count("<path") for _, block in drawn) == sum(len(row.spans()) for row in run.rows)
+    # Thin bars would fade into each other.
+    assert [how for how, _ in drawn] == ['shape-rendering="crispEdges" ' if parts > 200 else ""] * 3
+
+
+def test_names_are_taken_to_the_letter(tmp_path: Path) -> None:
+    path = tmp_path / "x.svg"
+    rows = load_rows(("done", 0.0, 1.0)).rows
+    states = [(0.0, "_hidden"), (0.3, "a_$5_vs_$6"), (0.6, "$\\nosuch$")]
+    timeline.draw(Run("cost_$5_vs_$\\6.txt", 1.0, 1, 1, [replace(rows[0], states=states)]), path)
+    said = re.findall(r"<!-- (.*?) -->", path.read_text())
+    assert said[-4:] == ["cost_$5_vs_$\\6.txt: 1 of 1 parts done in 1.0 s", *(name for _, name in states)]
+
+
+@pytest.mark.parametrize("name", ["cost_$5_vs_$6.txt", "caf\udce9.txt", "日本\x1b[2J.txt"])
+def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
+    write_times(tmp_path / name, 3)
+    for ending in ("png", "svg", "html"):
+        done = subprocess.run(
+            [sys.executable, "-m", "mu", "timeline", tmp_path / name, "-o", tmp_path / f"{name}.{ending}"],
+            env={**os.environ, "PYTHONIOENCODING": "ascii:strict"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (tmp_path / f"{name}.{ending}").stat().st_size > 5000
+    assert "\x1b" not in stats.report(load(tmp_path / name))
 
 
 @pytest.mark.parametrize("name", ["times_png2y4m.txt", "times_xcenc_K4.txt"])
@@ -112,13 +142,17 @@ GOOD = "0:[(0.5, 'A'), (1.0, 'B')]\n"
         ("", "no worker is in it"),
         ('{"schema": 1,\n"run": }', "line 2: this is no JSON"),
         ('{"schema": 99}', "a record of schema 99; this version of mu reads 1"),
-        ('{"schema": 1}', "not the form of a record (KeyError: 'run')"),
+        ('{"schema": NaN}', "not the form of a record: schema: no whole number"),
+        ('{"schema": 1}', "not the form of a record: run is missing"),
         (
-            '{"schema": 1, "run": {"script": "x", "seconds": 1, "started": "", "ended": ""}, "launch": null,'
-            ' "parts": [], "cost": 3}',
-            "not the form of a record (TypeError: ",
+            '{"schema": 1, "run": 3, "parts": []}',
+            "not the form of a record: run: 'int' object is not iterable",
         ),
+        ('{"schema": 1, "x": ' + "[" * 200_000, "lists too deep"),
+        ('{"schema": 1, "x": ' + "1" * 5000 + "}", "numbers too long"),
         (b"0:[(0.5, 'A')]\n\xff\xfe\n", "line 2: this is not text"),
+        (GOOD + "1:[(5.0, 'A'), (3.0, 'B')]\n", "line 2: time goes back, from 5 to 3 s"),
+        (GOOD + "1:[(5.0, 'A'), (1e308, 'B')]\n", "line 2: a time that is beyond all bounds"),
     ],
 )
 @pytest.mark.parametrize("command", ["timeline", "stats"])
@@ -137,9 +171,90 @@ def test_what_is_no_run(
 
 
 @pytest.mark.parametrize(
+    ("field", "value", "why"),
+    [
+        ("seconds", "NaN", "seconds: a time that is beyond all bounds"),
+        ("seconds", "Infinity", "seconds: a time"),
+        ("seconds", '"3"', "seconds: str is no number"),
+        ("script", "3", "script: int is no text"),
+        ("accepted_by", "[[0, Infinity]]", "accepted_by: no whole number up to "),
+        ("accepted_by", "[[0]]", "accepted_by: not enough values"),
+        ("cost", "3", "cost: no dollars in int"),
+        ("cost", '{"dollars": "3"}', "cost: dollars: no amount"),
+        ("cost", '{"dollars": NaN}', "cost: dollars: no amount"),
+        ("part", "Infinity", "part: no whole number"),
+        ("part", "1e999", "part: no whole number"),
+        ("attempts", "3", "part 0: attempts: 'int' object is not iterable"),
+        ("attempts", "[3]", "part 0: no finished in int"),
+        ("attempt", "Infinity", "part 0: attempt: no whole number"),
+        ("connected", "1e999", "part 0: connected: a time"),
+        ("connected", "99", "part 0: connected: time goes back, from 99 to "),
+        ("states", "[]", "part 0: states: there is none"),
+        ("states", '[[NaN, "A"]]', "part 0: states: a time"),
+        ("states", '[[5, "A"], [3, "B"]]', "part 0: states: time goes back, from 5 to 3 s"),
+        ("states", '[[1, "A"], [2, 3]]', "part 0: states: int is no text"),
+        ("states", '[[99, "A"]]', "part 0: states: time goes back, from 99 to "),
+        ("runs", "[[0, Infinity]]", "part 0: runs: no whole number"),
+        ("moved", '{"retrieved": ' + "1" * 400 + "}", "part 0: moved: no whole number"),
+        ("spent", '{"run": -Infinity}', "part 0: spent: a time"),
+        ("messages", "[3]", "part 0: messages: cannot unpack"),
+    ],
+)
+@pytest.mark.parametrize("words", [["stats"], ["timeline", "-o", "x.png"], ["timeline", "-o", "x.html"]])
+def test_a_field_that_makes_no_sense_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    field: str,
+    value: str,
+    why: str,
+    words: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = record(2)
+    first = made["parts"][0]
+    for of in (made, made["run"], made["launch"], first, first["attempts"][0]):
+        if field in of or (field == "moved" and "states" in of):
+            of[field] = "@"
+            break
+    Path("run.json").write_text(json.dumps(made).replace('"@"', value))
+    assert cli.main([words[0], "run.json", *words[1:]]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"mu {words[0]}: run.json: not the form of a record: {why}")
+    assert said.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_what_is_odd_and_may_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Halves of characters, a clock that was set back a little, and settings of any kind."""
+    made = record(2)
+    made["run"]["script"] = "\ud800.py"
+    made["settings"] = {"kill_time": float("inf")}
+    attempt = made["parts"][0]["attempts"][0]
+    attempt["states"] = [[1.0, "A\ud800"], [0.5, "B"], [0.6, "C"]]
+    attempt["messages"] = [[1.0, "\ud800"]]
+    attempt["finished"] = 0.7
+    (tmp_path / "run.json").write_text(json.dumps(made))
+    row = next(row for row in load(tmp_path).rows if row.part == 0)
+    assert (row.states, row.finished) == ([(1.0, r"A?"), (1.0, "B"), (1.0, "C")], 1.0)
+    for ending in ("png", "svg", "html"):
+        assert cli.main(["timeline", str(tmp_path), "-o", str(tmp_path / f"x.{ending}")]) == 0
+    assert cli.main(["stats", str(tmp_path)]) == 0
+
+
+def test_the_page_knows_of_programs_that_failed(tmp_path: Path) -> None:
+    made = record(1)
+    made["parts"][0]["attempts"][0]["runs"] = [[1.0, 0], [1.5, 3], [1.7, -9]]
+    (tmp_path / "run.json").write_text(json.dumps(made))
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page(load(tmp_path)), re.DOTALL)[1])  # type: ignore[index]
+    assert data["rows"][0]["x"] == [[1.5, 3], [1.7, -9]]
+
+
+@pytest.mark.parametrize(
     ("run", "output", "why"),
     [
         ("nosuch", "x.png", "cannot read nosuch: No such file or directory"),
+        ("n" * 300, "x.png", f"cannot read {'n' * 300}: File name too long"),
         ("run", "x.gif", "x.gif: the name must end in .png, .svg or .html"),
         ("run", "no/such/x.png", "cannot write no/such/x.png: No such file or directory"),
         ("run", "no/such/x.html", "cannot write no/such/x.html: No such file or directory"),

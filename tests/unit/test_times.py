@@ -13,7 +13,10 @@ DATA = Path(__file__).parents[1] / "data"
 GOOD = "0:[(0.5, 'A'), (1.25, 'FinalState')]\n"
 
 names = st.text("ABxyz_09", min_size=1, max_size=8)
-states = st.lists(st.tuples(st.floats(allow_nan=False, allow_infinity=False), names), max_size=5)
+moments = st.lists(st.floats(-times.LATEST, times.LATEST), max_size=5).map(sorted)
+states = moments.flatmap(
+    lambda found: st.tuples(*(st.tuples(st.just(moment), names) for moment in found)).map(list)
+)
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), states), max_size=5))
@@ -36,6 +39,11 @@ def test_failures_are_those_that_ERR_names() -> None:
     assert times.parse(["3:[(1.0, 'A'), (2.0, 'ErrorState')]"], "x")[0].failed
 
 
+def test_a_clock_that_was_set_back_a_little_stood_still() -> None:
+    (found,) = times.parse(["0:[(1.0, 'A'), (0.5, 'B'), (0.9, 'C'), (1.0, 'D'), (1.1, 'E')]"], "x")
+    assert found.states == [(1.0, "A"), (1.0, "B"), (1.0, "C"), (1.0, "D"), (1.1, "E")]
+
+
 @pytest.mark.parametrize(
     ("lines", "number", "text"),
     [
@@ -50,6 +58,8 @@ def test_failures_are_those_that_ERR_names() -> None:
         (["\0\1\2"], 1, "neither"),
         (["1" * 5000 + ":[(0.5, 'A')]"], 1, "neither"),
         ([GOOD, "1:[(1e999, 'A')]"], 2, "a time that is beyond all bounds"),
+        ([GOOD, "1:[(1e308, 'A')]"], 2, "a time that is beyond all bounds"),
+        ([GOOD, "1:[(2.5, 'A'), (1.0, 'B')]"], 2, "time goes back, from 2.5 to 1 s"),
     ],
 )
 def test_a_bad_line_is_named(lines: list[str], number: int, text: str) -> None:
