@@ -142,7 +142,7 @@ def test_verbose_leaves_nothing_out() -> None:
         end(reporter, begin(reporter, part), "why")
     reporter.summary([Failure(part, "S", "why") for part in range(50)], 0, "")
     said = stream.getvalue()
-    assert "part 49: worker at 192.0.2.1\npart 49: failed after 0.0 s\n" in said
+    assert re.search(r"part 49: worker at 192\.0\.2\.1\npart 49: failed after \d\.\d s\n", said)
     assert "part 49 failed in S: why\n" in said
     stream.truncate(0)
     PlainReporter(50, stream).summary([Failure(part, "S", "why") for part in range(50)], 0, "")
@@ -375,7 +375,7 @@ def test_lines_stay_above_the_painting() -> None:
     assert "\x1b[?25l" not in said  # the cursor stays
     last = said[said.rindex("\x1b[J") :]
     assert FAILED in plain(last)
-    assert plain(last).endswith("of 3 parts done in 0.0 s\ngood to know\n")
+    assert re.search(r"of 3 parts done in \d+\.\d s\ngood to know\n$", plain(last))
     assert DROPPED in plain(said)
 
 
