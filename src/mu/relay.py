@@ -21,6 +21,7 @@ import os
 import re
 import select
 import socket
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -104,6 +105,7 @@ class Relay:
         self._report = report
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._waking = threading.RLock()
         self._stopped = False
         self._accepting = False
         self._crowded = False  # and people know
@@ -119,8 +121,9 @@ class Relay:
     def stop(self) -> None:
         """Have `run` return; from any thread, or a signal handler."""
         self._stopped = True
-        if self._wake >= 0:
-            os.eventfd_write(self._wake, 1)
+        with self._waking:
+            if self._wake >= 0:
+                os.eventfd_write(self._wake, 1)
 
     def run(self) -> None:
         """Relay until `stop`. All connections are closed in the end, the listening socket too."""
@@ -142,8 +145,9 @@ class Relay:
                 peer.channel.close()
             self._listener.close()
             self._epoll.close()
-            wake, self._wake = self._wake, -1
-            os.close(wake)
+            with self._waking:  # a descriptor that is closed may be another's at once
+                wake, self._wake = self._wake, -1
+                os.close(wake)
 
     def status(self) -> str:
         """Connections, waiting messages and bytes, for people."""

@@ -133,7 +133,7 @@ def test_what_was_left_running_by_a_command_ends_with_the_worker(fifo: Path) -> 
 
 
 def test_the_functions_time_limit(fifo: Path, place: Path) -> None:
-    with connected(seconds=2.0) as (peer, worker):
+    with connected(seconds=4.0) as (peer, worker):
         command = RUN.format(fifo=fifo)
         peer.send(command, "echo:never")
         pids = begun(fifo)

@@ -1,6 +1,8 @@
 """`mu doctor`: each thing that can be wrong is named with what to do, and nothing is changed."""
 
+import contextlib
 import functools
+import random
 import socket
 import zipfile
 
@@ -79,9 +81,11 @@ def cloud(tmp_path, monkeypatch, answers, called):
 
 @pytest.fixture
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    return str(port)
+    """One that nobody else is given meanwhile, as it is below those that the system gives away."""
+    while True:
+        port = random.randrange(10_000, 30_000)
+        with contextlib.suppress(OSError), socket.create_server(("", port)):
+            return str(port)
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from mu.handler import Handler, Work
 from mu.socket_nb import SocketNB
 from mu.tasks import MOST_AT_A_TIME
 from mu.worker import Loop, Outside, TimeLimit, lambda_handler, time_limit
+from tests.local_rig import eventually
 from tests.worker_rig import Listener, Peer, ends
 
 NO_LIMIT = TimeLimit(inf, inf)
@@ -272,10 +273,13 @@ def test_work_under_way_is_something_to_do() -> None:
     ],
 )
 def test_the_time_limit_is_announced(commands: list[str], answers: int, doing: str) -> None:
-    soon = monotonic() + 0.3
-    with running(TimeLimit(soon, soon + 10)) as (peer, made):
+    with running() as (peer, made):
         peer.send(*commands)
         assert len([peer.receive() for _ in range(answers)]) == answers
+        runs = sum(command.startswith("run:") for command in commands)
+        eventually(lambda: len(made.loop._under_way) == runs)
+        made.loop._limit = TimeLimit(monotonic(), monotonic() + 10)  # now
+        made.outside.post(lambda: None)  # have the loop look at it
         assert peer.receive() == f"FAIL(worker is about to reach its time limit in STATE {doing})"
         assert peer.receive() is None
         assert made.reason == "the time limit is near"
