@@ -162,22 +162,26 @@ class Loop:
     def _miss_workers(self, now: float) -> None:
         """Parts have waited for workers for as long as they may."""
         waited = f"no worker has connected for {self._settings.connect_timeout:g} s"
-        progress = self._reporter.launch
-        if progress is not None and progress.ended < progress.total:
-            # More would only wait behind these; those at work may be what they wait for.
-            if not self.ledger.running and self._launch is not None:
-                self._launch.cancel()
-                self._launch.wait()  # now it knows what the rest was waiting for
-                self._hear_of(self._launch)
-                self.ended = f"{waited}{self._reporter.launch_note}"
-        elif self._launch is not None and self._relaunches < self._settings.retries:
-            self._relaunches += 1
+        launch, progress = self._launch, self._reporter.launch
+        # Others would only wait behind those that have not been launched yet.
+        pending = progress is not None and progress.ended < progress.total
+        if launch is not None and self._relaunches < self._settings.retries:
             self._quiet_since = now
-            self._given_up = self._launch.asked - self._hellos
-            self._reporter.note(f"{waited}: launching {self.ledger.wanted} more{self._doubt()}")
-            self._find_workers()
+            if pending and self.ledger.running:
+                return  # those at work may be what the others wait for
+            self._relaunches += 1
+            if pending:
+                self._reporter.note(f"{waited}: waiting for launching{self._reporter.launch_note}")
+            else:
+                self._given_up = launch.asked - self._hellos
+                self._reporter.note(f"{waited}: launching {self.ledger.wanted} more{self._doubt()}")
+                self._find_workers()
         elif not self.ledger.running:
-            self.ended = f"{waited}{self._doubt()}"
+            if pending and launch is not None:
+                launch.cancel()
+                launch.wait()  # now it knows what the rest was waiting for
+                self._hear_of(launch)
+            self.ended = f"{waited}{self._reporter.launch_note if pending else self._doubt()}"
 
     def _doubt(self) -> str:
         """What may be wrong if not a single worker has got here."""
