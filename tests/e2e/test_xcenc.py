@@ -19,8 +19,9 @@ import pytest
 
 from mu.local.engine import LocalEngine
 from mu.s3 import spread
-from tests.jobs import BUCKET, ROOT, lambdaize, run_example
+from tests.jobs import ROOT, lambdaize, run_example
 
+BUCKET = "videos"  # not the main job's: what it makes has the names of what is read here
 STANDIN = ROOT / "tests" / "standin" / "standin.py"
 TOOLS = ("vpxenc", "xc-enc", "xc-dump", "comp-states", "xc-terminate-chunk")
 VIDEO = "sintel-1k-y4m_06"
@@ -40,14 +41,15 @@ def s3(engine: LocalEngine) -> Any:
 
 
 @pytest.fixture(scope="session")
-def videos(s3: Any, bucket: str) -> str:
+def videos(s3: Any) -> str:
+    s3.create_bucket(Bucket=BUCKET)
     for part in range(16):
         for video, number in ((VIDEO, 6), ("sintel-1k-y4m_07", 7)):
-            s3.put_object(Bucket=bucket, Key=f"{video}/{part:08d}.y4m", Body=y4m(frames(part, number)))
+            s3.put_object(Bucket=BUCKET, Key=f"{video}/{part:08d}.y4m", Body=y4m(frames(part, number)))
             s3.put_object(
-                Bucket=bucket, Key=spread(f"{video}/{part:08d}.y4m"), Body=y4m(frames(part, number))
+                Bucket=BUCKET, Key=spread(f"{video}/{part:08d}.y4m"), Body=y4m(frames(part, number))
             )
-    return bucket
+    return BUCKET
 
 
 def package(environment: dict[str, str], directory: Path, **others: str) -> str:
