@@ -25,7 +25,7 @@ import termios
 import time
 from pathlib import Path
 
-from mu.framing import FrameParser, encode, to_text
+from mu.wire.framing import FrameParser, encode, to_text
 
 FAILURE = (
     "OK:RETVAL(1):OUTPUT(reading frame 3\npng2y4m: the picture is not 16 bits deep\n):COMMAND(./png2y4m -i)"

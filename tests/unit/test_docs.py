@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from mu import ErrorState, diagram, server
-from tests.fake_workers import ANSWERS, FakeWorker, obey
+from mu import ErrorState, server
+from mu.cli import diagram
+from tests.support.fake_workers import ANSWERS, FakeWorker, obey
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted(ROOT.glob("docs/*.md"))

@@ -10,7 +10,7 @@ import pytest
 
 from mu import ErrorState, JobError, server
 from mu.machine import MachineState
-from tests.fake_workers import FakeWorker, obey
+from tests.support.fake_workers import FakeWorker, obey
 
 ROOT = Path(__file__).parents[2]
 VECTORS = ROOT / "tests" / "data"
