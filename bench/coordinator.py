@@ -117,6 +117,7 @@ def keys_for_load(job: Any) -> str:
 def ours(workers: int) -> None:
     """mu's main loop with a state of 40 commands."""
     from mu import CommandListState, TerminalState, server
+    from mu.server import api
     from mu.tls import keys
 
     class Set(CommandListState):
@@ -137,7 +138,7 @@ def ours(workers: int) -> None:
         srvcrt = job.server.cert
         srvkey = job.server.key
 
-    port = server._listener(ServerInfo).getsockname()[1]
+    port = api._listener(ServerInfo).getsockname()[1]
     print(json.dumps([port, keys_for_load(job)]), flush=True)
     with measured():
         server.server_main_loop([], Set, ServerInfo)

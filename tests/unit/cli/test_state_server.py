@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.test_relay import End
 
-from mu import server
 from mu.cli import state_server
 from mu.cli.main import main
 from mu.relay import thread
+from mu.server import api
 from mu.tls import keys
 from mu.util import read_pem
 from tests.support.fake_workers import client_context
+from tests.unit.relay.test_relay import End
 
 ROOT = Path(__file__).parents[3]
 KEYS = ["-c", "ca_cert.pem", "-s", "server2_cert.pem", "-k", "server2_key.pem"]
@@ -151,7 +151,7 @@ def test_a_run_with_keys_of_its_own_brings_a_relay(monkeypatch: pytest.MonkeyPat
         return started
 
     monkeypatch.setattr(state_server, "start_thread", remember)
-    server._relay(info, "127.0.0.9")
+    api._relay(info, "127.0.0.9")
     try:
         assert (info.state_srv_addr, info.state_srv_threads) == ("127.0.0.9", 1)  # type: ignore[attr-defined]
         client = client_context(made.ca, made.worker.cert, made.worker.key)
@@ -165,5 +165,5 @@ def test_a_run_with_keys_of_its_own_brings_a_relay(monkeypatch: pytest.MonkeyPat
 
 def test_with_keys_from_files_the_relay_is_the_users(capsys: pytest.CaptureFixture[str]) -> None:
     info = type("ServerInfo", (), {"state_srv_addr": "10.0.0.1", "state_srv_port": 1, "keys_of_run": False})
-    server._relay(info, "127.0.0.9")
+    api._relay(info, "127.0.0.9")
     assert (info.state_srv_addr, info.state_srv_port) == ("10.0.0.1", 1)  # type: ignore[attr-defined]

@@ -15,6 +15,7 @@ from tests.support.fake_workers import FakeWorker
 
 SCRIPT = """
 from mu import server, CommandListState, TerminalState
+from mu.server import api
 
 class First(CommandListState):
     commandlist = [("OK:HELLO", "echo:x"), ("OK:ECHO", "quit:")]
@@ -26,7 +27,7 @@ class ServerInfo:
     out_file = None
 
 server.options(ServerInfo)
-print(server._listener(ServerInfo).getsockname()[1], flush=True)
+print(api._listener(ServerInfo).getsockname()[1], flush=True)
 server.server_main_loop([], First, ServerInfo)
 """
 

@@ -20,6 +20,7 @@ from mu.launch.result import Invocation, Progress
 from mu.machine import MachineState
 from mu.report.reporter import Reporter
 from mu.report.worker_log import Track
+from mu.server import api
 from mu.tls import keys
 from tests.support.fake_workers import FakeWorker, client_context, obey
 
@@ -48,7 +49,7 @@ def run(
     given |= {"cacert": job.ca, "srvcrt": job.server.cert, "srvkey": job.server.key}
     given |= {"worker_cert": job.worker.cert, "worker_key": job.worker.key}
     info = type("ServerInfo", (), given | attributes)
-    port = server._listener(info).getsockname()[1]
+    port = api._listener(info).getsockname()[1]
     context = client_context(job.ca, job.worker.cert, job.worker.key)
 
     def work() -> None:
@@ -217,7 +218,7 @@ def test_the_launchs_own_credentials_are_no_secret_to_it(tmp_path: Path) -> None
 
 def test_a_setting_without_an_end_is_left_out() -> None:
     info = type("ServerInfo", (), {"kill_time": float("inf"), "connect_timeout": 3.0})
-    assert record.settings_of(info) == {"connect_timeout": 3.0}
+    assert record.settings_of(info, ["connect_timeout", "kill_time"]) == {"connect_timeout": 3.0}
 
 
 def test_without_a_directory_there_is_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,6 +286,7 @@ def test_a_script_brings_its_own_reporter(capfd: pytest.CaptureFixture[str]) -> 
 
 SCRIPT = """
 from mu import server, OnePassState
+from mu.server import api
 class Waiting(OnePassState):
     expect = "OK:NEVER"
 class First(OnePassState):

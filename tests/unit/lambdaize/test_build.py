@@ -496,7 +496,7 @@ def test_a_directory_that_cannot_be_written(cloud, place, run, monkeypatch):
         path.write_text("half")
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(build.package, "write", full)
+    monkeypatch.setattr(build.archive, "write", full)
     status, output, errors = run(script())
     assert (status, output) == (1, "")
     assert "no space left on device" in errors

@@ -363,7 +363,7 @@ def test_a_receiver_that_is_gone_frees_what_waited(make: Any) -> None:
 
 
 def test_a_report_now_and_then(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mu.relay.REPORT_EVERY", 0.1)
+    monkeypatch.setattr("mu.relay.relay.REPORT_EVERY", 0.1)
     running = make()
     sender = running.worker(1, 2)
     sender.send(b"x" * 1_000_000)
@@ -371,7 +371,7 @@ def test_a_report_now_and_then(make: Any, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_notes_are_limited(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mu.relay.REPORT_EVERY", 2.0)
+    monkeypatch.setattr("mu.relay.relay.REPORT_EVERY", 2.0)
     running = make()
     for _ in range(25):
         stranger = End(running.port)

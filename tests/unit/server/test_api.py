@@ -20,6 +20,7 @@ from mu.defs import Defs
 from mu.launch import Progress
 from mu.machine import MachineState
 from mu.report.plain import PlainReporter
+from mu.server import api
 from mu.server.background_launch import BackgroundLaunch
 from mu.tls import keys
 from tests.support.fake_workers import FakeWorker, client_context, obey
@@ -58,7 +59,7 @@ class Job:
             self.info.cacert = self.keys.ca  # type: ignore[attr-defined]
             self.info.srvcrt = self.keys.server.cert  # type: ignore[attr-defined]
             self.info.srvkey = self.keys.server.key  # type: ignore[attr-defined]
-        self.port = server._listener(self.info).getsockname()[1]
+        self.port = api._listener(self.info).getsockname()[1]
         before(self.port)
         self.first = first
         self.states: list[MachineState] = []
@@ -288,7 +289,7 @@ def test_what_a_worker_says_before_it_closes_is_why(capfd: pytest.CaptureFixture
             told.set()
 
     info = type("ServerInfo", (), {"port_number": 0, "num_parts": 1})
-    worker = FakeWorker(server._listener(info).getsockname()[1])
+    worker = FakeWorker(api._listener(info).getsockname()[1])
 
     def says_why() -> None:
         worker.say("OK:HELLO")
@@ -416,7 +417,7 @@ def test_a_part_is_given_to_another_worker(
 def test_a_worker_that_dies_while_another_connects(parts: int, retries: int) -> None:
     """Both are seen in one turn of the loop, and the new connection gets the old one's descriptor."""
     info = type("ServerInfo", (), {"port_number": 0, "num_parts": parts, "retries": retries})
-    port = server._listener(info).getsockname()[1]
+    port = api._listener(info).getsockname()[1]
     dying = [FakeWorker(port)]
     dying[0].say("OK:HELLO")
 
@@ -522,7 +523,7 @@ def test_a_throttled_launch_is_waited_for_while_others_work() -> None:
     launch.progress = progress(2, 1)
     info = type("ServerInfo", (), {"port_number": 0, "num_parts": 2, "retries": 1, "connect_timeout": 0.1})
     info.mu_launch = launch  # type: ignore[attr-defined]
-    begin(launch, server._listener(info).getsockname()[1], 1)
+    begin(launch, api._listener(info).getsockname()[1], 1)
     launch.asked = 2
     server.server_main_loop([], Work, info, reporter=reporter)
     assert launch.asked == 2
@@ -563,7 +564,7 @@ def test_a_backup_that_cannot_be_launched_harms_nobody() -> None:
 
     launch = Refused(slow, obedient, obedient, obedient, never_connecting, start=4)
     info = type("ServerInfo", (), {"port_number": 0, "num_parts": 4, "backup": 1.5, "mu_launch": launch})
-    begin(launch, server._listener(info).getsockname()[1], 4)
+    begin(launch, api._listener(info).getsockname()[1], 4)
     server.server_main_loop([], Work, info, reporter=reporter)
     assert (reporter.done, launch.asked) == (4, 5)
 
@@ -592,7 +593,7 @@ def test_without_keys_only_this_machines_workers_are_started(
     except SystemExit as error:
         ended = error.code
     assert (ended or 0, len(started)) == (status, int(not status))
-    listener = server._listener(info)
+    listener = api._listener(info)
     assert listener.getsockname()[0] == "127.0.0.1"
     listener.close()
     assert ("in the clear" in capfd.readouterr().err) == bool(status)
@@ -797,6 +798,7 @@ def test_a_hundred_workers_at_once() -> None:
 SCRIPT = """
 import sys
 from mu import server, OnePassState, TerminalState
+from mu.server import api
 
 class Waiting(OnePassState):
     expect = "OK:NEVER"
@@ -860,6 +862,7 @@ def test_a_signal_ends_the_run_in_order(
 
 FLAGS_SCRIPT = """
 from mu import server, CommandListState, TerminalState
+from mu.server import api
 
 class First(CommandListState):
     commandlist = [("OK:HELLO", "set:part:{0}"), "quit:"]

@@ -29,7 +29,9 @@ from tests.support.fake_workers import FakeWorker
 
 SCRIPT = """
 import threading
-from mu import cost, server, CommandListState, TerminalState
+from mu import server
+from mu.report import cost, CommandListState, TerminalState
+from mu.server import api
 
 class First(CommandListState):
     commandlist = [("OK:HELLO", "quit:")]
@@ -47,7 +49,7 @@ class ServerInfo:
 server.options(ServerInfo)
 cost.PATIENCE = 100
 ServerInfo.mu_cost = Lookup("f", ["us-east-1"])
-print(server._listener(ServerInfo).getsockname()[1], flush=True)
+print(api._listener(ServerInfo).getsockname()[1], flush=True)
 server.server_main_loop([], First, ServerInfo)
 """
 WORDS = ("-O", "times", "-P", "profile", "--record", "run")
