@@ -189,7 +189,7 @@ def test_names_that_standard_output_cannot_say(tmp_path: Path) -> None:
 
 
 def test_only_the_module_that_is_asked_for_is_imported() -> None:
-    code = "import sys; from mu.cli import main; cli.main(['--help']); print(*sys.modules, file=sys.stderr)"
+    code = "import sys; from mu.cli import main; main.main(['--help']); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stderr.split())
     assert not loaded & {

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from mu.cli import state_server
 from mu.cli.main import main
 from mu.relay import thread
 from mu.server import api
@@ -150,7 +149,7 @@ def test_a_run_with_keys_of_its_own_brings_a_relay(monkeypatch: pytest.MonkeyPat
         stops.append(started[1])
         return started
 
-    monkeypatch.setattr(state_server, "start_thread", remember)
+    monkeypatch.setattr(thread, "start_thread", remember)
     api._relay(info, "127.0.0.9")
     try:
         assert (info.state_srv_addr, info.state_srv_threads) == ("127.0.0.9", 1)  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ from moto import mock_aws
 
 from mu import aws
 from mu.cli import main
-from mu.lambdaize import build, deploy, settings
+from mu.lambdaize import build, deploy, needs, settings
 from mu.local.unzip import unpack
 
 ROLE = "arn:aws:iam::123456789012:role/service-role/mu"
@@ -580,8 +580,8 @@ def test_an_update_warns_of_the_runtime_that_is_there(cloud, place, run, monkeyp
     monkeypatch.setenv("RUNTIME", "python3.11")
     monkeypatch.setenv("ALLOW_LD", "1")
     monkeypatch.setenv("LD_LIBRARY_PATH", str(built / "libs"))
-    monkeypatch.setattr(build, "GLIBC", {"python3.11": (2, 1)})
-    monkeypatch.setattr(build, "NEWEST_GLIBC", (9, 9))
+    monkeypatch.setattr(needs, "GLIBC", {"python3.11": (2, 1)})
+    monkeypatch.setattr(needs, "NEWEST_GLIBC", (9, 9))
     assert run(script())[0] == 0
     monkeypatch.delenv("RUNTIME")
     status, _, errors = run("--update", "mine", built / "dynamic")

@@ -157,7 +157,7 @@ def test_workers_may_come_by_either_protocol() -> None:
                 select.select([listener], [], [])
                 accepted, peer = listener.accept()
                 accepted.close()
-                assert listener.shown(peer) == address
+                assert tls_listener.shown(peer) == address
 
 
 class Someone:
@@ -201,6 +201,6 @@ def test_accepted_connections_do_not_wait_to_send_and_are_probed() -> None:
     with listener, socket.create_connection(listener.getsockname()):
         select.select([listener], [], [])
         with connection.wrap(listener.accept()[0], None) as sock:
-            for level, option, value in listener.INHERITED:
+            for level, option, value in tls_listener.INHERITED:
                 assert sock.getsockopt(level, option) == value
             assert not sock.getblocking()

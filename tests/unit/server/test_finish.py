@@ -30,7 +30,8 @@ from tests.support.fake_workers import FakeWorker
 SCRIPT = """
 import threading
 from mu import server
-from mu.report import cost, CommandListState, TerminalState
+from mu import CommandListState, TerminalState
+from mu.report import cost
 from mu.server import api
 
 class First(CommandListState):

@@ -19,7 +19,7 @@ def left_by_a_dead_worker(base: Path) -> Path:
         [
             sys.executable,
             "-c",
-            "import os, sys; from mu.workdir import Workdir; w = Workdir(sys.argv[1]);"
+            "import os, sys; from mu.work.workdir import Workdir; w = Workdir(sys.argv[1]);"
             "os.makedirs(w.path + '/deep/er'); open(w.path + '/deep/er/file', 'w').close();"
             "print(w.path, flush=True); os.kill(os.getpid(), 9)",
             str(base),
