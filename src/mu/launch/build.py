@@ -15,6 +15,7 @@ from cffi import FFI
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 SOURCES = (
+    "base.c",
     "liblaunch.c",
     "requests.c",
     "slot.c",

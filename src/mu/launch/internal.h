@@ -1,5 +1,7 @@
-/* What liblaunch.c (the handle), requests.c (their lists and states), slot.c (a transfer), loop.c (sending and
- * receiving) and verdict.c (judging answers) share.
+/* What the files of a handle share. Each calls only those that stand to the right of it:
+ *
+ *     liblaunch.c (the handle) -> loop.c (sending and receiving) -> verdict.c (judging answers), slot.c (a transfer)
+ *     -> requests.c (their lists and states) -> base.c
  *
  *     handle ── targets (function × region) ── slots (a connection's worth of libcurl each)
  *        └───── requests (one per invocation), each in one of: a target's queue, a slot, the heap, the done list
@@ -27,6 +29,7 @@
 #define NO_REQUEST UINT32_MAX
 #define AUTHORIZATION_SIZE 1024
 #define CANCELLED "cancelled"
+#define OUT_OF_MEMORY "out of memory"
 #define ANSWER_MAX ((size_t)8 << 20) /* bytes; a function's answer has at most 6 MB */
 
 typedef struct request {
@@ -181,9 +184,6 @@ void mu_judge(struct mu_launch *launch, slot *s, CURLcode code);
 
 /* Makes the multi handle. MU_LAUNCH_ENOMEM, MU_LAUNCH_ECURL. */
 int mu_loop_open(struct mu_launch *launch);
-
-/* Makes room for so many descriptors to poll; false when out of memory. */
-bool mu_reserve_descriptors(struct mu_launch *launch, int room);
 
 /* Makes an idle slot; NULL when out of memory. */
 slot *mu_slot_new(struct mu_launch *launch, target *t);

@@ -208,8 +208,7 @@ slot *mu_slot_new(struct mu_launch *l, target *t)
     s->target = t;
     s->request = NO_REQUEST;
     s->easy = curl_easy_init();
-    /* A name's resolver and two attempts to connect: so many descriptors at most, and libcurl is told of no failure. */
-    bool good = s->easy != NULL && mu_reserve_descriptors(l, 4 * ((int)l->progress.connections + 1));
+    bool good = s->easy != NULL;
     if (good && mu_payload_is_template(l->payload))
         good = (s->body = malloc(mu_payload_size(l->payload, INT64_MAX))) != NULL;
     /* Without this, libcurl would keep four idle connections for each easy handle that is under way just now. */
