@@ -17,6 +17,7 @@ ROOT = HERE.parents[2]
 SOURCES = (
     "base.c",
     "liblaunch.c",
+    "idle.c",
     "requests.c",
     "slot.c",
     "loop.c",

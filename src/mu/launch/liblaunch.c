@@ -92,6 +92,7 @@ static int take_options(mu_launch *l, const mu_launch_options *o, size_t type)
         return MU_LAUNCH_ENOMEM;
     if (RAND_bytes((unsigned char *)&l->random, sizeof l->random) != 1)
         return MU_LAUNCH_ECRYPTO;
+    mu_slot_library(l);
     int result = mu_payload_new(o->payload, o->payload_size, &l->payload);
     return result == MU_LAUNCH_OK ? mu_loop_open(l) : result;
 }
@@ -288,6 +289,8 @@ void mu_launch_free(mu_launch *l)
     free(l->requests);
     free(l->heap);
     free(l->fds);
+    free(l->idle);
+    free(l->places);
     forget_options(l);
     free(l);
 }

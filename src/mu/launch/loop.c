@@ -57,11 +57,13 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *handle, void 
     struct mu_launch *l = handle;
     int at = (int)(intptr_t)place - 1;
     if (what == CURL_POLL_REMOVE) {
+        mu_idle_keep(l, fd);
         if (at < 0)
             return 0;
         l->fds[at] = l->fds[--l->fd_count];
         return at == l->fd_count || curl_multi_assign(l->multi, l->fds[at].fd, place) == CURLM_OK ? 0 : -1;
     }
+    mu_idle_use(l, fd);
     if (at < 0) {
         at = l->fd_count;
         if (!reserve_descriptors(l, at + 1) ||
@@ -138,6 +140,8 @@ static int send_all(struct mu_launch *l)
 {
     int result = MU_LAUNCH_OK;
     l->may_open = OPENED_AT_ONCE;
+    if (l->progress.queued > 0)
+        mu_idle_check(l);
     if (++l->turn >= l->target_count)
         l->turn = 0;
     for (int i = 0; i < l->target_count && result == MU_LAUNCH_OK; i++)
