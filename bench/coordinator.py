@@ -48,7 +48,7 @@ def answer(number: int) -> bytes:
 def load(port: int, workers: int) -> None:
     """Connect, say hello, obey; exits 0 if each worker was told to quit."""
     ca, cert, key = json.loads(sys.stdin.read())
-    from mu.dial import tls_context
+    from mu.wire.connect import tls_context
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     with tempfile.TemporaryDirectory() as directory:
@@ -116,7 +116,9 @@ def keys_for_load(job: Any) -> str:
 
 def ours(workers: int) -> None:
     """mu's main loop with a state of 40 commands."""
-    from mu import CommandListState, TerminalState, keys, server
+    from mu import CommandListState, TerminalState, server
+    from mu.server import api
+    from mu.tls import keys
 
     class Set(CommandListState):
         commandlist = [
@@ -136,7 +138,7 @@ def ours(workers: int) -> None:
         srvcrt = job.server.cert
         srvkey = job.server.key
 
-    port = server._listener(ServerInfo).getsockname()[1]
+    port = api._listener(ServerInfo).getsockname()[1]
     print(json.dumps([port, keys_for_load(job)]), flush=True)
     with measured():
         server.server_main_loop([], Set, ServerInfo)
@@ -146,7 +148,8 @@ def bare(workers: int) -> None:
     """pyOpenSSL and epoll, nothing else."""
     from OpenSSL import SSL
 
-    from mu import keys, tls
+    from mu.tls import connection as tls
+    from mu.tls import keys
 
     job = keys.make_job_keys()
     context = tls.context(job.ca, job.server.cert, job.server.key, server=True)

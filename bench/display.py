@@ -25,7 +25,7 @@ import termios
 import time
 from pathlib import Path
 
-from mu.framing import FrameParser, encode, to_text
+from mu.wire.framing import FrameParser, encode, to_text
 
 FAILURE = (
     "OK:RETVAL(1):OUTPUT(reading frame 3\npng2y4m: the picture is not 16 bits deep\n):COMMAND(./png2y4m -i)"
@@ -35,6 +35,7 @@ FAILURE = (
 def coordinator(workers: int) -> None:
     """A job with the states of the main example, over plain TCP."""
     from mu import CommandListState, ForLoopState, TerminalState, server
+    from mu.server import api
 
     class FinalState(TerminalState):
         pass
@@ -63,7 +64,7 @@ def coordinator(workers: int) -> None:
         num_parts = workers
         hello_timeout = 600
 
-    port = server._listener(ServerInfo).getsockname()[1]
+    port = api._listener(ServerInfo).getsockname()[1]
     Path(sys.argv[3]).write_text(str(port))
     before = time.process_time()
     try:

@@ -33,9 +33,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 import boto3  # noqa: E402
 
-from mu import framing, keys, package, pem  # noqa: E402
+from mu.console.system import allow_connections  # noqa: E402
+from mu.lambdaize import archive  # noqa: E402
 from mu.launch import launchpar  # noqa: E402
-from mu.system import allow_connections  # noqa: E402
+from mu.tls import keys  # noqa: E402
+from mu.wire import framing, pem  # noqa: E402
 
 HELLO = framing.encode(b"OK:HELLO")
 WITHOUT = 100
@@ -205,7 +207,7 @@ def main() -> None:
         socket.create_server(("127.0.0.1", 0), backlog=4096) as listening,
     ):
         code = Path(directory) / "package.zip"
-        package.write(code, package.worker_members("./program"))
+        archive.write(code, archive.worker_members("./program"))
         event: dict[str, object] = {
             "mode": 1,
             "port": listening.getsockname()[1],

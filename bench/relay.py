@@ -15,11 +15,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from mu import keys  # noqa: E402
-from mu.system import allow_connections  # noqa: E402
+from mu.console.system import allow_connections  # noqa: E402
+from mu.tls import keys  # noqa: E402
 from mu.util import read_pem  # noqa: E402
-from tests.fake_workers import client_context  # noqa: E402
-from tests.relay_load import exchange  # noqa: E402
+from tests.support.fake_workers import client_context  # noqa: E402
+from tests.support.relay_load import exchange  # noqa: E402
 
 
 def main() -> None:

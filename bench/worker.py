@@ -26,7 +26,9 @@ import time
 import zipfile
 from pathlib import Path
 
-from mu import framing, keys, package, pem
+from mu.lambdaize import archive
+from mu.tls import keys
+from mu.wire import framing, pem
 
 HELLO = framing.encode(b"OK:HELLO")
 WORKER = "import sys, json; from lambda_function import *; lambda_handler(json.loads(sys.argv[1]), None)"
@@ -86,9 +88,9 @@ def server_context(job: keys.JobKeys) -> ssl.SSLContext:
 
 def unpack(directory: str) -> tuple[int, int]:
     """Put a package without the user's files there; returns its bytes when zipped, and its members."""
-    members = package.worker_members("./program")
+    members = archive.worker_members("./program")
     path = Path(directory) / "package.zip"
-    package.write(path, members)
+    archive.write(path, members)
     with zipfile.ZipFile(path) as packed:
         packed.extractall(directory)
     return path.stat().st_size, len(members)

@@ -7,7 +7,7 @@ before it, on a machine that the workers can reach: see docs/xc-enc.md.
 
 import sys
 
-from mu.cli import main
+from mu.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["state-server", *sys.argv[1:]]))

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from mu.errors import MuError as MuError
     from mu.errors import ProtocolError as ProtocolError
     from mu.errors import UsageError as UsageError
-    from mu.fd_wrapper import FDWrapper as FDWrapper
     from mu.machine_state import CommandListState as CommandListState
     from mu.machine_state import ErrorState as ErrorState
     from mu.machine_state import ForLoopState as ForLoopState
@@ -25,13 +24,14 @@ if TYPE_CHECKING:
     from mu.machine_state import OnePassState as OnePassState
     from mu.machine_state import SuperpositionState as SuperpositionState
     from mu.machine_state import TerminalState as TerminalState
-    from mu.socket_nb import SocketNB as SocketNB
+    from mu.wire.fd_wrapper import FDWrapper as FDWrapper
+    from mu.wire.socket_nb import SocketNB as SocketNB
 
 _HOMES = {
     "mu.defs": ("Defs",),
     "mu.errors": ("JobError", "LaunchError", "MuError", "ProtocolError", "UsageError"),
-    "mu.fd_wrapper": ("FDWrapper",),
-    "mu.socket_nb": ("SocketNB",),
+    "mu.wire.fd_wrapper": ("FDWrapper",),
+    "mu.wire.socket_nb": ("SocketNB",),
     "mu.machine_state": (
         "CommandListState",
         "ErrorState",

@@ -2,6 +2,6 @@
 
 import sys
 
-from mu.cli import main
+from mu.cli.main import main
 
 sys.exit(main())

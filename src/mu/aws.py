@@ -10,8 +10,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, WaiterError
 from botocore.parsers import ResponseParserError
 
-from mu.errors import MuError
-from mu.why import one_line, why
+from mu.errors import MuError, one_line, reason
 
 # All that a request may raise.
 ERRORS = (BotoCoreError, ClientError, ResponseParserError)
@@ -61,7 +60,7 @@ def explained(what: str) -> Iterator[None]:
     try:
         yield
     except ERRORS as error:
-        raise MuError(f"{what}: {reason(error)}") from None
+        raise MuError(f"{what}: {failure(error)}") from None
 
 
 def code(error: BaseException) -> str:
@@ -74,7 +73,7 @@ def undecided(error: Exception) -> bool:
     return isinstance(error, ResponseParserError) or code(error) in _NO_ANSWER
 
 
-def reason(error: Exception) -> str:
+def failure(error: Exception) -> str:
     """Why a request failed, in one line without secrets, and what to do where that is known."""
     if isinstance(error, NoCredentialsError):
         return "no AWS credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
@@ -93,4 +92,4 @@ def reason(error: Exception) -> str:
     if isinstance(error, ClientError):
         message = error.response.get("Error", {}).get("Message", "")
         return one_line(f"{message} ({name})" if message else name)
-    return why(error)
+    return reason(error)

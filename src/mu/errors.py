@@ -33,3 +33,31 @@ class JobError(MuError, SystemExit):
     def __init__(self, message: str, code: int = 1) -> None:
         super().__init__(message)
         self.code = code
+
+
+def describe(error: BaseException) -> str:
+    """One line for an exception."""
+    text = str(error).strip().replace("\n", " ")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+LONGEST = 300  # characters of a reason in one line
+
+
+def one_line(text: str) -> str:
+    """`text` with its line breaks and runs of blanks as single blanks, cut at `LONGEST` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."
+
+
+def reason(error: BaseException) -> str:
+    """One line that says what went wrong, such as `no such file or directory`, without secrets."""
+    if "Invalid header value" in str(error):
+        # http.client's words, which quote the header: a session token, or a signature and an access key.
+        return "the AWS credentials have odd characters in them, such as a line break: set them anew"
+    if isinstance(error, OSError) and error.strerror:
+        # A TLS error's text is `[SSL: REASON] words (_ssl.c:1006)`: the words are what helps.
+        text = error.strerror.partition(" (_ssl.c")[0]
+        text = text.partition("] ")[2] or text
+        return one_line(text[:1].lower() + text[1:])
+    return one_line(str(error)) or type(error).__name__

@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from mu import process, s3, statefile, template
 from mu.defs import Defs
-from mu.template import integer
-from mu.why import why
+from mu.errors import reason
+from mu.wire import protocol
+from mu.wire.protocol import ACCOUNT
+from mu.work import command_template, process, s3, state_socket
+from mu.work.command_template import integer
 
 DEFAULTS: dict[str, Any] = {
     "mode": 0,
@@ -33,31 +35,8 @@ DEFAULTS: dict[str, Any] = {
     "run_iter": 0,
     "tell_sizes": 0,
 }
-# How messages begin that are for the coordinator's books and for no state; sent if the event has `tell_sizes`.
-ACCOUNT = "INFO:mu."
 SECRETS = frozenset(("cacert", "srvcrt", "srvkey"))
 MAX_OUTPUT = 1 << 20
-
-# What a state waits for after a command, unless it says otherwise: a prefix that the answers in
-# background mode share. Commands that are not here: `OK`.
-EXPECTED = {
-    "set": "OK:SET",
-    "seti": "OK:SETI",
-    "get": "OK:GET",
-    "geti": "OK:GETI",
-    "dump_vals": "OK:DUMP_VALS",
-    "retrieve": "OK:RETRIEV",
-    "upload": "OK:UPLOAD",
-    "echo": "OK:ECHO",
-    "run": "OK:R",
-    "connect": "OK:CONNECT",
-    "close_connect": "OK:CLOSE_CONNECT",
-}
-
-
-def expected_response(command: str | None) -> str:
-    """How the answer to a command begins, if it succeeds."""
-    return EXPECTED.get((command or "").partition(":")[0], "OK")
 
 
 class Work(NamedTuple):
@@ -86,7 +65,7 @@ class Outside(Protocol):
 
     s3: "s3.S3"
     groups: process.Groups
-    state: statefile.StateSocket
+    state: state_socket.StateSocket
 
     def post(self, call: Callable[[], None]) -> None:
         """Have the loop make `call`; from any thread."""
@@ -201,8 +180,8 @@ class Handler:
         if not (bucket and key and file):
             return None
         if integer(self.vals, "hash_s3keys"):
-            key = s3.spread(key)
-        return bucket, key, file.replace(template.TMPDIR, self._directory)
+            key = protocol.spread(key)
+        return bucket, key, file.replace(command_template.TMPDIR, self._directory)
 
     def _teller(self, verb: str) -> Callable[[int], None]:
         """Tells the coordinator how many bytes were moved, if it wants to know."""
@@ -218,12 +197,14 @@ class Handler:
 
     def run(self, argument: str) -> Reply:
         """A command, or the packaged one."""
-        command = template.expand(argument or self._command, self.vals, self._event, self._directory)
+        command = command_template.expand(argument or self._command, self.vals, self._event, self._directory)
         limit = max(0, min(integer(self.vals, "max_output", MAX_OUTPUT), Defs.max_message // 2))
         background = bool(integer(self.vals, "nonblock"))
-        run_iter = integer(self.vals, "run_iter") if background and statefile.makes_state(command) else None
+        run_iter = (
+            integer(self.vals, "run_iter") if background and state_socket.makes_state(command) else None
+        )
         send = bool(integer(self.vals, "send_statefile"))
-        awaits = template.awaited_state(command, self.vals, self._directory)
+        awaits = command_template.awaited_state(command, self.vals, self._directory)
         if self._outside.state.lacks(awaits):
             return [self._outside.state.failure()]
 
@@ -231,7 +212,7 @@ class Handler:
             try:
                 code, output = process.run(command, limit, self._outside.groups)
             except (OSError, ValueError) as error:
-                return f"FAIL(could not run {command[:200]}: {why(error)})"
+                return f"FAIL(could not run {command[:200]}: {reason(error)})"
             if code == 0 and run_iter is not None:
                 failure = self._keep_state(run_iter, send)
                 if failure:
@@ -245,13 +226,13 @@ class Handler:
         """Keep, and send, what a run that made a state has left; returns a failure or nothing."""
         outside = self._outside
         try:
-            statefile.keep(self._directory, run_iter)
+            state_socket.keep(self._directory, run_iter)
             if send and outside.state.lost:
                 return outside.state.failure()
             if send and outside.state.connected:
-                outside.post(partial(outside.state.send, statefile.message(self._directory, run_iter)))
+                outside.post(partial(outside.state.send, state_socket.message(self._directory, run_iter)))
         except OSError as error:
-            return f"FAIL(keeping the state of run {run_iter}: {why(error)})"
+            return f"FAIL(keeping the state of run {run_iter}: {reason(error)})"
         return ""
 
     def _work(self, label: str, job: Callable[[], str], early: str) -> Work:
@@ -275,7 +256,7 @@ class Handler:
             try:
                 sock = outside.connect(host, int(port))
             except (OSError, ValueError) as error:
-                return f"FAIL(connecting to {host}:{port}: {why(error)})"
+                return f"FAIL(connecting to {host}:{port}: {reason(error)})"
             outside.post(partial(outside.state.adopt, sock, text))
             return f"OK:CONNECT({argument})"
 
@@ -311,5 +292,5 @@ def _transfer(transfer: Callable[[], int], tell: Callable[[int], None], success:
     try:
         tell(transfer())
     except Exception as error:
-        return f"FAIL({what}: {s3.reason(error)})"
+        return f"FAIL({what}: {s3.failure(error)})"
     return success

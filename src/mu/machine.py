@@ -25,9 +25,9 @@ from itertools import islice
 from types import FunctionType
 from typing import Any
 
-from mu.errors import MuError
-from mu.framing import to_text
-from mu.socket_nb import SocketLike, SocketNB
+from mu.errors import MuError, describe
+from mu.wire.framing import to_text
+from mu.wire.socket_nb import SocketLike, SocketNB
 
 MAX_KICKS = 100_000
 # What may wait for a later state: messages, and bytes of them.
@@ -301,12 +301,6 @@ def too_many(messages: Iterable[bytes]) -> bool:
     """Whether these are more than may wait for a later state."""
     sizes = [len(message) for message in messages]
     return len(sizes) > MAX_WAITING or sum(sizes) > MAX_WAITING_BYTES
-
-
-def describe(error: BaseException) -> str:
-    """One line for an exception."""
-    text = str(error).strip().replace("\n", " ")
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def tell(state: MachineState) -> MachineState:

@@ -10,8 +10,6 @@ from functools import lru_cache
 
 from mu.defs import Defs
 from mu.errors import MuError
-from mu.fd_wrapper import FDWrapper
-from mu.handler import expected_response
 from mu.machine import (
     Constructor,
     ErrorState,
@@ -23,7 +21,9 @@ from mu.machine import (
     successor,
     tell,
 )
-from mu.socket_nb import SocketLike, SocketNB
+from mu.wire.fd_wrapper import FDWrapper
+from mu.wire.protocol import expected_response
+from mu.wire.socket_nb import SocketLike, SocketNB
 
 __all__ = [
     "CommandListState",

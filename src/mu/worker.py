@@ -28,19 +28,19 @@ from math import inf
 from time import monotonic
 from typing import Any, NamedTuple
 
-from mu import framing
 from mu.defs import Defs
-from mu.dial import BOTH_READ, dial, dial_patiently, drain, say_goodbye, tls_context
-from mu.errors import MuError, ProtocolError, UsageError
+from mu.errors import MuError, ProtocolError, UsageError, one_line, reason
 from mu.handler import End, Handler, Work
-from mu.process import Groups
-from mu.s3 import S3
-from mu.socket_nb import SocketNB
-from mu.statefile import StateSocket
-from mu.tasks import MOST_AT_A_TIME, Tasks
-from mu.template import integer
-from mu.why import log, one_line, why
-from mu.workdir import Workdir, base_directory
+from mu.wire import framing
+from mu.wire.connect import BOTH_READ, dial, dial_patiently, drain, say_goodbye, tls_context
+from mu.wire.socket_nb import SocketNB
+from mu.work.command_template import integer
+from mu.work.log import log
+from mu.work.process import Groups
+from mu.work.s3 import S3
+from mu.work.state_socket import StateSocket
+from mu.work.threads import MOST_AT_A_TIME, Tasks
+from mu.work.workdir import Workdir, base_directory
 
 # How long the coordinator may be out of reach, and how long there may be nothing to do.
 PATIENCE = 5.0
@@ -136,7 +136,7 @@ class Loop:
                         return QUIT
                 link.do_write()
         except (OSError, ProtocolError) as error:
-            return f"lost the coordinator: {why(error)}"
+            return f"lost the coordinator: {reason(error)}"
 
     def _can_handle(self) -> bool:
         return self._link.want_handle and not self._blocked
@@ -179,7 +179,7 @@ class Loop:
         try:
             reply = self._handler.handle(text)
         except Exception as error:  # a command must not go without its answer
-            reply = [f"FAIL({why(error)})"]
+            reply = [f"FAIL({reason(error)})"]
         if isinstance(reply, End):
             return False
         if isinstance(reply, Work):
@@ -224,7 +224,7 @@ def lambda_handler(command: str, event: Mapping[str, Any], context: Any) -> str:
     try:
         workdir = Workdir(base_directory())
     except OSError as error:
-        return _failed(f"cannot make a directory in {base_directory()}: {why(error)}")
+        return _failed(f"cannot make a directory in {base_directory()}: {reason(error)}")
     outside = Outside(workdir.path, limit)
     handler = Handler(command, event, workdir.path, outside)
     try:
@@ -234,7 +234,7 @@ def lambda_handler(command: str, event: Mapping[str, Any], context: Any) -> str:
             outside.tls = _keys(event, workdir.path)
             return serve(handler, outside, limit)
     except (OSError, MuError) as error:
-        return _failed(why(error))
+        return _failed(reason(error))
     finally:
         outside.groups.kill()
         outside.tasks.stop(limit.patience(LINGER))
@@ -264,21 +264,21 @@ def serve(handler: Handler, outside: Outside, limit: TimeLimit, idle: float = ID
         sock = dial_patiently(lambda: outside.connect(host, port), until)
         sock.setsockopt(*BOTH_READ)
     except (OSError, ValueError) as error:
-        return _failed(f"could not reach the coordinator at {host}:{port}: {why(error)}")
+        return _failed(f"could not reach the coordinator at {host}:{port}: {reason(error)}")
     link = SocketNB(sock)
-    reason = ""
+    ended = ""
     try:
         # A run whose keys serve others, too, knows its own workers by its id.
         link.enqueue(f"OK:HELLO:{vals['run_id']}" if vals.get("run_id") else "OK:HELLO")
-        reason = Loop(link, handler, outside, limit, idle).run()
-        if reason != QUIT:
-            log(reason)
-        return reason
+        ended = Loop(link, handler, outside, limit, idle).run()
+        if ended != QUIT:
+            log(ended)
+        return ended
     finally:
         _flush([link], limit.patience(FLUSH))
         outside.groups.kill()
         # The coordinator counts this part as done: a state that its neighbour waits for has all the time there is.
-        _flush(outside.state.links, limit.end if reason == QUIT else limit.patience(FLUSH))
+        _flush(outside.state.links, limit.end if ended == QUIT else limit.patience(FLUSH))
         for each in [link, *outside.state.links]:
             _part(each, limit.patience(LINGER))
 

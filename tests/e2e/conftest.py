@@ -10,8 +10,8 @@ import boto3
 import pytest
 
 from mu.local.engine import LocalEngine
-from tests.jobs import BUCKET, FRAMES, PNG2Y4M, SIZE, lambdaize
-from tests.png import picture, write_png
+from tests.support.jobs import BUCKET, FRAMES, PNG2Y4M, SIZE, lambdaize
+from tests.support.png import picture, write_png
 
 
 @pytest.fixture(scope="session")

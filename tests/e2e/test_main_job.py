@@ -15,8 +15,8 @@ import boto3
 import pytest
 
 from mu.local.engine import LocalEngine
-from tests.jobs import BUCKET, EXAMPLE, FRAMES, PNG2Y4M, ROOT, SIZE, lambdaize, run_example
-from tests.png import picture, write_png
+from tests.support.jobs import BUCKET, EXAMPLE, FRAMES, PNG2Y4M, ROOT, SIZE, lambdaize, run_example
+from tests.support.png import picture, write_png
 
 HEADER = "YUV4MPEG2 W16 H10 F24:1 Ip A0:0 C420jpeg\n"
 STATES = (

@@ -8,7 +8,7 @@ from pathlib import Path
 import boto3
 
 from mu.local.engine import LocalEngine
-from tests.jobs import ROOT, lambdaize
+from tests.support.jobs import ROOT, lambdaize
 
 
 def test_the_readmes_own_coordinator(

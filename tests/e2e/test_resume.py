@@ -12,8 +12,8 @@ import pytest
 
 from mu.local.engine import LocalEngine
 from tests.faults.front import GET, INVOKE, LIST, PUT, Front, Gate, Rule
-from tests.jobs import EXAMPLE, run_example
-from tests.local_rig import eventually
+from tests.support.jobs import EXAMPLE, run_example
+from tests.support.local_rig import eventually
 
 PARTS = 5
 # The parts that are held back while the run is interrupted.

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mu.runs import load
-from mu.timeline import draw
-from mu.timeline_html import page
-from tests.browser import CHROMIUM, Browser
-from tests.made_runs import record, write_record
+from mu.history.runs import load
+from mu.history.timeline_html import page
+from mu.history.timeline_image import draw
+from tests.support.browser import CHROMIUM, Browser
+from tests.support.made_runs import record, write_record
 
 # A run of all checks says where pictures of the page are to go, to be looked at.
 PICTURES = os.environ.get("MU_TEST_PICTURES")

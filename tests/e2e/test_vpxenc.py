@@ -7,8 +7,8 @@ from pathlib import Path
 import boto3
 
 from mu.local.engine import LocalEngine
-from tests.jobs import BUCKET, PNG2Y4M, lambdaize, run_example
-from tests.png import picture, write_png
+from tests.support.jobs import BUCKET, PNG2Y4M, lambdaize, run_example
+from tests.support.png import picture, write_png
 
 WIDTH, HEIGHT = 96, 64
 FRAMES, PARTS = 6, 3

@@ -18,8 +18,8 @@ import boto3
 import pytest
 
 from mu.local.engine import LocalEngine
-from mu.s3 import spread
-from tests.jobs import ROOT, lambdaize, run_example
+from mu.wire.protocol import spread
+from tests.support.jobs import ROOT, lambdaize, run_example
 
 BUCKET = "videos"  # not the main job's: what it makes has the names of what is read here
 STANDIN = ROOT / "tests" / "standin" / "standin.py"

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from tests.local_rig import eventually
+from tests.support.local_rig import eventually
 
 FORK_SERVER = b"fork_server.py"
 

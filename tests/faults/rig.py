@@ -21,9 +21,9 @@ import boto3
 from mu.local.engine import LocalEngine
 from tests.faults.front import Front, Rule
 from tests.faults.processes import FORK_SERVER, command_line, descendants, is_fork_server
-from tests.jobs import EXAMPLE, PNG2Y4M, lambdaize
-from tests.local_rig import beyond_tmp, eventually
-from tests.png import picture, write_png
+from tests.support.jobs import EXAMPLE, PNG2Y4M, lambdaize
+from tests.support.local_rig import beyond_tmp, eventually
+from tests.support.png import picture, write_png
 
 BUCKET = "faults"
 VIDEO = "film"

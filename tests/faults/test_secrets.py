@@ -6,7 +6,7 @@ import re
 import secrets
 from pathlib import Path
 
-from mu.keys import write_job_key_files
+from mu.tls.keys import write_job_key_files
 from tests.faults.processes import command_line, descendants, environment_of
 from tests.faults.rig import Rig
 

@@ -12,7 +12,7 @@ from tests.faults.front import GET, INVOKE, PUT, Gate, Rule
 from tests.faults.processes import worker_running
 from tests.faults.rig import Rig, frame, output
 from tests.faults.wire import CLIENT_HELLO, COMMAND, OK_HELLO, Hold, Link, Wire, untouched
-from tests.local_rig import eventually, isolated
+from tests.support.local_rig import eventually, isolated
 
 VICTIM = 2  # the part whose worker it is, where the state has parts
 FILL = "head -c 600M /dev/zero >/tmp/fill 2>/dev/null"

@@ -23,7 +23,7 @@ from mu.launch._liblaunch import ffi, lib
 from mu import pylaunch
 from mu.errors import LaunchError
 from mu.launch import LaunchResult, Progress, _liblaunch, launch_shares, launchpar
-from tests.launch_service import (
+from tests.support.launch_service import (
     DEADLINE,
     KEY_ID,
     SECRET,

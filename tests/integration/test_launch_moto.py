@@ -15,7 +15,7 @@ from moto import mock_aws
 from moto.core import set_initial_no_auth_action_count
 
 from mu.launch import launchpar
-from tests.launch_service import Call, Reply, answer, service
+from tests.support.launch_service import Call, Reply, answer, service
 
 TRUST = {
     "Version": "2012-10-17",

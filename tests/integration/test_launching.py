@@ -4,12 +4,12 @@ from functools import partial
 
 import pytest
 
-from mu import launching
 from mu.errors import UsageError
 from mu.launch import launch_shares
-from mu.launching import BackgroundLaunch
-from tests.launch_service import KEY_ID, SECRET, Call, Reply, answer, error, service
-from tests.local_rig import eventually
+from mu.server import background_launch
+from mu.server.background_launch import BackgroundLaunch
+from tests.support.launch_service import KEY_ID, SECRET, Call, Reply, answer, error, service
+from tests.support.local_rig import eventually
 
 
 def throttles_each_once(call: Call) -> Reply:
@@ -53,7 +53,7 @@ def test_only_throttling_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     def script(call: Call) -> Reply:
         return error(429, "TooManyRequestsException") if call.attempt <= 5 else error(502, "BadGateway")
 
-    monkeypatch.setattr(launching, "launch_shares", partial(launch_shares, max_attempts=2))
+    monkeypatch.setattr(background_launch, "launch_shares", partial(launch_shares, max_attempts=2))
     with service(script) as running:
         monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", running.url)
         launch = BackgroundLaunch("work", ["us-east-1"], 1, 0, KEY_ID, SECRET)
@@ -78,7 +78,7 @@ def test_whatever_ends_a_launch_is_its_failure(monkeypatch: pytest.MonkeyPatch) 
     def fail(*_arguments: object, **_options: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(launching, "launch_shares", fail)
+    monkeypatch.setattr(background_launch, "launch_shares", fail)
     monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", "http://127.0.0.1:1")
     launch = BackgroundLaunch("work", ["us-east-1"], 1, 0, KEY_ID, SECRET)
     launch.start("{}")

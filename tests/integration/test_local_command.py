@@ -16,9 +16,9 @@ from typing import Any
 import boto3
 import pytest
 
-from mu.cli import main
-from mu.local import executor, service
-from tests.local_rig import HANDLERS, PATIENCE, archive, beyond_tmp, eventually, isolated, processes
+from mu.cli.main import main
+from mu.local import executor, http_api
+from tests.support.local_rig import HANDLERS, PATIENCE, archive, beyond_tmp, eventually, isolated, processes
 
 SOURCE = Path(__file__).parents[2] / "src"
 MU = [sys.executable, "-m", "mu", "local"]
@@ -356,10 +356,10 @@ exit 6
     ("owner", "name", "status"),
     [
         (tempfile, "mkdtemp", 130),
-        (service.Server, "open", 130),
+        (http_api.Server, "open", 130),
         (executor.Executor, "__init__", 130),
-        (service.Application, "__init__", 130),
-        (service.Server, "run", 130),
+        (http_api.Application, "__init__", 130),
+        (http_api.Server, "run", 130),
         (executor.Executor, "close", 0),
     ],
 )

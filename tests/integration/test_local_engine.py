@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 
 from mu.errors import UsageError
 from mu.local.engine import LocalEngine
-from tests.local_rig import HANDLERS, PATIENCE, archive, eventually, isolated, look, processes
+from tests.support.local_rig import HANDLERS, PATIENCE, archive, eventually, isolated, look, processes
 
 CODE = archive({"lambda_function.py": HANDLERS})
 

@@ -17,10 +17,19 @@ from typing import Any
 
 import pytest
 
-from mu.local import executor, servers
+from mu.local import executor, fork_server_handle
 from mu.local.executor import CancelledError, Executor
-from mu.local.servers import Outcome
-from tests.local_rig import HANDLERS, PATIENCE, beyond_tmp, eventually, function, isolated, look, processes
+from mu.local.fork_server_handle import Outcome
+from tests.support.local_rig import (
+    HANDLERS,
+    PATIENCE,
+    beyond_tmp,
+    eventually,
+    function,
+    isolated,
+    look,
+    processes,
+)
 
 ROOT = Path(__file__).parents[2]
 SOURCES = f"{ROOT}/src:{ROOT}"
@@ -325,7 +334,7 @@ def test_a_handler_that_cannot_be_imported(rig: Rig, source: str, kind: str, tol
 
 def test_an_import_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executor, "INIT_SECONDS", 0.2)
-    monkeypatch.setattr(servers, "STOP_SECONDS", 0.1)
+    monkeypatch.setattr(fork_server_handle, "STOP_SECONDS", 0.1)
     with running(tmp_path) as rig:
         error = rig.error("1", source="import time; time.sleep(600)")
     assert error["errorType"] == "Runtime.InitTimeout"
@@ -334,7 +343,7 @@ def test_an_import_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.Monke
 def test_one_that_imports_is_not_waited_for_at_the_end(
     tmp_path: Path, open_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(servers, "STOP_SECONDS", 1000)
+    monkeypatch.setattr(fork_server_handle, "STOP_SECONDS", 1000)
     begun = open_directory / "begun"
     with running(tmp_path) as rig:
         future = rig.start("1", source=f"import time; open({str(begun)!r}, 'w').close(); time.sleep(600)")
@@ -345,7 +354,7 @@ def test_one_that_imports_is_not_waited_for_at_the_end(
 def test_what_a_module_would_do_at_its_end_holds_up_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(servers, "STOP_SECONDS", 1000)
+    monkeypatch.setattr(fork_server_handle, "STOP_SECONDS", 1000)
     late = "import atexit, threading, time; atexit.register(time.sleep, 600)\n"
     late += "threading.Thread(target=time.sleep, args=(600,)).start()\n"
     with running(tmp_path) as rig:
@@ -525,7 +534,7 @@ OWNER = """
 import sys
 from pathlib import Path
 from mu.local.executor import Executor
-from tests.local_rig import function, look
+from tests.support.local_rig import function, look
 executor = Executor(Path(sys.argv[1]), {}, report=print, private_tmp=sys.argv[3] == "private")
 for _ in range(2):
     executor.invoke(function(), look("wait(event, context)", here=sys.argv[2], until="/nowhere"))
@@ -552,7 +561,7 @@ BELOW_TMP = """
 import sys, tempfile
 from pathlib import Path
 from mu.local.executor import Executor
-from tests.local_rig import function, look
+from tests.support.local_rig import function, look
 with tempfile.TemporaryDirectory(dir="/tmp") as directory:
     executor = Executor(Path(directory), {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}, report=print)
     late = "__import__('late_module').where"

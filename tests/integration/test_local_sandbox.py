@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.local_rig import isolated
+from tests.support.local_rig import isolated
 
 SANDBOX = Path(__file__).parents[2] / "src/mu/local/sandbox.py"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mu import keys
-from tests.worker_rig import Listener, Worker, connected, ends
+from mu.tls import keys
+from tests.support.worker_rig import Listener, Worker, connected, ends
 
 
 @pytest.fixture

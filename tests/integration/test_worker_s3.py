@@ -9,10 +9,10 @@ from typing import Any
 import boto3
 import pytest
 
-from mu import s3
 from mu.local.engine import LocalEngine
-from mu.s3 import S3
-from tests.worker_rig import connected
+from mu.work import s3
+from mu.work.s3 import S3
+from tests.support.worker_rig import connected
 
 BUCKET = "worker-s3"
 

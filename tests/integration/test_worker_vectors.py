@@ -15,9 +15,9 @@ from typing import Any
 import boto3
 import pytest
 
-from mu import keys
 from mu.local.engine import LocalEngine
-from tests.worker_rig import Listener, Peer, Worker
+from mu.tls import keys
+from tests.support.worker_rig import Listener, Peer, Worker
 
 DATA = Path(__file__).parent.parent / "data"
 RECORDED_PORT = "24580"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mu import keys
-from mu.package import worker_modules
-from tests.worker_rig import SOURCE, Listener, Worker
+from mu.lambdaize.archive import worker_files
+from mu.tls import keys
+from tests.support.worker_rig import SOURCE, Listener, Worker
 
 OLDEST = (3, 11)
 
@@ -41,9 +41,9 @@ PYTHONS = interpreters()
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The worker's modules."""
     base = tmp_path_factory.mktemp("package")
-    (base / "mu").mkdir()
-    for name in worker_modules():
-        shutil.copy(SOURCE / "mu" / f"{name}.py", base / "mu")
+    for name in worker_files():
+        (base / "mu" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(SOURCE / "mu" / name, base / "mu" / name)
     return base
 
 

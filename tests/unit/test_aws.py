@@ -6,8 +6,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from mu import aws, s3
+from mu import aws
 from mu.errors import MuError
+from mu.work import s3
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ from mu.errors import MuError
 )
 def test_reasons(code, message, told):
     error = ClientError({"Error": {"Code": code, "Message": message}}, "CreateFunction")
-    reason = aws.reason(error)
+    reason = aws.failure(error)
     assert told in reason
     assert "SECRET" not in reason
     assert "\n" not in reason
@@ -43,7 +44,7 @@ def test_credentials_with_odd_characters_are_not_told(monkeypatch, variable, val
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     with pytest.raises(aws.ERRORS) as caught:
         aws.client("sts", "us-east-1").get_caller_identity()
-    for reason in (aws.reason, s3.reason):
+    for reason in (aws.failure, s3.failure):
         assert "the AWS credentials have odd characters in them" in reason(caught.value)
         assert "SEC" not in reason(caught.value)
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from mu import ErrorState, diagram, server
-from tests.fake_workers import ANSWERS, FakeWorker, obey
+from mu import ErrorState, server
+from mu.cli import diagram
+from mu.server import api
+from tests.support.fake_workers import ANSWERS, FakeWorker, obey
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted(ROOT.glob("docs/*.md"))
@@ -33,7 +35,7 @@ def test_an_example_runs(number: int, monkeypatch: pytest.MonkeyPatch, tmp_path:
 
     def launch(info: Any, event: dict[str, Any]) -> None:
         assert event["mode"] == 1
-        port = server._listener(info).getsockname()[1]
+        port = api._listener(info).getsockname()[1]
         info.cacert = None  # these workers speak plain TCP
 
         def work() -> None:

@@ -8,8 +8,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-from mu.handler import MAX_OUTPUT, End, Handler, Reply, Work, expected_response
-from mu.process import Groups
+from mu.handler import MAX_OUTPUT, End, Handler, Reply, Work
+from mu.wire.protocol import expected_response
+from mu.work.process import Groups
 
 T = "/tmp/lambda_x"
 

@@ -22,8 +22,8 @@ from mu import (
     machine,
 )
 from mu.machine import MAX_WAITING, described
-from mu.socket_nb import SocketNB
-from tests.machines import Driven
+from mu.wire.socket_nb import SocketNB
+from tests.support.machines import Driven
 
 
 class Final(TerminalState):

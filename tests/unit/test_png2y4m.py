@@ -19,7 +19,7 @@ from typing import BinaryIO
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from tests.png import (
+from tests.support.png import (
     GRAY,
     GRAY_ALPHA,
     PALETTE,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mu.cli import COMMANDS
-from mu.options import EVERY_SCRIPT, FLAGS, WORKER_FLAGS
+from mu.cli.main import COMMANDS
+from mu.server.flags import EVERY_SCRIPT, FLAGS, WORKER_FLAGS
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 

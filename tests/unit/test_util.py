@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mu import UsageError, keys, util
+from mu import UsageError, util
+from mu.tls import keys
 
 
 def test_random_strings() -> None:

@@ -23,11 +23,11 @@ from hypothesis import strategies as st
 from mu import worker
 from mu.defs import Defs
 from mu.handler import Handler, Work
-from mu.socket_nb import SocketNB
-from mu.tasks import MOST_AT_A_TIME
+from mu.wire.socket_nb import SocketNB
+from mu.work.threads import MOST_AT_A_TIME
 from mu.worker import Loop, Outside, TimeLimit, lambda_handler, time_limit
-from tests.local_rig import eventually
-from tests.worker_rig import Listener, Peer, ends
+from tests.support.local_rig import eventually
+from tests.support.worker_rig import Listener, Peer, ends
 
 NO_LIMIT = TimeLimit(inf, inf)
 

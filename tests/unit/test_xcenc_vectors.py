@@ -10,7 +10,8 @@ import pytest
 
 from mu import ErrorState, JobError, server
 from mu.machine import MachineState
-from tests.fake_workers import FakeWorker, obey
+from mu.server import api
+from tests.support.fake_workers import FakeWorker, obey
 
 ROOT = Path(__file__).parents[2]
 VECTORS = ROOT / "tests" / "data"
@@ -54,7 +55,7 @@ class Run:
 
         def launch(info: Any, event: dict[str, Any]) -> None:
             self.event = event
-            self.port = server._listener(info).getsockname()[1]
+            self.port = api._listener(info).getsockname()[1]
             self._thread = threading.Thread(target=self._work, args=(info.num_parts,), daemon=True)
             self._thread.start()
 
@@ -272,7 +273,7 @@ def test_parts_that_wait_for_a_failed_one_end_with_it(
 
 
 def test_a_part_without_a_worker_yet_ends_when_it_gets_one(capfd: pytest.CaptureFixture[str]) -> None:
-    from tests.unit.test_server import Job
+    from tests.unit.server.test_api import Job
 
     class Failing(ErrorState):
         def __init__(self, prevState: Any, actorNum: int = 0) -> None:

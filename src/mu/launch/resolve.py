@@ -14,8 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mu.errors import UsageError
-from mu.why import why
+from mu.errors import UsageError, reason
 
 _REGION = re.compile(r"[A-Za-z0-9-]{1,63}")
 
@@ -130,11 +129,11 @@ def _explained(what: str) -> Iterator[None]:
         from mu import aws
 
         if isinstance(error, OSError) and error.filename:
-            reason = f"{why(error)}: {error.filename}"  # a credential_process
+            said = f"{reason(error)}: {error.filename}"  # a credential_process
         elif isinstance(error, OSError | ValueError):
-            reason = why(error)
+            said = reason(error)
         elif isinstance(error, aws.ERRORS):
-            reason = aws.reason(error)
+            said = aws.failure(error)
         else:
             raise
-        raise UsageError(f"{what}: {reason}") from None
+        raise UsageError(f"{what}: {said}") from None

@@ -85,8 +85,8 @@ class LocalEngine:
             from moto.core.models import DEFAULT_ACCOUNT_ID
             from moto.iam.models import iam_backends
 
-            from mu.local import backend, service
-            from mu.local.data import Data
+            from mu.local import http_api, moto_lambda
+            from mu.local.bucket_files import Data
         except ImportError as error:
             raise UsageError(f"the local engine needs {error.name}: pip install 'mu[local]'") from error
         from mu.local.executor import Executor
@@ -97,7 +97,7 @@ class LocalEngine:
         _raise_open_files()
         directory = Path(tempfile.mkdtemp(prefix="mu-local-"))
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        server = service.Server(self.port)
+        server = http_api.Server(self.port)
         server.open()
         stack.callback(server.stop)
         self.port = server.bind_addr[1]
@@ -110,7 +110,7 @@ class LocalEngine:
             report=self._report,
         )
         stack.callback(executor.close)
-        stack.enter_context(backend.plug_in(executor, server.pool.lent))
+        stack.enter_context(moto_lambda.plug_in(executor, server.pool.lent))
         self.role_arn = (
             iam_backends[DEFAULT_ACCOUNT_ID]["aws"]
             .create_role(
@@ -124,7 +124,7 @@ class LocalEngine:
             )
             .arn
         )
-        application = service.Application(self._report, self._concurrency)
+        application = http_api.Application(self._report, self._concurrency)
         if data:
             save, held = data.save, application.locks.held
 

@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from mu.local import invocation
-from mu.local.function import FunctionSpec
-from mu.local.servers import ForkServer, Job, Outcome
+from mu.local.fork_server_handle import ForkServer, Job, Outcome
+from mu.local.function_spec import FunctionSpec
 from mu.local.unzip import BadPackageError
 
 IDLE_SERVERS = 4  # fork servers kept although they have nothing to do

@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mu.local import frames, invocation, sandbox
+    from mu.local import invocation, messages, sandbox
 else:
 
     def _beside(name: str) -> Any:
@@ -48,7 +48,7 @@ else:
         spec.loader.exec_module(module)
         return module
 
-    frames, invocation, sandbox = _beside("frames"), _beside("invocation"), _beside("sandbox")
+    messages, invocation, sandbox = _beside("frames"), _beside("invocation"), _beside("sandbox")
 
 OPEN_FILES = 1024  # a worker's limit, as on Lambda
 
@@ -104,7 +104,7 @@ class Server:
                 if not data:
                     return
                 self.buffer += data
-                for head, body in frames.take(self.buffer):
+                for head, body in messages.take(self.buffer):
                     self.start(head, body)
             self.kill_late()
 
@@ -257,7 +257,7 @@ def work(server: Server, worker: Worker, head: dict[str, Any], payload: bytes) -
 def send(control: socket.socket, head: dict[str, Any]) -> None:
     """Send a message; nothing happens if the engine has gone, since the loop is about to see that."""
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        control.sendall(frames.pack(head))
+        control.sendall(messages.pack(head))
 
 
 def receive_settings(control: socket.socket) -> dict[str, Any]:
@@ -268,7 +268,7 @@ def receive_settings(control: socket.socket) -> dict[str, Any]:
         if not data:
             raise SystemExit(0)
         buffer += data
-        for head, _ in frames.take(buffer):
+        for head, _ in messages.take(buffer):
             return head
 
 

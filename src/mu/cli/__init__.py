@@ -1,0 +1,1 @@
+"""`mu`: one module for each sub-command."""

@@ -1,0 +1,128 @@
+"""A coordinator's states as a Mermaid diagram, drawn from the data that the state classes carry."""
+
+import argparse
+import runpy
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mu import server
+from mu.errors import MuError, UsageError, describe
+from mu.machine import MachineState
+from mu.machine_state import ForLoopState, IfElseState, MultiPassState, OnePassState, SuperpositionState
+
+DESCRIPTION = """Draw the states of a coordinator script as a Mermaid diagram.
+
+The script is run up to its main loop: its flags are not read, nothing is launched. A state that overrides
+post_transition may go where no class attribute says; the diagram shows the attributes.
+
+example:
+  mu diagram examples/png2y4m_server.py"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `mu diagram`."""
+    parser.add_argument("script", metavar="SCRIPT", help="a coordinator script")
+
+
+def run(args: argparse.Namespace) -> int:
+    """`mu diagram SCRIPT`."""
+    sys.stdout.write(mermaid(first_state(args.script)))
+    return 0
+
+
+class _MainLoopReached(BaseException):
+    """Carries the first state out of a script, past what the script may catch."""
+
+    def __init__(self, constructor: Any) -> None:
+        super().__init__()
+        self.constructor = constructor
+
+
+def first_state(script: str) -> Any:
+    """The state that a script gives to `server_main_loop`. UsageError if it does not come to that."""
+
+    def reached(_states: object, constructor: Any, _info: object, **_: object) -> None:
+        raise _MainLoopReached(constructor)
+
+    if not Path(script).is_file():
+        raise UsageError(f"there is no script {script}")
+    stand_ins = {"options": _nothing, "server_launch": _nothing, "server_main_loop": reached}
+    before = {name: getattr(server, name) for name in stand_ins}
+    for name, function in stand_ins.items():
+        setattr(server, name, function)
+    arguments, sys.argv = sys.argv, [script]
+    sys.path.insert(0, str(Path(script).parent))
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except _MainLoopReached as end:
+        return end.constructor
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"{script} fails before its main loop: {describe(error)}") from None
+    finally:
+        sys.path.pop(0)
+        sys.argv = arguments
+        for name, function in before.items():
+            setattr(server, name, function)
+    raise UsageError(f"{script} never calls server_main_loop")
+
+
+def _nothing(*_: object, **__: object) -> None:
+    pass
+
+
+def mermaid(first: Callable[..., MachineState]) -> str:
+    """The diagram of all states that can be reached from `first`."""
+    return "stateDiagram-v2\n" + "".join(f"    {line}\n" for line in _machine(first))
+
+
+def _machine(first: Any, prefix: str = "", outer: tuple[Any, ...] = ()) -> Iterator[str]:
+    """`prefix` keeps machines apart that share a state: names count in the whole diagram. `outer`: the superpositions
+    that this machine is in, which are not drawn again inside."""
+    yield f"[*] --> {prefix}{_name(first)}"
+    seen: list[Any] = []
+    waiting = [first]
+    while waiting:
+        state = waiting.pop(0)
+        if state in seen:
+            continue
+        seen.append(state)
+        name = prefix + _name(state)
+        if prefix:
+            yield f'state "{_name(state)}" as {name}'
+        if not (isinstance(state, type) and issubclass(state, MachineState)):
+            continue  # a function that makes a state: where it leads only it knows
+        if issubclass(state, SuperpositionState) and state not in outer:
+            yield f"state {name} {{"
+            for place, constructor in enumerate(state.state_constructors):
+                if place:
+                    yield "    --"
+                yield from (
+                    f"    {line}" for line in _machine(constructor, f"{name}{place}_", (*outer, state))
+                )
+            yield "}"
+        if state.terminal:
+            yield f"{name} --> [*]"
+        for attribute, label in state.exits.items():
+            target = getattr(state, attribute)
+            if target is None and state.post_transition not in DRAWN:
+                continue  # its own post_transition says where it goes
+            yield f"{name} --> {prefix}{_name(target)}" + (f" : {label}" if label else "")
+            waiting.append(target)
+
+
+# What goes where the attributes say.
+DRAWN = {
+    state.post_transition
+    for state in (OnePassState, IfElseState, ForLoopState, MultiPassState, SuperpositionState)
+}
+
+
+def _name(state: Any) -> str:
+    if isinstance(state, property):
+        return "function"
+    name = getattr(state, "__name__", None)
+    if not isinstance(name, str):
+        raise MuError(f"{state!r} is no state class")
+    return name if name.isidentifier() else "function"

@@ -1,0 +1,29 @@
+"""`mu genkeys`: writes the keys of a job as PEM files."""
+
+import argparse
+from pathlib import Path
+
+from mu.tls.keys import write_job_key_files
+
+DESCRIPTION = """\
+Make the keys of a job, as PEM files in the current directory: a CA, two pairs for servers (the second is
+the relay's) and one for workers. Private keys are readable by their owner only; existing files are never
+overwritten. Without key files a coordinator makes keys of its own for each run; files are for when the same
+keys must serve several programs.
+
+example:
+  mu genkeys
+  examples/png2y4m_server.py -c ca_cert.pem -s server_cert.pem -k server_key.pem \\
+      --worker-cert worker_cert.pem --worker-key worker_key.pem -n 5 -l FUNCTION -b BUCKET
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """`mu genkeys` takes no arguments."""
+
+
+def run(args: argparse.Namespace) -> int:  # noqa: ARG001
+    """Write the files to the current directory and name them."""
+    for path in write_job_key_files(Path()):
+        print(path)  # noqa: T201
+    return 0

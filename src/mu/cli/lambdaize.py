@@ -1,0 +1,62 @@
+"""`mu lambdaize`: packages an executable as a Lambda function."""
+
+import argparse
+import os
+import signal
+import sys
+from typing import NoReturn
+
+from mu.errors import MuError, UsageError
+from mu.lambdaize.build import lambdaize
+from mu.lambdaize.settings import SETTINGS, SWITCHES
+
+DESCRIPTION = """\
+Make a Lambda function from an executable. A worker runs the command
+  PRE-ARGS ./EXECUTABLE POST-ARGS
+in which ##INFILE##, ##OUTFILE##, ##TMPDIR## and others stand for what a coordinator sets. EXECUTABLE is a
+static program, a script that begins with #!, or, with ALLOW_LD, a dynamic program. EXTRAFILEs, which may be
+directories, are put beside it; those that may be executed, libraries aside, must be programs for workers, too.
+The package stays in the current directory as NAME.zip.
+
+On stdout: the function's name, then Lambda's answer as JSON. Status 1 if it cannot be done; then nothing has
+been made or changed, unless it says so: once Lambda has taken the new code of an update there is no way back.
+
+example:
+  AWS_ROLE=arn:aws:iam::123456789012:role/mu MEM_SIZE=1536 TIMEOUT=180 \\
+      mu lambdaize ./png2y4m '' '-i -d -o ##OUTFILE## ##INFILE##'
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The flags of `mu lambdaize`; each has an environment variable for its default."""
+    parser.usage = f"{parser.prog} [OPTION ...] EXECUTABLE [PRE-ARGS [POST-ARGS [EXTRAFILE ...]]]"
+    for flag, variable, takes, text in SETTINGS:
+        parser.add_argument(flag, metavar=takes, help=f"{text} [{variable}]")
+    for flag, variable, text in SWITCHES:
+        on = os.environ.get(variable, "") not in ("", "0")
+        parser.add_argument(flag, action="store_true", default=on, help=f"{text} [{variable}=1]")
+    text = "give this function of ours other code, and those settings that are given"
+    parser.add_argument("--update", metavar="NAME", default="", help=text)
+    parser.add_argument("executable", metavar="EXECUTABLE", help="the program")
+    parser.add_argument(
+        "arguments", metavar="...", nargs=argparse.REMAINDER, help="PRE-ARGS, POST-ARGS, files"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the function, and print its name and Lambda's answer."""
+    before = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        sys.stdout.write(lambdaize(args))
+    except UsageError as error:
+        # Status 1, for the scripts around it: 2 is a command line that cannot be read.
+        raise MuError(str(error)) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 0
+
+
+def _end(number: int, _: object) -> NoReturn:
+    """End as after Ctrl-C: what was begun is undone on the way."""
+    raise SystemExit(128 + number)

@@ -1,0 +1,127 @@
+"""`mu`: each sub-command is a module with `configure(parser)` and `run(args) -> exit status`.
+
+Only the module of the command that was asked for is imported.
+"""
+
+import importlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from mu.console.arguments import Parser
+from mu.console.terminal import say, silence
+from mu.errors import MuError, UsageError, reason
+
+GROUPS = {
+    "run": "run a job, here or on AWS",
+    "package": "make what a job needs",
+    "look": "see what there is, and what became of a job",
+}
+# Name: group, module, what it does.
+COMMANDS = {
+    "local": ("run", "mu.cli.local", "run Lambda and S3 on this machine"),
+    "launch": ("run", "mu.cli.launch", "start many invocations of a function"),
+    "state-server": ("run", "mu.cli.state_server", "relay messages between workers"),
+    "lambdaize": ("package", "mu.cli.lambdaize", "package an executable as a Lambda function"),
+    "functions": ("package", "mu.cli.functions", "list or remove what lambdaize has made"),
+    "genkeys": ("package", "mu.cli.genkeys", "make the keys of a job, in PEM files"),
+    "ivf-join": ("package", "mu.cli.ivf_join", "join the IVF files of a video's chunks"),
+    "doctor": ("look", "mu.cli.doctor", "check that everything is ready for a job"),
+    "diagram": ("look", "mu.cli.diagram", "draw the states of a coordinator script"),
+    "timeline": ("look", "mu.cli.timeline", "draw a run: each worker a bar of its states"),
+    "stats": ("look", "mu.cli.stats", "what a run spent its time on"),
+    "completion": ("look", "mu.cli.completion", "print a shell's completion of this command"),
+}
+
+
+def usage() -> str:
+    """The text of `mu --help`."""
+    lines = [
+        "usage: mu COMMAND [ARGUMENT ...]\n",
+        "Run an ordinary program on thousands of AWS Lambda workers at once.",
+    ]
+    for group, title in GROUPS.items():
+        lines.append(f"\n{group}: {title}")
+        lines += [f"  {name:<13} {text}" for name, (of, _, text) in COMMANDS.items() if of == group]
+    lines.append(
+        "\n'mu COMMAND --help' tells what a command takes; 'mu --version' the version.\n"
+        "Exit status: 0 done, 1 failed, 2 wrong use, 130 interrupted."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def load(name: str) -> tuple[ModuleType, Parser]:
+    """A command's module, and its parser."""
+    module = importlib.import_module(COMMANDS[name][1])
+    parser = Parser(prog=f"mu {name}", description=module.DESCRIPTION)
+    module.configure(parser)
+    return module, parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; returns its exit status (2 for wrong use, 1 for a failure)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    who = f"mu {words[0]}" if words and words[0] in COMMANDS else "mu"
+    _complete_streams()
+    try:
+        try:
+            return _run(words)
+        finally:
+            _flush()
+    except UsageError as error:
+        say(f"{who}: {error}")
+        return 2
+    except MuError as error:
+        say(f"{who}: {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader, such as head, has had enough
+        silence(sys.stdout)
+        return 1
+    except OSError as error:
+        silence(sys.stdout)
+        say(f"{who}: {f'{error.filename}: ' if error.filename else ''}{reason(error)}")
+        return 1
+
+
+def _run(words: Sequence[str]) -> int:
+    if not words:
+        say(usage().rstrip())
+        return 2
+    name = words[0]
+    if name in ("-h", "--help"):
+        print(usage(), end="")
+        return 0
+    if name in ("-V", "--version"):
+        from importlib.metadata import version
+
+        print(f"mu {version('mu')}")
+        return 0
+    if name not in COMMANDS:
+        say(f"mu: no such command '{name}'\nTry 'mu --help'.")
+        return 2
+    module, parser = load(name)
+    return int(module.run(parser.parse_words(words[1:])))
+
+
+def _complete_streams() -> None:
+    """Commands may write anything to both streams, whether they are there and whatever their encoding is."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - for good
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        silence(sys.stdout)
+        raise MuError(f"cannot write to standard output: {reason(error)}") from None

@@ -1,0 +1,106 @@
+"""`mu stats`: tables of what a run spent its time on."""
+
+import argparse
+import statistics
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+from mu.errors import UsageError
+from mu.history.runs import Row, Run, load
+from mu.history.stats import PERCENTS, last_row, state_times, waited_for
+
+DESCRIPTION = """\
+Tell where the time of a run went: what the job waited for, the percentiles of each state, and the critical path,
+which is the part that ended last. RUN is a directory that --record made, or a file that -O wrote.
+
+example:
+  mu stats run1
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `mu stats`."""
+    parser.add_argument("run", metavar="RUN", help="a record's directory, or a file that -O wrote")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the tables."""
+    found = load(args.run)
+    if not found.rows:
+        raise UsageError(f"{args.run}: no worker connected in this run")
+    sys.stdout.write(report(found))
+    return 0
+
+
+def report(run: Run) -> str:
+    """All of it, for people."""
+    row = last_row(run)
+    workers = f"{len(run.rows)} worker{'s' if len(run.rows) != 1 else ''}"
+    lines = [f"{run.name}: {run.done} of {run.parts} parts done in {run.seconds:.2f} s; {workers}"]
+    moved = Counter[str]()
+    for each in run.rows:
+        moved.update(each.moved)
+    if moved:
+        lines.append("S3: " + ", ".join(f"{size / 1e6:.1f} MB {verb}" for verb, size in moved.items()))
+    lines += ["", "what the job waited for"]
+    waited = waited_for(run)
+    whole = sum(waited.values()) or 1.0
+    lines += _table(
+        [("", "SECONDS", "SHARE")]
+        + [(name, f"{took:.3f}", f"{100 * took / whole:.0f} %") for name, took in waited.items()]
+    )
+    lines += ["", "seconds in each state"]
+    lines += _table(
+        [("STATE", "WORKERS", "VISITS", *(f"{p} %" if p < 100 else "MOST" for p in PERCENTS), "ALL")]
+        + [
+            (
+                s.name,
+                str(s.workers),
+                str(s.visits),
+                *(f"{value:.3f}" for value in s.percentiles),
+                f"{s.total:.1f}",
+            )
+            for s in state_times(run)
+        ]
+    )
+    lines += ["", f"the critical path: {row.label}, which ended last, after {row.finished:.2f} s"]
+    lines += _table([("STATE", "VISITS", "SECONDS", "MEDIAN OF ALL"), *_path(run, row)])
+    slow = sorted(run.rows, key=lambda other: other.connected - other.finished)[:5]
+    lines += [
+        "",
+        "the longest: "
+        + ", ".join(f"{other.label} ({other.finished - other.connected:.2f} s)" for other in slow),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _path(run: Run, row: Row) -> list[tuple[str, ...]]:
+    """Per state of `row`: visits, seconds, and the median over all workers that were in it."""
+    of_row = _by_state(row)
+    everyone = [_by_state(other) for other in run.rows]
+    lines: list[tuple[str, ...]] = []
+    for name, times in of_row.items():
+        usual = statistics.median(sum(other[name]) for other in everyone if name in other)
+        lines.append((name, str(len(times)), f"{sum(times):.3f}", f"{usual:.3f}"))
+    return lines
+
+
+def _by_state(row: Row) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for begin, end, name in row.spans():
+        found.setdefault(name, []).append(end - begin)
+    return found
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Lines with the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  "
+        + "  ".join(
+            text.ljust(w) if not i else text.rjust(w)
+            for i, (text, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]

@@ -1,0 +1,58 @@
+"""What the coordinator's loop asks of the operating system: signals, and enough open files."""
+
+import os
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mu.console.terminal import debug
+from mu.errors import UsageError
+
+# Files that are open besides connections: logs, libraries, pipes, the launcher's connections.
+OTHER_FILES = 128
+
+
+def allow_connections(count: int) -> int:
+    """Raise this process's limit of open files as far as it can be raised; returns for how many connections
+    that is enough. UsageError if that is fewer than `count`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    room = (1 << 20 if hard == resource.RLIM_INFINITY else hard) - OTHER_FILES
+    if room < count:
+        raise UsageError(
+            f"{count} workers need {count + OTHER_FILES} open files, and this process may have {hard}: "
+            f"raise the limit (ulimit -n {count + OTHER_FILES}), or start fewer"
+        )
+    return room
+
+
+@contextmanager
+def caught_signals(handle: Callable[[int], None]) -> Iterator[int]:
+    """SIGINT, SIGTERM and SIGHUP, unless ignored, go to `handle` and make the yielded descriptor readable; only in the
+    main thread, where Python lets us."""
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    before: dict[signal.Signals, Any] = {}
+    previous = -1
+
+    def caught(number: int, _frame: object) -> None:
+        handle(number)
+
+    try:
+        try:
+            previous = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    before[number] = signal.signal(number, caught)
+        except ValueError:
+            debug("not in the main thread: signals are left alone")
+        yield reader
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if before:
+            signal.set_wakeup_fd(previous)
+        os.close(reader)
+        os.close(writer)

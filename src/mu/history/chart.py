@@ -1,0 +1,53 @@
+"""What the pictures of a run share: colours and curves."""
+
+from collections import Counter
+
+from mu.history.runs import Run
+
+SHOWN_STATES = 11
+
+
+LEAST_SHARE = 0.001  # of all time, for a state to have a colour of its own
+
+
+OTHER = "other states"
+
+
+# Distinct also to the colour-blind, most important first; red and black are not states'.
+COLOURS = (
+    "#4477aa", "#eebb44", "#228833", "#66ccee", "#aa4499", "#999933",
+    "#44aa99", "#bb7755", "#332288", "#cc99bb", "#77aadd",
+)  # fmt: skip
+
+
+OTHER_COLOUR = "#bbbbbb"
+
+
+def state_colours(run: Run) -> dict[str, str]:
+    """A colour for each of the states in which most time was spent, in the order in which they first occur;
+    the others share one, under the name `OTHER`."""
+    total: Counter[str] = Counter()
+    first: dict[str, float] = {}
+    for row in run.rows:
+        for begin, end, name in row.spans():
+            total[name] += end - begin  # type: ignore[assignment]
+            first[name] = min(begin - row.connected, first.get(name, begin))
+    least = LEAST_SHARE * sum(total.values())
+    ranked = [name for name, took in total.most_common(SHOWN_STATES) if took >= least]
+    chosen = sorted(ranked, key=lambda name: first[name])
+    colours = dict(zip(chosen, COLOURS, strict=False))
+    if sum(took for name, took in total.items() if name not in colours) >= least > 0:
+        colours[OTHER] = OTHER_COLOUR
+    return colours
+
+
+def curves(run: Run) -> dict[str, list[tuple[float, int]]]:
+    """How many workers were launched (if that is known), connected, and at their end, by when."""
+    connected = sorted(row.connected for row in run.rows)
+    finished = sorted(row.finished for row in run.rows if row.outcome != "unfinished")
+    found = {
+        "launched": list(run.launched),
+        "connected": [(moment, count) for count, moment in enumerate(connected, 1)],
+        "at their end": [(moment, count) for count, moment in enumerate(finished, 1)],
+    }
+    return {name: points for name, points in found.items() if points}

@@ -1,0 +1,97 @@
+"""`mu stats`: where the time of a run went.
+
+What the job waited for is told along its critical path, the part that ended last. The time until its end
+is cut into pieces that add up: until as many invocations had been accepted as that worker's place in the
+order of connections says (launching), until it had connected (connecting), what earlier attempts at the part
+took (failed attempts), and its own work. As much of that as is beyond the median of all workers is the
+straggler's; the rest is shared out by what the worker's answers were to. An `-O` file does not have these.
+"""
+
+import math
+import statistics
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mu.history.runs import Row, Run
+
+PERCENTS = (50, 90, 99, 100)
+ACTIVITIES = {
+    "retrieve": "S3, retrieving",
+    "upload": "S3, uploading",
+    "run": "running the program",
+    "other": "other commands",
+}
+
+
+class StateTimes(NamedTuple):
+    """A state: in how many workers it was, how often it was entered, percentiles of the seconds of one visit (nearest
+    rank, in the order of PERCENTS), and all its seconds."""
+
+    name: str
+    workers: int
+    visits: int
+    percentiles: tuple[float, ...]
+    total: float
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float:
+    """The value that so many percent of `ordered` do not exceed (nearest rank)."""
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def state_times(run: Run) -> list[StateTimes]:
+    """Each state that took time, most of it first."""
+    visits: dict[str, list[float]] = {}
+    workers: dict[str, set[int]] = {}
+    for place, row in enumerate(run.rows):
+        for begin, end, name in row.spans():
+            visits.setdefault(name, []).append(end - begin)
+            workers.setdefault(name, set()).add(place)
+    found = []
+    for name, times in visits.items():
+        times.sort()
+        percentiles = tuple(percentile(times, percent) for percent in PERCENTS)
+        found.append(StateTimes(name, len(workers[name]), len(times), percentiles, sum(times)))
+    return sorted(found, key=lambda state: -state.total)
+
+
+def last_row(run: Run) -> Row:
+    """The worker that ended last; not one that was sent away because another had done its part."""
+    done = {row.part for row in run.rows if row.outcome == "done"}
+    waited_for = (row for row in run.rows if row.outcome != "unfinished" or row.part not in done)
+    return max(waited_for, key=lambda row: row.finished)
+
+
+def waited_for(run: Run) -> dict[str, float]:
+    """The seconds from the run's start to its end, by what they were spent on; they add up."""
+    row = last_row(run)
+    found: dict[str, float] = {}
+    first = min(other.connected for other in run.rows if other.part == row.part)
+    place = 1 + sum(other.connected < first for other in run.rows)
+    begin = 0.0
+    if run.launched:
+        begin = min(0.0, run.launched[0][0])
+        needed = bisect_left([count for _, count in run.launched], place)
+        accepted = run.launched[min(needed, len(run.launched) - 1)][0]
+        found["launching"] = min(max(accepted, begin), first) - begin
+    found["connecting" if run.launched else "launching and connecting"] = (
+        first - begin - found.get("launching", 0.0)
+    )
+    if row.connected > first:
+        found["failed attempts"] = row.connected - first
+    took = row.finished - row.connected
+    usual = statistics.median(
+        other.finished - other.connected for other in run.rows if other.outcome != "failed" or row is other
+    )
+    late = max(0.0, took - usual)
+    spent = sum(row.spent.values())
+    if spent > 0:
+        for activity, name in ACTIVITIES.items():
+            if activity in row.spent:
+                found[name] = (took - late) * row.spent[activity] / spent
+    else:
+        found["working"] = took - late
+    found["straggling"] = late
+    found["ending"] = max(0.0, run.seconds - row.finished)
+    return found

@@ -1,0 +1,163 @@
+"""The zip that a function is made from: the worker's modules, the user's program and files.
+
+The same input makes the same bytes: members are sorted, have one fixed time, and of their modes only "may be
+executed" is kept. (A function runs as a user of its own, who must be able to read all and can write nothing.)
+"""
+
+import os
+import re
+import shutil
+import stat
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mu.errors import UsageError, reason
+
+ENTRY = "lambda_function.py"
+LIBRARIES = "solibs"
+OWN_NAMES = (ENTRY, "mu", LIBRARIES)
+# What is shipped to workers. It imports itself, the standard library and, late, boto3 (tests/unit/test_walls.py).
+WORKER_FILES = ("__init__.py", "errors.py", "defs.py", "handler.py", "worker.py")
+WORKER_FOLDERS = ("wire", "work")
+OWN_MODULES = ("lambda_function", "mu")
+
+# What a worker imports besides: of Python's own, those of later versions named, and boto3 with what it needs.
+OTHER_MODULES = frozenset(
+    {
+        *sys.stdlib_module_names,
+        *("annotationlib", "compression"),
+        *("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six", "urllib3"),
+    }
+)
+
+# The first time that a zip can express.
+TIME = (1980, 1, 1, 0, 0, 0)
+
+ENTRY_SOURCE = '''\
+"""The entry point of this function."""
+
+from mu import worker
+
+COMMAND = {command!r}
+
+
+def lambda_handler(event, context):
+    return worker.lambda_handler(COMMAND, event, context)
+'''
+
+
+@dataclass(frozen=True)
+class Member:
+    """One entry of the zip; `content` is a file to read, or the bytes themselves, or None for a directory."""
+
+    name: str
+    content: Path | bytes | None
+    executable: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes when unpacked. Raises OSError."""
+        if isinstance(self.content, Path):
+            return self.content.stat().st_size
+        return len(self.content or b"")
+
+
+def worker_members(command: str) -> list[Member]:
+    """What every function has: the entry point, with the packaged command, and the worker's modules."""
+    entry = Member(ENTRY, ENTRY_SOURCE.format(command=command).encode())
+    root = Path(__file__).parents[1]
+    return [entry, *(Member(f"mu/{name}", root / name) for name in worker_files())]
+
+
+def worker_files() -> list[str]:
+    """The files of mu that a worker needs, relative to the package: some modules and whole folders."""
+    root = Path(__file__).parents[1]
+    inside = (path for folder in WORKER_FOLDERS for path in (root / folder).rglob("*.py"))
+    return sorted([*WORKER_FILES, *(str(path.relative_to(root)) for path in inside)])
+
+
+def user_members(paths: list[Path]) -> list[Member]:
+    """Members for files and directories, each under its own last name; links are followed.
+
+    Raises UsageError if one cannot be read, or its name would hide another or a module that the worker needs.
+    """
+    members: list[Member] = []
+    taken: dict[str, Path] = {}
+    for path in paths:
+        name = Path(os.path.abspath(path)).name  # noqa: PTH100  of `dir/..` or a link, the name and not the target
+        if not name:
+            raise UsageError(f"{path} has no name to be packaged under")
+        if not name.isprintable():
+            raise UsageError(f"{str(path)!r}: a name in a package is printable text")
+        if name in taken:
+            raise UsageError(f"{path} and {taken[name]} have the same name: rename one of them")
+        taken[name] = path
+        try:
+            module = _module(name, path)
+            if name in OWN_NAMES or module in OWN_MODULES:
+                raise UsageError(
+                    f"{path} cannot be packaged: the name {module or name} is taken by mu's own files"
+                )
+            if module in OTHER_MODULES:
+                raise UsageError(f"{path} would hide Python's own {module} from the worker: rename it")
+            members += _members(name, path)
+        except OSError as error:
+            raise UsageError(f"cannot read {error.filename or path}: {reason(error)}") from None
+    return members
+
+
+def _module(name: str, path: Path) -> str:
+    """The name by which Python would import a packaged file or directory, which comes first; or nothing."""
+    if path.is_dir():
+        return name if "__init__" in map(_file_module, os.listdir(path)) else ""  # noqa: PTH208  names, not paths
+    return _file_module(name)
+
+
+def _file_module(name: str) -> str:
+    match = re.fullmatch(r"([^.]+)\.(py|pyc|(.+\.)?so)", name)
+    return match[1] if match else ""
+
+
+def _members(name: str, path: Path) -> Iterator[Member]:
+    # No recursion, since directories may be deeper than Python's stack. Each goes with those that it is in.
+    queue: list[tuple[str, Path, tuple[tuple[int, int], ...]]] = [(name, path, ())]
+    while queue:
+        name, path, above = queue.pop()
+        status = path.stat()
+        mode, this = status.st_mode, (status.st_dev, status.st_ino)
+        if stat.S_ISREG(mode):
+            with path.open("rb"):  # now, rather than in the middle of writing
+                yield Member(name, path, bool(mode & 0o111))
+        elif stat.S_ISDIR(mode):
+            if this in above:
+                raise UsageError(f"{path} is a link to a directory that it is in")
+            inside = sorted(os.listdir(path))  # noqa: PTH208  names, not paths
+            if not inside:
+                yield Member(f"{name}/", None, True)
+            inner = (*above, this)
+            for entry in inside:
+                if not entry.isprintable():
+                    raise UsageError(f"{path}/{entry!r}: a name in a package is printable text")
+                queue.append((f"{name}/{entry}", path / entry, inner))
+        else:
+            raise UsageError(f"{path} is neither a file nor a directory")
+
+
+def write(path: Path, members: list[Member]) -> None:
+    """Write the zip. Raises OSError."""
+    with zipfile.ZipFile(path, "w") as package:
+        for member in sorted(members, key=lambda member: member.name):
+            info = zipfile.ZipInfo(member.name, TIME)
+            info.create_system = 3  # Unix: the attributes hold a mode
+            kind = stat.S_IFDIR if member.content is None else stat.S_IFREG
+            info.external_attr = (kind | (0o755 if member.executable else 0o644)) << 16
+            info.compress_type = zipfile.ZIP_STORED if member.content is None else zipfile.ZIP_DEFLATED
+            with package.open(info, "w") as target:
+                if isinstance(member.content, Path):
+                    with member.content.open("rb") as source:
+                        shutil.copyfileobj(source, target, 1 << 20)
+                else:
+                    target.write(member.content or b"")

@@ -1,0 +1,98 @@
+"""`mu lambdaize`: make a Lambda function from an executable, or nothing at all if anything is wrong."""
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from mu.errors import MuError, UsageError, reason
+from mu.lambdaize import archive, deploy
+from mu.lambdaize.needs import Needs, inspect, inspect_extra, needs, warn
+from mu.lambdaize.settings import NEWEST_RUNTIME, Given, function_of, given_settings
+
+
+def packaged_command(name: str, pre_args: str, post_args: str) -> str:
+    """The command that the function runs: `pre_args ./name post_args`."""
+    return " ".join(part for part in (pre_args, shlex.quote(f"./{name}"), post_args) if part)
+
+
+def _contents(args: argparse.Namespace, command: str, arch: Given) -> tuple[list[archive.Member], Needs]:
+    """What goes into the package, and what the programs in it need. Raises UsageError."""
+    path, words = Path(args.executable), args.arguments[2:]
+    if "" in words:
+        raise UsageError("an EXTRAFILE is an empty word, which would be the current directory: leave it out")
+    try:
+        main = inspect(path)
+        executable, *others = archive.user_members([path, *map(Path, words)])
+        programs = [program for program in (main, *map(inspect_extra, others)) if program]
+        needed = needs(programs, args.allow_ld, arch.text, arch.by)
+    except OSError as error:
+        raise UsageError(f"cannot read {error.filename or path}: {reason(error)}") from None
+    members = [*archive.worker_members(command), replace(executable, executable=True), *others]
+    members += [
+        archive.Member(f"{archive.LIBRARIES}/{name}", file) for name, file in needed.libraries.items()
+    ]
+    size = sum(member.size for member in members)
+    if size > deploy.UNPACKED_LIMIT:
+        raise UsageError(
+            f"the package has {size:,} bytes when unpacked, and Lambda takes {deploy.UNPACKED_LIMIT:,}:"
+            " leave files out, or let workers fetch them from S3"
+        )
+    return members, needed
+
+
+def lambdaize(args: argparse.Namespace) -> str:
+    """Do what the arguments say; returns the text for stdout.
+
+    Raises MuError, and then nothing is left, unless the text says otherwise.
+    """
+    given = given_settings(args)
+    function = function_of(args, given)
+    pre_args, post_args = [*args.arguments, "", ""][:2]
+    if pre_args.startswith("-"):
+        raise UsageError(f"PRE-ARGS is {pre_args}, which is no command: flags go before EXECUTABLE")
+    command = packaged_command(Path(args.executable).name, pre_args, post_args)
+    members, needed = _contents(args, command, given["ARCH"])
+    function = replace(function, arch=needed.arch)
+    if not args.update:
+        function = replace(
+            function,
+            runtime=function.runtime or NEWEST_RUNTIME,
+            memory=function.memory or 128,
+            timeout=function.timeout or 3,
+            tmp_size=function.tmp_size or 512,
+        )
+    runtime = function.runtime
+    if args.update and not args.skip_upload:
+        runtime = runtime or deploy.find(function)["Runtime"]
+    warn(needed, runtime or NEWEST_RUNTIME)
+    target = Path(f"{function.name}.zip")
+    if target.is_dir():
+        raise UsageError(f"{target} is a directory in the way of the package")
+    # It gets its name when all is done, so that a failure harms no earlier package of that name either.
+    unfinished = Path(f".{function.name}.{os.getpid()}.zip")
+
+    def keep() -> None:
+        unfinished.replace(target)
+
+    text = f"Function name: {function.name}\n"
+    try:
+        archive.write(unfinished, members)
+        _say(f"package {target}: {unfinished.stat().st_size:,} bytes, command: {command}")
+        if args.skip_upload:
+            keep()
+        else:
+            do = deploy.update if args.update else deploy.create
+            text += json.dumps(do(function, unfinished, _say, keep=keep), indent=4, default=str) + "\n"
+    except OSError as error:
+        raise MuError(f"cannot make {target} in the current directory: {reason(error)}") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return text
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"mu lambdaize: {text}\n")

@@ -1,0 +1,127 @@
+"""Buckets from a directory, and back: each folder of `--data DIR` is a bucket, the files below it its
+objects.
+
+Only new and changed objects are written, each to a temporary file beside its place that is then renamed. An
+object that was deleted in S3 keeps its file: nothing is ever removed from the directory.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.s3.exceptions import S3ClientError
+from moto.s3.models import FakeDeleteMarker, S3Backend, s3_backends
+
+from mu.errors import UsageError, reason
+
+PARTIAL = ".mu-partial-"  # how the temporary files' names begin
+
+
+class Data:
+    """The directory, and which objects it is known to hold."""
+
+    def __init__(self, directory: Path, report: Callable[[str], None]) -> None:
+        if not directory.is_dir():
+            raise UsageError(f"--data {directory}: no such directory")
+        self.directory = directory
+        self.report = report
+        self.known: dict[tuple[str, str], Any] = {}
+
+    def load(self, cancelled: Callable[[], bool]) -> None:
+        """Make the buckets; UsageError for a folder whose name S3 does not allow, or what cannot be read. Ends early
+        if cancelled."""
+        try:
+            self._load(cancelled)
+        except OSError as error:
+            raise UsageError(f"--data {error.filename or self.directory}: {reason(error)}") from None
+
+    def _load(self, cancelled: Callable[[], bool]) -> None:
+        s3 = _s3()
+        for folder in sorted(path for path in self.directory.iterdir() if path.is_dir()):
+            try:
+                s3.create_bucket(folder.name, "us-east-1")
+            except S3ClientError as error:
+                raise UsageError(f"--data {folder}: not a name for a bucket ({error.message})") from error
+            for path in sorted(_files(folder)):
+                key = path.relative_to(folder).as_posix()
+                if cancelled():
+                    return
+                if not _is_text(key):
+                    self.report(f"--data: {str(path)!a} is left out: its name is not UTF-8")
+                elif not path.name.startswith(PARTIAL):
+                    self.known[folder.name, key] = s3.put_object(folder.name, key, path.read_bytes())
+
+    def save(self) -> None:
+        """Write the objects that are new or have changed since they were loaded or saved."""
+        for bucket in list(_s3().buckets.values()):
+            try:
+                (self.directory / bucket.name).mkdir(exist_ok=True)
+            except OSError as error:
+                self.report(f"s3://{bucket.name} was not saved: {error.strerror}")
+                continue
+            for name, versions in list(bucket.keys._iterlists()):
+                newest = versions[-1]
+                deleted = isinstance(newest, FakeDeleteMarker)
+                if not deleted and self.known.get((bucket.name, name)) is not newest:
+                    self._save_object(bucket.name, name, newest)
+
+    def _save_object(self, bucket: str, name: str, newest: Any) -> None:
+        folder = self.directory / bucket
+        try:
+            target = _place(folder, name)
+            if not target.parent.resolve().is_relative_to(folder.resolve()):
+                raise ValueError("a symbolic link leads out of the bucket's folder")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _write(target, newest.value)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            self.report(f"s3://{bucket}/{name} was not saved: {reason}")
+        else:
+            self.known[bucket, name] = newest
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below; OSError for a folder that cannot be read."""
+
+    def cannot(error: OSError) -> None:
+        raise error
+
+    for place, _, names in os.walk(folder, onerror=cannot):
+        yield from (path for name in names if (path := Path(place, name)).is_file())
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _s3() -> S3Backend:
+    return s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+
+
+def _place(folder: Path, key: str) -> Path:
+    """The file of a key; ValueError if the key is not the name of a file below `folder`."""
+    parts = key.split("/")
+    if any(part in ("", ".", "..") for part in parts) or "\0" in key:
+        raise ValueError("its name is not the name of a file")
+    return folder.joinpath(*parts)
+
+
+def _write(target: Path, value: bytes) -> None:
+    descriptor, partial = tempfile.mkstemp(prefix=PARTIAL, dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(value)
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(partial).chmod(0o666 & ~umask)
+        Path(partial).replace(target)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise

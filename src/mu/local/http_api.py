@@ -1,0 +1,276 @@
+"""The HTTP face: S3, IAM, STS and Lambda on one port of 127.0.0.1, served by cheroot.
+
+moto's own server puts Flask between the socket and its handlers, and a lock and a registry of all of AWS.
+Here a request goes straight to the handler that moto's URL tables name: which service is meant is in the
+signature's scope, as AWS itself sees it, or it is S3. Three things are added.
+
+- Invoke is answered here, as Lambda does it: moto's answer has a random request id, and a body even for an
+  Event.
+- An Invoke that waits for its result holds a thread, and the worker it waits for needs one to reach S3. So
+  the pool grows by one for as long as threads wait (`Pool.lent`).
+- moto makes a new object visible before it has computed the object's ETag, by reading it without its lock,
+  and closes an overwritten object while it may still be read. Requests for the same object are therefore
+  handled one after the other (`Locks`), once their bodies have been read.
+- No signature is checked, so a page in the user's browser could have programs run here. What a browser sends on
+  a page's behalf names the page's origin, or a host that is not this one: it is refused.
+"""
+
+import http.client
+import importlib
+import json
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, cast
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
+
+from cheroot import wsgi
+from cheroot.workers import threadpool
+from moto.awslambda.utils import get_backend
+from moto.core.exceptions import JsonRESTError
+from moto.core.request import Request
+from moto.iam.models import get_account_id_from
+from werkzeug.exceptions import HTTPException
+
+from mu.errors import UsageError
+from mu.local.moto_lambda import ExecutingBackend
+
+MODULES = {"s3": "s3", "iam": "iam", "sts": "sts", "lambda": "awslambda"}
+THREADS = 32
+BACKLOG = 4096
+IDLE_SECONDS = 300  # before a kept connection is closed; longer than clients keep theirs
+LOCKS = 256
+
+ACCOUNT = re.compile(r"/\d{4}-\d\d-\d\d/account-settings/?")
+INVOKE = re.compile(r"/\d{4}-\d\d-\d\d/functions/([^/]+)/invocations/?")
+SCOPE = re.compile(r"(?:Credential=|^)([^/,]+)/\d{8}/([\w-]+)/([\w-]+)/aws4_request")
+
+Headers = list[tuple[str, str]]
+Answer = tuple[int, Headers, bytes]
+StartResponse = Callable[[str, Headers], object]
+
+
+class MotoRequest(Request):
+    """A request as moto wants it from a server that adds its own Date."""
+
+    from_wsgi_server = True
+
+
+class Locks:
+    """Keep requests for the same object, and saving, apart."""
+
+    def __init__(self) -> None:
+        self._locks = [threading.Lock() for _ in range(LOCKS)]
+
+    @contextmanager
+    def held(self, *paths: str) -> Iterator[None]:
+        """Hold the locks of these objects (`/bucket/key`, as in a URL); of all, if none is named."""
+        chosen = {hash(unquote(path).lstrip("/")) % LOCKS for path in paths} or range(LOCKS)
+        with ExitStack() as stack:
+            for place in sorted(chosen):  # always in this order, so that two can not wait for each other
+                stack.enter_context(self._locks[place])
+            yield
+
+
+class Application:
+    """The WSGI application. `report` is called with what went wrong in it; `concurrency` is how many workers run at
+    once."""
+
+    def __init__(self, report: Callable[[str], None], concurrency: int = 1000) -> None:
+        self.report = report
+        self.concurrency = concurrency
+        self.routes = {service: _routes(module) for service, module in MODULES.items()}
+        self.locks = Locks()
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        environ["RAW_URI"] = environ["REQUEST_URI"]
+        request = MotoRequest(environ)
+        try:
+            status, headers, body = self.answer(request)
+        except Exception as error:  # a bug of moto's or ours must not take the connection down
+            self.report(f"{request.method} {request.raw_path} failed: {error!r}")
+            status, headers, body = _error(_scope(request)[2], 500, "InternalError", repr(error))
+        if request.method == "HEAD":
+            body = b""
+        elif status not in (204, 304):
+            headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
+            headers.append(("Content-Length", str(len(body))))
+        start_response(f"{status} {http.client.responses.get(status, '-')}", headers)
+        return [body] if body else []
+
+    def answer(self, request: MotoRequest) -> Answer:
+        """Status, headers and body for a request."""
+        key, region, service = _scope(request)
+        path = request.raw_path
+        if _is_from_a_page(request):
+            return _error(
+                service, 403, "AccessDenied", "requests come from programs on this machine, to 127.0.0.1"
+            )
+        if service not in self.routes:
+            known = ", ".join(self.routes)
+            return _error(service, 501, "NotImplemented", f"this engine has {known}; it has no '{service}'")
+        if service == "lambda" and ACCOUNT.fullmatch(path):
+            return _account(self.concurrency)
+        invoke = INVOKE.fullmatch(path) if service == "lambda" and request.method == "POST" else None
+        if invoke:
+            return _invoke(request, get_account_id_from(key), region, unquote(invoke[1]))
+        handler = next((handler for pattern, handler in self.routes[service] if pattern.match(path)), None)
+        if handler is None:
+            return _error(service, 404, "UnknownOperationException", f"{service} has nothing at {path}")
+        request.get_data(parse_form_data=False)
+        try:
+            if service != "s3":
+                return _from_moto(*handler(request, request.raw_url, request.headers))
+            with self.locks.held(*_objects(request)):
+                return _from_moto(*handler(request, request.raw_url, request.headers))
+        except HTTPException as error:
+            return _from_moto(error.code or 500, dict(error.get_headers()), error.get_body())
+        except KeyError as error:
+            if error.args != (region,):
+                raise
+            return _error(service, 404, "ResourceNotFoundException", f"there is no region '{region}'")
+        except NotImplementedError as error:
+            return _error(service, 501, "NotImplemented", str(error))
+
+
+def _routes(module: str) -> list[tuple[re.Pattern[str], Callable[..., Any]]]:
+    paths = importlib.import_module(f"moto.{module}.urls").url_paths
+    return [(re.compile(path.format("")), handler) for path, handler in paths.items()]
+
+
+def _scope(request: MotoRequest) -> tuple[str, str, str]:
+    """Access key, region and service of a signature, in its header or, presigned, in the query."""
+    credential = request.args.get("X-Amz-Credential", "")
+    found = SCOPE.search(request.headers.get("Authorization", "") or credential)
+    return (found[1], found[2], found[3]) if found else ("", "us-east-1", "s3")
+
+
+def _is_from_a_page(request: MotoRequest) -> bool:
+    """Whether a browser has sent this for a page from elsewhere. Programs name no origin."""
+    host = request.headers.get("Host", "").rpartition(":")[0] or request.headers.get("Host", "")
+    origin = request.headers.get("Origin")
+    named = [host] if origin is None else [host, str(urlsplit(origin).hostname)]
+    return not all(name in ("", "127.0.0.1", "localhost") or name.endswith(".localhost") for name in named)
+
+
+def _objects(request: MotoRequest) -> list[str]:
+    """The S3 objects that a request reads or changes, as paths; none if they are many."""
+    if request.method == "POST" and "delete" in request.args:
+        return []
+    source = request.headers.get("x-amz-copy-source", "").partition("?")[0]
+    return [request.raw_path, *([source] if source else [])]
+
+
+def _account(concurrency: int) -> Answer:
+    """GetAccountSettings, of which moto knows nothing."""
+    limits = {"ConcurrentExecutions": concurrency, "UnreservedConcurrentExecutions": concurrency}
+    body = json.dumps({"AccountLimit": limits, "AccountUsage": {}}).encode()
+    return 200, [("Content-Type", "application/json")], body
+
+
+def _invoke(request: MotoRequest, account: str, region: str, name: str) -> Answer:
+    headers: dict[str, str] = {}
+    qualifier = parse_qs(request.query_string.decode()).get("Qualifier", [None])[0]
+    try:
+        backend = cast(ExecutingBackend, get_backend(account, region))
+        body = backend.invoke(name, qualifier, request.get_data(), dict(request.headers), headers)
+    except JsonRESTError as error:
+        return _json(error.code, error.error_type, error.message)
+    except KeyError:
+        return _json(404, "ResourceNotFoundException", f"there is no region '{region}'")
+    status = {"Event": 202, "DryRun": 204}.get(request.headers.get("X-Amz-Invocation-Type", ""), 200)
+    return status, [("Content-Type", "application/json"), *headers.items()], body
+
+
+def _from_moto(status: int, headers: dict[str, Any], body: str | bytes) -> Answer:
+    data = body.encode() if isinstance(body, str) else bytes(body)
+    return status, [(name, str(value)) for name, value in headers.items() if name.lower() != "status"], data
+
+
+def _error(service: str, status: int, kind: str, message: str) -> Answer:
+    """An error in the form of a service."""
+    if service == "lambda":
+        return _json(status, kind, message)
+    inner = f"<Code>{kind}</Code><Message>{escape(message)}</Message>"
+    body = (
+        f"<Error>{inner}</Error>"
+        if service == "s3"
+        else f"<ErrorResponse><Error>{inner}</Error></ErrorResponse>"
+    )
+    return status, [("Content-Type", "application/xml")], body.encode()
+
+
+def _json(status: int, kind: str, message: str) -> Answer:
+    """An error in Lambda's form."""
+    body = json.dumps({"Type": "User" if status < 500 else "Service", "Message": message}).encode()
+    return status, [("Content-Type", "application/json"), ("x-amzn-ErrorType", kind)], body
+
+
+class Pool(threadpool.ThreadPool):
+    """cheroot's threads, and one more for each that waits for an invocation."""
+
+    _threads: list[threading.Thread]
+
+    def __init__(self, server: wsgi.Server) -> None:
+        super().__init__(server, min=THREADS)
+        self._lock = threading.Lock()
+        self._lent = 0
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Held by a thread that waits for what other requests have to bring about."""
+        with self._lock:
+            self._lent += 1
+            if len(self._threads) < THREADS + self._lent:
+                thread = threadpool.WorkerThread(self.server)  # type: ignore[no-untyped-call]
+                with suppress(RuntimeError):  # the system has none left: make do with those there are
+                    thread.start()
+                    self._threads.append(thread)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._lent -= 1
+
+
+class Server(wsgi.Server):
+    """cheroot's server in threads of its own, from `open` to `stop`."""
+
+    expiration_interval = 0.1  # also how long `stop` may have to wait
+    keep_alive_conn_limit = None  # type: ignore[assignment]  # no limit
+
+    def __init__(self, port: int) -> None:
+        super().__init__(
+            ("127.0.0.1", port),
+            None,
+            request_queue_size=BACKLOG,
+            timeout=IDLE_SECONDS,
+            shutdown_timeout=1,
+        )
+        self.requests = Pool(self)
+        self.pool = self.requests
+
+    def open(self) -> None:
+        """Take the port; UsageError if that cannot be. Connections wait until `run`."""
+        self.prepare()
+
+    def bind(self, family: int, type: int, proto: int = 0) -> Any:
+        """As cheroot's, which would lose the reason why not."""
+        try:
+            return super().bind(family, type, proto)
+        except OSError as error:
+            message = f"port {self.bind_addr[1]} of 127.0.0.1: {error.strerror}; choose another with --port"
+            raise UsageError(message) from error
+
+    def run(self, application: Application) -> None:
+        """Start to answer."""
+        self.wsgi_app = application
+        threading.Thread(target=self.serve, name="http", daemon=True).start()
+
+    def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
+        """Show errors, and not that a client went away."""
+        if level >= logging.ERROR:
+            super().error_log(msg, level, traceback)

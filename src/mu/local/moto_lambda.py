@@ -1,0 +1,210 @@
+"""moto's Lambda, with functions that run.
+
+moto runs a function only in Docker. Its "simple" Lambda backend, made for tests, answers each Invoke with a
+constant; this subclass hands it to an executor instead. moto builds a backend for each account and region as
+they are first asked for, from the class that its registry holds: `plug_in` puts ours there.
+"""
+
+import base64
+import concurrent.futures
+import contextlib
+import json
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Any
+
+from moto.awslambda.exceptions import InvalidParameterValueException, ValidationException
+from moto.awslambda.models import LambdaFunction
+from moto.awslambda_simple import models as simple
+from moto.core.base_backend import BackendDict
+from moto.core.config import default_user_config
+from moto.core.exceptions import JsonRESTError
+from moto.core.model_instances import reset_model_data
+from moto.s3.exceptions import MissingKey, S3ClientError
+from moto.s3.models import s3_backends
+
+from mu.local.executor import CancelledError, Executor
+from mu.local.function_spec import FunctionSpec
+
+MAX_EVENT, MAX_REQUEST, MAX_RESPONSE = 1 << 20, 6_291_456, 6_291_556  # bytes, as Lambda has them
+LOG_TAIL = 4096
+
+NAME = re.compile(r"[a-zA-Z0-9-_]{1,64}")
+PARTIAL_ARN = re.compile(r"\d{12}:function:")
+FULL_ARN = re.compile(r"arn:[\w-]+:lambda:(?P<region>[\w-]+):\d{12}:function:")
+
+
+class InvokeError(JsonRESTError):
+    """What Lambda refuses to invoke, with the status and the name that it has there."""
+
+    def __init__(self, status: int, kind: str, message: str) -> None:
+        super().__init__(kind, message)
+        self.code = status
+
+
+class ExecutingBackend(simple.LambdaSimpleBackend):
+    """The Lambda of one account and region. `waiting` is held while an Invoke waits for its result."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        waiting: Callable[[], AbstractContextManager[None]],
+        region_name: str,
+        account_id: str,
+    ) -> None:
+        super().__init__(region_name, account_id)
+        self.executor = executor
+        self.waiting = waiting
+
+    def reset(self) -> None:
+        """Forget all functions."""
+        ExecutingBackend.__init__(self, self.executor, self.waiting, self.region_name, self.account_id)
+
+    def create_function(self, spec: dict[str, Any]) -> LambdaFunction:
+        """As moto's, but a package that is not in S3 is refused, and a name that Lambda would not allow."""
+        name = str(spec["FunctionName"]).rpartition(":")[2]
+        if not NAME.fullmatch(name):
+            raise ValidationException(name, "functionName", f"Member must satisfy pattern: {NAME.pattern}")
+        self._check_code(spec["Code"])
+        return super().create_function({**spec, "FunctionName": name})
+
+    def update_function_code(
+        self, function_name: str, qualifier: str, body: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        """As moto's, but a package that is not in S3 is refused."""
+        self._check_code(body)
+        return super().update_function_code(function_name, qualifier, body)
+
+    def _check_code(self, code: Mapping[str, Any]) -> None:
+        if "S3Key" not in code:
+            return
+        try:
+            found = s3_backends[self.account_id][self.partition].get_object(code["S3Bucket"], code["S3Key"])
+            missing: S3ClientError | None = None if found else MissingKey()
+        except S3ClientError as error:
+            missing = error
+        if missing:
+            text = f"S3 Error Code: {missing.code}. S3 Error Message: {missing.message}"
+            raise InvalidParameterValueException(f"Error occurred while GetObject. {text}")
+
+    def invoke(
+        self,
+        function_name: str,
+        qualifier: str | None,
+        body: bytes | str,
+        headers: Mapping[str, str],
+        response_headers: dict[str, str],
+    ) -> bytes:
+        """Lambda's Invoke: queue the invocation and, unless it is an Event, wait for its result."""
+        kind = headers.get("X-Amz-Invocation-Type", "RequestResponse")
+        function = self._find(function_name, qualifier)
+        body = body.encode() if isinstance(body, str) else body  # moto's own callers pass text
+        _check(kind, body)
+        request_id = str(uuid.uuid4())
+        response_headers["x-amzn-RequestId"] = request_id
+        if kind == "DryRun":
+            return b""
+        alias = _alias(function_name, qualifier)
+        future = self.executor.invoke(_spec(function, alias), body, request_id)
+        response_headers["X-Amz-Executed-Version"] = str(function.version)
+        if kind == "Event":
+            return b""
+        with self.waiting():
+            try:
+                outcome = future.result()
+            except (CancelledError, concurrent.futures.CancelledError) as error:
+                raise InvokeError(503, "ServiceException", "the local engine is stopping") from error
+        if headers.get("X-Amz-Log-Type") == "Tail":
+            tail = b""
+            with contextlib.suppress(FileNotFoundError):  # of one that never began
+                tail = outcome.log.read_bytes()[-LOG_TAIL:]
+            response_headers["X-Amz-Log-Result"] = base64.b64encode(tail).decode()
+        if len(outcome.payload) > MAX_RESPONSE:
+            response_headers["X-Amz-Function-Error"] = "Unhandled"
+            message = f"Response payload size exceeded maximum allowed payload size ({MAX_RESPONSE} bytes)."
+            return json.dumps(
+                {"errorMessage": message, "errorType": "Function.ResponseSizeTooLarge"}
+            ).encode()
+        if outcome.failed:
+            response_headers["X-Amz-Function-Error"] = "Unhandled"
+        return outcome.payload
+
+    def _find(self, name: str, qualifier: str | None) -> LambdaFunction:
+        """The function by its name, `name:qualifier`, partial or full ARN."""
+        arn = FULL_ARN.match(name)
+        if arn and arn["region"] != self.region_name:
+            message = (
+                f"Functions from '{arn['region']}' are not reachable in this region ('{self.region_name}')"
+            )
+            raise InvokeError(404, "ResourceNotFoundException", message)
+        function = self.get_function(PARTIAL_ARN.sub("", name, count=1) if not arn else name, qualifier)
+        if function.package_type != "Zip":
+            raise InvokeError(400, "InvalidRuntimeException", "only functions packaged as a zip run here")
+        return function
+
+
+def _alias(name: str, qualifier: str | None) -> str | None:
+    """The version or alias that was asked for, wherever it was written."""
+    tail = name.split(":function:")[-1] if ":function:" in name else name
+    return tail.partition(":")[2] or qualifier
+
+
+def _check(kind: str, body: bytes) -> None:
+    if kind not in ("Event", "RequestResponse", "DryRun"):
+        raise InvokeError(400, "InvalidParameterValueException", f"there is no invocation type '{kind}'")
+    limit = MAX_EVENT if kind == "Event" else MAX_REQUEST
+    if len(body) > limit:
+        message = f"Request must be smaller than {limit} bytes for the InvokeFunction operation"
+        raise InvokeError(413, "RequestTooLargeException", message)
+    if body:
+        try:
+            json.loads(body)
+        except (ValueError, RecursionError) as error:
+            message = f"Could not parse request body into json: {error}"
+            raise InvokeError(400, "InvalidRequestContentException", message) from error
+
+
+def _spec(function: LambdaFunction, alias: str | None) -> FunctionSpec:
+    version = str(function.version)
+    arn = str(function.function_arn).removesuffix(f":{version}")
+    return FunctionSpec(
+        name=function.function_name,
+        handler=function.handler or "",
+        code=function.code_bytes,
+        code_sha256=function.code_sha_256,
+        timeout=float(function.timeout),
+        memory_mb=int(function.memory_size),
+        tmp_mb=int(function.ephemeral_storage),
+        version=version,
+        arn=f"{arn}:{alias}" if alias else arn,
+        region=function.region,
+        environment=function.environment_vars,
+    )
+
+
+@contextmanager
+def plug_in(executor: Executor, waiting: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    """Have moto's Lambda run its functions in `executor`, beginning with an empty account.
+
+    moto's state is the process's: there can be one engine at a time, and none beside `moto.mock_aws`.
+    """
+    registry = simple.lambda_simple_backends
+    before, docker = registry.backend, default_user_config["lambda"]["use_docker"]
+    reset()
+    registry.backend = partial(ExecutingBackend, executor, waiting)  # type: ignore[assignment]
+    default_user_config["lambda"]["use_docker"] = False
+    try:
+        yield
+    finally:
+        reset()
+        registry.backend = before
+        default_user_config["lambda"]["use_docker"] = docker
+
+
+def reset() -> None:
+    """Empty all of moto: functions, buckets, roles."""
+    BackendDict.reset()
+    reset_model_data()

@@ -1,0 +1,1 @@
+"""The relay, by which workers send messages to each other."""

@@ -1,0 +1,378 @@
+"""The relay: workers cannot accept connections, so two that must talk both connect here.
+
+A worker's first message is `HELLO_STATE:<job>:<me>:<partner>`; from then on each of its messages goes,
+unchanged, to the one who is `<me>` where this one says `<partner>`. Messages pass through an inbox that
+each name has, whether its owner is connected or not:
+
+    sender --read--> inbox of the partner --feed--> partner's connection
+
+- The partner is connected: the inbox is fed to its connection while little waits there to be sent. As
+  long as much waits, its senders are not read from: a slow receiver slows down its senders, and costs
+  no memory but a message of each.
+- The partner is not there: the inbox keeps what comes, up to limits on all inboxes together and on those
+  of one job. A sender that would pass a limit is told so and loses its connection: its part of the job
+  fails at once, where a message dropped in silence would leave the partner waiting. What was kept is
+  delivered when the partner comes, also if the sender is gone by then, and dropped after a time.
+
+One epoll serves all connections; each turn costs what is ready, and no connection can hold up another.
+"""
+
+import os
+import re
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from OpenSSL import SSL
+
+from mu.errors import ProtocolError, reason
+from mu.relay.mailboxes import Inboxes, Name, shown
+from mu.tls import connection, listener
+from mu.wire.socket_nb import SocketNB
+
+HELLO = re.compile(rb"HELLO_STATE:([!-9;-~]{1,128}):(-?\d{1,9}):(-?\d{1,9})")
+MAX_HELLO = 1024  # bytes; nobody may send more before the hello is whole
+HIGH, LOW = 1 << 20, 1 << 18  # bytes waiting for a receiver: senders are paused above HIGH, go on below LOW
+TICK = 0.5
+REPORT_EVERY = 60.0
+NOTES_A_PERIOD = 20
+ACCEPTS_AT_ONCE = 64
+SILENCE = 1.0  # a stranger that is silent for so long goes if its place is wanted
+GONE = select.EPOLLHUP | select.EPOLLERR
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Sizes in bytes, times in seconds.
+
+    `message`: the payload of one; `kept` and `kept_of_job`: all messages for partners that are not there;
+    `strangers`: connections that have not said hello, which have `hello_timeout` for it, or less if all places are
+    taken; `tombstone_timeout`: how long messages are kept.
+    """
+
+    message: int = 64 << 20
+    kept: int = 1 << 30
+    kept_of_job: int = 512 << 20
+    strangers: int = 1024
+    hello_timeout: float = 10.0
+    tombstone_timeout: float = 600.0
+
+
+class _Peer:
+    """One connection; without a `name` it is a stranger's."""
+
+    __slots__ = ("address", "channel", "deadline", "fd", "mask", "name", "partner", "paused", "ready")
+
+    def __init__(self, channel: SocketNB, address: str, deadline: float) -> None:
+        self.channel = channel
+        self.address = address
+        self.deadline = deadline
+        self.fd = channel.fileno()
+        self.mask = 0
+        self.ready = False  # the handshake is done
+        self.paused = False
+        self.name: Name | None = None
+        self.partner: Name | None = None
+
+    def __str__(self) -> str:
+        return self.address if self.name is None else f"{shown(self.name)} at {self.address}"
+
+
+class Relay:
+    """Relays on a listening socket, by TLS if there is a context, from `run` until `stop`.
+
+    `say` is called with lines for people, from the thread that `run` is in: what went wrong, and what there
+    is to `report` every minute.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        context: SSL.Context | None,
+        limits: Limits,
+        say: Callable[[str], None],
+        report: bool = True,
+    ) -> None:
+        self._listener = listener
+        self._context = context
+        self._limits = limits
+        self._say = say
+        self._report = report
+        self._epoll = select.epoll()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._waking = threading.RLock()
+        self._stopped = False
+        self._accepting = False
+        self._crowded = False  # and people know
+        self._peers: dict[int, _Peer] = {}
+        self._strangers: dict[_Peer, None] = {}  # the oldest first
+        self._named: dict[Name, _Peer] = {}
+        self._inboxes = Inboxes[_Peer](limits.kept, limits.kept_of_job)
+        self._passed = self._passed_bytes = 0
+        self._notes = 0
+        self._reported = ""
+        self._next_report = time.monotonic() + REPORT_EVERY
+
+    def stop(self) -> None:
+        """Have `run` return; from any thread, or a signal handler."""
+        self._stopped = True
+        with self._waking:
+            if self._wake >= 0:
+                os.eventfd_write(self._wake, 1)
+
+    def run(self) -> None:
+        """Relay until `stop`. All connections are closed in the end, the listening socket too."""
+        try:
+            self._epoll.register(self._wake, select.EPOLLIN)
+            self._accept_more(True)
+            next_tick = time.monotonic() + TICK
+            while not self._stopped:
+                self._turn(max(0.0, next_tick - time.monotonic()))
+                if time.monotonic() >= next_tick:
+                    self._tick()
+                    next_tick = time.monotonic() + TICK
+            if self._report:
+                self._say(f"stopped: {self.status()}")
+        finally:
+            for peer in list(self._peers.values()):
+                with suppress(OSError):
+                    peer.channel.do_write()
+                peer.channel.close()
+            self._listener.close()
+            self._epoll.close()
+            with self._waking:  # a descriptor that is closed may be another's at once
+                wake, self._wake = self._wake, -1
+                os.close(wake)
+
+    def status(self) -> str:
+        """Connections, waiting messages and bytes, for people."""
+        text = f"{len(self._peers)} connections"
+        if self._strangers:
+            text += f" ({len(self._strangers)} have yet to say hello)"
+        return (
+            f"{text}, {self._inboxes.waiting} messages waiting ({_megabytes(self._inboxes.kept)}), "
+            f"{self._passed} passed on ({_megabytes(self._passed_bytes)})"
+        )
+
+    def _turn(self, timeout: float) -> None:
+        for fd, events in self._epoll.poll(timeout):
+            peer = self._peers.get(fd)
+            if peer is not None:
+                self._serve(peer, events)
+            elif fd == self._listener.fileno() and self._accepting:
+                self._accept()
+
+    def _tick(self) -> None:
+        """What time brings: strangers that are late, messages that have waited too long, a report."""
+        now = time.monotonic()
+        for peer in list(self._strangers):
+            if peer.deadline > now:
+                break
+            self._drop(peer, f"no hello within {self._limits.hello_timeout:g} s")
+        for name, dropped in self._inboxes.expire(now, self._named.__contains__):
+            timeout = self._limits.tombstone_timeout
+            self._note(f"dropped {dropped} messages for {shown(name)}, which has not come in {timeout:g} s")
+        self._crowded = self._crowded and len(self._strangers) >= self._limits.strangers
+        self._accept_more(True)
+        if now >= self._next_report:
+            self._next_report = now + REPORT_EVERY
+            status = self.status()
+            if self._notes > NOTES_A_PERIOD:
+                status += f"; {self._notes - NOTES_A_PERIOD} more things like those above"
+            self._notes = 0
+            if self._report and status != self._reported:
+                self._say(status)
+            self._reported = status
+
+    def _note(self, text: str) -> None:
+        """Tell people of an event, unless there are too many of them."""
+        self._notes += 1
+        if self._notes <= NOTES_A_PERIOD:
+            self._say(text)
+
+    # Connections
+
+    def _accept_more(self, wanted: bool) -> None:
+        if wanted and not self._accepting:
+            self._epoll.register(self._listener, select.EPOLLIN)
+        elif self._accepting and not wanted:
+            self._epoll.unregister(self._listener)
+        self._accepting = wanted
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS_AT_ONCE):
+            if len(self._strangers) >= self._limits.strangers and not self._turn_away_a_silent_one():
+                if not self._crowded:
+                    self._note(
+                        f"{len(self._strangers)} connections have yet to say hello: others have to wait"
+                    )
+                self._crowded = True
+                self._accept_more(False)
+                return
+            try:
+                sock, address = self._listener.accept()
+            except (BlockingIOError, ConnectionError):
+                return
+            except OSError as error:  # no more descriptors: again in a while
+                self._note(f"cannot accept a connection: {reason(error)}")
+                self._accept_more(False)
+                return
+            try:
+                channel = SocketNB(connection.wrap(sock, self._context))
+            except OSError:
+                sock.close()  # it was gone before it came
+                continue
+            channel.limit_message(self._limits.message)
+            peer = _Peer(channel, listener.shown(address), time.monotonic() + self._limits.hello_timeout)
+            self._peers[peer.fd] = peer
+            self._strangers[peer] = None
+            self._epoll.register(peer.fd, 0)
+            self._serve(peer, 0)
+
+    def _turn_away_a_silent_one(self) -> bool:
+        """Make room by the oldest stranger, if it has had some time, and has said nothing that waits to be read."""
+        oldest = next(iter(self._strangers))
+        if oldest.deadline - self._limits.hello_timeout + SILENCE > time.monotonic():
+            return False
+        poll = select.poll()
+        poll.register(oldest.fd, select.POLLIN)
+        if poll.poll(0):
+            return False
+        self._drop(oldest, "it says nothing, and others want its place")
+        return True
+
+    def _serve(self, peer: _Peer, events: int) -> None:
+        """Read and write what can be."""
+        channel = peer.channel
+        said = ""
+        try:
+            if not peer.ready:
+                channel.do_handshake()
+                peer.ready = not channel.handshaking
+            if peer.ready:
+                channel.do_write()
+                if not peer.paused or events & GONE:
+                    channel.do_read()
+        except ProtocolError as error:
+            said = str(error)
+        except OSError as error:
+            said = reason(error) if peer.ready else f"TLS handshake failed: {reason(error)}"
+        while channel.want_handle and peer.fd in self._peers:
+            self._take(peer, channel.dequeue_bytes())
+        if self._peers.get(peer.fd) is not peer:
+            return
+        if channel.sock is None:
+            if peer.name is None or said:
+                self._drop(peer, said or "it closed before it said hello")
+            else:
+                self._forget(peer)
+        elif peer.name is None and channel.unread > MAX_HELLO:
+            self._drop(peer, "it sent too much before its hello")
+        else:
+            self._feed(peer)
+
+    def _set_mask(self, peer: _Peer) -> None:
+        channel = peer.channel
+        if channel.sock is None:  # it is about to be forgotten
+            return
+        wanted = 0 if peer.paused else select.EPOLLIN
+        if channel.want_write or channel.ssl_write:
+            wanted |= select.EPOLLOUT
+        if wanted != peer.mask:
+            self._epoll.modify(peer.fd, wanted)
+            peer.mask = wanted
+
+    def _drop(self, peer: _Peer, reason: str) -> None:
+        self._note(f"dropped the connection of {peer}: {reason}")
+        self._forget(peer)
+
+    def _refuse(self, peer: _Peer, reason: str) -> None:
+        """Drop a worker and tell it why, so that it can tell its coordinator."""
+        peer.channel.enqueue(f"REFUSED:{reason}")
+        with suppress(OSError):
+            peer.channel.do_write()
+        self._drop(peer, reason)
+
+    def _forget(self, peer: _Peer) -> None:
+        """Close a connection; a closed descriptor leaves the epoll by itself."""
+        if peer.name is not None and peer.channel.unread:
+            self._note(
+                f"{peer} is gone in the middle of a message, of which {peer.channel.unread} bytes had come"
+            )
+        del self._peers[peer.fd]
+        self._strangers.pop(peer, None)
+        if peer.name is not None and self._named.get(peer.name) is peer:
+            del self._named[peer.name]
+            self._resume(peer.name)
+        inbox = self._inboxes.get(peer.partner)
+        if peer.paused and inbox is not None:
+            inbox.senders.discard(peer)
+        peer.channel.close()
+
+    # Messages
+
+    def _take(self, peer: _Peer, data: bytes) -> None:
+        """One message that has come."""
+        if peer.partner is not None:
+            self._post(peer, peer.partner, data)
+            return
+        hello = HELLO.fullmatch(data)
+        if hello is None:
+            self._drop(peer, f"it said {data[:40]!r} instead of HELLO_STATE:<job>:<me>:<partner>")
+            return
+        job = hello[1].decode()
+        name = job, int(hello[2])
+        if name in self._named:
+            self._refuse(peer, f"{shown(name)} is connected already")
+            return
+        peer.name, peer.partner = name, (job, int(hello[3]))
+        del self._strangers[peer]
+        self._named[name] = peer
+
+    def _post(self, sender: _Peer, name: Name, data: bytes) -> None:
+        """Put a message into the partner's inbox."""
+        receiver = self._named.get(name)
+        refusal = self._inboxes.refusal(name, data) if receiver is None else ""
+        if refusal:
+            self._refuse(sender, refusal)
+            return
+        self._inboxes.put(name, data, time.monotonic() + self._limits.tombstone_timeout)
+        if receiver is not None:
+            self._feed(receiver)
+            here = self._named.get(name) is receiver
+            if here and (self._inboxes.get(name) is not None or receiver.channel.unsent > HIGH):
+                self._inboxes.open(name).senders.add(sender)
+                sender.paused = True
+
+    def _feed(self, peer: _Peer) -> None:
+        """Pass on what is in a connection's inbox, and let its senders go on once that is empty."""
+        name, channel = peer.name, peer.channel
+        inbox = self._inboxes.get(name)
+        if name is not None and inbox is not None:
+            try:
+                while inbox.messages and channel.unsent <= HIGH:
+                    data = self._inboxes.take(name)
+                    self._passed += 1
+                    self._passed_bytes += len(data)
+                    channel.enqueue(data)
+                    channel.do_write()
+            except OSError as error:
+                self._drop(peer, reason(error))
+                return
+            if not inbox.messages and channel.unsent <= LOW:
+                self._resume(name)
+        self._set_mask(peer)
+
+    def _resume(self, name: Name) -> None:
+        """Read again from the senders that were paused for an inbox."""
+        for sender in self._inboxes.let_go(name):
+            sender.paused = False
+            self._set_mask(sender)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

@@ -1,0 +1,28 @@
+"""Chooses the reporter of a run."""
+
+import os
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+from mu.defs import Defs
+
+if TYPE_CHECKING:
+    pass
+from mu.report.plain import PlainReporter
+from mu.report.reporter import Reporter
+
+
+def for_run(
+    parts: int, *, quiet: bool = False, verbose: bool = False, stream: TextIO | None = None
+) -> Reporter:
+    """The reporter that suits `stream` (standard error): a live one on a terminal, else lines.
+
+    Debug messages would run through a painting: with them there are lines.
+    """
+    stream = sys.stderr if stream is None else stream
+    dumb = os.environ.get("TERM", "dumb") == "dumb"
+    if stream is None or not stream.isatty() or dumb or quiet or Defs.debug:
+        return PlainReporter(parts, stream, quiet=quiet, verbose=verbose)
+    from mu.report.live import LiveReporter
+
+    return LiveReporter(parts, stream, verbose=verbose)

@@ -1,0 +1,124 @@
+"""What a run has cost, about: memory times the workers' lives as the coordinator saw them, and requests.
+
+An estimate: the time before a worker says hello, S3, traffic, storage and the free tier are not in it. Prices
+are in prices.json, which says of when they are.
+"""
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+from mu.console.terminal import debug
+
+PATIENCE = 3.0  # seconds that the end of a run waits for the function's configuration
+
+
+class Function(NamedTuple):
+    """What determines a function's price: MB of memory, and its architecture as Lambda calls it."""
+
+    memory: int
+    architecture: str
+
+
+class Lookup:
+    """Asks Lambda for a function's memory and architecture, in a thread, once."""
+
+    def __init__(
+        self,
+        name: str,
+        regions: Sequence[str],
+        access_key_id: str | None = None,
+        secret_access_key: str | None = None,
+        session_token: str | None = None,
+    ) -> None:
+        self.regions = list(regions)
+        self._name = name
+        self._keys = (access_key_id, secret_access_key, session_token)
+        self._found: Function | None = None
+        self._thread = threading.Thread(target=self._ask, name="cost", daemon=True)
+        self._thread.start()
+
+    def result(self, patience: float = PATIENCE) -> Function | None:
+        """What was found; None if it cannot be known, or takes longer than `patience`, in seconds."""
+        self._thread.join(patience)
+        return self._found
+
+    def _ask(self) -> None:
+        try:
+            import boto3
+            from botocore.config import Config
+
+            session = boto3.Session(*self._keys) if self._keys[0] else boto3.Session()
+            config = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2})
+            client = session.client("lambda", region_name=self.regions[0], config=config)
+            found = client.get_function_configuration(FunctionName=self._name)
+            self._found = Function(found["MemorySize"], (found.get("Architectures") or ["x86_64"])[0])
+        except Exception as error:  # whatever it is, a run does not depend on it
+            debug(f"cost: {type(error).__name__}")
+
+
+def estimate(
+    function: Function,
+    seconds: float,
+    requests: int,
+    regions: Sequence[str],
+    prices: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The cost of `seconds` of workers' lives and `requests`, spread evenly over `regions`.
+
+    `dollars` is None if the table has no price for one of them.
+    """
+    prices = table() if prices is None else prices
+    gb_seconds = seconds * function.memory / 1024
+    dollars: float | None = 0.0
+    for region in regions:
+        price = prices["regions"].get(region, {})
+        if dollars is None or function.architecture not in price:
+            dollars = None
+            break
+        each = gb_seconds * price[function.architecture] + requests / 1e6 * price["million_requests"]
+        dollars += each / len(regions)
+    return {
+        "memory_mb": function.memory,
+        "architecture": function.architecture,
+        "worker_seconds": round(seconds, 3),
+        "gb_seconds": round(gb_seconds, 3),
+        "requests": requests,
+        "regions": list(regions),
+        "dollars": None if dollars is None else round(dollars, 9),
+        "prices_of": prices["date"],
+        "prices_from": prices["source"],
+    }
+
+
+def describe(cost: Mapping[str, Any] | None) -> str:
+    """One line for people; None is a cost that is not known."""
+    if cost is None:
+        return "cost: no estimate; Lambda did not say how much memory the function has"
+    used = f"{cost['gb_seconds']:,.1f} GB-seconds, {cost['requests']:,} requests"
+    if cost["dollars"] is None:
+        return f"cost: {used}; no price is known for {cost['architecture']} in {', '.join(cost['regions'])}"
+    return (
+        f"cost: {used}: about {money(cost['dollars'])} (estimate, Lambda only, prices of {cost['prices_of']})"
+    )
+
+
+def money(dollars: float) -> str:
+    """Dollars with two significant digits at least: $12.34, $0.52, $0.0031."""
+    if dollars >= 0.095:
+        return f"${dollars:,.2f}"
+    return (
+        "less than $0.000001"
+        if 0 < dollars < 1e-6
+        else f"${dollars:.6f}".rstrip("0").rstrip(".")
+        if dollars
+        else "$0"
+    )
+
+
+def table() -> Mapping[str, Any]:
+    """prices.json."""
+    found: Mapping[str, Any] = json.loads((files("mu.report") / "prices.json").read_text(encoding="utf-8"))
+    return found

@@ -1,0 +1,157 @@
+"""A reporter that writes lines."""
+
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from mu.console.terminal import Outlet
+from mu.machine import ErrorState
+from mu.report.failure import Failure, failure_of
+from mu.report.worker_log import Track
+
+if TYPE_CHECKING:
+    pass
+from mu.report.reporter import Reporter
+
+MAX_FAILURES_SHOWN = 20
+
+
+MAX_REASONS_SHOWN = 5
+
+
+LINE_EVERY = 5.0
+
+
+# What reasons have in common that name a key, or the worker's own directory.
+TRANSFER = re.compile(r"(retrieving|uploading) .*: (.*)")
+
+
+PROGRAM = re.compile(r"((?:exit status|signal) \d+) from: ")
+
+
+def gist(reason: str) -> str:
+    """What a reason has in common with others of its kind."""
+    transfer, program = TRANSFER.fullmatch(reason), PROGRAM.match(reason)
+    return f"{transfer[1]}: {transfer[2]}" if transfer else program[1] if program else reason
+
+
+def _tally(reasons: Counter[str]) -> str:
+    """How often what happened: reasons of one kind together, the commonest first, and the rest as a number."""
+    kinds: dict[str, Counter[str]] = {}
+    for reason, number in reasons.items():
+        kinds.setdefault(gist(reason), Counter())[reason] = number
+    counted = Counter(
+        {
+            next(iter(of_kind)) if len(of_kind) == 1 else kind: of_kind.total()
+            for kind, of_kind in kinds.items()
+        }
+    )
+    shown = counted.most_common(MAX_REASONS_SHOWN)
+    rest = reasons.total() - sum(number for _, number in shown)
+    return "; ".join(f"{number} × {why}" for why, number in shown) + (f"; and {rest} more" if rest else "")
+
+
+class PlainReporter(Reporter):
+    """Lines on `stream` (standard error): progress every `LINE_EVERY` seconds if there is any.
+
+    `quiet`: only what went wrong. `verbose`: each part's beginning and end, and nothing left out. Until `close`
+    nothing waits for the stream; nothing that becomes of it ends the run.
+    """
+
+    def __init__(
+        self, parts: int, stream: TextIO | None = None, *, quiet: bool = False, verbose: bool = False
+    ) -> None:
+        super().__init__(parts)
+        self.quiet, self.verbose = quiet, verbose
+        self._out = Outlet(sys.stderr if stream is None else stream)
+        self._closed = False
+        self._shown = ""
+        self._next = 0.0
+
+    def listening(self, port: int, tls: bool) -> None:
+        """Says so."""
+        self.note(
+            f"listening on port {port} ({'mutual TLS' if tls else 'plain TCP'}) for {self.parts} workers"
+        )
+
+    def dropped_stranger(self, peer: str, why: str) -> None:
+        """Tells of the first few."""
+        super().dropped_stranger(peer, why)
+        if self.dropped <= MAX_FAILURES_SHOWN or self.verbose:
+            self.line(f"dropped a connection from {peer}: {why}")
+
+    def worker_connected(self, track: Track) -> None:
+        """Told if verbose."""
+        if self.verbose:
+            self.line(f"part {track.part}: worker at {track.address}")
+
+    def worker_finished(self, track: Track) -> None:
+        """Told if verbose."""
+        if self.verbose:
+            machine = track.machine
+            fate = "failed" if isinstance(machine, ErrorState) else "done" if machine.terminal else "stopped"
+            self.line(f"part {track.part}: {fate} after {time.time() - track.connected:.1f} s")
+
+    def attempt_failed(self, track: Track, *, other_running: bool) -> None:
+        """Says what failed, and how it goes on; of the first few."""
+        super().attempt_failed(track, other_running=other_running)
+        if self.repeated > MAX_FAILURES_SHOWN and not self.verbose:
+            return
+        failure = failure_of(track.machine)
+        what = "another worker goes on with it" if other_running else "it is tried again"
+        self.note(
+            f"part {track.part}, attempt {track.number}: failed in {failure.state}: {failure.why}\n    {what}"
+        )
+
+    def tick(self, *, now: float | None = None) -> None:
+        """Says how far the run is, if it is time to."""
+        now = time.monotonic() if now is None else now
+        self._out.flush()
+        if now >= self._next:
+            self._progress(now)
+
+    def _progress(self, now: float) -> None:
+        text = (
+            f"{self.connected} of {self.parts} workers connected, "
+            f"{self.done} done, {self.failed} failed{self.launch_note}"
+        )
+        if text != self._shown and not self.quiet:
+            self._next = now + LINE_EVERY
+            self._shown = text
+            self.line(f"{now - self.started:.1f} s: {text}")
+
+    def line(self, text: str) -> None:
+        """One line that stays."""
+        self._out.put(f"{text}\n", wait=self._closed)
+
+    def note(self, text: str) -> None:
+        """One line, unless quiet."""
+        if not self.quiet:
+            self.line(text)
+
+    def summary(self, failures: Sequence[Failure], missing: int, ended: str) -> None:
+        """What failed and why, and the count."""
+        self._out.flush(wait=self._closed)
+        self._progress(time.monotonic())
+        shown = len(failures) if self.verbose else MAX_FAILURES_SHOWN
+        for failure in failures[:shown]:
+            self.line(f"part {failure.part} failed in {failure.state}: {failure.why}")
+        if len(failures) > shown:
+            self.line(f"... and {len(failures) - shown} more parts failed")
+        if ended:
+            self.line(ended)
+        if missing:
+            self.line(f"{missing} part{'s' if missing > 1 else ''} had no worker")
+        if self.repeated:
+            attempts = f"{self.repeated} attempt{'s' if self.repeated > 1 else ''}"
+            self.line(f"{attempts} failed on the way: {_tally(self.reasons)}")
+        wall = time.monotonic() - self.started
+        text = f"{self.done} of {self.parts} parts done in {wall:.1f} s"
+        (self.note if self.done == self.parts else self.line)(text)
+
+    def close(self) -> None:
+        """What comes now waits until it is written."""
+        self._closed = True

@@ -1,0 +1,90 @@
+"""One worker's time with the coordinator, as the coordinator saw it."""
+
+import re
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from mu.wire.protocol import ACCOUNT
+
+if TYPE_CHECKING:
+    from mu.machine import MachineState
+
+MAX_TEXT = 200
+RUN = re.compile(rb"OK:RETVAL\((-?\d{1,18})\)")
+ACCOUNT_BYTES = ACCOUNT.encode()
+MOVED = re.compile(re.escape(ACCOUNT_BYTES) + rb"(retrieved|uploaded):(\d{1,18})")
+# What a worker has been doing before it says this.
+ACTIVITIES = ((b"OK:RETRIEVE(", "retrieve"), (b"OK:UPLOAD(", "upload"), (b"OK:RETVAL(", "run"))
+
+
+class Track:
+    """A worker that has said hello, from then to its end; times are in seconds since the epoch.
+
+    `machine` is its present, in the end its last, state. `number` counts the part's workers, from 1.
+    `finished` is None until the end. The rest is only there when a record is kept: `runs` has when each program
+    ended and its exit status (negative: a signal), `moved` the bytes `retrieved` and `uploaded` as far as the worker
+    tells, `spent` the seconds before each answer summed by
+    what the answer was to (`retrieve`, `upload`, `run`, `other`), `messages` the last few answers, cut,
+    without what programs printed, and `heard` counts all of them.
+    """
+
+    __slots__ = (
+        "_last",
+        "address",
+        "connected",
+        "finished",
+        "heard",
+        "machine",
+        "messages",
+        "moved",
+        "number",
+        "part",
+        "runs",
+        "spent",
+    )
+
+    def __init__(self, machine: "MachineState", address: str, number: int = 1, keep: int = 0) -> None:
+        self.part = machine.actorNum
+        self.number = number
+        self.address = address
+        self.machine = machine
+        self.connected = self._last = time.time()
+        self.finished: float | None = None
+        self.heard = 0
+        if keep:
+            self.runs: list[tuple[float, int]] = []
+            self.spent: dict[str, float] = {}
+            self.moved: dict[str, int] = {}
+            self.messages: deque[tuple[float, str]] = deque(maxlen=keep)
+
+    def hear(self, message: bytes) -> bool:
+        """Note what the worker has said; whether that was only for the books, and is no state's business."""
+        if message.startswith(ACCOUNT_BYTES):
+            account = MOVED.fullmatch(message)
+            if account:
+                verb = account[1].decode()
+                self.moved[verb] = self.moved.get(verb, 0) + int(account[2])
+            return True
+        now = time.time()
+        activity = next((name for start, name in ACTIVITIES if message.startswith(start)), "other")
+        self.spent[activity] = self.spent.get(activity, 0.0) + now - self._last
+        self._last = now
+        self.heard += 1
+        self.messages.append((now, shortened(message)))
+        if activity == "run":
+            run = RUN.match(message)
+            if run:
+                self.runs.append((now, int(run[1])))
+        return False
+
+
+def shortened(message: bytes) -> str:
+    """A worker's answer in at most `MAX_TEXT` characters; a program's output, which is its user's, becomes its size."""
+    if message.startswith(b"OK:RETVAL("):
+        status, begin, rest = message.partition(b":OUTPUT(")
+        output, end, command = rest.rpartition(b"):COMMAND(")
+        if begin and end:
+            message = b"%s:OUTPUT(%d bytes):COMMAND(%s" % (status, len(output), command)
+    text = message[: 4 * MAX_TEXT].decode("utf-8", "replace")
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"

@@ -1,0 +1,165 @@
+"""The coordinator's door: it lets in workers that have finished their TLS handshake and said `OK:HELLO`.
+
+Until then a connection is a stranger's, which costs a socket until it sends something, and no part ever.
+"""
+
+import errno
+import select
+import socket
+import time
+from collections.abc import Callable
+
+from OpenSSL import SSL
+
+from mu.console.terminal import debug
+from mu.errors import ProtocolError, describe
+from mu.report.reporter import Reporter
+from mu.server.connections import Connections, Peer
+from mu.server.settings import Settings
+from mu.server.unverified import Strangers
+from mu.tls import connection, listener
+from mu.wire.socket_nb import SocketNB
+
+HELLO = b"OK:HELLO"
+MAX_HELLO = 1024  # bytes; nobody may send more before saying hello
+MAX_STRANGERS = 1024
+ACCEPTS_AT_ONCE = 256
+MAX_DELAYS = 5
+NO_ROOM = "there is no room for more connections"
+
+
+class Door:
+    """Takes connections from `listener` into `connections`; `admit` is called with each worker that says hello. `port`
+    is where it listens."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        context: SSL.Context | None,
+        connections: Connections,
+        settings: Settings,
+        reporter: Reporter,
+        admit: Callable[[Peer, SocketNB], None],
+    ) -> None:
+        self._listener: socket.socket | None = listener
+        self.port: int = listener.getsockname()[1]
+        self._context = context
+        self._connections = connections
+        self._settings = settings
+        self._reporter = reporter
+        self._admit = admit
+        # All workers may come at once, and from one address, as behind a gateway.
+        limit = min(max(MAX_STRANGERS, 2 * len(settings.parts)), max(2, settings.room))
+        share = max(limit // 2, min(len(settings.parts), limit))
+        self._strangers = Strangers[Peer](limit, share)
+        self._watched = False
+        self._watch_listener(True)
+
+    def fileno(self) -> int:
+        """The listener's descriptor; -1 once it is closed."""
+        return -1 if self._listener is None else self._listener.fileno()
+
+    def accept(self) -> None:
+        """Take in those who have connected."""
+        for _ in range(ACCEPTS_AT_ONCE):
+            if self._listener is None:
+                return
+            try:
+                sock, address = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                oldest = self._strangers.oldest()
+                if error.errno not in (errno.EMFILE, errno.ENFILE) or oldest is None:
+                    debug(f"accept: {error}")
+                    self._watch_listener(False)  # it would be ready again at once; until the next `expire`
+                    return
+                self._drop(oldest, NO_ROOM)
+                continue
+            sock.setblocking(False)
+            peer = Peer(sock, listener.shown(address), time.monotonic() + self._settings.hello_timeout)
+            self._connections.add(peer)
+            crowded_out = self._strangers.add(peer)
+            if crowded_out is not None:
+                self._turn_away(crowded_out, "too many connections that have not said OK:HELLO")
+            elif len(self._connections) > self._settings.room:
+                self._drop(self._strangers.oldest() or peer, NO_ROOM)
+
+    def greet(self, peer: Peer) -> None:
+        """Go on with a stranger until it has said hello."""
+        try:
+            channel = peer.channel
+            if channel is None:
+                channel = peer.channel = SocketNB(connection.wrap(peer.sock, self._context))
+                channel.limit_message(MAX_HELLO)
+            if not peer.ready:
+                channel.do_handshake()
+                peer.ready = not channel.handshaking
+            if peer.ready:
+                channel.do_read()
+        except ProtocolError as error:
+            self._drop(peer, str(error))
+            return
+        except OSError as error:
+            self._drop(peer, f"TLS handshake failed: {error}" if not peer.ready else describe(error))
+            return
+        if channel.want_handle:
+            self._take_hello(peer, channel)
+        elif channel.sock is None:
+            self._drop(peer, "it closed before it said OK:HELLO")
+        else:
+            self._connections.watch(peer, channel)
+
+    def expire(self, now: float) -> None:
+        """Drop those that have had their time; `now` is of the monotonic clock.
+
+        Whoever has sent something that has not been read yet waits for us, as happens when thousands connect at
+        once: it gets more time, though not for ever.
+        """
+        self._watch_listener(True)
+        while (stranger := self._strangers.oldest()) is not None and stranger.deadline <= now:
+            if stranger.delays < MAX_DELAYS and self._connections.readable(stranger):
+                stranger.delays += 1
+                stranger.deadline = now + self._settings.hello_timeout
+                self._strangers.remove(stranger)
+                self._strangers.add(stranger)  # behind all others, whose time ends before its own
+            else:
+                self._drop(stranger, f"no OK:HELLO within {self._settings.hello_timeout:g} s")
+
+    def close(self) -> None:
+        """Listen no more, and send away who has not said hello."""
+        if self._listener is not None:
+            self._watch_listener(False)
+            self._listener.close()
+            self._listener = None
+        for peer in self._strangers:
+            self._strangers.remove(peer)
+            self._connections.close(peer)
+
+    def _watch_listener(self, wanted: bool) -> None:
+        if self._listener is not None and wanted != self._watched:
+            self._watched = wanted
+            if wanted:
+                self._connections.epoll.register(self._listener, select.EPOLLIN)
+            else:
+                self._connections.epoll.unregister(self._listener)
+
+    def _take_hello(self, peer: Peer, channel: SocketNB) -> None:
+        hello = channel.peek_bytes()
+        run_id = self._settings.run_id
+        if not hello.startswith(HELLO):
+            self._drop(peer, f"it said {hello[:40]!r} instead of OK:HELLO")
+        elif run_id is not None and hello not in (HELLO, HELLO + b":" + run_id.encode()):
+            self._drop(peer, "it is a worker of another run")
+        else:
+            channel.limit_message()
+            self._strangers.remove(peer)
+            self._admit(peer, channel)
+
+    def _drop(self, peer: Peer, why: str) -> None:
+        self._strangers.remove(peer)
+        self._turn_away(peer, why)
+
+    def _turn_away(self, peer: Peer, why: str) -> None:
+        self._reporter.dropped_stranger(peer.address, why)
+        self._connections.close(peer)

@@ -1,0 +1,142 @@
+"""The flags of coordinator scripts: but for a few, a flag exists when `ServerInfo` has its attribute."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mu.console.arguments import MAX_PORT, Parser
+from mu.defs import Defs
+from mu.errors import UsageError
+from mu.server.flags import EVERY_SCRIPT, FLAGS, KEY_VARIABLES, WORKER_FLAGS, Flag
+from mu.server.job_keys import key_files, take_keys
+
+
+def parse(info: Any, argv: Sequence[str] | None = None) -> None:
+    """Read the command line into `info`, a class or object with the attributes of FLAGS.
+
+    Afterwards the key attributes hold what travels (one-line bodies), made for this run if no files
+    were given; `keys_of_run` tells which. A mistake prints one line and a hint, and exits with status 2.
+    """
+    parser = _parser(info)
+    given = parser.parse_args(argv)
+    if given.debug:
+        Defs.debug = True
+    values = {name: value for name, value in vars(given).items() if name != "debug"}
+    try:
+        _combine(info, values)
+        for name, value in values.items():
+            setattr(info, name, value)
+        if hasattr(info, "quality_str") and values.keys() & {"quality_y", "quality_s"}:
+            info.quality_str = _quality_name(info)
+        if hasattr(info, "cacert") and (
+            not hasattr(info, "keys_of_run") or values.keys() & KEY_VARIABLES.keys()
+        ):
+            take_keys(info)
+    except UsageError as error:
+        parser.error(str(error))
+
+
+def _parser(info: Any) -> Parser:
+    main = sys.modules.get("__main__")
+    parser = Parser(prog=Path(sys.argv[0]).name, description=getattr(main, "__doc__", None) or "")
+    parser.add_argument("-D", "--debug", action="store_true", help="debug messages on stderr")
+    for flag in _flags_of(info):
+        names = [name for name in (flag.short, flag.long) if name]
+        default = getattr(info, flag.attribute, None)
+        if flag.parse is None:
+            parser.add_argument(
+                *names, dest=flag.attribute, action="store_true", default=argparse.SUPPRESS, help=flag.text
+            )
+            continue
+        parser.add_argument(
+            *names,
+            dest=flag.attribute,
+            type=flag.parse,
+            metavar=flag.metavar,
+            default=argparse.SUPPRESS,
+            help=flag.text if default is None else f"{flag.text} ({_shown(default)})",
+        )
+    return parser
+
+
+def _flags_of(info: Any) -> Iterable[Flag]:
+    for flag in FLAGS:
+        if hasattr(info, flag.attribute):
+            yield flag
+    if hasattr(info, "cacert"):
+        yield from WORKER_FLAGS
+    yield from EVERY_SCRIPT
+
+
+def _shown(default: Any) -> str:
+    text = ",".join(map(str, default)) if isinstance(default, list | tuple) else str(default)
+    return text.replace("%", "%%")
+
+
+def _combine(info: Any, values: dict[str, Any]) -> None:
+    """Check what flags say together, and add what follows from them."""
+    for name in ("out_file", "profiling"):
+        if values.get(name):
+            _check_writable(Path(values[name]))
+    if values.get("quiet") and values.get("verbose"):
+        raise UsageError("--quiet and --verbose do not go together")
+    if values.get("record_dir"):
+        from mu.history import record
+
+        record.prepare(values["record_dir"])
+    if "num_list" in values:
+        for other, flag in (("num_parts", "-n"), ("num_offset", "-o")):
+            if other in values:
+                raise UsageError(f"-N gives the exact parts: it does not go together with {flag}")
+        if len(set(values["num_list"])) < len(values["num_list"]):
+            raise UsageError("-N names a part twice")
+        values["num_parts"] = len(values["num_list"])
+    elif "num_parts" in values and getattr(info, "num_list", None):
+        raise UsageError(
+            "this script names its parts itself: choose others with -N, not their number with -n"
+        )
+    _check_relay(info, values)
+    if "num_passes" in values:
+        minimum = getattr(info, "min_passes", (0, 0, 0, 0))
+        passes = tuple(values["num_passes"])
+        if len(passes) != len(minimum) or any(n < low for n, low in zip(passes, minimum, strict=True)):
+            text = ",".join(map(str, minimum))
+            raise UsageError(f"-p takes {len(minimum)} numbers of passes, at least {text}")
+        values["num_passes"] = passes
+        values["tot_passes"] = sum(passes)
+
+
+def _check_relay(info: Any, values: dict[str, Any]) -> None:
+    """UsageError if the relay's ports cannot be; port 0 is for a relay of the run's own."""
+    first, number = (
+        values.get(name, getattr(info, name, None)) for name in ("state_srv_port", "state_srv_threads")
+    )
+    if not isinstance(first, int) or not isinstance(number, int):
+        return
+    if first + number - 1 > MAX_PORT:
+        raise UsageError(f"-T {first} and -R {number}: the last relay's port would be {first + number - 1}")
+    if first == 0 and any(key_files(info, values).values()):
+        raise UsageError(
+            "-T 0 is for a run that makes its own keys and relay: with key files name the relay's port"
+        )
+
+
+def _check_writable(path: Path) -> None:
+    """UsageError if a file cannot be written here when the run is over; nothing is changed."""
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"cannot write {path}: no such directory")
+    if path.is_dir():
+        raise UsageError(f"cannot write {path}: it is a directory")
+    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise UsageError(f"cannot write {path}: permission denied")
+
+
+def _quality_name(info: Any) -> str:
+    """`Y_S`, and `_kK` with a keyframe distance: what tells runs of different quality apart."""
+    quality_s = getattr(info, "quality_s", None)
+    distance = getattr(info, "keyframe_distance", None)
+    name = f"{info.quality_y}_{'x' if quality_s is None else quality_s}"
+    return name if distance is None else f"{name}_k{distance}"

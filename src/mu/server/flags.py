@@ -1,0 +1,107 @@
+"""The table of a coordinator's flags."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from mu.console.arguments import PORT, SECONDS, above, at_least, listed, word
+
+
+def bracketed(host: str) -> str:
+    """A host as it stands before a colon and a port: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+class Flag(NamedTuple):
+    """One flag: `parse` None makes it a switch."""
+
+    short: str
+    long: str
+    attribute: str
+    parse: Callable[[str], Any] | None
+    metavar: str
+    text: str
+
+
+COUNT = at_least(0)
+
+
+INTEGER = at_least(-(1 << 31))
+
+
+QUANTIZER = at_least(0, 127)
+
+
+FLAGS = (
+    Flag("-O", "--out-file", "out_file", word, "FILE", "write the times of the state machines here"),
+    Flag("-P", "--profile", "profiling", word, "FILE", "write cProfile data of the main loop here"),
+    Flag("-n", "--parts", "num_parts", at_least(1, 1_000_000), "N", "number of workers"),
+    Flag("-N", "--part-list", "num_list", listed(COUNT), "A,B,C", "exactly these parts; not with -n or -o"),
+    Flag("-X", "--overprovision", "overprovision", COUNT, "N", "launch this many more workers than needed"),
+    Flag("-f", "--frames", "num_frames", at_least(1), "N", "frames in each chunk"),
+    Flag("-o", "--offset", "num_offset", COUNT, "N", "skip this many chunks"),
+    Flag("-q", "--quality-values", "quality_values", listed(INTEGER), "A,B,C", "quality values"),
+    Flag("-x", "--run-xcenc", "run_xcenc", None, "", "run xc-enc rather than vpxenc"),
+    Flag("-Y", "--y-ac-qi", "quality_y", QUANTIZER, "N", "Y quantizer"),
+    Flag("-S", "--s-ac-qi", "quality_s", QUANTIZER, "N", "S quantizer"),
+    Flag("-K", "--keyframe-distance", "keyframe_distance", at_least(1), "K", "a keyframe every K chunks"),
+    Flag("-u", "--upload-states", "upload_states", None, "", "upload the states, too"),
+    Flag("-p", "--passes", "num_passes", listed(COUNT), "W,X,Y,Z", "passes in each phase"),
+    Flag("-v", "--video", "video_name", word, "NAME", "name of the video"),
+    Flag("-b", "--bucket", "bucket", word, "NAME", "S3 bucket of the inputs and outputs"),
+    Flag("-i", "--in-format", "in_format", word, "NAME", "format of the input frames"),
+    Flag("-t", "--port", "port_number", PORT, "PORT", "listen here (0: any free port)"),
+    Flag("-a", "--host-addr", "host_addr", word, "ADDR", "this server's address, as workers reach it"),
+    Flag("-H", "--state-host", "state_srv_addr", bracketed, "ADDR", "address of the relay"),
+    Flag("-T", "--state-port", "state_srv_port", PORT, "PORT", "port of the relay"),
+    Flag("-R", "--state-threads", "state_srv_threads", at_least(1), "N", "relays, on ports from -T on"),
+    Flag("-l", "--function", "lambda_function", word, "NAME", "Lambda function to start"),
+    Flag("-r", "--regions", "regions", listed(word), "A,B", "regions to start it in"),
+    Flag("-m", "--kill-time", "kill_time", SECONDS, "SECONDS", "end a worker that is not finished by then"),
+    Flag("", "--retries", "retries", COUNT, "N", "give a part that failed to another worker, so many times"),
+    Flag(
+        "",
+        "--backup",
+        "backup",
+        above(1, "above 1"),
+        "FACTOR",
+        "second worker for parts that take FACTOR times the median",
+    ),
+    Flag(
+        "", "--connect-timeout", "connect_timeout", SECONDS, "SECONDS", "how long to wait for missing workers"
+    ),
+    Flag("", "--resume", "resume", None, "", "skip parts whose outputs exist"),
+    Flag("-M", "--hashed-names", "hashed_names", None, "", "S3 keys spread by their MD5"),
+    Flag("-c", "--ca-cert", "cacert", word, "FILE", "CA certificate, PEM (or $CA_CERT)"),
+    Flag("-s", "--server-cert", "srvcrt", word, "FILE", "this server's certificate (or $SRV_CERT)"),
+    Flag("-k", "--server-key", "srvkey", word, "FILE", "its private key (or $SRV_KEY)"),
+)
+
+
+EVERY_SCRIPT = (
+    Flag(
+        "",
+        "--record",
+        "record_dir",
+        word,
+        "DIR",
+        "leave a record of the run here, for mu timeline and mu stats",
+    ),
+    Flag("", "--quiet", "quiet", None, "", "say only what went wrong"),
+    Flag("", "--verbose", "verbose", None, "", "say when each part begins and ends, and leave nothing out"),
+    Flag("", "--no-cost", "no_cost", None, "", "no estimate of the cost"),
+)
+
+
+WORKER_FLAGS = (
+    Flag("", "--worker-cert", "worker_cert", word, "FILE", "the workers' certificate (or $WORKER_CERT)"),
+    Flag("", "--worker-key", "worker_key", word, "FILE", "its private key (or $WORKER_KEY)"),
+)
+
+
+KEY_VARIABLES = {
+    "cacert": "CA_CERT",
+    "srvcrt": "SRV_CERT",
+    "srvkey": "SRV_KEY",
+    "worker_cert": "WORKER_CERT",
+    "worker_key": "WORKER_KEY",
+}

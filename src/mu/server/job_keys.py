@@ -1,0 +1,49 @@
+"""The keys of a job: from files, or made for this run."""
+
+import os
+from typing import Any
+
+from mu.console.terminal import say
+from mu.errors import UsageError
+from mu.server.flags import KEY_VARIABLES
+from mu.util import rand_str
+
+
+def key_files(info: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """The key files that flags, the script or the environment name, by attribute."""
+    return {
+        name: values.get(name) or getattr(info, name, None) or os.environ.get(variable) or None
+        for name, variable in KEY_VARIABLES.items()
+    }
+
+
+def take_keys(info: Any) -> None:
+    """Replace the key attributes, which name files, by the keys; without files make keys for this run."""
+    from mu.tls import keys
+
+    files = key_files(info, {})
+    own = [files[name] for name in ("cacert", "srvcrt", "srvkey")]
+    workers = [files["worker_cert"], files["worker_key"]]
+    if not any(files.values()):
+        job = keys.make_job_keys()
+    elif not all(own):
+        raise UsageError("a CA certificate, a server certificate and its key go together: give -c, -s and -k")
+    elif any(workers) and not all(workers):
+        raise UsageError("--worker-cert and --worker-key go together")
+    else:
+        info.run_id = rand_str(16)  # keys from files serve many runs: a worker says which one it is of
+        job = keys.load_job_keys(*own, *workers)
+        if job.worker_is_server:
+            say(
+                "warning: the server's own key is sent to the workers; "
+                "give them one of their own: --worker-cert FILE --worker-key FILE"
+            )
+        elif job.worker_may_serve:
+            say(
+                f"warning: {workers[0]} is good for servers, too, so that a worker could pose as the coordinator: "
+                "give workers a certificate for clients only, as 'mu genkeys' makes it"
+            )
+    info.keys_of_run = not any(files.values())
+    info.cacert = job.ca
+    info.srvcrt, info.srvkey = job.server.cert, job.server.key
+    info.worker_cert, info.worker_key = job.worker.cert, job.worker.key

@@ -1,0 +1,53 @@
+"""Which parts of a job are still to be done: those whose outputs are not in S3."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mu.aws import client, explained
+from mu.errors import UsageError, describe
+from mu.server.ledger import Part
+from mu.wire.protocol import spread
+
+
+def unfinished(info: Any, parts: Sequence[Part], region: str) -> list[Part]:
+    """The parts of which at least one output does not exist.
+
+    A script names outputs by a static method `outputs(part)` on its `ServerInfo`: S3 keys, in `info.bucket`. An object
+    in S3 is there as a whole or not at all. UsageError if there is no such method, MuError if S3 cannot be asked.
+    """
+    name_outputs = getattr(info, "outputs", None)
+    if name_outputs is None:
+        raise UsageError(
+            "--resume needs to know what each part makes: give ServerInfo a static method outputs(part)"
+        )
+    wanted: dict[Part, list[str]] = {}
+    for part in parts:
+        try:
+            keys = name_outputs(part.number)
+            wanted[part] = [keys] if isinstance(keys, str) else list(keys)
+        except Exception as error:
+            raise UsageError(
+                f"ServerInfo.outputs({part.number}): {describe(error)}; it must be a static method that takes a part's "
+                "number and returns the key of its output, or a list of keys"
+            ) from None
+    if getattr(info, "hashed_names", False):
+        wanted = {part: [spread(key) for key in keys] for part, keys in wanted.items()}
+    there = _existing(info.bucket, region, [key for keys in wanted.values() for key in keys])
+    return [part for part, keys in wanted.items() if not there.issuperset(keys)]
+
+
+def _existing(bucket: str, region: str, keys: Sequence[str]) -> set[str]:
+    """Those of `keys` that the bucket holds; listing takes one request for a thousand objects."""
+    if not keys:
+        return set()
+    sought = set(keys)
+    # A folder at a time; outputs that lie in a folder each, or in none, are looked for in the whole bucket.
+    folders = {key.rpartition("/")[0] for key in keys}
+    starts = [f"{folder}/" for folder in folders] if len(folders) < len(keys) and "" not in folders else [""]
+    found: set[str] = set()
+    with explained(f"looking for outputs in the bucket {bucket}"):
+        pages = client("s3", region).get_paginator("list_objects_v2")
+        for start in starts:
+            for page in pages.paginate(Bucket=bucket, Prefix=start):
+                found.update(entry["Key"] for entry in page.get("Contents", ()))
+    return found & sought

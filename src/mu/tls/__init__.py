@@ -1,0 +1,1 @@
+"""The coordinator's TLS: connections, listening sockets, keys."""

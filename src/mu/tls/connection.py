@@ -1,0 +1,123 @@
+"""The coordinator's end of TLS, by pyOpenSSL: it brings a current OpenSSL and takes keys from memory.
+
+Both ends must show a certificate that chains to the job's CA. OpenSSL does all the checking, extended
+key usage included: a worker's certificate, made for clients, is refused as a server's.
+"""
+
+import base64
+import socket
+import ssl
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_der_private_key
+from OpenSSL import SSL, crypto
+
+
+def context(cacert: str, cert: str, key: str, *, server: bool) -> SSL.Context:
+    """A TLS context from the one-line base64 bodies that keys travel as; `cert` may be a chain."""
+    made = SSL.Context(SSL.TLS_SERVER_METHOD if server else SSL.TLS_CLIENT_METHOD)
+    made.set_min_proto_version(SSL.TLS1_2_VERSION)
+    made.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET)
+    made.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    made.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    store = made.get_cert_store()
+    assert store is not None
+    for body in cacert.split(" "):
+        store.add_cert(crypto.X509.from_cryptography(_certificate(body)))
+    own, *chain = cert.split(" ")
+    made.use_certificate(_certificate(own))
+    for body in chain:
+        made.add_extra_chain_cert(_certificate(body))
+    made.use_privatekey(load_der_private_key(base64.b64decode(key), None))  # type: ignore[arg-type]
+    made.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
+    return made
+
+
+def _certificate(body: str) -> x509.Certificate:
+    return x509.load_der_x509_certificate(base64.b64decode(body))
+
+
+class TLSConnection:
+    """A pyOpenSSL connection that raises what the standard library's `ssl` would, so that one channel
+    serves both ends of the wire.
+
+    It holds nothing back: a `recv` of 16 KiB or more takes the whole record that OpenSSL has read, and without
+    read-ahead that is all that it has taken from the kernel.
+    """
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, made: SSL.Context, sock: socket.socket, *, server: bool) -> None:
+        self._connection = SSL.Connection(made, sock)
+        if server:
+            self._connection.set_accept_state()
+        else:
+            self._connection.set_connect_state()
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return int(self._connection.fileno())
+
+    def setblocking(self, flag: bool) -> None:
+        """Whether operations wait."""
+        self._connection.setblocking(flag)
+
+    def do_handshake(self) -> None:
+        """Go on with the handshake."""
+        try:
+            self._connection.do_handshake()
+        except SSL.Error as error:
+            raise _standard(error) from None
+
+    def recv(self, size: int) -> bytes:
+        """What has come; nothing at the end of the stream."""
+        try:
+            return self._connection.recv(size)
+        except SSL.ZeroReturnError:
+            return b""
+        except SSL.SysCallError as error:
+            if error.args[0] == -1:  # the peer closed without saying so
+                return b""
+            raise _standard(error) from None
+        except SSL.Error as error:
+            raise _standard(error) from None
+
+    def send(self, data: bytes) -> int:
+        """How many bytes were taken."""
+        try:
+            return self._connection.send(data)
+        except SSL.Error as error:
+            raise _standard(error) from None
+
+    def close(self) -> None:
+        """Tell the peer, if that can be done at once, and close."""
+        try:
+            self._connection.shutdown()
+        except SSL.Error:
+            pass  # mid-handshake, or the peer is gone: there is nobody to tell
+        finally:
+            self._connection.close()
+
+
+def _standard(error: SSL.Error) -> OSError:
+    """The standard library's exception for one of pyOpenSSL's."""
+    match error:
+        case SSL.WantReadError():
+            return ssl.SSLWantReadError()
+        case SSL.WantWriteError():
+            return ssl.SSLWantWriteError()
+        case SSL.SysCallError(args=(-1, *_)) | SSL.ZeroReturnError():
+            return ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the peer closed the connection")
+        case SSL.SysCallError(args=(number, text)):
+            return OSError(number, text)
+        case _:
+            reasons = error.args[0] if error.args else []
+            text = ", ".join(entry[-1] for entry in reasons) or "TLS failed"
+            return ssl.SSLError(ssl.SSL_ERROR_SSL, text)
+
+
+def wrap(sock: socket.socket, made: SSL.Context | None) -> Any:
+    """A connection that a socket of `listen` has accepted, made ready for `SocketNB`; plain TCP without a context."""
+    sock.setblocking(False)
+    return sock if made is None else TLSConnection(made, sock, server=True)

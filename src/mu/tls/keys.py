@@ -1,0 +1,356 @@
+"""The keys of a job: made for one run in memory, read from the user's PEM files, or written to such files.
+
+Both ends of a job's connections prove who they are with certificates of one CA, and the *extended key
+usage* in a certificate says for which end it may be used. Names and addresses are not checked (workers
+have none), so that usage is all that keeps a worker's certificate from posing as the coordinator; it is
+set and checked here.
+
+Files are checked with everything that a connection will ask of them before anything is launched: a
+certificate that thousands of workers are going to refuse should be one line on the user's terminal
+instead. The checks that can be put into good words come first; the last one is a real TLS handshake in
+memory, which knows the rest (keys that are too short, unsuitable kinds of keys, odd restrictions).
+"""
+
+import base64
+import contextlib
+import dataclasses
+import datetime as dt
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from OpenSSL import SSL, crypto
+
+from mu.errors import UsageError, reason
+from mu.tls import connection
+
+SERVER = ExtendedKeyUsageOID.SERVER_AUTH
+CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
+
+# Clocks differ: a certificate is valid from a day before it was made.
+CLOCK_SKEW = dt.timedelta(days=1)
+# Keys in memory are gone with the run, so this only has to be longer than any run.
+RUN_VALIDITY = dt.timedelta(days=7)
+# Files are for private use between machines of one user, who deletes them to withdraw them.
+FILE_VALIDITY = dt.timedelta(days=3650)
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its private key as they travel: the base64 body of the PEM block, on one line.
+
+    `cert` may be a chain, the own certificate first: several bodies separated by one space. `key` is PKCS#8.
+    """
+
+    cert: str
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class JobKeys:
+    """What one job needs. `ca` is one or several certificates in the form of `Pair.cert`.
+
+    `worker_is_server` tells that no pair was given for workers, and they are sent the server's own; `worker_may_serve`
+    that theirs is good for servers, so that a worker could pose as the coordinator.
+    """
+
+    ca: str
+    server: Pair
+    worker: Pair
+    worker_is_server: bool = False
+    worker_may_serve: bool = False
+
+
+@dataclass(frozen=True)
+class _Issued:
+    """A certificate and its private key, before they are put into a form to travel."""
+
+    cert: x509.Certificate
+    key: ec.EllipticCurvePrivateKey = field(repr=False)
+
+
+def make_job_keys() -> JobKeys:
+    """Make a CA and, signed by it, a pair for the server and one for the workers, valid for a week.
+
+    Nothing is written. The CA's private key is forgotten on return: nobody can sign another certificate.
+    """
+    ca = _issue("mu CA", None, (), RUN_VALIDITY)
+    server = _issue("mu server", ca, (SERVER,), RUN_VALIDITY)
+    worker = _issue("mu worker", ca, (CLIENT,), RUN_VALIDITY)
+    return JobKeys(_cert_body([ca.cert]), _pair([server.cert], server.key), _pair([worker.cert], worker.key))
+
+
+def load_job_keys(
+    cacert_path: PathLike,
+    srvcrt_path: PathLike,
+    srvkey_path: PathLike,
+    worker_cert_path: PathLike | None = None,
+    worker_key_path: PathLike | None = None,
+) -> JobKeys:
+    """Read a job's keys from PEM files.
+
+    A certificate file may hold the intermediate certificates after its own; the CA file may hold several CAs.
+    A key may be in any unencrypted form that PEM has. Without a pair for workers they get the server's.
+
+    Raises UsageError, which names the file, if a file cannot be read or holds something else, if a key is not
+    its certificate's, if a certificate has expired, does not chain to the CA, or is not meant for its end.
+    """
+    if (worker_cert_path is None) != (worker_key_path is None):
+        given, lacking = ("key", "certificate") if worker_cert_path is None else ("certificate", "key")
+        raise UsageError(f"the workers' {given} is given without their {lacking}: give both or neither")
+    cas = _read_certificates(cacert_path)
+    if len(cas) == 1:  # of several, those that are not used may be old
+        _check_dates(cacert_path, cas[0])
+    server = _read_pair(srvcrt_path, srvkey_path, cacert_path, cas)
+    if not _allows(server, SERVER):
+        raise UsageError(f"{srvcrt_path} is not for servers: its extended key usage lacks serverAuth")
+    worker, worker_is_server = server, True
+    if worker_cert_path is not None and worker_key_path is not None:
+        worker, worker_is_server = _read_pair(worker_cert_path, worker_key_path, cacert_path, cas), False
+    if not _allows(worker, CLIENT):
+        if not worker_is_server:
+            raise UsageError(
+                f"{worker_cert_path} is not for workers: its extended key usage lacks clientAuth"
+            )
+        raise UsageError(
+            f"{srvcrt_path} cannot be sent to workers, its extended key usage lacks clientAuth:"
+            " give them a pair of their own with --worker-cert and --worker-key"
+        )
+    refusal = _try_handshake(cas, server, worker)
+    if refusal:
+        files = [cacert_path, srvcrt_path] + ([] if worker_cert_path is None else [worker_cert_path])
+        raise UsageError(
+            f"{', '.join(str(path) for path in files)}: TLS does not connect with these: {refusal}"
+        )
+    may_serve = _allows(worker, SERVER)
+    return JobKeys(_cert_body(cas), _pair(*server), _pair(*worker), worker_is_server, may_serve)
+
+
+def load_server_keys(cacert_path: PathLike, cert_path: PathLike, key_path: PathLike) -> tuple[str, Pair]:
+    """A CA and the pair of a server other than the coordinator, from PEM files, as `load_job_keys` reads them."""
+    cas = _read_certificates(cacert_path)
+    if len(cas) == 1:
+        _check_dates(cacert_path, cas[0])
+    server = _read_pair(cert_path, key_path, cacert_path, cas)
+    if not _allows(server, SERVER):
+        raise UsageError(f"{cert_path} is not for servers: its extended key usage lacks serverAuth")
+    return _cert_body(cas), _pair(*server)
+
+
+def write_job_key_files(directory: Path) -> list[Path]:
+    """Make a CA and three pairs, valid for ten years, and write them to `directory`; returns the paths.
+
+    The files are NAME_key.pem, only for their owner to read, and NAME_cert.pem. The server's certificates are
+    good for both ends, since they may be sent to workers too; the worker's is good for a worker only.
+
+    Raises UsageError, and leaves nothing, if one of the files exists or cannot be written.
+    """
+    ca = _issue("mu CA", None, (), FILE_VALIDITY)
+    pairs = {
+        "ca": ca,
+        "server": _issue("mu server", ca, (SERVER, CLIENT), FILE_VALIDITY),
+        "server2": _issue("mu server 2", ca, (SERVER, CLIENT), FILE_VALIDITY),
+        "worker": _issue("mu worker", ca, (CLIENT,), FILE_VALIDITY),
+    }
+    pem = serialization.Encoding.PEM
+    files: list[tuple[Path, int, bytes]] = []
+    for name, pair in pairs.items():
+        files.append((directory / f"{name}_key.pem", 0o600, _key_bytes(pair.key, pem)))
+        files.append((directory / f"{name}_cert.pem", 0o644, pair.cert.public_bytes(pem)))
+    for path, _, _ in files:
+        if path.exists() or path.is_symlink():
+            raise UsageError(f"{path} exists and is not overwritten: work in another directory")
+    written: list[Path] = []
+    try:
+        for path, mode, content in files:
+            # O_EXCL: what appeared since the check above, a link included, is not overwritten either.
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            written.append(path)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+    except BaseException as error:
+        for path in written:
+            path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise UsageError(f"cannot write {error.filename or directory}: {reason(error)}") from None
+        raise
+    return written
+
+
+def _issue(
+    name: str, issuer: _Issued | None, usage: Sequence[x509.ObjectIdentifier], validity: dt.timedelta
+) -> _Issued:
+    """A new ECDSA P-256 key and its certificate; without an issuer it is a CA that signs itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    signer = issuer.key if issuer else key
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = dt.datetime.now(dt.UTC)
+    is_ca = issuer is None
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.cert.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCK_SKEW)
+        .not_valid_after(now + validity)
+        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=0 if is_ca else None), critical=True)
+        .add_extension(_key_usage(is_ca), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
+    )
+    if usage:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(usage), critical=False)
+    return _Issued(builder.sign(signer, hashes.SHA256()), key)
+
+
+def _key_usage(is_ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not is_ca,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=is_ca,
+        crl_sign=is_ca,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _read(path: PathLike) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {reason(error)}") from None
+    except ValueError:  # a NUL in the name
+        raise UsageError(f"cannot read {str(path)!r}: not a file name") from None
+
+
+def _read_certificates(path: PathLike) -> list[x509.Certificate]:
+    """All certificates of a PEM file, in its order."""
+    data = _read(path)
+    try:
+        certificates = x509.load_pem_x509_certificates(data)
+        for certificate in certificates:
+            _ = certificate.extensions  # parsed lazily: find out here if they cannot be
+    except Exception:  # of several classes, not only ValueError
+        found = "a damaged" if b"-----BEGIN CERTIFICATE-----" in data else "no PEM"
+        raise UsageError(f"{path} holds {found} certificate") from None
+    return certificates
+
+
+def _read_key(path: PathLike) -> PrivateKeyTypes:
+    """The private key of a PEM file, which may hold other things too (EC parameters, the certificate)."""
+    data = _read(path)
+    match = re.search(rb"-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY)-----.*?-----END \1-----", data, re.DOTALL)
+    if not match:
+        raise UsageError(f"{path} holds no PEM private key")
+    block = match.group() + b"\n"
+    if b"ENCRYPTED" in block:
+        raise UsageError(f"{path} holds an encrypted private key: decrypt it (openssl pkey -in OLD -out NEW)")
+    try:
+        return serialization.load_pem_private_key(block, password=None)
+    except Exception:  # of several classes; their texts may quote the key
+        raise UsageError(f"{path} holds a private key that is damaged or of an unknown kind") from None
+
+
+_Loaded = tuple[list[x509.Certificate], PrivateKeyTypes]
+
+
+def _read_pair(
+    cert_path: PathLike, key_path: PathLike, ca_path: PathLike, cas: Sequence[x509.Certificate]
+) -> _Loaded:
+    certificates, key = _read_certificates(cert_path), _read_key(key_path)
+    if _public_bytes(key.public_key()) != _public_bytes(certificates[0].public_key()):
+        raise UsageError(f"{key_path} is not the key of the certificate in {cert_path}")
+    for certificate in certificates:
+        _check_dates(cert_path, certificate)
+    store = crypto.X509Store()
+    for ca in cas:
+        store.add_cert(crypto.X509.from_cryptography(ca))
+    own, *others = (crypto.X509.from_cryptography(certificate) for certificate in certificates)
+    try:
+        crypto.X509StoreContext(store, own, others).verify_certificate()
+    except crypto.X509StoreContextError as error:
+        raise UsageError(f"{cert_path} does not chain to the CA in {ca_path}: {error}") from None
+    return certificates, key
+
+
+def _check_dates(path: PathLike, certificate: x509.Certificate) -> None:
+    now, start, end = (
+        dt.datetime.now(dt.UTC),
+        certificate.not_valid_before_utc,
+        certificate.not_valid_after_utc,
+    )
+    if now < start:
+        raise UsageError(f"{path}: the certificate is not valid before {start:%F %R} UTC")
+    if now > end:
+        raise UsageError(f"{path}: the certificate expired on {end:%F %R} UTC")
+
+
+def _allows(pair: _Loaded, end: x509.ObjectIdentifier) -> bool:
+    """Whether a certificate may be used at this end; one that says nothing may."""
+    try:
+        return end in pair[0][0].extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return True
+
+
+def _try_handshake(cas: Sequence[x509.Certificate], server: _Loaded, worker: _Loaded) -> str:
+    """Connect both ends in memory; returns why that fails, or an empty string."""
+    try:
+        contexts = (
+            connection.context(_cert_body(cas), *dataclasses.astuple(_pair(*pair)), server=serves)
+            for pair, serves in ((worker, False), (server, True))
+        )
+        ends = [SSL.Connection(context, None) for context in contexts]
+        ends[0].set_connect_state()
+        ends[1].set_accept_state()
+        # Enough turns for either version; in 1.3 the verdict on the worker comes after its own handshake.
+        for _ in range(4):
+            for end, other in (ends, ends[::-1]):
+                with contextlib.suppress(SSL.WantReadError):
+                    end.do_handshake()
+                    end.recv(1)
+                with contextlib.suppress(SSL.WantReadError):
+                    other.bio_write(end.bio_read(1 << 20))
+    except (SSL.Error, crypto.Error) as error:
+        reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
+        return ", ".join(str(reason[-1]) for reason in reasons) or "TLS gives no reason"
+    except (TypeError, ValueError):  # a kind of key that pyOpenSSL does not take
+        return "this kind of key cannot be used for TLS"
+    return ""
+
+
+def _key_bytes(key: PrivateKeyTypes, encoding: serialization.Encoding) -> bytes:
+    return key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+
+
+def _public_bytes(key: object) -> bytes:
+    spki = serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_bytes(serialization.Encoding.DER, spki)  # type: ignore[attr-defined, no-any-return]
+
+
+def _pair(certificates: Sequence[x509.Certificate], key: PrivateKeyTypes) -> Pair:
+    return Pair(_cert_body(certificates), _key_body(key))
+
+
+def _key_body(key: PrivateKeyTypes) -> str:
+    return base64.b64encode(_key_bytes(key, serialization.Encoding.DER)).decode()
+
+
+def _cert_body(certificates: Sequence[x509.Certificate]) -> str:
+    encoded = (base64.b64encode(one.public_bytes(serialization.Encoding.DER)) for one in certificates)
+    return b" ".join(encoded).decode()

@@ -1,0 +1,1 @@
+"""The worker's hands: processes, S3, files, its own directory."""

@@ -1,0 +1,11 @@
+"""A worker's log: lines on standard error, which Lambda keeps."""
+
+import sys
+
+from mu.errors import one_line
+
+
+def log(text: str) -> None:
+    """One line to stderr, which Lambda keeps."""
+    sys.stderr.write(f"mu worker: {one_line(text)}\n")
+    sys.stderr.flush()

@@ -1,0 +1,190 @@
+"""State files: a worker's runs hand what they ended with to the next worker's, over the state socket.
+
+A chain of workers encodes a video: run n of one part starts from the state that run n-1 of the part
+before it ended in. A background run that made a state keeps it (`keep`) and sends it as the message
+`STATE(n):` + zlib of `final.state`; the neighbour, by way of a relay, receives it and writes
+`n.state`, for which its next run is waiting.
+
+States are written on the loop's thread and not as tasks: all tasks there may be could be runs that
+wait for that very file.
+"""
+
+import contextlib
+import os
+import re
+import socket
+import zlib
+
+from mu.errors import ProtocolError, one_line, reason
+from mu.wire.connect import drain, say_goodbye
+from mu.wire.framing import to_text
+from mu.wire.socket_nb import SocketNB
+from mu.work.log import log
+
+MAKERS = ("xc-enc", "xc-dump", "xc-terminate-chunk")
+MESSAGE = re.compile(rb"STATE\((\d{1,9})\):")
+# Unpacked; VP8's states are a few frames in size, 40 MB for 4K.
+MOST_BYTES = 256 << 20
+CHUNK = 1 << 20
+# Connections that were closed here and not yet by the peer.
+MOST_CLOSING = 8
+
+
+class StateSocket:
+    """The connection to a peer or the relay, if there is one. All methods belong to the loop's thread."""
+
+    def __init__(self, directory: str, most_bytes: int = MOST_BYTES) -> None:
+        self._directory = directory
+        self._most_bytes = most_bytes
+        self._link: SocketNB | None = None
+        self._closing: dict[SocketNB, bool] = {}  # whether we have said goodbye
+        self._said = ""  # the peer's last word that was no state
+        self.lost = ""  # how the last connection was lost, until there is another one
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection; it may be read from any thread."""
+        return self._link is not None
+
+    @property
+    def links(self) -> list[SocketNB]:
+        """What to poll and give to `serve`: the connection, and closed ones that the peer has not closed yet."""
+        return [*self._closing] if self._link is None else [self._link, *self._closing]
+
+    def adopt(self, sock: socket.socket, first: str) -> None:
+        """Use a new connection; `first` is sent if it is not empty."""
+        self._link, self._said, self.lost = SocketNB(sock), "", ""
+        if first:
+            self._link.enqueue(first)
+
+    def send(self, data: bytes) -> None:
+        """Send a message, if there is a connection."""
+        if self._link is not None:
+            self._link.enqueue(data)
+
+    def close(self) -> None:
+        """Close the connection, if there is one, once all that waits has been sent."""
+        link, self._link = self._link, None
+        if link is not None:
+            self._closing[link] = False
+            self._close_on(link)
+            if len(self._closing) > MOST_CLOSING:
+                oldest = next(iter(self._closing))
+                del self._closing[oldest]
+                oldest.close()
+
+    def lacks(self, path: str) -> bool:
+        """Whether a state file is wanted that is not there and cannot come, the connection being lost."""
+        return bool(path and self.lost) and not os.path.exists(path)
+
+    def failure(self) -> str:
+        """What the coordinator must hear of the loss, if it matters."""
+        return f"FAIL(lost the state socket: {self.lost})"
+
+    def serve(self, link: SocketNB) -> list[str]:
+        """Read and write what can be; returns what the coordinator must hear of, `FAIL(...)` each."""
+        if link in self._closing:
+            self._close_on(link)
+            return []
+        loss, unsent = "the peer has closed it", link.unsent
+        try:
+            link.do_read()
+            link.do_write()
+        except (OSError, ProtocolError) as error:
+            loss = reason(error)
+        failures = []
+        while link.want_handle:
+            failures += self._take(link.dequeue_bytes())
+        if link.sock is None:
+            self.lost = loss + (f", after it said {self._said}" if self._said else "")
+            log(f"state socket: {self.lost}")
+            self._link = None
+            if unsent:  # the neighbour will not get it
+                failures.append(self.failure())
+        return failures
+
+    def _close_on(self, link: SocketNB) -> None:
+        """Go on with closing: send what waits, say goodbye, and then read until the peer has closed its end, too."""
+        sock = link.sock
+        try:
+            if self._closing[link]:
+                if isinstance(sock, socket.socket) and drain(sock):
+                    link.close()
+            else:
+                link.do_read()
+                while link.want_handle:
+                    link.dequeue_bytes()  # too late
+                link.do_write()
+                if isinstance(sock, socket.socket) and link.sock is not None and not link.want_write:
+                    self._closing[link] = True
+                    say_goodbye(sock)
+        except BlockingIOError:
+            return
+        except (OSError, ProtocolError):
+            link.close()
+        if link.sock is None:
+            del self._closing[link]
+
+    def _take(self, data: bytes) -> list[str]:
+        match = MESSAGE.match(data)
+        if match is None:
+            self._said = one_line(to_text(data[:200]))
+            log(f"state socket: dropped a message that is no state: {data[:40]!r}")
+            return []
+        name = f"{int(match[1])}.state"
+        try:
+            _unpack(data[match.end() :], os.path.join(self._directory, name), self._most_bytes)
+        except (OSError, ValueError) as error:
+            return [f"FAIL(receiving {name}: {reason(error)})"]
+        return []
+
+
+def makes_state(command: str) -> bool:
+    """Whether a command's run ends with a state to keep."""
+    return any(maker in command for maker in MAKERS)
+
+
+def keep(directory: str, run_iter: int) -> None:
+    """Clear up after run `run_iter`: the state before the one it started from goes, its output stays as
+    `prev.ivf`. OSError if the output cannot be copied; there need not be one."""
+    import shutil
+
+    if run_iter > 1:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(directory, f"{run_iter - 2}.state"))
+    part = os.path.join(directory, "prev.ivf.part")
+    with contextlib.suppress(FileNotFoundError):
+        shutil.copyfile(os.path.join(directory, "output.ivf"), part)
+        os.replace(part, os.path.join(directory, "prev.ivf"))
+
+
+def message(directory: str, run_iter: int) -> bytes:
+    """What the next worker is sent after run `run_iter`; OSError if the run left no `final.state`."""
+    with open(os.path.join(directory, "final.state"), "rb") as file:
+        return b"STATE(%d):%b" % (run_iter, zlib.compress(file.read()))
+
+
+def _unpack(data: bytes, path: str, most_bytes: int) -> None:
+    """Write a state, beside its place and then renamed; ValueError if it is damaged or too large."""
+    part = f"{path}.part"
+    unpacker = zlib.decompressobj()
+    size = 0
+    try:
+        with open(part, "wb") as file:
+            while not unpacker.eof:
+                piece = unpacker.decompress(data, CHUNK)
+                data = unpacker.unconsumed_tail
+                size += len(piece)
+                if size > most_bytes:
+                    raise ValueError(f"it is over the limit of {most_bytes} bytes")
+                if not (piece or data or unpacker.eof):
+                    raise ValueError("it is cut short")
+                file.write(piece)
+        if unpacker.unused_data:
+            raise ValueError("something follows it")
+        os.replace(part, path)
+    except zlib.error:
+        raise ValueError("it does not decompress") from None
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)

@@ -1,0 +1,136 @@
+"""Joining IVF files; what a decoder makes of the result is tests/e2e/test_vpxenc.py's."""
+
+import os
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mu.cli import ivf_join
+from mu.cli.main import main
+from mu.errors import UsageError
+
+FRAMES = st.lists(st.binary(max_size=40), max_size=5)
+
+
+def header(frames: int = 0, width: int = 320, codec: bytes = b"VP80", length: int = 32) -> bytes:
+    return struct.pack("<4sHH4sHHIIII", b"DKIF", 0, length, codec, width, 240, 24, 1, frames, 0)
+
+
+def file(frames: list[bytes], begin: int = 0, step: int = 1) -> bytes:
+    body = b"".join(
+        struct.pack("<IQ", len(data), begin + step * number) + data for number, data in enumerate(frames)
+    )
+    return header(len(frames)) + body
+
+
+def join(directory: Path, *chunks: bytes) -> bytes:
+    paths = [directory / f"{number}.ivf" for number in range(len(chunks))]
+    for path, chunk in zip(paths, chunks, strict=True):
+        path.write_bytes(chunk)
+    ivf_join.join(paths, directory / "joined.ivf")
+    return (directory / "joined.ivf").read_bytes()
+
+
+@given(chunks=st.lists(st.tuples(FRAMES, st.integers(0, 1000)), min_size=1, max_size=5))
+def test_joining_is_what_one_file_of_all_frames_would_be(
+    chunks: list[tuple[list[bytes], int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    made = join(tmp_path_factory.mktemp("ivf"), *(file(frames, begin) for frames, begin in chunks))
+    assert made == file([data for frames, _ in chunks for data in frames])
+
+
+def test_timestamps_keep_their_steps(tmp_path: Path) -> None:
+    made = join(tmp_path, file([b"a", b"b"], step=1000), file([b"c", b"d"], 7, step=1000))
+    assert made == file([b"a", b"b", b"c", b"d"], step=1000)
+
+
+def test_two_frames_at_one_time(tmp_path: Path) -> None:
+    """As vpxenc's hidden frames may be."""
+    twice = header(2) + 2 * (struct.pack("<IQ", 1, 5) + b"x")
+    made = join(tmp_path, twice, file([b"y"]))
+    stamps = [struct.unpack_from("<Q", made, 32 + 13 * number + 4)[0] for number in range(3)]
+    assert stamps == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("chunk", "why"),
+    [
+        (b"", "1.ivf is no IVF file"),
+        (b"RIFF" + bytes(40), "1.ivf is no IVF file"),
+        (header(length=5), "its header is said to have 5 bytes"),
+        (header(length=60000), "its header is said to have 60000 bytes"),
+        (file([b"abc"])[:-1], "1.ivf is cut short: its last frame is not whole"),
+        (file([b"abc"]) + b"\1", "1.ivf is cut short: its last frame is not whole"),
+        (header() + struct.pack("<IQ", 1 << 31, 0), "1.ivf is cut short: its last frame is not whole"),
+        (header(width=640), "1.ivf does not go with .*0.ivf: 'VP80' 640x240 at 24/1 is not 'VP80' 320x240"),
+        (
+            header() + struct.pack("<IQ", 1, 5) + b"x" + struct.pack("<IQ", 1, 4) + b"y",
+            "4, is before the first one's, 5",
+        ),
+        (
+            header() + struct.pack("<IQ", 1, 0) + b"x" + struct.pack("<IQ", 1, (1 << 64) - 1) + b"y",
+            "is too far on",
+        ),
+        (header(codec=b"VP90"), "'VP90' 320x240 at 24/1 is not 'VP80' 320x240 at 24/1"),
+    ],
+)
+def test_what_cannot_be_joined(tmp_path: Path, chunk: bytes, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        join(tmp_path, file([b"good"]), chunk)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.ivf", "1.ivf"]
+
+
+@pytest.mark.parametrize("output", [".", "", "/", ".."])
+def test_an_output_that_is_a_directory(
+    tmp_path: Path, output: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.ivf").write_bytes(file([b"1"]))
+    assert main(["ivf-join", "-o", output, str(tmp_path / "a.ivf")]) == 2
+    assert "it is a directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_an_output_that_is_there(tmp_path: Path, kind: str) -> None:
+    """What is no file is left alone, and a link stays one."""
+    (tmp_path / "0.ivf").write_bytes(file([b"a"]))
+    output = tmp_path / "out"
+    if kind == "pipe":
+        os.mkfifo(output)
+        with pytest.raises(UsageError, match="it is no file"):
+            ivf_join.join([tmp_path / "0.ivf"], output)
+        assert output.is_fifo()
+    else:
+        output.symlink_to("target")
+        ivf_join.join([tmp_path / "0.ivf"], output)
+        assert output.is_symlink()
+        assert (tmp_path / "target").read_bytes() == file([b"a"])
+
+
+def test_a_chunk_that_is_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    descriptor = os.open(tmp_path / "pipe", os.O_RDWR)
+    with pytest.raises(UsageError, match=r"cannot read .*pipe: it is no file"):
+        ivf_join.join([tmp_path / "pipe"], tmp_path / "out")
+    os.close(descriptor)
+
+
+def test_a_name_that_is_too_long(tmp_path: Path) -> None:
+    (tmp_path / "0.ivf").write_bytes(file([b"a"]))
+    with pytest.raises(UsageError, match="cannot write .*: file name too long"):
+        ivf_join.join([tmp_path / "0.ivf"], tmp_path / ("x" * 300))
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.ivf").write_bytes(file([b"1", b"2"]))
+    words = ["ivf-join", "-o", str(tmp_path / "out.ivf"), str(tmp_path / "a.ivf"), str(tmp_path / "a.ivf")]
+    assert main(words) == 0
+    assert capsys.readouterr().out == f"{tmp_path}/out.ivf: 4 frames of 2 chunks\n"
+    assert main([*words, str(tmp_path / "missing.ivf")]) == 2
+    assert capsys.readouterr().err == (
+        f"mu ivf-join: cannot read {tmp_path}/missing.ivf: no such file or directory\n"
+    )
+    assert main(["ivf-join", "-o", str(tmp_path / "no" / "out.ivf"), str(tmp_path / "a.ivf")]) == 2
+    assert "cannot write" in capsys.readouterr().err

@@ -1,0 +1,317 @@
+"""`mu` as a whole: help, statuses, completion, and the reference that is made from its parsers."""
+
+import fcntl
+import importlib
+import os
+import pty
+import select
+import shutil
+import subprocess
+import sys
+import termios
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from mu.cli import completion, main, reference
+from mu.errors import MuError, UsageError
+from tests.support.made_runs import write_record
+
+ROOT = Path(__file__).parents[3]
+BASH = """
+source "$1"; shift
+COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+_mu
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+def test_help_has_every_command_in_its_group(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["--help"]) == 0
+    said = capsys.readouterr().out
+    place = 0
+    for group in main.GROUPS:
+        assert said.index(f"\n{group}: ") > place
+        place = said.index(f"\n{group}: ")
+        block = said[place:].split("\n\n")[0]
+        named = [line.split()[0] for line in block.splitlines()[2:]]
+        assert named == [name for name, (of, _, _) in main.COMMANDS.items() if of == group]
+        assert named
+    assert all(len(line) <= 80 for line in said.splitlines())
+
+
+def test_nothing_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main([]) == 2
+    assert capsys.readouterr().err.startswith("usage: mu ")
+
+
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_version(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main([flag]) == 0
+    assert capsys.readouterr().out == f"mu {version('mu')}\n"
+
+
+def test_no_such_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["timelin"]) == 2
+    assert capsys.readouterr().err == "mu: no such command 'timelin'\nTry 'mu --help'.\n"
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_each_command_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main.main([name, "--help"])
+    assert ended.value.code == 0
+    assert f"  mu {name}" in capsys.readouterr().out
+    assert main.COMMANDS[name][0] in main.GROUPS
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_an_unknown_flag_is_two_lines(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main.main([name, "--nonsense"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"mu {name}")
+    assert len(said.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (UsageError("wrong"), 2, "mu stats: wrong\n"),
+        (MuError("failed"), 1, "mu stats: failed\n"),
+        (KeyboardInterrupt(), 130, ""),
+        (OSError(28, "No space left on device"), 1, "mu stats: no space left on device\n"),
+        (OSError(13, "Permission denied", "x"), 1, "mu stats: x: permission denied\n"),
+    ],
+)
+def test_statuses(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    status: int,
+    said: str,
+) -> None:
+    def fail(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("mu.cli.stats.run", fail)
+    assert main.main(["stats", "x"]) == status
+    assert capsys.readouterr().err == said
+
+
+def test_a_reader_that_has_had_enough() -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m mu completion fish | head -n 1"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "# fish completion of mu, made by 'mu completion fish'\n"
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("words", ["one two -o out", "one -o out two", "-o out one two", "one -o out -- two"])
+def test_flags_stand_anywhere_among_the_words(words: str) -> None:
+    args = main.load("ivf-join")[1].parse_words(words.split())
+    assert (args.chunks, args.output) == ([Path("one"), Path("two")], Path("out"))
+
+
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+NO_ROOM = "cannot write to standard output: no space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "streams", "status", "said"),
+    [
+        ("--help", ">/dev/full", 1, f"mu: {NO_ROOM}"),
+        ("--version", ">/dev/full", 1, f"mu: {NO_ROOM}"),
+        ("timeline --help", ">/dev/full", 1, f"mu timeline: {NO_ROOM}"),
+        ("timeline r -o x.html", ">/dev/full", 1, f"mu timeline: {NO_ROOM}"),
+        ("stats r", ">/dev/full", 1, f"mu stats: {NO_ROOM}"),
+        ("completion fish", ">/dev/full", 1, "mu completion: no space left on device\n"),
+        ("--help", ">&-", 0, ""),
+        ("timeline --help", ">&-", 0, ""),
+        ("stats r", ">&-", 0, ""),
+        ("stats r", ">&- 2>&-", 0, ""),
+        ("stats nosuch", "2>&-", 2, ""),
+        ("stats nosuch", "2>/dev/full", 2, ""),
+        ("nosuch", "2>/dev/full", 2, ""),
+        ("", "2>/dev/full", 2, ""),
+        ("stats --nosuch", "2>/dev/full", 2, ""),
+    ],
+)
+def test_streams_that_are_closed_or_full(
+    tmp_path: Path, words: str, streams: str, status: int, said: str
+) -> None:
+    write_record(tmp_path / "r", 3)
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m mu {words} {streams}"],
+        cwd=tmp_path,
+        env=BUFFERED,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (status, said)
+
+
+@pytest.mark.parametrize("words", ["--help", "--version", "timeline --help", "stats r", "completion bash"])
+def test_a_reader_that_is_gone(tmp_path: Path, words: str) -> None:
+    write_record(tmp_path / "r", 3)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as stdout:
+        done = subprocess.run(
+            [sys.executable, "-m", "mu", *words.split()],
+            cwd=tmp_path,
+            env=BUFFERED,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_names_that_standard_output_cannot_say(tmp_path: Path) -> None:
+    (tmp_path / "times").write_text("0:[(0.0, 'Größe'), (1.0, 'B')]\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "mu", "stats", "times"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "ascii:strict"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"Gr\xf6\xdfe" in done.stdout
+
+
+def test_only_the_module_that_is_asked_for_is_imported() -> None:
+    code = "import sys; from mu.cli import main; main.main(['--help']); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.split())
+    assert not loaded & {
+        "boto3",
+        "moto",
+        "rich",
+        "matplotlib",
+        *(module for _, module, _ in main.COMMANDS.values()),
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["mu", ""], [*main.COMMANDS, "--help", "--version"]),
+        (["mu", "time"], ["timeline"]),
+        (["mu", "timeline", "--"], ["--help", "--output"]),
+        (["mu", "local", "e"], ["exec"]),
+        (["mu", "local", "exec", "--d"], ["--data"]),
+        (["mu", "completion", ""], ["bash", "zsh", "fish", "-h", "--help"]),
+        (["mu", "doctor", "s"], []),
+        (["mu", "local", "exec", "s"], ["some file"]),
+        (["mu", "timeline", "so"], ["some file"]),
+        (["mu", "timeline", "run", "-o", "s"], ["some file"]),
+        (["mu", "timeline", "run", "-o", "-"], []),
+    ],
+)
+def test_bash_completes(tmp_path: Path, words: list[str], expected: list[str]) -> None:
+    (tmp_path / "mu.bash").write_text(completion.bash())
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "some file").write_text("")
+    done = subprocess.run(
+        ["bash", "--norc", "-c", BASH, "bash", str(tmp_path / "mu.bash"), *words],
+        cwd=tmp_path / "here",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [line for line in done.stdout.splitlines() if line] == expected
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+@pytest.mark.parametrize("how", ["from $fpath", "sourced"])
+def test_zsh_completes_from_the_first_time(tmp_path: Path, how: str) -> None:
+    (tmp_path / "_mu").write_text(completion.zsh())
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "some_file").write_text("")
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        ["zsh", "-f", "-i"],
+        stdin=slave, stdout=slave, stderr=slave, cwd=tmp_path / "here", start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], "TERM": "dumb"},
+    )  # fmt: skip
+    os.close(slave)
+
+    def until(text: bytes) -> None:
+        said = b""
+        while text not in said:
+            assert select.select([master], [], [], 30)[0], said
+            said += os.read(master, 4096)
+
+    os.write(master, b"fpath=(.. $fpath); autoload -Uz compinit; compinit -u -D\n")
+    os.write(master, b"source ../_mu\n" if how == "sourced" else b"\n")
+    os.write(master, b"PS1='read''y> '\n")
+    until(b"ready> ")
+    os.write(master, b"mu timel\t")
+    until(b"mu timeline ")
+    os.write(master, b"so\t")
+    until(b"some_file ")
+    os.write(master, b"\x15exit\n")
+    assert process.wait(30) == 0
+    os.close(master)
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("mu --", ["--help", "--version"]),
+        ("mu timel", ["timeline"]),
+        ("mu stats --", ["--help"]),
+        ("mu completion ", ["bash", "fish", "zsh"]),
+    ],
+)
+def test_fish_completes(tmp_path: Path, line: str, expected: list[str]) -> None:
+    (tmp_path / "mu.fish").write_text(completion.fish())
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "some_file").write_text("")
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", f"source ../mu.fish; complete -C '{line}'"],
+        cwd=tmp_path / "here",
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert sorted(found.split("\t")[0] for found in done.stdout.splitlines()) == expected
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_take_their_scripts(
+    tmp_path: Path, shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["completion", shell]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in main.COMMANDS)
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    (tmp_path / "script").write_text(text)
+    subprocess.run(
+        [shell, "-n", str(tmp_path / "script")], check=True, env={**os.environ, "HOME": str(tmp_path)}
+    )
+
+
+def test_the_reference_is_not_stale() -> None:
+    text = (ROOT / "docs" / "reference.md").read_text()
+    assert text == reference.page(), "run: python -m mu.cli.reference > docs/reference.md"
+
+
+def test_every_module_of_a_command_is_there() -> None:
+    for _, module, text in main.COMMANDS.values():
+        loaded = importlib.import_module(module)
+        assert loaded.DESCRIPTION.strip()
+        assert text

@@ -1,0 +1,109 @@
+"""Where the time of a run went."""
+
+from pathlib import Path
+
+import pytest
+
+from mu.cli import main
+from mu.history import stats
+from mu.history.runs import Row, Run, load
+from tests.support.made_runs import write_record, write_times
+
+
+def row(part: int, *entered: tuple[float, str], end: float, attempt: int = 1, **more: object) -> Row:
+    outcome = str(more.pop("outcome", "done"))
+    return Row(part, attempt, entered[0][0], end, outcome, entered, **more)  # type: ignore[arg-type]
+
+
+# The last worker is part 1's second: launched by 1, first connected at 2, again at 5, ends at 11, usual is 4.
+RUN = Run(
+    name="job",
+    seconds=11.5,
+    parts=3,
+    done=3,
+    rows=[
+        row(0, (1.5, "A"), (2.5, "B"), end=5.5),
+        row(1, (2.0, "A"), end=4.0, outcome="failed"),
+        row(2, (2.0, "A"), (3.0, "B"), (3.0, "End"), end=6.0),
+        row(
+            1,
+            (5.0, "A"),
+            (6.0, "B"),
+            (11.0, "End"),
+            end=11.0,
+            attempt=2,
+            spent={"retrieve": 1.0, "run": 3.0, "other": 2.0},
+        ),
+    ],
+    launched=[(-0.5, 1), (1.0, 2), (1.2, 3)],
+)
+
+
+def test_what_the_job_waited_for_adds_up() -> None:
+    waited = stats.waited_for(RUN)
+    assert waited == pytest.approx(
+        {
+            "launching": 1.5,
+            "connecting": 1.0,
+            "failed attempts": 3.0,
+            "S3, retrieving": 4.0 / 6,
+            "running the program": 2.0,
+            "other commands": 8.0 / 6,
+            "straggling": 2.0,
+            "ending": 0.5,
+        }
+    )
+    assert sum(waited.values()) == pytest.approx(RUN.seconds + 0.5)
+
+
+def test_the_critical_path_is_not_that_of_a_backups_loser() -> None:
+    rows = [
+        row(0, (0.0, "A"), end=2.0),
+        row(1, (0.0, "A"), end=9.001, outcome="unfinished"),
+        row(1, (5.0, "B"), end=9.0, attempt=2),
+    ]
+    assert stats.last_row(Run("job", 9.5, 2, 2, rows)) is rows[2]
+    # Where nobody has done the part, it is what the job waited for.
+    rows[2] = row(1, (5.0, "B"), end=8.0, attempt=2, outcome="failed")
+    assert stats.last_row(Run("job", 9.5, 2, 1, rows)) is rows[1]
+
+
+@pytest.mark.parametrize("parts", [1, 2, 5, 200])
+def test_it_adds_up_for_any_run(tmp_path: Path, parts: int) -> None:
+    run = load(write_record(tmp_path / "r", parts, failing=0.3))
+    begin = min(0.0, run.launched[0][0])
+    assert sum(stats.waited_for(run).values()) == pytest.approx(run.seconds - begin)
+    assert all(took >= 0 for took in stats.waited_for(run).values())
+    run = load(write_times(tmp_path / "t", parts, failing=0.3))
+    waited = stats.waited_for(run)
+    assert sum(waited.values()) == pytest.approx(run.seconds)
+    assert set(waited) <= {"launching and connecting", "failed attempts", "working", "straggling", "ending"}
+
+
+def test_states() -> None:
+    first, second = stats.state_times(RUN)[:2]
+    assert (first.name, first.workers, first.visits, first.total) == ("B", 2, 2, pytest.approx(8.0))
+    assert (second.name, second.workers, second.visits) == ("A", 4, 4)
+    assert second.percentiles == (1.0, 2.0, 2.0, 2.0)
+    assert [state.name for state in stats.state_times(RUN)] == ["B", "A", "End"]
+
+
+@pytest.mark.parametrize(
+    ("percent", "value"), [(0, 1.0), (50, 2.0), (51, 3.0), (75, 3.0), (90, 4.0), (100, 4.0)]
+)
+def test_percentiles_are_nearest_ranks(percent: float, value: float) -> None:
+    assert stats.percentile([1.0, 2.0, 3.0, 4.0], percent) == value
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["stats", str(write_record(tmp_path / "run", 20))]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("png2y4m_server.py: 20 of 20 parts done in ")
+    for text in (
+        "launching",
+        "running the program",
+        "PNG2Y4MUploadState",
+        "the critical path: part ",
+        "the longest: part ",
+    ):
+        assert text in said

@@ -1,0 +1,285 @@
+"""Pictures of runs, and what is said of files that are none."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mu.cli import main, stats
+from mu.history import chart, timeline_image
+from mu.history.runs import Row, Run, load
+from mu.history.timeline_html import page
+from tests.support.made_runs import record, write_record, write_times
+
+DATA = Path(__file__).parents[2] / "data"
+
+
+def size(png: bytes) -> tuple[int, int]:
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
+
+
+@pytest.mark.parametrize("parts", [1, 5, 100, 1000])
+def test_png(tmp_path: Path, parts: int, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.png"
+    assert main.main(["timeline", str(write_record(tmp_path / "run", parts)), "-o", str(path)]) == 0
+    assert capsys.readouterr().out == f"{path}\n"
+    width, height = size(path.read_bytes())
+    assert width == 1320
+    assert 400 < height < 1600
+
+
+@pytest.mark.parametrize("parts", [5, 1000])
+def test_svg_has_a_polygon_for_each_visit(tmp_path: Path, parts: int) -> None:
+    path = tmp_path / "x.svg"
+    run = load(write_record(tmp_path / "run", parts))
+    timeline_image.draw(run, path)
+    text = path.read_text()
+    drawn = re.findall(r'<g ([^>]*)id="(?:bars|thin)\d">(.*?)\n   </g>', text, re.DOTALL)
+    assert sum(block.count("<path") for _, block in drawn) == sum(len(row.spans()) for row in run.rows)
+    # Thin bars would fade into each other.
+    assert [how for how, _ in drawn] == ['shape-rendering="crispEdges" ' if parts > 200 else ""] * 3
+
+
+def test_names_are_taken_to_the_letter(tmp_path: Path) -> None:
+    path = tmp_path / "x.svg"
+    rows = load_rows(("done", 0.0, 1.0)).rows
+    states = [(0.0, "_hidden"), (0.3, "a_$5_vs_$6"), (0.6, "$\\nosuch$")]
+    timeline_image.draw(Run("cost_$5_vs_$\\6.txt", 1.0, 1, 1, [replace(rows[0], states=states)]), path)
+    said = re.findall(r"<!-- (.*?) -->", path.read_text())
+    assert said[-4:] == ["cost_$5_vs_$\\6.txt: 1 of 1 parts done in 1.0 s", *(name for _, name in states)]
+
+
+@pytest.mark.parametrize("name", ["cost_$5_vs_$6.txt", "caf\udce9.txt", "日本\x1b[2J.txt"])
+def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
+    write_times(tmp_path / name, 3)
+    for ending in ("png", "svg", "html"):
+        done = subprocess.run(
+            [sys.executable, "-m", "mu", "timeline", tmp_path / name, "-o", tmp_path / f"{name}.{ending}"],
+            env={**os.environ, "PYTHONIOENCODING": "ascii:strict"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (tmp_path / f"{name}.{ending}").stat().st_size > 5000
+    assert "\x1b" not in stats.report(load(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["times_png2y4m.txt", "times_xcenc_K4.txt"])
+@pytest.mark.parametrize("ending", ["png", "svg", "html"])
+def test_the_originals_files(tmp_path: Path, name: str, ending: str) -> None:
+    path = tmp_path / f"x.{ending}"
+    assert main.main(["timeline", str(DATA / name), "-o", str(path)]) == 0
+    assert path.stat().st_size > 5000
+
+
+def test_a_record_and_its_times_are_the_same_run(tmp_path: Path) -> None:
+    one = load(write_record(tmp_path / "run", 50, failing=0.2))
+    other = load(write_times(tmp_path / "times", 50, failing=0.2))
+    assert [(row.part, row.outcome, row.spans()) for row in one.rows] == [
+        (row.part, row.outcome, row.spans()) for row in other.rows
+    ]
+    assert (one.parts, one.done) == (other.parts, other.done)
+
+
+def test_a_run_that_never_had_a_worker(tmp_path: Path) -> None:
+    made = record(2) | {"parts": [{"part": 0, "outcome": "no worker", "attempts": []}]}
+    (tmp_path / "run.json").write_text(json.dumps(made))
+    for ending in ("png", "html"):
+        assert main.main(["timeline", str(tmp_path), "-o", str(tmp_path / f"x.{ending}")]) == 0
+
+
+def states_of(names: list[str]) -> Run:
+    entered = [(float(place * (place + 1)), name) for place, name in enumerate(names)]
+    end = float(len(names) * (len(names) + 1))
+    return Run("x", end, 1, 1, [Row(0, 1, 0.0, end, "done", entered)])
+
+
+def test_colours_are_for_the_states_that_take_most() -> None:
+    names = [f"S{number}" for number in range(40)]
+    colours = chart.state_colours(states_of(names))
+    assert list(colours) == [*names[-chart.SHOWN_STATES :], chart.OTHER]
+    assert len(set(colours.values())) == len(colours)
+    assert list(chart.state_colours(states_of(["A", "B"]))) == ["A", "B"]
+
+
+def test_curves() -> None:
+    run = load_rows(("done", 2.0, 5.0), ("failed", 1.0, 3.0), ("unfinished", 4.0, 9.0))
+    assert chart.curves(run) == {
+        "connected": [(1.0, 1), (2.0, 2), (4.0, 3)],
+        "at their end": [(3.0, 1), (5.0, 2)],
+    }
+
+
+def load_rows(*rows: tuple[str, float, float]) -> Run:
+    made = [Row(n, 1, begin, end, fate, [(begin, "A")]) for n, (fate, begin, end) in enumerate(rows)]
+    return Run("x", 9.0, len(made), 1, made)
+
+
+def test_the_page_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
+    text = page(load(write_record(tmp_path / "run", 30, failing=0.5)))
+    assert not re.search(r"https?://|src=|@import|url\(", text)
+    assert "<b>bad" not in text
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])  # type: ignore[index]
+    assert any("<b>bad</b>" in row["e"][1] for row in data["rows"] if "e" in row)
+    assert text.count("</script>") == 2
+
+
+GOOD = "0:[(0.5, 'A'), (1.0, 'B')]\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (GOOD + "1:[(0.5, 'A'\n", "line 2: neither part:"),
+        (GOOD + GOOD + "nonsense\n", "line 3: neither part:"),
+        ("", "no worker is in it"),
+        ('{"schema": 1,\n"run": }', "line 2: this is no JSON"),
+        ('{"schema": 99}', "a record of schema 99; this version of mu reads 1"),
+        ('{"schema": NaN}', "not the form of a record: schema: no whole number"),
+        ('{"schema": 1}', "not the form of a record: run is missing"),
+        (
+            '{"schema": 1, "run": 3, "parts": []}',
+            "not the form of a record: run: 'int' object is not iterable",
+        ),
+        ('{"schema": 1, "x": ' + "[" * 200_000, "lists too deep"),
+        ('{"schema": 1, "x": ' + "1" * 5000 + "}", "numbers too long"),
+        (b"0:[(0.5, 'A')]\n\xff\xfe\n", "line 2: this is not text"),
+        (GOOD + "1:[(5.0, 'A'), (3.0, 'B')]\n", "line 2: time goes back, from 5 to 3 s"),
+        (GOOD + "1:[(5.0, 'A'), (1e308, 'B')]\n", "line 2: a time that is beyond all bounds"),
+    ],
+)
+@pytest.mark.parametrize("command", ["timeline", "stats"])
+def test_what_is_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Any, why: str, command: str
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    words = ["-o", str(tmp_path / "x.png")] if command == "timeline" else []
+    assert main.main([command, str(path), *words]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"mu {command}: {path}")
+    assert why in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "why"),
+    [
+        ("seconds", "NaN", "seconds: a time that is beyond all bounds"),
+        ("seconds", "Infinity", "seconds: a time"),
+        ("seconds", '"3"', "seconds: str is no number"),
+        ("script", "3", "script: int is no text"),
+        ("accepted_by", "[[0, Infinity]]", "accepted_by: no whole number up to "),
+        ("accepted_by", "[[0]]", "accepted_by: not enough values"),
+        ("cost", "3", "cost: no dollars in int"),
+        ("cost", '{"dollars": "3"}', "cost: dollars: no amount"),
+        ("cost", '{"dollars": NaN}', "cost: dollars: no amount"),
+        ("part", "Infinity", "part: no whole number"),
+        ("part", "1e999", "part: no whole number"),
+        ("attempts", "3", "part 0: attempts: 'int' object is not iterable"),
+        ("attempts", "[3]", "part 0: no finished in int"),
+        ("attempt", "Infinity", "part 0: attempt: no whole number"),
+        ("connected", "1e999", "part 0: connected: a time"),
+        ("connected", "99", "part 0: connected: time goes back, from 99 to "),
+        ("states", "[]", "part 0: states: there is none"),
+        ("states", '[[NaN, "A"]]', "part 0: states: a time"),
+        ("states", '[[5, "A"], [3, "B"]]', "part 0: states: time goes back, from 5 to 3 s"),
+        ("states", '[[1, "A"], [2, 3]]', "part 0: states: int is no text"),
+        ("states", '[[99, "A"]]', "part 0: states: time goes back, from 99 to "),
+        ("runs", "[[0, Infinity]]", "part 0: runs: no whole number"),
+        ("moved", '{"retrieved": ' + "1" * 400 + "}", "part 0: moved: no whole number"),
+        ("spent", '{"run": -Infinity}', "part 0: spent: a time"),
+        ("messages", "[3]", "part 0: messages: cannot unpack"),
+    ],
+)
+@pytest.mark.parametrize("words", [["stats"], ["timeline", "-o", "x.png"], ["timeline", "-o", "x.html"]])
+def test_a_field_that_makes_no_sense_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    field: str,
+    value: str,
+    why: str,
+    words: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = record(2)
+    first = made["parts"][0]
+    for of in (made, made["run"], made["launch"], first, first["attempts"][0]):
+        if field in of or (field == "moved" and "states" in of):
+            of[field] = "@"
+            break
+    Path("run.json").write_text(json.dumps(made).replace('"@"', value))
+    assert main.main([words[0], "run.json", *words[1:]]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"mu {words[0]}: run.json: not the form of a record: {why}")
+    assert said.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_what_is_odd_and_may_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Halves of characters, a clock that was set back a little, and settings of any kind."""
+    made = record(2)
+    made["run"]["script"] = "\ud800.py"
+    made["settings"] = {"kill_time": float("inf")}
+    attempt = made["parts"][0]["attempts"][0]
+    attempt["states"] = [[1.0, "A\ud800"], [0.5, "B"], [0.6, "C"]]
+    attempt["messages"] = [[1.0, "\ud800"]]
+    attempt["finished"] = 0.7
+    (tmp_path / "run.json").write_text(json.dumps(made))
+    row = next(row for row in load(tmp_path).rows if row.part == 0)
+    assert (row.states, row.finished) == ([(1.0, r"A?"), (1.0, "B"), (1.0, "C")], 1.0)
+    for ending in ("png", "svg", "html"):
+        assert main.main(["timeline", str(tmp_path), "-o", str(tmp_path / f"x.{ending}")]) == 0
+    assert main.main(["stats", str(tmp_path)]) == 0
+
+
+def test_the_page_knows_of_programs_that_failed(tmp_path: Path) -> None:
+    made = record(1)
+    made["parts"][0]["attempts"][0]["runs"] = [[1.0, 0], [1.5, 3], [1.7, -9]]
+    (tmp_path / "run.json").write_text(json.dumps(made))
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page(load(tmp_path)), re.DOTALL)[1])  # type: ignore[index]
+    assert data["rows"][0]["x"] == [[1.5, 3], [1.7, -9]]
+
+
+@pytest.mark.parametrize(
+    ("run", "output", "why"),
+    [
+        ("nosuch", "x.png", "cannot read nosuch: No such file or directory"),
+        ("n" * 300, "x.png", f"cannot read {'n' * 300}: File name too long"),
+        ("run", "x.gif", "x.gif: the name must end in .png, .svg or .html"),
+        ("run", "no/such/x.png", "cannot write no/such/x.png: No such file or directory"),
+        ("run", "no/such/x.html", "cannot write no/such/x.html: No such file or directory"),
+    ],
+)
+def test_wrong_arguments(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    run: str,
+    output: str,
+    why: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_record(tmp_path / "run", 2)
+    assert main.main(["timeline", run, "-o", output]) == 2
+    assert capsys.readouterr().err == f"mu timeline: {why}\n"
+
+
+def test_without_matplotlib(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    write_record(tmp_path / "run", 2)
+    assert main.main(["timeline", str(tmp_path / "run"), "-o", str(tmp_path / "x.png")]) == 2
+    assert "pip install 'mu[look]'" in capsys.readouterr().err
+    assert main.main(["timeline", str(tmp_path / "run"), "-o", str(tmp_path / "x.html")]) == 0

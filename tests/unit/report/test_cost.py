@@ -1,0 +1,124 @@
+"""The estimate of a run's cost."""
+
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from mu.report import cost
+from mu.report.cost import Function
+
+PRICES = {
+    "date": "2026-01-02",
+    "source": "somewhere",
+    "regions": {
+        "here": {"x86_64": 0.00001, "arm64": 0.000008, "million_requests": 0.2},
+        "there": {"x86_64": 0.00003, "million_requests": 0.4},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("memory", "architecture", "seconds", "requests", "regions", "gb_seconds", "dollars"),
+    [
+        (1024, "x86_64", 1000.0, 0, ["here"], 1000.0, 0.01),
+        (512, "x86_64", 1000.0, 0, ["here"], 500.0, 0.005),
+        (1024, "arm64", 1000.0, 0, ["here"], 1000.0, 0.008),
+        (1024, "x86_64", 0.0, 1_000_000, ["here"], 0.0, 0.2),
+        (1024, "x86_64", 1000.0, 1_000_000, ["here", "there"], 1000.0, 0.32),
+        (1024, "arm64", 1000.0, 1, ["here", "there"], 1000.0, None),
+        (1024, "x86_64", 1000.0, 1, ["nowhere"], 1000.0, None),
+    ],
+)
+def test_estimate(
+    memory: int,
+    architecture: str,
+    seconds: float,
+    requests: int,
+    regions: list[str],
+    gb_seconds: float,
+    dollars: float | None,
+) -> None:
+    found = cost.estimate(Function(memory, architecture), seconds, requests, regions, PRICES)
+    assert found["gb_seconds"] == gb_seconds
+    assert found["dollars"] == (None if dollars is None else pytest.approx(dollars))
+    assert (found["prices_of"], found["prices_from"]) == ("2026-01-02", "somewhere")
+
+
+def test_what_people_read() -> None:
+    made = cost.estimate(Function(2048, "x86_64"), 5000.0, 1200, ["here"], PRICES)
+    assert cost.describe(made) == (
+        "cost: 10,000.0 GB-seconds, 1,200 requests: about $0.10 (estimate, Lambda only, prices of 2026-01-02)"
+    )
+    made = cost.estimate(Function(2048, "arm64"), 1.0, 1, ["there"], PRICES)
+    assert cost.describe(made) == "cost: 2.0 GB-seconds, 1 requests; no price is known for arm64 in there"
+
+
+@pytest.mark.parametrize(
+    ("dollars", "text"),
+    [
+        (0, "$0"),
+        (1234.5, "$1,234.50"),
+        (0.52, "$0.52"),
+        (0.0031, "$0.0031"),
+        (0.000021, "$0.000021"),
+        (2e-8, "less than $0.000001"),
+    ],
+)
+def test_money(dollars: float, text: str) -> None:
+    assert cost.money(dollars) == text
+
+
+def test_the_table_of_prices() -> None:
+    table = cost.table()
+    assert len(table["date"]) == len("2026-01-02")
+    assert table["source"].startswith("https://aws.amazon.com/")
+    for region, prices in table["regions"].items():
+        assert region.count("-") == 2
+        assert 1e-5 < prices["x86_64"] < 4e-5
+        assert 0.7 * prices["x86_64"] < prices.get("arm64", prices["x86_64"]) <= prices["x86_64"]
+        assert 0.2 <= prices["million_requests"] < 0.5
+    assert table["regions"]["us-east-1"] == {
+        "x86_64": 0.0000166667,
+        "arm64": 0.0000133334,
+        "million_requests": 0.2,
+    }
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    with mock_aws():
+        yield
+
+
+@pytest.mark.parametrize(
+    "keys", [(None, None, None), ("an id", "a key", None), ("an id", "a key", "a token")]
+)
+def test_lookup(aws: None, keys: tuple[str | None, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[tuple[str | None, ...]] = []
+
+    class Session(boto3.Session):
+        def __init__(self, *given: str | None) -> None:
+            used.append(given)
+            super().__init__(*given)
+
+    boto3.client("iam", "us-east-1").create_role(RoleName="mu", AssumeRolePolicyDocument="{}")
+    boto3.client("lambda", "us-east-1").create_function(
+        FunctionName="tool",
+        Role="arn:aws:iam::123456789012:role/mu",
+        Code={"ZipFile": b"PK\x05\x06" + bytes(18)},
+        Handler="x.y",
+        Runtime="python3.11",
+        MemorySize=1536,
+        Architectures=["arm64"],
+    )
+    monkeypatch.setattr(boto3, "Session", Session)
+    assert cost.Lookup("tool", ["us-east-1"], *keys).result() == Function(1536, "arm64")
+    assert used == [keys if keys[0] else ()]
+
+
+def test_a_lookup_that_fails_is_no_estimate(aws: None) -> None:
+    assert cost.Lookup("nosuch", ["us-east-1"]).result() is None

@@ -1,0 +1,534 @@
+"""What people are told: lines, or a painting that fits its window."""
+
+import fcntl
+import io
+import os
+import pty
+import re
+import struct
+import sys
+import termios
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, TextIO
+
+import pytest
+from rich.text import Text
+
+from mu import OnePassState, TerminalState
+from mu.console import terminal
+from mu.console.terminal import debug
+from mu.defs import Defs
+from mu.machine import ErrorState, MachineState
+from mu.report import choose, failure
+from mu.report import plain as plain_report
+from mu.report.failure import Failure
+from mu.report.live import RATE, LiveReporter
+from mu.report.plain import PlainReporter
+from mu.report.reporter import Reporter
+from mu.report.worker_log import MAX_TEXT, Track, shortened
+
+
+class NoSocket:
+    """What a state needs of a connection when nothing is sent."""
+
+    def fileno(self) -> int:
+        return -1
+
+    def recv(self, size: int, /) -> bytes:
+        return b""
+
+    def send(self, data: Any, /) -> int:
+        return len(data)
+
+    def close(self) -> None:
+        pass
+
+    def setblocking(self, flag: bool, /) -> None:
+        pass
+
+
+class Waiting(OnePassState):
+    pass
+
+
+class Converting(OnePassState):
+    pass
+
+
+class Done(TerminalState):
+    pass
+
+
+NAMES = [type(f"State{'x' * (number % 40)}{number}", (OnePassState,), {}) for number in range(60)]
+
+
+def begin(reporter: Reporter, part: int, state: Any = Waiting, number: int = 1) -> Track:
+    track = Track(state(NoSocket(), part), "192.0.2.1", number)
+    reporter.connected += 1
+    reporter.worker_connected(track)
+    return track
+
+
+def move(reporter: Reporter, track: Track, state: Any, *arguments: str) -> None:
+    before: MachineState = track.machine
+    track.machine = state(before, *arguments)
+    reporter.worker_moved(track, before)
+
+
+def end(reporter: Reporter, track: Track, error: str | None = None) -> None:
+    if error is None:
+        move(reporter, track, Done)
+        reporter.done += 1
+    else:
+        move(reporter, track, ErrorState, error)
+        reporter.failed += 1
+    track.finished = time.time()
+    reporter.worker_finished(track)
+
+
+ERROR = "OK:RETVAL(3):OUTPUT(one\ntwo: no such thing\n):COMMAND(./tool -x)"
+
+
+def a_run(reporter: Reporter) -> None:
+    """Two parts, one of which fails."""
+    reporter.listening(1234, tls=True)
+    tracks = [begin(reporter, part) for part in range(2)]
+    reporter.tick(now=reporter.started)
+    end(reporter, tracks[0])
+    end(reporter, tracks[1], ERROR)
+    reporter.dropped_stranger("192.0.2.9", "it said nothing")
+    reporter.close()
+    reporter.summary([failure.failure_of(tracks[1].machine)], 1, "")  # type: ignore[arg-type]
+    reporter.note("good to know")
+
+
+FAILED = "part 1 failed in Waiting: exit status 3 from: ./tool -x\n    | one\n    | two: no such thing\n"
+DROPPED = "dropped a connection from 192.0.2.9: it said nothing\n"
+
+
+def test_plain_lines() -> None:
+    stream = io.StringIO()
+    a_run(PlainReporter(3, stream))
+    assert re.sub(r"\d+\.\d s", "T s", stream.getvalue()) == (
+        "listening on port 1234 (mutual TLS) for 3 workers\n"
+        "T s: 2 of 3 workers connected, 0 done, 0 failed\n"
+        + DROPPED
+        + "T s: 2 of 3 workers connected, 1 done, 1 failed\n"
+        + FAILED
+        + "1 part had no worker\n1 of 3 parts done in T s\ngood to know\n"
+    )
+
+
+def test_quiet_says_what_went_wrong() -> None:
+    stream = io.StringIO()
+    a_run(PlainReporter(3, stream, quiet=True))
+    assert re.sub(r"\d+\.\d s", "T s", stream.getvalue()) == (
+        DROPPED + FAILED + "1 part had no worker\n1 of 3 parts done in T s\n"
+    )
+
+
+def test_quiet_is_silent_if_all_is_well() -> None:
+    stream = io.StringIO()
+    reporter = PlainReporter(1, stream, quiet=True)
+    reporter.listening(1, tls=False)
+    end(reporter, begin(reporter, 0))
+    reporter.tick()
+    reporter.summary([], 0, "")
+    assert stream.getvalue() == ""
+
+
+def test_verbose_leaves_nothing_out() -> None:
+    stream = io.StringIO()
+    reporter = PlainReporter(50, stream, verbose=True)
+    for part in range(50):
+        end(reporter, begin(reporter, part), "why")
+    reporter.summary([Failure(part, "S", "why") for part in range(50)], 0, "")
+    said = stream.getvalue()
+    assert re.search(r"part 49: worker at 192\.0\.2\.1\npart 49: failed after \d\.\d s\n", said)
+    assert "part 49 failed in S: why\n" in said
+    stream.truncate(0)
+    PlainReporter(50, stream).summary([Failure(part, "S", "why") for part in range(50)], 0, "")
+    assert "... and 30 more parts failed\n" in stream.getvalue()
+
+
+def test_lines_come_at_intervals_and_only_if_something_is_new() -> None:
+    stream = io.StringIO()
+    reporter = PlainReporter(10, stream)
+    for second in range(60):
+        reporter.connected = min(9, second // 6)
+        for tenth in range(10):
+            reporter.tick(now=reporter.started + second + tenth / 10)
+    lines = stream.getvalue().splitlines()
+    assert 8 <= len(lines) <= 10
+    assert len({line.partition(": ")[2] for line in lines}) == len(lines)
+
+
+@pytest.mark.parametrize("kind", [Reporter, PlainReporter])
+def test_an_attempt_that_is_tried_again_is_counted(kind: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    reporter = kind(1)
+    track = begin(reporter, 0)
+    move(reporter, track, ErrorState, "FAIL(disk full)")
+    reporter.attempt_failed(track, other_running=False)
+    assert reporter.repeated == 1
+    assert reporter.reasons == {"disk full": 1}
+    assert ("part 0, attempt 1: failed in Waiting: disk full" in capsys.readouterr().err) == (
+        kind is PlainReporter
+    )
+
+
+def fail_attempts(reporter: Reporter, *errors: str) -> None:
+    for part, error in enumerate(errors):
+        track = begin(reporter, part)
+        move(reporter, track, ErrorState, error)
+        reporter.attempt_failed(track, other_running=False)
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_only_the_first_attempts_that_failed_are_told_of(verbose: bool) -> None:
+    stream = io.StringIO()
+    fail_attempts(PlainReporter(300, stream, verbose=verbose), *["FAIL(disk full)"] * 300)
+    assert stream.getvalue().count("disk full") == (300 if verbose else plain_report.MAX_FAILURES_SHOWN)
+
+
+def transfer(part: int, why: str) -> str:
+    return f"FAIL(retrieving bucket:film/{part}->/tmp/mu.{part}/in from s3: {why})"
+
+
+def program(part: int, status: int) -> str:
+    return f"OK:RETVAL({status}):OUTPUT(no):COMMAND(/tmp/mu.{part}/tool: -x)"
+
+
+@pytest.mark.parametrize(
+    ("errors", "told"),
+    [
+        ([transfer(7, "slow down")], "1 × retrieving bucket:film/7->/tmp/mu.7/in from s3: slow down"),
+        ([transfer(7, "slow down")] * 2, "2 × retrieving bucket:film/7->/tmp/mu.7/in from s3: slow down"),
+        ([transfer(n, "slow down") for n in range(300)], "300 × retrieving: slow down"),
+        ([program(n, 3) for n in range(9)] + ["x"], "9 × exit status 3; 1 × x"),
+        ([program(n, -9) for n in range(9)], "9 × signal 9"),
+        (
+            [name for number, name in enumerate("abcdefg") for _ in range(8 - number)],
+            "8 × a; 7 × b; 6 × c; 5 × d; 4 × e; and 5 more",
+        ),
+    ],
+)
+def test_reasons_of_one_kind_are_told_together(errors: list[str], told: str) -> None:
+    stream = io.StringIO()
+    reporter = PlainReporter(len(errors), stream)
+    fail_attempts(reporter, *errors)
+    stream.seek(stream.truncate(0))
+    reporter.summary([], 0, "")
+    attempts = f"{len(errors)} attempt{'s' if len(errors) > 1 else ''}"
+    assert f"{attempts} failed on the way: {told}\n" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        ("OK:RETVAL(1):OUTPUT(\x1b[2Jhi\x07\n\x9b5A\tx\n):COMMAND(a\nb)",
+         r"exit status 1 from: a\nb" "\n    | " r"\x1b[2Jhi\x07" "\n    | " r"\x9b5A  x"),
+        ("FAIL(\x1b]0;title\x07\nmore\x00 \udcff)", r"\x1b]0;title\x07" "\n    | " r"more\x00 \udcff"),
+        ("x" * 10**6, "x" * (terminal.MAX_LINE - 3) + "..."),
+        (f"OK:RETVAL(1):OUTPUT({'y' * 10**6}):COMMAND({'c' * 10**6})",
+         f"exit status 1 from: {'c' * (terminal.MAX_LINE - 3)}...\n    | {'y' * (terminal.MAX_LINE - 3)}..."),
+        ("e" * terminal.MAX_LINE, "e" * terminal.MAX_LINE),
+        ("é → 日本", "é → 日本"),
+        (f"OK:RETVAL({'9' * 5000}):OUTPUT():COMMAND()", f"OK:RETVAL({'9' * (terminal.MAX_LINE - 13)}..."),
+    ],
+)  # fmt: skip
+def test_what_workers_say_is_fit_to_be_seen(error: str, text: str) -> None:
+    assert failure.explain(error) == text
+
+
+def test_a_status_beyond_all_bounds_is_one_workers_fault() -> None:
+    track = Track(Waiting(NoSocket(), 0), "x", keep=3)
+    track.hear(b"OK:RETVAL(" + b"9" * 5000 + b"):OUTPUT():COMMAND()")
+    assert (track.runs, track.heard) == ([], 1)
+
+
+# Streams that are slow, full or gone
+
+
+def test_nothing_waits_for_a_pipe_until_the_end() -> None:
+    reading, writing = os.pipe()
+    with open(writing, "w") as stream, open(reading) as reader:
+        reporter = PlainReporter(1, stream)
+        for number in range(100):
+            reporter.line(f"{number:<9999}")
+        reporter.close()
+        got: list[str] = []
+        thread = threading.Thread(target=lambda: got.extend(islice(reader, 101)))
+        thread.start()
+        reporter.summary([], 0, "")
+        thread.join()
+    assert [int(line) for line in got[:100]] == list(range(100))
+    assert "0 of 1 workers connected" in got[100]
+
+
+@pytest.mark.parametrize("kind", [PlainReporter, LiveReporter])
+def test_a_stream_that_fails_is_left_alone(kind: Any) -> None:
+    with open("/dev/full", "w") as full:
+        a_run(kind(3, full))
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as pipe:
+        a_run(kind(3, pipe))
+    closed = io.StringIO()
+    reporter = PlainReporter(3, closed)
+    closed.close()
+    a_run(reporter)
+
+
+def test_without_standard_error_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    monkeypatch.setattr(Defs, "debug", True)
+    debug("x")
+    a_run(choose.for_run(3))
+
+
+# On a terminal
+
+
+@contextmanager
+def terminal(columns: int, lines: int, encoding: str = "utf-8") -> Iterator[tuple[TextIO, Any]]:
+    """A stream to a terminal of that size, and what gives all that has been written to it."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+    attributes = termios.tcgetattr(slave)
+    attributes[1] &= ~termios.OPOST
+    termios.tcsetattr(slave, termios.TCSANOW, attributes)
+    os.set_blocking(master, False)
+
+    def written() -> str:
+        data = b""
+        while True:
+            try:
+                data += os.read(master, 1 << 20)
+            except BlockingIOError:
+                return data.decode(encoding)
+
+    with os.fdopen(slave, "w", encoding=encoding, errors="backslashreplace") as stream:
+        yield stream, written
+    os.close(master)
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*[a-zA-Z]", "", text)
+
+
+SIZES = [(80, 24), (200, 50), (1, 1), (20, 5), (40, 8), (79, 3), (118, 12), (300, 4)]
+
+
+@pytest.mark.parametrize("parts", [1, 5, 1000, 10_000])
+@pytest.mark.parametrize(("columns", "lines"), SIZES)
+def test_it_fits_any_window_and_any_number(columns: int, lines: int, parts: int) -> None:
+    with terminal(columns, lines) as (stream, written):
+        reporter = LiveReporter(parts, stream)
+        for part in range(min(parts, 1500)):
+            track = begin(reporter, part, NAMES[part % 60], number=1 + part % 2)
+            if part % 3 == 0:
+                move(reporter, track, Converting)
+            if part % 7 == 3:
+                end(reporter, track, ERROR if part % 2 else None)
+        reporter.launch_note = "; 10 of 1000 launched, throttled 7 times"
+        reporter.tick()
+        painted = plain(written()).removesuffix("\n").split("\n")
+        assert 1 <= len(painted) <= max(1, lines - 1)
+        assert all(len(line) < max(columns, 2) for line in painted)
+        if columns >= 40:
+            assert f" of {parts:,}" in painted[0]
+        if lines >= 12:
+            assert any("workers in each state" in line for line in painted)
+
+
+def test_what_is_painted() -> None:
+    with terminal(100, 40) as (stream, written):
+        reporter = LiveReporter(10, stream)
+        tracks = [begin(reporter, part) for part in range(6)]
+        for track in tracks[:4]:
+            move(reporter, track, Converting)
+        end(reporter, tracks[0])
+        end(reporter, tracks[1], ERROR)
+        reporter.tick(now=reporter.started + 2)
+        said = plain(written())
+    assert "2.0 s   connected 6   running 4   done 1 of 10   failed 1" in said
+    assert re.search(r"Waiting +2 ━", said)
+    assert re.search(r"Converting +2 ━", said)
+    assert said.index("part 4 ") < said.index("part 5 ") < said.index("part 2 ") < said.index("part 3 ")
+    assert "part 1: exit status 3 from: ./tool -x  in Converting\n  | one\n  | two: no such thing" in said
+    assert "Done" not in said
+    assert "ErrorState" not in said
+
+
+def test_rate_and_time_left() -> None:
+    with terminal(80, 24) as (stream, written):
+        reporter = LiveReporter(100, stream)
+        for second in range(31):
+            reporter.done = second * 2
+            reporter.tick(now=reporter.started + second)
+        assert "60 %  2.0/s  0:20 left" in plain(written())
+
+
+def test_lines_stay_above_the_painting() -> None:
+    with terminal(80, 24) as (stream, written):
+        reporter = LiveReporter(3, stream)
+        a_run(reporter)
+        said = written()
+    assert "\x1b[?25l" not in said  # the cursor stays
+    last = said[said.rindex("\x1b[J") :]
+    assert FAILED in plain(last)
+    assert re.search(r"of 3 parts done in \d+\.\d s\ngood to know\n$", plain(last))
+    assert DROPPED in plain(said)
+
+
+def test_it_is_painted_seldom_enough() -> None:
+    with terminal(80, 24) as (stream, written):
+        reporter = LiveReporter(5, stream)
+        paintings = 0
+        for step in range(1000):
+            reporter.tick(now=reporter.started + step / 100)
+            paintings += bool(written())
+    assert 10 <= paintings <= 10 * RATE + 1
+
+
+def test_a_painting_looks_at_no_more_than_it_shows() -> None:
+    """Not a measurement: the time of a painting must not be that of a walk over all workers."""
+
+    class Counted(dict[Any, Any]):
+        looked = 0
+
+        def items(self) -> Any:
+            for item in super().items():
+                self.looked += 1
+                yield item
+
+    with terminal(80, 24) as (stream, _):
+        reporter = LiveReporter(2000, stream)
+        reporter._moved = counted = Counted()
+        for part in range(2000):
+            begin(reporter, part)
+        reporter.tick()
+    assert 0 < counted.looked < 30
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("stopped", [True, False], ids=["stopped", "not read"])
+def test_a_terminal_that_is_held_up_holds_up_nobody(stopped: bool) -> None:
+    with terminal(200, 50) as (stream, written):
+        reporter = LiveReporter(9999, stream)
+        for part in range(1000):
+            begin(reporter, part, NAMES[part % 60])
+        reporter.tick(now=reporter.started)
+        assert plain(written()).startswith("0.0 s ")
+        if stopped:
+            termios.tcflow(stream.fileno(), termios.TCOOFF)
+        for second in range(1, 200):
+            reporter.done = second
+            reporter.tick(now=reporter.started + second)
+        if stopped:
+            assert written() == ""
+            termios.tcflow(stream.fileno(), termios.TCOON)
+        while not reporter._out.flush():
+            written()
+        written()
+        reporter.tick(now=reporter.started + 200.2)
+        assert plain(written()).startswith("200.2 s ")
+
+
+def test_a_pause_is_no_reason_to_paint_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    with terminal(80, 24) as (stream, written):
+        reporter = LiveReporter(5, stream)
+        pauses = iter(range(0, 10**6, 1000))
+        monkeypatch.setattr(time, "perf_counter", lambda: next(pauses))
+        for second in range(5):
+            reporter.tick(now=reporter.started + second)
+            assert plain(written()).startswith(f"{second}.0 s ")
+
+
+@pytest.mark.parametrize(("encoding", "cut"), [("ascii", "~"), ("latin-1", "~"), ("utf-8", "…")])
+@pytest.mark.parametrize("columns", [1, 2, 40, 130])
+def test_it_fits_a_terminal_of_any_encoding(encoding: str, cut: str, columns: int) -> None:
+    with terminal(columns, 30, encoding) as (stream, written):
+        reporter = LiveReporter(3, stream)
+        begin(reporter, 0, type("Größe" + "日本" * 30, (OnePassState,), {}))
+        end(reporter, begin(reporter, 1), "FAIL(日本 " + "ö" * 200 + ")")
+        reporter.launch_note = "; é …"
+        reporter.tick()
+        lines = plain(written()).split("\n")
+    assert any(line.endswith(cut) for line in lines)
+    assert all(Text(line).cell_len < max(columns, 2) for line in lines)
+    assert not any("\\" in line for line in lines)
+
+
+def test_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for value, coloured in (("", True), ("1", False)):
+        monkeypatch.setenv("NO_COLOR", value)
+        with terminal(80, 24) as (stream, written):
+            reporter = LiveReporter(5, stream)
+            begin(reporter, 0)
+            reporter.tick()
+            assert bool(re.search(r"\x1b\[[0-9;]*3\dm", written())) == coloured
+
+
+@pytest.mark.parametrize(
+    ("on_terminal", "term", "quiet", "debug", "kind"),
+    [
+        (True, "xterm", False, False, LiveReporter),
+        (True, "xterm", True, False, PlainReporter),
+        (True, "xterm", False, True, PlainReporter),
+        (True, "dumb", False, False, PlainReporter),
+        (False, "xterm", False, False, PlainReporter),
+    ],
+)
+def test_which_reporter(
+    monkeypatch: pytest.MonkeyPatch, on_terminal: bool, term: str, quiet: bool, debug: bool, kind: Any
+) -> None:
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setattr(Defs, "debug", debug)
+    with terminal(80, 24) as (stream, _):
+        made = choose.for_run(1, quiet=quiet, stream=stream if on_terminal else io.StringIO())
+        assert type(made) is kind
+
+
+# Tracks
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (b"OK:SET(x)", "OK:SET(x)"),
+        (b"OK:RETVAL(0):OUTPUT(secret\n):COMMAND(./x)", "OK:RETVAL(0):OUTPUT(7 bytes):COMMAND(./x)"),
+        (b"OK:RETVAL(-9):OUTPUT(a):COMMAND(b):COMMAND(c)", "OK:RETVAL(-9):OUTPUT(12 bytes):COMMAND(c)"),
+        (b"x" * 500, "x" * (MAX_TEXT - 1) + "…"),
+        (b"\xff\xc3\xa9", "\ufffdé"),
+    ],
+)
+def test_messages_are_shortened(message: bytes, text: str) -> None:
+    assert shortened(message) == text
+
+
+def test_a_track_adds_up_what_was_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 100.0, 101.0, 103.0, 106.0, 110.0, 115.0])
+    monkeypatch.setattr(time, "time", lambda: next(clock))
+    track = Track(Waiting(NoSocket(), 7), "x", keep=3)
+    for message in (
+        b"OK:SET(a)",
+        b"OK:RETRIEVE(b/k)",
+        b"OK:RETVAL(2):OUTPUT():COMMAND(c)",
+        b"OK:UPLOAD(b/k)",
+        b"FAIL(x)",
+    ):
+        track.hear(message)
+    assert track.spent == {"other": 6.0, "retrieve": 2.0, "run": 3.0, "upload": 4.0}
+    assert track.runs == [(106.0, 2)]
+    assert track.heard == 5
+    assert [text for _, text in track.messages] == [
+        "OK:RETVAL(2):OUTPUT(0 bytes):COMMAND(c)",
+        "OK:UPLOAD(b/k)",
+        "FAIL(x)",
+    ]

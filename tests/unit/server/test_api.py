@@ -1,0 +1,970 @@
+"""The coordinator's main loop against workers on real sockets, plain and over TLS."""
+
+import ast
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mu import CommandListState, ErrorState, JobError, OnePassState, TerminalState, server
+from mu.defs import Defs
+from mu.launch import Progress
+from mu.machine import MachineState
+from mu.report.plain import PlainReporter
+from mu.server import api
+from mu.server.background_launch import BackgroundLaunch
+from mu.tls import keys
+from tests.support.fake_workers import FakeWorker, client_context, obey
+
+ROOT = Path(__file__).parents[3]
+VECTORS = ROOT / "tests" / "data"
+
+
+class FinalState(TerminalState):
+    pass
+
+
+class Work(CommandListState):
+    commandlist = [("OK:HELLO", "set:part:{0}"), "run:", ("OK:RETVAL(0)", "quit:")]
+    nextState = FinalState
+
+    def __init__(self, prevState: Any, actorNum: int = 0) -> None:
+        super().__init__(prevState, actorNum)
+        self.commands = [command and command.format(actorNum) for command in self.commands]
+
+
+class Job:
+    """A main loop in a thread of its own. `info` is its ServerInfo, `states` what it made."""
+
+    def __init__(
+        self,
+        first: Callable[..., MachineState] = Work,
+        *,
+        tls: bool = False,
+        before: Callable[[int], None] = lambda port: None,
+        **attributes: Any,
+    ) -> None:
+        self.info = type("ServerInfo", (), {"port_number": 0, "num_parts": 1} | attributes)
+        self.keys = keys.make_job_keys() if tls else None
+        if self.keys is not None:
+            self.info.cacert = self.keys.ca  # type: ignore[attr-defined]
+            self.info.srvcrt = self.keys.server.cert  # type: ignore[attr-defined]
+            self.info.srvkey = self.keys.server.key  # type: ignore[attr-defined]
+        self.port = api._listener(self.info).getsockname()[1]
+        before(self.port)
+        self.first = first
+        self.states: list[MachineState] = []
+        self.error: BaseException | None = None
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            server.server_main_loop(self.states, self.first, self.info)
+        except BaseException as error:
+            self.error = error
+
+    def worker(self) -> FakeWorker:
+        if self.keys is None:
+            return FakeWorker(self.port)
+        pair = self.keys.worker
+        return FakeWorker(self.port, client_context(self.keys.ca, pair.cert, pair.key))
+
+    def end(self) -> None:
+        """Wait for the end; raises what the main loop raised."""
+        self.thread.join(60)
+        assert not self.thread.is_alive()
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+def test_each_part_gets_a_worker_in_the_order_of_connections(tls: bool, tmp_path: Path) -> None:
+    job = Job(tls=tls, num_parts=3, out_file=str(tmp_path / "times"))
+    for number in range(3):
+        worker = job.worker()
+        worker.say("OK:HELLO")
+        assert worker.hear() == f"set:part:{number}"
+        worker.say("OK:SET(part)")
+        assert worker.hear() == "run:"
+        worker.say("OK:RETVAL(0):OUTPUT():COMMAND()")
+        assert worker.hear() == "quit:"
+        assert worker.hear() is None
+    job.end()
+    assert [state.actorNum for state in job.states] == [0, 1, 2]
+    lines = (tmp_path / "times").read_text().splitlines()
+    assert len(lines) == 3
+    for number, line in enumerate(lines):
+        actor, _, rest = line.partition(":")
+        times_file = ast.literal_eval(rest)
+        assert (int(actor), [name for _, name in times_file]) == (number, ["Work", "FinalState"])
+        assert all(isinstance(moment, float) and moment >= 0 for moment, _ in times_file)
+
+
+def test_keyframe_groups_and_the_groups_number() -> None:
+    made: list[tuple[int, ...]] = []
+
+    class First(Work):
+        def __init__(self, prevState: Any, actorNum: int, groupNum: int) -> None:
+            super().__init__(prevState, actorNum)
+            made.append((actorNum, groupNum))
+
+    job = Job(First, num_parts=5, keyframe_distance=4, state_srv_threads=1)
+    for _ in range(5):
+        job.worker().in_thread()
+    job.end()
+    assert sorted(made) == [(0, 0), (1, 0), (2, 0), (3, 0), (4, 1)]
+    assert made[:2] == [(0, 0), (4, 1)]
+
+
+def test_a_list_of_parts() -> None:
+    job = Job(num_parts=2, num_list=[7, 3])
+    for _ in range(2):
+        job.worker().in_thread()
+    job.end()
+    assert [state.actorNum for state in job.states] == [7, 3]
+
+
+def test_a_failed_part_is_told_and_the_others_finish(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    job = Job(num_parts=3, out_file=str(tmp_path / "times"))
+
+    def fail(command: str) -> str | None:
+        if command == "run:":
+            return "OK:RETVAL(3):OUTPUT(one\ntwo: no such thing\n):COMMAND(./tool -x)"
+        return obey(command)
+
+    first = job.worker()
+    first.say("OK:HELLO")
+    assert first.hear() == "set:part:0"
+    second = job.worker()
+    second.say("OK:HELLO")
+    assert second.hear() == "set:part:1"
+    second.say("FAIL(disk full)")
+    third = job.worker()
+    third.say("OK:HELLO")
+    third.hear()
+    third.sock.close()
+    first.say(obey("set:part:0") or "")
+    first.hear()
+    first.say(fail("run:") or "")
+    with pytest.raises(JobError, match="3 of 3 parts failed") as ended:
+        job.end()
+    assert ended.value.code == 1
+    said = capfd.readouterr().err
+    assert (
+        "part 0 failed in Work: exit status 3 from: ./tool -x\n    | one\n    | two: no such thing\n" in said
+    )
+    assert "part 1 failed in Work: disk full\n" in said
+    assert "part 2 failed in Work: the worker closed the connection\n" in said
+    assert "0 of 3 parts done in " in said
+    lines = (tmp_path / "times").read_text().splitlines()
+    assert lines[3] == "ERR:[0, 1, 2]"
+    assert "'ErrorState'" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("says", "why"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "bad message header"),
+        (b"000000000004 echo", "it said b'echo' instead of OK:HELLO"),
+        (b"000000999999 ", "over the limit of 1024"),
+        (b"", "it closed before it said OK:HELLO"),
+    ],
+)
+def test_strangers_cost_no_part(capfd: pytest.CaptureFixture[str], says: bytes, why: str) -> None:
+    job = Job()
+    with socket.create_connection(("127.0.0.1", job.port)) as stranger:
+        stranger.sendall(says)
+        stranger.shutdown(socket.SHUT_WR)
+        assert stranger.recv(100) == b""
+    job.worker().in_thread()
+    job.end()
+    assert why in capfd.readouterr().err
+
+
+def test_strangers_with_other_keys_are_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    job = Job(tls=True)
+    other = keys.make_job_keys()
+    assert job.keys is not None
+    stranger = FakeWorker(job.port, client_context(job.keys.ca, other.worker.cert, other.worker.key))
+    # Which one it is depends on what the client had sent by then.
+    with pytest.raises(OSError, match=r"unknown ca|EOF|reset|Broken pipe"):
+        stranger.say("OK:HELLO")
+        stranger.sock.recv(100)
+    with socket.create_connection(("127.0.0.1", job.port)) as plain:
+        plain.sendall(b"000000000008 OK:HELLO")
+        with contextlib.suppress(ConnectionError):
+            while plain.recv(100):
+                pass
+    job.worker().in_thread()
+    job.end()
+    said = capfd.readouterr().err
+    assert said.count("TLS handshake failed") == 2
+    assert "1 of 1 parts done" in said
+
+
+def test_a_silent_stranger_is_dropped_in_time(capfd: pytest.CaptureFixture[str]) -> None:
+    job = Job(hello_timeout=0.2)
+    with socket.create_connection(("127.0.0.1", job.port)) as silent:
+        assert silent.recv(100) == b""
+    job.worker().in_thread()
+    job.end()
+    assert "no OK:HELLO within 0.2 s" in capfd.readouterr().err
+
+
+def test_superfluous_workers_are_sent_away() -> None:
+    job = Job(num_parts=1)
+    waiting = FakeWorker(job.port)
+    first = job.worker()
+    first.say("OK:HELLO")
+    assert first.hear() == "set:part:0"
+    assert waiting.hear() is None
+    with pytest.raises(OSError, match="refused"):
+        FakeWorker(job.port)
+    first.sock.close()
+    with pytest.raises(JobError):
+        job.end()
+
+
+def test_kill_time_ends_a_worker(capfd: pytest.CaptureFixture[str]) -> None:
+    job = Job(kill_time=0.1)
+    worker = job.worker()
+    worker.say("OK:HELLO")
+    while worker.hear() is not None:
+        pass
+    assert worker.commands[-2:] == ["quit:", None]
+    with pytest.raises(JobError):
+        job.end()
+    assert "part 0 failed in Work: not finished after 0.1 s" in capfd.readouterr().err
+
+
+def test_kill_state_is_where_a_killed_worker_ends() -> None:
+    class Given(TerminalState):
+        extra = "(given up)"
+
+    job = Job(kill_time=0.1, kill_state=Given)
+    worker = job.worker()
+    worker.say("OK:HELLO")
+    while worker.hear() is not None:
+        pass
+    job.end()
+    assert job.states[0].stateinfo == ["Work", "Given"]
+
+
+def test_a_kill_state_that_is_no_end_is_an_error(capfd: pytest.CaptureFixture[str]) -> None:
+    job = Job(kill_time=0.1, kill_state=Work)
+    worker = job.worker()
+    worker.say("OK:HELLO")
+    while worker.hear() is not None:
+        pass
+    with pytest.raises(JobError):
+        job.end()
+    assert "part 0 failed in Work: not finished after 0.1 s, and Work is no end" in capfd.readouterr().err
+
+
+def test_what_a_worker_says_before_it_closes_is_why(capfd: pytest.CaptureFixture[str]) -> None:
+    """Also if there is something to be sent to it at that moment."""
+    told = threading.Event()
+
+    class Talks(Work):
+        def transition(self, msg: str) -> MachineState:
+            following = super().transition(msg)
+            if msg == "OK:HELLO":
+                self.enqueue("x" * (16 << 20))  # more than the network holds
+            return following
+
+    class Telling(PlainReporter):
+        def worker_connected(self, track: Any) -> None:
+            told.set()
+
+    info = type("ServerInfo", (), {"port_number": 0, "num_parts": 1})
+    worker = FakeWorker(api._listener(info).getsockname()[1])
+
+    def says_why() -> None:
+        worker.say("OK:HELLO")
+        told.wait(30)
+        assert worker.sock.recv(1)  # it is sending
+        worker.say("FAIL(disk full)")
+        worker.sock.close()
+
+    thread = threading.Thread(target=says_why)
+    thread.start()
+    with pytest.raises(JobError):
+        server.server_main_loop([], Talks, info, reporter=Telling(1))
+    thread.join()
+    assert "disk full" in capfd.readouterr().err
+
+
+def test_workers_that_never_come_end_the_run(capfd: pytest.CaptureFixture[str]) -> None:
+    job = Job(num_parts=2, connect_timeout=0.2)
+    with pytest.raises(JobError, match="no worker has connected"):
+        job.end()
+    assert "2 parts had no worker" in capfd.readouterr().err
+
+
+# Attempts
+
+
+class FakeLaunch:
+    """A launch that starts fake workers: `behaviours` says what each one does, the last what all others do."""
+
+    def __init__(self, *behaviours: Callable[[FakeWorker], None], start: int) -> None:
+        self.behaviours = behaviours
+        self.asked = 0
+        self.first = start
+        self.port = 0
+        self.progress: Progress | None = None
+
+    def more(self, number: int) -> None:
+        for _ in range(number):
+            behave = self.behaviours[min(self.asked, len(self.behaviours) - 1)]
+            self.asked += 1
+            threading.Thread(target=lambda b=behave: b(FakeWorker(self.port)), daemon=True).start()
+
+    def failure(self) -> str | None:
+        return None
+
+    def note(self) -> str:
+        return "; throttled" if self.progress is not None else ""
+
+    def cancel(self) -> None:
+        pass
+
+    def wait(self) -> None:
+        pass
+
+
+def obedient(worker: FakeWorker) -> None:
+    worker.serve()
+
+
+def vanishing(worker: FakeWorker) -> None:
+    worker.say("OK:HELLO")
+    worker.hear()
+    worker.sock.close()
+
+
+def failing(worker: FakeWorker) -> None:
+    worker.serve(lambda command: "FAIL(retrieving b:k->f from s3: slow down)")
+
+
+def lacking(worker: FakeWorker) -> None:
+    worker.serve(lambda command: "FAIL(retrieving b:k->f from s3: no such key)")
+
+
+def stalling(worker: FakeWorker) -> None:
+    worker.serve(lambda command: None)
+
+
+def never_connecting(worker: FakeWorker) -> None:
+    worker.sock.close()
+
+
+def launched(*behaviours: Callable[[FakeWorker], None], **attributes: Any) -> tuple[Job, FakeLaunch]:
+    parts = attributes["num_parts"]
+    launch = FakeLaunch(*behaviours, start=parts)
+    job = Job(**attributes, mu_launch=launch, before=lambda port: begin(launch, port, parts))
+    return job, launch
+
+
+def begin(launch: FakeLaunch, port: int, number: int) -> None:
+    launch.port = port
+    launch.more(number)
+
+
+@pytest.mark.parametrize(
+    ("behaviours", "settings", "story"),
+    [
+        ([vanishing, obedient], {}, "1 attempt failed on the way: 1 × the worker closed the connection"),
+        (
+            [failing, failing, obedient],
+            {},
+            "2 attempts failed on the way: 2 × retrieving b:k->f from s3: slow down",
+        ),
+        ([stalling, obedient], {"kill_time": 0.3}, "1 × not finished after 0.3 s"),
+        (
+            [never_connecting, obedient],
+            {"connect_timeout": 0.3},
+            "no worker has connected for 0.3 s: launching 1 more",
+        ),
+    ],
+    ids=["vanishing", "failing twice", "stalling", "never connecting"],
+)
+def test_a_part_is_given_to_another_worker(
+    capfd: pytest.CaptureFixture[str], behaviours: list[Any], settings: dict[str, Any], story: str
+) -> None:
+    job, launch = launched(*behaviours, num_parts=1, retries=2, **settings)
+    job.end()
+    assert launch.asked == len(behaviours)
+    assert job.states[0].stateinfo == ["Work", "FinalState"]
+    said = capfd.readouterr().err
+    assert story in said
+    assert "1 of 1 parts done" in said
+
+
+@pytest.mark.parametrize(("parts", "retries"), [(1, 1), (2, 0)])
+def test_a_worker_that_dies_while_another_connects(parts: int, retries: int) -> None:
+    """Both are seen in one turn of the loop, and the new connection gets the old one's descriptor."""
+    info = type("ServerInfo", (), {"port_number": 0, "num_parts": parts, "retries": retries})
+    port = api._listener(info).getsockname()[1]
+    dying = [FakeWorker(port)]
+    dying[0].say("OK:HELLO")
+
+    class Busy(PlainReporter):
+        def tick(self, *, now: float | None = None) -> None:
+            if self.connected == 1 and dying:
+                dying.pop().sock.close()
+                FakeWorker(port).in_thread()
+
+    reporter = Busy(parts)
+    states: list[MachineState] = []
+    with contextlib.suppress(JobError):
+        server.server_main_loop(states, Work, info, reporter=reporter)
+    assert (reporter.done, reporter.failed) == (1, parts - 1)
+    assert [isinstance(state, ErrorState) for state in states] == [True] * (parts - 1) + [False]
+
+
+def test_an_attempt_under_way_takes_the_failed_ones_place() -> None:
+    job = Job(num_parts=1, retries=1)
+    first = job.worker()
+    first.say("OK:HELLO", "OK:NONSENSE")
+    while first.hear() is not None:
+        pass
+    second = job.worker()
+    second.say("OK:HELLO")
+    assert second.hear() == "set:part:0"
+    assert not isinstance(job.states[0], ErrorState)
+    second.say("OK:SET(part)", "OK:RETVAL(0):OUTPUT():COMMAND()")
+    job.end()
+
+
+def test_a_part_fails_after_its_attempts(capfd: pytest.CaptureFixture[str]) -> None:
+    job, launch = launched(failing, num_parts=2, retries=2)
+    with pytest.raises(JobError, match="2 of 2 parts failed"):
+        job.end()
+    assert launch.asked == 6
+    assert len(job.states) == 2
+    assert "4 attempts failed on the way" in capfd.readouterr().err
+
+
+def test_what_will_fail_again_is_not_tried_again() -> None:
+    job, launch = launched(lacking, num_parts=2, retries=5)
+    with pytest.raises(JobError, match="2 of 2 parts failed"):
+        job.end()
+    assert launch.asked == 2
+
+
+def test_workers_that_never_come_are_launched_again_only_so_often(capfd: pytest.CaptureFixture[str]) -> None:
+    job, launch = launched(never_connecting, num_parts=2, retries=1, connect_timeout=0.2)
+    with pytest.raises(JobError, match="no worker has connected"):
+        job.end()
+    assert launch.asked == 4
+
+
+def test_each_worker_that_connects_gives_launching_new_patience() -> None:
+    """Three invocations are lost, but never two in a row."""
+    behaviours = [never_connecting, failing, never_connecting, failing, never_connecting, obedient]
+    job, launch = launched(*behaviours, num_parts=1, retries=2, connect_timeout=0.2)
+    job.end()
+    assert launch.asked == len(behaviours)
+    assert job.states[0].stateinfo == ["Work", "FinalState"]
+
+
+class Releasing(PlainReporter):
+    """Sets `released` when the run is half a second old, or when it says something with `word` in it."""
+
+    def __init__(self, parts: int, word: str = "") -> None:
+        super().__init__(parts)
+        self.released = threading.Event()
+        self.word = word
+
+    def tick(self, *, now: float | None = None) -> None:
+        super().tick(now=now)
+        if not self.word and now is not None and now > self.started + 0.5:
+            self.released.set()
+
+    def note(self, text: str) -> None:
+        super().note(text)
+        if self.word and self.word in text:
+            self.released.set()
+
+
+def progress(total: int, accepted: int) -> Progress:
+    """All others were throttled, and wait."""
+    waiting = total - accepted
+    return Progress(total, 0, 0, waiting, accepted, 0, 0, total + waiting, waiting, waiting, 1, 1.0)
+
+
+def test_a_throttled_launch_is_waited_for_while_others_work() -> None:
+    """The second worker cannot be started before the first has ended: longer than the patience for missing ones."""
+    reporter = Releasing(2)
+
+    def until_released(worker: FakeWorker) -> None:
+        def answer(command: str) -> str | None:
+            reporter.released.wait(30)
+            return obey(command)
+
+        worker.serve(answer)
+        launch.progress = progress(2, 2)
+        obedient(FakeWorker(launch.port))
+
+    launch = FakeLaunch(until_released, start=2)
+    launch.progress = progress(2, 1)
+    info = type("ServerInfo", (), {"port_number": 0, "num_parts": 2, "retries": 1, "connect_timeout": 0.1})
+    info.mu_launch = launch  # type: ignore[attr-defined]
+    begin(launch, api._listener(info).getsockname()[1], 1)
+    launch.asked = 2
+    server.server_main_loop([], Work, info, reporter=reporter)
+    assert launch.asked == 2
+    assert reporter.done == 2
+
+
+def test_a_launch_that_is_throttled_with_nobody_at_work_has_an_end() -> None:
+    class Launch(FakeLaunch):
+        reason = ""
+
+        def cancel(self) -> None:
+            self.reason = " (HTTP 429)"  # known only then
+
+        def note(self) -> str:
+            return super().note() + self.reason
+
+    launch = Launch(obedient, start=1)
+    launch.progress = progress(1, 0)
+    launch.asked = 1
+    with pytest.raises(JobError, match=r"no worker has connected for 0.1 s; throttled \(HTTP 429\)"):
+        Job(mu_launch=launch, retries=5, connect_timeout=0.1).end()
+    assert launch.asked == 1
+
+
+def test_a_backup_that_cannot_be_launched_harms_nobody() -> None:
+    reporter = Releasing(4, "backing up")
+
+    def slow(worker: FakeWorker) -> None:
+        def answer(command: str) -> str | None:
+            reporter.released.wait(30)
+            return obey(command)
+
+        worker.serve(answer)
+
+    class Refused(FakeLaunch):
+        def failure(self) -> str | None:
+            return None if self.asked == 4 else "1 of 1 invocations failed: us-east-1: HTTP 403"
+
+    launch = Refused(slow, obedient, obedient, obedient, never_connecting, start=4)
+    info = type("ServerInfo", (), {"port_number": 0, "num_parts": 4, "backup": 1.5, "mu_launch": launch})
+    begin(launch, api._listener(info).getsockname()[1], 4)
+    server.server_main_loop([], Work, info, reporter=reporter)
+    assert (reporter.done, launch.asked) == (4, 5)
+
+
+def test_what_depends_on_a_failed_part_is_not_tried_again() -> None:
+    job, launch = launched(
+        lacking, num_parts=3, retries=2, dependants=staticmethod(lambda failed: range(failed.actorNum + 1, 3))
+    )
+    with pytest.raises(JobError, match="3 of 3 parts failed"):
+        job.end()
+    assert launch.asked == 3
+
+
+@pytest.mark.parametrize(
+    ("address", "status"), [("10.0.0.1", 2), ("example.org", 2), ("127.0.0.9", 0), ("localhost", 0)]
+)
+def test_without_keys_only_this_machines_workers_are_started(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], address: str, status: int
+) -> None:
+    started: list[str] = []
+    monkeypatch.setattr(BackgroundLaunch, "start", lambda self, payload: started.append(payload))
+    info = type("ServerInfo", (), {"port_number": 0, "num_parts": 1, "lambda_function": "f", "no_cost": True})
+    ended = None
+    try:
+        server.server_launch(info, {"addr": address}, "AKIDEXAMPLE", "secret")
+    except SystemExit as error:
+        ended = error.code
+    assert (ended or 0, len(started)) == (status, int(not status))
+    listener = api._listener(info)
+    assert listener.getsockname()[0] == "127.0.0.1"
+    listener.close()
+    assert ("in the clear" in capfd.readouterr().err) == bool(status)
+
+
+def test_a_list_of_parts_that_the_script_names() -> None:
+    job = Job(num_parts=1, num_list=[7, 3])
+    for _ in range(2):
+        job.worker().in_thread()
+    job.end()
+    assert [state.actorNum for state in job.states] == [7, 3]
+
+
+def test_a_list_that_names_a_part_twice(capfd: pytest.CaptureFixture[str]) -> None:
+    job = Job(num_list=[1, 1])
+    with pytest.raises(SystemExit):
+        job.end()
+    assert "num_list names a part twice" in capfd.readouterr().err
+
+
+def test_a_spare_that_says_something_is_sent_away() -> None:
+    job = Job(num_parts=1, retries=1)
+    first, spare = FakeWorker(job.port), FakeWorker(job.port)
+    first.say("OK:HELLO")
+    assert first.hear() == "set:part:0"
+    spare.say("OK:HELLO", "FAIL(worker is about to reach its time limit in STATE idle)")
+    assert spare.hear() is None
+    first.say("OK:SET(part)", "OK:RETVAL(0)")
+    job.end()
+
+
+def test_a_spare_worker_takes_over() -> None:
+    job = Job(num_parts=1, retries=1)
+    first, spare = FakeWorker(job.port), FakeWorker(job.port)
+    first.say("OK:HELLO")
+    assert first.hear() == "set:part:0"
+    spare.say("OK:HELLO")
+    leaving = FakeWorker(job.port)
+    leaving.say("OK:HELLO")
+    leaving.sock.close()
+    first.say("FAIL(disk full)")
+    assert spare.hear() == "set:part:0"
+    spare.say("OK:SET(part)")
+    assert spare.hear() == "run:"
+    spare.say("OK:RETVAL(0)")
+    assert spare.hear() == "quit:"
+    job.end()
+    assert job.states[0].stateinfo == ["Work", "FinalState"]
+
+
+def test_a_straggler_gets_a_second_worker_and_the_first_to_finish_wins(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    job = Job(num_parts=4, backup=1.5)
+    slow = FakeWorker(job.port)
+    slow.say("OK:HELLO")
+    assert slow.hear() == "set:part:0"
+    for _ in range(3):
+        FakeWorker(job.port).serve()
+    backup = FakeWorker(job.port)
+    backup.say("OK:HELLO")
+    assert backup.hear() == "set:part:0"
+    backup.say("OK:SET(part)")
+    backup.hear()
+    backup.say("OK:RETVAL(0)")
+    assert slow.hear() == "quit:"
+    assert slow.hear() is None
+    job.end()
+    assert [state.stateinfo for state in job.states] == [["Work", "FinalState"]] * 4
+    assert "1 part takes long: backing up" in capfd.readouterr().err
+
+
+def test_workers_of_another_run_are_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    job = Job(num_parts=2, run_id="this1")
+    other = FakeWorker(job.port)
+    other.say("OK:HELLO:that2")
+    assert other.hear() is None
+    FakeWorker(job.port).in_thread()
+    own = FakeWorker(job.port)
+    own.say("OK:HELLO:this1")
+    while (command := own.hear()) is not None:
+        own.say(obey(command) or "")
+        if command == "quit:":
+            break
+    job.end()
+    assert "it is a worker of another run" in capfd.readouterr().err
+
+
+def test_a_crowd_of_strangers_does_not_keep_workers_out(capfd: pytest.CaptureFixture[str]) -> None:
+    job = Job(num_parts=2)
+    silent = [socket.create_connection(("127.0.0.1", job.port)) for _ in range(1500)]
+    garbage = [socket.create_connection(("127.0.0.1", job.port)) for _ in range(300)]
+    for sock in garbage:
+        with contextlib.suppress(OSError):
+            sock.sendall(b"\x16\x03\x01garbage")
+    for _ in range(2):
+        FakeWorker(job.port).serve()
+    job.end()
+    for sock in silent + garbage:
+        sock.close()
+    said = capfd.readouterr().err
+    assert "too many connections that have not said OK:HELLO" in said
+    assert len(said.splitlines()) < 60
+
+
+def test_a_state_that_cannot_describe_itself_harms_nobody(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Mute(ErrorState):
+        def str_extra(self) -> str:
+            return str(self.info["missing"])
+
+    class First(Work):
+        nextState = Mute
+
+    monkeypatch.setattr(Defs, "debug", True)
+    job = Job(First)
+    job.worker().in_thread()
+    with pytest.raises(JobError):
+        job.end()
+    assert "part 0 failed in First: str_extra: KeyError: 'missing'" in capfd.readouterr().err
+
+
+def test_dependants_that_cannot_be_told_are_nobody(capfd: pytest.CaptureFixture[str]) -> None:
+    job = Job(num_parts=2, dependants=staticmethod(lambda machine: 1 / 0))
+    worker = job.worker()
+    worker.say("OK:HELLO", "OK:NONSENSE")
+    while worker.hear() is not None:
+        pass
+    job.worker().in_thread()
+    with pytest.raises(JobError, match="1 of 2 parts failed"):
+        job.end()
+    assert "dependants of part 0: ZeroDivisionError: division by zero" in capfd.readouterr().err
+
+
+def test_all_that_can_be_written_is_written_in_the_end(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    job = Job(out_file=str(tmp_path), profiling=str(tmp_path), record_dir=str(tmp_path / "run"))
+    job.worker().in_thread()
+    with pytest.raises(JobError, match=f"cannot write {tmp_path}, {tmp_path}$") as raised:
+        job.end()
+    assert raised.value.code == 1
+    assert (tmp_path / "run" / "run.json").exists()
+    said = capfd.readouterr().err
+    assert said.count(f"cannot write {tmp_path}: Is a directory\n") == 2
+    assert "1 of 1 parts done" in said
+
+
+def test_a_first_state_that_raises_fails_its_part_only(capfd: pytest.CaptureFixture[str]) -> None:
+    class Picky(Work):
+        def __init__(self, prevState: Any, actorNum: int = 0) -> None:
+            super().__init__(prevState, actorNum)
+            if actorNum == 0:
+                raise RuntimeError("not this one")
+
+    job = Job(Picky, num_parts=2)
+    bad = job.worker()
+    bad.say("OK:HELLO")
+    assert bad.hear() is None
+    job.worker().in_thread()
+    with pytest.raises(JobError, match="1 of 2 parts failed"):
+        job.end()
+    assert "Picky: RuntimeError: not this one" in capfd.readouterr().err
+
+
+def test_large_answers_and_commands_pass() -> None:
+    text = "x" * 3_000_000
+
+    class Big(OnePassState):
+        expect = "OK:HELLO"
+        command = f"echo:{text}"
+        nextState = type(
+            "Answer", (OnePassState,), {"expect": "OK:ECHO", "command": "quit:", "nextState": FinalState}
+        )
+
+    job = Job(Big, tls=True)
+    worker = job.worker()
+    worker.say("OK:HELLO")
+    worker.parser.max_message = 1 << 23
+    command = worker.hear()
+    assert command == f"echo:{text}"
+    worker.say(f"OK:ECHO({text})")
+    assert worker.hear() == "quit:"
+    job.end()
+
+
+def test_a_hundred_workers_at_once() -> None:
+    job = Job(tls=True, num_parts=100)
+    assert job.keys is not None
+    context = client_context(job.keys.ca, job.keys.worker.cert, job.keys.worker.key)
+    workers = [threading.Thread(target=lambda: FakeWorker(job.port, context).serve()) for _ in range(100)]
+    for worker in workers:
+        worker.start()
+    job.end()
+    assert sorted(state.actorNum for state in job.states) == list(range(100))
+    assert not any(isinstance(state, ErrorState) for state in job.states)
+
+
+# Whole processes
+
+SCRIPT = """
+import sys
+from mu import server, OnePassState, TerminalState
+from mu.server import api
+
+class Waiting(OnePassState):
+    expect = "OK:NEVER"
+
+class First(OnePassState):
+    expect = "OK:HELLO"
+    command = "echo:x"
+    nextState = Waiting
+
+class ServerInfo:
+    port_number = 0
+    num_parts = 2
+    out_file = None
+    profiling = None
+
+server.options(ServerInfo)
+server.server_main_loop([], First, ServerInfo)
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int, Path]]:
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, str(path), "-O", "times", "-P", "profile"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    yield process, int(line.split("port ")[1].split()[0]), tmp_path
+    process.kill()
+    process.wait()
+    process.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_ends_the_run_in_order(
+    script: tuple[subprocess.Popen[str], int, Path], number: signal.Signals, status: int
+) -> None:
+    process, port, directory = script
+    worker = FakeWorker(port)
+    worker.say("OK:HELLO")
+    assert worker.hear() == "echo:x"
+    os.kill(process.pid, number)
+    assert worker.hear() == "quit:"
+    assert worker.hear() is None
+    assert process.wait(30) == status
+    assert process.stderr is not None
+    said = process.stderr.read()
+    assert f"stopped by {number.name}" in said
+    assert "0 of 2 parts done" in said
+    assert "Traceback" not in said
+    assert (directory / "times").read_text().startswith("0:[(")
+    assert (directory / "profile").stat().st_size > 0
+
+
+FLAGS_SCRIPT = """
+from mu import server, CommandListState, TerminalState
+from mu.server import api
+
+class First(CommandListState):
+    commandlist = [("OK:HELLO", "set:part:{0}"), "quit:"]
+    nextState = TerminalState
+
+    def __init__(self, prevState, actorNum=0):
+        super().__init__(prevState, actorNum)
+        self.commands = [command.format(self.actorNum) for command in self.commands]
+
+class ServerInfo:
+    port_number = 0
+    num_parts = 1
+    num_list = None
+    keyframe_distance = None
+    kill_time = None
+
+server.options(ServerInfo)
+server.server_main_loop([], First, ServerInfo)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "parts", "status"),
+    [
+        (["-n", "5", "-K", "4"], [0, 4, 1, 2, 3], 0),
+        (["-n", "4", "--keyframe-distance", "2"], [0, 2, 1, 3], 0),
+        (["-N", "7,3,5"], [7, 3, 5], 0),
+        (["-n", "2", "-m", "0.2"], [0, 1], 1),
+    ],
+)
+def test_flags_of_a_real_process(tmp_path: Path, words: list[str], parts: list[int], status: int) -> None:
+    (tmp_path / "script.py").write_text(FLAGS_SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, "script.py", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    port = int(process.stderr.readline().split("port ")[1].split()[0])
+    for number in parts:
+        worker = FakeWorker(port)
+        worker.say("OK:HELLO")
+        assert worker.hear() == f"set:part:{number}"
+        if "-m" not in words:
+            worker.say("OK:SET(part)")
+        assert worker.hear() == "quit:"  # after its answer, or because it gave none in time
+        assert worker.hear() is None
+    said = process.stderr.read()
+    assert process.wait(30) == status
+    assert ("not finished after 0.2 s" in said) == (status == 1)
+    process.stderr.close()
+
+
+def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        path = tmp_path / "script.py"
+        path.write_text(SCRIPT.replace("port_number = 0", f"port_number = {port}"))
+        done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"script.py: cannot listen on port {port}: address already in use; choose another with -t\n"
+    )
+
+
+# What the original's coordinators sent, and wrote
+
+
+def test_png2y4m_sends_what_the_original_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = json.loads((VECTORS / "coordinator_png2y4m.json").read_text())
+    not_imitated = {"run:rm -rf /tmp/*", "run:mkdir -p ##TMPDIR##"}
+    expected = [[command for command in sent if command not in not_imitated] for sent in recorded]
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    import png2y4m_server
+
+    info = png2y4m_server.ServerInfo
+    for name, value in (("num_parts", 2), ("num_frames", 2), ("num_offset", 3), ("port_number", 0)):
+        monkeypatch.setattr(info, name, value)
+    job = Job(png2y4m_server.PNG2Y4MConfigState)
+    job.thread.join(0)
+    sent = []
+    for number in range(2):
+        worker = FakeWorker(job.port)
+        worker.serve()
+        sent.append(worker.commands[:-1])
+        if number == 0:
+            job.end()
+            job = Job(png2y4m_server.PNG2Y4MConfigState, num_parts=1, num_list=[1])
+    job.end()
+    assert sent == expected
+
+
+@pytest.mark.parametrize("name", ["times_png2y4m.txt", "times_xcenc_K4.txt"])
+def test_the_times_file_has_the_originals_form(name: str, tmp_path: Path) -> None:
+    from mu.history import times_file
+
+    recorded = (VECTORS / name).read_text()
+    machines: list[Any] = []
+    for line in recorded.splitlines():
+        actor, _, rest = line.partition(":")
+        machine = type("Machine", (), {})()
+        machine.actorNum = int(actor)
+        machine.timestamps = [moment for moment, _ in ast.literal_eval(rest)]
+        machine.stateinfo = [state for _, state in ast.literal_eval(rest)]
+        machines.append(machine)
+    times_file.write(tmp_path / "times", machines, 0.0)
+    assert (tmp_path / "times").read_text() == recorded

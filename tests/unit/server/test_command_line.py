@@ -1,0 +1,293 @@
+"""The flags of coordinator scripts, each by its name, and what wrong ones say."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mu import server
+from mu.defs import Defs
+from mu.server.flags import FLAGS, WORKER_FLAGS
+from mu.tls import keys
+
+ALL = {flag.attribute: None for flag in FLAGS if flag.attribute not in ("cacert", "srvcrt", "srvkey")}
+
+
+def parsed(*words: str, **attributes: Any) -> Any:
+    info = type("ServerInfo", (), ALL | attributes)
+    server.options(info, list(words))
+    return info
+
+
+@pytest.mark.parametrize(
+    ("words", "attribute", "value"),
+    [
+        ("-O times.txt", "out_file", "times.txt"),
+        ("-P profile", "profiling", "profile"),
+        ("-n 12", "num_parts", 12),
+        ("--parts=12", "num_parts", 12),
+        ("-N 3,1,2", "num_list", [3, 1, 2]),
+        ("-N 3,1,2", "num_parts", 3),
+        ("-X 5", "overprovision", 5),
+        ("-f 6", "num_frames", 6),
+        ("-o 7", "num_offset", 7),
+        ("-q 1,-2", "quality_values", [1, -2]),
+        ("-x", "run_xcenc", True),
+        ("-Y 30", "quality_y", 30),
+        ("-S 10", "quality_s", 10),
+        ("-K 16", "keyframe_distance", 16),
+        ("-u", "upload_states", True),
+        ("-v video", "video_name", "video"),
+        ("-b bucket", "bucket", "bucket"),
+        ("-i png16", "in_format", "png16"),
+        ("-t 0", "port_number", 0),
+        ("-a 10.0.0.1", "host_addr", "10.0.0.1"),
+        ("-H relay", "state_srv_addr", "relay"),
+        ("-T 13337", "state_srv_port", 13337),
+        ("-R 4", "state_srv_threads", 4),
+        ("-l function", "lambda_function", "function"),
+        ("-r us-east-1,eu-west-1", "regions", ["us-east-1", "eu-west-1"]),
+        ("-m 2.5", "kill_time", 2.5),
+        ("--retries 3", "retries", 3),
+        ("--backup 1.5", "backup", 1.5),
+        ("--connect-timeout 7", "connect_timeout", 7.0),
+        ("--resume", "resume", True),
+        ("-M", "hashed_names", True),
+    ],
+)
+def test_a_flag_sets_its_attribute(
+    tmp_path: Path, monkeypatch: Any, words: str, attribute: str, value: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert getattr(parsed(*words.split()), attribute) == value
+
+
+def test_every_flag_of_the_table_is_tried_above() -> None:
+    mark = next(m for m in test_a_flag_sets_its_attribute.pytestmark if m.name == "parametrize")  # type: ignore[attr-defined]
+    tried = {row[1] for row in mark.args[1]} | {"num_passes", "cacert", "srvcrt", "srvkey"}
+    assert {flag.attribute for flag in FLAGS} == tried
+
+
+def test_passes() -> None:
+    info = parsed("-p", "1,2,3,4", min_passes=(1, 0, 1, 2))
+    assert (info.num_passes, info.tot_passes) == ((1, 2, 3, 4), 10)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("", "30_x"),
+        ("-Y 40", "40_x"),
+        ("-S 5", "30_5"),
+        ("-Y 40 -S 0 -K 4", "40_0_k4"),
+    ],
+)
+def test_the_name_of_a_quality(words: str, name: str) -> None:
+    assert parsed(*words.split(), quality_y=30, quality_str="30_x").quality_str == name
+
+
+def test_debug(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Defs, "debug", False)
+    parsed("-D")
+    assert Defs.debug
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("-n x", "argument -n/--parts: 'x' is not an integer"),
+        ("-n 0", "argument -n/--parts: 0 is not from 1 to 1000000"),
+        ("-n 99999999999", "argument -n/--parts: 99999999999 is not from 1 to 1000000"),
+        ("-n", "argument -n/--parts: expected one argument"),
+        ("-Z", "unrecognized arguments: -Z"),
+        ("--part 3", "unrecognized arguments: --part 3"),
+        ("extra", "unrecognized arguments: extra"),
+        ("-N 1,2 -n 2", "-N gives the exact parts: it does not go together with -n"),
+        ("-N 1,2 -o 2", "-N gives the exact parts: it does not go together with -o"),
+        ("-N 1,,2", "argument -N/--part-list: '1,,2' is not a comma-separated list without gaps"),
+        ("-N 1,1", "-N names a part twice"),
+        ("-r ,", "argument -r/--regions: ',' is not a comma-separated list without gaps"),
+        ("-r=", "argument -r/--regions: '' is not a comma-separated list without gaps"),
+        ("-t 65536", "argument -t/--port: 65536 is not from 0 to 65535"),
+        ("-m 0", "argument -m/--kill-time: 0 is not a positive number of seconds"),
+        ("-m soon", "argument -m/--kill-time: 'soon' is not a number"),
+        ("--backup 1", "argument --backup: 1 is not above 1"),
+        ("--backup x", "argument --backup: 'x' is not a number"),
+        ("-p 1,2,3", "-p takes 4 numbers of passes, at least 0,0,0,0"),
+        ("-O no/such/dir", "cannot write no/such/dir: no such directory"),
+        ("--out-file=", "argument -O/--out-file: it is empty"),
+        ("--profile=", "argument -P/--profile: it is empty"),
+        ("--record=", "argument --record: it is empty"),
+        ("--record /proc", "cannot write into /proc for the record: No such file or directory"),
+        ("-O /", "cannot write /: it is a directory"),
+        ("-P /tmp", "cannot write /tmp: it is a directory"),
+        ("-l=", "argument -l/--function: it is empty"),
+        ("-b=", "argument -b/--bucket: it is empty"),
+        ("-O=", "argument -O/--out-file: it is empty"),
+        ("-q 1,x", "argument -q/--quality-values: 'x' is not an integer"),
+        ("-T 65535 -R 3", "-T 65535 and -R 3: the last relay's port would be 65537"),
+    ],
+)
+def test_what_wrong_flags_say(capsys: pytest.CaptureFixture[str], words: str, error: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parsed(*words.split())
+    assert ended.value.code == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert said[0].endswith(f": {error}")
+    assert "--help" in said[1]
+
+
+def test_a_flag_exists_only_with_its_attribute(capsys: pytest.CaptureFixture[str]) -> None:
+    info = type("ServerInfo", (), {"num_parts": 3})
+    with pytest.raises(SystemExit):
+        server.options(info, ["-b", "bucket"])
+    with pytest.raises(SystemExit) as ended:
+        server.options(info, ["--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert "--parts" in text
+    assert "(3)" in text
+    assert "--bucket" not in text
+    assert "--worker-cert" not in text
+    assert not hasattr(info, "worker_cert")
+
+
+# Keys
+
+KEYS = {"cacert": None, "srvcrt": None, "srvkey": None}
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    keys.write_job_key_files(tmp_path)
+    return tmp_path
+
+
+def test_keys_are_made_for_the_run() -> None:
+    one, other = parsed(**KEYS), parsed(**KEYS)
+    for attribute in ("cacert", "srvcrt", "srvkey", "worker_cert", "worker_key"):
+        body = getattr(one, attribute)
+        assert body
+        assert set(body) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/= ")
+        assert body != getattr(other, attribute)
+    assert one.srvkey != one.worker_key
+
+
+FLAGS_OF_FILES = "-c ca_cert.pem -s server_cert.pem -k server_key.pem"
+
+
+def test_keys_from_files(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    info = parsed(*FLAGS_OF_FILES.split(), **KEYS)
+    assert info.worker_key == info.srvkey
+    assert "the server's own key is sent to the workers" in capsys.readouterr().err
+    more = "--worker-cert worker_cert.pem --worker-key worker_key.pem"
+    info = parsed(*FLAGS_OF_FILES.split(), *more.split(), **KEYS)
+    assert info.worker_key != info.srvkey
+    assert capsys.readouterr().err == ""
+
+
+def test_keys_from_the_environment(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, name in [
+        ("CA_CERT", "ca_cert"),
+        ("SRV_CERT", "server_cert"),
+        ("SRV_KEY", "server_key"),
+        ("WORKER_CERT", "worker_cert"),
+        ("WORKER_KEY", "worker_key"),
+    ]:
+        monkeypatch.setenv(variable, f"{name}.pem")
+    by_variables = parsed(**KEYS)
+    more = "--worker-cert worker_cert.pem --worker-key worker_key.pem"
+    assert by_variables.srvkey == parsed(*FLAGS_OF_FILES.split(), *more.split(), **KEYS).srvkey
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("-c ca_cert.pem", "go together: give -c, -s and -k"),
+        (FLAGS_OF_FILES + " --worker-cert worker_cert.pem", "--worker-cert and --worker-key go together"),
+        (FLAGS_OF_FILES.replace("server_key", "missing"), "missing.pem"),
+        (FLAGS_OF_FILES.replace("server_key", "worker_key"), "worker_key.pem"),
+    ],
+)
+def test_wrong_key_files(files: Path, capsys: pytest.CaptureFixture[str], words: str, error: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parsed(*words.split(), **KEYS)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert error in said[0]
+
+
+def test_a_workers_pair_that_could_pose_as_the_coordinator(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parsed(
+        *FLAGS_OF_FILES.split(),
+        "--worker-cert",
+        "server2_cert.pem",
+        "--worker-key",
+        "server2_key.pem",
+        **KEYS,
+    )
+    assert "server2_cert.pem is good for servers, too" in capsys.readouterr().err
+
+
+def test_a_relay_of_its_own_needs_keys_of_its_own(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert parsed("-T", "0", "-R", "1", **KEYS).state_srv_port == 0
+    with pytest.raises(SystemExit):
+        parsed("-T", "0", "-R", "1", *FLAGS_OF_FILES.split(), **KEYS)
+    assert "-T 0 is for a run that makes its own keys and relay" in capsys.readouterr().err
+
+
+def test_options_may_be_read_again(files: Path) -> None:
+    info = parsed(*FLAGS_OF_FILES.split(), **KEYS)
+    before = info.srvkey
+    server.options(info, ["-n", "3"])
+    assert (info.num_parts, info.srvkey) == (3, before)
+
+
+def test_a_script_that_names_its_parts_takes_no_number(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parsed("-N", "4,5", num_list=[1, 2]).num_list == [4, 5]
+    with pytest.raises(SystemExit):
+        parsed("-n", "5", num_list=[1, 2])
+    assert "this script names its parts itself" in capsys.readouterr().err
+
+
+def test_an_ipv6_address_of_the_relay_is_put_in_brackets() -> None:
+    assert [parsed("-H", host).state_srv_addr for host in ("::1", "[::1]", "relay")] == [
+        "[::1]",
+        "[::1]",
+        "relay",
+    ]
+
+
+def test_worker_flags_are_there_with_keys() -> None:
+    assert [flag.attribute for flag in WORKER_FLAGS] == ["worker_cert", "worker_key"]
+
+
+def test_a_script_by_itself(tmp_path: Path) -> None:
+    script = tmp_path / "job.py"
+    script.write_text(
+        "'''Does a job.'''\nfrom mu import server\n"
+        "class ServerInfo:\n    num_parts = 1\n"
+        "server.options(ServerInfo)\nprint(ServerInfo.num_parts)\n"
+    )
+
+    def run(*words: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [sys.executable, str(script), *words], capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    assert run("-n", "4") == (0, "4\n", "")
+    assert run("-n", "x") == (
+        2,
+        "",
+        "job.py: argument -n/--parts: 'x' is not an integer\nTry 'job.py --help'.\n",
+    )
+    status, out, _ = run("-h")
+    assert (status, "Does a job." in out) == (0, True)

@@ -1,0 +1,176 @@
+"""The end of a run: files come first, whatever a terminal, Lambda or a signal does then."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mu.machine import MachineState
+from mu.report.cost import Function
+from mu.report.plain import PlainReporter
+from mu.report.reporter import Reporter
+from mu.report.worker_log import Track
+from mu.server import finish, loop
+from mu.server.connections import Peer
+from mu.server.ledger import Part
+from mu.server.settings import Settings
+from mu.wire.socket_nb import SocketNB
+from tests.support.fake_workers import FakeWorker
+
+SCRIPT = """
+import threading
+from mu import server
+from mu import CommandListState, TerminalState
+from mu.report import cost
+from mu.server import api
+
+class First(CommandListState):
+    commandlist = [("OK:HELLO", "quit:")]
+    nextState = TerminalState
+
+class Lookup(cost.Lookup):
+    def _ask(self):
+        threading.Event().wait()
+
+class ServerInfo:
+    port_number = 0
+    num_parts = 1
+    out_file = profiling = None
+
+server.options(ServerInfo)
+cost.PATIENCE = 100
+ServerInfo.mu_cost = Lookup("f", ["us-east-1"])
+print(api._listener(ServerInfo).getsockname()[1], flush=True)
+server.server_main_loop([], First, ServerInfo)
+"""
+WORDS = ("-O", "times", "-P", "profile", "--record", "run")
+
+
+def begin(directory: Path, *words: str, **more: Any) -> tuple[subprocess.Popen[str], FakeWorker]:
+    """A script whose one part is done once its worker says hello, and whose cost is never known."""
+    (directory / "script.py").write_text(SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, "script.py", *words],
+        cwd=directory, stdout=subprocess.PIPE, text=True, **{"stderr": subprocess.PIPE} | more,
+    )  # fmt: skip
+    assert process.stdout is not None
+    return process, FakeWorker(int(process.stdout.readline()))
+
+
+def end(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Its status, and the rest of what it said."""
+    with process:
+        said = process.stderr.read() if process.stderr is not None else ""
+        return process.wait(30), said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_does_not_wait_for_the_cost_has_the_files(tmp_path: Path, number: signal.Signals) -> None:
+    process, worker = begin(tmp_path, *WORDS)
+    worker.say("OK:HELLO")
+    assert process.stderr is not None
+    while "1 of 1 parts done" not in process.stderr.readline():
+        pass
+    os.kill(process.pid, number)
+    status, said = end(process)
+    assert status == (-number if number == signal.SIGTERM else 128 + number)
+    assert "Traceback" not in said
+    assert {path.name for path in tmp_path.iterdir()} == {"script.py", "times", "profile", "run"}
+    made = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (made["run"]["ended"], made["cost"]) == ("", None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_waits_for_the_files(tmp_path: Path, number: signal.Signals) -> None:
+    for name in ("times", "profile"):
+        os.mkfifo(tmp_path / name)
+    process, worker = begin(tmp_path, *WORDS)
+    worker.say("OK:HELLO")
+    assert (tmp_path / "times").read_text().startswith("0:[(")
+    os.kill(process.pid, number)  # now that it waits for a reader of the next file
+    assert (tmp_path / "profile").read_bytes()
+    status, said = end(process)
+    assert status == 128 + number
+    assert f"stopped by {number.name}" in said
+    assert "Traceback" not in said
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["parts"][0]["outcome"] == "done"
+
+
+class Lookup:
+    """What Lambda says of the function, the first time that it is asked or the second."""
+
+    regions = ["us-east-1"]
+
+    def __init__(self, *answers: Function | None) -> None:
+        self.answers = iter(answers)
+
+    def result(self, patience: float) -> Function | None:
+        return next(self.answers)
+
+
+FUNCTION = Function(1024, "x86_64")
+
+
+@pytest.mark.parametrize(
+    ("answers", "gb_seconds", "told"),
+    [
+        ([FUNCTION], 7.0, "cost: 7.0 GB-seconds, 1 requests: about $"),
+        ([None, FUNCTION], 7.0, "cost: 7.0 GB-seconds, 1 requests: about $"),
+        ([None, None], None, "cost: no estimate; Lambda did not say"),
+    ],
+)
+def test_the_cost_is_in_the_record_whenever_it_comes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], answers: Any, gb_seconds: float | None, told: str
+) -> None:
+    info = type("ServerInfo", (), {"record_dir": str(tmp_path)})
+    settings = Settings([Part(0, 0)])
+    with worker_sockets() as (sock, _):
+        track = Track(MachineState(SocketNB(sock), 0), "x")
+        run: Any = SimpleNamespace(
+            ended="", signal=0, start=0.0, worker_seconds=7.0, tracks=[track], on_signal=lambda number: None
+        )
+        lookup: Any = Lookup(*answers)
+        assert finish.conclude(info, run, [], PlainReporter(1), settings, None, lookup, None) == []
+    found = json.loads((tmp_path / "run.json").read_text())["cost"]
+    assert (found and found["gb_seconds"]) == gb_seconds
+    said = capsys.readouterr().err
+    assert told in said
+    assert said.endswith(f"record: {tmp_path}/run.json\n")
+
+
+@contextmanager
+def worker_sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two ends of a connection."""
+    ends = socket.socketpair()
+    with ends[0], ends[1]:
+        yield ends
+
+
+def test_spare_workers_live_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0], time=lambda: now[0]))
+    settings = Settings([Part(0, 0)], retries=1)
+    listener = socket.create_server(("127.0.0.1", 0))
+    run = loop.Loop(settings, MachineState, [], listener, None, None, Reporter(1), deque())
+    with listener, worker_sockets() as first, worker_sockets() as second:
+        peers = [Peer(sock, "x", 0.0) for sock in (first[0], second[0])]
+        for moment, peer in zip((1.0, 3.0), peers, strict=True):
+            now[0] = moment
+            peer.channel = SocketNB(peer.sock)
+            run._connections.add(peer)
+            run._admit(peer, peer.channel)
+        assert len(run.tracks) == 1
+        now[0] = 7.0
+        for peer in [*peers, *peers]:
+            run._forget(peer)
+    assert run.worker_seconds == 6.0 + 4.0

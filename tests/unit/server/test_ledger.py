@@ -1,0 +1,150 @@
+"""Which part goes to which connection, and what becomes of parts whose workers fail or take long."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mu.server.ledger import Attempt, Ledger, connection_order
+
+
+@pytest.mark.parametrize(
+    ("number", "distance", "listed", "order"),
+    [
+        (3, None, None, [0, 1, 2]),
+        (1, None, None, [0]),
+        (5, 4, None, [0, 4, 1, 2, 3]),
+        (6, 2, None, [0, 2, 4, 1, 3, 5]),
+        (7, 3, None, [0, 3, 6, 1, 4, 2, 5]),
+        (3, 1, None, [0, 1, 2]),
+        (3, 8, None, [0, 1, 2]),
+        (3, None, [9, 4, 7], [9, 4, 7]),
+        (5, 4, [10, 11, 12, 13, 20], [10, 20, 11, 12, 13]),
+    ],
+)
+def test_connection_order(
+    number: int, distance: int | None, listed: list[int] | None, order: list[int]
+) -> None:
+    assert [part.number for part in connection_order(number, distance, listed)] == order
+
+
+def test_groups() -> None:
+    assert [part.group for part in connection_order(5, 4)] == [0, 1, 0, 0, 0]
+
+
+# The ledger, by what happens to it
+
+
+def ledger(parts: int = 2, **settings: Any) -> Ledger:
+    return Ledger(connection_order(parts), **settings)
+
+
+def begun(book: Ledger, now: float = 0.0) -> Attempt:
+    attempt = book.begin(now)
+    assert attempt is not None
+    return attempt
+
+
+def test_parts_are_given_once() -> None:
+    book = ledger()
+    first, second = begun(book), begun(book)
+    assert (first.part.number, second.part.number, book.begin(0.0)) == (0, 1, None)
+    assert (book.wanted, book.running, book.may_want_more) == (0, 2, False)
+    assert book.succeeded(first, 1.0) == []
+    assert not book.finished
+    assert book.failure(second, "x")
+    assert (book.finished, book.done, book.failed) == (True, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("retries", "error", "attempts"),
+    [
+        (0, "the worker closed the connection", 1),
+        (1, "the worker closed the connection", 2),
+        (3, "OK:RETVAL(1):OUTPUT():COMMAND(x)", 4),
+        (3, "FAIL(retrieving b:k->f from s3: no such key)", 1),
+        (3, "FAIL(retrieving b:k->f from s3: no such bucket)", 1),
+        (3, "FAIL(uploading f->b:k to s3: access denied)", 1),
+    ],
+)
+def test_how_often_a_part_is_tried(retries: int, error: str, attempts: int) -> None:
+    book = ledger(1, retries=retries)
+    for number in range(1, attempts + 1):
+        assert not book.finished
+        attempt = begun(book)
+        assert attempt.number == number
+        assert book.failure(attempt, error) == (number == attempts)
+    assert (book.finished, book.failed, book.wanted) == (True, 1, 0)
+
+
+def test_a_part_that_failed_comes_before_those_that_wait() -> None:
+    book = ledger(3, retries=1)
+    first = begun(book)
+    begun(book)
+    assert not book.failure(first, "x")
+    assert begun(book).part.number == 0
+    assert begun(book).part.number == 2
+
+
+def test_backups_begin_when_most_are_done() -> None:
+    book = ledger(8, backup=2.0)
+    attempts = [begun(book) for _ in range(8)]
+    for number in range(5):
+        book.succeeded(attempts[number], 10.0)
+    assert book.want_backups(1000.0) == 0  # not yet three quarters
+    book.succeeded(attempts[5], 10.0)
+    assert book.want_backups(20.0) == 0  # twice the median, not more
+    assert book.want_backups(20.1) == 2
+    assert book.want_backups(50.0) == 0  # once for each part
+    backup = begun(book, 21.0)
+    assert (backup.part.number, backup.number) == (6, 2)
+    assert book.leader(backup) is attempts[6]
+    assert book.succeeded(backup, 25.0) == [attempts[6]]
+    assert book.succeeded(attempts[7], 26.0) == []
+    assert (book.finished, book.wanted, book.done) == (True, 0, 8)
+
+
+@pytest.mark.parametrize("which", ["first", "backup"])
+def test_a_part_with_two_workers_fails_with_the_second_failure(which: str) -> None:
+    book = ledger(4, backup=2.0)
+    attempts = [begun(book) for _ in range(4)]
+    for attempt in attempts[:3]:
+        book.succeeded(attempt, 1.0)
+    assert book.want_backups(10.0) == 1
+    pair = [attempts[3], begun(book)]
+    if which == "backup":
+        pair.reverse()
+    assert not book.failure(pair[0], "x")
+    assert book.leads(pair[1])
+    assert book.failure(pair[1], "x")
+    assert book.finished
+
+
+@given(
+    st.integers(1, 6), st.integers(0, 3), st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=60)
+)
+def test_whatever_happens_each_part_ends_once(
+    parts: int, retries: int, happenings: list[tuple[bool, int]]
+) -> None:
+    book = ledger(parts, retries=retries, backup=1.5)
+    running: list[Attempt] = []
+    ended: list[int] = []
+    now = 0.0
+    for well, place in [*happenings, *[(True, 0)] * (parts * (retries + 3))]:
+        now += 1.0
+        book.want_backups(now)
+        while (attempt := book.begin(now)) is not None:
+            running.append(attempt)
+        if not running:
+            break
+        attempt = running.pop(place % len(running))
+        if well:
+            for loser in book.succeeded(attempt, now):
+                running.remove(loser)
+            ended.append(attempt.part.number)
+        elif book.failure(attempt, "x"):
+            ended.append(attempt.part.number)
+    assert book.finished
+    assert sorted(ended) == list(range(parts))
+    assert (book.wanted, book.running) == (0, 0)

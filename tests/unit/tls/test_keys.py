@@ -1,0 +1,370 @@
+"""Keys: what is made connects and only as meant; what is read is refused before it can fail on a worker."""
+
+import base64
+import contextlib
+import datetime as dt
+import os
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from mu.cli import main
+from mu.errors import UsageError
+from mu.tls import keys
+
+PEM = serialization.Encoding.PEM
+PKCS8 = serialization.PrivateFormat.PKCS8
+TRADITIONAL = serialization.PrivateFormat.TraditionalOpenSSL
+PLAIN = serialization.NoEncryption()
+SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+DAY = dt.timedelta(days=1)
+NAMES = [f"{name}_{part}.pem" for name in ("ca", "server", "server2", "worker") for part in ("key", "cert")]
+
+
+@dataclass
+class Made:
+    cert: x509.Certificate
+    key: object
+
+    @property
+    def pem(self):
+        return self.cert.public_bytes(PEM)
+
+    def key_pem(self, form=PKCS8, encryption=PLAIN):
+        return self.key.private_bytes(PEM, form, encryption)
+
+
+def make(name, issuer=None, *, key=None, eku=None, start=-DAY, end=DAY, ca=None, plain=False):
+    """A certificate as some other program might have made it; `plain`: without any extension, as in v1."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
+    signer = issuer.key if issuer else key
+    now = dt.datetime.now(dt.UTC)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.cert.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + start)
+        .not_valid_after(now + end)
+    )
+    if not plain:
+        builder = builder.add_extension(
+            x509.BasicConstraints(issuer is None if ca is None else ca, None), True
+        )
+    if eku:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(eku), False)
+    digest = None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return Made(builder.sign(signer, digest), key)
+
+
+CA = make("test CA")
+OTHER_CA = make("other CA")
+BOTH = make("both", CA)
+SERVER_ONLY = make("server", CA, eku=[SERVER])
+WORKER_ONLY = make("worker", CA, eku=[CLIENT])
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Writes the given contents to files named after them, and loads these."""
+
+    def write_and_load(ca=CA.pem, cert=BOTH.pem, key=None, worker_cert=None, worker_key=None):
+        paths = {}
+        contents = {"ca": ca, "cert": cert, "key": BOTH.key_pem() if key is None else key}
+        contents |= {"worker_cert": worker_cert, "worker_key": worker_key}
+        for name, content in contents.items():
+            paths[name] = None if content is None else tmp_path / f"{name}.pem"
+            if isinstance(content, bytes):
+                paths[name].write_bytes(content)
+        return keys.load_job_keys(
+            paths["ca"], paths["cert"], paths["key"], paths["worker_cert"], paths["worker_key"]
+        )
+
+    return write_and_load
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+def pem(bodies, label="CERTIFICATE"):
+    lines = [f"-----BEGIN {label}-----\n{body}\n-----END {label}-----\n" for body in bodies.split(" ")]
+    return "".join(lines)
+
+
+def context(directory, ca, pair, protocol, flags):
+    """A context of the standard library's, as workers have it."""
+    file = directory / "pair.pem"
+    file.write_text(pem(pair.cert) + pem(pair.key, "PRIVATE KEY"))
+    made = ssl.SSLContext(protocol)
+    made.check_hostname = False
+    made.verify_mode = ssl.CERT_REQUIRED
+    made.verify_flags |= flags
+    made.load_verify_locations(cadata=pem(ca))
+    made.load_cert_chain(file)
+    return made
+
+
+def connects(directory, ca, server, client, version=None, flags=0):
+    """Whether two ends of the standard library's TLS shake hands; SSLError if one refuses the other."""
+    bios = [ssl.MemoryBIO() for _ in range(4)]
+    client_context = context(directory, ca, client, ssl.PROTOCOL_TLS_CLIENT, flags)
+    server_context = context(directory, ca, server, ssl.PROTOCOL_TLS_SERVER, flags)
+    if version:
+        client_context.minimum_version = client_context.maximum_version = version
+    ends = [
+        client_context.wrap_bio(bios[0], bios[1]),
+        server_context.wrap_bio(bios[2], bios[3], server_side=True),
+    ]
+    for _ in range(4):
+        for end in ends:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+                end.read(1)
+            bios[2].write(bios[1].read())
+            bios[0].write(bios[3].read())
+    return ends[0].version() == ends[1].version() and all(end.getpeercert() for end in ends)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_keys_of_a_run_connect(tmp_path, version):
+    made = keys.make_job_keys()
+    assert not made.worker_is_server
+    assert connects(tmp_path, made.ca, made.server, made.worker, version, ssl.VERIFY_X509_STRICT)
+
+
+def test_neither_end_can_take_the_others_place(tmp_path):
+    made = keys.make_job_keys()
+    with pytest.raises(ssl.SSLError, match="purpose"):
+        connects(tmp_path, made.ca, made.worker, made.worker)
+    with pytest.raises(ssl.SSLError, match="purpose"):
+        connects(tmp_path, made.ca, made.server, made.server)
+
+
+def test_two_runs_do_not_trust_each_other(tmp_path):
+    one, two = keys.make_job_keys(), keys.make_job_keys()
+    with pytest.raises(ssl.SSLError, match="verify failed"):
+        connects(tmp_path, one.ca, one.server, two.worker)
+
+
+def test_bodies_are_one_line():
+    made = keys.make_job_keys()
+    for body in (made.ca, made.server.cert, made.server.key, made.worker.cert, made.worker.key):
+        assert base64.b64decode(body, validate=True)
+
+
+def test_private_keys_are_not_shown():
+    made = keys.make_job_keys()
+    for text in (repr(made), str(made), f"{made.server}", repr({"keys": made})):
+        assert made.server.key not in text
+        assert made.worker.key not in text
+
+
+def test_workers_pair(load):
+    loaded = load(cert=SERVER_ONLY.pem, key=SERVER_ONLY.key_pem(), worker_cert=WORKER_ONLY.pem,
+                  worker_key=WORKER_ONLY.key_pem())  # fmt: skip
+    assert not loaded.worker_is_server
+    assert not loaded.worker_may_serve
+    assert loaded.server != loaded.worker
+
+
+def test_a_workers_pair_that_is_good_for_servers_is_told(load):
+    loaded = load(
+        cert=SERVER_ONLY.pem, key=SERVER_ONLY.key_pem(), worker_cert=BOTH.pem, worker_key=BOTH.key_pem()
+    )
+    assert (loaded.worker_is_server, loaded.worker_may_serve) == (False, True)
+
+
+def test_without_a_workers_pair_the_servers_is_used(load, tmp_path):
+    loaded = load()
+    assert loaded.worker_is_server
+    assert loaded.worker == loaded.server
+    assert connects(tmp_path, loaded.ca, loaded.server, loaded.worker)
+
+
+RSA_KEY = rsa.generate_private_key(65537, 2048)
+EC_PARAMETERS = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "form", "before"),
+    [
+        (RSA_KEY, PKCS8, b""),
+        (RSA_KEY, TRADITIONAL, b"Bag Attributes\n    friendlyName: x\n"),
+        (ec.generate_private_key(ec.SECP256R1()), TRADITIONAL, EC_PARAMETERS),
+        (ec.generate_private_key(ec.SECP384R1()), TRADITIONAL, BOTH.pem),
+        (ed25519.Ed25519PrivateKey.generate(), PKCS8, b""),
+    ],
+    ids=["rsa", "rsa-traditional", "ec-with-parameters", "after-a-certificate", "ed25519"],
+)
+def test_any_form_of_key_becomes_pkcs8(load, tmp_path, key, form, before):
+    made = make("server", CA, key=key)
+    loaded = load(cert=made.pem, key=before + made.key_pem(form))
+    again = serialization.load_pem_private_key(pem(loaded.server.key, "PRIVATE KEY").encode(), None)
+    assert again.public_key() == key.public_key()
+    assert connects(tmp_path, loaded.ca, loaded.server, loaded.worker)
+
+
+def test_intermediate_certificates_travel_along(load, tmp_path):
+    middle = make("middle", CA, ca=True)
+    leaf = make("leaf", middle)
+    loaded = load(cert=leaf.pem + middle.pem, key=leaf.key_pem())
+    bodies = [base64.b64encode(made.cert.public_bytes(serialization.Encoding.DER)) for made in (leaf, middle)]
+    assert loaded.server.cert == b" ".join(bodies).decode()
+    assert connects(tmp_path, loaded.ca, loaded.server, loaded.worker)
+
+
+def test_a_bundle_of_cas_may_hold_old_ones(load):
+    expired = make("old CA", start=-2 * DAY, end=-DAY)
+    assert load(ca=expired.pem + CA.pem).ca.count(" ") == 1
+
+
+ENCRYPTED = serialization.BestAvailableEncryption(b"secret")
+SMALL = make("small", CA, key=rsa.generate_private_key(65537, 1024))
+EXPIRED = make("expired", CA, start=-3 * DAY, end=-2 * DAY)
+FUTURE = make("future", CA, start=2 * DAY, end=3 * DAY)
+OLD_CA = make("old CA", start=-3 * DAY, end=-2 * DAY)
+STRANGER = make("stranger", OTHER_CA)
+NOT_A_CA = make("not a CA", CA)
+BY_NOT_A_CA = make("leaf", NOT_A_CA)
+MISSING = "written nowhere"
+
+
+@pytest.mark.parametrize(
+    ("files", "file", "what"),
+    [
+        ({"ca": MISSING}, "ca.pem", "no such file"),
+        ({"cert": MISSING}, "cert.pem", "no such file"),
+        ({"key": MISSING}, "key.pem", "no such file"),
+        ({"worker_cert": MISSING, "worker_key": WORKER_ONLY.key_pem()}, "worker_cert.pem", "no such file"),
+        ({"ca": b""}, "ca.pem", "no PEM certificate"),
+        ({"ca": BOTH.key_pem()}, "ca.pem", "no PEM certificate"),
+        ({"cert": b"\x00\xff\xfe"}, "cert.pem", "no PEM certificate"),
+        ({"cert": BOTH.pem[:200] + b"\n-----END CERTIFICATE-----\n"}, "cert.pem", "damaged certificate"),
+        ({"cert": BOTH.pem[:200]}, "cert.pem", "damaged certificate"),
+        ({"key": BOTH.pem}, "key.pem", "no PEM private key"),
+        ({"key": BOTH.key_pem()[:80]}, "key.pem", "no PEM private key"),
+        ({"key": BOTH.key_pem().replace(b"M", b"N", 1)}, "key.pem", "damaged"),
+        ({"key": BOTH.key_pem(encryption=ENCRYPTED)}, "key.pem", "encrypted"),
+        ({"key": BOTH.key_pem(TRADITIONAL, ENCRYPTED)}, "key.pem", "encrypted"),
+        ({"key": WORKER_ONLY.key_pem()}, "key.pem", "not the key of the certificate"),
+        ({"cert": EXPIRED.pem, "key": EXPIRED.key_pem()}, "cert.pem", "expired on"),
+        ({"cert": FUTURE.pem, "key": FUTURE.key_pem()}, "cert.pem", "not valid before"),
+        ({"ca": OLD_CA.pem}, "ca.pem", "expired on"),
+        ({"cert": STRANGER.pem, "key": STRANGER.key_pem()}, "cert.pem", "does not chain to the CA"),
+        ({"ca": OTHER_CA.pem}, "ca.pem", "does not chain to the CA"),
+        ({"cert": BY_NOT_A_CA.pem + NOT_A_CA.pem, "key": BY_NOT_A_CA.key_pem()}, "cert.pem", "not chain"),
+        ({"worker_cert": STRANGER.pem, "worker_key": STRANGER.key_pem()}, "worker_cert.pem", "not chain"),
+        ({"worker_cert": WORKER_ONLY.pem, "worker_key": BOTH.key_pem()}, "worker_key.pem", "not the key"),
+        ({"cert": WORKER_ONLY.pem, "key": WORKER_ONLY.key_pem()}, "cert.pem", "lacks serverAuth"),
+        ({"cert": SERVER_ONLY.pem, "key": SERVER_ONLY.key_pem()}, "cert.pem", "--worker-cert"),
+        ({"worker_cert": SERVER_ONLY.pem, "worker_key": SERVER_ONLY.key_pem()},
+         "worker_cert.pem", "lacks client"),
+        ({"cert": SMALL.pem, "key": SMALL.key_pem()}, "cert.pem", "too small"),
+    ],
+)  # fmt: skip
+def test_unusable_files_are_refused_in_one_line(load, files, file, what):
+    with pytest.raises(UsageError) as caught:
+        load(**files)
+    text = str(caught.value)
+    assert file in text
+    assert what in text
+    assert "\n" not in text
+    assert caught.value.__cause__ is None
+    for made in (BOTH, WORKER_ONLY, SERVER_ONLY):
+        assert made.key_pem().splitlines()[1].decode()[:20] not in text
+
+
+@pytest.mark.parametrize("given", ["worker_cert", "worker_key"])
+def test_half_a_workers_pair_is_refused(load, given):
+    with pytest.raises(UsageError, match="both or neither"):
+        load(**{given: WORKER_ONLY.pem})
+
+
+def test_certificates_without_extensions_are_accepted(load):
+    plain = make("plain", CA, plain=True)
+    assert load(cert=plain.pem, key=plain.key_pem()).worker_is_server
+
+
+def test_a_directory_is_no_key_file(tmp_path):
+    with pytest.raises(UsageError, match="is a directory"):
+        keys.load_job_keys(tmp_path, tmp_path, tmp_path)
+
+
+def test_files(tmp_path):
+    old = os.umask(0)
+    try:
+        written = keys.write_job_key_files(tmp_path)
+    finally:
+        os.umask(old)
+    assert [path.name for path in written] == NAMES
+    assert names(tmp_path) == sorted(NAMES)
+    for path in written:
+        assert path.stat().st_mode & 0o777 == (0o600 if "_key" in path.name else 0o644)
+    paths = {path.stem: path for path in written}
+    for server in ("server", "server2"):
+        with_worker = keys.load_job_keys(
+            paths["ca_cert"], paths[f"{server}_cert"], paths[f"{server}_key"], paths["worker_cert"],
+            paths["worker_key"],
+        )  # fmt: skip
+        assert connects(tmp_path, with_worker.ca, with_worker.server, with_worker.worker)
+        without = keys.load_job_keys(paths["ca_cert"], paths[f"{server}_cert"], paths[f"{server}_key"])
+        assert connects(tmp_path, without.ca, without.server, without.worker)
+    with pytest.raises(UsageError, match="lacks serverAuth"):
+        keys.load_job_keys(paths["ca_cert"], paths["worker_cert"], paths["worker_key"])
+    ca_key = serialization.load_pem_private_key(paths["ca_key"].read_bytes(), None)
+    ca_cert = x509.load_pem_x509_certificate(paths["ca_cert"].read_bytes())
+    assert ca_key.public_key() == ca_cert.public_key()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_are_not_overwritten(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UsageError, match=name):
+        keys.write_job_key_files(tmp_path)
+    assert names(tmp_path) == [name]
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_dangling_link_is_not_followed(tmp_path):
+    (tmp_path / "worker_key.pem").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match=r"worker_key\.pem exists"):
+        keys.write_job_key_files(tmp_path)
+    assert names(tmp_path) == ["worker_key.pem"]
+
+
+def test_a_failure_midway_leaves_nothing(tmp_path, monkeypatch):
+    real_open = os.open
+
+    def full_disk(path, *args):
+        if Path(path).name == "worker_key.pem":
+            raise OSError(28, "No space left on device", str(path))
+        return real_open(path, *args)
+
+    monkeypatch.setattr(os, "open", full_disk)
+    with pytest.raises(UsageError, match=r"worker_key\.pem: no space left on device"):
+        keys.write_job_key_files(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_a_missing_directory(tmp_path):
+    with pytest.raises(UsageError, match="no such file or directory"):
+        keys.write_job_key_files(tmp_path / "absent")
+
+
+def test_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main.main(["genkeys"]) == 0
+    assert capsys.readouterr().out.split() == NAMES
+    assert main.main(["genkeys"]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err == "mu genkeys: ca_key.pem exists and is not overwritten: work in another directory\n"

@@ -1,0 +1,130 @@
+"""The user's programs."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mu.work import process
+from mu.work.process import Capped, Groups, run
+from tests.support.worker_rig import ends
+
+LIMIT = 1 << 20
+
+
+@pytest.fixture
+def groups() -> Iterator[Groups]:
+    made = Groups()
+    yield made
+    made.kill()
+
+
+@pytest.fixture(params=["pidfd", "poll"])
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what the kernel can tell of a process's end, and without."""
+    if request.param == "poll":
+        monkeypatch.setattr(process, "_end_of", lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "output"),
+    [
+        ("echo out; echo err 1>&2; echo more", 0, b"out\nerr\nmore\n"),
+        ("exit 3", 3, b""),
+        ("kill -9 $$", -9, b""),
+        ("printf 'a\\377b'", 0, b"a\xffb"),
+        ("cat", 0, b""),
+        ("./not-there 2>/dev/null", 127, b""),
+        ("exec >&- 2>&-; sleep 0.2; exit 4", 4, b""),
+        ("", 0, b""),
+    ],
+)
+@pytest.mark.usefixtures("kernel")
+def test_code_and_output(command: str, code: int, output: bytes, groups: Groups) -> None:
+    assert run(command, LIMIT, groups) == (code, output)
+
+
+@pytest.mark.usefixtures("kernel")
+def test_one_left_running_with_the_pipe_does_not_hold_the_answer(
+    groups: Groups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "GRACE", 0.05)
+    code, output = run("sleep 1000 & echo $!; exit 5", LIMIT, groups)
+    assert code == 5
+    left = int(output)
+    os.kill(left, 0)  # it goes on
+    groups.kill()
+    assert ends(left)
+
+
+def test_what_comes_soon_after_the_shells_end_is_kept(groups: Groups) -> None:
+    command = "shell=$$; (while kill -0 $shell 2>/dev/null; do :; done; echo late) & echo soon"
+    assert run(command, LIMIT, groups) == (0, b"soon\nlate\n")
+
+
+def test_kill_ends_the_whole_group(groups: Groups, tmp_path: Path) -> None:
+    fifo = tmp_path / "pids"
+    os.mkfifo(fifo)
+    results = []
+    thread = threading.Thread(
+        target=lambda: results.append(run(f"sleep 1000 & echo $$ $! > {fifo}; wait", LIMIT, groups))
+    )
+    thread.start()
+    pids = [int(pid) for pid in fifo.read_text().split()]
+    groups.kill()
+    thread.join(10)
+    assert results == [(-signal.SIGKILL, b"")]
+    assert all(ends(pid) for pid in pids)
+
+
+def test_what_begins_after_kill_is_killed(groups: Groups) -> None:
+    groups.kill()
+    assert run("sleep 1000", LIMIT, groups)[0] == -signal.SIGKILL
+
+
+def test_groups_that_are_gone_are_forgotten(groups: Groups) -> None:
+    for _ in range(3):
+        run("exit 0", LIMIT, groups)
+    assert groups._groups == set()
+
+
+@pytest.mark.parametrize("command", ["a\0b", "\ud800", f": {'x' * (1 << 18)}"])
+def test_what_cannot_be_started(command: str, groups: Groups) -> None:
+    with pytest.raises((OSError, ValueError)):
+        run(command, LIMIT, groups)
+
+
+def test_packaged_libraries_come_first(
+    groups: Groups, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/var/lang/lib")
+    assert run("echo $LD_LIBRARY_PATH", LIMIT, groups)[1] == b"/var/lang/lib\n"
+    (tmp_path / "solibs").mkdir()
+    assert run("echo $LD_LIBRARY_PATH", LIMIT, groups)[1] == b"./solibs:/var/lang/lib\n"
+    monkeypatch.delenv("LD_LIBRARY_PATH")
+    assert run("echo $LD_LIBRARY_PATH", LIMIT, groups)[1] == b"./solibs\n"
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1 << 16])
+@pytest.mark.parametrize(
+    ("limit", "size", "head", "tail"),
+    [(10, 10, 10, 0), (10, 0, 0, 0), (10, 11, 5, 5), (7, 300_000, 4, 3), (1, 5, 1, 0), (0, 5, 0, 0)],
+)
+def test_the_middle_is_left_out_and_counted(limit: int, size: int, head: int, tail: int, piece: int) -> None:
+    data = bytes(number % 251 for number in range(size))
+    capped = Capped(limit)
+    for at in range(0, size, piece):
+        capped.add(data[at : at + piece])
+    line = b"" if head + tail == size else b"\n[%d bytes left out]\n" % (size - head - tail)
+    assert capped.value() == data[:head] + line + data[size - tail :]
+
+
+def test_memory_is_bounded() -> None:
+    capped = Capped(1000)
+    for _ in range(100):
+        capped.add(b"x" * process.READ_SIZE)
+        assert len(capped._head) + len(capped._tail) < 3 * process.READ_SIZE

@@ -1,0 +1,265 @@
+"""Transfers against a server that misbehaves as told. (Against moto: tests/integration/test_worker_s3.py.)"""
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from mu.wire import protocol
+from mu.work import s3
+from mu.work.s3 import S3, failure
+
+Response = tuple[int, bytes, int]  # status, body, how much of the body is really sent
+
+
+class Server(ThreadingHTTPServer):
+    """Answers with `responses`, in order; the last one goes on. `requests`: method, path and body."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.responses: list[Response] = []
+        self.requests: list[tuple[str, str, bytes]] = []
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def answer(self) -> None:
+        assert isinstance(self.server, Server)
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.requests.append((self.command, self.path, body))
+        responses = self.server.responses
+        status, body, sent = responses.pop(0) if len(responses) > 1 else responses[0]
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", '"x"')
+        self.end_headers()
+        self.wfile.write(body[:sent])
+        if sent < len(body):
+            self.close_connection = True
+
+    do_GET = do_PUT = answer
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Server]:
+    with Server() as made, pytest.MonkeyPatch.context() as patch:
+        threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True).start()
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{made.server_port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "not so secret")
+        patch.setattr(boto3, "DEFAULT_SESSION", None)
+        yield made
+        made.shutdown()
+
+
+@pytest.fixture
+def server(running: Server) -> Server:
+    running.requests.clear()
+    return running
+
+
+@pytest.fixture(scope="module")
+def access(running: Server) -> S3:
+    """With a second try for what S3 asks to be tried again."""
+    return S3(4, attempts=2)
+
+
+@pytest.fixture(scope="module")
+def impatient(running: Server) -> S3:
+    """With one try only."""
+    return S3(4, attempts=1)
+
+
+def ok(body: bytes, sent: int | None = None) -> Response:
+    return 200, body, len(body) if sent is None else sent
+
+
+def error(status: int, code: str = "", message: str = "") -> Response:
+    body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode() if code else b""
+    return status, body, len(body)
+
+
+def test_retrieve(server: Server, access: S3, tmp_path: Path) -> None:
+    data = os.urandom(700_000)
+    server.responses = [ok(data)]
+    (tmp_path / "f").write_bytes(b"old")
+    assert access.retrieve("us-east-1", "bucket", "a/b c", f"{tmp_path}/f") == len(data)
+    assert (tmp_path / "f").read_bytes() == data
+    assert os.listdir(tmp_path) == ["f"]
+    assert server.requests == [("GET", "/bucket/a/b%20c", b"")]
+
+
+def test_retrieve_to_what_is_no_plain_file(server: Server, access: S3, tmp_path: Path) -> None:
+    """Links stay links, modes stay, and a pipe gets the object instead of being replaced."""
+    server.responses = [ok(b"new")]
+    tool, link, pipe = (tmp_path / name for name in ("tool", "link", "pipe"))
+    tool.touch(0o755)
+    link.symlink_to("tool")
+    os.mkfifo(pipe)
+    access.retrieve("us-east-1", "bucket", "k", str(link))
+    assert link.is_symlink()
+    assert tool.read_bytes() == b"new"
+    assert tool.stat().st_mode & 0o777 == 0o755
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert access.retrieve("us-east-1", "bucket", "k", str(pipe)) == 3
+    assert os.read(reader, 10) == b"new"
+    os.close(reader)
+    assert sorted(os.listdir(tmp_path)) == ["link", "pipe", "tool"]
+
+
+def test_a_download_that_breaks_off_is_repeated(server: Server, access: S3, tmp_path: Path) -> None:
+    data = os.urandom(700_000)
+    server.responses = [ok(data, 0), ok(data, 300_000), ok(data)]
+    access.retrieve("us-east-1", "bucket", "k", f"{tmp_path}/f")
+    assert (tmp_path / "f").read_bytes() == data
+    assert len(server.requests) == 3
+
+
+def test_one_that_always_breaks_off_leaves_nothing(server: Server, access: S3, tmp_path: Path) -> None:
+    server.responses = [ok(b"x" * 1000, 500)]
+    with pytest.raises(Exception, match="500 read, but total bytes expected is 1000") as caught:
+        access.retrieve("us-east-1", "bucket", "k", f"{tmp_path}/f")
+    assert "\n" not in failure(caught.value)
+    assert os.listdir(tmp_path) == []
+    assert len(server.requests) == s3.DOWNLOADS
+
+
+def test_upload(server: Server, access: S3, tmp_path: Path) -> None:
+    data = os.urandom(300_000)
+    (tmp_path / "f").write_bytes(data)
+    server.responses = [ok(b"")]
+    assert access.upload("us-east-1", "bucket", "k", f"{tmp_path}/f") == len(data)
+    ((method, path, body),) = server.requests
+    assert (method, path.partition("?")[0]) == ("PUT", "/bucket/k")
+    assert data in body
+
+
+@pytest.mark.parametrize(
+    ("response", "why"),
+    [
+        (error(404, "NoSuchKey", "The specified key does not exist."), "no such key"),
+        (error(404), "no such key"),
+        (error(404, "NoSuchBucket", "..."), "no such bucket"),
+        (error(403, "AccessDenied", "Access Denied"), "access denied"),
+        (error(403), "access denied"),
+        (error(503, "SlowDown", "Please reduce your request rate."), "slow down, S3 has too many requests"),
+        (error(400, "ExpiredToken", "..."), "the credentials have expired"),
+        (error(301, "PermanentRedirect", "..."), "the bucket is in another region"),
+        (
+            error(400, "Odd", "something\nodd"),
+            "An error occurred (Odd) when calling the GetObject operation (reached max retries: 0): something odd",
+        ),
+    ],
+)
+def test_what_s3_refuses(response: Response, why: str, server: Server, impatient: S3, tmp_path: Path) -> None:
+    server.responses = [response]
+    with pytest.raises(ClientError) as caught:
+        impatient.retrieve("us-east-1", "bucket", "k", f"{tmp_path}/f")
+    assert failure(caught.value) == why
+    assert os.listdir(tmp_path) == []
+
+
+def test_slow_down_is_tried_again(server: Server, access: S3, tmp_path: Path) -> None:
+    server.responses = [error(503, "SlowDown", "..."), ok(b"data")]
+    access.retrieve("us-east-1", "bucket", "k", f"{tmp_path}/f")
+    assert (tmp_path / "f").read_bytes() == b"data"
+
+
+@pytest.mark.parametrize(
+    ("file", "why"),
+    [
+        ("missing/f", "no such file or directory"),
+        ("", "is a directory"),
+        ("a\0b", "embedded null"),
+        ("x" * 300, "file name too long"),
+    ],
+)
+def test_files_that_cannot_be_written(
+    file: str, why: str, server: Server, access: S3, tmp_path: Path
+) -> None:
+    server.responses = [ok(b"data")]
+    base = tmp_path / "base"
+    base.mkdir()
+    with pytest.raises((OSError, ValueError)) as caught:
+        access.retrieve("us-east-1", "bucket", "k", f"{base}/{file}" if file else str(base))
+    assert why in failure(caught.value)
+    assert os.listdir(base) == []
+    assert os.listdir(tmp_path) == ["base"]
+
+
+def test_a_full_disk(server: Server, access: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.responses = [ok(b"x" * 1000)]
+    original = s3._download
+
+    def download(*args: object) -> None:
+        (tmp_path / os.path.basename(str(args[3]))).symlink_to("/dev/full")
+        original(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(s3, "_download", download)
+    with pytest.raises(OSError, match="No space left") as caught:
+        access.retrieve("us-east-1", "bucket", "k", f"{tmp_path}/f")
+    assert failure(caught.value) == "no space left on device"
+    assert os.listdir(tmp_path) == []
+
+
+def test_nobody_listens(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    with pytest.raises(Exception, match="Could not connect") as caught:
+        S3(1, attempts=1).retrieve("us-east-1", "bucket", "k", f"{tmp_path}/f")
+    assert failure(caught.value) == 'Could not connect to the endpoint URL: "http://127.0.0.1:1/bucket/k"'
+
+
+def test_one_client_for_a_region_whoever_asks_first(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    original = boto3.client
+    monkeypatch.setattr(
+        boto3,
+        "client",
+        lambda *args, **kwargs: made.append(kwargs["region_name"]) or original(*args, **kwargs),
+    )
+    fresh = S3(4)
+    threads = [threading.Thread(target=fresh._client, args=("us-east-1",)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    fresh._client("eu-west-1")
+    assert made == ["us-east-1", "eu-west-1"]
+
+
+@pytest.mark.parametrize(("imported", "made"), [(False, ["us-east-1"]), (True, [])])
+def test_warm(imported: bool, made: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client is made in a thread; not where boto3 is imported already."""
+    asked = []
+    if not imported:
+        monkeypatch.delitem(sys.modules, "boto3")
+    monkeypatch.setattr(S3, "_client", lambda _, region: asked.append(region))
+    before = set(threading.enumerate())
+    S3(1).warm("us-east-1")
+    for thread in set(threading.enumerate()) - before:
+        thread.join()
+    assert asked == made
+
+
+@pytest.mark.parametrize(
+    ("key", "spread"),
+    [
+        ("video/00000001.png", "c124-video/00000001.png"),  # printf 00000001.png | md5sum
+        ("00000001.png", "c124-00000001.png"),
+        ("a/b/", "d41d-a/b/"),
+    ],
+)
+def test_spread(key: str, spread: str) -> None:
+    assert protocol.spread(key) == spread

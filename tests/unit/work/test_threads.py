@@ -1,0 +1,141 @@
+"""Work off the loop's thread."""
+
+import select
+import threading
+from collections.abc import Iterator
+from functools import partial
+from time import monotonic
+from typing import NoReturn
+
+import pytest
+
+from mu.work.threads import Tasks
+
+PATIENCE = 10.0
+
+
+@pytest.fixture
+def tasks() -> Iterator[Tasks]:
+    made = Tasks(limit=3)
+    yield made
+    made.stop(monotonic() + PATIENCE)
+
+
+def collect(tasks: Tasks, answers: list[str], count: int) -> list[str]:
+    """What a loop does, until there are `count` answers."""
+    poll = select.poll()
+    poll.register(tasks, select.POLLIN)
+    while len(answers) < count:
+        assert poll.poll(PATIENCE * 1000), f"only {answers} have come"
+        tasks.collect()
+    return answers
+
+
+class Gate:
+    """A job that tells that it has begun, and ends when it may."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.begun = threading.Event()
+        self.may_end = threading.Event()
+
+    def __call__(self) -> str:
+        self.begun.set()
+        assert self.may_end.wait(PATIENCE)
+        return self.name
+
+
+def test_answers_come_in_completion_order_on_the_loops_thread(tasks: Tasks) -> None:
+    answers: list[str] = []
+    threads = set()
+    gates = [Gate(name) for name in "abc"]
+
+    def done(answer: str) -> None:
+        answers.append(answer)
+        threads.add(threading.current_thread())
+
+    for gate in gates:
+        tasks.start(gate, done)
+    for number, name in enumerate("cab", 1):
+        gates["abc".index(name)].may_end.set()
+        collect(tasks, answers, number)
+    assert answers == ["c", "a", "b"]
+    assert threads == {threading.current_thread()}
+
+
+def test_no_more_than_the_limit_run_and_the_rest_wait_in_order(tasks: Tasks) -> None:
+    answers: list[str] = []
+    gates = [Gate(str(number)) for number in range(6)]
+    for gate in gates:
+        tasks.start(gate, answers.append)
+    for number, gate in enumerate(gates):
+        assert gate.begun.wait(PATIENCE)
+        if number >= 2:  # three are running: the next can only begin when one of them has ended
+            assert not any(later.begun.is_set() for later in gates[number + 1 :])
+            gates[number - 2].may_end.set()
+    for gate in gates:
+        gate.may_end.set()
+    assert sorted(collect(tasks, answers, 6)) == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_a_thousand_jobs(tasks: Tasks) -> None:
+    answers: list[str] = []
+    for number in range(1000):
+        tasks.start(partial(str, number), answers.append)
+    assert sorted(collect(tasks, answers, 1000), key=int) == [str(number) for number in range(1000)]
+    assert threading.active_count() < 50
+
+
+def test_an_exception_is_a_fail(tasks: Tasks) -> None:
+    def job() -> NoReturn:
+        raise MemoryError
+
+    answers: list[str] = []
+    tasks.start(job, answers.append)
+    assert collect(tasks, answers, 1) == ["FAIL(MemoryError)"]
+
+
+def test_what_a_job_posts_comes_before_its_answer(tasks: Tasks) -> None:
+    answers: list[str] = []
+
+    def job() -> str:
+        tasks.post(lambda: answers.append("posted"))
+        return "answer"
+
+    tasks.start(job, answers.append)
+    assert collect(tasks, answers, 2) == ["posted", "answer"]
+
+
+def test_no_thread_to_be_had(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[str] = []
+    first = Gate("first")
+    tasks.start(first, answers.append)
+    assert first.begun.wait(PATIENCE)
+
+    def refuse(_: threading.Thread) -> NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    tasks.start(lambda: "second", answers.append)  # the first one's thread takes it
+    first.may_end.set()
+    assert collect(tasks, answers, 2) == ["first", "second"]
+    while tasks._threads:  # its thread is about to see that there is nothing more
+        next(iter(tasks._threads)).join(PATIENCE)
+    tasks.start(lambda: "third", answers.append)
+    assert collect(tasks, answers, 3)[2] == "FAIL(the system gives the worker no more threads)"
+
+
+def test_after_stop_nothing_begins_and_nothing_is_posted() -> None:
+    tasks = Tasks(limit=1)
+    answers: list[str] = []
+    running, waiting = Gate("running"), Gate("waiting")
+    tasks.start(running, answers.append)
+    tasks.start(waiting, answers.append)
+    assert running.begun.wait(PATIENCE)
+    thread = next(iter(tasks._threads))
+    tasks.stop(monotonic())
+    running.may_end.set()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert not waiting.begun.is_set()
+    assert answers == []
