@@ -1,18 +1,24 @@
-"""One attempt at an input, from its commands to what they have come to; the same over a connection and by `--direct`."""
+"""One attempt at an input: its commands, and what they come to. The same over a connection and by `--direct`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mu.errors import one_line
+from mu.errors import one_line, reason
 from mu.mapping import plan as planning
 from mu.mapping.failures import Rules, Verdict, generic
-from mu.mapping.plan import Layout, Plan, Refused, Running, Transfer, Work
+from mu.mapping.plan import Layout, Plan, Refused, Running, Work
 from mu.wire import protocol
 
 # What no other attempt would change, by how S3 and the worker say it.
-FINAL = ("no such key", "no such bucket", "access denied", "the object has changed", "no space left on device")
+FINAL = (
+    "no such key",
+    "no such bucket",
+    "access denied",
+    "the object has changed",
+    "no space left on device",
+)
 GONE = "no such file"
 
 
@@ -78,7 +84,9 @@ class Maker:
             return False
         return result["status"] in self.rules.ok and not result["timed_out"]
 
-    def end(self, made: Plan, work: Work, commands: Sequence[str], answers: Sequence[str], memory: int) -> Ended:
+    def end(
+        self, made: Plan, work: Work, commands: Sequence[str], answers: Sequence[str], memory: int
+    ) -> Ended:
         """What the answers to the commands mean, of which the last ones may be missing; outputs get their names here
         if all is well."""
         names = own_names(work, made.names)
@@ -151,16 +159,19 @@ def write(place: str, data: bytes) -> int:
         part.replace(target)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise Refused(f"cannot write {place}: {planning.reason(error)}") from None
+        raise Refused(f"cannot write {place}: {reason(error)}") from None
     return len(data)
 
 
 def too_large(work: Work, made: Plan, disk: object) -> str:
     """Why an input cannot be fetched: it is larger than the worker's disk; nothing if it is not, or nobody knows."""
     size = work.item.size
-    if made.fetch and size is not None and isinstance(disk, int) and not isinstance(disk, bool) and size > disk:
+    if (
+        made.fetch
+        and size is not None
+        and isinstance(disk, int)
+        and not isinstance(disk, bool)
+        and size > disk
+    ):
         return f"the input has {size:,} bytes, and a worker has room for {disk:,}"
     return ""
-
-
-__all__ = ["Ended", "Maker", "Transfer", "own_names", "refusal", "too_large", "write"]

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 from mu.errors import reason
 from mu.mapping import words
-from mu.mapping.globs import OWN
 from mu.mapping.inputs import Input, bucket_and_key, is_s3, readable
 from mu.mapping.sources import of_file
 from mu.mapping.words import IN, OUT, TMP, Words
@@ -104,7 +103,9 @@ class Layout:
         made.argv = self.command.fill(value)
         if self.program and not self.command.shell:
             made.argv[0] = self.program
-        for name in work.places:  # an output that no word names would be missed only after the program has run
+        for (
+            name
+        ) in work.places:  # an output that no word names would be missed only after the program has run
             value(f"{OUT}:{name}" if name else OUT)
         return made
 
@@ -200,7 +201,9 @@ class Running:
         return exec_command(**given)
 
 
-def transfers(moves: Sequence[Transfer], verb: str, region_of: Callable[[str], str], event: Mapping[str, Any]) -> Iterator[str]:
+def transfers(
+    moves: Sequence[Transfer], verb: str, region_of: Callable[[str], str], event: Mapping[str, Any]
+) -> Iterator[str]:
     """The commands that move files by S3: `verb` is retrieve or upload; `event` has the bucket and region that the
     worker has by itself."""
     bucket, region, etag = event.get("bucket", ""), event.get("region", ""), ""

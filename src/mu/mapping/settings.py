@@ -57,7 +57,7 @@ class Given:
     def from_data(cls, data: Mapping[str, Any]) -> "Given":
         """What `as_data` has made; what is unknown is left out. TypeError, ValueError if it makes no sense."""
         known = {each.name: each for each in dataclasses.fields(cls)}
-        made = {}
+        made: dict[str, Any] = {}
         for name, value in data.items():
             if name in known:
                 made[name] = tuple(value) if isinstance(known[name].default, tuple) else value

@@ -1,0 +1,58 @@
+"""`--max-cost`: what has been spent, about, and whether another input may begin."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mu.report import cost
+from mu.report.cost import Function
+
+
+class Budget:
+    """Dollars for workers' time and requests, by the price table. With `limit` None all may begin.
+
+    `worst` is the longest that an input may take, in seconds. What workers do between inputs is not counted.
+    """
+
+    def __init__(
+        self,
+        limit: float | None,
+        function: Function | None = None,
+        worst: float = 0.0,
+        regions: Sequence[str] = ("us-east-1",),
+        prices: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.limit = limit
+        self.running = 0
+        self.spent = 0.0
+        self._second = self._request = 0.0
+        if function is not None:
+            self._second = price(function, 1.0, 0, regions, prices)
+            self._request = price(function, 0.0, 1, regions, prices)
+        self.worst = worst * self._second + self._request
+
+    def allows(self) -> bool:
+        """Whether another input may begin: even if all that run took as long as they may, the limit would hold."""
+        return self.limit is None or self.spent + (self.running + 1) * self.worst <= self.limit
+
+    def begin(self) -> None:
+        """An input begins."""
+        self.running += 1
+
+    def over(self) -> None:
+        """An input is over."""
+        self.running -= 1
+
+    def spend(self, seconds: float) -> None:
+        """An attempt has taken so long."""
+        self.spent += seconds * self._second + self._request
+
+
+def price(
+    function: Function,
+    seconds: float,
+    requests: int,
+    regions: Sequence[str],
+    prices: Mapping[str, Any] | None = None,
+) -> float:
+    """Dollars for so many seconds of workers' lives and requests; 0 if no price is known."""
+    return float(cost.estimate(function, seconds, requests, regions, prices)["dollars"] or 0.0)
