@@ -25,7 +25,9 @@ class Peer:
         "mask",
         "ready",
         "sock",
+        "title",
         "track",
+        "wake_at",
     )
 
     def __init__(self, sock: socket.socket, address: str, deadline: float) -> None:
@@ -40,6 +42,8 @@ class Peer:
         self.attempt: Attempt | None = None
         self.machine: MachineState | None = None
         self.track: Track | None = None
+        self.title = ""  # of the machine, as the reporter knows it
+        self.wake_at: float | None = None  # the earliest timer that is set for the machine's own `wake_at`
         self.mask = select.EPOLLIN
 
 

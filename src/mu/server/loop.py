@@ -231,7 +231,7 @@ class Loop:
         except MuError as error:
             machine = ErrorState(MachineState(channel, part.number), str(error))
         track = Track(machine, peer.address, number=attempt.number, keep=settings.journal)
-        peer.attempt, peer.machine, peer.track = attempt, machine, track
+        peer.attempt, peer.machine, peer.track, peer.title = attempt, machine, track, machine.title
         self._workers[attempt] = peer
         self.tracks.append(track)
         if part.number not in self._places:
@@ -351,9 +351,16 @@ class Loop:
             before, peer.machine = peer.machine, machine
             if peer.attempt is not None and self.ledger.leads(peer.attempt):
                 self._states[self._places[peer.attempt.part.number]] = machine
+            peer.title = machine.title
             if peer.track is not None and before is not None:
                 peer.track.machine = machine
                 self._reporter.worker_moved(peer.track, before)
+        elif machine.title != peer.title:
+            peer.title = machine.title
+            if peer.track is not None:
+                self._reporter.worker_moved(peer.track, machine)
+        if machine.wake_at is not None:
+            self._wake_by(peer, machine.wake_at)
         if not machine.terminal:
             if channel.out or channel.ssl_write or peer.mask != select.EPOLLIN:
                 self._connections.watch(peer, machine)
@@ -362,6 +369,28 @@ class Loop:
             self._after(FLUSH_TIMEOUT, self._finish, peer)
         else:
             self._finish(peer)
+
+    def wake(self, machine: MachineState) -> None:
+        """Have `machine` handled in the next turn although its worker has said nothing: something else that it waits
+        for is there. Only from this loop's thread."""
+        peer = self._connections.get(machine.fileno())
+        if peer is not None and peer.machine is machine:
+            self._wake_by(peer, 0.0)
+
+    def _wake_by(self, peer: Peer, moment: float) -> None:
+        """Set a timer, unless one that is due before is set: that one sees what is still to be waited for."""
+        if peer.wake_at is None or moment < peer.wake_at:
+            peer.wake_at = moment
+            heapq.heappush(self._timers, (moment, next(self._sequence), self._wake, peer))
+
+    def _wake(self, peer: Peer) -> None:
+        now = time.monotonic()
+        if peer.wake_at is None or peer.wake_at > now:
+            return  # an earlier timer has done this one's work
+        peer.wake_at = None
+        machine = peer.machine
+        if machine is not None and not machine.terminal:
+            self._follow(peer, machine.do_handle())
 
     def _kill(self, peer: Peer) -> None:
         self._end(peer, f"not finished after {self._settings.kill_time:g} s", self._settings.kill_state)

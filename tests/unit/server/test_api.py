@@ -17,11 +17,11 @@ import pytest
 
 from mu import CommandListState, ErrorState, JobError, OnePassState, TerminalState, server
 from mu.defs import Defs
+from mu.engines.aws_lambda import AwsLambda
 from mu.launch import Progress
 from mu.machine import MachineState
 from mu.report.plain import PlainReporter
 from mu.server import api
-from mu.server.background_launch import BackgroundLaunch
 from mu.tls import keys
 from tests.support.fake_workers import FakeWorker, client_context, obey
 
@@ -585,7 +585,7 @@ def test_without_keys_only_this_machines_workers_are_started(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], address: str, status: int
 ) -> None:
     started: list[str] = []
-    monkeypatch.setattr(BackgroundLaunch, "start", lambda self, payload: started.append(payload))
+    monkeypatch.setattr(AwsLambda, "start", lambda self, payload, number: started.append(payload))
     info = type("ServerInfo", (), {"port_number": 0, "num_parts": 1, "lambda_function": "f", "no_cost": True})
     ended = None
     try:
