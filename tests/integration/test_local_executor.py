@@ -394,7 +394,9 @@ def test_a_package_that_is_no_archive(rig: Rig) -> None:
     assert rig.call("1") == 1
 
 
-@pytest.mark.parametrize("error", [ValueError("odd"), IndexError("odd"), MemoryError(), RecursionError("odd")])
+@pytest.mark.parametrize(
+    "error", [ValueError("odd"), IndexError("odd"), MemoryError(), RecursionError("odd")]
+)
 def test_whatever_a_package_raises_fails_its_own_job_only(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
@@ -491,7 +493,7 @@ def test_an_event_that_has_waited_too_long_is_dropped_and_the_user_is_told(
 
 
 def test_what_functions_print_is_fit_for_a_terminal(rig: Rig) -> None:
-    rig.error(r"print('\x1b]0;title\x07\x1b[2J')", r"fail('\x1b[31mred')")
+    rig.error(r"print('\x1b]0;title\x07\x1b[2J')", r"fail('\x1b[31mred')", name="rude")
     report = rig.reports[-1]
     assert not set(report) & set(map(chr, (*range(10), *range(11, 32), 127)))
     assert r"  | \x1b]0;title\x07\x1b[2J" in report

@@ -143,7 +143,7 @@ class Executor:
                     self._faults += 1
                     self._fail_everything(error)
                     if self._faults >= FAULTS:
-                        raise
+                        return
         finally:
             self._stop_all()
 

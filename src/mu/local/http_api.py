@@ -114,7 +114,11 @@ class Application:
             return _error(
                 service, 403, "AccessDenied", "requests come from programs on this machine, to 127.0.0.1"
             )
-        if service in QUERY and request.method != "POST" and not READING.match(request.args.get("Action", "")):
+        if (
+            service in QUERY
+            and request.method != "POST"
+            and not READING.match(request.args.get("Action", ""))
+        ):
             return _error(service, 403, "AccessDenied", f"{request.method} may only read here: use POST")
         if service not in self.routes:
             known = ", ".join(self.routes)

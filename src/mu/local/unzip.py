@@ -25,8 +25,12 @@ def unpack(code: bytes, directory: Path) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(code)) as archive:
             _unpack(archive, directory)
-    except (BadPackageError, OSError):
+    except BadPackageError:
         raise
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise BadPackageError(f"the package cannot be read: {error}") from error  # bz2's word for damage
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise BadPackageError(f"the package is not a zip archive: {error}") from error
     except Exception as error:

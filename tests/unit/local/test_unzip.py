@@ -80,7 +80,9 @@ def test_no_archive(tmp_path: Path, code: bytes) -> None:
         unpack(code, tmp_path)
 
 
-@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
 def test_any_damaged_byte_is_a_bad_package_or_harmless(tmp_path: Path, method: int) -> None:
     """zipfile and the decompressors raise ValueError, IndexError, LZMAError and more."""
     output = io.BytesIO()
