@@ -10,14 +10,13 @@ import contextlib
 import os
 import resource
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mu.console.terminal import visible
+from mu.console.terminal import say, visible
 from mu.engines.ramp import LAMBDA, Ramp
 from mu.errors import UsageError
 from mu.local.account import CONCURRENCY, Account
@@ -34,7 +33,7 @@ TRUST = (
 def print_report(text: str) -> None:
     """Show a text to the user, on stderr, if there is someone to read it; each of its lines fit for a terminal."""
     with contextlib.suppress(OSError, ValueError):
-        print("\n".join(map(visible, f"mu local: {text}".split("\n"))), file=sys.stderr, flush=True)  # noqa: T201
+        say("\n".join(map(visible, f"mu local: {text}".split("\n"))))
 
 
 class LocalEngine:
