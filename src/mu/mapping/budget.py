@@ -34,6 +34,10 @@ class Budget:
         """Whether another input may begin: even if all that run took as long as they may, the limit would hold."""
         return self.limit is None or self.spent + (self.running + 1) * self.worst <= self.limit
 
+    def allows_again(self) -> bool:
+        """Whether an input that is under way may have another attempt."""
+        return self.limit is None or self.spent + self.running * self.worst <= self.limit
+
     def begin(self) -> None:
         """An input begins."""
         self.running += 1

@@ -12,7 +12,7 @@ from mu.errors import MuError, UsageError, reason
 from mu.mapping import words
 from mu.mapping.inputs import Input, is_s3
 from mu.mapping.journal import Past, identity
-from mu.mapping.outputs import Outputs, RefusedError
+from mu.mapping.outputs import CollisionError, Outputs, RefusedError
 from mu.mapping.plan import Work
 from mu.mapping.sources import of_file
 from mu.mapping.words import IN, OUT, TMP, Words
@@ -180,13 +180,20 @@ def identity_of(item: Input, command: Words, places: Mapping[str, str], program:
     return identity(item.text, command.fill(value), places, program, item.version)
 
 
-def first_refusal(source: Iterable[Input], outputs: Outputs) -> None:
-    """Expand the outputs of all inputs that are known before anything starts. UsageError at the first that would
-    collide with another, or be an input itself."""
+def first_refusal(source: Iterable[Input], outputs: Outputs) -> int:
+    """Expand the outputs of all inputs that are known before anything starts; returns how many inputs there are.
+
+    UsageError at the first that would collide with another, or be an input itself.
+    """
+    count = 0
     for item in source:
+        count += 1
         if not item.refused:
             try:
                 outputs.claim(outputs.of(item))
-            except RefusedError as error:
+            except CollisionError as error:
                 raise UsageError(f"input {item.number}, {item.text!r}: {error}") from None
+            except RefusedError:
+                continue  # of this input alone; told when its turn comes
     outputs.forget()
+    return count
