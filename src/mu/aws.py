@@ -40,13 +40,24 @@ _NO_ANSWER = (
 )
 
 _CONFIG = Config(retries={"mode": "standard"}, connect_timeout=10, read_timeout=300)
+_HURRIED = Config(retries={"total_max_attempts": 2}, connect_timeout=2, read_timeout=4)
 
 
-def client(service: str, region: str) -> Any:
-    """A client of the ordinary credential chain and endpoints. Raises MuError."""
+def client(
+    service: str,
+    region: str,
+    *,
+    keys: tuple[str, str, str | None] | None = None,
+    endpoint: str | None = None,
+    hurried: bool = False,
+) -> Any:
+    """A client of the ordinary credential chain and endpoints, unless `keys` (access key id, secret, session token) or
+    an `endpoint` are given. `hurried`: for what a run would rather do without than wait for. Raises MuError."""
+    config = _HURRIED if hurried else _CONFIG
     with explained(f"cannot use {service} in {region}"):
         try:
-            made = boto3.client(service, region_name=region, config=_CONFIG)  # type: ignore[call-overload]
+            session = boto3.Session(*keys) if keys is not None else boto3
+            made = session.client(service, region_name=region, endpoint_url=endpoint, config=config)  # type: ignore[call-overload]
             _ = urlsplit(made.meta.endpoint_url).port  # botocore looks at it only when it sends something
             return made
         except ValueError as error:  # an endpoint that is no URL

@@ -17,9 +17,9 @@ from botocore.exceptions import ConnectionError as Unreachable
 
 from mu import aws
 from mu.console.arguments import PORT, at_least, listed
+from mu.engines.aws_lambda import AwsLambda, shares
 from mu.errors import MuError
 from mu.lambdaize import deploy
-from mu.server.background_launch import BackgroundLaunch, shares
 
 OK, BAD, UNKNOWN = "ok", "BAD", "?"
 
@@ -212,7 +212,7 @@ def _check_cloud(args: argparse.Namespace) -> Findings:
 
 def _check_own_address(args: argparse.Namespace) -> Findings:
     aws.client("lambda", args.regions[0])  # the endpoint is a URL
-    yield from check_address(BackgroundLaunch("", args.regions, len(args.regions)).own_address(), args.port)
+    yield from check_address(AwsLambda("", args.regions).own_address(), args.port)
 
 
 def _attempt(verdict: str, what: str, check: Callable[..., Findings], *arguments: Any) -> Findings:

@@ -74,9 +74,9 @@ def server_launch(
     Without credentials given, the ordinary AWS chain is asked. Returns at once; launching goes on
     in a thread. Exits with status 2 if it cannot even begin.
     """
+    from mu.engines.aws_lambda import AwsLambda
     from mu.report.cost import Lookup
     from mu.server import resume
-    from mu.server.background_launch import BackgroundLaunch
 
     try:
         listener = _listener(ServerInfo)
@@ -98,13 +98,12 @@ def server_launch(
         setattr(ServerInfo, PARTS, parts)
         extra = (getattr(ServerInfo, "overprovision", 0) or 0) if parts else 0
         allow_connections(len(parts) + extra)
-        launch = BackgroundLaunch(
-            function=ServerInfo.lambda_function,
-            regions=list(getattr(ServerInfo, "regions", None) or ["us-east-1"]),
-            parts=len(parts),
-            overprovision=extra,
-            access_key_id=access_key_id,
-            secret_access_key=secret_access_key,
+        launch = AwsLambda(
+            ServerInfo.lambda_function,
+            getattr(ServerInfo, "regions", None) or ["us-east-1"],
+            access_key_id,
+            secret_access_key,
+            dispensable=extra,
         )
         if not event.get("addr"):
             event["addr"] = getattr(ServerInfo, "host_addr", None) or launch.own_address()
@@ -115,7 +114,7 @@ def server_launch(
             )
         _relay(ServerInfo, event["addr"])
         setattr(ServerInfo, LAUNCH, launch)
-        launch.start(json.dumps(event))
+        launch.start(json.dumps(event), len(parts) + extra)
         if not getattr(ServerInfo, "no_cost", False):
             lookup = Lookup(ServerInfo.lambda_function, launch.regions, *launch.credentials)
             setattr(ServerInfo, COST, lookup)
