@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 STALL = 120.0
 
 
+def nothing(_: Any) -> None:
+    """Nobody wants to know."""
+
+
 class Context:
     """One job. `function` is called as `function(worker, input)` for each attempt.
 
@@ -29,7 +33,7 @@ class Context:
         *,
         bucket: str = "",
         hashed_names: bool = False,
-        note: Callable[[str], None] = lambda text: None,
+        note: Callable[[str], None] = nothing,
         keep_results: bool = True,
         keep_errors: bool = False,
     ) -> None:
@@ -39,7 +43,7 @@ class Context:
         self.bucket = bucket
         self.hashed_names = hashed_names
         self.note = note
-        self.wake: Callable[[Any], None] = lambda machine: None
+        self.wake: Callable[[Any], None] = nothing
         self.keep_results = keep_results
         self.keep_errors = keep_errors
         self.total: int | None = None  # how many parts there are, once it is known

@@ -2,8 +2,8 @@
 
 A coroutine goes on until it awaits something that takes time, a request (`mu.jobs.requests`). Its command is sent, and
 the coroutine stands still until the answer has come; nothing else of it exists meanwhile, no thread and no task of
-asyncio. The machine is one object from the hello to the end, so what people see of it is its `title`: the stage that the
-part has named, or the command that it waits for and the line where it does.
+asyncio. The machine is one object from the hello to the end, so what people see of it is its `title`: the stage that
+the part has named, or the command that it waits for and the line where it does.
 
 Which answer is whose: a worker does one command after the other, so answers come in the order of the commands. Only
 within `together` are commands done side by side (the worker's background mode), and their answers come in any order:
@@ -30,7 +30,7 @@ from mu.jobs.requests import (
     short,
     stepping,
 )
-from mu.jobs.tasks import Group, Task, close, user_place
+from mu.jobs.tasks import Group, Task, close, is_users, user_place
 from mu.jobs.worker import Worker
 from mu.machine import Constructor, ErrorState, MachineState, TerminalState, enter
 from mu.wire.framing import to_text
@@ -54,6 +54,7 @@ class DoneState(TerminalState):
 
     def __init__(self, prevState: SocketLike | SocketNB, result: Any = None, skipped: str = "") -> None:
         super().__init__(prevState)
+        self.prevState = None  # it holds what the part needed only while it went on
         self.result = result
         self.skipped = skipped
 
@@ -61,14 +62,21 @@ class DoneState(TerminalState):
 class FailedState(ErrorState):
     """A part whose coroutine has raised an exception.
 
-    `where` is the file and line, `final` whether another attempt would end the same way. The connection stays open if the
-    worker can be given another part: it is up to the loop to `reset:` it.
+    `where` is the file and line, `final` whether another attempt would end the same way. The connection stays open if
+    the worker can be given another part: it is up to the loop to `reset:` it.
     """
 
     def __init__(
-        self, prevState: MachineState, failure: str, *, where: str = "", final: bool = False, usable: bool = False
+        self,
+        prevState: MachineState,
+        failure: str,
+        *,
+        where: str = "",
+        final: bool = False,
+        usable: bool = False,
     ) -> None:
         TerminalState.__init__(self, prevState)
+        self.prevState = None
         self.failed_in = prevState.title
         self.err = self.failure = failure
         self.where = where
@@ -112,7 +120,7 @@ class CoroutineState(MachineState):
         self,
         prevState: SocketLike | SocketNB,
         part: int,
-        input: Any,  # noqa: A002
+        input: Any,
         context: Context,
         attempt: int = 1,
         facts: Mapping[str, Any] | None = None,
@@ -122,7 +130,9 @@ class CoroutineState(MachineState):
         self.wake_at = None
         self._context = context
         self._hello = ""
-        self._open: list[Command[Any] | Quiet] = []  # commands whose answers are to come, in the order of sending
+        self._open: list[
+            Command[Any] | Quiet
+        ] = []  # commands whose answers are to come, in the order of sending
         self._main: Task | None = None
         self._task: Task | None = None  # the one that runs
         self._frame: Any = None
@@ -137,7 +147,7 @@ class CoroutineState(MachineState):
         self._awaited: dict[Task, int] = {}
         self._beside = 0  # so many `together` need background mode
         self._inner: MachineState | None = None
-        self._worker = Worker(self, part, attempt, facts or {}, context)
+        self._worker: Worker | None = Worker(self, part, attempt, facts or {}, context)
         self._input = input
         context.began(part)
 
@@ -263,7 +273,9 @@ class CoroutineState(MachineState):
             stepping.driver = before
         if not hasattr(coroutine, "cr_frame"):
             name, where = self._context.name, self._context.defined
-            return self._end(None, Misuse(f"{where}: {name} is no coroutine function: write `async def {name}`"))
+            return self._end(
+                None, Misuse(f"{where}: {name} is no coroutine function: write `async def {name}`")
+            )
         self._main = Task(coroutine)
         self._frame = coroutine.cr_frame
         self._context.adopt(coroutine.cr_code)
@@ -307,7 +319,11 @@ class CoroutineState(MachineState):
                         continue
                     if value is WAITING:
                         return self
-            why = f"goes on although {self._lost}" if self._lost else f"awaits {MAX_STEPS} times without waiting"
+            why = (
+                f"goes on although {self._lost}"
+                if self._lost
+                else f"awaits {MAX_STEPS} times without waiting"
+            )
             endless = Misuse(f"{self._line_of(task)}: {self._context.name} {why}")
             close(coroutine)
             return self._over(task, None, endless)
@@ -333,7 +349,10 @@ class CoroutineState(MachineState):
     def _end(self, value: Any, error: BaseException | None) -> MachineState:
         """The state that the part ends in."""
         context, line = self._context, self._frame.f_lineno if self._frame is not None else 0
-        self._main = self._frame = None  # all that the coroutine has held
+        self._frame = (
+            None  # with it goes all that the coroutine has held: requests that were never awaited say so
+        )
+        self._main = None
         self._release()
         if error is None and self._forgotten:
             error = Misuse(self._forgotten)
@@ -363,7 +382,7 @@ class CoroutineState(MachineState):
 
     def _failed(self, error: BaseException, usable: bool) -> MachineState:
         context = self._context
-        where = user_place(error, context.file)
+        where = user_place(error)
         if isinstance(error, RuntimeError) and str(error) == "no running event loop":
             error = Misuse(f"{where}: asyncio {NOT_HERE}")
         if isinstance(error, MuError | WorkerLost):
@@ -382,21 +401,16 @@ class CoroutineState(MachineState):
     def _foreign(self, task: Task, awaited: object) -> Misuse:
         what = "asyncio" if awaited is None or hasattr(awaited, "_asyncio_future_blocking") else "this"
         shown = "" if awaited is None else f" ({type(awaited).__name__})"
-        return Misuse(
-            f"{self._line_of(task)}: {what}{shown} {NOT_HERE}"
-        )
+        return Misuse(f"{self._line_of(task)}: {what}{shown} {NOT_HERE}")
 
     def _line_of(self, task: Task) -> str:
         """Where a task's innermost coroutine stands."""
-        inner = coroutine = task.coroutine
+        place, coroutine = f"{short(self._frame.f_code.co_filename)}:{self._frame.f_lineno}", task.coroutine
         while coroutine is not None and hasattr(coroutine, "cr_frame"):
-            if coroutine.cr_frame is not None:
-                inner = coroutine
+            if coroutine.cr_frame is not None and is_users(coroutine.cr_code):
+                place = f"{short(coroutine.cr_code.co_filename)}:{coroutine.cr_frame.f_lineno}"
             coroutine = coroutine.cr_await
-        frame = getattr(inner, "cr_frame", None)
-        if frame is None or inner.cr_code.co_filename.startswith(_OWN):
-            frame = self._frame
-        return f"{short(frame.f_code.co_filename)}:{frame.f_lineno}"
+        return place
 
     def _tell_blocking(self, took: float, place: int) -> None:
         context = self._context
@@ -405,7 +419,7 @@ class CoroutineState(MachineState):
         lines = f"{first}" if last in (0, first) else f"{first} to {last}"
         context.tell_once(
             f"{context.file}:{first}",
-            f"{short(context.file)}:{first}: {context.name} kept the coordinator, and with it all other workers, waiting "
+            f"{short(context.file)}:{first}: {context.name} kept the coordinator and all other workers waiting "
             f"for {took:.1f} s (lines {lines}): what takes long belongs into a program on the worker",
         )
 
@@ -414,7 +428,9 @@ class CoroutineState(MachineState):
     def send(self, command: Command[Any], task: Task) -> None:
         """Send a command; its answer resumes `task`."""
         if command.word == "program" and any(getattr(other, "word", "") == "program" for other in self._open):
-            raise Misuse(f"{command.where}: a worker runs one packaged program at a time: use `run` beside it")
+            raise Misuse(
+                f"{command.where}: a worker runs one packaged program at a time: use `run` beside it"
+            )
         for text in command.before:
             self._say(text)
         self.enqueue(command.text)
@@ -452,7 +468,7 @@ class CoroutineState(MachineState):
 
     def forgotten(self, request: Request[Any]) -> None:
         """A request was dropped without having been awaited."""
-        if self._main is not None and not self._main.finished and not self._lost:
+        if self._main is not None and not self._lost:
             self._forgotten = self._forgotten or (
                 f"{request.where}: {request.call()} was not awaited: write `await` before it"
             )
@@ -520,7 +536,9 @@ class CoroutineState(MachineState):
         if part is None or request is None:
             return self  # it waits no longer
         self._context.release(self, task, part)
-        self._timers = [timer for timer in self._timers if not (isinstance(timer, Nap) and timer.request is request)]
+        self._timers = [
+            timer for timer in self._timers if not (isinstance(timer, Nap) and timer.request is request)
+        ]
         try:
             _, value = self._context.outcome(part, request.where)
         except MuError as error:
@@ -544,8 +562,8 @@ class CoroutineState(MachineState):
         where = task.request.where
         self._abandon(task)
         text = (
-            f"{where}: part {timer.part} has not begun, and all workers have parts that wait for others: have more workers, "
-            "or put the inputs that others wait for first"
+            f"{where}: part {timer.part} has not begun, and all workers have parts that wait for others: have more "
+            "workers, or put the inputs that others wait for first"
         )
         return self._go_on(task, None, Misuse(text))
 
@@ -616,10 +634,6 @@ class CoroutineState(MachineState):
             return self
         self._inner = None
         assert self._main is not None
-        if isinstance(inner, ErrorState):
-            self._lost = self._lost or "its state machine has failed"
+        if isinstance(inner, ErrorState):  # which has closed the connection
             return self._go_on(self._main, None, CommandFailed(inner.err))
         return self._go_on(self._main, inner)
-
-
-_OWN = __file__.rpartition("/jobs/")[0]

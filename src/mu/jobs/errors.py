@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from mu.jobs.results import Completed
 
 
-class CommandFailed(MuError):
+class CommandFailed(MuError):  # noqa: N818
     """The worker could not do a command; the text says why. The worker itself goes on."""
 
 
@@ -27,11 +27,11 @@ class ProgramFailed(CommandFailed):
         self.completed = completed
 
 
-class Misuse(MuError):
+class Misuse(MuError):  # noqa: N818
     """A part uses the API wrongly: the text names the file and the line. Another attempt would end the same way."""
 
 
-class Final(MuError):
+class Final(MuError):  # noqa: N818
     """Raised by a part: it has failed, and another attempt would end the same way."""
 
 
@@ -39,7 +39,7 @@ class PartFailed(Final):
     """The part whose result is waited for (`mu.done`) has failed for good."""
 
 
-class Skip(MuError):
+class Skip(MuError):  # noqa: N818
     """Raised by a part: there is nothing to do for this input. The part is done, with None as its result."""
 
 

@@ -12,9 +12,9 @@ from types import CodeType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from mu.errors import MuError
-from mu.jobs.errors import CommandFailed, Misuse, WorkerLost
+from mu.jobs.errors import CommandFailed, Misuse
 from mu.machine import Constructor, MachineState
-from mu.wire.protocol import expected_response
+from mu.wire.protocol import expected_response, failure_text
 
 if TYPE_CHECKING:
     from mu.jobs.tasks import Task
@@ -72,7 +72,9 @@ class Request(Generic[T]):
 
     def __await__(self) -> Generator[Any, Any, T]:
         if self.taken:
-            raise Misuse(f"{self.where}: {self.call()} has been awaited before: call it again for another one")
+            raise Misuse(
+                f"{self.where}: {self.call()} has been awaited before: call it again for another one"
+            )
         self.taken = True
         return self.decode((yield self))
 
@@ -177,6 +179,8 @@ class BesideCommand(Command[T]):
 
     def matches(self, answer: str) -> bool:
         """Whether this is its answer."""
+        if not self.background:
+            return super().matches(answer)
         return answer.startswith(self.success) or (answer.startswith("FAIL") and self.failure in answer)
 
 
@@ -188,7 +192,7 @@ class Stage(Request[None]):
 
     def __init__(self, driver: Driver, name: str) -> None:
         super().__init__(driver, 3)
-        self.name = name
+        self.name = str(name)
 
     def begin(self, driver: Driver, task: "Task") -> Any:
         """At once."""
@@ -274,8 +278,8 @@ def sleep(seconds: float) -> Request[None]:
 def done(part: int) -> Request[Any]:
     """The result of the part that has this number: `await mu.done(3)` waits until it is done.
 
-    Parts are numbered from 0 in the order of the inputs. PartFailed if it has failed for good; Misuse if there is no such
-    part, or if the two would wait for each other.
+    Parts are numbered from 0 in the order of the inputs. PartFailed if it has failed for good; Misuse if there is
+    no such part, or if the two would wait for each other.
     """
     return Done(part)
 
@@ -333,11 +337,4 @@ def timeout(seconds: float) -> Timeout:
 
 def failed(answer: str) -> CommandFailed:
     """What a command's failure is, from its answer."""
-    if answer.startswith("FAIL(") and answer.endswith(")"):
-        return CommandFailed(answer[5:-1])
-    return CommandFailed(answer)
-
-
-def lost(reason: str) -> WorkerLost:
-    """The end of a worker."""
-    return WorkerLost(reason)
+    return CommandFailed(failure_text(answer) or answer)

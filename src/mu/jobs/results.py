@@ -1,9 +1,10 @@
 """What commands return."""
 
-from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from mu.wire import protocol
 
 MAX_STORY = 8000  # characters of a program's output that are kept of a failure
 
@@ -41,38 +42,18 @@ class File(NamedTuple):
     size: int
 
 
-def completed(fields: Mapping[str, Any]) -> Completed:
-    """From the fields of an `exec:` answer, which come from the worker. ValueError if they are not what they should be."""
-
-    def number(name: str) -> Any:
-        value = fields.get(name) or 0
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-            raise ValueError(f"{name} is no number")
-        return value
-
-    status = fields.get("status")
-    if not isinstance(status, int) or isinstance(status, bool):
-        raise ValueError("it has no status")
+def completed(result: Mapping[str, Any]) -> Completed:
+    """From the checked fields of an `exec:` answer. ValueError if what was printed is damaged."""
     return Completed(
-        status,
-        _output(fields, "stdout"),
-        _output(fields, "stderr"),
-        float(number("seconds")),
-        float(number("cpu")),
-        int(number("max_rss")),
-        int(number("cut")),
-        fields.get("timed_out") is True,
+        result["status"],
+        protocol.decoded(protocol.exec_output(result, "stdout")),
+        protocol.decoded(protocol.exec_output(result, "stderr")),
+        result["seconds"],
+        result["cpu"],
+        result["max_rss"],
+        result["cut"],
+        result["timed_out"],
     )
-
-
-def _output(fields: Mapping[str, Any], name: str) -> str:
-    text = fields.get(name)
-    if isinstance(text, str):
-        return text
-    encoded = fields.get(f"{name}_base64")
-    if isinstance(encoded, str):
-        return b64decode(encoded).decode("utf-8", "surrogateescape")
-    return ""
 
 
 def story(what: str, ended: Completed) -> str:

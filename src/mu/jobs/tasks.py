@@ -1,7 +1,9 @@
 """The coroutines of one part: the part itself and, while it awaits `together`, those that run side by side."""
 
+import os
 from collections.abc import Awaitable, Generator, Iterator, Sequence
 from contextlib import suppress
+from types import CodeType
 from typing import Any
 
 from mu.jobs.errors import Misuse
@@ -32,7 +34,10 @@ class Task:
 
 
 class Group:
-    """The tasks of one `together`. `beginning` until all have begun: one that ends meanwhile does not resume `parent`."""
+    """The tasks of one `together`. `beginning` until all have begun: one that ends by then does not resume `parent`.
+
+    `background`: whether the worker should do what takes time side by side.
+    """
 
     __slots__ = ("background", "beginning", "errors", "left", "parent", "results", "tasks")
 
@@ -72,7 +77,11 @@ def driven(awaitable: Awaitable[Any]) -> Any:
 
 def _beside(awaitable: Awaitable[Any]) -> bool:
     """Whether it may keep a worker from doing others: a coroutine of the user's may, whatever is in it."""
-    return awaitable.beside if isinstance(awaitable, Command) else isinstance(awaitable, Together) or not isinstance(awaitable, Request)
+    return (
+        awaitable.beside
+        if isinstance(awaitable, Command)
+        else isinstance(awaitable, Together) or not isinstance(awaitable, Request)
+    )
 
 
 async def _await(awaitable: Awaitable[Any]) -> Any:
@@ -85,22 +94,21 @@ def close(coroutine: Generator[Any, Any, Any]) -> None:
         coroutine.close()
 
 
-def user_place(error: BaseException, file: str) -> str:
-    """`FILE:LINE` where an exception was raised or, if that is not in `file`, where `file` called what raised it.
-
-    Where `file` has no part in it, the last place that is not mu's own; empty if there is none.
-    """
-    found = other = ""
+def user_place(error: BaseException) -> str:
+    """`FILE:LINE` in the user's own code that an exception comes from: where it was raised, or where that code called
+    what raised it; empty if none of it has to do with it."""
+    place = ""
     trace = error.__traceback__
     while trace is not None:
-        code = trace.tb_frame.f_code
-        place = f"{short(code.co_filename)}:{trace.tb_lineno}"
-        if code.co_filename == file:
-            found = place
-        elif not code.co_filename.startswith(OWN):
-            other = place
+        if is_users(trace.tb_frame.f_code):
+            place = f"{short(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return found or other
+    return place
 
 
-OWN = __file__.rpartition("/jobs/")[0]
+def is_users(code: CodeType) -> bool:
+    """Whether code is the user's own: not mu's, the standard library's, or an installed package's."""
+    return not code.co_filename.startswith(OTHERS) and "/site-packages/" not in code.co_filename
+
+
+OTHERS = (__file__.rpartition("/jobs/")[0], os.__file__.rpartition("/")[0], "<frozen ")

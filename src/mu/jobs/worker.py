@@ -4,7 +4,6 @@ Paths are relative to the worker's own directory, which is empty when a part beg
 its arguments unless it is asked for, so blanks, quotes and newlines in them are safe.
 """
 
-import json
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from time import monotonic
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from mu.errors import MuError
 from mu.jobs import results
-from mu.jobs.errors import CommandFailed, Misuse, ProgramFailed, TransferFailed
+from mu.jobs.errors import CommandFailed, ProgramFailed, TransferFailed
 from mu.jobs.requests import BesideCommand, Command, Driver, Machine, Request, Stage, Together, failed
 from mu.jobs.results import Completed, File
 from mu.machine import Constructor, MachineState
+from mu.wire import protocol
 from mu.wire.protocol import expected_response, spread
 
 if TYPE_CHECKING:
@@ -40,15 +40,14 @@ SLOW = {
     "run": "could not run ",
     "connect": "connecting to ",
 }
-WORKDIR = "##TMPDIR##/"
+TMPDIR = "##TMPDIR##"
 
 
 class Worker:
     """One worker while it does one part.
 
-    `part` is the part's number, from 0 in the order of the inputs; `attempt` counts its attempts from 1. What the worker
-    has said of itself: `memory` and `disk` (bytes), `cpus`, `region`, `request_id`, `fresh` (whether no part was done in
-    its sandbox before); 0 or empty where it has said nothing.
+    `part` is the part's number, from 0 in the order of the inputs; `attempt` counts its attempts from 1. The rest is
+    what the worker has said of itself, 0 or empty where it has said nothing.
     """
 
     __slots__ = ("_began", "_context", "_driver", "_facts", "_number", "attempt", "part")
@@ -68,6 +67,11 @@ class Worker:
         return f"<mu.Worker of part {self.part}, attempt {self.attempt}>"
 
     # Facts
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """All that the worker has said of itself."""
+        return self._facts
 
     @property
     def memory(self) -> int:
@@ -121,11 +125,11 @@ class Worker:
         """Run a program: `await worker.run("./convert", "in.png", "out.jpg")`. A program that was packaged or `put` is
         named with `./`, others are looked for in the worker's PATH.
 
-        `stdin`: text for its standard input, or a `pathlib.Path` for a file of the worker; nothing otherwise. `stdout` and
-        `stderr` name files that take the output instead of the result. `env` is added to its environment. After `timeout`
-        seconds it is killed, with what it has started. Of each stream the first and last bytes are kept, `max_output`
-        together (the worker's default: 1 MiB). ProgramFailed if `check` and its status is not 0 or its time was over;
-        CommandFailed if it cannot be started.
+        `stdin`: text for its standard input, or a `pathlib.Path` for a file of the worker; nothing otherwise. `stdout`
+        and `stderr` name files that take the output instead of the result. `env` is added to its environment. After
+        `timeout` seconds it is killed, with what it has started. Of each stream the first and last bytes are kept,
+        `max_output` together (the worker's default: 1 MiB). ProgramFailed if `check` and its status is not 0 or its
+        time was over; CommandFailed if it cannot be started.
         """
         if not argv:
             raise MuError("Worker.run needs a program to run")
@@ -164,21 +168,20 @@ class Worker:
             before.append(f"set:cmd{name}:{text if name == 'quality' else _path(text)}")
 
         def decode(answer: str) -> Completed:
-            status, begin, rest = answer.partition("):OUTPUT(")
-            output, end, command = rest.rpartition("):COMMAND(")
-            if not answer.startswith("OK:RETVAL(") or not begin or not end:
+            result = protocol.run_result(answer)
+            if result is None:
                 raise failed(answer)
-            ended = Completed(int(status[len("OK:RETVAL(") :]), output)
+            ended = Completed(result.status, result.output)
             if check and ended.status:
-                raise ProgramFailed(results.story(command.removesuffix(")"), ended), ended)
+                raise ProgramFailed(results.story(result.command, ended), ended)
             return ended
 
-        return self._beside("run:", decode, "program", ("OK:RETVAL(",), "could not run ", before)
+        return self._beside("run:", decode, "program", (protocol.RETVAL,), SLOW["run"], before)
 
     def _execute(self, fields: dict[str, Any], shown: str, word: str, check: bool) -> Request[Completed]:
-        self._number = number = self._number + 1
-        fields["id"] = number
-        text = "exec:" + json.dumps(fields)
+        self._number += 1
+        name = str(self._number)
+        text = protocol.exec_command(**fields, id=name)
 
         def decode(answer: str) -> Completed:
             ended = _exec_result(answer)
@@ -186,7 +189,7 @@ class Worker:
                 raise ProgramFailed(results.story(shown, ended), ended)
             return ended
 
-        return ExecCommand(self._driver, text, decode, number, word)
+        return ExecCommand(self._driver, text, decode, name, word)
 
     # Objects
 
@@ -213,15 +216,15 @@ class Worker:
         other = place != own
         full = spread(key) if self._context.hashed_names else key
         verb, failure = (
-            ("OK:RETRIEVE", f"retrieving {place}:{full}->")
+            (protocol.RETRIEVE, f"retrieving {place}:{full}->")
             if word == "retrieve"
-            else ("OK:UPLOAD", f"->{place}:{full} ")
+            else (protocol.UPLOAD, f"->{place}:{full} ")
         )
         return self._beside(
             f"{word}:{key}\0{_path(file)}",
             _moved,
             word,
-            (f"{verb}({place}/{full})",),
+            (f"{verb}{place}/{full})",),
             failure,
             [f"set:bucket:{place}"] if other else (),
             [f"set:bucket:{own}"] if other else (),
@@ -232,16 +235,15 @@ class Worker:
     def put(self, file: str | os.PathLike[str], data: bytes | str) -> Request[int]:
         """Write a small file on the worker, whole or not at all; text becomes UTF-8. Returns its size in bytes."""
         raw = data.encode() if isinstance(data, str) else bytes(data)
-        text = f"put:{os.fspath(file)}\0" + raw.decode("utf-8", "surrogateescape")
-        return Command(self._driver, text, _put, word="put", depth=2)
+        return Command(self._driver, protocol.put_command(os.fspath(file), raw), _put, word="put")
 
     def fetch(self, file: str | os.PathLike[str]) -> Request[bytes]:
-        """The bytes of a small file of the worker. CommandFailed if there is none, or if it is too large for a message."""
-        return Command(self._driver, f"fetch:{os.fspath(file)}", _fetched, word="fetch", depth=2)
+        """The bytes of a small file of the worker. CommandFailed if there is none, or it is too large for a message."""
+        return Command(self._driver, protocol.fetch_command(os.fspath(file)), _fetched, word="fetch")
 
     def files(self, pattern: str = "*") -> Request[list[File]]:
         """The worker's files that a pattern matches, with their sizes."""
-        return Command(self._driver, f"list:{pattern}", _listed, word="files", depth=2)
+        return Command(self._driver, protocol.list_command(pattern), _listed, word="files")
 
     # The rest
 
@@ -250,12 +252,13 @@ class Worker:
         word = text.partition(":")[0]
         if word in SLOW:
             return self._beside(text, _answer, word, (expected_response(text),), SLOW[word])
-        return Command(self._driver, text, _answer, word=word, depth=2)
+        return Command(self._driver, text, _answer, word=word)
 
     def machine(self, state: Constructor) -> Request[MachineState]:
         """Have a state machine drive the worker: from the state that `state` makes to its end, which is returned.
 
-        It is told `OK:HELLO` if it begins by waiting for that. CommandFailed if it ends in an error, which ends the worker.
+        It is told `OK:HELLO` if it begins by waiting for that. CommandFailed if it ends in an error, which ends the
+        worker.
         """
         return Machine(self._driver, state)
 
@@ -285,8 +288,8 @@ class Worker:
     def together(self, *awaitables: Awaitable[Any]) -> Request[Any]:
         """Do several things at once, and wait for all of them; returns their results in the same order.
 
-        Their commands are sent together, and the worker does side by side what takes time. Coroutines of one's own can be
-        among them. If some fail, the error of the first of those is raised, after all are over.
+        Their commands are sent together, and the worker does side by side what takes time. Coroutines of one's own can
+        be among them. If some fail, the error of the first of those is raised, after all are over.
         """
         return Together(self._driver, awaitables)
 
@@ -300,7 +303,7 @@ class Worker:
         before: Sequence[str] = (),
         after: Sequence[str] = (),
     ) -> Request[T]:
-        depth = 4 if word in ("retrieve", "upload") and decode is _moved else 3
+        depth = 5 if word in ("retrieve", "upload") and failure not in SLOW.values() else 4
         made: BesideCommand[T] = BesideCommand(
             self._driver, text, decode, word=word, before=before, after=after, depth=depth
         )
@@ -309,36 +312,33 @@ class Worker:
 
 
 class ExecCommand(Command[Completed]):
-    """`exec:`, whose answer has the number that the command had."""
+    """`exec:`, whose answer has the id that the command had."""
 
-    __slots__ = ("number",)
+    __slots__ = ("id",)
     beside = True
 
     def __init__(
-        self, driver: Driver, text: str, decode: Callable[[str], Completed], number: int, word: str
+        self,
+        driver: Driver,
+        text: str,
+        decode: Callable[[str], Completed],
+        id: str,
+        word: str,
     ) -> None:
-        super().__init__(driver, text, decode, word=word, depth=4)
-        self.number = number
+        super().__init__(driver, text, decode, word=word, depth=5)
+        self.id = id
 
     def matches(self, answer: str) -> bool:
         """Whether this is its answer."""
-        if answer.startswith("FAIL"):
-            return not self.background or answer.startswith(f"FAIL(exec {self.number}: ")
-        if not answer.startswith("OK:EXEC("):
+        if not answer.startswith((protocol.EXEC, "FAIL")):
             return False
-        if not self.background:
-            return True
-        try:
-            found: bool = json.loads(answer[8:-1]).get("id") == self.number
-        except (ValueError, AttributeError):
-            return False
-        return found
+        return not self.background or protocol.exec_id(answer) == self.id
 
 
 def _path(file: str | os.PathLike[str]) -> str:
     """A file as the commands of the original take it: they know no directory of the worker's."""
     text = os.fspath(file)
-    return text if text.startswith(("/", WORKDIR)) else WORKDIR + text
+    return text if text.startswith(("/", TMPDIR)) else f"{TMPDIR}/{text}"
 
 
 def _options(
@@ -372,14 +372,10 @@ def _answer(answer: str) -> str:
 
 
 def _exec_result(answer: str) -> Completed:
-    if answer.startswith("OK:EXEC(") and answer.endswith(")"):
-        try:
-            fields = json.loads(answer[8:-1])
-            if isinstance(fields, dict):
-                return results.completed(fields)
-        except ValueError as error:
-            raise CommandFailed(f"the worker's answer cannot be read: {error}") from None
-    raise failed(answer)
+    try:
+        return results.completed(protocol.exec_result(answer))
+    except ValueError as error:
+        raise CommandFailed(str(error)) from None
 
 
 def _moved(answer: str) -> int:
@@ -390,22 +386,21 @@ def _moved(answer: str) -> int:
 
 
 def _put(answer: str) -> int:
-    number = answer[len("OK:PUT(") : -1]
-    if not answer.startswith("OK:PUT(") or not number.isdigit():
+    number = answer[len(protocol.PUT) : -1]
+    if not answer.startswith(protocol.PUT) or not number.isdigit():
         raise failed(answer)
     return int(number)
 
 
 def _fetched(answer: str) -> bytes:
-    if not answer.startswith("OK:FETCH(") or not answer.endswith(")"):
-        raise failed(answer)
-    return answer[len("OK:FETCH(") : -1].encode("utf-8", "surrogateescape")
+    try:
+        return protocol.fetch_data(answer)
+    except ValueError as error:
+        raise CommandFailed(str(error)) from None
 
 
 def _listed(answer: str) -> list[File]:
-    if answer.startswith("OK:LIST(") and answer.endswith(")"):
-        try:
-            return [File(str(name), int(size)) for name, size in json.loads(answer[8:-1])]
-        except (ValueError, TypeError) as error:
-            raise CommandFailed(f"the worker's answer cannot be read: {error}") from None
-    raise failed(answer)
+    try:
+        return [File(name, size) for name, size in protocol.list_result(answer)]
+    except ValueError as error:
+        raise CommandFailed(str(error)) from None
