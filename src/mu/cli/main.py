@@ -22,6 +22,8 @@ GROUPS = {
 }
 # Name: group, module, what it does.
 COMMANDS = {
+    "map": ("run", "mu.cli.map", "run a program once for each input, here or on AWS"),
+    "retry": ("run", "mu.cli.retry", "do those inputs of a map again that failed"),
     "local": ("run", "mu.cli.local", "run Lambda and S3 on this machine"),
     "launch": ("run", "mu.cli.launch", "start many invocations of a function"),
     "state-server": ("run", "mu.cli.state_server", "relay messages between workers"),
@@ -105,7 +107,8 @@ def _run(words: Sequence[str]) -> int:
         say(f"mu: no such command '{name}'\nTry 'mu --help'.")
         return 2
     module, parser = load(name)
-    return int(module.run(parser.parse_words(words[1:])))
+    parse = getattr(module, "parse", Parser.parse_words)  # a command that has words of its own after --
+    return int(module.run(parse(parser, words[1:])))
 
 
 def _complete_streams() -> None:

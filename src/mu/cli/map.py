@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mu.console.arguments import PORT, SECONDS, Parser, above, at_least, listed, word
@@ -42,7 +42,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     source("--range", metavar="A-B", help="the numbers from A to B")
     what = parser.add_argument_group("program and outputs").add_argument
     what("--sh", metavar="TEXT", type=word, help="the command is a text for /bin/sh; fields arrive quoted")
-    what("--with", dest="beside", metavar="FILE", action="append", default=[], help="put a file beside the program")
+    what(
+        "--with",
+        dest="beside",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="put a file beside the program",
+    )
     what(
         "--out",
         metavar="[NAME=]TEMPLATE",
@@ -62,25 +69,77 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="what starts workers: here (default), lambda, ssh:HOSTS, slurm; several are added up [MU_ENGINE]",
     )
     where("-W", "--workers", metavar="N", type=at_least(1), help="how many at a time (here: the CPUs)")
-    where("-l", "--function", metavar="NAME", type=word, help="a function that exists, rather than one made of the program")
-    where("-r", "--regions", metavar="A,B", type=listed(word), help="regions of lambda (default: AWS_REGION, us-east-1)")
-    where("-b", "--bucket", metavar="BUCKET", type=word, help="for local files over 1 MB on their way to and from workers")
-    where("--memory", metavar="MB", type=at_least(128, 10240), help="of the function that is made (default 1769, one CPU)")
-    where("--allow-ld", action="store_true", help="take a dynamic program, and package the libraries that it needs")
+    where(
+        "-l",
+        "--function",
+        metavar="NAME",
+        type=word,
+        help="a function that exists; else one is made of the program",
+    )
+    where(
+        "-r",
+        "--regions",
+        metavar="A,B",
+        type=listed(word),
+        help="of lambda (default: AWS_REGION, us-east-1)",
+    )
+    where(
+        "-b",
+        "--bucket",
+        metavar="BUCKET",
+        type=word,
+        help="for local files over 1 MB on their way",
+    )
+    where(
+        "--memory",
+        metavar="MB",
+        type=at_least(128, 10240),
+        help="of a function that is made (default 1769, one CPU)",
+    )
+    where(
+        "--allow-ld",
+        action="store_true",
+        help="take a dynamic program, and package the libraries that it needs",
+    )
     where("--direct", action="store_true", help="lambda without an open port here: synchronous invocations")
-    where("-a", "--host-addr", dest="address", metavar="HOST", help="this machine's address, as workers reach it")
+    where(
+        "-a",
+        "--host-addr",
+        dest="address",
+        metavar="HOST",
+        help="this machine's address, as workers reach it",
+    )
     where("-t", "--port", type=PORT, default=0, metavar="PORT", help="listen here (default: any free port)")
     fails = parser.add_argument_group("when things fail").add_argument
     fails("--ok", metavar="A,B-C", default="0", help="exit statuses that are success (default 0)")
-    fails("--retries", metavar="N", type=at_least(0), default=2, help="try an input that failed so often again (default 2)")
+    fails(
+        "--retries",
+        metavar="N",
+        type=at_least(0),
+        default=2,
+        help="further attempts at an input that fails (default 2)",
+    )
     fails("--no-retry", metavar="A,B-C", help="exit statuses after which an input is not tried again")
     fails("--timeout", metavar="SECONDS", type=SECONDS, help="end a program that takes longer")
     fails("--max-fails", metavar="N|N%", help="end the job when more inputs than this have failed")
-    fails("--resume", action="store_true", help="leave out what an earlier run has done, if nothing has changed")
+    fails(
+        "--resume", action="store_true", help="leave out what an earlier run has done, if nothing has changed"
+    )
     before = parser.add_argument_group("before it starts").add_argument
-    before("--dry-run", action="store_true", help="start nothing: say what would be done, on what, and at what cost")
-    before("--sample", metavar="N", type=at_least(1), help="with --dry-run: do N inputs for real, to know more")
-    before("--max-cost", metavar="DOLLARS", type=above(0, "a positive amount"), help="begin nothing that could pass it")
+    before(
+        "--dry-run",
+        action="store_true",
+        help="start nothing: say what would be done, on what, and at what cost",
+    )
+    before(
+        "--sample", metavar="N", type=at_least(1), help="with --dry-run: do N inputs for real, to know more"
+    )
+    before(
+        "--max-cost",
+        metavar="DOLLARS",
+        type=above(0, "a positive amount"),
+        help="begin nothing that could pass it",
+    )
     before("--allow-empty", action="store_true", help="no input at all is a success")
     tell = parser.add_argument_group("telling").add_argument
     tell("--record", metavar="DIR", help="keep a record of the run, for mu timeline and mu stats")
@@ -129,7 +188,7 @@ def given_of(args: argparse.Namespace) -> Given:
 
 def source_of(args: argparse.Namespace) -> Source:
     """The one source of inputs. UsageError if there is none, or more than one."""
-    makers = {
+    makers: dict[str, tuple[Any, Callable[[Any], Source]]] = {
         "INPUT": (args.inputs, sources.patterns),
         "--lines": (args.lines, lambda name: rows.lines(name, zero=args.zero)),
         "--csv": (args.csv, rows.csv_rows),
@@ -144,5 +203,4 @@ def source_of(args: argparse.Namespace) -> Source:
     if args.zero and chosen[0][0] != "--lines":
         raise UsageError("-0 goes with --lines")
     _, value, make = chosen[0]
-    return make(value)  # type: ignore[no-any-return, operator]
-
+    return make(value)

@@ -5,7 +5,6 @@ from typing import Any, Protocol
 
 from mu.errors import MuError, reason
 from mu.mapping.attempt import Ended
-from mu.mapping.collect import Collector
 from mu.mapping.failures import Groups, Watch
 from mu.mapping.inputs import Input
 from mu.mapping.journal import DONE, Row
@@ -23,16 +22,24 @@ class Journal(Protocol):
     def close(self) -> None: ...
 
 
+class Printed(Protocol):
+    """Where goes what programs print: see `Collector`."""
+
+    def add(self, number: int, text: str, data: bytes) -> None: ...
+    def skip(self, number: int) -> None: ...
+    def close(self) -> None: ...
+
+
 class Book:
     """Keeps the books of one run. `stop` is why the job should end, or empty; what cannot be written ends it."""
 
     def __init__(
-        self, watch: Watch, *, journal: Journal | None, results: Results | None, collector: Collector | None
+        self, watch: Watch, *, journal: Journal | None, results: Results | None, collector: Printed | None
     ) -> None:
         self.watch = watch
         self.groups = Groups()
         self.stop = ""
-        self.attempts = 0
+        self.attempts: list[float] | None = None  # gets the seconds of each attempt that counted
         self.bytes = 0
         self._journal = journal
         self._results = results
@@ -47,6 +54,8 @@ class Book:
     def over(self, work: Work, ended: Ended, attempt: int, seconds: float, worker: Mapping[str, Any]) -> None:
         """An input is done, or has failed for good."""
         item = work.item
+        if self.attempts is not None:
+            self.attempts.append(seconds)
         if ended.verdict is None:
             self.watch.success()
             self.bytes += ended.bytes or 0

@@ -10,24 +10,26 @@ from mu.report.cost import Function
 class Budget:
     """Dollars for workers' time and requests, by the price table. With `limit` None all may begin.
 
-    `worst` is the longest that an input may take, in seconds. What workers do between inputs is not counted.
+    `worst` is what one input may cost at most. What workers do between inputs is not counted.
     """
 
-    def __init__(
-        self,
-        limit: float | None,
-        function: Function | None = None,
-        worst: float = 0.0,
-        regions: Sequence[str] = ("us-east-1",),
-        prices: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, limit: float | None) -> None:
         self.limit = limit
         self.running = 0
         self.spent = 0.0
+        self.worst = 0.0
         self._second = self._request = 0.0
-        if function is not None:
-            self._second = price(function, 1.0, 0, regions, prices)
-            self._request = price(function, 0.0, 1, regions, prices)
+
+    def set_price(
+        self,
+        function: Function,
+        worst: float,
+        regions: Sequence[str],
+        prices: Mapping[str, Any] | None = None,
+    ) -> None:
+        """What time costs, and the longest that an input may take, in seconds. Without it all is free."""
+        self._second = price(function, 1.0, 0, regions, prices)
+        self._request = price(function, 0.0, 1, regions, prices)
         self.worst = worst * self._second + self._request
 
     def allows(self) -> bool:

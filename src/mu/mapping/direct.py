@@ -27,6 +27,7 @@ MOST_WORKERS = 256  # invocations in flight unless -W says otherwise: each has a
 LARGEST_EVENT = 6 << 20  # bytes that Lambda takes for, and answers to, a synchronous invocation
 BUSY = ("TooManyRequestsException", "ServiceException", "EC2ThrottledException", "ENILimitReachedException")
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds between tries while Lambda is busy
+REFUSED = ("ResourceNotFoundException", "AccessDeniedException")
 KILLED = ("signal: killed", "OutOfMemory")
 
 
@@ -54,7 +55,9 @@ class Answer(NamedTuple):
 class Invoker:
     """Invokes the function, from any thread. `busy` counts how often Lambda asked to wait."""
 
-    def __init__(self, function: str, region: str, event: Mapping[str, Any], stopped: threading.Event) -> None:
+    def __init__(
+        self, function: str, region: str, event: Mapping[str, Any], stopped: threading.Event
+    ) -> None:
         import boto3
         from botocore.config import Config
 
@@ -63,7 +66,10 @@ class Invoker:
         self._stopped = stopped
         # Throttling is waited for here, without end; the rest is botocore's to repeat.
         config = Config(
-            retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=910, max_pool_connections=MOST_WORKERS
+            retries={"total_max_attempts": 1},
+            connect_timeout=10,
+            read_timeout=910,
+            max_pool_connections=MOST_WORKERS,
         )
         self._client = boto3.client("lambda", region_name=region, config=config)
         self.busy = 0
@@ -73,7 +79,9 @@ class Invoker:
         event = {**self._event, "mode": 2, "commands": commands, "ok": ok}
         payload = json.dumps(event).encode()
         if len(payload) > LARGEST_EVENT:
-            return Answer([], f"its commands have {len(payload):,} bytes, and Lambda takes {LARGEST_EVENT:,}", True)
+            return Answer(
+                [], f"its commands have {len(payload):,} bytes, and Lambda takes {LARGEST_EVENT:,}", True
+            )
         pause = FIRST_PAUSE
         while True:
             try:
@@ -81,7 +89,11 @@ class Invoker:
                 return self._answers(response)
             except aws.ERRORS as error:
                 if aws.code(error) not in BUSY:
-                    return Answer([], aws.failure(error), aws.code(error) in ("ResourceNotFoundException", "AccessDeniedException"))
+                    return Answer(
+                        [],
+                        aws.failure(error),
+                        aws.code(error) in ("ResourceNotFoundException", "AccessDeniedException"),
+                    )
             except Exception as error:  # the connection
                 return Answer([], reason(error))
             self.busy += 1
@@ -95,10 +107,15 @@ class Invoker:
         try:
             found = json.loads(text)
         except ValueError:
-            return Answer([], f"the function answered no JSON: {one_line(text[:100].decode(errors='replace'))}")
+            return Answer(
+                [], f"the function answered no JSON: {one_line(text[:100].decode(errors='replace'))}"
+            )
         if response.get("FunctionError"):
             said = str(found.get("errorMessage") or found) if isinstance(found, dict) else str(found)
-            return Answer([], "killed, probably out of memory" if any(map(said.__contains__, KILLED)) else one_line(said))
+            return Answer(
+                [],
+                "killed, probably out of memory" if any(map(said.__contains__, KILLED)) else one_line(said),
+            )
         if isinstance(found, list) and all(isinstance(each, str) for each in found):
             return Answer(found)
         return Answer([], f"the function gave no answers: {one_line(str(found)[:200])}")
@@ -107,7 +124,9 @@ class Invoker:
 class Direct:
     """Runs a map by invocations, `workers` at a time. `tell` is called now and then."""
 
-    def __init__(self, made: Map, invoker: Invoker, workers: int, tell: Callable[[], None], memory: int) -> None:
+    def __init__(
+        self, made: Map, invoker: Invoker, workers: int, tell: Callable[[], None], memory: int
+    ) -> None:
         self._map = made
         self._invoker = invoker
         self._workers = workers
@@ -117,7 +136,7 @@ class Direct:
         self._over: queue.SimpleQueue[tuple[Attempt, Answer]] = queue.SimpleQueue()
         self._again: deque[tuple[Work, int]] = deque()
         self._threads = 0
-        self._begun = 0
+        self.begun = 0
         self._first = 0.0
         self.running = 0
         self.seconds = 0.0
@@ -143,7 +162,7 @@ class Direct:
                     if work is None:
                         break
                     assert isinstance(work, Work)
-                    self._begun += 1
+                    self.begun += 1
                     self._first = self._first or time.monotonic()
                     self._begin(work, 1)
                     ending = bool(self._map.book.stop)
@@ -155,7 +174,7 @@ class Direct:
 
     def _may_begin(self) -> bool:
         """Whether the first ten inputs have shown that the program works, or have had their time."""
-        proven = self._map.book.watch.proven or self._begun < CANARIES
+        proven = self._map.book.watch.proven or self.begun < CANARIES
         return proven or time.monotonic() >= self._first + CANARY_PATIENCE
 
     def _begin(self, work: Work, number: int) -> None:
@@ -247,5 +266,3 @@ class Direct:
 def workers_of(given: int | None, allowed: int | None) -> int:
     """How many invocations are in flight at a time."""
     return given or min(MOST_WORKERS, allowed or MOST_WORKERS)
-
-

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from mu.console.terminal import say
 from mu.errors import UsageError, reason
@@ -17,10 +17,9 @@ from mu.mapping import carry, failures, feed, program, words
 from mu.mapping import outputs as templates_of
 from mu.mapping.attempt import Maker
 from mu.mapping.beside import Beside
-from mu.mapping.book import Book, Journal
+from mu.mapping.book import Book, Journal, Printed
 from mu.mapping.budget import Budget
 from mu.mapping.carry import Carrier
-from mu.mapping.collect import Collector
 from mu.mapping.failures import Rules, Watch
 from mu.mapping.feed import Feed, Reader
 from mu.mapping.fingerprints import Fingerprints, fingerprint
@@ -115,7 +114,7 @@ class Map:
     end. `drive` and `direct` use it: `parts()` are the inputs, `part` the function, `book` what has become of them."""
 
     def __init__(
-        self, checked: Checked, *, stdout: BinaryIO | None, function: str | None, event: Mapping[str, Any]
+        self, checked: Checked, *, collector: Printed | None, event: Mapping[str, Any], again: bool = False
     ) -> None:
         given, source = checked.given, checked.source
         self.checked, self.given = checked, given
@@ -128,12 +127,9 @@ class Map:
         self._objects = Objects()
         self._reader: Reader | None = None
         items = self._begin(source)
-        journal, results, past = self._journal(checked)
+        journal, results, past = self._journal(checked, again)
         self.results = results
         wants_stdout = not checked.outputs or results is not None
-        collector = None
-        if not checked.outputs and stdout is not None:
-            collector = Collector(stdout, ordered=given.keep_order, tag=given.tag)
         watch = Watch(checked.max_fails, self.total)
         self.book = Book(watch, journal=journal, results=results, collector=collector)
         exists = self._existing() if past is not None and checked.outputs else lambda _: True
@@ -148,7 +144,6 @@ class Map:
             self._layout(checked), self._running(checked, wants_stdout), checked.rules, bucket_region, event
         )
         self.parts_of = Parts(self.maker, self.carrier, watch, self.budget)
-        self.function = function
 
     @property
     def region(self) -> str:
@@ -183,9 +178,9 @@ class Map:
                 f"there is no input: {self.checked.source.description} {found} (--allow-empty makes that a success)"
             )
 
-    def _journal(self, checked: Checked) -> tuple[Journal | None, Results | None, Past | None]:
+    def _journal(self, checked: Checked, again: bool) -> tuple[Journal | None, Results | None, Past | None]:
         given = checked.given
-        results = Results(Path(given.results), resume=given.resume) if given.results else None
+        results = Results(Path(given.results), resume=given.resume or again) if given.results else None
         templates = checked.outputs.templates
         if results is not None:
             past = Past(read(results.directory / RESULTS)) if given.resume else None
