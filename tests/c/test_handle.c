@@ -267,8 +267,11 @@ static mu_launch *until_expired(int refreshable)
     CHECK(mu_launch_add_target(l, "eu-west-1", url, "f") == 1);
     CHECK(mu_launch_add(l, 0, 0, 4) == MU_LAUNCH_OK);
     CHECK(mu_launch_add(l, 1, 4, 4) == MU_LAUNCH_OK);
-    while (refreshable && !mu_launch_wants_credentials(l))
+    mu_launch_progress p = {.sent = 1};
+    while (refreshable && (!mu_launch_wants_credentials(l) || p.sent > 0)) {
         CHECK(mu_launch_poll(l, 5) == 1);
+        mu_launch_get_progress(l, &p);
+    }
     return l;
 }
 
