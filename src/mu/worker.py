@@ -132,7 +132,7 @@ class Loop:
                 # The coordinator must take the answers to some commands before more are looked at.
                 self._room = 0 if link.want_write else BATCH
                 while self._room > 0 and self._can_handle():
-                    if not self._handle(link.dequeue()):
+                    if not self._handle(link.dequeue() or ""):
                         return QUIT
                 link.do_write()
         except (OSError, ProtocolError) as error:

@@ -246,7 +246,7 @@ def test_without_the_extra(environment: dict[str, str], tmp_path: Path, lacking:
     (tmp_path / f"{lacking}.py").write_text(f"raise ModuleNotFoundError('none', name='{lacking}')")
     script = """
 import sys
-from mu.cli import main
+from mu.cli.main import main
 print(main(["local", "exec", "--", "true"]))
 main(["local", "exec", "--help"])
 """

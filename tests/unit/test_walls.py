@@ -50,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "machine_state": {"wire", "machine"},
     "handler": {"work", "wire"},
     "worker": {"handler", "work", "wire"},
+    "pilot": {"worker"},
     "util": {"tls", "wire"},
     "launch": {"console", "aws"},
     "pylaunch": {"launch"},

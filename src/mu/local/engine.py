@@ -10,13 +10,13 @@ import contextlib
 import os
 import resource
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from mu.console.terminal import say
 from mu.errors import UsageError
 
 REGION = "us-east-1"
@@ -31,7 +31,7 @@ TRUST = (
 def print_report(text: str) -> None:
     """Show a text to the user, on stderr, if there is someone to read it."""
     with contextlib.suppress(OSError, ValueError):
-        print(f"mu local: {text}", file=sys.stderr, flush=True)  # noqa: T201
+        say(f"mu local: {text}")
 
 
 class LocalEngine:
