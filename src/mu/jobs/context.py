@@ -3,17 +3,22 @@
 from collections import Counter
 from collections.abc import Callable
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from mu.jobs.errors import Misuse, PartFailed
 from mu.jobs.requests import place_of
-
-if TYPE_CHECKING:
-    from mu.jobs.coroutine_state import CoroutineState
-    from mu.jobs.tasks import Task
+from mu.jobs.task import Task
 
 # How long a part may wait for one that has not begun while all others wait, too, in seconds.
 STALL = 120.0
+
+
+class Waiter(Protocol):
+    """A machine whose part waits for another one."""
+
+    actorNum: int
+
+    def arrived(self, task: Task) -> None: ...
 
 
 def nothing(_: Any) -> None:
@@ -51,7 +56,7 @@ class Context:
         self.told: set[str] = set()
         self._results: dict[int, Any] = {}
         self._failures: dict[int, str] = {}
-        self._waiting: dict[int, dict[Task, CoroutineState]] = {}  # part → who waits for it
+        self._waiting: dict[int, dict[Task, Waiter]] = {}  # part → who waits for it
         self._waits: dict[int, list[int]] = {}  # part → the parts that it waits for
         self._running: Counter[int] = Counter()  # part → its attempts that are under way
 
@@ -100,7 +105,7 @@ class Context:
             raise Misuse(f"{where}: there is no part {part}{known}")
         return False, None
 
-    def wait(self, state: "CoroutineState", task: "Task", part: int, where: str) -> None:
+    def wait(self, state: Waiter, task: Task, part: int, where: str) -> None:
         """Have `state` told when `part` is over (`arrived`). Misuse if the two would wait for each other."""
         own = state.actorNum
         if path := self._path(part, own):
@@ -109,7 +114,7 @@ class Context:
         self._waiting.setdefault(part, {})[task] = state
         self._waits.setdefault(own, []).append(part)
 
-    def release(self, state: "CoroutineState", task: "Task", part: int) -> None:
+    def release(self, state: Waiter, task: Task, part: int) -> None:
         """`task` waits no longer for `part`."""
         waiting, waits = self._waiting.get(part, {}), self._waits.get(state.actorNum, [])
         waiting.pop(task, None)

@@ -30,7 +30,8 @@ from mu.jobs.requests import (
     short,
     stepping,
 )
-from mu.jobs.tasks import Group, Task, close, is_users, user_place
+from mu.jobs.task import Task
+from mu.jobs.tasks import Group, close, is_users, user_place
 from mu.jobs.worker import Worker
 from mu.machine import Constructor, ErrorState, MachineState, TerminalState, enter
 from mu.wire.framing import to_text

@@ -9,15 +9,13 @@ import threading
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from time import monotonic
 from types import CodeType, TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from mu.errors import MuError
 from mu.jobs.errors import CommandFailed, Misuse
+from mu.jobs.task import Task
 from mu.machine import Constructor, MachineState
 from mu.wire.protocol import expected_response, failure_text
-
-if TYPE_CHECKING:
-    from mu.jobs.tasks import Task
 
 T = TypeVar("T")
 
@@ -28,13 +26,13 @@ OUT_OF_TIME = "FAIL(worker is about to reach its time limit"
 class Driver(Protocol):
     """What a request uses of the machine that drives its part."""
 
-    def send(self, command: "Command[Any]", task: "Task") -> None: ...
+    def send(self, command: "Command[Any]", task: Task) -> None: ...
     def forgotten(self, request: "Request[Any]") -> None: ...
     def begin_stage(self, name: str) -> None: ...
-    def sleep_until(self, moment: float, task: "Task") -> None: ...
-    def spawn(self, awaitables: Sequence[Awaitable[Any]], task: "Task") -> Any: ...
-    def wait_for(self, part: int, task: "Task") -> Any: ...
-    def enter_machine(self, constructor: Constructor, task: "Task") -> None: ...
+    def sleep_until(self, moment: float, task: Task) -> None: ...
+    def spawn(self, awaitables: Sequence[Awaitable[Any]], task: Task) -> Any: ...
+    def wait_for(self, part: int, task: Task) -> Any: ...
+    def enter_machine(self, constructor: Constructor, task: Task) -> None: ...
     def limit(self, timeout: "Timeout") -> None: ...
     def unlimit(self, timeout: "Timeout") -> None: ...
 
@@ -91,7 +89,7 @@ class Request(Generic[T]):
         """The call that made it, for people."""
         return f"worker.{self.word}(…)"
 
-    def begin(self, driver: Driver, task: "Task") -> Any:
+    def begin(self, driver: Driver, task: Task) -> Any:
         """Begin; the value if it is there at once, else WAITING."""
         raise NotImplementedError
 
@@ -155,7 +153,7 @@ class Command(Request[T]):
         shown = self.text.replace("\0", " ")
         return f"worker.{self.word}({shown if len(shown) <= 60 else shown[:60] + '…'})"
 
-    def begin(self, driver: Driver, task: "Task") -> Any:
+    def begin(self, driver: Driver, task: Task) -> Any:
         """Send it."""
         driver.send(self, task)
         return WAITING
@@ -194,7 +192,7 @@ class Stage(Request[None]):
         super().__init__(driver, 3)
         self.name = str(name)
 
-    def begin(self, driver: Driver, task: "Task") -> Any:
+    def begin(self, driver: Driver, task: Task) -> Any:
         """At once."""
         driver.begin_stage(self.name)
         return None
@@ -210,7 +208,7 @@ class Together(Request[T]):
         super().__init__(driver, 3)
         self.awaitables = awaitables
 
-    def begin(self, driver: Driver, task: "Task") -> Any:
+    def begin(self, driver: Driver, task: Task) -> Any:
         """Begin all of them."""
         return driver.spawn(self.awaitables, task)
 
@@ -225,7 +223,7 @@ class Machine(Request[MachineState]):
         super().__init__(driver, 3)
         self.constructor = constructor
 
-    def begin(self, driver: Driver, task: "Task") -> Any:
+    def begin(self, driver: Driver, task: Task) -> Any:
         """Hand the connection over."""
         driver.enter_machine(self.constructor, task)
         return WAITING
@@ -245,7 +243,7 @@ class Sleep(Request[None]):
         """The call."""
         return f"mu.sleep({self.seconds:g})"
 
-    def begin(self, driver: Driver, task: "Task") -> Any:
+    def begin(self, driver: Driver, task: Task) -> Any:
         """Set a timer."""
         driver.sleep_until(monotonic() + max(0.0, self.seconds), task)
         return WAITING
@@ -265,7 +263,7 @@ class Done(Request[Any]):
         """The call."""
         return f"mu.done({self.part})"
 
-    def begin(self, driver: Driver, task: "Task") -> Any:
+    def begin(self, driver: Driver, task: Task) -> Any:
         """The result, if it is there."""
         return driver.wait_for(self.part, task)
 

@@ -1,36 +1,14 @@
-"""The coroutines of one part: the part itself and, while it awaits `together`, those that run side by side."""
+"""The coroutines of a part that awaits `together`: those that run side by side."""
 
 import os
-from collections.abc import Awaitable, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Generator, Sequence
 from contextlib import suppress
 from types import CodeType
 from typing import Any
 
 from mu.jobs.errors import Misuse
 from mu.jobs.requests import Command, Request, Together, short
-
-
-class Task:
-    """One coroutine, and what it waits for. `group` is the one that it belongs to, `children` the one it waits for."""
-
-    __slots__ = ("children", "coroutine", "finished", "group", "place", "request")
-
-    def __init__(self, coroutine: Any, group: "Group | None" = None, place: int = 0) -> None:
-        self.coroutine = coroutine
-        self.group = group
-        self.place = place
-        self.children: Group | None = None
-        self.request: Request[Any] | None = None
-        self.finished = False
-
-    def leaves(self) -> Iterator["Task"]:
-        """Those that wait for something else than for other tasks."""
-        if self.children is None:
-            yield self
-            return
-        for child in self.children.tasks:
-            if not child.finished:
-                yield from child.leaves()
+from mu.jobs.task import Task
 
 
 class Group:

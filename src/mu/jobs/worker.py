@@ -7,19 +7,17 @@ its arguments unless it is asked for, so blanks, quotes and newlines in them are
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from mu.errors import MuError
 from mu.jobs import results
+from mu.jobs.context import Context
 from mu.jobs.errors import CommandFailed, ProgramFailed, TransferFailed
 from mu.jobs.requests import BesideCommand, Command, Driver, Machine, Request, Stage, Together, failed
 from mu.jobs.results import Completed, File
 from mu.machine import Constructor, MachineState
 from mu.wire import protocol
 from mu.wire.protocol import expected_response, spread
-
-if TYPE_CHECKING:
-    from mu.jobs.context import Context
 
 T = TypeVar("T")
 T1 = TypeVar("T1")
@@ -53,7 +51,7 @@ class Worker:
     __slots__ = ("_began", "_context", "_driver", "_facts", "_number", "attempt", "part")
 
     def __init__(
-        self, driver: Driver, part: int, attempt: int, facts: Mapping[str, Any], context: "Context"
+        self, driver: Driver, part: int, attempt: int, facts: Mapping[str, Any], context: Context
     ) -> None:
         self._driver = driver
         self._context = context
