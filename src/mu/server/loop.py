@@ -21,7 +21,7 @@ from mu.console.system import caught_signals
 from mu.console.terminal import debug
 from mu.defs import Defs
 from mu.errors import MuError, ProtocolError, describe
-from mu.machine import ErrorState, MachineState, checked, described, enter, settle
+from mu.machine import ErrorState, MachineState, checked, described, enter, enter_fitting, settle
 from mu.report.reporter import Reporter
 from mu.report.worker_log import Track
 from mu.server.acceptor import MAX_HELLO, Door
@@ -393,7 +393,7 @@ class Loop:
             self._follow(peer, machine.do_handle())
 
     def _kill(self, peer: Peer) -> None:
-        self._end(peer, f"not finished after {self._settings.kill_time:g} s", self._settings.kill_state)
+        self._end(peer, f"terminated after {self._settings.kill_time:g} seconds", self._settings.kill_state)
 
     def _end(self, peer: Peer, why: str, state: Callable[[MachineState], MachineState] | None = None) -> None:
         """End a machine that is not finished, in an error or in `state`, and tell its worker."""
@@ -405,7 +405,7 @@ class Loop:
         if state is None:
             following: MachineState = ErrorState(machine, why)
         else:
-            following = settle(checked(machine, "kill_state", enter, machine, state))
+            following = settle(checked(machine, "kill_state", enter_fitting, machine, state, why))
             if not following.terminal:
                 following = ErrorState(following, f"{why}, and {type(following).__name__} is no end")
         self._follow(peer, following)

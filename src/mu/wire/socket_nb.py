@@ -18,9 +18,10 @@ a message costs one call of each.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, MutableSequence, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 from mu.defs import Defs
 from mu.errors import ProtocolError
@@ -60,6 +61,43 @@ class _Channel:
         self.ssl_write = False
 
 
+class MessageQueue(MutableSequence[str]):
+    """The messages that wait in a channel, as text, oldest first: changes of it change what waits."""
+
+    def __init__(self, messages: deque[bytes]) -> None:
+        self._messages = messages
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        if isinstance(place, slice):
+            return [framing.to_text(message) for message in list(self._messages)[place]]
+        return framing.to_text(self._messages[place])
+
+    def __setitem__(self, place: Any, msg: Any) -> None:
+        self._messages[place] = framing.to_bytes(msg)
+
+    def __delitem__(self, place: Any) -> None:
+        del self._messages[place]
+
+    def insert(self, place: int, msg: str) -> None:
+        """Put a message in front of the one in this place."""
+        self._messages.insert(place, framing.to_bytes(msg))
+
+    def appendleft(self, msg: str) -> None:
+        """Put a message in front of all others."""
+        self._messages.appendleft(framing.to_bytes(msg))
+
+    def popleft(self) -> str:
+        """Take the oldest message; IndexError if there is none."""
+        return framing.to_text(self._messages.popleft())
+
+
 class SocketNB:
     """A message channel; `SocketNB(other)` is one more handle on the same connection."""
 
@@ -88,6 +126,15 @@ class SocketNB:
     def waiting(self) -> Sequence[bytes]:
         """The messages that have come and were not taken, oldest first."""
         return self._channel.parser.messages
+
+    @property
+    def recv_queue(self) -> MessageQueue:
+        """The messages that have come and were not taken, as text: the original's name and form."""
+        return MessageQueue(self._channel.parser.messages)
+
+    def update_flags(self) -> None:
+        """Does nothing: the original's `want_handle` and `want_write` had to be brought up to date by this, ours are
+        read off what waits."""
 
     @property
     def unsent(self) -> int:
@@ -123,9 +170,10 @@ class SocketNB:
         """Add a message to what waits to be sent; `do_write` sends it."""
         self._channel.out += framing.encode(msg)
 
-    def dequeue(self) -> str:
-        """The oldest waiting message as text; IndexError if there is none."""
-        return framing.to_text(self.dequeue_bytes())
+    def dequeue(self) -> str | None:
+        """The oldest waiting message as text; None if there is none."""
+        waiting = self._channel.parser.messages
+        return framing.to_text(waiting.popleft()) if waiting else None
 
     def dequeue_bytes(self) -> bytes:
         """The oldest waiting message as it came; IndexError if there is none."""

@@ -246,7 +246,7 @@ def test_kill_time_ends_a_worker(capfd: pytest.CaptureFixture[str]) -> None:
     assert worker.commands[-2:] == ["quit:", None]
     with pytest.raises(JobError):
         job.end()
-    assert "part 0 failed in Work: not finished after 0.1 s" in capfd.readouterr().err
+    assert "part 0 failed in Work: terminated after 0.1 seconds" in capfd.readouterr().err
 
 
 def test_kill_state_is_where_a_killed_worker_ends() -> None:
@@ -270,7 +270,7 @@ def test_a_kill_state_that_is_no_end_is_an_error(capfd: pytest.CaptureFixture[st
         pass
     with pytest.raises(JobError):
         job.end()
-    assert "part 0 failed in Work: not finished after 0.1 s, and Work is no end" in capfd.readouterr().err
+    assert "part 0 failed in Work: terminated after 0.1 seconds, and Work is no end" in capfd.readouterr().err
 
 
 def test_what_a_worker_says_before_it_closes_is_why(capfd: pytest.CaptureFixture[str]) -> None:
@@ -392,7 +392,7 @@ def begin(launch: FakeLaunch, port: int, number: int) -> None:
             {},
             "2 attempts failed on the way: 2 × retrieving b:k->f from s3: slow down",
         ),
-        ([stalling, obedient], {"kill_time": 0.3}, "1 × not finished after 0.3 s"),
+        ([stalling, obedient], {"kill_time": 0.3}, "1 × terminated after 0.3 seconds"),
         (
             [never_connecting, obedient],
             {"connect_timeout": 0.3},
@@ -910,7 +910,7 @@ def test_flags_of_a_real_process(tmp_path: Path, words: list[str], parts: list[i
         assert worker.hear() is None
     said = process.stderr.read()
     assert process.wait(30) == status
-    assert ("not finished after 0.2 s" in said) == (status == 1)
+    assert ("terminated after 0.2 seconds" in said) == (status == 1)
     process.stderr.close()
 
 
