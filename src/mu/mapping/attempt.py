@@ -140,7 +140,7 @@ class Maker:
         if word == "exec":
             return Verdict(f"the program could not be started: {text}", final=True, program=True)
         if word in ("fetch", "upload") and GONE in text.lower():
-            file = command.partition(":")[2].rpartition("\0")[2]
+            file = command.partition(":")[2].rpartition("\0")[2].removeprefix(f"{planning.TMPDIR}/")
             return Verdict(f"the program has written no {made.names.get(file, file)}", final=True)
         return Verdict(text, final=any(each in text for each in FINAL))
 

@@ -4,6 +4,7 @@ For machines that workers cannot reach, such as a laptop behind a router. The ev
 response their answers. Threads wait for the invocations; all else happens in the calling thread.
 """
 
+import base64
 import json
 import queue
 import random
@@ -22,6 +23,7 @@ from mu.mapping.failures import CANARIES, Verdict
 from mu.mapping.job import Map
 from mu.mapping.part import CANARY_PATIENCE
 from mu.mapping.plan import Plan, Refused, Work
+from mu.wire import framing
 
 MOST_WORKERS = 256  # invocations in flight unless -W says otherwise: each has a thread
 LARGEST_EVENT = 6 << 20  # bytes that Lambda takes for, and answers to, a synchronous invocation
@@ -76,7 +78,8 @@ class Invoker:
 
     def invoke(self, commands: list[str], ok: list[int]) -> Answer:
         """One invocation, to its end."""
-        event = {**self._event, "mode": 2, "commands": commands, "ok": ok}
+        coded = [base64.b64encode(framing.to_bytes(command)).decode() for command in commands]
+        event = {**self._event, "mode": 2, "commands": coded, "ok": ok}
         payload = json.dumps(event).encode()
         if len(payload) > LARGEST_EVENT:
             return Answer(
@@ -117,7 +120,10 @@ class Invoker:
                 "killed, probably out of memory" if any(map(said.__contains__, KILLED)) else one_line(said),
             )
         if isinstance(found, list) and all(isinstance(each, str) for each in found):
-            return Answer(found)
+            try:
+                return Answer([framing.to_text(base64.b64decode(each)) for each in found])
+            except ValueError:
+                return Answer([], "the function's answers are no Base64")
         return Answer([], f"the function gave no answers: {one_line(str(found)[:200])}")
 
 

@@ -22,6 +22,8 @@ from mu.wire.protocol import exec_command, put_command
 
 # Files up to this size (bytes) go over the channel itself; larger ones by a bucket.
 SMALL = 1 << 20
+# Stands for the worker's directory in the names of files to transfer.
+TMPDIR = "##TMPDIR##"
 # What is kept of a program's output, in bytes of each stream: if stdout is the result, and if it is not.
 MAX_STDOUT = 8 << 20
 MAX_OTHER = 1 << 16
@@ -217,7 +219,8 @@ def transfers(
         if move.etag != etag:
             etag = move.etag
             yield f"set:if_match:{etag}"
-        yield f"{verb}:{move.key}\0{move.file}"
+        file = move.file if move.file.startswith("/") else f"{TMPDIR}/{move.file}"
+        yield f"{verb}:{move.key}\0{file}"
     # What follows, such as the uploads, begins with what the event has.
     if bucket != event.get("bucket", "") and moves:
         yield f"set:bucket:{event.get('bucket', '')}"
