@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Runs a map: engines start workers, and `mu.server.run` drives them; or, with --direct, invocations do the work."""
 
 import os
