@@ -134,7 +134,10 @@ class Pilot:
             self.event, self.end = order["event"], order.get("end")
             if not str(self.event.get("bucket") or "").startswith("file:"):
                 warm_s3(self.event)
-            self.handler = handler_of(order.get("package"))
+            package = order.get("package")
+            if order.get("cached"):  # beside the directory that holds this module's package
+                package = os.path.join(os.path.dirname(sys.path[0]), order["cached"])
+            self.handler = handler_of(package)
             self.tell({"ready": facts()})
         for name in order.get("start", ()):
             self.start(str(name))
