@@ -371,7 +371,8 @@ class CoroutineState(MachineState):
                 where = f"{short(context.file)}:{line}"
                 text = f"{where}: {context.name} returned what JSON cannot hold: {problem}"
                 error = Misuse(text)
-        unanswered = any(isinstance(command, Command) for command in self._open)
+        # `reset:` forgets what goes on in the background, but waits behind what does not.
+        unanswered = any(isinstance(command, Command) and not command.background for command in self._open)
         if error is None or isinstance(error, Skip):
             if unanswered:
                 self.enqueue("quit:")  # it may be at it for long

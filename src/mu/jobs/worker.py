@@ -381,8 +381,7 @@ def _exec_result(answer: str) -> Completed:
 def _moved(answer: str) -> int:
     if not answer.startswith("OK"):
         raise TransferFailed(str(failed(answer)))
-    _, found, number = answer.rpartition(":BYTES(")
-    return int(number[:-1]) if found and number[:-1].isdigit() else 0
+    return protocol.bytes_moved(answer)
 
 
 def _put(answer: str) -> int:
