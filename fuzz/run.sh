@@ -1,13 +1,16 @@
 #!/bin/sh
-# fuzz/run.sh [SECONDS]: fuzzes each parser and encoder of liblaunch for so long (default: 60), beginning with
-# fuzz/corpus. Without clang's libFuzzer the corpus and simple mutations of it are replayed under gcc's sanitizers.
+# fuzz/run.sh [SECONDS [TARGET...]]: fuzzes the parsers, the encoders and the whole handle of liblaunch, each for so long
+# (default: 60), beginning with fuzz/corpus. Without clang's libFuzzer the corpus, pieces of it and random mutations are
+# given to the targets under gcc's sanitizers. FUZZ_SEED (a number) begins the random ones otherwise.
 # Ends with status 1 at the first finding; the input that shows it is then kept in fuzz/findings.
 set -eu
 cd "$(dirname "$0")/.."
 seconds=${1:-60}
+[ $# -eq 0 ] || shift
 library=src/mu/launch
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
+targets=${*:-headers error_body path address payload_fill sign handle}
 flags="-std=c11 -D_DEFAULT_SOURCE -g -O1 -Wall -Wextra -Werror -I$library -Ifuzz"
 sanitize=-fsanitize=address,undefined
 
@@ -18,7 +21,8 @@ if command -v clang >/dev/null &&
     with_fuzzer=yes
 fi
 
-for target in headers error_body path address payload_fill sign; do
+export ASAN_OPTIONS=abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1
+for target in $targets; do
     if [ $with_fuzzer = yes ]; then
         clang $flags $sanitize,fuzzer -fno-sanitize-recover=all "fuzz/$target.c" $library/*.c \
             -lcurl -lssl -lcrypto -o "$out/$target"
@@ -33,8 +37,10 @@ for target in headers error_body path address payload_fill sign; do
     else
         cc $flags $sanitize -fno-sanitize-recover=all "fuzz/$target.c" fuzz/replay.c $library/*.c \
             -lcurl -lssl -lcrypto -o "$out/$target"
-        echo "replaying the corpus of $target"
-        "$out/$target" fuzz/corpus/"$target"/*
+        mkdir -p fuzz/findings
+        echo "replaying the corpus of $target, and mutations of it for $seconds s"
+        FUZZ_SECONDS=$seconds FUZZ_FINDING=fuzz/findings/$target "$out/$target" fuzz/corpus/"$target"/*
+        rmdir fuzz/findings
     fi
 done
 echo "no findings"

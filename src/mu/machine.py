@@ -48,6 +48,10 @@ class MachineState(SocketNB):
     extra = ""
     exits: Mapping[str, str] = {}
     terminal = False
+    # What people know this state by, where that is not its class's name (`state_name`).
+    title = ""
+    # When this state wants `do_handle` called although nothing has come, by the monotonic clock; None for never.
+    wake_at: float | None = None
 
     def __init__(self, prevState: SocketLike | SocketNB, actorNum: int = 0) -> None:
         super().__init__(prevState)
@@ -204,7 +208,7 @@ class TerminalState(MachineState):
 class ErrorState(TerminalState):
     """A machine that failed: `err` says why. The connection is closed, which ends the worker.
 
-    `failed_in` is the name of the class of the state before it.
+    `failed_in` is the name of the state before it.
     """
 
     extra = "(failed)"
@@ -213,7 +217,7 @@ class ErrorState(TerminalState):
 
     def __init__(self, prevState: SocketLike | SocketNB, err: object = "") -> None:
         super().__init__(prevState)
-        self.failed_in = type(prevState).__name__
+        self.failed_in = state_name(prevState)
         self.err = describe(err) if isinstance(err, Exception) else "" if err is None else str(err)
         self.close()
 
@@ -287,6 +291,11 @@ def broken(state: MachineState, what: str, error: Exception) -> "ErrorState":
     """The end of a machine in whose class something went wrong."""
     text = str(error) if isinstance(error, MuError) else f"{what}: {describe(error)}"
     return ErrorState(state, f"{type(state).__name__}: {text}")
+
+
+def state_name(state: object) -> str:
+    """What people know a state by: its title, or else its class's name."""
+    return getattr(state, "title", "") or type(state).__name__
 
 
 def described(state: MachineState) -> str:

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds liblaunch and its C tests with all warnings as errors, and runs them under AddressSanitizer and UBSan, and
-# under valgrind where it is installed.
+# under valgrind where it is installed. Each program has MU_C_TEST_LIMIT seconds (default: 120; under valgrind five times
+# as many); one that takes longer is ended, and has failed.
 set -eu
 cd "$(dirname "$0")/../.."
 library=src/mu/launch
@@ -34,17 +35,30 @@ build() { # NAME FLAGS...: build/NAME/<test> for each test
     done
 }
 
+limit=${MU_C_TEST_LIMIT:-120}
+run() { # SECONDS COMMAND...: ends what takes longer, and says so
+    seconds=$1
+    shift
+    status=0
+    timeout -k 5 "$seconds" "$@" || status=$?
+    case $status in
+    0) ;;
+    124 | 137) echo "tests/c/run.sh: $* has not ended within $seconds s" >&2 ;;
+    esac
+    return $status
+}
+
 build sanitized -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 export UBSAN_OPTIONS=print_stacktrace=1
 for test in test_parsers test_handle test_memory; do
-    "$out/sanitized/$test"
+    run "$limit" "$out/sanitized/$test"
 done
 
 if command -v valgrind >/dev/null; then
     build plain -O1
     check="valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite"
-    $check "$out/plain/test_parsers"
-    $check "$out/plain/test_handle"
-    $check "$out/plain/test_memory" 97
+    run $((5 * limit)) $check "$out/plain/test_parsers"
+    run $((5 * limit)) $check "$out/plain/test_handle"
+    run $((5 * limit)) $check "$out/plain/test_memory" 97
 fi
 echo "C tests: all well"

@@ -145,6 +145,13 @@ int server_connections(void)
     return server.connections;
 }
 
+void server_say(const char *text)
+{
+    for (int i = 2; i < 2 + CONNECTIONS; i++)
+        if (server.fds[i].fd >= 0)
+            CHECK(send(server.fds[i].fd, text, strlen(text), MSG_NOSIGNAL) == (ssize_t)strlen(text));
+}
+
 void server_stop(void)
 {
     CHECK(write(server.wake[1], "x", 1) == 1);

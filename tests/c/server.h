@@ -21,6 +21,9 @@ int server_count(int number);
 /* Connections accepted. */
 int server_connections(void);
 
+/* Sends text on all connections, though nobody asked. Only while none is made or closed. */
+void server_say(const char *text);
+
 /* Ends the service. */
 void server_stop(void);
 

@@ -136,6 +136,108 @@ static void test_resent(void)
     }
 }
 
+/* Answers whose first header line continues no other, after others with headers: libcurl 7.83.0 to 8.1.0 then follows
+ * a pointer to a header that it has freed, unless the easy handle is a new one. */
+static const char *folded(int number, int attempt)
+{
+    (void)number;
+    if (attempt % 2 == 1)
+        return "HTTP/1.1 503 A\r\nX-A: bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\r\nContent-Length: 0\r\n\r\n";
+    return attempt < 8 ? "HTTP/1.1 503 A\r\n folded: x\r\nContent-Length: 0\r\n\r\n"
+                       : "HTTP/1.1 202 A\r\n folded: x\r\nContent-Length: 0\r\n\r\n";
+}
+
+static void test_folded(void)
+{
+    static mu_launch_outcome out[SERVER_NUMBERS];
+    mu_launch_options o = options();
+    o.max_connections = 2;
+    mu_launch *l = new_launch(&o);
+    CHECK(mu_launch_add_target(l, "us-east-1", url, "f") == 0);
+    CHECK(mu_launch_add(l, 0, 0, 6) == MU_LAUNCH_OK);
+    CHECK(run(l, out) == 6);
+    for (int i = 0; i < 6; i++)
+        CHECK(out[i].state == MU_LAUNCH_ACCEPTED && out[i].attempts == 8);
+    mu_launch_free(l);
+}
+
+/* Answers in turn: those after which a connection is used again, and those after which it is not. */
+static const char *const sure[] = {
+    ACCEPTED,
+    "HTTP/1.1 202 A\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "HTTP/1.1 202 A\r\nContent-Length: 2\r\n\r\n{}",
+};
+static const char *const doubtful[] = {
+    "HTTP/1.1 100 C\r\n\r\n" ACCEPTED,
+    "HTTP/1.1 202 A\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 202 A\r\nContent-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "HTTP/1.1 202 A\r\nX-A: b\r\n c\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 202 A\nContent-Length: 0\n\n",
+    "HTTP/1.1 202 A\r\nContent-Length: 2\r\n\r\n{}" ACCEPTED, /* and another that nobody asked for */
+    "HTTP/1.1 202 A\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n" ACCEPTED,
+    ACCEPTED ACCEPTED,
+    ACCEPTED "\n",
+};
+
+static const char *answer_sure(int number, int attempt)
+{
+    (void)attempt;
+    return sure[number % (int)(sizeof sure / sizeof *sure)];
+}
+
+static const char *answer_doubtful(int number, int attempt)
+{
+    (void)attempt;
+    return doubtful[number % (int)(sizeof doubtful / sizeof *doubtful)];
+}
+
+static void count_connections(int expected)
+{
+    static mu_launch_outcome out[SERVER_NUMBERS];
+    mu_launch_options o = options();
+    o.max_connections = 1;
+    mu_launch *l = new_launch(&o);
+    CHECK(mu_launch_add_target(l, "us-east-1", url, "f") == 0);
+    CHECK(mu_launch_add(l, 0, 0, 12) == MU_LAUNCH_OK);
+    CHECK(run(l, out) == 12);
+    for (int i = 0; i < 12; i++)
+        CHECK(out[i].state == MU_LAUNCH_ACCEPTED && out[i].attempts == 1 && server_count(i) == 1);
+    CHECK(server_connections() == expected);
+    mu_launch_free(l);
+}
+
+static void test_sure_answers_keep_the_connection(void)
+{
+    count_connections(1);
+}
+
+static void test_doubtful_answers_close_the_connection(void)
+{
+    count_connections(12);
+}
+
+/* What comes in on an idle connection is nobody's answer. */
+static void test_idle_connections_are_looked_at(void)
+{
+    static mu_launch_outcome out[SERVER_NUMBERS];
+    mu_launch_options o = options();
+    o.max_connections = 1;
+    mu_launch *l = new_launch(&o);
+    CHECK(mu_launch_add_target(l, "us-east-1", url, "f") == 0);
+    for (int i = 0; i < 3; i++) {
+        CHECK(mu_launch_add(l, 0, i, 1) == MU_LAUNCH_OK);
+        CHECK(run(l, out) == 1);
+        CHECK(out[i].state == MU_LAUNCH_ACCEPTED && out[i].attempts == 1 && server_count(i) == 1);
+        CHECK_TEXT(out[i].request_id, i == 0 ? "abc" : "");
+        server_say("HTTP/1.1 404 N\r\nx-amzn-RequestId: stray\r\nContent-Length: 0\r\n\r\n");
+    }
+    CHECK(server_connections() == 3);
+    mu_launch_progress p;
+    mu_launch_get_progress(l, &p);
+    CHECK(p.attempts == 3 && p.retries == 0);
+    mu_launch_free(l);
+}
+
 /* 0: throttled five times; 1: broken each time; 2: throttled each time. */
 static const char *throttles(int number, int attempt)
 {
@@ -371,8 +473,11 @@ int main(void)
 {
     CHECK(mu_launch_setup() == MU_LAUNCH_OK);
     with_server(mixed, test_mixed);
-    if (curl_version_info(CURLVERSION_NOW)->version_num >= 0x075000) /* an older one does not tell */
-        with_server(closed_once, test_resent);
+    with_server(closed_once, test_resent);
+    with_server(folded, test_folded);
+    with_server(answer_sure, test_sure_answers_keep_the_connection);
+    with_server(answer_doubtful, test_doubtful_answers_close_the_connection);
+    with_server(answer_sure, test_idle_connections_are_looked_at);
     with_server(throttles, test_throttled);
     with_server(refuse, test_final_error);
     with_server(never, test_cancel);

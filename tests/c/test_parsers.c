@@ -76,6 +76,56 @@ static void test_status_lines(void)
     }
 }
 
+/* Whether the connection may be used again after an answer with these lines. */
+static void test_doubts(void)
+{
+    static const struct {
+        const char *lines[6];
+        int doubtful;
+    } cases[] = {
+        {{"HTTP/1.1 202 Accepted\r\n", "Content-Length: 0\r\n", "\r\n"}, 0},
+        {{"HTTP/1.1 202 \r\n", "content-length:\t12 \r\n", "X-A: b\tc\xff\r\n", "X-B:\r\n", "\r\n"}, 0},
+        {{"HTTP/1.1 200 OK\r\n", "Transfer-Encoding: chunked\r\n", "\r\n"}, 0},
+        {{"HTTP/1.1 200 OK\r\n", "Transfer-Encoding: Chunked \r\n", "\r\n"}, 0},
+        {{"HTTP/1.1 204 N\r\n", "\r\n"}, 0},
+        {{"HTTP/1.1 204 N\r\n", "Content-Length: 0\r\n", "\r\n"}, 0},
+        /* The status line. */
+        {{"HTTP/1.0 202 A\r\n", "Content-Length: 0\r\n", "\r\n"}, 1},
+        {{"HTTP/1.1  202 A\r\n", "Content-Length: 0\r\n", "\r\n"}, 1},
+        {{"HTTP/1.1 202 A\n", "Content-Length: 0\r\n", "\r\n"}, 1},
+        {{"HTTP/1.1 101 S\r\n", "Content-Length: 0\r\n", "\r\n"}, 1},
+        {{"HTTP/1.1 100 C\r\n", "\r\n", "HTTP/1.1 202 A\r\n", "Content-Length: 0\r\n", "\r\n"}, 1},
+        {{"X: y\r\n", "HTTP/1.1 202 A\r\n", "Content-Length: 0\r\n", "\r\n"}, 1},
+        {{"HTTP/1.1 202 A\r\n", "HTTP/1.1 202 A\r\n", "Content-Length: 0\r\n", "\r\n"}, 1},
+        /* Where it ends. */
+        {{"HTTP/1.1 202 A\r\n", "\r\n"}, 1},
+        {{"HTTP/1.1 202 A\r\n", "Content-Length: 0\r\n", "Content-Length: 0\r\n", "\r\n"}, 1},
+        {{"HTTP/1.1 202 A\r\n", "Content-Length: 3\r\n", "Transfer-Encoding: chunked\r\n", "\r\n"}, 1},
+        {{"HTTP/1.1 202 A\r\n", "Transfer-Encoding: gzip, chunked\r\n", "\r\n"}, 1},
+        {{"HTTP/1.1 202 A\r\n", "Content-Length: +1\r\n", "\r\n"}, 1},
+        {{"HTTP/1.1 202 A\r\n", "Content-Length: 1, 1\r\n", "\r\n"}, 1},
+        {{"HTTP/1.1 202 A\r\n", "Content-Length:\r\n", "\r\n"}, 1},
+        {{"HTTP/1.1 202 A\r\n", "Content-Length: 1000000000000000000\r\n", "\r\n"}, 1},
+        {{"HTTP/1.1 204 N\r\n", "Content-Length: 5\r\n", "\r\n"}, 1},
+        {{"HTTP/1.1 204 N\r\n", "Transfer-Encoding: chunked\r\n", "\r\n"}, 1},
+        /* The lines. */
+        {{"HTTP/1.1 202 A\r\n", " folded: x\r\n", "Content-Length: 0\r\n", "\r\n"}, 1},
+        {{"HTTP/1.1 202 A\r\n", "X-A: b\r\n", "\tc\r\n", "Content-Length: 0\r\n", "\r\n"}, 1},
+        {{"HTTP/1.1 202 A\r\n", "Content-Length : 0\r\n", "Content-Length: 0\r\n", "\r\n"}, 1},
+        {{"HTTP/1.1 202 A\r\n", "no colon\r\n", "Content-Length: 0\r\n", "\r\n"}, 1},
+        {{"HTTP/1.1 202 A\r\n", "X-A: \x01\r\n", "Content-Length: 0\r\n", "\r\n"}, 1},
+        {{"HTTP/1.1 202 A\r\n", "Content-Length: 0\n", "\r\n"}, 1},
+        {{"HTTP/1.1 202 A\r\n", "Content-Length: 0\r\n", "\n"}, 1},
+        {{"HTTP/1.1 202 A\r\n", "Transfer-Encoding: chunked\r\n", "\r\n", "X-Trailer: a\r\n", "\r\n"}, 1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        read_headers(cases[i].lines);
+        if (answer.doubtful != cases[i].doubtful)
+            (void)fprintf(stderr, "case %zu\n", i);
+        CHECK(answer.doubtful == cases[i].doubtful);
+    }
+}
+
 static void test_retry_after(void)
 {
     static const struct {
@@ -288,6 +338,7 @@ int main(void)
 {
     test_headers();
     test_status_lines();
+    test_doubts();
     test_retry_after();
     test_bodies();
     test_large_bodies();

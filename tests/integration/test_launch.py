@@ -221,6 +221,26 @@ def test_an_accepted_invocation_is_never_sent_again(kind, tls):
     assert {i.status for i in result.invocations} == {202}
 
 
+@pytest.mark.parametrize("distance", [0, 1, 4096, 16384, 40000])
+@pytest.mark.parametrize("secure", [False, True])
+def test_an_answer_that_nobody_asked_for_is_no_other_s(secure, distance, tls):
+    """Every other answer is followed by one more, right behind it or so many bytes after its start. Whose answer an
+    outcome was made of is shown by the request id."""
+    context, ca = tls
+
+    def script(call: Call) -> Reply:
+        own = answer(x_amzn_RequestId=f"own-{call.number}").data
+        stray = answer(x_amzn_RequestId="stray").data
+        return Reply(own + b"\n" * (distance - len(own)) + stray if call.number % 2 else own)
+
+    with service(script, context if secure else None) as running:
+        result = launch(running, 40, ca_bundle=ca, max_connections=1)
+    assert result.accepted == 40, result.reasons()
+    assert [i.request_id for i in result.invocations] == [f"own-{n}" for n in range(40)]
+    assert running.numbers() == collections.Counter(range(40))
+    assert running.connections == 20  # each is closed after its first odd number
+
+
 @pytest.mark.parametrize("status", [400, 403, 404, 413])
 def test_a_final_error_ends_its_region_and_no_other(status, tls):
     context, ca = tls

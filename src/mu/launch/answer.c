@@ -5,11 +5,12 @@
 #include <strings.h>
 
 #define DEEPEST 64 /* of nested arrays and objects in an error's body */
+#define LENGTH_DIGITS 18 /* of a Content-Length, so that it fits 64 bits */
 
 void mu_answer_reset(mu_answer *a)
 {
     a->request_id[0] = a->error_type[0] = a->function_error[0] = a->date[0] = a->retry_after[0] = '\0';
-    a->status = a->complete = 0;
+    a->status = a->complete = a->doubtful = a->lengths = a->codings = a->empty = 0;
     a->header_size = a->body_size = 0;
 }
 
@@ -104,19 +105,88 @@ static int is_header(const char *line, size_t size, const char *name)
     return size > length && line[length] == ':' && strncasecmp(line, name, length) == 0;
 }
 
+/* Whether a line is ended by CR LF, and has no other control character but tabs. */
+static int is_whole_line(const char *line, size_t size)
+{
+    if (size < 2 || line[size - 2] != '\r' || line[size - 1] != '\n')
+        return 0;
+    for (size_t i = 0; i < size - 2; i++)
+        if (((unsigned char)line[i] < ' ' && line[i] != '\t') || line[i] == 0x7f)
+            return 0;
+    return 1;
+}
+
+/* Whether a status line is beyond doubt, and that of a final answer. */
+static int is_sure_status(int status, const char *line, size_t size)
+{
+    static const char version[] = "HTTP/1.1 ";
+    return status >= 200 && is_whole_line(line, size) && size > sizeof version - 1 &&
+           memcmp(line, version, sizeof version - 1) == 0;
+}
+
+/* Whether `line` begins with a header's name, a token of RFC 9110, up to `colon`. */
+static int has_name(const char *line, const char *colon)
+{
+    static const char others[] = "!#$%&'*+-.^_`|~";
+    for (const char *p = line; p < colon; p++)
+        if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') ||
+              (*p != '\0' && strchr(others, *p) != NULL)))
+            return 0;
+    return colon > line;
+}
+
+/* Whether an answer's end follows from its headers, now that they are complete. */
+static int is_end_sure(const mu_answer *a)
+{
+    if (a->status == 204 || a->status == 304)
+        return a->codings == 0 && (a->lengths == 0 || (a->lengths == 1 && a->empty));
+    return a->lengths + a->codings == 1;
+}
+
+/* Notes a Content-Length. */
+static void read_length(mu_answer *a, const char *value, size_t length)
+{
+    a->lengths++;
+    a->empty = length == 1 && value[0] == '0';
+    if (length == 0 || length > LENGTH_DIGITS)
+        a->doubtful = 1;
+    for (size_t i = 0; i < length; i++)
+        if (value[i] < '0' || value[i] > '9')
+            a->doubtful = 1;
+}
+
+/* Notes a Transfer-Encoding. */
+static void read_coding(mu_answer *a, const char *value, size_t length)
+{
+    static const char chunked[] = "chunked";
+    a->codings++;
+    if (length != sizeof chunked - 1 || strncasecmp(value, chunked, length) != 0)
+        a->doubtful = 1;
+}
+
 void mu_answer_header(mu_answer *a, const char *line, size_t size)
 {
     if (size >= 5 && memcmp(line, "HTTP/", 5) == 0) {
         size_t seen = a->header_size;
+        int doubtful = a->doubtful;
         mu_answer_reset(a);
         a->header_size = seen + size;
         a->status = read_status(line, size);
+        a->doubtful = doubtful || seen > 0 || !is_sure_status(a->status, line, size);
         return;
     }
     a->header_size += size;
-    if (size == 0 || line[0] == '\r' || line[0] == '\n')
+    if (a->complete || !is_whole_line(line, size))
+        a->doubtful = 1;
+    if (size == 0 || line[0] == '\r' || line[0] == '\n') {
         a->complete = 1;
+        if (!is_end_sure(a))
+            a->doubtful = 1;
+        return;
+    }
     const char *colon = memchr(line, ':', size);
+    if (colon == NULL || !has_name(line, colon))
+        a->doubtful = 1;
     if (colon == NULL)
         return;
     const char *value = colon + 1;
@@ -138,6 +208,10 @@ void mu_answer_header(mu_answer *a, const char *line, size_t size)
         copy_value(a->date, sizeof a->date, value, length);
     } else if (is_header(line, size, "retry-after")) {
         copy_value(a->retry_after, sizeof a->retry_after, value, length);
+    } else if (is_header(line, size, "content-length")) {
+        read_length(a, value, length);
+    } else if (is_header(line, size, "transfer-encoding")) {
+        read_coding(a, value, length);
     }
 }
 

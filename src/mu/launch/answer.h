@@ -22,6 +22,10 @@ typedef struct mu_answer {
     char retry_after[40]; /* seconds or a date; see mu_answer_retry_after() */
     int status; /* of the status line; 0: none has come */
     int complete; /* the empty line that ends the headers has come */
+    int doubtful; /* where this answer ends is not beyond doubt; see mu_answer_header() */
+    int lengths; /* Content-Length headers */
+    int codings; /* Transfer-Encoding headers */
+    int empty; /* the Content-Length is 0 */
     size_t header_size; /* bytes of header lines so far */
     size_t body_size; /* bytes of body so far, of which the first MU_ANSWER_BODY_KEPT are in `body` */
     char body[MU_ANSWER_BODY_KEPT];
@@ -31,7 +35,14 @@ typedef struct mu_answer {
 void mu_answer_reset(mu_answer *answer);
 
 /* Takes one header line, its line end included or not. A status line forgets what came before it, which
- * is how the answers 100 and 103 that precede the real one are skipped. */
+ * is how the answers 100 and 103 that precede the real one are skipped.
+ *
+ * An answer is `doubtful` unless all its lines are as RFC 9112 wants them and its end follows from them alone:
+ * "HTTP/1.1" and three digits, a final status and no interim answer before it (no request of ours asks for one),
+ * one Content-Length or "chunked" but not both, nothing but a length of 0 on a 204, no folded line, no trailer, each
+ * line ended by CR LF. What is read from it is used all the same, but a connection after a doubtful answer must not
+ * be used again: what comes on it next might be the rest of that answer, and would be taken for the answer to another
+ * request. */
 void mu_answer_header(mu_answer *answer, const char *line, size_t size);
 
 /* Takes the next bytes of the body. */

@@ -15,7 +15,9 @@ from cffi import FFI
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 SOURCES = (
+    "base.c",
     "liblaunch.c",
+    "idle.c",
     "requests.c",
     "slot.c",
     "loop.c",

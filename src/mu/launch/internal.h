@@ -1,5 +1,7 @@
-/* What liblaunch.c (the handle), requests.c (their lists and states), slot.c (a transfer), loop.c (sending and
- * receiving) and verdict.c (judging answers) share.
+/* What the files of a handle share. Each calls only those that stand to the right of it:
+ *
+ *     liblaunch.c (the handle) -> loop.c (sending and receiving) -> verdict.c (judging answers), slot.c (a transfer)
+ *     -> requests.c (their lists and states), idle.c (connections that wait) -> base.c
  *
  *     handle ── targets (function × region) ── slots (a connection's worth of libcurl each)
  *        └───── requests (one per invocation), each in one of: a target's queue, a slot, the heap, the done list
@@ -18,15 +20,24 @@
 #include "target.h"
 
 #include <curl/curl.h>
+#include <openssl/opensslv.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <time.h>
 
+#if LIBCURL_VERSION_NUM < 0x075000
+#error "liblaunch needs libcurl 7.80.0 or later; liblaunch.h says why"
+#endif
+#if OPENSSL_VERSION_NUMBER < 0x30000000L
+#error "liblaunch needs OpenSSL 3.0 or later; liblaunch.h says why"
+#endif
+
 #define NO_REQUEST UINT32_MAX
 #define AUTHORIZATION_SIZE 1024
 #define CANCELLED "cancelled"
+#define OUT_OF_MEMORY "out of memory"
 #define ANSWER_MAX ((size_t)8 << 20) /* bytes; a function's answer has at most 6 MB */
 
 typedef struct request {
@@ -53,13 +64,15 @@ typedef struct fifo {
 
 struct target;
 
-/* A libcurl easy handle with all that a request on it needs; used again and again. */
+/* A libcurl easy handle with all that a request on it needs; used again and again, where libcurl can (slot.c). */
 typedef struct slot {
     CURL *easy;
     struct target *target;
     struct slot *next; /* in the target's list of idle slots */
     uint32_t request; /* NO_REQUEST: idle */
     int64_t signed_skew; /* the target's skew when this request was signed */
+    bool closing; /* its connection is not to be used again: an answer was doubtful */
+    bool listening; /* to libcurl's log */
     bool begun; /* libcurl has begun to send the request */
     bool out_of_files; /* no descriptor was left for its connection */
     bool by_proxy; /* its connections lead to a proxy */
@@ -99,6 +112,8 @@ struct mu_launch {
     char text[256];
     bool configured;
     bool broken; /* libcurl's multi handle cannot be used any more */
+    bool renews; /* this libcurl's easy handles are not to be used for a second answer */
+    bool resumes; /* this libcurl's TLS sessions can be resumed by us */
     CURLM *multi;
     mu_payload *payload;
     size_t payload_max; /* bytes, once it is filled in */
@@ -137,6 +152,10 @@ struct mu_launch {
     int fd_count;
     int fd_next; /* whose turn it is */
     int fd_room;
+    struct pollfd *idle; /* the connections that wait for a request; see idle.c */
+    int idle_count;
+    int *places; /* of each descriptor in `idle`, from 1; 0: open, but not idle; -1: not open, or not libcurl's */
+    int place_count;
 };
 
 /* Monotonic milliseconds. */
@@ -156,6 +175,21 @@ int mu_fail(struct mu_launch *launch, int error, const char *text);
  * ended ones into the done list. SENT can follow SENT: libcurl sends it again. For WAITING and FAILED `error` is
  * copied; otherwise it is NULL. What is CANCELLED keeps why it was WAITING before, if it was. */
 void mu_set_state(struct mu_launch *launch, uint32_t index, mu_launch_state state, const char *error);
+
+/* A socket of libcurl's has been opened; false when out of memory. */
+bool mu_idle_open(struct mu_launch *launch, int fd);
+
+/* A socket is about to be closed. */
+void mu_idle_close(struct mu_launch *launch, int fd);
+
+/* Nothing waits for a socket any more. */
+void mu_idle_keep(struct mu_launch *launch, int fd);
+
+/* A transfer waits for a socket. */
+void mu_idle_use(struct mu_launch *launch, int fd);
+
+/* Looks at all idle connections, and ends those on which anything has come in. */
+void mu_idle_check(struct mu_launch *launch);
 
 /* How many of its attempts count against max_attempts. */
 int mu_counted(const request *r);
@@ -182,13 +216,14 @@ void mu_judge(struct mu_launch *launch, slot *s, CURLcode code);
 /* Makes the multi handle. MU_LAUNCH_ENOMEM, MU_LAUNCH_ECURL. */
 int mu_loop_open(struct mu_launch *launch);
 
-/* Makes room for so many descriptors to poll; false when out of memory. */
-bool mu_reserve_descriptors(struct mu_launch *launch, int room);
+/* Finds out what the slots may do with the libcurl that is loaded. */
+void mu_slot_library(struct mu_launch *launch);
 
 /* Makes an idle slot; NULL when out of memory. */
 slot *mu_slot_new(struct mu_launch *launch, target *t);
 
-/* Fills in and signs a request on an idle slot. MU_LAUNCH_EINVAL (the clock), MU_LAUNCH_ECRYPTO, MU_LAUNCH_ECURL. */
+/* Fills in and signs a request on an idle slot. MU_LAUNCH_EINVAL (the clock), MU_LAUNCH_ENOMEM,
+ * MU_LAUNCH_ECRYPTO, MU_LAUNCH_ECURL. */
 int mu_slot_prepare(struct mu_launch *launch, slot *s, const request *r);
 
 /* Frees a slot, ending its transfer. */

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OUT_OF_MEMORY "out of memory"
 #define CONNECT_TIMEOUT_MS 10000
 
 static const struct {
@@ -20,46 +19,6 @@ static const struct {
     {"RequestResponse", "X-Amz-Invocation-Type: RequestResponse", 200, (size_t)6 << 20},
     {"DryRun", "X-Amz-Invocation-Type: DryRun", 204, (size_t)6 << 20},
 };
-
-int64_t mu_now_ms(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-double mu_now(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-int mu_fail(mu_launch *l, int error, const char *text)
-{
-    (void)snprintf(l->text, sizeof l->text, "%s", text == NULL ? mu_launch_strerror(error) : text);
-    return error;
-}
-
-const char *mu_launch_strerror(int error)
-{
-    switch (error) {
-    case MU_LAUNCH_OK:
-        return "no error";
-    case MU_LAUNCH_ENOMEM:
-        return OUT_OF_MEMORY;
-    case MU_LAUNCH_EINVAL:
-        return "an argument that is not allowed";
-    case MU_LAUNCH_ECRYPTO:
-        return "OpenSSL failed";
-    case MU_LAUNCH_ECURL:
-        return "libcurl failed";
-    case MU_LAUNCH_ESYSTEM:
-        return "poll failed";
-    default:
-        return "unknown error";
-    }
-}
 
 const char *mu_launch_error_text(const mu_launch *l)
 {
@@ -101,15 +60,6 @@ static void forget_options(mu_launch *l)
     l->secret_key = l->token = l->token_header = l->access_key = l->ca_bundle = NULL;
 }
 
-char *mu_join(const char *prefix, const char *text)
-{
-    size_t size = strlen(prefix) + strlen(text) + 1;
-    char *copy = malloc(size);
-    if (copy != NULL)
-        (void)snprintf(copy, size, "%s%s", prefix, text);
-    return copy;
-}
-
 /* Whether `text` can stand in a header or a URL: 1 to `most` bytes, printable ASCII without spaces. */
 static bool is_word(const char *text, size_t most)
 {
@@ -142,6 +92,7 @@ static int take_options(mu_launch *l, const mu_launch_options *o, size_t type)
         return MU_LAUNCH_ENOMEM;
     if (RAND_bytes((unsigned char *)&l->random, sizeof l->random) != 1)
         return MU_LAUNCH_ECRYPTO;
+    mu_slot_library(l);
     int result = mu_payload_new(o->payload, o->payload_size, &l->payload);
     return result == MU_LAUNCH_OK ? mu_loop_open(l) : result;
 }
@@ -338,6 +289,8 @@ void mu_launch_free(mu_launch *l)
     free(l->requests);
     free(l->heap);
     free(l->fds);
+    free(l->idle);
+    free(l->places);
     forget_options(l);
     free(l);
 }

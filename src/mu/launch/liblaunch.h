@@ -24,6 +24,12 @@
  * lives until the next mu_launch_add() or mu_launch_free(), unless said otherwise. Secrets are wiped from the library's memory when
  * they are freed, and are in no text that it makes.
  *
+ * Versions: libcurl 7.80.0 or later, because only CURLOPT_PREREQFUNCTION (new in it) lets us count the requests that
+ * libcurl sends again by itself. Known faults of libcurl are worked around: 7.83.0 to 8.1.0 follow a pointer to a freed
+ * header when an easy handle is used again (slot.c, renew()), and versions 7 keep connections on which bytes follow an
+ * answer (slot.c, on_log(); idle.c). OpenSSL 3.0 or later, for EVP_MD_fetch() and EVP_MAC. Both are checked when this
+ * is compiled. The tests run with libcurl 7.88.1 and OpenSSL 3.0 (Debian 12).
+ *
  * Units: times are in milliseconds (int, `_ms`) or seconds (double).
  */
 #ifndef MU_LIBLAUNCH_H

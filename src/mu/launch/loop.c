@@ -36,7 +36,8 @@ static int on_timer(CURLM *multi, long timeout_ms, void *handle)
     return 0;
 }
 
-bool mu_reserve_descriptors(struct mu_launch *l, int room)
+/* Makes room for so many descriptors to poll; false when out of memory. */
+static bool reserve_descriptors(struct mu_launch *l, int room)
 {
     if (room <= l->fd_room)
         return true;
@@ -56,14 +57,16 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *handle, void 
     struct mu_launch *l = handle;
     int at = (int)(intptr_t)place - 1;
     if (what == CURL_POLL_REMOVE) {
+        mu_idle_keep(l, fd);
         if (at < 0)
             return 0;
         l->fds[at] = l->fds[--l->fd_count];
         return at == l->fd_count || curl_multi_assign(l->multi, l->fds[at].fd, place) == CURLM_OK ? 0 : -1;
     }
+    mu_idle_use(l, fd);
     if (at < 0) {
         at = l->fd_count;
-        if (!mu_reserve_descriptors(l, at + 1) ||
+        if (!reserve_descriptors(l, at + 1) ||
             curl_multi_assign(l->multi, fd, (void *)(intptr_t)(at + 1)) != CURLM_OK)
             return -1;
         l->fds[at] = (struct pollfd){.fd = fd};
@@ -88,6 +91,13 @@ int mu_loop_open(struct mu_launch *l)
     return MU_LAUNCH_ECURL;
 }
 
+/* A slot, and room for what it may wait for: a name's resolver and two attempts to connect, so many descriptors at
+ * most, because libcurl cannot be told that there was no room. NULL when out of memory. */
+static slot *new_slot(struct mu_launch *l, target *t)
+{
+    return reserve_descriptors(l, 4 * ((int)l->progress.connections + 1)) ? mu_slot_new(l, t) : NULL;
+}
+
 /* Sends the target's queued requests on its idle slots, and on new ones as far as they are allowed. */
 static int send_queued(struct mu_launch *l, target *t)
 {
@@ -103,7 +113,7 @@ static int send_queued(struct mu_launch *l, target *t)
             if (l->may_open == 0)
                 break;
             l->may_open--;
-            s = mu_slot_new(l, t);
+            s = new_slot(l, t);
             if (s == NULL) {
                 if (t->busy > 0)
                     return MU_LAUNCH_OK; /* make do with those that are there */
@@ -130,6 +140,8 @@ static int send_all(struct mu_launch *l)
 {
     int result = MU_LAUNCH_OK;
     l->may_open = OPENED_AT_ONCE;
+    if (l->progress.queued > 0)
+        mu_idle_check(l);
     if (++l->turn >= l->target_count)
         l->turn = 0;
     for (int i = 0; i < l->target_count && result == MU_LAUNCH_OK; i++)

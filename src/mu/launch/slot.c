@@ -3,6 +3,12 @@
  * Connections resume the TLS session of the target's first one, which halves the cost of their handshakes. libcurl
  * keeps one session per host, and OpenSSL spoils it as soon as a connection that has resumed it gets a ticket of its
  * own; so only the first connection may take tickets (on_tls).
+ *
+ * A connection is used again only after an answer whose end is beyond doubt (mu_answer_header()), because whatever
+ * comes after it would be taken for the answer to the next request; and not if bytes came with it that do not belong to
+ * it (on_log), and if nothing has come in while it was idle (idle.c). libcurl itself closes it after errors and
+ * timeouts. What remains is an answer that nobody asked for and that arrives just when a request goes out; HTTP/1.1 cannot tell
+ * it from that request's own.
  */
 #include "internal.h"
 
@@ -17,15 +23,68 @@
 
 #define HEADERS_MAX ((size_t)256 << 10)
 #define EXPECT_MIN ((size_t)1 << 20)
-#define RECEIVE_BUFFER 4096 /* most answers are short, and libcurl makes these anew for each request */
+
+/* As much as a TLS record has at most, so that one read leaves nothing of it behind. libcurl looks for bytes that do
+ * not belong to an answer in the socket only: it would take what OpenSSL still holds for the next answer. */
+#define RECEIVE_BUFFER 16384
 #define SEND_BUFFER 16384
+
+/* Whether libcurl's TLS is the OpenSSL that we are linked with, so that its pointers are good for us. */
+static bool is_our_openssl(const char *theirs)
+{
+    return theirs != NULL && strncmp(theirs, "OpenSSL/", strlen("OpenSSL/")) == 0 &&
+           strcmp(theirs + strlen("OpenSSL/"), OpenSSL_version(OPENSSL_VERSION_STRING)) == 0;
+}
+
+/* libcurl 7.83.0 to 8.1.0 keeps a pointer to an answer's last header when it frees that header, and follows it if the
+ * handle's next answer begins with a folded line (curl's pull request 11103). Only a new handle is free of it. */
+static bool keeps_freed_header(unsigned version)
+{
+    return version >= 0x075300 && version <= 0x080100;
+}
+
+void mu_slot_library(struct mu_launch *l)
+{
+    const curl_version_info_data *library = curl_version_info(CURLVERSION_NOW);
+    l->renews = keeps_freed_header(library->version_num);
+    l->resumes = is_our_openssl(library->ssl_version);
+}
+
+/* Sees to it that a slot's connection is closed when its transfer has ended. */
+static bool close_after(slot *s)
+{
+    if (!s->closing)
+        s->closing = curl_easy_setopt(s->easy, CURLOPT_FORBID_REUSE, 1L) == CURLE_OK;
+    return s->closing;
+}
 
 static size_t on_header(char *line, size_t one, size_t size, void *data)
 {
     (void)one;
-    mu_answer *answer = data;
+    slot *s = data;
+    mu_answer *answer = &s->answer;
     mu_answer_header(answer, line, size);
+    if (answer->doubtful && !close_after(s))
+        return 0;
+    if (answer->complete && !s->listening) {
+        s->listening = true;
+        if (curl_easy_setopt(s->easy, CURLOPT_VERBOSE, 1L) != CURLE_OK)
+            return 0;
+    }
     return answer->header_size <= HEADERS_MAX ? size : 0;
+}
+
+/* libcurl throws bytes away that it has read with the end of an answer and that do not belong to it. Old versions then
+ * keep the connection, on which more of them may follow, and say so in their log only; which is why we listen to it,
+ * from the end of the headers on, because all of it would take too long. */
+static int on_log(CURL *easy, curl_infotype type, char *text, size_t size, void *data)
+{
+    (void)easy;
+    static const char *const starts[] = {"Excess found", "Leftovers after chunking"};
+    for (size_t i = 0; type == CURLINFO_TEXT && i < sizeof starts / sizeof *starts; i++)
+        if (size > strlen(starts[i]) && memcmp(text, starts[i], strlen(starts[i])) == 0)
+            (void)close_after(data);
+    return 0;
 }
 
 static size_t on_body(char *bytes, size_t one, size_t size, void *data)
@@ -36,7 +95,6 @@ static size_t on_body(char *bytes, size_t one, size_t size, void *data)
     return answer->body_size <= ANSWER_MAX ? size : 0;
 }
 
-#if LIBCURL_VERSION_NUM >= 0x075000
 /* A request is about to be sent on a connection. libcurl does so again, by itself, when a kept connection turns
  * out to be closed before any answer; each counts. */
 static int on_request(void *data, char *ip, char *own_ip, int port, int own_port)
@@ -53,19 +111,6 @@ static int on_request(void *data, char *ip, char *own_ip, int port, int own_port
     return CURL_PREREQFUNC_OK;
 }
 
-static bool set_counter(slot *s)
-{
-    return curl_easy_setopt(s->easy, CURLOPT_PREREQFUNCTION, on_request) == CURLE_OK &&
-           curl_easy_setopt(s->easy, CURLOPT_PREREQDATA, s) == CURLE_OK;
-}
-#else
-static bool set_counter(slot *s)
-{
-    (void)s;
-    return true;
-}
-#endif
-
 /* Makes a connection's socket as libcurl would, but notes why there is none, and where it leads. */
 static curl_socket_t on_open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
 {
@@ -80,15 +125,17 @@ static curl_socket_t on_open_socket(void *data, curlsocktype purpose, struct cur
     int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
     if (fd < 0 && (errno == EMFILE || errno == ENFILE))
         s->out_of_files = true;
+    if (fd >= 0 && !mu_idle_open(s->target->launch, fd)) {
+        (void)close(fd);
+        fd = -1;
+    }
     return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
-/* Whether libcurl's TLS is the OpenSSL that we are linked with, so that its pointers are good for us. */
-static bool is_our_openssl(void)
+static int on_close_socket(void *data, curl_socket_t fd)
 {
-    const char *theirs = curl_version_info(CURLVERSION_NOW)->ssl_version;
-    return theirs != NULL && strncmp(theirs, "OpenSSL/", strlen("OpenSSL/")) == 0 &&
-           strcmp(theirs + strlen("OpenSSL/"), OpenSSL_version(OPENSSL_VERSION_STRING)) == 0;
+    mu_idle_close(data, fd);
+    return close(fd);
 }
 
 /* libcurl is about to make a TLS connection. */
@@ -101,9 +148,14 @@ static CURLcode on_tls(CURL *easy, void *context, void *data)
     return CURLE_OK;
 }
 
+static bool set_share(slot *s)
+{
+    return !s->target->launch->resumes || curl_easy_setopt(s->easy, CURLOPT_SHARE, s->target->share) == CURLE_OK;
+}
+
 static bool set_resumption(slot *s)
 {
-    return !is_our_openssl() || (curl_easy_setopt(s->easy, CURLOPT_SHARE, s->target->share) == CURLE_OK &&
+    return !s->target->launch->resumes || (set_share(s) &&
                                  curl_easy_setopt(s->easy, CURLOPT_SSL_CTX_FUNCTION, on_tls) == CURLE_OK &&
                                  curl_easy_setopt(s->easy, CURLOPT_SSL_CTX_DATA, s) == CURLE_OK);
 }
@@ -160,6 +212,7 @@ static bool set_options(struct mu_launch *l, slot *s)
         {CURLOPT_NOSIGNAL, 1},
         {CURLOPT_POST, 1},
         {CURLOPT_PATH_AS_IS, 1},
+        {CURLOPT_HTTP09_ALLOWED, 0},
         {CURLOPT_SUPPRESS_CONNECT_HEADERS, 1}, /* a proxy's answer is not the service's */
         {CURLOPT_TCP_NODELAY, 1},
         {CURLOPT_BUFFERSIZE, RECEIVE_BUFFER},
@@ -181,11 +234,17 @@ static bool set_options(struct mu_launch *l, slot *s)
            curl_easy_setopt(e, CURLOPT_HTTPHEADER, s->headers) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_USERAGENT, "mu-liblaunch/1") == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header) == CURLE_OK &&
-           curl_easy_setopt(e, CURLOPT_HEADERDATA, &s->answer) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_HEADERDATA, s) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_DEBUGFUNCTION, on_log) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_DEBUGDATA, s) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_WRITEDATA, &s->answer) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open_socket) == CURLE_OK &&
-           curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, s) == CURLE_OK && set_counter(s) && set_trust(l, e) &&
+           curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, s) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, l) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, on_request) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_PREREQDATA, s) == CURLE_OK && set_trust(l, e) &&
            set_resumption(s) &&
            curl_easy_setopt(e, CURLOPT_POSTFIELDS, s->body != NULL ? s->body : mu_payload_data(l->payload)) == CURLE_OK;
 }
@@ -208,8 +267,7 @@ slot *mu_slot_new(struct mu_launch *l, target *t)
     s->target = t;
     s->request = NO_REQUEST;
     s->easy = curl_easy_init();
-    /* A name's resolver and two attempts to connect: so many descriptors at most, and libcurl is told of no failure. */
-    bool good = s->easy != NULL && mu_reserve_descriptors(l, 4 * ((int)l->progress.connections + 1));
+    bool good = s->easy != NULL;
     if (good && mu_payload_is_template(l->payload))
         good = (s->body = malloc(mu_payload_size(l->payload, INT64_MAX))) != NULL;
     /* Without this, libcurl would keep four idle connections for each easy handle that is under way just now. */
@@ -218,6 +276,22 @@ slot *mu_slot_new(struct mu_launch *l, target *t)
         return s;
     mu_slot_free(l, s);
     return NULL;
+}
+
+/* Gives a slot a new easy handle with the same options; false when out of memory, and the slot is then as it was. The
+ * connection is the multi handle's and stays. */
+static bool renew(slot *s)
+{
+    CURL *old = s->easy;
+    s->easy = curl_easy_duphandle(old);
+    if (s->easy == NULL || !set_share(s)) { /* which a copy does not have */
+        curl_easy_cleanup(s->easy);
+        s->easy = old;
+        return false;
+    }
+    curl_easy_cleanup(old);
+    s->answer.header_size = 0;
+    return true;
 }
 
 int mu_slot_prepare(struct mu_launch *l, slot *s, const request *r)
@@ -252,7 +326,13 @@ int mu_slot_prepare(struct mu_launch *l, slot *s, const request *r)
     if (s->body != NULL)
         mu_payload_write(l->payload, r->number, s->body);
     curl_off_t size = (curl_off_t)mu_payload_size(l->payload, r->number);
+    if (s->answer.header_size > 0 && l->renews && !renew(s))
+        return MU_LAUNCH_ENOMEM;
+    if ((s->closing && curl_easy_setopt(s->easy, CURLOPT_FORBID_REUSE, 0L) != CURLE_OK) ||
+        (s->listening && curl_easy_setopt(s->easy, CURLOPT_VERBOSE, 0L) != CURLE_OK))
+        return MU_LAUNCH_ECURL;
     mu_answer_reset(&s->answer);
+    s->closing = s->listening = false;
     s->curl_error[0] = '\0';
     s->begun = s->out_of_files = false;
     return curl_easy_setopt(s->easy, CURLOPT_POSTFIELDSIZE_LARGE, size) == CURLE_OK ? MU_LAUNCH_OK : MU_LAUNCH_ECURL;

@@ -37,7 +37,7 @@ def print_report(text: str) -> None:
 class LocalEngine:
     """Lambda, S3, IAM and STS on a port of 127.0.0.1 (`port` 0: any that is free), from `start` to `stop`.
 
-    `data` is a directory whose folders are buckets (data.py), `concurrency` how many workers run at once,
+    `data` is a directory whose folders are buckets (bucket_files.py), `concurrency` how many workers run at once,
     `logs` where their logs go (otherwise they end with the engine), `report` is called with texts for the
     user. Once `cancelled` says so, no more of `data` is loaded. A process can have one engine at a time,
     and not beside `moto.mock_aws`. UsageError if the port is taken, the directory is not there, or the

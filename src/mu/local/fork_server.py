@@ -8,7 +8,7 @@ others. Nothing of the engine is in this process: it is started with `python -I`
 own, its sys.path begins with the function's package, and the three files beside it that it needs are loaded
 by path. So `import mu` in a worker finds the `mu` of the package, or none.
 
-Messages (frames.py) go both ways. The first to arrive holds the settings; once this process is ready, each
+Messages (messages.py) go both ways. The first to arrive holds the settings; once this process is ready, each
 {"id", "timeout", "arn", "log"}, whose body is the payload, is an invocation. Back go {"ready": ...} or
 {"failed": error} once, then {"id", "code", "timed_out", "seconds", "peak_kb"} for each invocation, or
 {"id", "refused": reason} if no process could be made. The worker writes its result to a file: a result may
@@ -48,7 +48,7 @@ else:
         spec.loader.exec_module(module)
         return module
 
-    messages, invocation, sandbox = _beside("frames"), _beside("invocation"), _beside("sandbox")
+    messages, invocation, sandbox = _beside("messages"), _beside("invocation"), _beside("sandbox")
 
 OPEN_FILES = 1024  # a worker's limit, as on Lambda
 

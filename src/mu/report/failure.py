@@ -4,7 +4,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from mu.console.terminal import visible
-from mu.machine import ErrorState, MachineState, described
+from mu.machine import ErrorState, MachineState, described, state_name
 
 if TYPE_CHECKING:
     pass
@@ -26,7 +26,7 @@ class Failure(NamedTuple):
 
 def failure_of(machine: MachineState) -> Failure:
     """What became of a failed machine."""
-    state = machine.failed_in if isinstance(machine, ErrorState) else type(machine).__name__
+    state = machine.failed_in if isinstance(machine, ErrorState) else state_name(machine)
     return Failure(machine.actorNum, state, explain(described(machine)))
 
 

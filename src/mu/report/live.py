@@ -21,7 +21,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
-from mu.machine import ErrorState, MachineState
+from mu.machine import ErrorState, MachineState, state_name
 from mu.report.failure import Failure, failure_of
 from mu.report.plain import PlainReporter
 from mu.report.worker_log import Track
@@ -45,6 +45,7 @@ class LiveReporter(PlainReporter):
         self._cut = "…" if self._sayable("…") == "…" else "~"
         self._states: Counter[str] = Counter()
         self._moved: dict[Track, float] = {}  # since when in its state, oldest first
+        self._names: dict[Track, str] = {}  # the state that each is counted in
         self._errors: deque[tuple[Track, Failure]] = deque(maxlen=ERRORS_KEPT)
         self._finished: deque[tuple[float, int]] = deque()
         self._above: list[str] = []
@@ -56,23 +57,30 @@ class LiveReporter(PlainReporter):
     def worker_connected(self, track: Track) -> None:
         """One more in its first state."""
         super().worker_connected(track)
-        self._states[type(track.machine).__name__] += 1
+        self._count(track)
         self._moved[track] = track.connected
 
     def worker_moved(self, track: Track, before: MachineState) -> None:
         """Now the one that moved last."""
-        self._states[type(before).__name__] -= 1
-        self._states[type(track.machine).__name__] += 1
+        self._count(track)
         del self._moved[track]
         self._moved[track] = time.time()
 
     def worker_finished(self, track: Track) -> None:
         """One less."""
         super().worker_finished(track)
-        self._states[type(track.machine).__name__] -= 1
+        self._states[self._names.pop(track)] -= 1
         self._moved.pop(track, None)
         if isinstance(track.machine, ErrorState):
             self._errors.append((track, failure_of(track.machine)))
+
+    def _count(self, track: Track) -> None:
+        """Count a worker in the state that it is in now, and no longer in the one before."""
+        before, now = self._names.get(track), state_name(track.machine)
+        if before is not None:
+            self._states[before] -= 1
+        self._names[track] = now
+        self._states[now] += 1
 
     def attempt_failed(self, track: Track, *, other_running: bool) -> None:
         """Counted; it is among the last errors already."""
@@ -228,7 +236,7 @@ class LiveReporter(PlainReporter):
             begin = f"  part {track.part}{again}"
             end = f"  {now - since:7.1f} s of {now - track.connected:.1f} s"
             room = width - len(begin.ljust(14)) - len(end) - 3
-            name = self._name(type(track.machine).__name__, max(8, room))
+            name = self._name(self._names[track], max(8, room))
             lines.append(Text(f"{begin:<14} {name:<{min(34, max(8, room))}}").append(end, "dim"))
         return lines
 

@@ -67,7 +67,8 @@ class Reporter:
         """A worker has a part, its first or the next one; `track.machine` is in the first state."""
 
     def worker_moved(self, track: Track, before: MachineState) -> None:
-        """A worker's machine has left `before`, perhaps through other states, for `track.machine`."""
+        """A worker's machine has left `before`, perhaps through other states, for `track.machine`; or the two are the
+        same state, and its title has changed."""
 
     def worker_finished(self, track: Track) -> None:
         """A worker is at the end of a part: an ErrorState failed, and a machine that is not terminal is not needed any

@@ -1,0 +1,138 @@
+"""What the loop does for states that wait for something else than their worker: timers, being woken, new titles."""
+
+import socket
+import threading
+import time
+from typing import Any
+
+from mu import MachineState, TerminalState, server
+from mu.report.reporter import Reporter
+from mu.server import api
+from mu.server.loop import Loop
+from tests.support.fake_workers import FakeWorker
+
+
+def run(first: Any, parts: int, reporter: Reporter | None = None) -> list[MachineState]:
+    """The last states of a run of `first` whose workers say hello and no more."""
+
+    class ServerInfo:
+        port_number = 0
+        num_parts = parts
+
+    states: list[MachineState] = []
+    port = api._listener(ServerInfo).getsockname()[1]
+    workers = [FakeWorker(port) for _ in range(parts)]
+    for worker in workers:
+        worker.say("OK:HELLO")
+    server.server_main_loop(states, first, ServerInfo, reporter=reporter or Reporter(parts))
+    return states
+
+
+def test_a_state_is_handled_when_its_time_has_come() -> None:
+    handled: list[float] = []
+
+    class Later(MachineState):
+        def __init__(self, prevState: Any, actorNum: int = 0) -> None:
+            super().__init__(prevState, actorNum)
+            self.wake_at = time.monotonic() + 0.03
+
+        def do_handle(self) -> MachineState:
+            self._channel.parser.messages.clear()
+            now = time.monotonic()
+            assert self.wake_at is not None
+            handled.append(now - self.wake_at)
+            if now < self.wake_at:
+                return self
+            if len(handled) < 4:
+                self.wake_at = now + 0.01
+                return self
+            return TerminalState(self)
+
+    run(Later, 1)
+    assert handled[0] < 0  # for the hello
+    assert len(handled) == 4
+    assert all(late >= 0 for late in handled[1:])
+
+
+def test_a_state_can_be_woken_by_another() -> None:
+    waiting: dict[int, MachineState] = {}
+    loops: list[Loop] = []
+    made = Loop.__init__
+
+    class Until(MachineState):
+        done = False
+
+        def do_handle(self) -> MachineState:
+            self._channel.parser.messages.clear()
+            if self.done:
+                return TerminalState(self)
+            waiting[self.actorNum] = self
+            if len(waiting) == 3:
+                for state in waiting.values():
+                    state.done = True  # type: ignore[attr-defined]
+                    loops[0].wake(state)
+                    loops[0].wake(state)
+            return self
+
+    def remembered(self: Loop, *arguments: Any, **others: Any) -> None:
+        loops.append(self)
+        made(self, *arguments, **others)
+
+    Loop.__init__ = remembered  # type: ignore[method-assign]
+    try:
+        states = run(Until, 3)
+    finally:
+        Loop.__init__ = made  # type: ignore[method-assign]
+    assert [type(state) for state in states] == [TerminalState] * 3
+
+
+def test_the_reporter_hears_of_a_new_title() -> None:
+    heard: list[str] = []
+
+    class Heard(Reporter):
+        def worker_moved(self, track: Any, before: MachineState) -> None:
+            heard.append(track.machine.title)
+
+    class Titled(MachineState):
+        title = "first"
+
+        def do_handle(self) -> MachineState:
+            messages = self._channel.parser.messages
+            while messages:
+                text = messages.popleft().decode()
+                if text == "end":
+                    return TerminalState(self)
+                self.title = text
+            return self
+
+    class ServerInfo:
+        port_number = 0
+
+    port = api._listener(ServerInfo).getsockname()[1]
+    worker = FakeWorker(port)
+    worker.say("OK:HELLO")
+
+    def go_on() -> None:
+        wait_for(lambda: "OK:HELLO" in heard)
+        worker.say("convert")
+        wait_for(lambda: "convert" in heard)
+        worker.say("convert")
+        worker.say("end")
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    server.server_main_loop([], Titled, ServerInfo, reporter=Heard(1))
+    thread.join()
+    assert heard == ["OK:HELLO", "convert", ""]
+
+
+def wait_for(holds: Any) -> None:
+    """Turn until `holds()`; the pause is a socket's timeout."""
+    one, other = socket.socketpair()
+    with one, other:
+        one.settimeout(0.005)
+        while not holds():
+            try:
+                one.recv(1)
+            except TimeoutError:
+                continue
