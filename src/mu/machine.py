@@ -206,20 +206,26 @@ class TerminalState(MachineState):
 
 
 class ErrorState(TerminalState):
-    """A machine that failed: `err` says why. The connection is closed, which ends the worker.
+    """A machine that failed: `err` says why. The connection is closed, which ends the worker, unless the coordinator
+    can give that worker another part.
 
-    `failed_in` is the name of the state before it.
+    `failed_in` is the name of the state before it. `final`: another attempt would end in the same way, so that there
+    is none.
     """
 
     extra = "(failed)"
     err = ""
     failed_in = "?"
+    final = False
 
-    def __init__(self, prevState: SocketLike | SocketNB, err: object = "") -> None:
+    def __init__(self, prevState: SocketLike | SocketNB, err: object = "", *, final: bool = False) -> None:
         super().__init__(prevState)
         self.failed_in = state_name(prevState)
         self.err = describe(err) if isinstance(err, Exception) else "" if err is None else str(err)
-        self.close()
+        if final:
+            self.final = True
+        if not self._channel.kept:
+            self.close()
 
     def str_extra(self) -> str:
         """The error."""
@@ -254,7 +260,7 @@ def successor(state: MachineState, attribute: str) -> MachineState:
     return enter(state, constructor)
 
 
-def enter(prevState: SocketNB, constructor: Callable[..., MachineState], *arguments: int) -> MachineState:
+def enter(prevState: SocketNB, constructor: Callable[..., MachineState], *arguments: Any) -> MachineState:
     """`constructor(prevState, ...)`; a MuError that names the constructor if it fails or makes no state."""
     name = getattr(constructor, "__name__", repr(constructor))
     try:
@@ -290,7 +296,7 @@ def checked(
 def broken(state: MachineState, what: str, error: Exception) -> "ErrorState":
     """The end of a machine in whose class something went wrong."""
     text = str(error) if isinstance(error, MuError) else f"{what}: {describe(error)}"
-    return ErrorState(state, f"{type(state).__name__}: {text}")
+    return ErrorState(state, f"{type(state).__name__}: {text}", final=True)
 
 
 def state_name(state: object) -> str:

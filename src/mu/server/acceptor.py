@@ -13,11 +13,13 @@ from OpenSSL import SSL
 
 from mu.console.terminal import debug
 from mu.errors import ProtocolError, describe
-from mu.report.reporter import Reporter
+from mu.report.telling import Telling
 from mu.server.connections import Connections, Peer
 from mu.server.settings import Settings
 from mu.server.unverified import Strangers
 from mu.tls import connection, listener
+from mu.wire.framing import to_text
+from mu.wire.protocol import Hello, parse_hello
 from mu.wire.socket_nb import SocketNB
 
 HELLO = b"OK:HELLO"
@@ -38,19 +40,20 @@ class Door:
         context: SSL.Context | None,
         connections: Connections,
         settings: Settings,
-        reporter: Reporter,
-        admit: Callable[[Peer, SocketNB], None],
+        telling: Telling,
+        admit: Callable[[Peer, SocketNB, Hello], None],
     ) -> None:
         self._listener: socket.socket | None = listener
         self.port: int = listener.getsockname()[1]
         self._context = context
         self._connections = connections
         self._settings = settings
-        self._reporter = reporter
+        self._telling = telling
         self._admit = admit
         # All workers may come at once, and from one address, as behind a gateway.
-        limit = min(max(MAX_STRANGERS, 2 * len(settings.parts)), max(2, settings.room))
-        share = max(limit // 2, min(len(settings.parts), limit))
+        workers = MAX_STRANGERS if settings.workers is None else settings.workers
+        limit = min(max(MAX_STRANGERS, 2 * workers), max(2, settings.room))
+        share = max(limit // 2, min(workers, limit))
         self._strangers = Strangers[Peer](limit, share)
         self._watched = False
         self._watch_listener(True)
@@ -145,21 +148,22 @@ class Door:
                 self._connections.epoll.unregister(self._listener)
 
     def _take_hello(self, peer: Peer, channel: SocketNB) -> None:
-        hello = channel.peek_bytes()
+        said = channel.peek_bytes()
+        hello = parse_hello(to_text(said))
         run_id = self._settings.run_id
-        if not hello.startswith(HELLO):
-            self._drop(peer, f"it said {hello[:40]!r} instead of OK:HELLO")
-        elif run_id is not None and hello not in (HELLO, HELLO + b":" + run_id.encode()):
+        if hello is None:
+            self._drop(peer, f"it said {said[:40]!r} instead of OK:HELLO")
+        elif run_id is not None and hello.run_id not in ("", run_id):
             self._drop(peer, "it is a worker of another run")
         else:
             channel.limit_message()
             self._strangers.remove(peer)
-            self._admit(peer, channel)
+            self._admit(peer, channel, hello)
 
     def _drop(self, peer: Peer, why: str) -> None:
         self._strangers.remove(peer)
         self._turn_away(peer, why)
 
     def _turn_away(self, peer: Peer, why: str) -> None:
-        self._reporter.dropped_stranger(peer.address, why)
+        self._telling.dropped_stranger(peer.address, why)
         self._connections.close(peer)

@@ -100,8 +100,8 @@ class Attempts:
             self._telling.worker_moved(peer.track, machine)
 
     def end(self, peer: Peer, now: float) -> tuple[bool, list[Peer]]:
-        """A worker's machine has come to its end: whether the part is done by it, and whose work is not needed any more.
-        The worker has no part afterwards."""
+        """A worker's machine has come to its end: whether the part is done by it, and whose work is not needed any
+        more. The worker has no part afterwards."""
         machine, attempt, track = peer.machine, peer.attempt, peer.track
         assert machine is not None
         assert attempt is not None
@@ -178,9 +178,7 @@ class Attempts:
         for number in numbers:
             self._doomed.setdefault(number, failed)
         return [
-            peer
-            for attempt, peer in self._workers.items()
-            if self._doomed.get(attempt.part.number) == failed
+            peer for attempt, peer in self._workers.items() if self._doomed.get(attempt.part.number) == failed
         ]
 
 

@@ -4,9 +4,12 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from mu.console.terminal import debug
+from mu.engines.protocol import Limit
 from mu.errors import UsageError, reason
 from mu.launch import Invocation, Progress, launch_shares, resolve
 
@@ -88,11 +91,28 @@ class BackgroundLaunch:
                 f"the Lambda endpoint's host {host} is no name: look at AWS_ENDPOINT_URL"
             ) from None
 
-    def start(self, payload: str) -> None:
+    name = "lambda"
+    outcomes_known = False
+
+    def start(self, payload: str, number: int) -> None:
         """Begin, in a thread; every worker gets `payload`."""
         self._payload = payload
-        if self._number:
-            self._begin(self._number, self._overprovision)
+        if number:
+            self._begin(number, self._overprovision)
+
+    def limit(self) -> Limit:
+        """Not known."""
+        return Limit(None, "")
+
+    def lost(self, now: float) -> int:
+        """Not known."""
+        return 0
+
+    def shown(self, facts: Mapping[str, Any]) -> None:
+        """Nothing follows."""
+
+    def left(self, facts: Mapping[str, Any]) -> None:
+        """Nothing follows."""
 
     def more(self, number: int) -> None:
         """Launch so many workers more, in another thread; if one cannot be, the launch has failed."""

@@ -188,7 +188,9 @@ class Loop:
         attempt = self.ledger.begin(now) if self._has_time(peer, now) else None
         if attempt is None:
             peer.new = False
-            if self._may_wait(peer, now) and _waits(channel):
+            if not _waits(channel):
+                self._forget(peer)
+            elif self._may_wait(peer, now):
                 self._spares[peer.fd] = peer
                 self._connections.watch(peer, channel)
             else:

@@ -1,5 +1,7 @@
 """Every word of the message grammar, once."""
 
+from typing import Any, NamedTuple
+
 # How messages begin that are for the coordinator's books and for no state; sent if the event has `tell_sizes`.
 ACCOUNT = "INFO:mu."
 
@@ -19,6 +21,30 @@ EXPECTED = {
     "connect": "OK:CONNECT",
     "close_connect": "OK:CLOSE_CONNECT",
 }
+
+
+class Hello(NamedTuple):
+    """A worker's hello: the run that it names (empty: none), and what it tells of itself."""
+
+    run_id: str
+    facts: dict[str, Any]
+
+
+def parse_hello(text: str) -> Hello | None:
+    """What `OK:HELLO`, `OK:HELLO:<run id>` or `OK:HELLO:<run id>:<JSON>` says; None if it is none of these."""
+    import json
+
+    word, _, rest = text.partition("OK:HELLO")
+    if word or (rest and not rest.startswith(":")):
+        return None
+    run_id, _, told = rest[1:].partition(":")
+    if not told:
+        return Hello(run_id, {})
+    try:
+        facts = json.loads(told)
+    except ValueError:
+        return None
+    return Hello(run_id, facts) if isinstance(facts, dict) else None
 
 
 def expected_response(command: str | None) -> str:
