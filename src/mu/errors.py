@@ -1,7 +1,9 @@
 """One family of exceptions: whose fault it was is the class.
 
-Both ends of the wire use this module, so it imports nothing.
+Both ends of the wire use this module, so it imports nothing that is not there already.
 """
+
+import os
 
 
 class MuError(Exception):
@@ -40,6 +42,22 @@ def describe(error: BaseException) -> str:
     text = str(error).strip().replace("\n", " ")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
+
+def place(error: BaseException) -> str:
+    """` (FILE:LINE)`: where the user's own code raised an exception, or called what did; nothing if none was in it."""
+    found = ""
+    trace = error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if not file.startswith((OURS, LIBRARY, "<frozen")) and "site-packages" not in file:
+            found = f" ({file}:{trace.tb_lineno})"
+        trace = trace.tb_next
+    return found
+
+
+# Where mu's own files are, and those of the standard library.
+OURS = __file__.rpartition("/")[0] + "/"
+LIBRARY = os.__file__.rpartition("/")[0] + "/"
 
 LONGEST = 300  # characters of a reason in one line
 

@@ -12,24 +12,32 @@ How a message travels: the coordinator's loop calls `do_read` when the connectio
 2. offers the waiting messages to the state, oldest first (`transition`). A message that the state says
    is not its own (ValueError) keeps its place, for a later state.
 
-After each step it "kicks" the state: one that expects nothing goes on at once.
+After each step the state may `advance`: one that expects nothing goes on at once. `kick()`, called by a state's own
+code, has it go on without the message that it would wait for.
 
 Where a machine can go is data: `exits` names the class attributes that hold a state's successors, and says
 when each is taken (a word or two, for diagrams).
 """
 
+import inspect
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from itertools import islice
 from types import FunctionType
 from typing import Any
 
-from mu.errors import MuError, describe
+from mu.errors import MuError, describe, place
 from mu.wire.framing import to_text
 from mu.wire.socket_nb import SocketLike, SocketNB
 
 MAX_KICKS = 100_000
+# How many states back `prevState` leads at least. Once twice as many hang together, the older half is let go.
+KEPT_STATES = 8
+# A state is kept for longer than while it is the present one or the one before, if its messages are no longer than
+# this: what workers say must not decide how much memory a run needs.
+KEPT_CHARACTERS = 4096
 # What may wait for a later state: messages, and bytes of them.
 MAX_WAITING = 10_000
 MAX_WAITING_BYTES = 256 << 20
@@ -42,7 +50,8 @@ class MachineState(SocketNB):
 
     `info` is the machine's own dictionary, `messages` what this state received, `extra` a short text
     for people. `timestamps` (seconds since the epoch) and `stateinfo` (class names) list every state
-    that the machine has entered, this one last.
+    that the machine has entered, this one last. `prevState` is the state before this one, None for the first; it is
+    there for a state's own code, and the chain of them ends after some states (`KEPT_STATES`).
     """
 
     extra = ""
@@ -52,11 +61,22 @@ class MachineState(SocketNB):
     title = ""
     # When this state wants `do_handle` called although nothing has come, by the monotonic clock; None for never.
     wake_at: float | None = None
+    _kicked = False
+    _following: "MachineState | None" = None  # where a state has gone that goes once only
+    _depth = 0  # how many states `prevState` leads back to, at most
 
     def __init__(self, prevState: SocketLike | SocketNB, actorNum: int = 0) -> None:
         super().__init__(prevState)
         self.messages: list[str] = []
+        self.prevState: MachineState | None = None
         if isinstance(prevState, MachineState):
+            self.prevState = prevState
+            self._depth = prevState._depth + 1
+            if self._depth >= 2 * KEPT_STATES:
+                forget(self)
+            if prevState.prevState is not None and prevState.prevState._is_large():
+                prevState.prevState = None
+        if isinstance(prevState, MachineState | Beginning):
             self.actorNum: int = prevState.actorNum
             self.info: dict[str, Any] = prevState.info
             self.timestamps: list[float] = prevState.timestamps
@@ -75,19 +95,44 @@ class MachineState(SocketNB):
         """What people should know of this state now."""
         return self.extra
 
+    def _is_large(self) -> bool:
+        return sum(len(text) for text in self.messages if isinstance(text, str)) > KEPT_CHARACTERS
+
     # What subclasses define.
 
     def kick(self) -> "MachineState":
+        """Have this state go on without the message that it expects; returns this state.
+
+        For a state's own code, such as its constructor or `info_updated`. It takes effect once that has returned.
+        """
+        self._kicked = True
+        self._settled = False
+        return self
+
+    def advance(self) -> "MachineState":
         """Go on without a message, if this state can; the state that follows."""
         return self
 
+    def get_expect(self) -> "str | Sequence[str] | None":
+        """How a message that this state waits for begins; None if it waits for none, several if any of them will do."""
+        return ""
+
     def expects_message(self, msg: str) -> bool:
-        """Whether `msg` may be one that this state waits for."""
-        return True
+        """Whether `msg` may be one that this state waits for: whether it begins as `get_expect` says."""
+        expect = self.get_expect()
+        if expect is None or isinstance(expect, str):
+            return expect is not None and msg.startswith(expect)
+        return any(each is not None and msg.startswith(each) for each in expect)
 
     def transition(self, msg: str) -> "MachineState":
-        """Take `msg`; the state that follows. ValueError: not this state's message, keep it."""
-        raise NotImplementedError
+        """Take `msg`; the state that follows. ValueError: not this state's message, keep it.
+
+        A state of this class keeps it in `messages` and stays, unless it says that something has failed.
+        """
+        if msg.startswith("FAIL"):
+            return ErrorState(self, msg)
+        self.messages.append(msg)
+        return self
 
     def post_transition(self) -> "MachineState":
         """The state that follows once this one is done."""
@@ -104,7 +149,7 @@ class MachineState(SocketNB):
         try:
             SocketNB.do_read(self)
         except Exception as error:
-            return ErrorState(self, f"reading from the worker: {describe(error)}")
+            return ended(ErrorState(self, f"reading from the worker: {describe(error)}"))
         return self
 
     def do_write(self) -> "MachineState":
@@ -116,12 +161,16 @@ class MachineState(SocketNB):
             return (
                 following
                 if following.terminal
-                else ErrorState(self, f"writing to the worker: {describe(error)}")
+                else ended(ErrorState(self, f"writing to the worker: {describe(error)}"))
             )
         return self
 
     def do_handle(self) -> "MachineState":
         """Move the machine as far as the messages that have come allow."""
+        state = self._handle()
+        return ended(state) if state.terminal else state
+
+    def _handle(self) -> "MachineState":
         channel = self._channel
         waiting = channel.parser.messages
         state: MachineState = self
@@ -183,9 +232,9 @@ class TerminalState(MachineState):
     extra = "(finished)"
     terminal = True
 
-    def expects_message(self, msg: str) -> bool:
+    def get_expect(self) -> str | Sequence[str] | None:
         """Nothing is expected any more."""
-        return False
+        return None
 
     def transition(self, msg: str) -> MachineState:
         """Stay."""
@@ -209,8 +258,7 @@ class ErrorState(TerminalState):
     """A machine that failed: `err` says why. The connection is closed, which ends the worker, unless the coordinator
     can give that worker another part.
 
-    `failed_in` is the name of the state before it. `final`: another attempt would end in the same way, so that there
-    is none.
+    `failed_in` is the name of the state before it. `final` True: another attempt would fail in the same way.
     """
 
     extra = "(failed)"
@@ -218,12 +266,10 @@ class ErrorState(TerminalState):
     failed_in = "?"
     final = False
 
-    def __init__(self, prevState: SocketLike | SocketNB, err: object = "", *, final: bool = False) -> None:
-        super().__init__(prevState)
+    def __init__(self, prevState: SocketLike | SocketNB, err: object = "", actorNum: int = 0) -> None:
+        super().__init__(prevState, actorNum)
         self.failed_in = state_name(prevState)
         self.err = describe(err) if isinstance(err, Exception) else "" if err is None else str(err)
-        if final:
-            self.final = True
         if not self._channel.kept:
             self.close()
 
@@ -232,18 +278,48 @@ class ErrorState(TerminalState):
         return self.err
 
 
+class Beginning(SocketNB):
+    """What stands for the state before the first one where several machines begin on one connection: it hands on what
+    they share with `state`, and is no state itself."""
+
+    def __init__(self, state: MachineState) -> None:
+        super().__init__(state)
+        self.actorNum = state.actorNum
+        self.info = state.info
+        self.timestamps = state.timestamps
+        self.stateinfo = state.stateinfo
+
+
+def forget(state: MachineState, kept: int = KEPT_STATES) -> None:
+    """Let go of the states that are more than `kept` before `state`."""
+    oldest = state
+    for number in range(kept, -1, -1):
+        oldest._depth = number
+        if oldest.prevState is None or number == 0:
+            break
+        oldest = oldest.prevState
+    oldest.prevState = None
+
+
+def ended(state: MachineState) -> MachineState:
+    """A machine's last state, which keeps of those before it the last one only, and that only if it is small."""
+    if state.prevState is not None:
+        forget(state, 1)
+        if state.prevState._is_large():
+            state.prevState = None
+    return state
+
+
 def settle(state: MachineState) -> MachineState:
-    """Kick until the state stays; a machine that would never stay becomes an ErrorState."""
+    """Advance until the state stays; a machine that would never stay becomes an ErrorState."""
     for _ in range(MAX_KICKS):
         if state.terminal or state._settled:
             return state
-        following = checked(state, "kick", state.kick)
+        following = checked(state, "advance", state.advance)
         if following is state:
             state._settled = True
         state = following
-    return ErrorState(
-        state, f"{type(state).__name__}: {MAX_KICKS} transitions without waiting for the worker"
-    )
+    return misused(state, f"{type(state).__name__}: {MAX_KICKS} transitions without waiting for the worker")
 
 
 def successor(state: MachineState, attribute: str) -> MachineState:
@@ -260,18 +336,47 @@ def successor(state: MachineState, attribute: str) -> MachineState:
     return enter(state, constructor)
 
 
-def enter(prevState: SocketNB, constructor: Callable[..., MachineState], *arguments: Any) -> MachineState:
-    """`constructor(prevState, ...)`; a MuError that names the constructor if it fails or makes no state."""
+def enter(prevState: SocketNB, constructor: Callable[..., MachineState], *arguments: object) -> MachineState:
+    """`constructor(prevState, ...)`; a MuError that names the constructor, file and line if it fails or makes no
+    state."""
     name = getattr(constructor, "__name__", repr(constructor))
     try:
         made: object = constructor(prevState, *arguments)
     except Exception as error:
-        raise MuError(f"{name}: {describe(error)}") from error
+        raise MuError(f"{name}: {describe(error)}{place(error)}") from error
     if not isinstance(made, MachineState):
         raise MuError(f"{name} made {made!r}, which is no state")
     if "stateinfo" not in vars(made):
         raise MuError(f"{name} does not call super().__init__(prevState, actorNum)")
     return made
+
+
+def enter_fitting(
+    prevState: SocketNB, constructor: Callable[..., MachineState], *arguments: object
+) -> MachineState:
+    """As `enter`, with only as many of the arguments as `constructor` takes."""
+    return enter(prevState, constructor, *arguments[: _takes(constructor, len(arguments))])
+
+
+def _takes(constructor: Callable[..., object], most: int) -> int:
+    """How many arguments, `most` or fewer, a constructor takes beside the state before."""
+    try:
+        return _taken(constructor, most)
+    except TypeError:  # it cannot be hashed
+        return _taken.__wrapped__(constructor, most)
+
+
+@lru_cache(maxsize=1024)
+def _taken(constructor: Callable[..., object], most: int) -> int:
+    try:
+        signature = inspect.signature(constructor)
+    except (TypeError, ValueError):  # it is written in C, or nothing that can be called
+        return most
+    for number in range(most, 0, -1):
+        with suppress(TypeError):
+            signature.bind(None, *(None,) * number)
+            return number
+    return 0
 
 
 def checked(
@@ -289,14 +394,21 @@ def checked(
     except Exception as error:
         return broken(state, what, error)
     if not isinstance(following, MachineState):
-        return ErrorState(state, f"{type(state).__name__}.{what} returned {following!r}, which is no state")
+        return misused(state, f"{type(state).__name__}.{what} returned {following!r}, which is no state")
     return following
 
 
 def broken(state: MachineState, what: str, error: Exception) -> "ErrorState":
-    """The end of a machine in whose class something went wrong."""
-    text = str(error) if isinstance(error, MuError) else f"{what}: {describe(error)}"
-    return ErrorState(state, f"{type(state).__name__}: {text}", final=True)
+    """The end of a machine in whose class something went wrong: the error tells the file and line."""
+    text = str(error) if isinstance(error, MuError) else f"{what}: {describe(error)}{place(error)}"
+    return misused(state, f"{type(state).__name__}: {text}")
+
+
+def misused(state: MachineState, text: str) -> "ErrorState":
+    """The end of a machine whose classes are wrong, which no other attempt would change."""
+    made = ErrorState(state, text)
+    made.final = True
+    return made
 
 
 def state_name(state: object) -> str:
@@ -319,5 +431,8 @@ def too_many(messages: Iterable[bytes]) -> bool:
 
 
 def tell(state: MachineState) -> MachineState:
-    """Let the state know that `info` has changed."""
-    return state.info_updated() or state
+    """Let the state know that `info` has changed; the state that follows.
+
+    A state that returns nothing goes where its own class, such as InfoWatcherState, has led when it was asked.
+    """
+    return state.info_updated() or state._following or state

@@ -11,12 +11,13 @@ from functools import lru_cache
 from mu.defs import Defs
 from mu.errors import MuError
 from mu.machine import (
+    Beginning,
     Constructor,
     ErrorState,
     MachineState,
     TerminalState,
     checked,
-    enter,
+    enter_fitting,
     settle,
     successor,
     tell,
@@ -41,6 +42,9 @@ __all__ = [
     "TerminalState",
 ]
 
+# What stands in `messages` for a message that was not waited for, so that the places in both lists agree.
+KICK = ""
+
 Entry = str | tuple[str | None, str | None] | None
 
 
@@ -55,13 +59,17 @@ class OnePassState(MachineState):
     nextState: Constructor = TerminalState
     exits: Mapping[str, str] = {"nextState": ""}
 
-    def kick(self) -> MachineState:
-        """Go on at once if nothing is expected."""
-        return self if self.expect is not None else self._proceed()
+    def advance(self) -> MachineState:
+        """Go on at once if nothing is expected, or after a `kick`."""
+        if self.expect is not None and not self._kicked:
+            return self
+        self._kicked = False
+        self.messages.append(KICK)
+        return self._proceed()
 
-    def expects_message(self, msg: str) -> bool:
-        """Whether `msg` begins with `expect`."""
-        return self.expect is not None and msg.startswith(self.expect)
+    def get_expect(self) -> str | Sequence[str] | None:
+        """How the message begins that this state waits for: `expect`."""
+        return self.expect
 
     def transition(self, msg: str) -> MachineState:
         """Send the command and go on, if `msg` is what was expected."""
@@ -99,30 +107,41 @@ class IfElseState(OnePassState):
 class ForLoopState(OnePassState):
     """Goes to `loopState` for each of `iterInit`, …, `iterFin` - 1, then to `exitState`.
 
-    The loop's states lead back here. The counter is `info[iterKey]`; setting `info[breakKey]` to
-    something true ends the loop at the next arrival. Nested loops need keys of their own.
+    The loop's states lead back here. The counter is `info[iterKey]`: in the loop's states the number of the round,
+    after the loop that of the last one. Setting `info[breakKey]` to something true ends the loop at the next arrival.
+    Nested loops need keys of their own, both of them.
+
+    The constructor begins the loop, at what `iterInit` is then; a subclass that sets `self.iterInit` afterwards does
+    not move the start, one that sets `self.iterFin` moves the end.
     """
 
     loopState: Constructor = TerminalState
     exitState: Constructor = TerminalState
     iterKey = "iter_key"
-    breakKey = "break_key"
+    breakKey = "_loop_break"
     iterInit = 0
     iterFin = 0
     exits: Mapping[str, str] = {"loopState": "next", "exitState": "done"}
 
+    def __init__(self, prevState: SocketLike | SocketNB, actorNum: int = 0) -> None:
+        super().__init__(prevState, actorNum)
+        if self.breakKey not in self.info:
+            self.info[self.iterKey] = self.iterInit - 1
+            self.info[self.breakKey] = False
+
     def post_transition(self) -> MachineState:
         """One more round, or out."""
         info = self.info
-        if self.breakKey not in info or self.iterKey not in info:
-            info.setdefault(self.breakKey, False)
-            info[self.iterKey] = self.iterInit
-        else:
-            info[self.iterKey] += 1
-        if info[self.breakKey] or info[self.iterKey] >= self.iterFin:
-            del info[self.breakKey]
-            return successor(self, "exitState")
-        return successor(self, "loopState")
+        if not info[self.breakKey]:
+            if self.iterKey not in info:
+                raise MuError(
+                    f"another loop uses the breakKey {self.breakKey!r}, too: give a nested loop one of its own"
+                )
+            if info[self.iterKey] < self.iterFin - 1:
+                info[self.iterKey] += 1
+                return successor(self, "loopState")
+        del info[self.breakKey]
+        return successor(self, "exitState")
 
 
 class MultiPassState(MachineState):
@@ -132,27 +151,39 @@ class MultiPassState(MachineState):
     After the last: `nextState`. `cmdNum` is the place in the lists.
     """
 
-    expects: Sequence[str | None] = ()
-    commands: Sequence[str | None] = ()
+    expects: list[str | None] = []
+    commands: list[str | None] = []
     nextState: Constructor = TerminalState
     exits: Mapping[str, str] = {"nextState": ""}
 
     def __init__(self, prevState: SocketLike | SocketNB, actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
         self.cmdNum = 0
+        # Lists of this state's own: subclasses change them.
+        self.expects, self.commands = self._lists()
 
-    def kick(self) -> MachineState:
-        """Go on over the places where nothing is expected."""
+    def _lists(self) -> tuple[list[str | None], list[str | None]]:
+        return list(self.expects), list(self.commands)
+
+    def advance(self) -> MachineState:
+        """Go on over the places where nothing is expected, and over this one after a `kick`."""
+        place, kicked = self.cmdNum, self._kicked
+        self._kicked = False
+        if place < len(self.expects) and (kicked or (place == 0 and self.expects[0] is None)):
+            self.messages.append(KICK)
+            self._send()
+        return self._go_on()
+
+    def _go_on(self) -> MachineState:
         while self.cmdNum < len(self.expects) and self.expects[self.cmdNum] is None:
             self._send()
         if self.cmdNum < len(self.expects):
             return self
         return checked(self, "post_transition", self.post_transition)
 
-    def expects_message(self, msg: str) -> bool:
-        """Whether `msg` begins with the expectation of this place."""
-        expect = self.expects[self.cmdNum] if self.cmdNum < len(self.expects) else None
-        return expect is not None and msg.startswith(expect)
+    def get_expect(self) -> str | Sequence[str] | None:
+        """How the message begins that is expected in this place."""
+        return self.expects[self.cmdNum] if self.cmdNum < len(self.expects) else None
 
     def transition(self, msg: str) -> MachineState:
         """Send the command of this place, if `msg` is what was expected, and go on."""
@@ -163,7 +194,7 @@ class MultiPassState(MachineState):
         # Most places expect something: that is the common way, and the short one.
         if self.cmdNum < len(self.expects) and self.expects[self.cmdNum] is not None:
             return self
-        return self.kick()
+        return self._go_on()
 
     def post_transition(self) -> MachineState:
         """The state that follows: `nextState`."""
@@ -196,12 +227,12 @@ class CommandListState(MultiPassState):
 
     def __init__(self, prevState: SocketLike | SocketNB, actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
-        expects, commands = _plan(tuple(self.commandlist))
-        # Lists of this state's own: subclasses change them.
-        self.expects: list[str | None] = list(expects)
-        self.commands: list[str | None] = list(commands)
-        if self.pipelined and not any(command is not None for command in commands):
+        if self.pipelined and not any(command is not None for command in self.commands):
             raise MuError(f"{type(self).__name__}.commandlist is pipelined and has no command")
+
+    def _lists(self) -> tuple[list[str | None], list[str | None]]:
+        expects, commands = _plan(tuple(self.commandlist))
+        return list(expects), list(commands)
 
     def _send(self) -> None:
         if not self.pipelined:
@@ -217,6 +248,7 @@ class CommandListState(MultiPassState):
 class SuperpositionState(MachineState):
     """Several machines on one connection at the same time: one of each of `state_constructors`.
 
+    The states that they begin with have the state before this one as their `prevState`.
     A message goes to the first of `states` that expects it. One that fails makes this state an error;
     when all are terminal, the machine goes to `nextState`.
     """
@@ -227,15 +259,26 @@ class SuperpositionState(MachineState):
 
     def __init__(self, prevState: SocketLike | SocketNB, actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
-        self.states = [enter(self, constructor) for constructor in self.state_constructors]
+        before: SocketNB = self.prevState or Beginning(self)
+        self.states = [
+            enter_fitting(before, constructor, self.actorNum) for constructor in self.state_constructors
+        ]
 
     def str_extra(self) -> str:
         """What each of the machines is at."""
         return self.extra or " | ".join(state.str_extra() for state in self.states)
 
-    def kick(self) -> MachineState:
+    def advance(self) -> MachineState:
         """Move each machine that needs no message; leave when all are done."""
         return self._replace(settle)
+
+    def get_expect(self) -> str | Sequence[str] | None:
+        """How the messages begin that any of the machines waits for."""
+        found: list[str] = []
+        for state in self.states:
+            expect = state.get_expect()
+            found += [] if expect is None else [expect] if isinstance(expect, str) else expect
+        return found
 
     def expects_message(self, msg: str) -> bool:
         """Whether any of the machines expects `msg`."""
@@ -250,7 +293,7 @@ class SuperpositionState(MachineState):
                 except ValueError:
                     continue
                 self.states[place] = following
-                return self.kick()
+                return self.advance()
         raise ValueError(msg)
 
     def info_updated(self) -> MachineState:
@@ -276,25 +319,33 @@ class SuperpositionState(MachineState):
 class InfoWatcherState(OnePassState):
     """A OnePassState that waits for an INFO message instead of an answer.
 
-    Override `info_updated` to wait for a certain one: return `self` to go on waiting, or
-    `super().info_updated()`.
+    Override `info_updated` to wait for a certain one: call `super().info_updated()`, or `self.kick()`, to go on.
+    It goes on once, and sends its command once, however often it is told.
     """
 
-    def kick(self) -> MachineState:
-        """Wait."""
-        return self
+    def advance(self) -> MachineState:
+        """Wait, unless there was a `kick`."""
+        if not self._kicked:
+            return self
+        self._kicked = False
+        return self._proceed()
 
-    def expects_message(self, msg: str) -> bool:
-        """Answers belong to others."""
-        return False
+    def get_expect(self) -> str | Sequence[str] | None:
+        """Nothing: answers belong to others."""
+        return None
 
     def transition(self, msg: str) -> MachineState:
         """Answers belong to others."""
         raise ValueError(msg)
 
-    def info_updated(self) -> MachineState:
+    def info_updated(self) -> MachineState | None:
         """Send the command and go on."""
         return self._proceed()
+
+    def _proceed(self) -> MachineState:
+        if self._following is None:
+            self._following = super()._proceed()
+        return self._following
 
 
 @lru_cache(maxsize=1024)

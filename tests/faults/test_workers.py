@@ -97,7 +97,7 @@ def test_stopped(rig: Rig, stack: ExitStack, states: list[str]) -> None:
         os.kill(worker, signal.SIGSTOP)
     text = job.end()
     rig.all_there()
-    assert states == ["connect"] or f"{len(states)} × not finished after 3 s" in text
+    assert states == ["connect"] or f"{len(states)} × terminated after 3 seconds" in text
     # The rig's account then asks of them to end by themselves.
     for worker, go_on in held:
         os.kill(worker, signal.SIGCONT)

@@ -162,7 +162,7 @@ class Service:
         head, _, body = data.partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        while len(body) < int(headers["content-length"]):
+        while len(body) < int(headers.get("content-length", "0")):
             body += connection.recv(65536)
         found = re.search(rb'"id": ?"?(\d+)', body)
         number = int(found[1]) if found else -1

@@ -315,7 +315,7 @@ def test_a_state_may_take_what_comes_next_itself() -> None:
 
     driven = Driven(Both).says("OK:A", "OK:B")
     assert (driven.at, driven.machine.info["took"]) == ("Final", ["OK:A", "OK:B"])
-    assert error_of(Driven(Both).says("OK:A")).startswith("Both: post_transition: IndexError")
+    assert Driven(Both).says("OK:A").machine.info["took"] == ["OK:A", None]
 
 
 @pytest.mark.parametrize(
@@ -504,22 +504,86 @@ def loop(init: int, fin: int, **attributes: Any) -> type[ForLoopState]:
     return made
 
 
-@pytest.mark.parametrize(("init", "fin"), [(0, 3), (2, 4), (0, 1), (0, 0), (5, 2), (-1, 1)])
-def test_for_loop(init: int, fin: int) -> None:
-    driven = Driven(loop(init, fin))
-    rounds = []
+@pytest.mark.parametrize(
+    ("init", "fin", "in_constructor", "break_in", "rounds", "after"),
+    [
+        (0, 3, {}, None, [0, 1, 2], 2),
+        (2, 4, {}, None, [2, 3], 3),
+        (0, 1, {}, None, [0], 0),
+        (-1, 1, {}, None, [-1, 0], 0),
+        # empty: the counter stays before the start
+        (0, 0, {}, None, [], -1),
+        (5, 2, {}, None, [], 4),
+        (3, 3, {}, None, [], 2),
+        # broken: the counter is the round that broke
+        (0, 5, {}, 0, [0], 0),
+        (0, 5, {}, 2, [0, 1, 2], 2),
+        (0, 3, {}, 2, [0, 1, 2], 2),
+        (2, 9, {}, 3, [2, 3], 3),
+        # bounds that the constructor sets after the parent's: the end moves, the start does not
+        (0, 0, {"iterInit": 1, "iterFin": 3}, None, [0, 1, 2], 2),
+        (0, 9, {"iterFin": 2}, None, [0, 1], 1),
+        (4, 9, {"iterInit": 0}, None, [4, 5, 6, 7, 8], 8),
+        (0, 9, {"iterFin": 0}, None, [], -1),
+        (0, 0, {"iterInit": 1, "iterFin": 3}, 1, [0, 1], 1),
+    ],
+)
+def test_for_loop(
+    init: int, fin: int, in_constructor: dict[str, int], break_in: int | None, rounds: list[int], after: int
+) -> None:
+    base = loop(init, fin)
+
+    class Bounded(base):  # type: ignore[valid-type,misc]
+        def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+            super().__init__(prevState, actorNum)
+            vars(self).update(in_constructor)
+
+    base.loopState.nextState = Bounded  # type: ignore[attr-defined]
+    driven = Driven(Bounded)
+    seen = []
     while driven.at == "Body":
-        rounds += driven.took
+        seen.append(driven.machine.info["i"])
+        assert driven.took == [f"i:{seen[-1]}"]
+        if seen[-1] == break_in:
+            driven.machine.info["_loop_break"] = True
         driven.says("OK")
-    assert rounds == [f"i:{number}" for number in range(init, fin)]
-    assert driven.at == "Final"
-    assert "break_key" not in driven.machine.info
+    assert (seen, driven.at, driven.machine.info) == (rounds, "Final", {"i": after})
+
+
+def test_the_counter_can_be_read_in_the_loops_own_constructor() -> None:
+    base, seen = loop(0, 2), []
+
+    class Looking(base):  # type: ignore[valid-type,misc]
+        def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+            super().__init__(prevState, actorNum)
+            seen.append(self.info["i"])
+
+    base.loopState.nextState = Looking  # type: ignore[attr-defined]
+    assert Driven(Looking).says("OK", "OK").at == "Final"
+    assert seen == [-1, 0, 1]
+
+
+def test_a_loop_can_be_entered_again() -> None:
+    made = loop(0, 2)
+    driven = Driven(made).says("OK", "OK")
+    for _ in range(2):
+        driven.machine = made(driven.machine)
+        driven.move()
+        assert driven.machine.info["i"] == 0
+        driven.says("OK", "OK")
+        assert (driven.at, driven.machine.info) == ("Final", {"i": 1})
+
+
+def test_a_nested_loop_with_the_outer_ones_break_key_is_told() -> None:
+    outer, inner = loop(0, 2), loop(0, 2, iterKey="j")
+    outer.loopState.nextState = inner  # type: ignore[attr-defined]
+    assert "another loop uses the breakKey '_loop_break'" in error_of(Driven(outer).says("OK"))
 
 
 def test_a_broken_loop_can_be_entered_again() -> None:
     made = loop(0, 10)
     driven = Driven(made).says("OK")
-    driven.machine.info["break_key"] = True
+    driven.machine.info["_loop_break"] = True
     driven.says("OK")
     assert driven.at == "Final"
     again = made(driven.machine).do_handle()
@@ -529,12 +593,12 @@ def test_a_broken_loop_can_be_entered_again() -> None:
 def test_a_loop_that_is_broken_before_it_is_entered_is_passed_over() -> None:
     class Before(OnePassState):
         def post_transition(self) -> MachineState:
-            self.info["break_key"] = True
+            self.info["_loop_break"] = True
             return loop(0, 10)(self)
 
     driven = Driven(Before)
     assert (driven.at, driven.took) == ("Final", [])
-    assert "break_key" not in driven.machine.info
+    assert "_loop_break" not in driven.machine.info
 
 
 def test_the_end_of_a_loop_can_be_set_by_its_constructor() -> None:
@@ -646,6 +710,292 @@ def test_what_an_info_releases_goes_on_at_once(outer: bool) -> None:
     assert driven.says("INFO:a:1").took == ["go:"]
     assert driven.says("OK:C", "OK:B").took == ["c", "b"]
     assert driven.at == "Final"
+
+
+class Watching(InfoWatcherState):
+    command = "go:"
+    nextState = Ask
+
+
+def silent(self: Any) -> None:
+    Watching.info_updated(self)
+
+
+def kicking(self: Any) -> None:
+    if "key" in self.info:
+        self.kick()
+
+
+def both_ways(self: Any) -> None:
+    self.kick()
+    Watching.info_updated(self)
+    self.kick()
+
+
+def stays_at_first(self: Any) -> Any:
+    Watching.info_updated(self)
+    return self if self.info["key"] == "1" else None
+
+
+@pytest.mark.parametrize("info_updated", [silent, kicking, both_ways, stays_at_first])
+@pytest.mark.parametrize("together", [False, True])
+def test_an_info_watcher_goes_on_once_whatever_its_method_returns(info_updated: Any, together: bool) -> None:
+    watcher = type("Watcher", (Watching,), {"info_updated": info_updated})
+    driven = Driven(superposition(watcher, expecting("OK:Z")) if together else watcher)
+    assert driven.took == []
+    for number in (1, 2, 3):
+        driven.says(f"INFO:key:{number}")
+    assert driven.took == ["go:"]
+    here = driven.machine.states[0] if together else driven.machine  # type: ignore[attr-defined]
+    assert type(here) is Ask
+    assert driven.says("OK:HELLO").took == ["get:x"]
+
+
+def test_what_the_parents_info_updated_made_is_what_follows() -> None:
+    made = []
+
+    class Marking(Watching):
+        def info_updated(self) -> None:
+            made.append(super().info_updated())
+
+    driven = Driven(Marking).says("INFO:a:b")
+    assert [driven.machine] == made
+    assert driven.machine.stateinfo == ["Marking", "Ask"]
+
+
+# prevState
+
+
+def test_every_state_has_the_one_before_it() -> None:
+    class Last(CommandListState):
+        commandlist: ClassVar = [(None, "echo:{0}"), ("OK:ECHO", None)]
+        nextState = Final
+
+        def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+            super().__init__(prevState, actorNum)
+            assert self.prevState is not None
+            self.commands = [c and c.format(self.prevState.messages[-1]) for c in self.commands]
+
+        def post_transition(self) -> MachineState:
+            assert self.prevState is not None
+            self.info["before"] = self.prevState.messages[-1]
+            return super().post_transition()
+
+    class First(Ask):
+        nextState = Last
+
+    driven = Driven(First)
+    assert driven.machine.prevState is None
+    driven.says("OK:HELLO 7")
+    assert driven.took == ["get:x", "echo:OK:HELLO 7"]
+    driven.says("OK:ECHO(x)")
+    assert driven.machine.info == {"before": "OK:HELLO 7"}
+    assert isinstance(driven.machine.prevState, Last)
+    assert driven.machine.prevState.prevState is None  # a machine that has ended keeps one
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first", "after another"])
+def test_sub_states_have_the_state_before_the_superposition(first: bool) -> None:
+    found = []
+
+    class Sub(Ask):
+        def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+            super().__init__(prevState, actorNum)
+            found.append((self.prevState, self.actorNum, actorNum))
+            self.info.setdefault("made", []).append(self)
+
+    both = superposition(Sub, Sub)
+    before = type("Before", (OnePassState,), {"expect": "OK:B", "nextState": both})
+    driven = Driven(both if first else before, 5)
+    driven.says("OK:B")
+    previous = None if first else driven.machine.prevState
+    assert found == [(previous, 5, 5)] * 2
+    assert driven.machine.stateinfo[-3:] == ["Both", "Sub", "Sub"]
+    assert driven.machine.info["made"] == driven.machine.states  # type: ignore[attr-defined]
+    driven.says("INFO:k:v")
+    assert {id(state.info) for state in driven.machine.states} == {id(driven.machine.info)}  # type: ignore[attr-defined]
+
+
+def test_a_machine_that_goes_round_for_ever_keeps_a_bounded_chain() -> None:
+    import gc
+
+    class Round(ForLoopState):
+        iterFin = 10_000
+
+    class Turn(OnePassState):
+        expect = "OK"
+        nextState = Round
+
+    Round.loopState, Round.exitState = Turn, Final
+    driven = Driven(Round)
+    longest = 0
+    for _ in range(20):
+        driven.says(*["OK"] * 400)
+        length, state = 0, driven.machine
+        while state.prevState is not None:
+            length, state = length + 1, state.prevState
+        assert length >= machine.KEPT_STATES
+        longest = max(longest, length)
+    assert longest <= 2 * machine.KEPT_STATES
+    del state
+    gc.collect()
+    assert sum(isinstance(each, Round | Turn) for each in gc.get_objects()) <= 2 * machine.KEPT_STATES + 1
+
+
+def test_large_messages_are_not_kept_for_long() -> None:
+    large = "OK" + "x" * (machine.KEPT_CHARACTERS + 1)
+
+    class Third(OnePassState):
+        expect = "OK"
+        nextState = Final
+
+    class Second(OnePassState):
+        expect = "OK"
+        nextState = Third
+
+    class First(OnePassState):
+        expect = "OK"
+        nextState = Second
+
+    driven = Driven(First).says(large)
+    assert driven.machine.prevState is not None
+    assert driven.machine.prevState.messages == [large]
+    driven.says("OK")
+    assert driven.machine.prevState.prevState is None
+    assert Driven(Third).says(large).machine.prevState is None
+
+
+# kick, get_expect, lists, and what else scripts reach for
+
+
+@pytest.mark.parametrize("kind", ["one", "list"])
+def test_kick_in_a_constructor_goes_on_without_the_message(kind: str) -> None:
+    class One(OnePassState):
+        expect = "OK:NEVER"
+        command = "told:{0}"
+        nextState = Ask
+
+        def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+            super().__init__(prevState, actorNum)
+            self.kick()
+            self.command = "told:it"
+
+    class Several(CommandListState):
+        commandlist: ClassVar = [("OK:NEVER", "told:it"), ("OK:A", None)]
+        nextState = Ask
+
+        def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+            super().__init__(prevState, actorNum)
+            self.kick()
+
+    driven = Driven(One if kind == "one" else Several)
+    assert driven.took == ["told:it"]
+    if kind == "list":
+        assert driven.at == "Several"
+        driven.says("OK:A")
+    assert driven.at == "Ask"
+
+
+@pytest.mark.parametrize(
+    ("entries", "said", "messages"),
+    [
+        ([(None, "a:"), ("OK:B", None)], ["OK:B"], ["", "OK:B"]),
+        ([(None, "a:"), (None, "b:"), ("OK:B", None)], ["OK:B"], ["", "OK:B"]),
+        ([("OK:A", "a:"), (None, "b:"), ("OK:B", None)], ["OK:A", "OK:B"], ["OK:A", "OK:B"]),
+        ([None, "b:", None], ["OK", "OK", "OK"], ["OK", "OK", "OK"]),
+    ],
+)
+def test_what_a_command_list_keeps_of_messages(
+    entries: list[Any], said: list[str], messages: list[str]
+) -> None:
+    assert Driven(listing(entries, following=Ask)).says(*said).machine.prevState.messages == messages  # type: ignore[union-attr]
+
+
+def test_expects_and_commands_are_lists_of_the_states_own() -> None:
+    class Passes(MultiPassState):
+        expects = ("OK:A", "OK:B")  # type: ignore[assignment]
+        commands = ("a:", "b:")  # type: ignore[assignment]
+        nextState = Final
+
+        def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+            super().__init__(prevState, actorNum)
+            self.expects[0] = "OK:C"
+            self.expects += ["OK:D"]
+            self.commands.append("d:")
+
+    for _ in range(2):
+        assert Driven(Passes).says("OK:C", "OK:B", "OK:D").took == ["a:", "b:", "d:"]
+    assert (MultiPassState.expects, MultiPassState.commands) == ([], [])
+
+
+def test_an_error_state_takes_the_part_number_too() -> None:
+    class Failing(OnePassState):
+        def post_transition(self) -> MachineState:
+            return ErrorState(self, "why", self.actorNum)
+
+    assert error_of(Driven(Failing, 3)) == "why"
+    mine, theirs = socket.socketpair()
+    assert str(ErrorState(mine, "why", 3)) == "3:why"
+    assert ErrorState(SocketNB(theirs), "why", 3).actorNum == 3
+
+
+def test_the_base_classes_transition_can_be_called_by_super() -> None:
+    class Counting(MachineState):
+        def transition(self, msg: str) -> MachineState:
+            following = super().transition(msg)
+            return Final(self) if len(self.messages) == 2 else following
+
+    driven = Driven(Counting).says("OK:A")
+    assert (driven.at, driven.machine.messages) == ("Counting", ["OK:A"])
+    assert driven.says("OK:B").at == "Final"
+    assert error_of(Driven(Counting).says("FAIL(x)")) == "FAIL(x)"
+
+
+def test_an_overridden_get_expect_is_asked() -> None:
+    class Late(OnePassState):
+        expect = "OK:NEVER"
+        command = "late:"
+        nextState = Final
+
+        def get_expect(self) -> str:
+            return "OK:LATE"
+
+    class Either(OnePassState):
+        command = "either:"
+        expect = "OK:NEVER"
+        nextState = Final
+
+        def get_expect(self) -> list[str]:
+            return ["OK:X", "OK:Y"]
+
+    assert Driven(Late).says("OK:LATE").took == ["late:"]
+    driven = Driven(superposition(superposition(Either), expecting("OK:A"), Late))
+    assert driven.machine.get_expect() == ["OK:X", "OK:Y", "OK:A", "OK:LATE"]
+    driven.says("OK:LATE", "OK:Y", "OK:A")
+    assert (driven.took, driven.at) == (["late:", "either:"], "Final")
+
+
+def test_an_exception_in_a_users_state_tells_file_and_line_and_is_final() -> None:
+    class Wrong(Ask):
+        def post_transition(self) -> MachineState:
+            import json
+
+            json.loads("{")
+            return super().post_transition()
+
+    failed = Driven(Wrong).says("OK:HELLO").machine
+    assert isinstance(failed, ErrorState)
+    line = Wrong.post_transition.__code__.co_firstlineno + 3
+    assert failed.err.endswith(f" ({__file__}:{line})")
+    assert failed.err.startswith("Wrong: post_transition: JSONDecodeError: ")
+    assert failed.final
+    made = Driven(type("A", (Ask,), {"nextState": Raising})).says("OK:HELLO").machine
+    assert isinstance(made, ErrorState)
+    assert made.err.endswith(f" ({__file__}:{Raising.__init__.__code__.co_firstlineno + 2})")
+    assert made.final
+    told = Driven(Ask).says("FAIL(x)").machine
+    assert isinstance(told, ErrorState)
+    assert not told.final
 
 
 # Whatever the machine, and however the bytes come

@@ -17,9 +17,9 @@ from botocore.exceptions import ConnectionError as Unreachable
 
 from mu import aws
 from mu.console.arguments import PORT, at_least, listed
+from mu.engines.aws_lambda import AwsLambda, shares
 from mu.errors import MuError
 from mu.lambdaize import deploy
-from mu.server.background_launch import BackgroundLaunch, shares
 
 OK, BAD, UNKNOWN = "ok", "BAD", "?"
 
@@ -62,6 +62,12 @@ def check_function(where: str, found: dict[str, Any]) -> Findings:
         reason = found.get("LastUpdateStatusReason", "wait for it")
         yield Finding(BAD, f"{where}: its last update is {update}: {reason}")
     else:
+        if state == "Inactive":
+            yield Finding(
+                UNKNOWN,
+                f"{where} is Inactive, because nobody has used it for long: the first invocations are refused while "
+                "Lambda makes it ready again, and a job waits for that; invoke it once to have it ready",
+            )
         shape = (
             f"{found.get('Runtime')}, {','.join(found.get('Architectures', ()))}, {found['MemorySize']} MB"
         )
@@ -212,7 +218,7 @@ def _check_cloud(args: argparse.Namespace) -> Findings:
 
 def _check_own_address(args: argparse.Namespace) -> Findings:
     aws.client("lambda", args.regions[0])  # the endpoint is a URL
-    yield from check_address(BackgroundLaunch("", args.regions, len(args.regions)).own_address(), args.port)
+    yield from check_address(AwsLambda("", args.regions).own_address(), args.port)
 
 
 def _attempt(verdict: str, what: str, check: Callable[..., Findings], *arguments: Any) -> Findings:

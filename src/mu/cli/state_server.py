@@ -3,10 +3,10 @@
 import argparse
 import os
 import signal
-import sys
 
 from mu.console.arguments import SECONDS, at_least
 from mu.console.system import allow_connections
+from mu.console.terminal import say
 from mu.defs import Defs
 from mu.errors import UsageError
 from mu.relay.relay import Limits, Relay
@@ -103,5 +103,4 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"relay: {text}\n")
-    sys.stderr.flush()
+    say(f"relay: {text}")

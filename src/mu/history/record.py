@@ -12,12 +12,14 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from mu.console.files import replacing
 from mu.errors import UsageError
 from mu.launch.result import Invocation, Progress
 from mu.machine import ErrorState
@@ -57,8 +59,8 @@ def prepare(directory: str) -> None:
     if path.is_dir():
         raise UsageError(f"cannot write {path}: it is a directory")
     try:  # permissions do not tell all, as in /proc
-        _partial(path).touch()
-        _partial(path).unlink()
+        with suppress(_NotWantedError), replacing(path):
+            raise _NotWantedError
     except OSError as error:
         raise UsageError(f"cannot write into {directory} for the record: {error.strerror}") from None
 
@@ -78,8 +80,8 @@ def next_number(directory: str | Path) -> int:
     return _written[path]
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}")
+class _NotWantedError(Exception):
+    """Ends the writing of a file that was only to be tried."""
 
 
 def settings_of(info: Any, names: Iterable[str]) -> dict[str, Any]:
@@ -197,11 +199,8 @@ def write(directory: str | Path, record: Mapping[str, Any], secrets: Iterable[st
     text = json.dumps(_blanked(record, secrets), separators=(",", ":"))
     path = path_in(directory, number)
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        _partial(path).write_text(text.replace('{"part":', '\n{"part":') + "\n", encoding="utf-8")
-        _partial(path).replace(path)
-    finally:
-        _partial(path).unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write((text.replace('{"part":', '\n{"part":') + "\n").encode())
     return path
 
 

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,17 +95,14 @@ def server_main_loop(
 
 
 def _lambda_engine(info: Any, run: Run, access_key_id: str | None, secret_access_key: str | None) -> Any:
-    from mu.server.background_launch import BackgroundLaunch
+    from mu.engines.aws_lambda import AwsLambda
 
-    parts = run.settings.parts
-    assert isinstance(parts, Sized)
-    return BackgroundLaunch(
-        function=info.lambda_function,
-        regions=list(getattr(info, "regions", None) or ["us-east-1"]),
-        parts=len(parts),
-        overprovision=run.settings.overprovision,
-        access_key_id=access_key_id,
-        secret_access_key=secret_access_key,
+    return AwsLambda(
+        info.lambda_function,
+        list(getattr(info, "regions", None) or ["us-east-1"]),
+        access_key_id,
+        secret_access_key,
+        dispensable=run.settings.overprovision,
     )
 
 

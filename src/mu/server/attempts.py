@@ -63,7 +63,8 @@ class Attempts:
             else:
                 machine = enter(channel, self._constructor, part.number)
         except MuError as error:
-            machine = ErrorState(MachineState(channel, part.number), str(error), final=True)
+            machine = ErrorState(MachineState(channel, part.number), str(error))
+            machine.final = True
         track = Track(
             machine, peer.address, number=attempt.number, keep=self._settings.journal, worker=peer.worker
         )

@@ -26,6 +26,7 @@ class Peer:
         "completed",
         "deadline",
         "delays",
+        "draining",
         "due",
         "due_at",
         "ends_at",
@@ -61,6 +62,7 @@ class Peer:
         self.completed = 0  # parts it has done
         self.failures = 0  # parts that failed on it in a row
         self.resetting = False  # it has been told `reset:`, and has not said hello again
+        self.draining = False  # it has said that it takes no other part
         self.late = 0  # answers to commands of the part before that came after `reset:`
         self.attempt: Attempt | None = None
         self.machine: MachineState | None = None

@@ -25,9 +25,10 @@ from mu.console.terminal import debug
 from mu.defs import Defs
 from mu.engines.protocol import Engine
 from mu.errors import ProtocolError, describe
-from mu.machine import ErrorState, MachineState, checked, described, enter, settle
+from mu.machine import ErrorState, MachineState, checked, described, enter_fitting, settle
 from mu.report.telling import Telling
-from mu.server.acceptor import HELLO, MAX_HELLO, Door
+from mu.report.worker_log import Track
+from mu.server.acceptor import Door
 from mu.server.attempts import Attempts, waits_in_vain
 from mu.server.connections import Connections, Peer
 from mu.server.ledger import Ledger
@@ -35,7 +36,7 @@ from mu.server.settings import Settings
 from mu.server.staffing import Staffing
 from mu.server.timers import Timers
 from mu.wire.framing import to_text
-from mu.wire.protocol import Hello, parse_hello
+from mu.wire.protocol import ACCOUNT, DRAINING, HELLO, MAX_HELLO, Hello, parse_hello
 from mu.wire.socket_nb import SocketNB
 
 FLUSH_TIMEOUT = 10.0
@@ -47,6 +48,7 @@ TICK = 0.5
 BATCH = 64
 RESET = "reset:"
 QUIT = "quit:"
+HELLO_BYTES, ACCOUNT_BYTES, DRAINING_BYTES = HELLO.encode(), ACCOUNT.encode(), DRAINING.encode()
 
 
 class Loop:
@@ -261,7 +263,7 @@ class Loop:
     def _may_go_on(self, peer: Peer, channel: SocketNB, well: bool, now: float) -> bool:
         """Whether a worker whose machine has ended gets `reset:`, to take another part."""
         inner = channel._channel
-        if inner.sock is None or inner.quitting or peer.failures >= MAX_FAILURES:
+        if inner.sock is None or inner.quitting or peer.draining or peer.failures >= MAX_FAILURES:
             return False
         if not well and not peer.facts:
             return False  # an old worker, which a failure ends
@@ -300,7 +302,7 @@ class Loop:
             debug(f"worker at {peer.address}: {describe(error)}")
         messages = channel._channel.parser.messages
         while messages:
-            if messages[0].startswith(HELLO):
+            if messages[0].startswith(HELLO_BYTES):
                 self._welcome_back(peer, channel)
                 return
             message = messages.popleft()
@@ -344,20 +346,30 @@ class Loop:
         """
         if machine.terminal and not machine.want_write:
             return machine
-        if not self._settings.journal:
-            return machine.do_read()
         waiting = machine._channel.parser.messages
         known = len(waiting)
         machine = machine.do_read()
-        track = peer.track
-        if track is not None:
-            heard = list(islice(waiting, known, None))
-            kept = [message for message in heard if not track.hear(message)]
-            if len(kept) < len(heard):
-                for _ in heard:
-                    waiting.pop()
-                waiting.extend(kept)
+        track = peer.track if self._settings.journal else None
+        if track is not None or any(message.startswith(ACCOUNT_BYTES) for message in waiting):
+            self._hear(peer, track, waiting, known)
         return machine
+
+    def _hear(self, peer: Peer, track: Track | None, waiting: deque[bytes], known: int) -> None:
+        """Take from the messages after the first `known` those that are for the coordinator itself."""
+        heard = list(islice(waiting, known, None))
+        kept = []
+        for message in heard:
+            if message.startswith(DRAINING_BYTES):
+                peer.draining = True
+            ours = message.startswith(ACCOUNT_BYTES)
+            if track is not None:
+                ours = track.hear(message) or ours
+            if not ours:
+                kept.append(message)
+        if len(kept) < len(heard):
+            for _ in heard:
+                waiting.pop()
+            waiting.extend(kept)
 
     def _serve_partless(self, peer: Peer) -> None:
         if peer.fd not in self._spares:
@@ -406,7 +418,7 @@ class Loop:
             self._follow(peer, machine.do_handle())
 
     def _kill(self, peer: Peer) -> None:
-        self._end(peer, f"not finished after {self._settings.kill_time:g} s", self._settings.kill_state)
+        self._end(peer, f"terminated after {self._settings.kill_time:g} seconds", self._settings.kill_state)
 
     def _end(self, peer: Peer, why: str, state: Callable[[MachineState], MachineState] | None = None) -> None:
         """End a machine that is not finished, in an error or in `state`, and its worker."""
@@ -418,7 +430,7 @@ class Loop:
         if state is None:
             following: MachineState = ErrorState(machine, why)
         else:
-            following = settle(checked(machine, "kill_state", enter, machine, state))
+            following = settle(checked(machine, "kill_state", enter_fitting, machine, state, why))
             if not following.terminal:
                 following = ErrorState(following, f"{why}, and {type(following).__name__} is no end")
         self._follow(peer, following)

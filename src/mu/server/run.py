@@ -165,7 +165,7 @@ class Run:
         it already. Returns at once; launching goes on in the engine. UsageError or MuError if it cannot begin.
         """
         setup, engine = self.setup, self.engine
-        made: dict[str, Any] = {**setup.event, **(event or {})}
+        made: dict[str, Any] = {"tell_facts": 1, **setup.event, **(event or {})}
         if setup.cacert:
             made |= {"cacert": setup.cacert, "srvcrt": setup.worker_cert, "srvkey": setup.worker_key}
         if setup.resume_from is not None:

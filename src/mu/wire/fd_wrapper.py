@@ -17,6 +17,8 @@ class FDWrapper:
         """Whether reads and writes wait."""
         os.set_blocking(self._fd, blocking)
 
+    set_blocking = setblocking
+
     def recv(self, size: int) -> bytes:
         """Up to `size` bytes; none at the end of the stream."""
         return os.read(self._fd, size)

@@ -1,13 +1,47 @@
-"""Every word of the message grammar, once."""
+"""Every word of the message grammar, once; docs/worker.md describes each command for people.
 
+A worker says hello, and from then on the coordinator sends commands `NAME:ARGUMENT`. Each leads to one final
+answer: text that begins with `OK`, or `FAIL(reason)`. In background mode an early answer may come before it. Side
+messages `INFO:KEY:VALUE` are no answers; those whose key begins with `mu.` are for the coordinator itself and
+reach no state.
+
+Text travels as UTF-8 with `surrogateescape`, so that any bytes survive a round trip. `json` is imported late,
+since a worker that gets only the original's commands does not need it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-# How messages begin that are for the coordinator's books and for no state; sent if the event has `tell_sizes`.
+from mu.wire import checks
+
+# The worker's first message, and its answer to `reset:`.
+HELLO = "OK:HELLO"
+OK = "OK"
+FAIL = "FAIL("
+INFO = "INFO:"
+# How side messages begin that are for the coordinator and for no state.
 ACCOUNT = "INFO:mu."
+# Bytes that a transfer has moved, `INFO:mu.retrieved:N`; sent if the event has `tell_sizes`.
+RETRIEVED, UPLOADED = "retrieved", "uploaded"
+# A line that a program of an `exec:` with `follow` has printed.
+OUTPUT = ACCOUNT + "output:"
+# The worker takes no other part after this one, and why: `INFO:mu.draining:REASON`.
+DRAINING = ACCOUNT + "draining:"
 
+# Beginnings of the final answers that tell what a worker has done.
+RETRIEVE, UPLOAD, RETVAL, EXEC = "OK:RETRIEVE(", "OK:UPLOAD(", "OK:RETVAL(", "OK:EXEC("
+PUT, FETCH, LIST = "OK:PUT(", "OK:FETCH(", "OK:LIST("
 
-# What a state waits for after a command, unless it says otherwise: a prefix that the answers in
-# background mode share. Commands that are not here: `OK`.
+# The longest hello in bytes.
+MAX_HELLO = 4096
+STATUS = re.compile(r"-?[0-9]{1,18}")
+SIZE = re.compile(r"[0-9]{1,18}")
+
+# What a state waits for after a command, unless it says otherwise: a prefix that the early and the final answer
+# share. Commands that are not here: `OK`.
 EXPECTED = {
     "set": "OK:SET",
     "seti": "OK:SETI",
@@ -20,36 +54,27 @@ EXPECTED = {
     "run": "OK:R",
     "connect": "OK:CONNECT",
     "close_connect": "OK:CLOSE_CONNECT",
+    "exec": "OK:EXEC",
+    "put": "OK:PUT",
+    "fetch": "OK:FETCH",
+    "list": "OK:LIST",
+    "reset": HELLO,
 }
-
-
-class Hello(NamedTuple):
-    """A worker's hello: the run that it names (empty: none), and what it tells of itself."""
-
-    run_id: str
-    facts: dict[str, Any]
-
-
-def parse_hello(text: str) -> Hello | None:
-    """What `OK:HELLO`, `OK:HELLO:<run id>` or `OK:HELLO:<run id>:<JSON>` says; None if it is none of these."""
-    import json
-
-    word, _, rest = text.partition("OK:HELLO")
-    if word or (rest and not rest.startswith(":")):
-        return None
-    run_id, _, told = rest[1:].partition(":")
-    if not told:
-        return Hello(run_id, {})
-    try:
-        facts = json.loads(told)
-    except ValueError:
-        return None
-    return Hello(run_id, facts) if isinstance(facts, dict) else None
 
 
 def expected_response(command: str | None) -> str:
     """How the answer to a command begins, if it succeeds."""
-    return EXPECTED.get((command or "").partition(":")[0], "OK")
+    return EXPECTED.get((command or "").partition(":")[0], OK)
+
+
+def fail(reason: str) -> str:
+    """The answer of a command that failed."""
+    return f"{FAIL}{reason})"
+
+
+def failure_text(answer: str) -> str | None:
+    """The reason in a `FAIL(reason)`; None if it is no such answer."""
+    return answer[len(FAIL) : -1] if answer.startswith(FAIL) and answer.endswith(")") else None
 
 
 def spread(key: str) -> str:
@@ -58,3 +83,280 @@ def spread(key: str) -> str:
 
     name = key.rpartition("/")[2].encode("utf-8", "surrogateescape")
     return f"{hashlib.md5(name, usedforsecurity=False).hexdigest()[:4]}-{key}"
+
+
+# Hello
+
+
+class Hello(NamedTuple):
+    """What a worker says of itself; the run id is empty if it names none.
+
+    `facts`, each only if the worker tells it: `seconds_left` (float; None for no limit), `memory` (bytes), `cpus`
+    (number), `disk` (free bytes), `region`, `request_id` (text), `fresh` (the sandbox has done nothing before).
+    """
+
+    run_id: str
+    facts: dict[str, Any]
+
+
+def hello(run_id: str, facts: Mapping[str, Any] | None = None) -> str:
+    """A worker's hello; with `facts` only for a coordinator that has asked for them (event field `tell_facts`)."""
+    if facts is not None:
+        return f"{HELLO}:{run_id}:{checks.to_json(facts)}"
+    return f"{HELLO}:{run_id}" if run_id else HELLO
+
+
+def parse_hello(text: str) -> Hello | None:
+    """What a hello says; None if the text is none. Facts of a wrong type or size are left out."""
+    if not text.startswith(HELLO) or len(text) > MAX_HELLO:
+        return None
+    rest = text[len(HELLO) :]
+    if not rest:
+        return Hello("", {})
+    run_id, colon, document = rest[1:].partition(":")
+    if rest[0] != ":" or not (run_id or colon):
+        return None
+    if not colon:
+        return Hello(run_id, {})
+    facts = checks.json_object(document)
+    if facts is None:
+        return None
+    return Hello(
+        run_id, {name: facts[name] for name, good in FACTS.items() if name in facts and good(facts[name])}
+    )
+
+
+FACTS = {
+    "seconds_left": checks.is_seconds,
+    "memory": checks.is_size,
+    "cpus": checks.is_amount,
+    "disk": checks.is_size,
+    "region": checks.is_text,
+    "request_id": checks.is_text,
+    "fresh": checks.is_flag,
+}
+
+
+# Transfers
+
+
+def moved_bytes(size: int) -> str:
+    """What follows the answer to `retrieve:` or `upload:` if the event has `tell_bytes`."""
+    return f":BYTES({size})"
+
+
+def bytes_moved(answer: str) -> int:
+    """How many bytes a transfer has moved, from its answer; 0 if that does not tell."""
+    _, found, number = answer.rpartition(":BYTES(")
+    number = number[:-1]
+    return int(number) if found and answer.endswith(")") and SIZE.fullmatch(number) else 0
+
+
+# Programs
+
+
+class RunResult(NamedTuple):
+    """The answer to `run:`: the exit status (negative for a signal), what was printed, and the command."""
+
+    status: int
+    output: str
+    command: str
+
+
+def run_answer(status: int, output: str, command: str) -> str:
+    """The final answer to `run:`."""
+    return f"{RETVAL}{status}):OUTPUT({output}):COMMAND({command})"
+
+
+def run_result(answer: str) -> RunResult | None:
+    """What the answer to `run:` says; None if it is none. Linear in its length.
+
+    An output that looks like the answer's own end belongs to the output: the last `):COMMAND(` counts.
+    """
+    if not answer.startswith(RETVAL) or not answer.endswith(")"):
+        return None
+    begin = answer.find("):OUTPUT(")
+    end = answer.rfind("):COMMAND(")
+    output = begin + len("):OUTPUT(")
+    status = answer[len(RETVAL) : begin]
+    if begin < 0 or end < output or not STATUS.fullmatch(status):
+        return None
+    return RunResult(int(status), answer[output:end], answer[end + len("):COMMAND(") : -1])
+
+
+def exec_command(**fields: Any) -> str:
+    """The command that runs a program; `fields` are those of docs/worker.md, such as `argv`, `timeout` and `id`."""
+    return f"exec:{checks.to_json(fields)}"
+
+
+def exec_answer(result: Mapping[str, Any]) -> str:
+    """The final answer to `exec:`."""
+    return f"{EXEC}{checks.to_json(result)})"
+
+
+def exec_failure(id: str, reason: str) -> str:
+    """The answer to an `exec:` whose program could not be started; `id` may be empty."""
+    return fail(f"exec {id}: {reason}" if id else f"exec: {reason}")
+
+
+def exec_result(answer: str) -> dict[str, Any]:
+    """What the answer to `exec:` says: `status`, `stdout` and `stderr` as bytes or text as documented.
+
+    Raises ValueError if it is no such answer, with the reason if it is a `FAIL`. All fields have been checked.
+    """
+    failure = failure_text(answer)
+    if failure is not None:
+        raise ValueError(failure)
+    document = _inside(EXEC, answer)
+    result = None if document is None else checks.json_object(document)
+    if result is None or not all(name in result and good(result[name]) for name, good in EXEC_RESULT.items()):
+        raise ValueError(f"no answer to exec: {answer[:60]!r}")
+    for stream in ("stdout", "stderr"):
+        text, coded = result.get(stream), result.get(f"{stream}_base64")
+        if not (isinstance(text, str) or isinstance(coded, str) or (text is None and coded is None)):
+            raise ValueError(f"no answer to exec: {stream} is no text")
+    return result
+
+
+def exec_output(result: Mapping[str, Any], stream: str) -> bytes:
+    """What a program has written to `stdout` or `stderr`, from `exec_result`. Raises ValueError if it is damaged."""
+    coded = result.get(f"{stream}_base64")
+    if coded is None:
+        return encoded(result.get(stream) or "")
+    import binascii
+
+    return binascii.a2b_base64(coded.encode("ascii"))
+
+
+def exec_id(answer: str) -> str:
+    """The `id` that an `exec:` was given, from its early or final answer or its failure; empty if there is none."""
+    if answer.startswith(EXEC):
+        result = checks.json_object(_inside(EXEC, answer) or "") or {}
+        return str(result.get("id", ""))
+    for start, end in (("OK:EXECUTING(", ")"), ("FAIL(exec ", ":")):
+        if answer.startswith(start):
+            return answer[len(start) :].partition(end)[0]
+    return ""
+
+
+EXEC_RESULT = {
+    "status": checks.is_status,
+    "cut": checks.is_size,
+    "seconds": checks.is_seconds,
+    "cpu": checks.is_seconds,
+    "max_rss": checks.is_size,
+    "timed_out": checks.is_flag,
+}
+
+
+def parse_exec(argument: str) -> dict[str, Any]:
+    """The fields of an `exec:`, each of a good type. Raises ValueError with a line that names what is wrong."""
+    fields = checks.json_object(argument)
+    if fields is None:
+        raise ValueError("the argument is no JSON object")
+    for name, value in fields.items():
+        good, wanted = EXEC_FIELDS.get(name, (None, ""))
+        if good is None:
+            raise ValueError(f"no such field {name[:60]!r}")
+        if value is not None and not good(value):
+            raise ValueError(f"{name} is no {wanted}")
+    given = {name: value for name, value in fields.items() if value is not None}
+    if ("argv" in given) == ("shell" in given):
+        raise ValueError("give argv or shell")
+    return given
+
+
+EXEC_FIELDS = {
+    "argv": (checks.is_words, "list of text without NUL"),
+    "shell": (checks.is_shell, "text without NUL"),
+    "stdin": (checks.is_input, 'text or {"file": NAME}'),
+    "env": (checks.is_environment, "object of names and text"),
+    "timeout": (checks.is_amount, "number of seconds above 0"),
+    "max_output": (checks.is_size, "number of bytes"),
+    "stdout": (checks.is_file, '{"file": NAME}'),
+    "stderr": (checks.is_file, '{"file": NAME}'),
+    "cwd": (checks.is_shell, "directory"),
+    "link": (checks.is_names, "list of plain names"),
+    "make": (checks.is_names, "list of plain names"),
+    "follow": (checks.is_flag, "true or false"),
+    "id": (checks.is_id, "text of up to 64 letters, digits and _.-"),
+}
+
+
+# Files
+
+
+def put_command(file: str, data: bytes) -> str:
+    """The command that writes a file."""
+    return f"put:{file}\0{decoded(data)}"
+
+
+def put_answer(size: int) -> str:
+    """The answer to `put:`."""
+    return f"{PUT}{size})"
+
+
+def fetch_command(file: str) -> str:
+    """The command that reads a file."""
+    return f"fetch:{file}"
+
+
+def fetch_answer(data: bytes) -> str:
+    """The answer to `fetch:`."""
+    return f"{FETCH}{decoded(data)})"
+
+
+def fetch_data(answer: str) -> bytes:
+    """The file in the answer to `fetch:`. Raises ValueError if it is no such answer, with the reason of a `FAIL`."""
+    return encoded(_expected(FETCH, answer))
+
+
+def list_command(pattern: str) -> str:
+    """The command that lists files."""
+    return f"list:{pattern}"
+
+
+def list_answer(files: list[tuple[str, int]]) -> str:
+    """The answer to `list:`."""
+    return f"{LIST}{checks.to_json(files)})"
+
+
+def list_result(answer: str) -> list[tuple[str, int]]:
+    """Names and sizes from the answer to `list:`. Raises ValueError if it is no such answer."""
+    files = checks.from_json(_expected(LIST, answer))
+    if not isinstance(files, list):
+        raise ValueError("no answer to list")
+    found = []
+    for entry in files:
+        if not (isinstance(entry, list) and len(entry) == 2):
+            raise ValueError("no answer to list")
+        name, size = entry
+        if not (isinstance(name, str) and checks.is_size(size)):
+            raise ValueError("no answer to list")
+        found.append((name, size))
+    return found
+
+
+# Text
+
+
+def decoded(data: bytes) -> str:
+    """Any bytes as text."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def encoded(text: str) -> bytes:
+    """The bytes of a text; UnicodeEncodeError, a ValueError, for text that no bytes stand for."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _expected(start: str, answer: str) -> str:
+    """What stands in an answer that begins with `start`; ValueError if it does not."""
+    inside = _inside(start, answer)
+    if inside is None:
+        raise ValueError(failure_text(answer) or f"no answer of the form {start}...): {answer[:60]!r}")
+    return inside
+
+
+def _inside(start: str, answer: str) -> str | None:
+    return answer[len(start) : -1] if answer.startswith(start) and answer.endswith(")") else None

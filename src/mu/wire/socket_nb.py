@@ -15,10 +15,13 @@ A coordinator spends most of its time in `do_read` and `do_write`, which are wri
 a message costs one call of each.
 """
 
+from __future__ import annotations
+
 import ssl
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, MutableSequence, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 from mu.defs import Defs
 from mu.errors import ProtocolError
@@ -60,10 +63,47 @@ class _Channel:
         self.kept = False  # a machine's failure leaves the connection open: its owner decides
 
 
+class MessageQueue(MutableSequence[str]):
+    """The messages that wait in a channel, as text, oldest first: changes of it change what waits."""
+
+    def __init__(self, messages: deque[bytes]) -> None:
+        self._messages = messages
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        if isinstance(place, slice):
+            return [framing.to_text(message) for message in list(self._messages)[place]]
+        return framing.to_text(self._messages[place])
+
+    def __setitem__(self, place: Any, msg: Any) -> None:
+        self._messages[place] = framing.to_bytes(msg)
+
+    def __delitem__(self, place: Any) -> None:
+        del self._messages[place]
+
+    def insert(self, place: int, msg: str) -> None:
+        """Put a message in front of the one in this place."""
+        self._messages.insert(place, framing.to_bytes(msg))
+
+    def appendleft(self, msg: str) -> None:
+        """Put a message in front of all others."""
+        self._messages.appendleft(framing.to_bytes(msg))
+
+    def popleft(self) -> str:
+        """Take the oldest message; IndexError if there is none."""
+        return framing.to_text(self._messages.popleft())
+
+
 class SocketNB:
     """A message channel; `SocketNB(other)` is one more handle on the same connection."""
 
-    def __init__(self, sock: "SocketLike | SocketNB") -> None:
+    def __init__(self, sock: SocketLike | SocketNB) -> None:
         if isinstance(sock, SocketNB):
             self._channel: _Channel = sock._channel
         else:
@@ -88,6 +128,15 @@ class SocketNB:
     def waiting(self) -> Sequence[bytes]:
         """The messages that have come and were not taken, oldest first."""
         return self._channel.parser.messages
+
+    @property
+    def recv_queue(self) -> MessageQueue:
+        """The messages that have come and were not taken, as text: the original's name and form."""
+        return MessageQueue(self._channel.parser.messages)
+
+    def update_flags(self) -> None:
+        """Does nothing: the original's `want_handle` and `want_write` had to be brought up to date by this, ours are
+        read off what waits."""
 
     @property
     def unsent(self) -> int:
@@ -126,9 +175,10 @@ class SocketNB:
         if msg[:4] == "quit" or msg[:4] == b"quit":
             channel.quitting = True
 
-    def dequeue(self) -> str:
-        """The oldest waiting message as text; IndexError if there is none."""
-        return framing.to_text(self.dequeue_bytes())
+    def dequeue(self) -> str | None:
+        """The oldest waiting message as text; None if there is none."""
+        waiting = self._channel.parser.messages
+        return framing.to_text(waiting.popleft()) if waiting else None
 
     def dequeue_bytes(self) -> bytes:
         """The oldest waiting message as it came; IndexError if there is none."""
@@ -155,7 +205,7 @@ class SocketNB:
             else:
                 channel.handshaking = channel.ssl_write = False
 
-    def do_read(self) -> "SocketNB":
+    def do_read(self) -> SocketNB:
         """Take in what has come. ProtocolError for a bad frame, OSError for a broken connection;
         after either, and after the peer's close, `sock` is None and earlier messages still wait."""
         channel = self._channel
@@ -178,7 +228,7 @@ class SocketNB:
                 break
         return self
 
-    def do_write(self) -> "SocketNB":
+    def do_write(self) -> SocketNB:
         """Send what waits, as far as the connection takes it. OSError for a broken connection; what the peer has said
         before, perhaps why, still waits then."""
         channel = self._channel

@@ -17,12 +17,12 @@ import pytest
 
 from mu import CommandListState, ErrorState, JobError, OnePassState, TerminalState, server
 from mu.defs import Defs
+from mu.engines.aws_lambda import AwsLambda
 from mu.engines.protocol import Limit
 from mu.launch import Progress
 from mu.machine import MachineState
 from mu.report.plain import PlainReporter
 from mu.server import api
-from mu.server.background_launch import BackgroundLaunch
 from mu.server.run import prepared
 from mu.tls import keys
 from tests.support.fake_workers import FakeWorker, client_context, obey
@@ -251,7 +251,7 @@ def test_kill_time_ends_a_worker(capfd: pytest.CaptureFixture[str]) -> None:
     assert worker.commands[-2:] == ["quit:", None]
     with pytest.raises(JobError):
         job.end()
-    assert "part 0 failed in Work: not finished after 0.1 s" in capfd.readouterr().err
+    assert "part 0 failed in Work: terminated after 0.1 seconds" in capfd.readouterr().err
 
 
 def test_kill_state_is_where_a_killed_worker_ends() -> None:
@@ -275,7 +275,7 @@ def test_a_kill_state_that_is_no_end_is_an_error(capfd: pytest.CaptureFixture[st
         pass
     with pytest.raises(JobError):
         job.end()
-    assert "part 0 failed in Work: not finished after 0.1 s, and Work is no end" in capfd.readouterr().err
+    assert "part 0 failed in Work: terminated after 0.1 seconds, and Work is no end" in capfd.readouterr().err
 
 
 def test_what_a_worker_says_before_it_closes_is_why(capfd: pytest.CaptureFixture[str]) -> None:
@@ -417,7 +417,7 @@ def begin(launch: FakeLaunch, port: int, number: int) -> None:
             {},
             "2 attempts failed on the way: 2 × retrieving b:k->f from s3: slow down",
         ),
-        ([stalling, obedient], {"kill_time": 0.3}, "1 × not finished after 0.3 s"),
+        ([stalling, obedient], {"kill_time": 0.3}, "1 × terminated after 0.3 seconds"),
         (
             [never_connecting, obedient],
             {"connect_timeout": 0.3},
@@ -617,7 +617,7 @@ def test_without_keys_only_this_machines_workers_are_started(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], address: str, status: int
 ) -> None:
     started: list[str] = []
-    monkeypatch.setattr(BackgroundLaunch, "start", lambda self, payload, number: started.append(payload))
+    monkeypatch.setattr(AwsLambda, "start", lambda self, payload, number: started.append(payload))
     info = type("ServerInfo", (), {"port_number": 0, "num_parts": 1, "lambda_function": "f", "no_cost": True})
     ended = None
     try:
@@ -944,7 +944,7 @@ def test_flags_of_a_real_process(tmp_path: Path, words: list[str], parts: list[i
         assert worker.hear() is None
     said = process.stderr.read()
     assert process.wait(30) == status
-    assert ("not finished after 0.2 s" in said) == (status == 1)
+    assert ("terminated after 0.2 seconds" in said) == (status == 1)
     process.stderr.close()
 
 

@@ -107,8 +107,7 @@ def test_a_close_is_noticed_after_what_came_before_it(pair: Pair) -> None:
     pump(other, other, lambda: other.sock is None)
     assert other.fileno() == -1
     assert other.dequeue() == "last words"
-    with pytest.raises(IndexError):
-        other.dequeue()
+    assert other.dequeue() is None
 
 
 def test_a_handle_on_a_handle_is_the_same_connection(pair: Pair) -> None:
@@ -201,6 +200,8 @@ def test_a_reset_connection_is_an_error_and_closed() -> None:
 
 def test_a_pipe_can_be_wrapped() -> None:
     reader, writer = os.pipe()
+    FDWrapper(reader).set_blocking(False)  # the original's name
+    assert not os.get_blocking(reader)
     source, sink = SocketNB(FDWrapper(reader)), SocketNB(FDWrapper(writer))
     assert source.fileno() == reader
     source.do_read()
@@ -259,3 +260,24 @@ def test_a_worker_needs_no_pyopenssl() -> None:
     source = Path(__file__).parents[3] / "src"
     done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(source)}, check=False)
     assert done.returncode == 0
+
+
+def test_the_queue_by_the_originals_name() -> None:
+    left, right = socket.socketpair()
+    one, other = SocketNB(left), SocketNB(right)
+    for text in ("a", "b", "c"):
+        one.enqueue(text)
+    one.do_write()
+    other.do_read()
+    queue = other.recv_queue
+    assert (list(queue), len(queue), queue[0], queue[1:]) == (["a", "b", "c"], 3, "a", ["b", "c"])
+    assert queue.popleft() == "a"
+    queue.appendleft("first")
+    queue.append("last")
+    queue[1] = "second"
+    del queue[2]
+    other.update_flags()
+    assert [other.dequeue() for _ in range(4)] == ["first", "second", "last", None]
+    assert not other.want_handle
+    one.close()
+    other.close()

@@ -1,0 +1,102 @@
+"""What AWS Lambda allows a function, asked from the service: workers at a time, and how old an event may become."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from mu import aws
+from mu.console.terminal import debug
+from mu.engines.protocol import Limit
+
+ASSUMED = 1000  # workers at a time in a region: what an AWS account has unless it asks for more (or is new)
+EVENT_AGE = 60.0  # seconds, as lambdaize sets it: what we assume where it cannot be asked
+DEFAULT_EVENT_AGE = 21600.0  # seconds: Lambda's, for a function that has none set
+PATIENCE = 6.0  # seconds that the start of a run waits for these answers
+
+
+class Allowed(NamedTuple):
+    """In one region: workers at a time and the reason, and the seconds after which Lambda drops an event that waits."""
+
+    number: int
+    reason: str
+    event_age: float
+
+
+def assumed(region: str, why: str) -> Allowed:
+    """What holds for a region that does not answer."""
+    return Allowed(ASSUMED, f"assumed for {region}: {why}", EVENT_AGE)
+
+
+def ask(client: Any, function: str, region: str) -> Allowed:
+    """What one region allows; never raises."""
+    try:
+        number, reason = _concurrency(client, function, region)
+    except Exception as error:  # whatever it is, a job does not depend on it
+        number, reason, _ = assumed(region, f"its limit could not be asked ({_said(error)})")
+    try:
+        found = client.get_function_event_invoke_config(FunctionName=function)
+        age = float(found.get("MaximumEventAgeInSeconds") or DEFAULT_EVENT_AGE)
+    except Exception as error:
+        age = DEFAULT_EVENT_AGE if aws.code(error) == "ResourceNotFoundException" else EVENT_AGE
+    return Allowed(number, reason, age)
+
+
+def ask_all(clients: Mapping[str, Any], function: str) -> dict[str, Allowed]:
+    """`ask` for each region, all at a time, within PATIENCE."""
+    found = {region: assumed(region, f"no answer within {PATIENCE:g} s") for region in clients}
+    answers: dict[str, Allowed] = {}
+
+    def one(region: str) -> None:
+        answers[region] = ask(clients[region], function, region)
+
+    threads = [threading.Thread(target=one, args=(region,), daemon=True) for region in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    return found | dict(answers)
+
+
+def total(allowed: Mapping[str, Allowed]) -> Limit:
+    """All regions together; the reason names each."""
+    if len(allowed) == 1:
+        (one,) = allowed.values()
+        return Limit(one.number, one.reason)
+    reasons = "; ".join(f"{one.number}: {one.reason}" for one in allowed.values())
+    return Limit(sum(one.number for one in allowed.values()), reasons)
+
+
+def _concurrency(client: Any, function: str, region: str) -> tuple[int, str]:
+    reserved = None
+    try:
+        reserved = client.get_function_concurrency(FunctionName=function).get("ReservedConcurrentExecutions")
+    except Exception as error:  # the account's limit holds in any case
+        debug(f"reserved concurrency of {function} in {region}: {_said(error)}")
+    if reserved is not None:
+        return int(reserved), f"reserved for function {function} in {region}"
+    limits = client.get_account_settings()["AccountLimit"]
+    return int(limits["UnreservedConcurrentExecutions"]), f"what the account allows in {region}"
+
+
+def _said(error: Exception) -> str:
+    return aws.code(error) or type(error).__name__
+
+
+def spread(
+    number: int, regions: Sequence[str], asked: dict[str, int], limits: Mapping[str, int]
+) -> dict[str, int]:
+    """`number` more starts over regions, as evenly as their limits let it be; those beyond all limits go in
+    proportion to them. `asked`: those so far, by region, which this brings up to date."""
+
+    def load(place: int) -> tuple[bool, float, int]:
+        region = regions[place]
+        limit = limits.get(region, ASSUMED)
+        full = asked.get(region, 0) >= limit
+        return full, asked.get(region, 0) / max(1, limit) if full else asked.get(region, 0), place
+
+    shares: dict[str, int] = {}
+    for _ in range(number):
+        region = regions[min(range(len(regions)), key=load)]
+        asked[region] = asked.get(region, 0) + 1
+        shares[region] = shares.get(region, 0) + 1
+    return {region: shares[region] for region in regions if region in shares}

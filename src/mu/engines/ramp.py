@@ -1,0 +1,80 @@
+"""How fast a service lets the number of running workers grow: a model without a clock, for engines, plans and tests.
+
+AWS Lambda gives a function, in each region, up to 1,000 new environments at once, and refills that allowance by 1,000
+every 10 seconds, steadily, never above 1,000 (https://docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html).
+An invocation that finds an idle environment needs no new one. What is invoked beyond the allowance is throttled; an
+asynchronous event then waits in its queue, and is dropped there when it is too old.
+"""
+
+import argparse
+import math
+from typing import NamedTuple
+
+
+class Ramp(NamedTuple):
+    """Workers that may be started at once, and how many more each second after that (0: none)."""
+
+    burst: int = 1000
+    per_second: float = 100.0
+
+
+LAMBDA = Ramp()
+UNLIMITED = Ramp(1 << 30, 0.0)
+
+
+def parse(text: str) -> Ramp:
+    """`BURST,RATE` such as `1000,100`, or `off` for no pacing: the value of `--ramp`."""
+    if text == "off":
+        return UNLIMITED
+    burst, comma, rate = text.partition(",")
+    try:
+        ramp = Ramp(int(burst), float(rate) if comma else LAMBDA.per_second)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not BURST,PER_SECOND such as 1000,100, or off"
+        ) from None
+    if ramp.burst < 1 or not 0 < ramp.per_second < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}': both numbers must be above 0")
+    return ramp
+
+
+def started_by(ramp: Ramp, seconds: float) -> int:
+    """How many workers can have been started, none of which has ended, so many seconds after the first."""
+    return int(ramp.burst + ramp.per_second * max(0.0, seconds))
+
+
+class Growth:
+    """The allowance of one function in one region, of which every new environment takes one.
+
+    Times are in seconds of any clock that does not go back."""
+
+    def __init__(self, ramp: Ramp, now: float) -> None:
+        self.ramp = ramp
+        self._tokens = float(ramp.burst)
+        self._at = now
+        self._idle = 0  # environments whose worker has ended
+
+    def freed(self, number: int = 1) -> None:
+        """So many workers have ended: their environments take the next ones without growing."""
+        self._idle += number
+
+    def take(self, wanted: int, now: float) -> int:
+        """How many of `wanted` workers may be started now; they count as started."""
+        self._refill(now)
+        reused = min(wanted, self._idle)
+        grown = min(wanted - reused, int(self._tokens + 1e-9))
+        self._idle -= reused
+        self._tokens -= grown
+        return reused + grown
+
+    def wait(self, now: float, wanted: int = 1) -> float:
+        """Seconds until `wanted` more may be started (at most a full allowance's worth)."""
+        self._refill(now)
+        missing = min(wanted, self.ramp.burst) - self._idle - self._tokens
+        if missing <= 0:
+            return 0.0
+        return missing / self.ramp.per_second if self.ramp.per_second else math.inf
+
+    def _refill(self, now: float) -> None:
+        self._tokens = min(float(self.ramp.burst), self._tokens + (now - self._at) * self.ramp.per_second)
+        self._at = now

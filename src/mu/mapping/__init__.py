@@ -1,0 +1,1 @@
+"""`mu map` and `mu.map`: any program over any number of inputs, without code."""

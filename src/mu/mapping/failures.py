@@ -1,0 +1,192 @@
+"""What failures say, in groups; and when there are so many, or so alike, that the job should end."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from mu.console.terminal import visible
+from mu.errors import UsageError, one_line
+
+CANARIES = 10  # the first inputs: if all of them fail in the same way, the inputs are not what is wrong
+PERCENT_FROM = 100  # inputs that must be over before a percentage of an unknown number means anything
+GROUPS_SHOWN = 10
+NUMBERS_SHOWN = 5
+KINDS_KEPT = 1000  # a program that says something else each time must not fill the memory
+CANNOT_EXECUTE = {126: "cannot be executed", 127: "was not found"}
+KILLED = (-9, 137)
+
+
+class Verdict(NamedTuple):
+    """Why an attempt failed: `text` in one line; `final`: another attempt would fail as well; `program`: it was the
+    program that cannot be run at all, whatever the input."""
+
+    text: str
+    final: bool = False
+    program: bool = False
+
+
+class Rules(NamedTuple):
+    """Which exit statuses are success, and which failures are final."""
+
+    ok: frozenset[int] = frozenset((0,))
+    no_retry: frozenset[int] = frozenset()
+
+    def judge(
+        self, status: int, stderr: str, *, timed_out: float | None = None, memory: int = 0
+    ) -> Verdict | None:
+        """What an exit status means: None for success. Negative ones are signals; `timed_out` is the limit in seconds
+        that was passed, `memory` the worker's in bytes."""
+        if timed_out is not None:
+            return Verdict(f"took longer than {timed_out:g} s", status in self.no_retry)
+        if status in self.ok:
+            return None
+        last = last_line(stderr)
+        said = f": {last}" if last else ""
+        if status in CANNOT_EXECUTE:
+            return Verdict(f"the program {CANNOT_EXECUTE[status]} (exit status {status}){said}", True, True)
+        if status in KILLED:
+            room = f" ({memory >> 20:,} MB)" if memory else ""
+            return Verdict(f"killed, probably out of memory{room}{said}", status in self.no_retry)
+        fate = f"ended by signal {-status}" if status < 0 else f"exit status {status}"
+        return Verdict(f"{fate}{said}", status in self.no_retry)
+
+
+def statuses(text: str) -> frozenset[int]:
+    """`0,2` or `64-78,1` as numbers. UsageError."""
+    found: set[int] = set()
+    for piece in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,3})(?:-(\d{1,3}))?\s*", piece, re.ASCII)
+        if not match or not int(match[1]) <= int(match[2] or match[1]) <= 255:
+            raise UsageError(f"'{text}' is no list of exit statuses from 0 to 255, such as 0,2 or 64-78")
+        found.update(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return frozenset(found)
+
+
+def last_line(text: str) -> str:
+    """The last line that says something, as a terminal may have it."""
+    lines = text.rstrip().rsplit("\n", 1)
+    return one_line(visible(lines[-1].rstrip("\r").rpartition("\r")[2])) if lines[-1] else ""
+
+
+def generic(text: str, names: Mapping[str, str]) -> str:
+    """A failure's text without what is this input's own: `names` are texts and the fields that they came from."""
+    for name in sorted(names, key=len, reverse=True):
+        if len(name) > 1:
+            text = text.replace(visible(name), names[name])
+    return text
+
+
+class Groups:
+    """Failures of one kind, told together: numbers that differ do not make another kind."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._first: dict[str, tuple[str, list[int]]] = {}
+        self.count = 0
+
+    def add(self, number: int, text: str) -> None:
+        """Input `number` has failed, for this (generic) reason."""
+        self.count += 1
+        kind = kind_of(text)
+        if kind not in self._counts and len(self._counts) >= KINDS_KEPT:
+            kind = text = "other reasons"
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        numbers = self._first.setdefault(kind, (text, []))[1]
+        if len(numbers) < NUMBERS_SHOWN:
+            numbers.append(number)
+
+    def lines(self) -> list[str]:
+        """One line for each kind, the most frequent first."""
+        made = []
+        for kind, count in sorted(self._counts.items(), key=lambda each: -each[1])[:GROUPS_SHOWN]:
+            text, numbers = self._first[kind]
+            which = ", ".join(map(str, numbers)) + (", ..." if count > len(numbers) else "")
+            made.append(f"{count:,} failed: {text} (input{'s' * (count > 1)} {which})")
+        left = len(self._counts) - GROUPS_SHOWN
+        if left > 0:
+            made.append(f"and {left:,} other kinds of failure")
+        return made
+
+    def as_data(self) -> list[dict[str, object]]:
+        """The same for `run.json`."""
+        return [
+            {"failure": self._first[kind][0], "count": count, "first": self._first[kind][1]}
+            for kind, count in sorted(self._counts.items(), key=lambda each: -each[1])
+        ]
+
+
+def kind_of(text: str) -> str:
+    """What failures of one kind have in common: all but numbers."""
+    return re.sub(r"\d+", "0", text)
+
+
+class MaxFails(NamedTuple):
+    """How many failures are too many: more than `number`, or more than `percent` of the inputs."""
+
+    number: int | None = None
+    percent: float | None = None
+
+
+def max_fails(text: str) -> MaxFails:
+    """`N` or `N%`. UsageError."""
+    found = re.fullmatch(r"(\d{1,9})|(\d{1,3}(?:\.\d{1,6})?)%", text, re.ASCII)
+    if not found or float(found[2] or 0) > 100:
+        raise UsageError(f"--max-fails: '{text}' is neither a number nor a percentage, such as 20 or 1%")
+    return MaxFails(int(found[1])) if found[1] else MaxFails(percent=float(found[2]))
+
+
+class Watch:
+    """Looks at each input's end, and says when the job should end. `total`: how many inputs there are, once that is
+    known."""
+
+    def __init__(self, limit: MaxFails | None, total: int | None = None) -> None:
+        self._limit = limit
+        self.total = total
+        self.done = self.failed = 0
+        self._first: str | None = None
+        self._alike = 0
+        self._over = 0
+
+    @property
+    def proven(self) -> bool:
+        """Whether the command is known to work, or not to fail always in the same way."""
+        return self.done > 0 or self._alike < self._over
+
+    def success(self) -> None:
+        """An input is done."""
+        self.done += 1
+        self._over += 1
+
+    def failure(self, text: str, *, program: bool = False) -> str:
+        """An input has failed for this (generic) reason; why the job should end, or nothing."""
+        self.failed += 1
+        kind = kind_of(text)
+        if self._over == 0:
+            self._first = kind
+        self._over += 1
+        self._alike += kind == self._first
+        if program and not self.done:
+            return text
+        if self._over == self._alike == CANARIES:
+            return f"the first {CANARIES} inputs have failed alike: {text}"
+        return self._too_many()
+
+    def _too_many(self) -> str:
+        if self._limit is None:
+            return ""
+        number, percent = self._limit
+        if number is not None and self.failed > number:
+            return f"{self.failed:,} inputs have failed, more than --max-fails {number}"
+        if percent is not None:
+            of = self.total if self.total is not None else self._over if self._over >= PERCENT_FROM else 0
+            if of and self.failed > of * percent / 100:
+                return f"{self.failed:,} of {of:,} inputs have failed, more than --max-fails {percent:g}%"
+        return ""
+
+
+def shorten(words: Sequence[str], longest: int = 400) -> str:
+    """A command for people, on one line."""
+    import shlex
+
+    text = visible(" ".join(shlex.quote(word) for word in words))
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."

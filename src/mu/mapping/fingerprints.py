@@ -1,0 +1,75 @@
+"""A compact multiset of fingerprints, for millions of inputs: 12 to 24 bytes each.
+
+A fingerprint is 64 bits of a BLAKE2 hash. Two of a million different texts share one with a probability of
+3e-8; then one of them would be taken for the other.
+"""
+
+from array import array
+from collections.abc import Iterable
+from hashlib import blake2b
+
+_SMALLEST = 1 << 10
+_FILL = 0.66  # of the table, before it grows
+
+
+def fingerprint(*texts: str) -> int:
+    """64 bits, never 0, that stand for these texts in this order. Texts may have bytes that are no UTF-8."""
+    data = "\0".join((str(len(texts)), *(f"{len(text)}:{text}" for text in texts)))
+    found = int.from_bytes(blake2b(data.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+    return found or 1
+
+
+class Fingerprints:
+    """How often each fingerprint is there; an open hash table in two arrays."""
+
+    def __init__(self, given: Iterable[int] = ()) -> None:
+        self._used = 0
+        self._keys = array("Q", bytes(8 * _SMALLEST))
+        self._counts = array("I", bytes(4 * _SMALLEST))
+        for one in given:
+            self.add(one)
+
+    def __len__(self) -> int:
+        return self._used
+
+    def count(self, one: int) -> int:
+        """How often it is there."""
+        return self._counts[self._find(one)]
+
+    def add(self, one: int) -> int:
+        """Add it; returns how often it was there before."""
+        place = self._find(one)
+        before = self._counts[place]
+        self._counts[place] = before + 1
+        if not self._keys[place]:
+            self._keys[place] = one
+            self._used += 1
+            if self._used > _FILL * len(self._keys):
+                self._grow()
+        return before
+
+    def take(self, one: int) -> bool:
+        """Remove it once; False if it is not there."""
+        place = self._find(one)
+        if not self._counts[place]:
+            return False
+        self._counts[place] -= 1
+        return True
+
+    def _find(self, one: int) -> int:
+        """Where it stands, or the free place where it would."""
+        keys, mask = self._keys, len(self._keys) - 1
+        place = one & mask
+        while keys[place] and keys[place] != one:
+            place = (place + 1) & mask
+        return place
+
+    def _grow(self) -> None:
+        keys, counts = self._keys, self._counts
+        self._keys = array("Q", bytes(8 * 2 * len(keys)))
+        self._counts = array("I", bytes(4 * 2 * len(keys)))
+        for index, one in enumerate(keys):
+            if one:
+                place = self._find(one)
+                self._keys[place] = one
+                self._counts[place] = counts[index]

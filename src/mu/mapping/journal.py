@@ -1,0 +1,172 @@
+"""The journal of a map: one line of JSON for each input that is over, which is what `--resume` goes by.
+
+It is `results.jsonl` in the directory of `--results`, else `.mu/journal.jsonl` beside local outputs, or objects
+`.mu/journal/RUN-NNNN.jsonl` beside outputs in a bucket. A line is written whole when the input is over, so a
+killed run loses at most the line that it was at (in a bucket: those of the last seconds).
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from time import monotonic
+from typing import Any, BinaryIO
+
+from mu.errors import MuError, reason
+from mu.mapping.fingerprints import Fingerprints, fingerprint
+
+DONE = "done"
+LONGEST_ROW = 1 << 20  # bytes of a journal's line that are looked at
+# A journal in a bucket is written as one object for so many rows, or so many seconds.
+ROWS_EACH = 5000
+SECONDS_EACH = 10.0
+
+Row = dict[str, Any]
+
+
+def identity(text: str, argv: Iterable[str], places: Mapping[str, str], program: str, version: str) -> str:
+    """What must be the same for an input not to be done again: 16 hexadecimal digits.
+
+    `argv` is the command as filled in, but for the names of the worker's files; `program` a hash of what is run.
+    """
+    return f"{fingerprint(text, version, program, *argv, *(f'{name}={place}' for name, place in places.items())):016x}"
+
+
+class Past:
+    """What earlier runs have done. `rows` are the lines of their journals."""
+
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self._done = Fingerprints()
+        self._known = Fingerprints()
+        self.count = 0
+        for row in rows:
+            text, same = row.get("input"), row.get("identity")
+            if row.get("status") == DONE and isinstance(text, str) and isinstance(same, str):
+                try:
+                    self._done.add(int(same, 16) or 1)
+                except (ValueError, OverflowError):
+                    continue
+                self._known.add(fingerprint(text))
+                self.count += 1
+
+    def __bool__(self) -> bool:
+        return self.count > 0
+
+    def done(self, same: str) -> bool:
+        """Whether an input of this identity has been done; each time that one was counts once."""
+        return self._done.take(int(same, 16) or 1)
+
+    def knows(self, text: str) -> bool:
+        """Whether an input of this text was done at all, be it in another version or by another command."""
+        return bool(self._known.count(fingerprint(text)))
+
+
+def dump(row: Row) -> bytes:
+    """A row as its line. Text that is no UTF-8 is kept, as lone surrogates in JSON's escapes."""
+    return json.dumps(row, separators=(",", ":")).encode() + b"\n"
+
+
+def rows_of(lines: Iterable[bytes]) -> Iterator[Row]:
+    """The rows of a journal's lines; what is none, such as a line that was cut off, is left out."""
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict):
+            yield row
+
+
+def read(path: Path) -> Iterator[Row]:
+    """The rows of a journal file, none if there is no file. MuError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            yield from rows_of(iter(lambda: file.readline(LONGEST_ROW), b""))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise MuError(f"cannot read the journal {path}: {reason(error)}") from None
+
+
+class FileJournal:
+    """A journal that is a file; when `add` returns, the row outlives this process."""
+
+    def __init__(self, path: Path, *, resume: bool) -> None:
+        """Open `path` to go on with it if `resume`, else anew. MuError."""
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if resume:
+                _cut_torn_line(path)
+            self._file: BinaryIO = path.open("ab" if resume else "wb", buffering=0)
+        except OSError as error:
+            raise MuError(f"cannot write the journal {path}: {reason(error)}") from None
+
+    def add(self, row: Row) -> None:
+        """Write a row. MuError if that fails."""
+        line = memoryview(dump(row))
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            raise MuError(f"cannot write the journal {self.path}: {reason(error)}") from None
+
+    def tick(self) -> None:
+        """Nothing waits here."""
+
+    def close(self) -> None:
+        """The end of the run."""
+        self._file.close()
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Remove what a killed run has left of its last line."""
+    try:
+        with path.open("r+b") as file:
+            end = file.seek(0, os.SEEK_END)
+            at = end
+            while at > 0:
+                step = min(at, 1 << 16)
+                file.seek(at - step)
+                newline = file.read(step).rfind(b"\n")
+                if newline >= 0:
+                    at = at - step + newline + 1
+                    break
+                at -= step
+            if at < end:
+                file.truncate(at)
+    except FileNotFoundError:
+        pass
+
+
+class ObjectJournal:
+    """A journal in a bucket: an object for some thousand rows. `put(name, data)` writes one, and waits for that."""
+
+    def __init__(self, put: Callable[[str, bytes], object], run: str) -> None:
+        self._put = put
+        self._run = run
+        self._number = 0
+        self._waiting: list[bytes] = []
+        self._written = monotonic()
+
+    def add(self, row: Row) -> None:
+        """Write a row, with others of the next seconds."""
+        self._waiting.append(dump(row))
+        if len(self._waiting) >= ROWS_EACH:
+            self._write()
+
+    def tick(self) -> None:
+        """Write what has waited long enough."""
+        if self._waiting and monotonic() >= self._written + SECONDS_EACH:
+            self._write()
+
+    def close(self) -> None:
+        """Write what waits."""
+        if self._waiting:
+            self._write()
+
+    def _write(self) -> None:
+        self._number += 1
+        data, self._waiting = b"".join(self._waiting), []
+        self._written = monotonic()
+        self._put(f"{self._run}-{self._number:06}.jsonl", data)

@@ -1,0 +1,152 @@
+"""Where each input's output goes: templates, and the mistakes that would lose or overwrite files."""
+
+import os
+import posixpath
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from mu.errors import UsageError
+from mu.mapping import words
+from mu.mapping.fingerprints import Fingerprints, fingerprint
+from mu.mapping.inputs import Input, bucket_and_key, is_s3, readable
+from mu.mapping.sources import Source
+
+LONGEST_NAME = 255  # bytes of a file's name
+LONGEST_PATH = 4095
+LONGEST_KEY = 1024  # bytes of an object's key
+
+
+class OutputTemplate(NamedTuple):
+    """`--out [NAME=]TEMPLATE`; `base` is what every output begins with, up to a slash."""
+
+    name: str
+    text: str
+    pieces: words.Template
+    base: str
+
+
+class RefusedError(ValueError):
+    """An input's output cannot be what its template says; the text says why."""
+
+
+class CollisionError(RefusedError):
+    """An output is that of another input, or an input itself: a mistake in the template, not in this input."""
+
+
+def parse(given: Sequence[str], columns: Sequence[str] | None) -> list[OutputTemplate]:
+    """The templates of `--out`, checked. UsageError."""
+    made: dict[str, OutputTemplate] = {}
+    for text in given:
+        name, equals, rest = text.partition("=")
+        if not (equals and name.isidentifier()):
+            name, rest = "", text
+        if not rest:
+            raise UsageError("--out: the template is empty")
+        if name in made:
+            raise UsageError(f"--out: {f'{name} is' if name else 'the output without a name is'} given twice")
+        pieces = words.template(rest)
+        words.check(set(words.fields_of(pieces)), columns, None, where=f"--out {rest}")
+        fixed = pieces[0] if isinstance(pieces[0], str) else ""
+        if is_s3(rest):
+            bucket, slash, _ = fixed.removeprefix("s3://").partition("/")
+            if not (bucket and slash):
+                raise UsageError(f"--out: {rest} is not s3://BUCKET/KEY with a bucket that is known")
+        if isinstance(pieces[-1], str) and pieces[-1].endswith("/"):
+            raise UsageError(
+                f"--out: {rest} ends with a slash: a file's name must follow, such as {rest}{{/}}"
+            )
+        base = fixed[: fixed.rfind("/") + 1]
+        made[name] = OutputTemplate(name, rest, pieces, base)
+    return list(made.values())
+
+
+def expand(output: OutputTemplate, item: Input) -> str:
+    """Where one input's output goes. RefusedError if that cannot be."""
+    place = "".join(
+        piece if isinstance(piece, str) else words.value_of(item, piece.name) for piece in output.pieces
+    )
+    if "\0" in place:
+        raise RefusedError("the name of its output would have a NUL byte in it")
+    if is_s3(place):
+        key = bucket_and_key(place)[1]
+        if not readable(key):
+            raise RefusedError("the name of its output is no UTF-8, and an object's must be")
+        if len(key.encode()) > LONGEST_KEY:
+            raise RefusedError(
+                f"the key of its output has {len(key.encode())} bytes, and S3 takes {LONGEST_KEY}"
+            )
+        if not key or key.endswith("/"):
+            raise RefusedError(f"its output would be {place}, which names no object")
+        return place
+    return _local(output, place)
+
+
+def _local(output: OutputTemplate, place: str) -> str:
+    plain = posixpath.normpath(place)
+    if place.endswith(("/", "/.", "/..")) or plain in (".", "/"):
+        raise RefusedError(f"its output would be {place}, which names a directory")
+    base = posixpath.normpath(output.base) if output.base else "."
+    fixed = len(output.pieces) == 1 and isinstance(output.pieces[0], str)
+    if not fixed and not _is_below(plain, base, free=not output.base and place.startswith("/")):
+        raise RefusedError(f"its output would be {plain}, outside of {base}")
+    data = os.fsencode(plain)
+    longest = max(map(len, data.split(b"/")))
+    if longest > LONGEST_NAME or len(data) > LONGEST_PATH:
+        raise RefusedError(
+            f"the name of its output has {longest} bytes, and a file's may have {LONGEST_NAME}"
+        )
+    return plain
+
+
+def _is_below(plain: str, base: str, *, free: bool) -> bool:
+    """Whether a path stays in the directory that its template begins with; without one it may be absolute."""
+    if free:
+        return True
+    if base == ".":
+        return not plain.startswith("/") and plain.split("/")[0] != ".."
+    if base == "/":
+        return plain.startswith("/")
+    return plain.startswith(f"{base}/")
+
+
+class Outputs:
+    """The outputs of all inputs: expanded, and each refused that another has already."""
+
+    def __init__(self, templates: Sequence[OutputTemplate], source: Source) -> None:
+        self.templates = templates
+        self._source = source
+        self._seen = Fingerprints()
+
+    def __bool__(self) -> bool:
+        return bool(self.templates)
+
+    def of(self, item: Input) -> Mapping[str, str]:
+        """Where one input's outputs go, by name. RefusedError."""
+        made: dict[str, str] = {}
+        for output in self.templates:
+            place = expand(output, item)
+            if self._source.holds(place):
+                raise CollisionError(
+                    f"its output {place} would be an input itself: put the outputs elsewhere"
+                )
+            if place == item.text or (not is_s3(place) and _same(place, item.text)):
+                raise CollisionError(f"its output {place} is the input itself")
+            made[output.name] = place
+        return made
+
+    def claim(self, places: Mapping[str, str]) -> None:
+        """Take these places for one input. RefusedError if another input has one of them; then none is taken."""
+        prints = [fingerprint(place) for place in places.values()]
+        for one, place in zip(prints, places.values(), strict=True):
+            if self._seen.count(one) or prints.count(one) > 1:
+                raise CollisionError(f"its output {place} is that of another input, too")
+        for one in prints:
+            self._seen.add(one)
+
+    def forget(self) -> None:
+        """Before the inputs are gone through again."""
+        self._seen = Fingerprints()
+
+
+def _same(place: str, text: str) -> bool:
+    return not is_s3(text) and posixpath.normpath(text or ".") == place

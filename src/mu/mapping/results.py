@@ -1,0 +1,97 @@
+"""`--results DIR`: what became of each input, and what it printed.
+
+results.jsonl     one line for each input that is over; also the journal of --resume and `mu retry`
+stdout/NUMBER     what it printed, if it printed anything; stderr/NUMBER the same
+run.json          the command and its settings, the counts, the failures in groups
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mu.errors import MuError, UsageError, reason
+from mu.mapping import journal
+from mu.mapping.journal import FileJournal, Row
+
+RESULTS, RUN = "results.jsonl", "run.json"
+STDERR_KEPT = 2000  # characters of the end of stderr in a row
+FORMAT = 1
+
+
+class Results:
+    """The directory, written as the run goes on."""
+
+    def __init__(self, directory: Path, *, resume: bool) -> None:
+        """Open it; without `resume` what is there of an earlier run is refused. UsageError, MuError."""
+        self.directory = directory
+        if not resume and (directory / RESULTS).exists():
+            raise UsageError(
+                f"--results: {directory} has the results of an earlier run: give --resume to go on with it, or"
+                " another directory"
+            )
+        try:
+            for name in ("stdout", "stderr"):
+                (directory / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--results: cannot make {directory}: {reason(error)}") from None
+        self.journal = FileJournal(directory / RESULTS, resume=resume)
+
+    def keep(self, number: int, stdout: bytes, stderr: bytes) -> None:
+        """What an input's last attempt has printed. MuError."""
+        for name, data in (("stdout", stdout), ("stderr", stderr)):
+            path = self.directory / name / str(number)
+            try:
+                if data:
+                    path.write_bytes(data)
+                else:
+                    path.unlink(missing_ok=True)
+            except OSError as error:
+                raise MuError(f"cannot write {path}: {reason(error)}") from None
+
+    def finish(self, run: Mapping[str, Any]) -> None:
+        """Write run.json, whole or not at all. MuError."""
+        write_json(self.directory / RUN, {"format": FORMAT, **run})
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write a JSON file beside its name, then rename it. MuError."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(json.dumps(data, indent=2) + "\n")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise MuError(f"cannot write {path}: {reason(error)}") from None
+
+
+def read_run(directory: Path) -> dict[str, Any]:
+    """run.json of an earlier run. UsageError if there is none."""
+    path = directory / RUN
+    try:
+        found = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UsageError(f"{directory} has no {RUN}: it is no directory of --results") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"cannot read {path}: {reason(error)}") from None
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise UsageError(f"{path} is not what this version of mu map writes")
+    return found
+
+
+def failed(directory: Path) -> list[Row]:
+    """The rows of the inputs whose last end was a failure, in the order of their numbers."""
+    rows: dict[int, Row] = {}
+    for row in _numbered(directory):
+        if row["status"] == journal.DONE:
+            rows.pop(row["number"], None)
+        else:
+            rows[row["number"]] = row
+    return [rows[number] for number in sorted(rows)]
+
+
+def _numbered(directory: Path) -> Iterator[Row]:
+    for row in journal.read(directory / RESULTS):
+        if isinstance(row.get("number"), int) and isinstance(row.get("input"), str) and "status" in row:
+            yield row

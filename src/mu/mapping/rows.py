@@ -1,0 +1,225 @@
+"""Inputs that are lines, rows of a table, numbers, or values from Python. All are read as they are needed."""
+
+import csv
+import io
+import itertools
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from mu.errors import UsageError, reason
+from mu.mapping.sources import Found, Source
+
+BUFFER = 1 << 16
+LONGEST_LINE = 1 << 20  # bytes of one line; more is no list of inputs
+
+
+def _open(name: str, flag: str) -> BinaryIO:
+    if name == "-":
+        if sys.stdin is None:
+            raise UsageError(f"{flag} -: there is no standard input")
+        return sys.stdin.buffer
+    try:
+        return Path(name).open("rb")
+    except OSError as error:
+        raise UsageError(f"{flag}: cannot read {name}: {reason(error)}") from None
+
+
+def split(stream: Any, name: str, end: bytes = b"\n") -> Iterator[bytes]:
+    """The lines of a binary stream without their ends; the last one needs none. Blocks until there is one.
+
+    Raises UsageError if a line is longer than `LONGEST_LINE`.
+    """
+    read = getattr(stream, "read1", stream.read)
+    rest = b""
+    while data := read(BUFFER):
+        *lines, rest = (rest + data).split(end)
+        yield from lines
+        if len(rest) > LONGEST_LINE:
+            raise UsageError(
+                f"{name} has a line of more than {LONGEST_LINE:,} bytes: is it a list of inputs?"
+            )
+    if rest:
+        yield rest
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "surrogateescape")
+
+
+def lines(name: str, *, zero: bool = False) -> Source:
+    """Each line of a file, or of standard input (`-`), is an input; with `zero` they end with NUL bytes. A carriage
+    return before the line's end is not part of it; empty ones are skipped."""
+    end = b"\0" if zero else b"\n"
+    first = _open(name, "--lines")
+
+    def find(source: Source) -> Iterator[Found]:
+        with first if name == "-" else _open(name, "--lines") as stream:
+            for line in split(stream, name, end):
+                if not zero and line.endswith(b"\r"):
+                    line = line[:-1]
+                if line:
+                    yield Found(_text(line))
+                else:
+                    source.skip("empty lines")
+
+    again = name != "-" and _regular(first)
+    if name != "-":
+        first.close()
+    return Source(name if name != "-" else "standard input", find, again=again)
+
+
+def _regular(stream: BinaryIO) -> bool:
+    """Whether a stream's file can be read again from its beginning."""
+    return Path(f"/dev/fd/{stream.fileno()}").is_file()
+
+
+def csv_rows(name: str) -> Source:
+    """Each row of a CSV file is an input, its columns named by the first row; `{}` is the row's line. UsageError."""
+    stream = _open(name, "--csv")
+    where = name if name != "-" else "standard input"
+    rows = _csv(stream, where)
+    header = next(rows, None)
+    if header is None:
+        raise UsageError(f"--csv: {where} is empty: its first row has the columns' names")
+    columns = [column.strip() for column in header[1]]
+    _check_columns(columns, where)
+    again = name != "-" and _regular(stream)
+    begun = [rows]
+
+    def find(source: Source) -> Iterator[Found]:
+        if begun:
+            mine = begun.pop()
+        else:
+            mine = _csv(_open(name, "--csv"), where)
+            next(mine, None)
+        for number, row in mine:
+            if not row:
+                source.skip("empty lines")
+            elif len(row) != len(columns):
+                raise UsageError(
+                    f"{where}, line {number}: {len(row)} fields, and the first row has {len(columns)}"
+                )
+            else:
+                yield Found(_joined(row), dict(zip(columns, row, strict=True)))
+
+    return Source(where, find, again=again, columns=columns)
+
+
+def _csv(stream: BinaryIO, where: str) -> Iterator[tuple[int, list[str]]]:
+    with io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="") as text:
+        reader = csv.reader(text, strict=True)
+        try:
+            for row in reader:
+                yield reader.line_num, row
+        except csv.Error as error:
+            raise UsageError(f"{where}, line {reader.line_num}: {reason(error)}") from None
+
+
+def _joined(row: list[str]) -> str:
+    made = io.StringIO()
+    csv.writer(made, lineterminator="\n").writerow(row)
+    return made.getvalue()[:-1]
+
+
+def _check_columns(columns: Sequence[str], where: str) -> None:
+    for column in columns:
+        if not column:
+            raise UsageError(f"--csv: {where}: a column has no name in the first row")
+        if re.search(r"[{}\n]", column):
+            raise UsageError(f"--csv: {where}: column '{column}' has a name that cannot stand in braces")
+    if len(set(columns)) < len(columns):
+        twice = next(column for column in columns if columns.count(column) > 1)
+        raise UsageError(f"--csv: {where}: two columns are called '{twice}'")
+
+
+def json_lines(name: str) -> Source:
+    """Each line of a file is a JSON object and an input; its keys are fields, `{}` is the line itself. UsageError.
+
+    The keys of the first object are the columns; the others must have them too, and may have more.
+    """
+    stream = _open(name, "--json-lines")
+    where = name if name != "-" else "standard input"
+    read = split(stream, where)
+    first_line = next((line for line in read if line.strip()), b"")
+    columns = list(_object_of(first_line, 1, where)) if first_line else []
+    again = name != "-" and _regular(stream)
+    begun: list[Iterator[bytes]] = [itertools.chain([first_line], read)]
+
+    def find(source: Source) -> Iterator[Found]:
+        mine = begun.pop() if begun else split(_open(name, "--json-lines"), where)
+        for number, line in enumerate(mine, 1):
+            if not line.strip():
+                source.skip("empty lines")
+                continue
+            fields = _object_of(line, number, where)
+            if not fields.keys() >= set(columns):
+                missing = next(column for column in columns if column not in fields)
+                raise UsageError(f"{where}, line {number}: there is no '{missing}', which the first line has")
+            yield Found(_text(line.strip()), fields)
+
+    return Source(where, find, again=again, columns=columns)
+
+
+def _object_of(line: bytes, number: int, where: str) -> dict[str, str]:
+    try:
+        found = json.loads(_text(line))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where}, line {number}: no JSON: {reason(error)}") from None
+    if not isinstance(found, dict):
+        raise UsageError(f"{where}, line {number}: no JSON object, but {type(found).__name__}")
+    return {key: as_text(value) for key, value in found.items()}
+
+
+def as_text(value: Any) -> str:
+    """A JSON value as a program gets it: text as it is, nothing for null, all else as JSON."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def number_range(text: str) -> Source:
+    """`A-B`: the whole numbers from A to B, as wide as A is written if it begins with a zero. UsageError."""
+    found = re.fullmatch(r"(-?\d{1,18})-(-?\d{1,18})", text, re.ASCII)
+    if not found:
+        raise UsageError(f"--range: '{text}' is not A-B, such as 1-100 or 001-100")
+    begin, end = int(found[1]), int(found[2])
+    if end < begin:
+        raise UsageError(f"--range: {text} holds no number: {found[1]} is more than {found[2]}")
+    width = len(found[1]) if re.match(r"-?0\d", found[1]) else 0
+    return Source(
+        text, lambda _: (Found(f"{number:0{width}d}") for number in range(begin, end + 1)), again=True
+    )
+
+
+def listed(values: Iterable[Any]) -> Source:
+    """Inputs from Python: texts, numbers, paths, or dictionaries, whose keys are fields. UsageError."""
+    again = isinstance(values, list | tuple | range)
+    columns: list[str] | None = None
+    source = iter(values)
+    first = next(source, None)
+    if isinstance(first, dict):
+        columns = [str(key) for key in first]
+    begun: list[Iterator[Any]] = [itertools.chain(() if first is None else [first], source)]
+
+    def find(_: Source) -> Iterator[Found]:
+        for value in begun.pop() if begun else values:
+            if isinstance(value, dict):
+                line = json.dumps(value, separators=(",", ":"), default=str)
+                yield Found(line, {str(key): as_text(each) for key, each in value.items()})
+            elif columns is not None:
+                raise UsageError(f"an input is {value!r}, and the first one is a dictionary")
+            else:
+                yield Found(
+                    value
+                    if isinstance(value, str)
+                    else os.fspath(value)
+                    if isinstance(value, Path)
+                    else str(value)
+                )
+
+    return Source("inputs", find, again=again, columns=columns)

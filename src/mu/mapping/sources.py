@@ -1,0 +1,186 @@
+"""Where the inputs of a map come from: here files and objects, in `rows` the rest. All are read as they are needed."""
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from mu import aws
+from mu.errors import MuError, UsageError, reason
+from mu.mapping import globs
+from mu.mapping.inputs import Input, bucket_and_key, is_s3
+
+FROZEN = ("GLACIER", "DEEP_ARCHIVE")  # storage classes whose objects must be restored before they can be read
+
+
+class Found(NamedTuple):
+    """What a source finds, before it is numbered."""
+
+    text: str
+    fields: dict[str, str] | None = None
+    size: int | None = None
+    version: str = ""
+    refused: str = ""
+
+
+class Source:
+    """The inputs of a map, iterable. `description` for people; `again`: whether they can be iterated twice, the same
+    each time; `columns`: the names of a row's fields, None if the inputs are no rows; `holds(place)`: whether a file
+    or object of this name would be an input; `skipped`: what was passed over, by what it was (from the last
+    iteration)."""
+
+    def __init__(
+        self,
+        description: str,
+        find: Callable[["Source"], Iterator[Found]],
+        *,
+        again: bool,
+        columns: Sequence[str] | None = None,
+        holds: Callable[[str], bool] = lambda _: False,
+        files: bool = False,
+    ) -> None:
+        self.description = description
+        self.again = again
+        self.columns = columns
+        self.holds = holds
+        self.files = files
+        self.skipped: dict[str, int] = {}
+        self._find = find
+
+    def __iter__(self) -> Iterator[Input]:
+        self.skipped = {}
+        return itertools.starmap(_numbered, enumerate(self._find(self), 1))
+
+    def skip(self, what: str) -> None:
+        """Count something that was passed over."""
+        self.skipped[what] = self.skipped.get(what, 0) + 1
+
+
+def _numbered(number: int, found: Found) -> Input:
+    return Input(number, *found)
+
+
+# Files and objects
+
+
+def patterns(given: Sequence[str], region: str | None = None) -> Source:
+    """Globs, prefixes, and names, here (`photos/*.jpg`, `photos/`) or in S3 (`s3://b/raw/**.png`). UsageError."""
+    if not all(given):
+        raise UsageError("an input is an empty word: is a shell variable not set?")
+    for each in given:
+        if is_s3(each) and not bucket_and_key(each)[0]:
+            raise UsageError(f"'{each}' names no bucket: s3://BUCKET/KEY")
+
+    def find(source: Source) -> Iterator[Found]:
+        for each in given:
+            yield from _objects(source, each, region) if is_s3(each) else _files(each)
+
+    return Source(
+        " ".join(given),
+        find,
+        again=not any(map(is_s3, given)),
+        holds=lambda place: any(_holds(each, place) for each in given),
+        files=True,
+    )
+
+
+def _holds(pattern: str, place: str) -> bool:
+    if is_s3(pattern) != is_s3(place) or f"/{globs.OWN}/" in f"/{place}":
+        return False
+    if not is_s3(pattern):
+        pattern, place = _absolute(pattern), os.path.abspath(place)  # noqa: PTH100  links stay as they are
+    if globs.MAGIC.search(pattern):
+        return bool(globs.matcher(pattern, hidden=is_s3(pattern)).fullmatch(place))
+    return place == pattern or place.startswith(f"{pattern.rstrip('/')}/")
+
+
+def _absolute(pattern: str) -> str:
+    """A pattern's absolute form; what is not a wildcard is made plain (`./a/../b`)."""
+    fixed = globs.literal_prefix(pattern)
+    head, slash, tail = fixed.rpartition("/")
+    directory = os.path.abspath(head or ("/" if slash else "."))  # noqa: PTH100
+    return f"{directory.rstrip('/')}/{tail}{pattern[len(fixed) :]}"
+
+
+def _files(pattern: str) -> Iterator[Found]:
+    if os.path.isfile(pattern):  # noqa: PTH113  also if there are brackets in its name
+        return iter([of_file(pattern)])
+    if os.path.isdir(pattern):  # noqa: PTH112
+        entries: Iterable[os.DirEntry[str]] = globs.below(f"{pattern.rstrip('/')}/")
+    else:
+        entries = globs.local(pattern) if globs.MAGIC.search(pattern) else ()
+    return (found for entry in entries if (found := _entry(entry)))
+
+
+def _entry(entry: "os.DirEntry[str]") -> Found | None:
+    try:
+        status = entry.stat()
+    except OSError:  # it has just gone
+        return None
+    return Found(entry.path, None, status.st_size, version_of(status))
+
+
+def of_file(path: str) -> Found:
+    """A file of this machine, which may be missing."""
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except (OSError, ValueError) as error:
+        return Found(path, None, None, "", f"cannot be read: {reason(error)}")
+    return Found(path, None, status.st_size, version_of(status))
+
+
+def version_of(status: os.stat_result) -> str:
+    """What changes when a file of this machine does."""
+    return f"{status.st_mtime_ns}-{status.st_size}"
+
+
+def _objects(source: Source, pattern: str, region: str | None) -> Iterator[Found]:
+    bucket, wanted = bucket_and_key(pattern)
+    magic = bool(globs.MAGIC.search(wanted))
+    whole = globs.matcher(wanted, hidden=True) if magic else None
+    client = aws.client("s3", bucket_region(bucket, region))
+    pages = client.get_paginator("list_objects_v2").paginate(
+        Bucket=bucket, Prefix=globs.literal_prefix(wanted)
+    )
+    with aws.explained(f"cannot list {pattern}"):
+        for page in pages:
+            for found in page.get("Contents", ()):
+                key = found["Key"]
+                if whole is not None and not whole.fullmatch(key):
+                    continue
+                if (
+                    whole is None
+                    and wanted
+                    and not (key == wanted or key.startswith(f"{wanted.rstrip('/')}/"))
+                ):
+                    continue
+                if key.endswith("/"):
+                    source.skip("folder markers")
+                elif f"/{globs.OWN}/" not in f"/{key}":
+                    yield _object(bucket, found)
+
+
+def _object(bucket: str, found: dict[str, Any]) -> Found:
+    kind = found.get("StorageClass")
+    frozen = f"it is in storage class {kind}: restore it first" if kind in FROZEN else ""
+    return Found(f"s3://{bucket}/{found['Key']}", None, found["Size"], found["ETag"].strip('"'), frozen)
+
+
+_REGIONS: dict[str, str] = {}
+
+
+def bucket_region(bucket: str, fallback: str | None = None) -> str:
+    """The region that a bucket is in, asked once; where it may not be asked, `fallback` or us-east-1."""
+    default = fallback or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    if bucket not in _REGIONS:
+        client = aws.client("s3", default)
+        try:
+            found = client.get_bucket_location(Bucket=bucket).get("LocationConstraint")
+        except aws.ERRORS as error:
+            if aws.code(error) == "NoSuchBucket":
+                raise UsageError(f"there is no bucket {bucket}") from None
+            if not aws.undecided(error):
+                raise MuError(f"cannot look at bucket {bucket}: {aws.failure(error)}") from None
+            return default
+        _REGIONS[bucket] = "eu-west-1" if found == "EU" else found or "us-east-1"
+    return _REGIONS[bucket]

@@ -1,0 +1,155 @@
+"""The words of a command with `{fields}` in them: read once, filled in for each input.
+
+    {}       the input               {/}   its last component       {//}  its directory
+    {.}      without its extension   {/.}  both                     {#}   its number, from 1
+    {name}   a column of its row     {{ }} literal braces
+    {in}     the worker's copy of the file; {in:COLUMN} of the file that a column names
+    {out}    where the program writes; {out:NAME} for several outputs
+    {tmp}    an empty directory
+
+Each word is one argument and stays one, whatever the fields hold; nothing is split or quoted. In the text of
+`--sh`, which a shell reads, every field is quoted.
+"""
+
+import posixpath
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from mu.errors import UsageError
+from mu.mapping.inputs import Input
+
+# What is made of the input's text.
+OF_TEXT: dict[str, Callable[[str], str]] = {
+    "": str,
+    "/": lambda text: text.rstrip("/").rpartition("/")[2],
+    "//": lambda text: directory(text),
+    ".": lambda text: posixpath.splitext(text)[0],
+    "/.": lambda text: posixpath.splitext(text.rstrip("/").rpartition("/")[2])[0],
+}
+NUMBER = "#"
+IN, OUT, TMP = "in", "out", "tmp"
+
+_PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|\{|\}")
+
+
+class Field(NamedTuple):
+    """A field of a template: `name` as it stands between the braces."""
+
+    name: str
+
+
+Template = tuple[str | Field, ...]
+
+
+class Words(NamedTuple):
+    """A command: the templates of its words, or one template for the shell."""
+
+    words: tuple[Template, ...]
+    shell: bool = False
+
+    @property
+    def names(self) -> set[str]:
+        """All fields that stand in it."""
+        return {piece.name for word in self.words for piece in word if isinstance(piece, Field)}
+
+    def fill(self, values: Mapping[str, str] | Callable[[str], str]) -> list[str]:
+        """The arguments for one input, or the one text for the shell."""
+        value = values if callable(values) else values.__getitem__
+        quote = shlex.quote if self.shell else str
+        return [
+            word[0]
+            if len(word) == 1 and isinstance(word[0], str)
+            else "".join(piece if isinstance(piece, str) else quote(value(piece.name)) for piece in word)
+            for word in self.words
+        ]
+
+
+def directory(text: str) -> str:
+    """The part before the last slash; `.` if there is none, as GNU parallel has it."""
+    text = text.rstrip("/") or text
+    head, slash, _ = text.rpartition("/")
+    return head or ("/" if slash else ".")
+
+
+def template(text: str) -> Template:
+    """`text` read as literal pieces and fields. UsageError if a brace stands alone."""
+    pieces: list[str | Field] = []
+    literal: list[str] = []
+    at = 0
+    for found in _PIECE.finditer(text):
+        literal.append(text[at : found.start()])
+        at = found.end()
+        if found[0] in ("{{", "}}"):
+            literal.append(found[0][0])
+        elif found[1] is None:
+            raise UsageError(f"'{text}' has a single '{found[0]}': a literal brace is written {found[0] * 2}")
+        else:
+            if any(literal):
+                pieces.append("".join(literal))
+            literal = []
+            pieces.append(Field(found[1]))
+    literal.append(text[at:])
+    if any(literal) or not pieces:
+        pieces.append("".join(literal))
+    return tuple(pieces)
+
+
+def fields_of(word: Template) -> list[str]:
+    """The names of a template's fields, in order."""
+    return [piece.name for piece in word if isinstance(piece, Field)]
+
+
+def command(words: Sequence[str]) -> Words:
+    """The command of `mu map ... -- WORD ...`. UsageError."""
+    if not words:
+        raise UsageError("there is no command: it stands after --")
+    return Words(tuple(template(word) for word in words))
+
+
+def shell(text: str) -> Words:
+    """The command of `--sh TEXT`. UsageError."""
+    if not text.strip():
+        raise UsageError("--sh: the text is empty")
+    return Words((template(text),), shell=True)  # noqa: S604  no call of subprocess
+
+
+def check(
+    names: set[str], columns: Sequence[str] | None, outputs: Sequence[str] | None, *, where: str
+) -> None:
+    """UsageError, which says what there is, if one of `names` is unknown.
+
+    `columns` of the rows (None: the inputs are no rows), names of the `outputs` (the plain one is ""); where
+    `outputs` is None, as in the template of an output itself, there is no file of a worker's: no {in}, {out}, {tmp}.
+    """
+    known = [*OF_TEXT, NUMBER, *(columns or ())]
+    if outputs is not None:
+        known += [TMP, *([IN] if columns is None or IN in columns else [])]
+        known += [f"{IN}:{column}" for column in columns or ()]
+        known += [f"{OUT}:{name}" if name else OUT for name in outputs]
+    for name in sorted(names):
+        if name in known:
+            continue
+        kind, _, named = name.partition(":")
+        if outputs is not None and kind == OUT:
+            flag = f"--out {named}=TEMPLATE" if named else "--out TEMPLATE"
+            raise UsageError(f"{where} has {{{name}}}, and there is no {flag} that says where it goes")
+        there = " ".join(f"{{{each}}}" for each in known)
+        hint = "" if re.fullmatch(r"[\w:/.#-]+", name) else "; a literal brace is written {{ or }}"
+        raise UsageError(f"{where} has {{{name}}}, which is no field: there is {there}{hint}")
+
+
+def value_of(item: Input, name: str) -> str:
+    """What a field that is no file of a worker's stands for. KeyError if there is none of this name."""
+    if item.fields is not None and name in item.fields:
+        return item.fields[name]
+    if name == NUMBER:
+        return str(item.number)
+    return OF_TEXT[name](item.text)
+
+
+def extension(path: str) -> str:
+    """A file's last extension with its dot if a program may go by it, else nothing."""
+    found = re.fullmatch(r"(?s:.*[^/])(\.[A-Za-z0-9_-]{1,16})", path)
+    return found[1] if found else ""

@@ -1,0 +1,186 @@
+"""Launching beside the main loop, against a scripted service."""
+
+import time
+from functools import partial
+
+import pytest
+
+from mu.engines import aws_lambda
+from mu.engines.aws_lambda import AwsLambda
+from mu.engines.ramp import Ramp
+from mu.errors import UsageError
+from mu.launch import LaunchOptions
+from tests.support.launch_service import KEY_ID, SECRET, Call, Reply, answer, error, service
+from tests.support.local_rig import eventually
+
+
+def throttles_each_once(call: Call) -> Reply:
+    return answer() if call.attempt > 1 else error(429, "TooManyRequestsException")
+
+
+def test_later_launches_count_and_are_numbered_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    with service(throttles_each_once) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", running.url)
+        launch = AwsLambda("work", ["us-east-1", "us-west-2"], KEY_ID, SECRET, dispensable=1)
+        launch.start('{"id": ##ID##}', 3)
+        launch.more(2)
+        assert launch.asked == 5
+        eventually(lambda: launch.progress is not None and launch.progress.accepted == 5)
+        launch.cancel()
+        launch.wait()
+    assert launch.failure() is None
+    assert launch.note() == "; launching was throttled 5 times"
+    assert running.numbers() == dict.fromkeys(range(5), 2)
+    assert [invocation.number for invocation in launch.invocations] == [0, 1, 2, 3, 4]
+    assert launch.curve[-1][1] == 5
+    assert sorted(launch.curve) == launch.curve
+
+
+def test_one_that_fails_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def script(call: Call) -> Reply:
+        return answer() if call.number < 2 else error(403, "AccessDeniedException", "not allowed")
+
+    with service(script) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", running.url)
+        launch = AwsLambda("work", ["us-east-1"], KEY_ID, SECRET)
+        launch.start('{"id": ##ID##}', 2)
+        eventually(lambda: launch.progress is not None and launch.progress.accepted == 2)
+        launch.more(1)
+        eventually(launch.failure)
+    assert str(launch.failure()).startswith("1 of 1 invocations failed: us-east-1: ")
+    assert "not allowed" in str(launch.failure())
+
+
+def test_only_throttling_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def script(call: Call) -> Reply:
+        return error(429, "TooManyRequestsException") if call.attempt <= 5 else error(502, "BadGateway")
+
+    monkeypatch.setattr(aws_lambda, "LaunchOptions", partial(LaunchOptions, max_attempts=2))
+    with service(script) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", running.url)
+        launch = AwsLambda("work", ["us-east-1"], KEY_ID, SECRET)
+        launch.start("{}", 1)
+        eventually(launch.failure)
+    assert launch.failure() == "1 of 1 invocations failed: us-east-1: HTTP 502 BadGateway: no"
+    assert len(running.calls) == 5 + 2
+
+
+def test_why_it_was_throttled_is_known_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    with service(lambda call: error(429, "TooManyRequestsException", "Rate Exceeded.")) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", running.url)
+        launch = AwsLambda("work", ["us-east-1"], KEY_ID, SECRET)
+        launch.start("{}", 2)
+        eventually(lambda: launch.progress is not None and launch.progress.throttled > 1)
+        launch.cancel()
+        launch.wait()
+    assert launch.note().endswith(" times (us-east-1: HTTP 429 TooManyRequestsException: Rate Exceeded.)")
+
+
+def test_whatever_ends_a_launch_is_its_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(aws_lambda, "launch_shares", fail)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", "http://127.0.0.1:1")
+    launch = AwsLambda("work", ["us-east-1"], KEY_ID, SECRET)
+    launch.start("{}", 1)
+    eventually(launch.failure)
+    assert launch.failure() == "MemoryError"
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://h:99999",
+        "http://h:x",
+        "http://[::1",
+        "http://",
+        "h:80",
+        "ftp://h",
+        "http://me:hunter2@h:x",
+        f"http://{'a' * 64}.b",
+        "http://a..b",
+    ],
+)
+def test_an_endpoint_that_is_none_is_one_line(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", endpoint)
+    with pytest.raises(UsageError, match=r"^the Lambda endpoint.* AWS_ENDPOINT_URL$") as raised:
+        AwsLambda("work", ["us-east-1"], KEY_ID, SECRET).own_address()
+    assert "hunter2" not in str(raised.value)
+
+
+def test_what_is_beyond_the_allowance_waits_until_a_worker_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    with service(lambda call: answer()) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", running.url)
+        launch = AwsLambda("work", ["us-east-1"], KEY_ID, SECRET, pace=Ramp(2, 0.0))
+        launch.start('{"id": ##ID##}', 4)
+        eventually(lambda: launch.progress is not None and launch.progress.accepted == 2)
+        assert launch.progress is not None
+        assert (launch.progress.total, launch.progress.queued) == (4, 2)
+        assert launch.note() == "; 2 of 4 launched"
+        launch.left({"region": "us-east-1"})
+        eventually(lambda: launch.progress is not None and launch.progress.accepted == 3)
+        launch.cancel()
+        launch.wait()
+        assert launch.progress.total == 4
+        assert running.numbers() == dict.fromkeys(range(3), 1)
+    assert launch.progress.cancelled == 1
+
+
+def test_a_paced_launch_comes_to_its_end_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    with service(lambda call: answer()) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", running.url)
+        launch = AwsLambda("work", ["us-east-1", "us-west-2"], KEY_ID, SECRET, pace=Ramp(1, 50.0))
+        launch.start('{"id": ##ID##}', 12)
+        eventually(lambda: launch.progress is not None and launch.progress.accepted == 12)
+        launch.cancel()
+        launch.wait()
+        assert running.numbers() == dict.fromkeys(range(12), 1)
+    assert [invocation.number for invocation in launch.invocations] == list(range(12))
+
+
+def test_invocations_that_never_say_hello_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    with service(lambda call: answer(x_amzn_RequestId=f"r{call.number}")) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", running.url)
+        launch = AwsLambda("work", ["us-east-1"], KEY_ID, SECRET)
+        launch.shown({"request_id": "r0"})  # before its launch has ended
+        launch.start('{"id": ##ID##}', 4)
+        eventually(lambda: len(launch.invocations) == 4)
+        launch.shown({"request_id": "r1"})
+        now = time.monotonic()
+        assert launch.lost(now) == 0
+        assert launch.lost(now + 89.0) == 0
+        assert launch.lost(now + 91.0) == 2  # 60 s, the age of our functions' events, and 30
+        launch.shown({"request_id": "r2"})  # late, but there
+        assert launch.lost(now + 91.0) == 1
+        launch.shown({})  # of an older package, which tells nothing
+        assert launch.lost(now + 91.0) == 0
+        launch.cancel()
+
+
+def test_a_launch_under_way_has_lost_ones_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def script(call: Call) -> Reply:
+        return answer() if call.number < 2 else error(429, "TooManyRequestsException")
+
+    with service(script) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", running.url)
+        launch = AwsLambda("work", ["us-east-1"], KEY_ID, SECRET)
+        launch.start('{"id": ##ID##}', 3)
+        eventually(lambda: launch.progress is not None and launch.progress.accepted == 2)
+        launch.shown({"request_id": "r1"})
+        assert launch.lost(time.monotonic() + 91.0) == 1
+        launch.cancel()
+
+
+def test_the_limit_is_asked_with_the_keys_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    with service(lambda call: error(403, "AccessDeniedException")) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", running.url)
+        number, reason = AwsLambda("work", ["us-east-1"], KEY_ID, SECRET).limit()
+        assert number == 1000
+        assert reason == "assumed for us-east-1: its limit could not be asked (AccessDeniedException)"
+        assert any(KEY_ID in call.headers["authorization"] for call in running.calls)
+        assert {call.path.partition("?")[0] for call in running.calls} == {
+            "/2019-09-30/functions/work/concurrency",
+            "/2016-08-19/account-settings",
+            "/2019-09-25/functions/work/event-invoke-config",
+        }

@@ -1,0 +1,138 @@
+"""Failures in groups, and when a job should end over them."""
+
+import pytest
+
+from mu.errors import UsageError
+from mu.mapping import failures
+from mu.mapping.failures import Groups, MaxFails, Rules, Watch, generic
+
+
+@pytest.mark.parametrize(
+    ("status", "stderr", "text", "final"),
+    [
+        (0, "", None, False),
+        (2, "", None, False),
+        (1, "x\nbad magic\n", "exit status 1: bad magic", False),
+        (64, "usage", "exit status 64: usage", True),
+        (126, "", "the program cannot be executed (exit status 126)", True),
+        (
+            127,
+            "sh: 1: nope: not found",
+            "the program was not found (exit status 127): sh: 1: nope: not found",
+            True,
+        ),
+        (-9, "", "killed, probably out of memory (1,536 MB)", False),
+        (137, "", "killed, probably out of memory (1,536 MB)", False),
+        (-11, "", "ended by signal 11", False),
+        (3, "a\x1b[31mred\r\n", r"exit status 3: a\x1b[31mred", False),
+        (3, "10%\r20%\rfailed", "exit status 3: failed", False),
+    ],
+)
+def test_what_a_status_means(status: int, stderr: str, text: str | None, final: bool) -> None:
+    rules = Rules(frozenset((0, 2)), failures.statuses("64-78"))
+    verdict = rules.judge(status, stderr, memory=1536 << 20)
+    assert (verdict and verdict.text) == text
+    assert bool(verdict and verdict.final) is final
+    assert bool(verdict and verdict.program) is (status in (126, 127))
+
+
+def test_a_time_limit_is_a_failure_even_if_the_status_is_not() -> None:
+    verdict = Rules(frozenset((-15,))).judge(-15, "", timed_out=2.5)
+    assert verdict
+    assert verdict.text == "took longer than 2.5 s"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("0", {0}), ("0,2", {0, 2}), ("64-66,1", {1, 64, 65, 66}), ("255", {255})]
+)
+def test_statuses(text: str, expected: set[int]) -> None:
+    assert failures.statuses(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "x", "256", "3-1", "-1", "1,,2", "1-2-3", "٣"])
+def test_no_statuses(text: str) -> None:
+    with pytest.raises(UsageError, match="no list of exit statuses"):
+        failures.statuses(text)
+
+
+def test_failures_of_one_kind_are_one_line() -> None:
+    groups = Groups()
+    for number in range(1, 31):
+        groups.add(number, f"exit status 3: bad magic at {number * 100}")
+    groups.add(31, "took longer than 2 s")
+    assert groups.lines() == [
+        "30 failed: exit status 3: bad magic at 100 (inputs 1, 2, 3, 4, 5, ...)",
+        "1 failed: took longer than 2 s (input 31)",
+    ]
+
+
+def test_what_is_an_inputs_own_makes_no_kind_of_its_own() -> None:
+    texts = {
+        generic(
+            f"cannot open /tmp/{n}/in.jpg for photos/{n} b.jpg",
+            {f"/tmp/{n}/in.jpg": "{in}", f"photos/{n} b.jpg": "{}"},
+        )
+        for n in "xy"
+    }
+    assert texts == {"cannot open {in} for {}"}
+
+
+def test_kinds_without_end_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failures, "KINDS_KEPT", 20)
+    groups = Groups()
+    for number in range(100):
+        groups.add(number, "x" * number)
+    lines = groups.lines()
+    assert lines[0].startswith("80 failed: other reasons")
+    assert len(lines) == failures.GROUPS_SHOWN + 1
+    assert groups.count == 100
+
+
+def test_the_first_ten_failing_alike_end_the_job() -> None:
+    watch = Watch(None)
+    reasons = [watch.failure(f"exit status 1: no model {n}") for n in range(10)]
+    assert reasons[:9] == [""] * 9
+    assert reasons[9] == "the first 10 inputs have failed alike: exit status 1: no model 9"
+
+
+def test_one_success_or_another_failure_among_them_does_not() -> None:
+    for other in (lambda watch: watch.success(), lambda watch: watch.failure("other")):
+        watch = Watch(None)
+        watch.failure("x")
+        other(watch)
+        assert watch.proven
+        assert not any(watch.failure("x") for _ in range(30))
+
+
+def test_a_program_that_cannot_run_ends_the_job_at_once_unless_it_has_run() -> None:
+    assert Watch(None).failure("not found", program=True) == "not found"
+    watch = Watch(None)
+    watch.success()
+    assert not watch.failure("not found", program=True)
+
+
+def test_max_fails_as_a_number() -> None:
+    watch = Watch(failures.max_fails("2"))
+    watch.success()
+    assert [bool(watch.failure("x")) for _ in range(3)] == [False, False, True]
+    assert Watch(MaxFails(0)).failure("x") == "1 inputs have failed, more than --max-fails 0"
+
+
+def test_max_fails_as_a_share_of_a_known_total() -> None:
+    watch = Watch(failures.max_fails("10%"), total=20)
+    watch.success()
+    assert [bool(watch.failure("x")) for _ in range(3)] == [False, False, True]
+
+
+def test_max_fails_as_a_share_of_an_unknown_total_waits_for_a_hundred() -> None:
+    watch = Watch(failures.max_fails("10%"))
+    watch.success()
+    for number in range(98):
+        assert not watch.failure(f"{'x' * number}")
+    assert watch.failure("y")
+
+
+@pytest.mark.parametrize("text", ["", "-1", "x", "101%", "1.5", "%"])
+def test_no_max_fails(text: str) -> None:
+    with pytest.raises(UsageError, match="--max-fails"):
+        failures.max_fails(text)

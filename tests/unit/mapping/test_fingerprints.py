@@ -1,0 +1,44 @@
+"""Fingerprints count as a Counter does."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mu.mapping.fingerprints import Fingerprints, fingerprint
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 40).map(lambda n: n * 1024 + (n & 3))), max_size=300))
+def test_like_a_counter(steps: list[tuple[bool, int]]) -> None:
+    """Keys that fall on the same place of the table, added and taken in any order."""
+    real, model = Fingerprints(), Counter[int]()
+    for add, key in steps:
+        if add:
+            assert real.add(key) == model[key]
+            model[key] += 1
+        else:
+            assert real.take(key) == (model[key] > 0)
+            model[key] -= model[key] > 0
+    assert all(real.count(key) == model[key] for key in model)
+
+
+def test_many_grow_and_stay() -> None:
+    many = Fingerprints(range(1, 20001))
+    assert len(many) == 20000
+    assert all(many.count(key) == 1 for key in range(1, 20001))
+    assert not many.count(20001)
+
+
+def test_what_differs_has_another_fingerprint() -> None:
+    prints = {
+        fingerprint("ab", "c"),
+        fingerprint("a", "bc"),
+        fingerprint("abc"),
+        fingerprint("a", "b", "c"),
+        fingerprint("ab\0c"),
+        fingerprint("\udcff"),
+        fingerprint("é"),
+        fingerprint("e\u0301"),
+    }
+    assert len(prints) == 8
+    assert all(0 < one < 1 << 64 for one in prints)
