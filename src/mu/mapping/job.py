@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +166,7 @@ class Map:
             return ()
         if checked.outputs:
             feed.first_refusal([first], checked.outputs)
-        self._reader = Reader(chain([first], items))
+        self._reader = Reader(first, items)
         return self._reader
 
     def _nothing(self, none: bool) -> None:

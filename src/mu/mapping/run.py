@@ -1,4 +1,3 @@
-# mypy: ignore-errors
 """Runs a map: engines start workers, and `mu.server.run` drives them; or, with --direct, invocations do the work."""
 
 import os
@@ -122,7 +121,7 @@ def _note(given: Given) -> Callable[[str], None]:
 def event_of(checked: Checked) -> dict[str, Any]:
     """What workers have by themselves: the bucket that most of what they move is in, and its region."""
     given = checked.given
-    event: dict[str, Any] = {"tell_facts": 1}
+    event: dict[str, Any] = {"mode": 1, "tell_facts": 1}
     places = [
         checked.source.description.partition(" ")[0],
         *(each.text for each in checked.outputs.templates),
@@ -135,12 +134,12 @@ def event_of(checked: Checked) -> dict[str, Any]:
 
 def engines_of(made: Map, target: Target | None) -> list[Engine]:
     """What starts workers. UsageError."""
-    from mu import engines
+    from mu.engines import by_name
 
     given = made.given
-    function = target.name if target else given.function
-    wanted = engines.Wanted(function=function, regions=regions_of(given), workers=given.workers)
-    return [engines.by_name(list(given.engine), wanted)]
+    function = target.name if target else given.function or ""
+    wanted = by_name.Wanted(function=function, regions=regions_of(given), workers=given.workers)
+    return [by_name.all_of(list(given.engine), wanted)]
 
 
 def _drive(made: Map, target: Target | None) -> Summary:
@@ -210,7 +209,7 @@ def _drive(made: Map, target: Target | None) -> Summary:
     price = running.lookup.result() if running.lookup else None
     spent = None
     if price is not None and target is not None:
-        spent = cost.estimate(price, running.worker_seconds, running.counts.hellos, target.regions)
+        spent = cost.estimate(price, running.loop.worker_seconds, running.counts.hellos, target.regions)
     return _tell(made, made.summary(int(code), stopped, spent), told=True)
 
 
