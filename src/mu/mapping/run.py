@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from mu import aws
-from mu.console.terminal import say
+from mu.console.terminal import debug, say
 from mu.engines.protocol import Engine
 from mu.errors import JobError, UsageError
 from mu.jobs.context import Context
@@ -69,7 +69,8 @@ def run(
         if target is not None:
             made.budget.set_price(target.price, given.timeout or target.timeout, target.regions)
         if made.total == 0:
-            return _tell(made, made.summary(0, "", None))
+            say("nothing to do: there is no input")
+            return made.finish(made.summary(0, "", None))
         if given.direct:
             assert target is not None
             return _direct(made, target)
@@ -190,7 +191,7 @@ def _drive(made: Map, target: Target | None) -> Summary:
         settings, constructor, setup=setup, engines=engines, reporter=reporter, on_outcome=on_outcome
     )
     context.wake = running.wake
-    context.note = reporter.note
+    context.note = debug
     code: Any = 0
     stopped = ""
     try:
@@ -210,7 +211,7 @@ def _drive(made: Map, target: Target | None) -> Summary:
     spent = None
     if price is not None and target is not None:
         spent = cost.estimate(price, running.loop.worker_seconds, running.counts.hellos, target.regions)
-    return _tell(made, made.summary(int(code), stopped, spent), told=True)
+    return made.finish(made.summary(int(code), stopped, spent))
 
 
 class _Parts:
@@ -232,26 +233,19 @@ class _Counted(_Parts):
 
 
 def reporter_of(made: Map) -> Reporter:
-    """The ordinary display, whose summary tells failures in groups."""
+    """The ordinary display, whose summary is of inputs, with failures in groups."""
     given = made.given
     reporter = choose.for_run(made.total or 0, quiet=given.quiet, verbose=given.verbose)
-    tell = reporter.summary
 
     def summary(_failures: Sequence[Any], _missing: int, ended: str) -> None:
-        for line in made.book.groups.lines():
+        found = made.summary(0, ended, None)
+        *lines, last = job.lines_of(found, made.book.groups.lines(), reporter.counts.repeated)
+        for line in lines:
             reporter.line(line)
-        tell((), 0, ended)
+        (reporter.line if found.code else reporter.note)(last)
 
     reporter.summary = summary  # type: ignore[method-assign, assignment]
     return reporter
-
-
-def _tell(made: Map, summary: Summary, *, told: bool = False) -> Summary:
-    groups = [] if told else made.book.groups.lines()
-    for line in job.lines_of(summary, groups):
-        if summary.code or not made.given.quiet:
-            say(line)
-    return summary
 
 
 def _direct(made: Map, target: Target) -> Summary:
@@ -294,7 +288,7 @@ def _direct(made: Map, target: Target) -> Summary:
         reporter.note(f"Lambda asked {invoker.busy:,} times to wait")
     spent = cost.estimate(target.price, direct.seconds, direct.requests, target.regions[:1])
     reporter.note(cost.describe(spent))
-    return _tell(made, made.summary(code, "", spent), told=True)
+    return made.finish(made.summary(code, "", spent))
 
 
 @contextmanager
