@@ -82,6 +82,10 @@ class OnePassState(MachineState):
         """The state that follows: `nextState`."""
         return successor(self, "nextState")
 
+    def format(self, *args: object, **values: object) -> None:
+        """Put values into `command`, as `str.format` does; for a subclass's constructor, after calling this one's."""
+        self.command = self.command and self.command.format(*args, **values)
+
     def _proceed(self) -> MachineState:
         if self.command is not None:
             self.enqueue(self.command)
@@ -200,6 +204,10 @@ class MultiPassState(MachineState):
         """The state that follows: `nextState`."""
         return successor(self, "nextState")
 
+    def format(self, *args: object, **values: object) -> None:
+        """Put values into `commands`, as `str.format` does; for a subclass's constructor, after calling this one's."""
+        self.commands = [command and command.format(*args, **values) for command in self.commands]
+
     def _send(self) -> None:
         place = self.cmdNum
         self.cmdNum = place + 1
@@ -219,7 +227,7 @@ class CommandListState(MultiPassState):
     `pipelined` True: once the first expectation is met all commands are sent at once; then the other
     expectations are awaited in order.
 
-    Subclasses format `self.commands` in their constructor, after calling this one's.
+    Subclasses put values into their commands in their constructor, after calling this one's: `self.format(...)`.
     """
 
     commandlist: Sequence[Entry] = ()
