@@ -162,18 +162,17 @@ def test_the_commands_status(execute: Execute, command: list[str], status: int, 
         (
             ["start", "--port", "x"],
             2,
-            "mu local start: argument --port: not a port: x\nTry 'mu local start --help'.\n",
+            "mu local start: argument --port: 'x' is not an integer\nTry 'mu local start --help'.\n",
         ),
         (
             ["start", "--port", "65536"],
             2,
-            "mu local start: argument --port: not a port: 65536\nTry 'mu local start --help'.\n",
+            "mu local start: argument --port: 65536 is not from 0 to 65535\nTry 'mu local start --help'.\n",
         ),
         (
             ["start", "--concurrency", "0"],
             2,
-            "mu local start: argument --concurrency: must be a number, 1 or more: 0\n"
-            "Try 'mu local start --help'.\n",
+            "mu local start: argument --concurrency: 0 is not at least 1\nTry 'mu local start --help'.\n",
         ),
         (
             ["stop"],

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,24 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from cheroot.connections import ConnectionManager
+from moto.awslambda_simple.models import lambda_simple_backends
+from moto.core.models import DEFAULT_ACCOUNT_ID
 
 from mu.errors import UsageError
-from mu.local.engine import LocalEngine
-from tests.support.local_rig import HANDLERS, PATIENCE, archive, eventually, isolated, look, processes
+from mu.local import http_api
+from mu.local.account import EventConfig
+from mu.local.engine import TRUST, LocalEngine
+from tests.support.local_rig import (
+    HANDLERS,
+    PATIENCE,
+    archive,
+    beyond_tmp,
+    eventually,
+    isolated,
+    look,
+    processes,
+)
 
 CODE = archive({"lambda_function.py": HANDLERS})
 
@@ -258,6 +273,9 @@ def test_the_life_of_a_function(rig: Rig) -> None:
         {"Origin": "null"},
         {"Host": "evil.example"},
         {"Host": "evil.example:80", "Origin": "http://evil.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "same-origin"},
     ],
 )
 def test_pages_in_a_browser_can_do_nothing(rig: Rig, headers: dict[str, str]) -> None:
@@ -276,9 +294,98 @@ def test_pages_in_a_browser_can_do_nothing(rig: Rig, headers: dict[str, str]) ->
     connection.close()
 
 
+@pytest.mark.parametrize(
+    ("query", "headers", "status"),
+    [
+        ("Action=DeleteRole&RoleName=kept&Version=2010-05-08", {"Sec-Fetch-Site": "cross-site"}, 403),
+        ("Action=DeleteRole&RoleName=kept&Version=2010-05-08", {}, 403),
+        ("Action=DeleteRole&RoleName=kept&Version=2010-05-08", {"Sec-Fetch-Site": "none"}, 403),
+        ("Action=GetRole&RoleName=kept&Version=2010-05-08", {}, 200),
+        ("Action=GetRole&RoleName=kept&Version=2010-05-08", {"Sec-Fetch-Site": "cross-site"}, 403),
+    ],
+)
+def test_a_get_changes_nothing(rig: Rig, query: str, headers: dict[str, str], status: int) -> None:
+    """As an image in a page would send it: no body, no Origin."""
+    iam = rig.client("iam")
+    iam.create_role(RoleName="kept", AssumeRolePolicyDocument=TRUST)
+    scope = "X-Amz-Credential=x/20200101/us-east-1/iam/aws4_request"
+    connection = http.client.HTTPConnection("127.0.0.1", rig.engine.port, timeout=PATIENCE)
+    connection.request("GET", f"/?{query}&{scope}", headers=headers)
+    assert connection.getresponse().status == status
+    connection.close()
+    iam.delete_role(RoleName="kept")  # it is still there
+
+
+# The account's limits
+
+
 def test_the_accounts_settings(rig: Rig) -> None:
+    settings = rig.functions.get_account_settings()
+    limits = settings["AccountLimit"]
+    assert (limits["ConcurrentExecutions"], limits["UnreservedConcurrentExecutions"]) == (1000, 1000)
+    assert settings["AccountUsage"]["FunctionCount"] == len(rig.functions.list_functions()["Functions"])
+    rig.create("reserving")
+    rig.functions.put_function_concurrency(FunctionName="reserving", ReservedConcurrentExecutions=300)
+    found = rig.functions.get_function_concurrency(FunctionName="reserving")
+    assert found["ReservedConcurrentExecutions"] == 300
+    limits = rig.functions.get_account_settings()["AccountLimit"]
+    assert (limits["ConcurrentExecutions"], limits["UnreservedConcurrentExecutions"]) == (1000, 700)
+    with pytest.raises(ClientError, match="below its minimum value of \\[100\\]") as caught:
+        rig.functions.put_function_concurrency(FunctionName="f", ReservedConcurrentExecutions=601)
+    assert caught.value.response["Error"]["Code"] == "InvalidParameterValueException"
+    rig.functions.delete_function(FunctionName="reserving")
     limits = rig.functions.get_account_settings()["AccountLimit"]
     assert limits["UnreservedConcurrentExecutions"] == 1000
+
+
+def test_a_synchronous_invocation_over_the_limit_is_refused(rig: Rig) -> None:
+    rig.create("single")
+    rig.functions.put_function_concurrency(FunctionName="single", ReservedConcurrentExecutions=1)
+    with beyond_tmp() as here, ThreadPoolExecutor(1) as pool:
+        until = Path(here, "until")
+        payload = look("wait(event, context)", here=here, until=str(until))
+        first = pool.submit(rig.functions.invoke, FunctionName="single", Payload=payload)
+        try:
+            eventually(lambda: os.listdir(here))
+            with pytest.raises(ClientError) as caught:
+                rig.invoke("1", name="single")
+        finally:
+            until.touch()
+        assert first.result(PATIENCE)["StatusCode"] == 200
+    answer = caught.value.response
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 429
+    assert answer["Error"] == {"Code": "TooManyRequestsException", "Message": "Rate Exceeded."}
+    assert answer["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
+    assert (answer["Type"], answer["retryAfterSeconds"]) == ("User", "1")
+    rig.functions.delete_function_concurrency(FunctionName="single")
+    assert rig.invoke("1", name="single")["Payload"] == "1"
+
+
+def test_events_wait_as_the_functions_event_invoke_config_says(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last one counts, an update leaves what it does not name, and without one Lambda's defaults hold."""
+    told: list[EventConfig | None] = []
+    executor = lambda_simple_backends[DEFAULT_ACCOUNT_ID]["us-east-1"].executor
+    monkeypatch.setattr(executor, "invoke", lambda *arguments: told.append(arguments[3]))
+    configure = partial(rig.functions.put_function_event_invoke_config, FunctionName="configured")
+    rig.create("configured")
+    for change in (
+        lambda: None,
+        lambda: configure(MaximumRetryAttempts=0, MaximumEventAgeInSeconds=60),
+        lambda: configure(MaximumRetryAttempts=1),
+        lambda: rig.functions.update_function_event_invoke_config(
+            FunctionName="configured", MaximumEventAgeInSeconds=90
+        ),
+    ):
+        change()
+        rig.invoke("1", name="configured", InvocationType="Event")
+    assert told == [
+        EventConfig(21600, 2),
+        EventConfig(60, 0),
+        EventConfig(21600, 1),
+        EventConfig(90, 1),
+    ]
 
 
 def test_errors_have_the_form_of_their_service(rig: Rig) -> None:
@@ -419,6 +526,41 @@ def test_an_object_is_never_seen_half_written(rig: Rig, bucket: str) -> None:
         for done in puts:
             done.result()
     assert set(seen) == {(True, True)}
+
+
+@pytest.mark.parametrize("error", [ValueError("odd"), MemoryError(), SystemExit(3), RecursionError()])
+def test_whatever_a_request_raises_is_its_own_answer(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """A thread that answers requests outlives what they raise."""
+
+    def fails(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as context:
+        context.setattr(http_api.Application, "answer", fails)
+        for _ in range(2 * http_api.THREADS):
+            with pytest.raises(ClientError) as caught:
+                rig.s3.list_buckets()
+            assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
+    rig.s3.list_buckets()
+
+
+def test_the_thread_that_accepts_goes_on_after_an_error(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[str] = []
+
+    def fails(manager: object, threshold: float) -> None:
+        raise RuntimeError("odd")
+
+    def note(server: object, msg: str = "", level: int = 0, traceback: bool = False) -> None:
+        logged.append(msg)
+
+    with monkeypatch.context() as context:
+        context.setattr(http_api.Server, "error_log", note)
+        context.setattr(ConnectionManager, "_expire", fails)  # which its loop calls ten times a second
+        eventually(lambda: len(logged) > 1)
+    assert set(logged) == {"Error in HTTPServer.serve"}
+    rig.s3.list_buckets()
 
 
 def test_connections_are_kept(rig: Rig) -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from mu.local import executor, fork_server_handle
-from mu.local.executor import CancelledError, Executor
+from mu.local import executor, failure_reports, fork_server_handle
+from mu.local.account import Account, EventConfig
+from mu.local.executor import CancelledError, DroppedError, Executor
 from mu.local.fork_server_handle import Outcome
 from tests.support.local_rig import (
     HANDLERS,
@@ -102,6 +103,19 @@ def either(request: pytest.FixtureRequest) -> Rig:
 def open_directory() -> Iterator[Path]:
     with beyond_tmp() as name:
         yield Path(name)
+
+
+def fail_once(call: Callable[[], None], times: int = 1) -> Callable[[], None]:
+    """`call`, which raises at first."""
+    left = [times]
+
+    def fail() -> None:
+        if left[0]:
+            left[0] -= 1
+            raise RuntimeError("odd")
+        call()
+
+    return fail
 
 
 # What a function finds
@@ -380,6 +394,112 @@ def test_a_package_that_is_no_archive(rig: Rig) -> None:
     assert rig.call("1") == 1
 
 
+@pytest.mark.parametrize(
+    "error", [ValueError("odd"), IndexError("odd"), MemoryError(), RecursionError("odd")]
+)
+def test_whatever_a_package_raises_fails_its_own_job_only(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as context:
+        context.setattr(fork_server_handle, "unpack", fails)
+        outcome = rig.start("1", source=f"# {error!r}").result(PATIENCE)
+    assert json.loads(outcome.payload)["errorType"] == "Runtime.Unknown"
+    assert str(error) in rig.reports[-1]
+    assert rig.call("1") == 1
+
+
+def test_a_fork_server_that_talks_nonsense_fails_its_own_jobs_only(
+    tmp_path: Path, open_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(tmp_path) as rig:
+        until = str(open_directory / "until")
+        waiting = rig.start("wait(event, context)", here=str(open_directory), until=until, name="other")
+        eventually(lambda: os.listdir(open_directory))
+        hear = fork_server_handle.ForkServer.hear
+        with monkeypatch.context() as context:
+            context.setattr(
+                fork_server_handle.ForkServer,
+                "hear",
+                lambda server: [{}] if "nonsense" in server.directory.name else hear(server),
+            )
+            outcome = rig.start("1", name="nonsense").result(PATIENCE)
+        assert outcome.failed
+        assert "the local engine: KeyError" in rig.reports[-1]
+        Path(until).touch()
+        assert waiting.result(PATIENCE).payload == b'"done"'
+
+
+def test_an_error_of_the_executors_own_fails_what_there_is_and_it_goes_on(
+    tmp_path: Path, open_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(tmp_path) as rig:
+        waiting = rig.start("wait(event, context)", here=str(open_directory), until="/nowhere")
+        eventually(lambda: os.listdir(open_directory))
+        stop_stuck = rig.executor._stop_stuck
+        monkeypatch.setattr(rig.executor, "_stop_stuck", fail_once(stop_stuck))
+        second = rig.start("1")
+        for future in (waiting, second):
+            error = json.loads(future.result(PATIENCE).payload)
+            assert error == {
+                "errorMessage": "the local engine: RuntimeError: odd",
+                "errorType": "ServiceException",
+            }
+        assert any("ends all invocations: RuntimeError: odd" in report for report in rig.reports)
+        assert rig.call("1") == 1
+
+
+def test_one_that_fails_again_and_again_gives_up_and_can_be_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "FAULTS", 2)
+    with running(tmp_path) as rig:
+        monkeypatch.setattr(rig.executor, "_stop_stuck", fail_once(lambda: None, times=2))
+        first = rig.start("1")
+        assert first.result(PATIENCE).failed
+        eventually(lambda: isinstance(rig.start("1").exception(PATIENCE), CancelledError))
+        rig.executor._thread.join(PATIENCE)
+        assert not rig.executor._thread.is_alive()
+
+
+def test_an_event_whose_function_fails_is_tried_again_and_has_its_last_outcome(tmp_path: Path) -> None:
+    with beyond_tmp() as here, running(tmp_path, clock_rate=10000) as rig:
+        attempt = f"len(os.listdir({here!r}))"
+        touch = f"open({here!r} + '/' + str({attempt}), 'w').close()"
+        payload = look(touch, f"{attempt} == 3 or fail('not yet')")
+        future = rig.executor.invoke(function(), payload, "again", EventConfig(retries=2))
+        assert future.result(PATIENCE).payload == b"true"
+        future = rig.executor.invoke(function(), payload, "more", EventConfig(retries=1))
+        assert future.result(PATIENCE).failed
+        assert len(os.listdir(here)) == 5
+
+
+def test_an_event_that_has_waited_too_long_is_dropped_and_the_user_is_told(
+    tmp_path: Path, open_directory: Path
+) -> None:
+    """A minute passes in 6 ms."""
+    with running(tmp_path, account=Account(1), clock_rate=10000) as rig:
+        crowd = Crowd(rig, open_directory, 1)
+        eventually(lambda: len(crowd.have_started()) == 1)
+        late = rig.executor.invoke(function(), look("1"), "late", EventConfig(60, 0))
+        assert isinstance(late.exception(PATIENCE), DroppedError)
+        crowd.end()
+    assert rig.reports == [
+        "f: 1 event dropped, older than the function's maximum event age or without any concurrency; "
+        "Lambda drops them silently"
+    ]
+
+
+def test_what_functions_print_is_fit_for_a_terminal(rig: Rig) -> None:
+    rig.error(r"print('\x1b]0;title\x07\x1b[2J')", r"fail('\x1b[31mred')", name="rude")
+    report = rig.reports[-1]
+    assert not set(report) & set(map(chr, (*range(10), *range(11, 32), 127)))
+    assert r"  | \x1b]0;title\x07\x1b[2J" in report
+    assert r"failed: \x1b[31mred" in report
+
+
 def test_a_fork_server_that_is_killed_is_replaced(tmp_path: Path, open_directory: Path) -> None:
     with running(tmp_path) as rig:
         future = rig.start("wait(event, context)", here=str(open_directory), until="/nowhere")
@@ -417,7 +537,7 @@ def test_a_log_for_each(tmp_path: Path) -> None:
 
 @isolated
 def test_the_tails_of_many_failures_do_not_flood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "TAILS", 2)
+    monkeypatch.setattr(failure_reports, "TAILS", 2)
     with running(tmp_path) as rig:
         for _ in range(3):
             rig.error("fail('this')")
@@ -441,7 +561,8 @@ class Crowd:
         self.here.mkdir()
         payload = look("wait(event, context)", here=str(self.here), until=str(self.until))
         spec = function(**settings)
-        self.futures = [rig.executor.invoke(spec, payload, f"n{number}") for number in range(count)]
+        event = EventConfig(retries=0)
+        self.futures = [rig.executor.invoke(spec, payload, f"n{number}", event) for number in range(count)]
 
     def have_started(self) -> set[str]:
         return set(os.listdir(self.here))
@@ -453,7 +574,7 @@ class Crowd:
 
 
 def test_those_over_the_limit_wait_and_none_is_lost(tmp_path: Path, open_directory: Path) -> None:
-    with running(tmp_path, concurrency=3) as rig:
+    with running(tmp_path, account=Account(3), clock_rate=1000) as rig:
         crowd = Crowd(rig, open_directory, 10)
         eventually(lambda: len(crowd.have_started()) == 3)
         assert crowd.have_started() == {"n0", "n1", "n2"}, "in the order of arrival"
@@ -512,7 +633,7 @@ def test_fork_servers_without_work_do_not_pile_up(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize("private_tmp", [True, False])
 def test_closing_ends_all(tmp_path: Path, open_directory: Path, private_tmp: bool) -> None:
-    with running(tmp_path, concurrency=2, private_tmp=private_tmp) as rig:
+    with running(tmp_path, account=Account(2), private_tmp=private_tmp) as rig:
         crowd = Crowd(rig, open_directory, 4)
         eventually(lambda: len(crowd.have_started()) == 2)
         rig.executor.close()

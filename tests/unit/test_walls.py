@@ -50,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "machine_state": {"wire", "machine"},
     "handler": {"work", "wire"},
     "worker": {"handler", "work", "wire"},
+    "pilot": {"worker"},
     "util": {"tls", "wire"},
     "launch": {"console", "aws"},
     "pylaunch": {"launch"},
@@ -62,7 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "jobs": BELOW_JOBS,
     "mapping": BELOW_MAPPING,
     "testing": BELOW_MAPPING | {"work", "handler", "worker"},
-    "local": {"console", "aws"},
+    "local": {"console", "aws", "engines"},  # of engines the model of growth, which the engine obeys
     "__init__": BELOW_MAPPING | {"mapping"},  # late: a name's module is imported when the name is first used
     "cli": BELOW_MAPPING | {"mapping", "local", "testing", "pylaunch", "work", "handler", "worker"},
     "__main__": {"cli"},

@@ -545,7 +545,7 @@ def test_mode_1(place: Path) -> None:
 
 def test_boto3_is_made_ready_when_there_is_a_bucket(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     warmed = []
-    monkeypatch.setattr(worker, "S3", lambda _: SimpleNamespace(warm=warmed.append))
+    monkeypatch.setattr("mu.work.outside.S3", lambda _: SimpleNamespace(warm=warmed.append))
     for fields in ({}, {"bucket": "b", "region": "eu-west-1"}):
         with Listener() as listener:
             thread = threading.Thread(target=lambda_handler, args=("", listener.event(**fields), None))

@@ -8,6 +8,7 @@ from typing import Any
 
 from mu import aws
 from mu.console.arguments import listed
+from mu.console.terminal import say
 from mu.errors import MuError, UsageError
 from mu.lambdaize import deploy
 
@@ -126,5 +127,5 @@ def run(args: argparse.Namespace) -> int:
     if rows:
         sys.stdout.write(table(rows))
     else:
-        sys.stderr.write(f"mu functions: lambdaize has made none in {', '.join(args.regions)}\n")
+        say(f"mu functions: lambdaize has made none in {', '.join(args.regions)}")
     return 0

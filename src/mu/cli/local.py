@@ -18,8 +18,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Self
 
-from mu.console.arguments import Parser
+from mu.console.arguments import PORT, Parser, above, at_least
+from mu.engines import ramp
 from mu.errors import UsageError
+from mu.local.account import CONCURRENCY
 from mu.local.engine import LocalEngine, print_report
 
 STOPPING: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -69,13 +71,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
             help="each folder in DIR is a bucket; new and changed objects are written back at the end, "
             "deleted ones keep their files",
         )
-        command.add_argument("--port", type=_port, default=0, metavar="N", help="default: any that is free")
+        command.add_argument("--port", type=PORT, default=0, metavar="N", help="default: any that is free")
         command.add_argument(
             "--concurrency",
-            type=_count,
-            default=1000,
+            type=at_least(1),
+            default=CONCURRENCY,
             metavar="N",
-            help="workers at once, the others wait (default: 1000)",
+            help="executions that the account allows at a time in each region (default: 1000): events over it are "
+            "tried again later and in the end dropped, synchronous invocations refused, as on AWS",
+        )
+        command.add_argument(
+            "--ramp",
+            type=ramp.parse,
+            default=ramp.LAMBDA,
+            metavar="BURST,RATE",
+            help="how many environments a function may have at once, and how many more each second (default: 1000,100, "
+            "as on AWS); 'off': as many as the account allows",
+        )
+        command.add_argument(
+            "--clock-rate",
+            type=above(0, "a number above 0"),
+            default=1.0,
+            metavar="F",
+            help="run the account's delays F times faster: event age, retries, back-off, growth (not the functions)",
         )
         command.add_argument(
             "--logs",
@@ -101,6 +119,8 @@ def run(args: argparse.Namespace) -> int:
             port=args.port,
             data=args.data,
             concurrency=args.concurrency,
+            ramp=args.ramp,
+            clock_rate=args.clock_rate,
             logs=args.logs,
             cancelled=lambda: bool(signals.arrived),
         )
@@ -215,15 +235,3 @@ class _Parser(Parser):
 
     def __init__(self, prog: str, description: str, **_: object) -> None:
         super().__init__(prog, description)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"not a port: {text}")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"must be a number, 1 or more: {text}")
-    return int(text)

@@ -3,11 +3,11 @@
 import argparse
 import os
 import signal
-import sys
 from pathlib import Path
 
 from mu.console.arguments import SECONDS, at_least
 from mu.console.system import allow_connections
+from mu.console.terminal import say
 from mu.defs import Defs
 from mu.errors import UsageError
 from mu.relay.relay import Limits, Relay
@@ -119,5 +119,4 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"relay: {text}\n")
-    sys.stderr.flush()
+    say(f"relay: {text}")

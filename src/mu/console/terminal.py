@@ -13,14 +13,17 @@ import sys
 import weakref
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from mu.defs import Defs
 
-if TYPE_CHECKING:
-    pass
-
-CHUNK = 4096  # what a pipe that is ready takes at once
+CHUNK = 4096  # bytes that a pipe that is ready takes at once
+MAX_LINE = 500  # characters of one line for people
+# Control characters, which could do anything to a terminal; bidirectional controls, which make a line read otherwise
+# than it is; and bytes that are no text.
+CONTROL = re.compile(
+    r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 class Outlet:
@@ -79,12 +82,21 @@ class Outlet:
         return not self._waiting
 
 
+def fit(text: str) -> str:
+    """`text`, of one or more lines, as a terminal may have it: control characters spelled out, tabs as blanks."""
+    return "\n".join(CONTROL.sub(_spelled, line).expandtabs() for line in text.split("\n"))
+
+
+def _spelled(found: re.Match[str]) -> str:
+    return repr(found[0])[1:-1]
+
+
 def say(text: str) -> None:
-    """A line on standard error, if there is one that takes it."""
+    """A line on standard error, if there is one that takes it; fit for a terminal, whatever is in it."""
     if sys.stderr is None:
         return
     try:
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{fit(text)}\n")
         sys.stderr.flush()
     except BlockingIOError:
         pass
@@ -98,20 +110,13 @@ def silence(stream: TextIO) -> None:
         os.dup2(nowhere.fileno(), stream.fileno())
 
 
-MAX_LINE = 500
-
-
-# Control characters, which could do anything to a terminal, and bytes that are no text.
-CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff]")
-
-
 def debug(text: str) -> None:
     """A line on stderr, if debug messages are wanted."""
     if Defs.debug:
-        say(f"debug: {text}")
+        say(f"debug: {visible(text)}")
 
 
 def visible(line: str) -> str:
     """A line as a terminal may have it: not too long, tabs as blanks, and control characters spelled out."""
-    text = CONTROL.sub(lambda found: repr(found[0])[1:-1], line[: MAX_LINE + 1]).expandtabs()
+    text = CONTROL.sub(_spelled, line[: MAX_LINE + 1]).expandtabs()
     return text if len(text) <= MAX_LINE else f"{text[: MAX_LINE - 3]}..."

@@ -20,7 +20,7 @@ ENTRY = "lambda_function.py"
 LIBRARIES = "solibs"
 OWN_NAMES = (ENTRY, "mu", LIBRARIES)
 # What is shipped to workers. It imports itself, the standard library and, late, boto3 (tests/unit/test_walls.py).
-WORKER_FILES = ("__init__.py", "errors.py", "defs.py", "handler.py", "worker.py")
+WORKER_FILES = ("__init__.py", "errors.py", "defs.py", "handler.py", "worker.py", "pilot.py")
 WORKER_FOLDERS = ("wire", "work")
 OWN_MODULES = ("lambda_function", "mu")
 

@@ -4,10 +4,10 @@ import argparse
 import json
 import os
 import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+from mu.console.terminal import say
 from mu.errors import MuError, UsageError, reason
 from mu.lambdaize import archive, deploy
 from mu.lambdaize.needs import Needs, inspect, inspect_extra, needs, warn
@@ -95,4 +95,4 @@ def lambdaize(args: argparse.Namespace) -> str:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"mu lambdaize: {text}\n")
+    say(f"mu lambdaize: {text}")

@@ -10,14 +10,16 @@ import contextlib
 import os
 import resource
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from mu.console.terminal import say, visible
+from mu.engines.ramp import LAMBDA, Ramp
 from mu.errors import UsageError
+from mu.local.account import CONCURRENCY, Account
 
 REGION = "us-east-1"
 ACCESS_KEY, SECRET_KEY = "AKIAMULOCALENGINE000", "local"  # anything will do: signatures are not checked
@@ -29,19 +31,20 @@ TRUST = (
 
 
 def print_report(text: str) -> None:
-    """Show a text to the user, on stderr, if there is someone to read it."""
+    """Show a text to the user, on stderr, if there is someone to read it; each of its lines fit for a terminal."""
     with contextlib.suppress(OSError, ValueError):
-        print(f"mu local: {text}", file=sys.stderr, flush=True)  # noqa: T201
+        say("\n".join(map(visible, f"mu local: {text}".split("\n"))))
 
 
 class LocalEngine:
     """Lambda, S3, IAM and STS on a port of 127.0.0.1 (`port` 0: any that is free), from `start` to `stop`.
 
-    `data` is a directory whose folders are buckets (bucket_files.py), `concurrency` how many workers run at once,
-    `logs` where their logs go (otherwise they end with the engine), `report` is called with texts for the
-    user. Once `cancelled` says so, no more of `data` is loaded. A process can have one engine at a time,
-    and not beside `moto.mock_aws`. UsageError if the port is taken, the directory is not there, or the
-    extra `local` is not installed.
+    `data` is a directory whose folders are buckets (bucket_files.py). `concurrency` is how many executions the
+    account allows at a time in each region, `ramp` how fast a function may grow, `clock_rate` how many times faster
+    than ours the clock of the account's delays is. `logs` is where the workers' logs go (otherwise they end with the
+    engine), `report` is called with texts for the user. Once `cancelled` says so, no more of `data` is loaded. A
+    process can have one engine at a time, and not beside `moto.mock_aws`. UsageError if the port is taken, the
+    directory is not there, or the extra `local` is not installed.
     """
 
     def __init__(
@@ -49,7 +52,9 @@ class LocalEngine:
         *,
         port: int = 0,
         data: Path | None = None,
-        concurrency: int = 1000,
+        concurrency: int = CONCURRENCY,
+        ramp: Ramp = LAMBDA,
+        clock_rate: float = 1.0,
         logs: Path | None = None,
         report: Callable[[str], None] = print_report,
         cancelled: Callable[[], bool] = lambda: False,
@@ -58,7 +63,8 @@ class LocalEngine:
         self.endpoint_url = ""
         self.role_arn = ""
         self._data = data
-        self._concurrency = concurrency
+        self._account = Account(concurrency, ramp)
+        self._clock_rate = clock_rate
         self._logs = logs
         self._report = report
         self._cancelled = cancelled
@@ -105,7 +111,8 @@ class LocalEngine:
         executor = Executor(
             directory,
             self._credentials(),
-            concurrency=self._concurrency,
+            account=self._account,
+            clock_rate=self._clock_rate,
             logs=self._logs,
             report=self._report,
         )
@@ -124,7 +131,7 @@ class LocalEngine:
             )
             .arn
         )
-        application = http_api.Application(self._report, self._concurrency)
+        application = http_api.Application(self._report, self._account)
         if data:
             save, held = data.save, application.locks.held
 

@@ -1,56 +1,68 @@
-"""Runs invocations: the queue, the fork servers, the logs. It knows nothing of AWS's APIs, HTTP or moto.
+"""Runs invocations: the account's limits, the queue, the fork servers, the logs. It knows nothing of HTTP or moto.
 
 One thread owns everything: it starts the fork servers (a child dies with the thread that started it, so that
 thread must last), reads and writes their sockets without blocking, and completes the futures. The others only
 append to a queue and wake it. A fork server's socket never blocks this thread, and this thread always reads;
 so a fork server may block on writing, and the two cannot wait for each other.
 
-An invocation waits until fewer than `concurrency` run, in the order of arrival, and then goes to the fork
-server of its function, code and settings, which is started for the first of them. If the system refuses another
-process, the limit falls to what is running and the invocation goes back to the head of the queue; with each
-invocation that ends the limit rises again. Nothing is dropped before `close`, and nothing is tried twice.
+Which invocations may run, and when events are tried again, is the model in account.py, on a clock of its own that may
+run faster than ours. One that may goes to the fork server of its function, code and settings, which is started for the
+first of them. If the system refuses another process, as many as are running may run until some have ended, and the
+invocation goes back to the head of those that are ready; with each that ends one more may run again.
+
+Whatever goes wrong with a job or with a fork server fails that job, or that server's jobs, and is told. Whatever
+goes wrong beyond that fails all there are and is told, and the thread goes on; after `FAULTS` of those it ends, and
+fails what is still to come.
 """
 
 import concurrent.futures
 import contextlib
 import json
-import os
 import queue
-import re
 import selectors
 import shutil
 import socket
 import threading
 import time
 import uuid
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mu.errors import describe
 from mu.local import invocation
+from mu.local.account import Account, EventConfig, EventQueue
+from mu.local.failure_reports import FailureReports
 from mu.local.fork_server_handle import ForkServer, Job, Outcome
 from mu.local.function_spec import FunctionSpec
 from mu.local.unzip import BadPackageError
 
 IDLE_SERVERS = 4  # fork servers kept although they have nothing to do
 INIT_SECONDS = 60.0  # how long the import of a handler may take
-TAIL_BYTES, TAIL_LINES = 4096, 20
-TAILS = 10  # how many of a function's failures are reported one by one, with the end of their log
-REQUEST = re.compile(r"RequestId: \S+ (?:Error: )?")
+FAULTS = 10  # errors of our own in the executor's thread after which it gives up
+PROCESSES = 1 << 30  # more than any system has
 
 
 class CancelledError(Exception):
     """The executor was closed before the invocation had ended."""
 
 
+class ThrottledError(Exception):
+    """The account's limits refused a synchronous invocation; `str()` is Lambda's `Reason`."""
+
+
+class DroppedError(Exception):
+    """An event became too old in the queue."""
+
+
 class Executor:
     """Runs functions' code on this machine.
 
     `directory` is an existing one for packages and logs, `environment` is given to every function on top of
-    its own, `logs` is where the invocations' logs go (`<logs>/<function>/<request id>.log`). `report` is
-    called, in another thread, with texts for the user. With `private_tmp` false the workers share the host's
-    /tmp, and have a TMPDIR each.
+    its own, `logs` is where the invocations' logs go (`<logs>/<function>/<request id>.log`). `account` holds the
+    limits; its time is `clock` (seconds) times `clock_rate`. `report` is called, in another thread, with texts for the
+    user. With `private_tmp` false the workers share the host's /tmp, and have a TMPDIR each.
     """
 
     def __init__(
@@ -58,7 +70,9 @@ class Executor:
         directory: Path,
         environment: Mapping[str, str],
         *,
-        concurrency: int = 1000,
+        account: Account | None = None,
+        clock_rate: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
         logs: Path | None = None,
         report: Callable[[str], None],
         private_tmp: bool = True,
@@ -66,16 +80,17 @@ class Executor:
         self._directory = directory
         self._environment = dict(environment)
         self._logs = logs or directory / "logs"
-        self._report = report
+        self._reports = FailureReports(report)
         self._private_tmp = private_tmp
-        self._most = self._limit = concurrency
+        self.account = account or Account()
+        self._clock, self._clock_rate = clock, clock_rate
+        self._limit = PROCESSES
         self._running = 0
         self._incoming: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        self._waiting: deque[Job] = deque()
+        self._events: EventQueue[Job] = EventQueue(self.account)
+        self._waiting: deque[Job] = deque()  # admitted, and without a process yet
         self._servers: dict[tuple[object, ...], ForkServer] = {}
-        self._warned: set[str] = set()
-        self._failures: Counter[str] = Counter()
-        self._untold: Counter[tuple[str, str]] = Counter()  # failures beyond those, by function and message
+        self._faults = 0
         self._closing = False
         self._gate = threading.Lock()  # held to queue a job, and to say that no more are taken
         self._selector = selectors.DefaultSelector()
@@ -86,12 +101,19 @@ class Executor:
         self._thread.start()
 
     def invoke(
-        self, function: FunctionSpec, payload: bytes, request_id: str | None = None
+        self,
+        function: FunctionSpec,
+        payload: bytes,
+        request_id: str | None = None,
+        event: EventConfig | None = None,
     ) -> "concurrent.futures.Future[Outcome]":
-        """Queue an invocation; `payload` is JSON. The future fails with CancelledError if `close` comes first."""
+        """Run a function; `payload` is JSON. Without `event` at once or not at all: the future fails with
+        ThrottledError if the account's limits do not allow it. With `event` it is queued, and tried again: the
+        future has the last outcome, or DroppedError. It fails with CancelledError if `close` comes first.
+        """
         request_id = request_id or str(uuid.uuid4())
         log = self._logs / function.name / f"{request_id}.log"
-        job = Job(function, payload, request_id, log, concurrent.futures.Future())
+        job = Job(function, payload, request_id, log, concurrent.futures.Future(), event)
         with self._gate:
             if self._closing:
                 job.future.set_exception(CancelledError())
@@ -115,37 +137,73 @@ class Executor:
     def _run(self) -> None:
         try:
             while not self._closing:
-                for key, events in self._selector.select(self._patience()):
-                    if key.data is None:
-                        self._wakened.recv(4096)
-                    else:
-                        self._serve(key.data, events)
-                while not self._incoming.empty():
-                    self._waiting.append(self._incoming.get())
-                self._stop_stuck()
-                self._start_waiting()
+                try:
+                    self._turn()
+                except Exception as error:  # a bug of ours: whoever waits is told, and the rest goes on
+                    self._faults += 1
+                    self._fail_everything(error)
+                    if self._faults >= FAULTS:
+                        return
         finally:
             self._stop_all()
 
+    def _turn(self) -> None:
+        for key, events in self._selector.select(self._patience()):
+            if key.data is None:
+                self._wakened.recv(4096)
+            else:
+                self._serve(key.data, events)
+        while not self._incoming.empty():
+            self._accept(self._incoming.get())
+        for event, admitted in self._events.take(self._now()):
+            job = event.item
+            job.queued = event
+            if admitted:
+                self._waiting.append(job)
+            else:
+                self._reports.dropped(job.function.name)
+                if not self._running and not self._events:
+                    self._reports.tell_untold()
+                job.future.set_exception(DroppedError())
+        self._stop_stuck()
+        self._start_waiting()
+
+    def _now(self) -> float:
+        """The account's time."""
+        return self._clock() * self._clock_rate
+
+    def _accept(self, job: Job) -> None:
+        place = job.function.region, job.function.name
+        if job.event is not None:
+            self._events.put(job, place, job.event, self._now())
+            return
+        refused = self.account.admit(place, self._now())
+        if refused:
+            job.future.set_exception(ThrottledError(refused))
+        else:
+            self._waiting.append(job)
+
     def _serve(self, server: ForkServer, events: int) -> None:
-        if events & selectors.EVENT_WRITE:
-            self._flush(server)
-        if events & selectors.EVENT_READ:
-            heads = server.hear()
-            if heads is None:
-                self._fail_all(
-                    server, _error("Runtime.ExitError", "the function's process ended unexpectedly")
-                )
-                self._stop(server)
-                return
-            for head in heads:
-                self._handle(server, head)
+        """Handle what a fork server's socket is ready for; whatever goes wrong ends that server and its jobs."""
+        try:
+            if events & selectors.EVENT_WRITE:
+                self._flush(server)
+            if events & selectors.EVENT_READ:
+                heads = server.hear()
+                if heads is None:
+                    raise EOFError("the function's process ended unexpectedly")
+                for head in heads:
+                    self._handle(server, head)
+        except Exception as error:
+            message = str(error) if isinstance(error, EOFError) else f"the local engine: {describe(error)}"
+            self._fail_all(server, _error("Runtime.ExitError", message))
+            self._stop(server)
 
     def _handle(self, server: ForkServer, head: dict[str, Any]) -> None:
         if "ready" in head:
             server.ready = True
             if head["shared_tmp"]:
-                self._warn_once(
+                self._reports.warn_once(
                     f"workers share this machine's /tmp: no mount namespace ({head['shared_tmp']})"
                 )
             for job in server.jobs.values():
@@ -169,8 +227,13 @@ class Executor:
             try:
                 job.log.parent.mkdir(parents=True, exist_ok=True)
                 server = self._server(job.function)
-            except (BadPackageError, OSError) as error:
-                self._fail(job, _error("Runtime.BadPackage", str(error)))
+            except Exception as error:  # whatever a package may bring about, only its own job fails
+                kind = (
+                    "Runtime.BadPackage"
+                    if isinstance(error, (BadPackageError, OSError))
+                    else "Runtime.Unknown"
+                )
+                self._fail(job, _error(kind, str(error) or describe(error)))
                 continue
             server.jobs[job.request_id] = job
             if server.ready:
@@ -194,7 +257,7 @@ class Executor:
             return
         self._running = self._limit = others
         self._waiting.appendleft(job)
-        self._warn_once(f"the system has no room for more workers at once, they wait: {reason}")
+        self._reports.warn_once(f"the system has no room for more workers at once, they wait: {reason}")
 
     def _flush(self, server: ForkServer) -> None:
         more = selectors.EVENT_WRITE if server.flush() else 0
@@ -224,13 +287,7 @@ class Executor:
             self._complete(job, Outcome(job.request_id, answer[1:], False, job.log))
 
     def _fail(self, job: Job, error: bytes) -> None:
-        message = json.loads(error)["errorMessage"]
-        name = job.function.name
-        self._failures[name] += 1
-        if self._failures[name] <= TAILS:
-            self._report(f"{name} failed: {message}\n  request {job.request_id}{_tail(job.log)}")
-        else:
-            self._untold[name, REQUEST.sub("", message)] += 1
+        self._reports.failed(job.function.name, error, job.request_id, job.log)
         self._complete(job, Outcome(job.request_id, error, True, job.log))
 
     def _fail_all(self, server: ForkServer, error: bytes) -> None:
@@ -238,25 +295,35 @@ class Executor:
         jobs = list(server.jobs.values())
         server.jobs.clear()
         if jobs:
-            message = json.loads(error)["errorMessage"]
-            count = f"{len(jobs)} invocation{'s' if len(jobs) > 1 else ''}"
-            self._report(f"{jobs[0].function.name} failed: {message}\n  {count}{_tail(server.log)}")
+            self._reports.failed_together(jobs[0].function.name, error, len(jobs), server.log)
         for job in jobs:
             with contextlib.suppress(OSError):
                 shutil.copyfile(server.log, job.log)
             self._complete(job, Outcome(job.request_id, error, True, job.log))
 
+    def _fail_everything(self, error: Exception) -> None:
+        """After an error of our own: fail all that runs or is ready to, and end all fork servers."""
+        document = _error("ServiceException", f"the local engine: {describe(error)}")
+        with contextlib.suppress(Exception):
+            self._reports.report(f"an error of the engine itself ends all invocations: {describe(error)}")
+        for server in list(self._servers.values()):
+            with contextlib.suppress(Exception):
+                self._fail_all(server, document)
+            self._stop(server)
+        while self._waiting:
+            job = self._waiting.popleft()
+            self._running += 1
+            self._complete(job, Outcome(job.request_id, document, True, job.log))
+
     def _complete(self, job: Job, outcome: Outcome) -> None:
         self._running -= 1
-        self._limit = min(self._most, self._limit + 1)
+        self._limit = min(PROCESSES, self._limit + 1)
         if not self._running:
-            self._tell_untold()
-        job.future.set_result(outcome)
-
-    def _tell_untold(self) -> None:
-        for (name, message), count in self._untold.items():
-            self._report(f"{name} failed {count} times more: {message}")
-        self._untold.clear()
+            self._reports.tell_untold()
+        self.account.free((job.function.region, job.function.name))
+        again = job.queued is not None and outcome.failed and self._events.retry(job.queued, self._now())
+        if not again:
+            job.future.set_result(outcome)
 
     def _stop_stuck(self) -> None:
         for server in list(self._servers.values()):
@@ -279,7 +346,8 @@ class Executor:
     def _stop_all(self) -> None:
         with self._gate:
             self._closing = True
-        self._tell_untold()
+        with contextlib.suppress(Exception):
+            self._reports.tell_untold()
         for server in self._servers.values():
             server.close()
         jobs = [job for server in self._servers.values() for job in server.jobs.values()]
@@ -287,33 +355,22 @@ class Executor:
             server.wait()
         while not self._incoming.empty():
             self._waiting.append(self._incoming.get())
-        for job in (*jobs, *self._waiting):
-            job.future.set_exception(CancelledError())
+        for job in (*jobs, *self._waiting, *self._events.clear()):
+            if not job.future.done():
+                job.future.set_exception(CancelledError())
         self._selector.close()
         self._wake.close()
         self._wakened.close()
 
     def _patience(self) -> float | None:
-        """Seconds until a fork server counts as stuck."""
+        """Seconds until a fork server counts as stuck, or an event's turn comes."""
         starting = [server.started for server in self._servers.values() if not server.ready]
-        return max(0.0, min(starting) + INIT_SECONDS - time.monotonic()) if starting else None
-
-    def _warn_once(self, text: str) -> None:
-        if text not in self._warned:
-            self._warned.add(text)
-            self._report(f"warning: {text}")
+        waits = [min(starting) + INIT_SECONDS - time.monotonic()] if starting else []
+        turn = self._events.next_turn()
+        if turn is not None:
+            waits.append((turn - self._now()) / self._clock_rate)
+        return max(0.0, min(waits)) if waits else None
 
 
 def _error(kind: str, message: str) -> bytes:
     return json.dumps({"errorMessage": message, "errorType": kind}).encode()
-
-
-def _tail(log: Path) -> str:
-    """The last lines of a log, each on a line of its own, or ""; bytes that are not text are shown as escapes."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
-            lines = file.read().decode(errors="backslashreplace").splitlines()
-    except OSError:
-        return ""
-    return "".join(f"\n  | {line}" for line in lines[-TAIL_LINES:])

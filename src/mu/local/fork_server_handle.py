@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mu.local import messages
+from mu.local.account import Event, EventConfig
 from mu.local.function_spec import FunctionSpec
 from mu.local.unzip import unpack
 
@@ -38,15 +39,18 @@ class Outcome:
     log: Path
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
-    """An invocation on its way: `log` is the file for its output."""
+    """An invocation on its way: `log` is the file for its output, `event` is how it waits if it is an asynchronous
+    one, and `queued` its place in the queue of those."""
 
     function: FunctionSpec
     payload: bytes = field(repr=False)
     request_id: str
     log: Path
     future: "concurrent.futures.Future[Outcome]"
+    event: EventConfig | None = None
+    queued: "Event[Job] | None" = None
 
 
 class ForkServer:

@@ -12,7 +12,8 @@ signature's scope, as AWS itself sees it, or it is S3. Three things are added.
   and closes an overwritten object while it may still be read. Requests for the same object are therefore
   handled one after the other (`Locks`), once their bodies have been read.
 - No signature is checked, so a page in the user's browser could have programs run here. What a browser sends on
-  a page's behalf names the page's origin, or a host that is not this one: it is refused.
+  a page's behalf is refused: it names the page's origin, says in `Sec-Fetch-Site` that a page is behind it, or names a
+  host that is not this one. A GET, which old browsers send without saying either, may only read.
 """
 
 import http.client
@@ -36,17 +37,22 @@ from moto.iam.models import get_account_id_from
 from werkzeug.exceptions import HTTPException
 
 from mu.errors import UsageError
-from mu.local.moto_lambda import ExecutingBackend
+from mu.local.account import Account
+from mu.local.moto_lambda import ExecutingBackend, InvokeError
+from mu.local.unzip import MAX_UNPACKED
 
 MODULES = {"s3": "s3", "iam": "iam", "sts": "sts", "lambda": "awslambda"}
 THREADS = 32
 BACKLOG = 4096
 IDLE_SECONDS = 300  # before a kept connection is closed; longer than clients keep theirs
 LOCKS = 256
+RETRY_AFTER = 1  # seconds, as a throttled caller is told
 
 ACCOUNT = re.compile(r"/\d{4}-\d\d-\d\d/account-settings/?")
 INVOKE = re.compile(r"/\d{4}-\d\d-\d\d/functions/([^/]+)/invocations/?")
 SCOPE = re.compile(r"(?:Credential=|^)([^/,]+)/\d{8}/([\w-]+)/([\w-]+)/aws4_request")
+QUERY = ("iam", "sts")  # services whose action is a parameter, whatever the method is
+READING = re.compile(r"(?:Get|List|Simulate)[A-Z]")
 
 Headers = list[tuple[str, str]]
 Answer = tuple[int, Headers, bytes]
@@ -76,12 +82,11 @@ class Locks:
 
 
 class Application:
-    """The WSGI application. `report` is called with what went wrong in it; `concurrency` is how many workers run at
-    once."""
+    """The WSGI application. `report` is called with what went wrong in it; `account` has the limits."""
 
-    def __init__(self, report: Callable[[str], None], concurrency: int = 1000) -> None:
+    def __init__(self, report: Callable[[str], None], account: Account) -> None:
         self.report = report
-        self.concurrency = concurrency
+        self.account = account
         self.routes = {service: _routes(module) for service, module in MODULES.items()}
         self.locks = Locks()
 
@@ -90,7 +95,7 @@ class Application:
         request = MotoRequest(environ)
         try:
             status, headers, body = self.answer(request)
-        except Exception as error:  # a bug of moto's or ours must not take the connection down
+        except (Exception, SystemExit) as error:  # a bug of moto's or ours must not take the server down
             self.report(f"{request.method} {request.raw_path} failed: {error!r}")
             status, headers, body = _error(_scope(request)[2], 500, "InternalError", repr(error))
         if request.method == "HEAD":
@@ -109,11 +114,17 @@ class Application:
             return _error(
                 service, 403, "AccessDenied", "requests come from programs on this machine, to 127.0.0.1"
             )
+        if (
+            service in QUERY
+            and request.method != "POST"
+            and not READING.match(request.args.get("Action", ""))
+        ):
+            return _error(service, 403, "AccessDenied", f"{request.method} may only read here: use POST")
         if service not in self.routes:
             known = ", ".join(self.routes)
             return _error(service, 501, "NotImplemented", f"this engine has {known}; it has no '{service}'")
         if service == "lambda" and ACCOUNT.fullmatch(path):
-            return _account(self.concurrency)
+            return _account(self.account, get_account_id_from(key), region)
         invoke = INVOKE.fullmatch(path) if service == "lambda" and request.method == "POST" else None
         if invoke:
             return _invoke(request, get_account_id_from(key), region, unquote(invoke[1]))
@@ -150,6 +161,8 @@ def _scope(request: MotoRequest) -> tuple[str, str, str]:
 
 def _is_from_a_page(request: MotoRequest) -> bool:
     """Whether a browser has sent this for a page from elsewhere. Programs name no origin."""
+    if request.headers.get("Sec-Fetch-Site", "none") != "none":
+        return True
     host = request.headers.get("Host", "").rpartition(":")[0] or request.headers.get("Host", "")
     origin = request.headers.get("Origin")
     named = [host] if origin is None else [host, str(urlsplit(origin).hostname)]
@@ -164,10 +177,19 @@ def _objects(request: MotoRequest) -> list[str]:
     return [request.raw_path, *([source] if source else [])]
 
 
-def _account(concurrency: int) -> Answer:
+def _account(account: Account, number: str, region: str) -> Answer:
     """GetAccountSettings, of which moto knows nothing."""
-    limits = {"ConcurrentExecutions": concurrency, "UnreservedConcurrentExecutions": concurrency}
-    body = json.dumps({"AccountLimit": limits, "AccountUsage": {}}).encode()
+    functions = list(get_backend(number, region).list_functions())
+    limits = {
+        "TotalCodeSize": 80_530_636_800,
+        "CodeSizeUnzipped": MAX_UNPACKED,
+        "CodeSizeZipped": 52_428_800,
+        "ConcurrentExecutions": account.concurrency,
+        "UnreservedConcurrentExecutions": account.unreserved(region),
+    }
+    sizes = sum(int(function.code_size) for function in functions)
+    usage = {"TotalCodeSize": sizes, "FunctionCount": len(functions)}
+    body = json.dumps({"AccountLimit": limits, "AccountUsage": usage}).encode()
     return 200, [("Content-Type", "application/json")], body
 
 
@@ -177,6 +199,8 @@ def _invoke(request: MotoRequest, account: str, region: str, name: str) -> Answe
     try:
         backend = cast(ExecutingBackend, get_backend(account, region))
         body = backend.invoke(name, qualifier, request.get_data(), dict(request.headers), headers)
+    except InvokeError as error:
+        return _json(error.code, error.error_type, error.message, error.why)
     except JsonRESTError as error:
         return _json(error.code, error.error_type, error.message)
     except KeyError:
@@ -203,10 +227,14 @@ def _error(service: str, status: int, kind: str, message: str) -> Answer:
     return status, [("Content-Type", "application/xml")], body.encode()
 
 
-def _json(status: int, kind: str, message: str) -> Answer:
-    """An error in Lambda's form."""
-    body = json.dumps({"Type": "User" if status < 500 else "Service", "Message": message}).encode()
-    return status, [("Content-Type", "application/json"), ("x-amzn-ErrorType", kind)], body
+def _json(status: int, kind: str, message: str, why: str | None = None) -> Answer:
+    """An error in Lambda's form; one that throttles (`why`) is written as Lambda writes it."""
+    headers = [("Content-Type", "application/json"), ("x-amzn-ErrorType", kind)]
+    document = {"Type": "User" if status < 500 else "Service", "Message": message}
+    if why is not None:
+        headers.append(("Retry-After", str(RETRY_AFTER)))
+        document = {"Reason": why, "Type": "User", "message": message}
+    return status, headers, json.dumps(document).encode()
 
 
 class Pool(threadpool.ThreadPool):

@@ -26,7 +26,8 @@ from moto.core.model_instances import reset_model_data
 from moto.s3.exceptions import MissingKey, S3ClientError
 from moto.s3.models import s3_backends
 
-from mu.local.executor import CancelledError, Executor
+from mu.local.account import EventConfig
+from mu.local.executor import CancelledError, Executor, ThrottledError
 from mu.local.function_spec import FunctionSpec
 
 MAX_EVENT, MAX_REQUEST, MAX_RESPONSE = 1 << 20, 6_291_456, 6_291_556  # bytes, as Lambda has them
@@ -38,11 +39,12 @@ FULL_ARN = re.compile(r"arn:[\w-]+:lambda:(?P<region>[\w-]+):\d{12}:function:")
 
 
 class InvokeError(JsonRESTError):
-    """What Lambda refuses to invoke, with the status and the name that it has there."""
+    """What Lambda refuses to invoke, with the status, the name and the `Reason` that it has there."""
 
-    def __init__(self, status: int, kind: str, message: str) -> None:
+    def __init__(self, status: int, kind: str, message: str, why: str | None = None) -> None:
         super().__init__(kind, message)
         self.code = status
+        self.why = why
 
 
 class ExecutingBackend(simple.LambdaSimpleBackend):
@@ -78,6 +80,44 @@ class ExecutingBackend(simple.LambdaSimpleBackend):
         self._check_code(body)
         return super().update_function_code(function_name, qualifier, body)
 
+    def delete_function(self, function_name: str, qualifier: str | None = None) -> None:
+        """As moto's; a function that is gone reserves nothing."""
+        super().delete_function(function_name, qualifier)
+        if not qualifier:
+            name = function_name.split(":function:")[-1].partition(":")[0]
+            self.executor.account.reserve((self.region_name, name), None)
+
+    def put_function_concurrency(self, function_name: str, reserved_concurrency: Any) -> int:  # type: ignore[override]
+        """Reserve concurrency, which moto only notes. Lambda's error if too little is left for the others."""
+        number = int(reserved_concurrency)
+        function = self.get_function(function_name)
+        try:
+            self.executor.account.reserve((self.region_name, function.function_name), number)
+        except ValueError as error:
+            raise InvalidParameterValueException(str(error)) from error
+        function.reserved_concurrency = number
+        return number
+
+    def delete_function_concurrency(self, function_name: str) -> None:
+        """Give the reservation back."""
+        function = self.get_function(function_name)
+        function.reserved_concurrency = None
+        self.executor.account.reserve((self.region_name, function.function_name), None)
+
+    def put_function_event_invoke_config(self, function_name: str, config: dict[str, Any]) -> dict[str, Any]:
+        """As moto's, whose first one would count for ever."""
+        self.get_function(function_name).event_invoke_config = []
+        return super().put_function_event_invoke_config(function_name, config)
+
+    def update_function_event_invoke_config(
+        self, function_name: str, config: dict[str, Any]
+    ) -> dict[str, Any]:
+        """As Lambda's: what is not named stays."""
+        before = self.get_function(function_name).event_invoke_config
+        return self.put_function_event_invoke_config(
+            function_name, {**(before[0].config if before else {}), **config}
+        )
+
     def _check_code(self, code: Mapping[str, Any]) -> None:
         if "S3Key" not in code:
             return
@@ -108,13 +148,16 @@ class ExecutingBackend(simple.LambdaSimpleBackend):
         if kind == "DryRun":
             return b""
         alias = _alias(function_name, qualifier)
-        future = self.executor.invoke(_spec(function, alias), body, request_id)
+        event = _event_config(function) if kind == "Event" else None
+        future = self.executor.invoke(_spec(function, alias), body, request_id, event)
         response_headers["X-Amz-Executed-Version"] = str(function.version)
         if kind == "Event":
             return b""
         with self.waiting():
             try:
                 outcome = future.result()
+            except ThrottledError as error:
+                raise InvokeError(429, "TooManyRequestsException", "Rate Exceeded.", str(error)) from error
             except (CancelledError, concurrent.futures.CancelledError) as error:
                 raise InvokeError(503, "ServiceException", "the local engine is stopping") from error
         if headers.get("X-Amz-Log-Type") == "Tail":
@@ -144,6 +187,16 @@ class ExecutingBackend(simple.LambdaSimpleBackend):
         if function.package_type != "Zip":
             raise InvokeError(400, "InvalidRuntimeException", "only functions packaged as a zip run here")
         return function
+
+
+def _event_config(function: LambdaFunction) -> EventConfig:
+    """How long an event may wait for the function, and how often it is tried again."""
+    found = function.event_invoke_config[0].config if function.event_invoke_config else {}
+    default = EventConfig()
+    return EventConfig(
+        float(found.get("MaximumEventAgeInSeconds", default.max_age)),
+        int(found.get("MaximumRetryAttempts", default.retries)),
+    )
 
 
 def _alias(name: str, qualifier: str | None) -> str | None:

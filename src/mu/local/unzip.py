@@ -6,7 +6,10 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from mu.errors import describe
+
 FILE_MODE = 0o644  # of a file whose mode the archive does not tell
+MAX_UNPACKED = 262_144_000  # bytes of all files together, as on Lambda
 
 
 class BadPackageError(ValueError):
@@ -14,21 +17,30 @@ class BadPackageError(ValueError):
 
 
 def unpack(code: bytes, directory: Path) -> None:
-    """Unpack the zip archive `code` into `directory`, which must exist. BadPackageError, or OSError.
+    """Unpack the zip archive `code` into `directory`, which must exist.
 
-    Links are made last, so no file can be written through one.
+    Raises OSError if that cannot take it, else BadPackageError: a damaged archive makes zipfile and the decompressors
+    raise nearly anything. Links are made last, so no file can be written through one.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(code)) as archive:
             _unpack(archive, directory)
+    except BadPackageError:
+        raise
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise BadPackageError(f"the package cannot be read: {error}") from error  # bz2's word for damage
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise BadPackageError(f"the package is not a zip archive: {error}") from error
-    except (NotImplementedError, RuntimeError, UnicodeError) as error:
-        raise BadPackageError(f"the package cannot be read: {error}") from error
+    except Exception as error:
+        raise BadPackageError(f"the package cannot be read: {describe(error)}") from error
 
 
 def _unpack(archive: zipfile.ZipFile, directory: Path) -> None:
     links: list[tuple[Path, str]] = []
+    if sum(member.file_size for member in archive.infolist()) > MAX_UNPACKED:
+        raise BadPackageError(f"the package unpacks to more than {MAX_UNPACKED} bytes, Lambda's limit")
     for member in archive.infolist():
         target = directory / member.filename
         if member.filename.startswith("/") or ".." in Path(member.filename).parts:

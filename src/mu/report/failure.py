@@ -1,19 +1,16 @@
-"""What a failure says, for people."""
+"""What a failure says, for people.
 
-import re
-from typing import TYPE_CHECKING, NamedTuple
+Workers' texts may be of any size and shape, so everything here takes time in proportion to a text's length: no regular
+expression with more than one repetition that has no bound runs over them.
+"""
+
+from typing import NamedTuple
 
 from mu.console.terminal import visible
 from mu.machine import ErrorState, MachineState, described, state_name
 
-if TYPE_CHECKING:
-    pass
-
-
-MAX_OUTPUT_LINES = 20
-
-
-RETVAL = re.compile(r"OK:RETVAL\((-?\d{1,18})\):OUTPUT\((.*)\):COMMAND\((.*)\)", re.DOTALL)
+MAX_OUTPUT_LINES = 20  # of what a program printed
+MAX_STATUS_DIGITS = 18
 
 
 class Failure(NamedTuple):
@@ -32,15 +29,28 @@ def failure_of(machine: MachineState) -> Failure:
 
 def explain(error: str) -> str:
     """A worker's error for people: what failed, then the end of what a program printed, indented."""
-    run = RETVAL.fullmatch(error)
-    if run:
-        status, output, command = int(run[1]), run[2], run[3]
+    run = program_answer(error)
+    if run is not None:
+        status, output, command = run
         fate = f"signal {-status}" if status < 0 else f"exit status {status}"
         return f"{fate} from: {visible(command)}" + _indented(output)
     if error.startswith("FAIL(") and error.endswith(")"):
         error = error[len("FAIL(") : -1]
     first, *more = error.strip().splitlines() or ["no reason given"]
     return visible(first) + _indented("\n".join(more))
+
+
+def program_answer(text: str) -> tuple[int, str, str] | None:
+    """Exit status, output and command of a whole `OK:RETVAL(...)` answer; None if `text` is none."""
+    status, begin, rest = text.partition("):OUTPUT(")
+    output, middle, command = rest.rpartition("):COMMAND(")
+    number = status.removeprefix("OK:RETVAL(")
+    digits = number.removeprefix("-")
+    if not (begin and middle and command.endswith(")") and number != status):
+        return None
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= MAX_STATUS_DIGITS):
+        return None
+    return int(number), output, command[:-1]
 
 
 def _indented(output: str) -> str:

@@ -21,6 +21,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
+from mu.console.terminal import fit
 from mu.machine import ErrorState, MachineState, state_name
 from mu.report.failure import Failure, failure_of
 from mu.report.plain import PlainReporter
@@ -104,7 +105,7 @@ class LiveReporter(PlainReporter):
 
     def line(self, text: str) -> None:
         """A line that stays, above the painting, which comes with the next one."""
-        self._above.append(text)
+        self._above.append(fit(text))
         if not self._open:
             self._write("")
 

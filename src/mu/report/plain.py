@@ -5,30 +5,19 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
-from mu.console.terminal import Outlet
+from mu.console.terminal import Outlet, fit
 from mu.machine import ErrorState
 from mu.report.failure import Failure, failure_of
+from mu.report.reporter import Reporter
 from mu.report.worker_log import Track
 
-if TYPE_CHECKING:
-    pass
-from mu.report.reporter import Reporter
-
 MAX_FAILURES_SHOWN = 20
-
-
 MAX_REASONS_SHOWN = 5
-
-
-LINE_EVERY = 5.0
-
-
+LINE_EVERY = 5.0  # seconds
 # What reasons have in common that name a key, or the worker's own directory.
 TRANSFER = re.compile(r"(retrieving|uploading) .*: (.*)")
-
-
 PROGRAM = re.compile(r"((?:exit status|signal) \d+) from: ")
 
 
@@ -125,7 +114,7 @@ class PlainReporter(Reporter):
 
     def line(self, text: str) -> None:
         """One line that stays."""
-        self._out.put(f"{text}\n", wait=self._closed)
+        self._out.put(f"{fit(text)}\n", wait=self._closed)
 
     def note(self, text: str) -> None:
         """One line, unless quiet."""

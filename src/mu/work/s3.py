@@ -9,6 +9,8 @@ Whole objects go in one request: for the sizes at hand that takes half the CPU t
 transfer manager, which starts a pool of threads for each file. It is left for what is too big.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import stat
@@ -102,7 +104,7 @@ class S3:
                 client.upload_fileobj(body, bucket, key)
             return size
 
-    def _client(self, region: str) -> "S3Client":
+    def _client(self, region: str) -> S3Client:
         with self._lock:
             if region not in self._clients:
                 import boto3
@@ -130,7 +132,7 @@ def failure(error: Exception) -> str:
     return reason(error)
 
 
-def _download(client: "S3Client", bucket: str, key: str, file: str) -> int:
+def _download(client: S3Client, bucket: str, key: str, file: str) -> int:
     body = client.get_object(Bucket=bucket, Key=key)["Body"]
     size = 0
     with contextlib.closing(body), open(file, "wb") as out:

@@ -2,11 +2,13 @@
 
 import io
 import stat
+import tempfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from mu.local import unzip
 from mu.local.unzip import BadPackageError, unpack
 
 
@@ -76,3 +78,38 @@ def test_damage(tmp_path: Path) -> None:
 def test_no_archive(tmp_path: Path, code: bytes) -> None:
     with pytest.raises(BadPackageError, match="not a zip archive"):
         unpack(code, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+def test_any_damaged_byte_is_a_bad_package_or_harmless(tmp_path: Path, method: int) -> None:
+    """zipfile and the decompressors raise ValueError, IndexError, LZMAError and more."""
+    output = io.BytesIO()
+    with zipfile.ZipFile(output, "w", method) as archive:
+        archive.writestr("file", "text " * 9)
+        archive.writestr("folder/file", "text")
+    code = output.getvalue()
+    bad = 0
+    for place in range(len(code)):
+        for flip in (0x01, 0x80, 0xFF):
+            damaged = bytearray(code)
+            damaged[place] ^= flip
+            directory = Path(tempfile.mkdtemp(dir=tmp_path))
+            try:
+                unpack(bytes(damaged), directory)
+            except BadPackageError:
+                bad += 1
+            except OSError:
+                pass  # a name that is a folder's, or too long
+    assert bad > len(code)
+
+
+def test_a_package_that_unpacks_to_more_than_lambda_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unzip, "MAX_UNPACKED", 7)
+    unpack(zipped(("a", 0o644, "xxx"), ("b", 0o644, "xxxx")), tmp_path)
+    with pytest.raises(BadPackageError, match="more than 7 bytes"):
+        unpack(zipped(("c", 0o644, "xxxx"), ("d", 0o644, "xxxx")), tmp_path)
+    assert not (tmp_path / "c").exists()

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from mu import OnePassState, TerminalState
 from mu.console import terminal
-from mu.console.terminal import debug
+from mu.console.terminal import MAX_LINE, debug
 from mu.defs import Defs
 from mu.machine import ErrorState, MachineState
 from mu.report import choose, failure
@@ -532,3 +532,11 @@ def test_a_track_adds_up_what_was_waited_for(monkeypatch: pytest.MonkeyPatch) ->
         "OK:UPLOAD(b/k)",
         "FAIL(x)",
     ]
+
+
+@pytest.mark.parametrize("piece", ["):COMMAND(", "):OUTPUT(", "(", ")", "OK:RETVAL(1)", "\n"])
+@pytest.mark.parametrize("start", ["OK:RETVAL(1):OUTPUT(", "FAIL(", ""])
+def test_a_text_made_to_be_slow_is_told_all_the_same(start: str, piece: str) -> None:
+    """Four million characters; what took time with their square would not come to its end today."""
+    said = failure.explain(start + piece * (4_000_000 // len(piece)))
+    assert len(said) < (failure.MAX_OUTPUT_LINES + 2) * (MAX_LINE + 20)

@@ -1,0 +1,71 @@
+"""Workers on this machine: processes that are forked from one warm one, and connect over loopback."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mu.engines.pool import Machine, Pool
+from mu.errors import MuError, reason
+
+
+@dataclass
+class ThisMachine(Machine):
+    """`package` is a zip that lambdaize has made, or None: then workers start in the current directory."""
+
+    package: Path | None = None
+    unpacked: str = field(default="")
+
+    def spawn(self, event: dict[str, Any]) -> "subprocess.Popen[bytes]":
+        """Run Python."""
+        if self.package is not None:
+            self.unpacked = tempfile.mkdtemp(prefix="mu-package-")
+            unpack(self.package, Path(self.unpacked))
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "mu.pilot"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # a Ctrl-C in this terminal is not for it
+        )
+
+    def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> bytes:
+        """The event, with the address at which the coordinator is for this machine."""
+        first = {"event": {**event, "addr": "127.0.0.1"}, "package": self.unpacked or None}
+        return json.dumps(first).encode() + b"\n"
+
+    def explain(self, said: Sequence[str], status: int | None) -> str:
+        """The last line, if there is one."""
+        return f"the process that starts workers has ended: {super().explain(said, status)}"
+
+    def close(self) -> None:
+        """Remove the unpacked package."""
+        if self.unpacked:
+            shutil.rmtree(self.unpacked, ignore_errors=True)
+
+
+def here(workers: int | None = None, package: Path | None = None) -> Pool:
+    """The engine: `workers` at a time, one for each CPU that we may use if None."""
+    number = workers or len(os.sched_getaffinity(0))
+    why = "--workers" if workers else "the CPUs of this machine"
+    return Pool("here", [ThisMachine("this machine", number, package=package)], why)
+
+
+def unpack(package: Path, target: Path) -> None:
+    """Unpack a zip with its modes. Raises MuError."""
+    try:
+        with zipfile.ZipFile(package) as opened:
+            for member in opened.infolist():
+                path = opened.extract(member, target)
+                mode = (member.external_attr >> 16) & 0o777
+                if mode and not member.is_dir():
+                    Path(path).chmod(mode | 0o400)
+    except (OSError, zipfile.BadZipFile, ValueError, RuntimeError, NotImplementedError) as error:
+        raise MuError(f"cannot unpack {package}: {reason(error)}") from None

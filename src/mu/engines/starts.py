@@ -1,0 +1,116 @@
+"""What has become of the workers that an engine was to start, where it learns of each that ends."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mu.engines.protocol import NOTHING, Progress
+
+GIVE_UP = 3  # workers that ended without having connected, while none has: the next ones would, too
+
+
+class Starts:
+    """Counts, from several threads. A worker goes by a name that its hello tells as `request_id`."""
+
+    def __init__(self, prefix: str) -> None:
+        self.asked = 0
+        self._prefix = prefix
+        self._lock = threading.Lock()
+        self._named = 0
+        self._waiting: list[str] = []  # names that a requeued start goes by again
+        self._running: set[str] = set()
+        self._shown: set[str] = set()  # of those that are running
+        self._unseen: set[str] = set()  # ended, and has not said hello
+        self._anonymous = 0  # said hello without a name
+        self._hellos = 0
+        self._said: Counter[str] = Counter()  # last words of those that ended unseen
+        self._began = False
+
+    def ask(self, number: int) -> None:
+        """So many more are wanted."""
+        with self._lock:
+            self._began = True
+            self.asked += number
+
+    @property
+    def waiting(self) -> int:
+        """How many were asked for and not started yet."""
+        with self._lock:
+            return self.asked - self._named + len(self._waiting)
+
+    def take(self, number: int) -> list[str]:
+        """The names of up to so many that are started now."""
+        with self._lock:
+            names = self._waiting[:number]
+            del self._waiting[: len(names)]
+            fresh = min(number - len(names), self.asked - self._named)
+            names += [f"{self._prefix}-{self._named + place}" for place in range(fresh)]
+            self._named += fresh
+            self._running.update(names)
+            return names
+
+    def give_back(self, names: Iterable[str]) -> None:
+        """These were not started after all: they wait again."""
+        with self._lock:
+            for name in names:
+                if name in self._running and name not in self._shown:
+                    self._running.remove(name)
+                    self._waiting.append(name)
+
+    def ended(self, name: str, said: str = "") -> None:
+        """A worker has ended; `said` are its last words."""
+        with self._lock:
+            if name not in self._running:
+                return
+            self._running.remove(name)
+            if name in self._shown:
+                self._shown.remove(name)
+            else:
+                self._unseen.add(name)
+                if said:
+                    self._said[said] += 1
+
+    def shown(self, facts: Mapping[str, Any]) -> None:
+        """A worker has said hello."""
+        name = facts.get("request_id")
+        with self._lock:
+            self._hellos += 1
+            if isinstance(name, str) and name in self._running:
+                self._shown.add(name)
+            elif isinstance(name, str) and name in self._unseen:
+                self._unseen.remove(name)
+            else:
+                self._anonymous += 1
+
+    @property
+    def lost(self) -> int:
+        """How many have ended without a hello."""
+        with self._lock:
+            return max(0, len(self._unseen) - self._anonymous)
+
+    @property
+    def running(self) -> int:
+        """How many were started and have not ended."""
+        with self._lock:
+            return len(self._running)
+
+    @property
+    def progress(self) -> Progress | None:
+        """As of a launch: a start that was begun is accepted."""
+        with self._lock:
+            if not self._began:
+                return None
+            waiting = self.asked - self._named + len(self._waiting)
+            return NOTHING._replace(total=self.asked, queued=waiting, accepted=self.asked - waiting)
+
+    def last_words(self) -> str:
+        """What most of those that ended unseen have said last; empty if nothing."""
+        with self._lock:
+            return self._said.most_common(1)[0][0] if self._said else ""
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether those that were started all ended without having connected, again and again."""
+        with self._lock:
+            return not self._hellos and len(self._unseen) >= GIVE_UP and not self._running

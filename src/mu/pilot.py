@@ -1,0 +1,275 @@
+"""The process that engines start on a machine to have workers there: `python3 -m mu.pilot`.
+
+    engine --stdin--> pilot --fork--> worker, worker, worker ...
+    engine <--stdout--
+
+A worker that is forked from a process in which everything is imported starts in a few milliseconds. The engine says
+what to do in lines of JSON: {"event": ..., "package": DIRECTORY or null} first, then {"start": [ID, ...]}, and
+{"stop": SECONDS}, which an end of the input means as well. Back go {"ready": facts} once, and for each worker that has
+ended {"ended": ID, "status": ..., "said": its last words}. The event comes on stdin because it holds the job's keys,
+and command lines and environments can be read by others.
+
+`--event FILE` runs one worker in this process instead, for systems that start each worker themselves; `--number` is its
+ID.
+
+SIGTERM means that there shall be no more parts: a worker finishes the one it has, and ends.
+"""
+
+import contextlib
+import importlib
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Optional
+
+from mu import worker
+from mu.errors import one_line
+
+LINGER = 1.0  # seconds; how long workers that were told to quit may take when the engine is gone
+LOG_TAIL = 4096  # bytes of a worker's log in which its last words are looked for
+MAX_LINE = 8 << 20  # bytes of one line from the engine, which holds an event
+
+Handler = Callable[[Mapping[str, Any], Any], Any]
+
+
+class Context:
+    """What a worker is told of where it runs, as by Lambda. `end`: when it will be killed, in seconds of the epoch."""
+
+    def __init__(self, name: str, end: Optional[float] = None) -> None:  # noqa: UP045  of Python 3.9
+        self.aws_request_id = name
+        self.draining = False
+        if end is not None:
+            until = time.monotonic() + end - time.time()
+            self.get_remaining_time_in_millis = lambda: int(max(0.0, until - time.monotonic()) * 1000)
+
+    def drain(self, *_: object) -> None:
+        """A handler of SIGTERM: take no more parts."""
+        self.draining = True
+
+
+def handler_of(package: Optional[str]) -> Handler:  # noqa: UP045
+    """A package's own worker, with its command, or one without a package. Goes to the package's directory."""
+    if not package:
+        return lambda event, context: worker.lambda_handler("", event, context)
+    os.chdir(package)
+    sys.path.insert(0, package)
+    handler: Handler = importlib.import_module("lambda_function").lambda_handler
+    return handler
+
+
+class Pilot:
+    """Forks workers as the engine asks for them."""
+
+    def __init__(self, source: int, target: int) -> None:
+        self.source = source
+        self.target = target
+        self.handler: Optional[Handler] = None  # noqa: UP045
+        self.event: Mapping[str, Any] = {}
+        self.end: Optional[float] = None  # noqa: UP045
+        self.workers: dict[int, tuple[str, int]] = {}  # process → its ID, and the descriptor of its log
+        self.draining = False
+
+    def serve(self) -> None:
+        """Do what the engine says until it stops us or is gone, and then until the workers have ended."""
+        wake, wakened = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wakened, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the engine, which then tells us
+        signal.signal(signal.SIGTERM, self.drain)
+        poll = select.poll()
+        poll.register(self.source, select.POLLIN)
+        poll.register(wake, select.POLLIN)
+        buffer = bytearray()
+        patience = LINGER
+        stopped = False
+        while not stopped and not (self.draining and not self.workers):
+            ready = [descriptor for descriptor, _ in poll.poll()]
+            if wake in ready:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(wake, 4096)
+            if self.source in ready:
+                data = os.read(self.source, 1 << 16)
+                buffer += data
+                stopped = not data or len(buffer) > MAX_LINE
+                while not stopped and (found := buffer.find(b"\n")) >= 0:
+                    line = bytes(buffer[:found])
+                    del buffer[: found + 1]
+                    seconds = self.obey(line)
+                    if seconds is not None:
+                        patience, stopped = seconds, True
+            self.reap()
+        self.finish(time.monotonic() + patience, poll, wake)
+
+    def finish(self, until: float, poll: select.poll, wake: int) -> None:
+        """Wait until all workers have ended; kill those that take longer."""
+        with contextlib.suppress(KeyError):
+            poll.unregister(self.source)
+        while self.workers and (left := until - time.monotonic()) > 0:
+            poll.poll(left * 1000)
+            with contextlib.suppress(BlockingIOError):
+                os.read(wake, 4096)
+            self.reap()
+        for process in self.workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGHUP)  # ends it at once, and with it what it has started
+        last = time.monotonic() + LINGER
+        while self.workers and (left := last - time.monotonic()) > 0:
+            poll.poll(left * 1000)
+            with contextlib.suppress(BlockingIOError):
+                os.read(wake, 4096)
+            self.reap()
+        for process in self.workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process, signal.SIGKILL)
+
+    def obey(self, line: bytes) -> Optional[float]:  # noqa: UP045
+        """Do what a line says; returns how long to wait for workers if it is to stop."""
+        import json
+
+        order = json.loads(line)
+        if "event" in order:
+            self.event, self.end = order["event"], order.get("end")
+            if not str(self.event.get("bucket") or "").startswith("file:"):
+                warm_s3(self.event)
+            package = order.get("package")
+            if order.get("cached"):  # beside the directory that holds this module's package
+                package = os.path.join(os.path.dirname(sys.path[0]), order["cached"])
+            self.handler = handler_of(package)
+            self.tell({"ready": facts()})
+        for name in order.get("start", ()):
+            self.start(str(name))
+        return order.get("stop")  # type: ignore[no-any-return]
+
+    def start(self, name: str) -> None:
+        """Fork a worker; returns in this process only."""
+        log = os.memfd_create("log", os.MFD_CLOEXEC)
+        try:
+            process = os.fork()
+        except OSError as error:
+            os.close(log)
+            self.tell({"ended": name, "status": 1, "said": f"cannot make a process: {error.strerror}"})
+            return
+        if process:
+            self.workers[process] = (name, log)
+            return
+        status = 1
+        try:
+            self.be_worker(name, log)
+            status = 0
+        except SystemExit as error:
+            status = error.code if isinstance(error.code, int) else 1
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(status)
+
+    def be_worker(self, name: str, log: int) -> None:
+        """A worker's whole life, in its process."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setsid()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for descriptor, replacement in ((0, nothing), (1, log), (2, log)):
+            os.dup2(replacement, descriptor)
+        for descriptor in (self.source, self.target):
+            if descriptor > 2:
+                os.close(descriptor)
+        assert self.handler is not None
+        context = Context(name, self.end)
+        signal.signal(signal.SIGTERM, context.drain)
+        signal.signal(signal.SIGHUP, lambda *_: sys.exit(128 + signal.SIGHUP))
+        self.handler(self.event, context)
+
+    def reap(self) -> None:
+        """Tell the engine of the workers that have ended."""
+        while self.workers:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None:
+                return
+            process = found.si_pid
+            name, log = self.workers.pop(process, ("", -1))
+            if log >= 0:  # while the zombie still holds the number, end what the worker has left in its group
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process, signal.SIGKILL)
+            _, status = os.waitpid(process, 0)
+            if log >= 0:
+                said = last_words(log)
+                os.close(log)
+                self.tell({"ended": name, "status": os.waitstatus_to_exitcode(status), "said": said})
+
+    def drain(self, *_: object) -> None:
+        """No more parts for any of the workers."""
+        self.draining = True
+        for process in self.workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGTERM)
+
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """A line for the engine, if it still listens."""
+        import json
+
+        data = json.dumps(message).encode() + b"\n"
+        with contextlib.suppress(OSError):
+            while data:
+                data = data[os.write(self.target, data) :]
+
+
+def last_words(log: int) -> str:
+    """The last line of a worker's log."""
+    size = os.fstat(log).st_size
+    text = os.pread(log, LOG_TAIL, max(0, size - LOG_TAIL)).decode("utf-8", "replace")
+    lines = [line for line in text.splitlines() if line.strip()]
+    return one_line(lines[-1]).replace("mu worker: ", "", 1) if lines else ""
+
+
+def warm_s3(event: Mapping[str, Any]) -> None:
+    """Import boto3 if workers are going to need it: once here, rather than in each of them."""
+    if event.get("bucket"):
+        with contextlib.suppress(ImportError):
+            import boto3  # noqa: F401
+
+
+def facts() -> dict[str, Any]:
+    """What the engine may want to know of this machine."""
+    return {"cpus": len(os.sched_getaffinity(0)), "machine": os.uname().machine, "host": os.uname().nodename}
+
+
+def once(path: str, name: str, package: Optional[str], end: Optional[float]) -> int:  # noqa: UP045
+    """Be one worker, in this process; the exit status."""
+    import json
+
+    with open(path, encoding="utf-8") as file:
+        event = json.load(file)
+    context = Context(name, end)
+    signal.signal(signal.SIGTERM, context.drain)
+    said = handler_of(package)(event, context)
+    return int(str(said).startswith("FAIL("))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command: without arguments, obey an engine."""
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="mu.pilot")
+    parser.add_argument("--event", default="")
+    parser.add_argument("--number", default="0")
+    parser.add_argument("--package", default="")
+    parser.add_argument("--end", type=float)
+    given = parser.parse_args(arguments)
+    if given.event:
+        return once(given.event, given.number, given.package, given.end)
+    target = os.dup(1)
+    os.set_inheritable(target, False)
+    os.dup2(2, 1)  # what a package prints while it is imported is nothing for the engine
+    Pilot(0, target).serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,113 @@
+"""The engine of this machine: real processes, which connect to a coordinator of the test's over TLS."""
+
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from mu.engines.here import here
+from mu.engines.protocol import Engine
+from mu.lambdaize import archive
+from mu.util import accept_socket
+from tests.support.engine_rig import Coordinator, ask, parent_of, running
+from tests.support.local_rig import eventually
+
+
+def test_it_is_an_engine() -> None:
+    assert isinstance(here(), Engine)
+    assert here().limit() == (len(os.sched_getaffinity(0)), "the CPUs of this machine")
+    assert here(40).limit() == (40, "--workers")
+
+
+def test_workers_connect_run_programs_here_and_their_end_is_known(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    coordinator = Coordinator()
+    with running(here(2)) as engine:
+        engine.start(coordinator.event(), 2)
+        one, two = coordinator.worker(), coordinator.worker()
+        engine.shown({})
+        engine.shown({})
+        assert ask(one, "run:pwd") == f"OK:RETVAL(0):OUTPUT({tmp_path}\n):COMMAND(pwd)"
+        pids = {parent_of(each) for each in (one, two)}
+        assert len(pids) == 2
+        assert engine.progress is not None
+        assert (engine.progress.accepted, engine.starts.running, engine.failure()) == (2, 2, None)
+        one.enqueue("quit:")
+        one.do_write()
+        eventually(lambda: engine.starts.running == 1)
+        assert engine.lost(0.0) == 0
+        engine.more(1)  # another takes its place, from the same warm process
+        three = coordinator.worker()
+        engine.shown({})
+        os.kill(parent_of(three), signal.SIGKILL)
+        eventually(lambda: engine.starts.running == 1)
+        del two
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+
+def test_no_more_than_there_are_slots_at_a_time() -> None:
+    coordinator = Coordinator()
+    with running(here(1)) as engine:
+        engine.start(coordinator.event(), 2)
+        one = coordinator.worker()
+        assert engine.note() == "; 1 of 2 started"
+        assert accept_socket(coordinator.listener) is None
+        one.enqueue("quit:")
+        one.do_write()
+        coordinator.worker()
+        assert engine.note() == ""
+
+
+def test_workers_that_cannot_connect_are_lost_and_then_it_fails() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with running(here(3)) as engine:
+        engine.start(json.dumps({"mode": 1, "addr": "127.0.0.1", "port": port, "bucket": ""}), 3)
+        eventually(lambda: engine.lost(0.0) == 3)
+        failure = engine.failure()
+    assert failure == (
+        "workers end before they connect: "
+        f"could not reach the coordinator at 127.0.0.1:{port}: connection refused"
+    )
+
+
+def test_a_package_runs_in_its_own_directory(tmp_path: Path) -> None:
+    program = tmp_path / "hello"
+    program.write_text("#!/bin/sh\necho hello from $1\n")
+    members = [*archive.worker_members("./hello ##INFILE##"), archive.Member("hello", program, True)]
+    archive.write(tmp_path / "hello.zip", members)
+    coordinator = Coordinator()
+    with running(here(1, tmp_path / "hello.zip")) as engine:
+        engine.start(coordinator.event(), 1)
+        worker = coordinator.worker()
+        assert ask(worker, "set:cmdinfile:there").startswith("OK:SET")
+        assert ask(worker, "run:") == "OK:RETVAL(0):OUTPUT(hello from there\n):COMMAND(./hello there)"
+        unpacked = ask(worker, "run:pwd").split("(")[2].split("\n")[0]
+        assert Path(unpacked, "hello").exists()
+    assert not Path(unpacked).exists()
+
+
+def test_a_package_that_is_none_is_told(tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_bytes(b"no zip")
+    with running(here(1, tmp_path / "x.zip")) as engine:
+        engine.start("{}", 1)
+        eventually(engine.failure)
+        assert engine.failure() == f"cannot unpack {tmp_path}/x.zip: File is not a zip file"
+
+
+def test_no_key_is_in_a_command_line_or_an_environment() -> None:
+    coordinator = Coordinator()
+    secret = coordinator.keys.worker.key[:40].encode()
+    with running(here(1)) as engine:
+        engine.start(coordinator.event(), 1)
+        worker = coordinator.worker()
+        pid = parent_of(worker)
+        pilot = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        for process in (pid, pilot):
+            for name in ("cmdline", "environ"):
+                assert secret not in Path(f"/proc/{process}/{name}").read_bytes()
