@@ -50,7 +50,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
             short, long, dest=variable, metavar="FILE", default=None, help=f"{text} (or ${variable})"
         )
     parser.add_argument(
-        "-P", "--profile", metavar="FILE", default=None, help="write cProfile data of the relay here when it ends"
+        "-P",
+        "--profile",
+        metavar="FILE",
+        default=None,
+        help="write cProfile data of the relay here when it ends",
     )
     sizes = (
         ("--max-message", limits.message, "the longest message"),
