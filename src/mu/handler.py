@@ -37,6 +37,7 @@ DEFAULTS: dict[str, Any] = {
     "hash_s3keys": 0,
     "run_iter": 0,
     "tell_sizes": 0,
+    "tell_bytes": 0,
     "tell_facts": 0,
 }
 SECRETS = frozenset(("cacert", "srvcrt", "srvkey"))
@@ -157,16 +158,23 @@ class Handler:
     # Objects and files
 
     def retrieve(self, argument: str) -> Reply:
-        """`KEY\\0FILE`, else `inkey` and `targfile`: object to file."""
+        """`KEY\\0FILE`, else `inkey` and `targfile`: object to file. With `if_match`, an ETag, only that version."""
         names = self._transfer_names(argument, "inkey", "targfile")
         if names is None:
             return [fail("could not compute download params")]
         bucket, key, file = names
         job = partial(
             _transfer,
-            partial(self._outside.s3.retrieve, str(self.vals["region"]), bucket, key, file),
+            partial(
+                self._outside.s3.retrieve,
+                str(self.vals["region"]),
+                bucket,
+                key,
+                file,
+                str(self.vals.get("if_match", "")),
+            ),
             self._teller(RETRIEVED),
-            f"{protocol.RETRIEVE}{bucket}/{key})",
+            partial(self._moved, f"{protocol.RETRIEVE}{bucket}/{key})"),
             f"retrieving {bucket}:{key}->{file} from s3",
         )
         return self._work(f"retrieve:{key}", job, f"OK:RETRIEVING({bucket}/{key}->{file})")
@@ -181,7 +189,7 @@ class Handler:
             _transfer,
             partial(self._outside.s3.upload, str(self.vals["region"]), bucket, key, file),
             self._teller(UPLOADED),
-            f"{protocol.UPLOAD}{bucket}/{key})",
+            partial(self._moved, f"{protocol.UPLOAD}{bucket}/{key})"),
             f"uploading {file}->{bucket}:{key} to s3",
         )
         return self._work(f"upload:{key}", job, f"OK:UPLOADING({file}->{bucket}/{key})")
@@ -198,6 +206,10 @@ class Handler:
         if integer(self.vals, "hash_s3keys"):
             key = protocol.spread(key)
         return bucket, key, file.replace(command_template.TMPDIR, self._directory)
+
+    def _moved(self, success: str, size: int) -> str:
+        """The answer to a transfer; with the size in it if the coordinator wants that in each answer."""
+        return success + protocol.moved_bytes(size) if integer(self.vals, "tell_bytes") else success
 
     def _teller(self, verb: str) -> Callable[[int], None]:
         """Tells the coordinator how many bytes were moved, if it wants to know."""
@@ -369,12 +381,15 @@ COMMANDS: dict[str, Callable[[Handler, str], Reply]] = {
 }
 
 
-def _transfer(transfer: Callable[[], int], tell: Callable[[int], None], success: str, what: str) -> str:
+def _transfer(
+    transfer: Callable[[], int], tell: Callable[[int], None], success: Callable[[int], str], what: str
+) -> str:
     try:
-        tell(transfer())
+        size = transfer()
+        tell(size)
     except Exception as error:
         return fail(f"{what}: {s3.failure(error)}")
-    return success
+    return success(size)
 
 
 def _file_job(job: Callable[[], str], what: str, name: str) -> str:
