@@ -1,5 +1,7 @@
 """Connections to the coordinator and the relay: TCP, and TLS in which both ends show a certificate."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import socket
@@ -54,8 +56,15 @@ def tls_context(cacert: str, srvcrt: str, srvkey: str, directory: str) -> ssl.SS
     return context
 
 
-def dial(host: str, port: int, context: ssl.SSLContext | None, patience: float) -> socket.socket:
-    """Connect, by TLS if there is a context, in at most `patience` seconds.
+def dial(
+    host: str,
+    port: int,
+    context: ssl.SSLContext | None,
+    patience: float,
+    reached: Callable[[], None] | None = None,
+) -> socket.socket:
+    """Connect, by TLS if there is a context, in at most `patience` seconds; `reached` is called once there is a
+    connection, before TLS.
 
     OSError if that fails, ValueError if there can be no such host or port.
     """
@@ -66,6 +75,8 @@ def dial(host: str, port: int, context: ssl.SSLContext | None, patience: float) 
     name = host.encode() if host.isascii() else host
     sock = socket.create_connection((name, port), max(0.01, until - monotonic()))  # type: ignore[arg-type]
     try:
+        if reached is not None:
+            reached()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for level, option, value in KEEP_ALIVE:
             sock.setsockopt(level, option, value)
@@ -94,10 +105,13 @@ def drain(sock: socket.socket) -> bool:
     return not socket.socket.recv(sock, 1 << 16)  # not by TLS, which has said goodbye
 
 
-def dial_patiently(connect: Callable[[], socket.socket], until: float) -> socket.socket:
+def dial_patiently(
+    connect: Callable[[], socket.socket], until: float, again: Callable[[], bool] = lambda: True
+) -> socket.socket:
     """What `connect` returns, tried again with back-off until the clock (monotonic) shows `until`.
 
-    OSError, the last one, if it never works; at once if TLS says no, which no second try changes.
+    OSError, the last one, if it never works; at once if TLS says no, which no second try changes, or if `again`
+    says that there is to be no other try.
     """
     delay = FIRST_DELAY
     while True:
@@ -105,7 +119,7 @@ def dial_patiently(connect: Callable[[], socket.socket], until: float) -> socket
             return connect()
         except OSError as error:
             refused = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
-            if refused or monotonic() + delay > until:
+            if refused or not again() or monotonic() + delay > until:
                 raise
         # Spread, since a thousand workers may have failed at the same moment.
         sleep(delay * (0.5 + os.urandom(1)[0] / 255))

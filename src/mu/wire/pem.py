@@ -8,6 +8,8 @@ space. A body does not say what it is, so the label of a private key is read off
     SEC1 EC     SEQUENCE { INTEGER 1, OCTET STRING, ... }
 """
 
+from __future__ import annotations
+
 import binascii
 
 from mu.errors import UsageError
