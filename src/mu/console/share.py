@@ -1,4 +1,4 @@
-"""What comes with mu beside its modules: its version, and the folders of examples, shell scripts and png2y4m's sources."""
+"""What comes with mu beside its modules: its version, and the folders of examples, scripts and png2y4m's sources."""
 
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def shared(name: str) -> Path:
-    """Where `examples`, `bin` or `tools/png2y4m` is: in `mu/_share` of an install, or in the source tree. The folder of an
-    install may not be writable. UsageError if it is not there."""
+    """Where `examples`, `bin` or `tools/png2y4m` is: in `mu/_share` of an install, which may not be writable, or in the
+    source tree. UsageError if it is not there."""
     for root in (PACKAGE / "_share", PACKAGE.parents[1]):
         if (root / name).is_dir():
             return root / name
