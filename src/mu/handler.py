@@ -19,7 +19,7 @@ from mu.defs import Defs
 from mu.errors import reason
 from mu.wire import protocol
 from mu.wire.protocol import ACCOUNT, RETRIEVED, UPLOADED, fail
-from mu.work import command_template, executable, files, process, program, s3, state_socket
+from mu.work import command_template, executable, file_store, files, process, program, state_socket, transfer
 from mu.work.command_template import integer
 
 DEFAULTS: dict[str, Any] = {
@@ -70,12 +70,25 @@ class Reset:
 Reply = Union[list[str], Work, End, Reset]  # noqa: UP007  evaluated, and workers may have Python 3.9
 
 
+class Store(Protocol):
+    """Where objects are. Both return how many bytes were moved; `transfer.failure` has words for what they raise."""
+
+    def retrieve(self, region: str, bucket: str, key: str, file: str, /) -> int:
+        """Object to file."""
+
+    def upload(self, region: str, bucket: str, key: str, file: str, /) -> int:
+        """File to object."""
+
+
 class Outside(Protocol):
     """What the commands use of the world outside the handler."""
 
-    s3: s3.S3
     groups: process.Groups
     state: state_socket.StateSocket
+
+    @property
+    def s3(self) -> Store:
+        """The store for buckets that are no directories."""
 
     def post(self, call: Callable[[], None]) -> None:
         """Have the loop make `call`; from any thread."""
@@ -164,7 +177,7 @@ class Handler:
         bucket, key, file = names
         job = partial(
             _transfer,
-            partial(self._outside.s3.retrieve, str(self.vals["region"]), bucket, key, file),
+            partial(self._store(bucket).retrieve, str(self.vals["region"]), bucket, key, file),
             self._teller(RETRIEVED),
             f"{protocol.RETRIEVE}{bucket}/{key})",
             f"retrieving {bucket}:{key}->{file} from s3",
@@ -179,7 +192,7 @@ class Handler:
         bucket, key, file = names
         job = partial(
             _transfer,
-            partial(self._outside.s3.upload, str(self.vals["region"]), bucket, key, file),
+            partial(self._store(bucket).upload, str(self.vals["region"]), bucket, key, file),
             self._teller(UPLOADED),
             f"{protocol.UPLOAD}{bucket}/{key})",
             f"uploading {file}->{bucket}:{key} to s3",
@@ -198,6 +211,9 @@ class Handler:
         if integer(self.vals, "hash_s3keys"):
             key = protocol.spread(key)
         return bucket, key, file.replace(command_template.TMPDIR, self._directory)
+
+    def _store(self, bucket: str) -> Store:
+        return file_store if bucket.startswith(file_store.SCHEME) else self._outside.s3
 
     def _teller(self, verb: str) -> Callable[[int], None]:
         """Tells the coordinator how many bytes were moved, if it wants to know."""
@@ -369,11 +385,11 @@ COMMANDS: dict[str, Callable[[Handler, str], Reply]] = {
 }
 
 
-def _transfer(transfer: Callable[[], int], tell: Callable[[int], None], success: str, what: str) -> str:
+def _transfer(move: Callable[[], int], tell: Callable[[int], None], success: str, what: str) -> str:
     try:
-        tell(transfer())
+        tell(move())
     except Exception as error:
-        return fail(f"{what}: {s3.failure(error)}")
+        return fail(f"{what}: {transfer.failure(error)}")
     return success
 
 
