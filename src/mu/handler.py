@@ -37,6 +37,7 @@ DEFAULTS: dict[str, Any] = {
     "hash_s3keys": 0,
     "run_iter": 0,
     "tell_sizes": 0,
+    "tell_bytes": 0,
     "tell_facts": 0,
 }
 SECRETS = frozenset(("cacert", "srvcrt", "srvkey"))
@@ -73,8 +74,8 @@ Reply = Union[list[str], Work, End, Reset]  # noqa: UP007  evaluated, and worker
 class Store(Protocol):
     """Where objects are. Both return how many bytes were moved; `transfer.failure` has words for what they raise."""
 
-    def retrieve(self, region: str, bucket: str, key: str, file: str, /) -> int:
-        """Object to file."""
+    def retrieve(self, region: str, bucket: str, key: str, file: str, etag: str = "", /) -> int:
+        """Object to file; with an `etag` only that version."""
 
     def upload(self, region: str, bucket: str, key: str, file: str, /) -> int:
         """File to object."""
@@ -170,16 +171,23 @@ class Handler:
     # Objects and files
 
     def retrieve(self, argument: str) -> Reply:
-        """`KEY\\0FILE`, else `inkey` and `targfile`: object to file."""
+        """`KEY\\0FILE`, else `inkey` and `targfile`: object to file. With `if_match`, an ETag, only that version."""
         names = self._transfer_names(argument, "inkey", "targfile")
         if names is None:
             return [fail("could not compute download params")]
         bucket, key, file = names
         job = partial(
             _transfer,
-            partial(self._store(bucket).retrieve, str(self.vals["region"]), bucket, key, file),
+            partial(
+                self._store(bucket).retrieve,
+                str(self.vals["region"]),
+                bucket,
+                key,
+                file,
+                *([str(self.vals["if_match"])] if self.vals.get("if_match") else []),
+            ),
             self._teller(RETRIEVED),
-            f"{protocol.RETRIEVE}{bucket}/{key})",
+            partial(self._moved, f"{protocol.RETRIEVE}{bucket}/{key})"),
             f"retrieving {bucket}:{key}->{file} from s3",
         )
         return self._work(f"retrieve:{key}", job, f"OK:RETRIEVING({bucket}/{key}->{file})")
@@ -194,7 +202,7 @@ class Handler:
             _transfer,
             partial(self._store(bucket).upload, str(self.vals["region"]), bucket, key, file),
             self._teller(UPLOADED),
-            f"{protocol.UPLOAD}{bucket}/{key})",
+            partial(self._moved, f"{protocol.UPLOAD}{bucket}/{key})"),
             f"uploading {file}->{bucket}:{key} to s3",
         )
         return self._work(f"upload:{key}", job, f"OK:UPLOADING({file}->{bucket}/{key})")
@@ -214,6 +222,10 @@ class Handler:
 
     def _store(self, bucket: str) -> Store:
         return file_store if bucket.startswith(file_store.SCHEME) else self._outside.s3
+
+    def _moved(self, success: str, size: int) -> str:
+        """The answer to a transfer; with the size in it if the coordinator wants that in each answer."""
+        return success + protocol.moved_bytes(size) if integer(self.vals, "tell_bytes") else success
 
     def _teller(self, verb: str) -> Callable[[int], None]:
         """Tells the coordinator how many bytes were moved, if it wants to know."""
@@ -385,12 +397,15 @@ COMMANDS: dict[str, Callable[[Handler, str], Reply]] = {
 }
 
 
-def _transfer(move: Callable[[], int], tell: Callable[[int], None], success: str, what: str) -> str:
+def _transfer(
+    move: Callable[[], int], tell: Callable[[int], None], success: Callable[[int], str], what: str
+) -> str:
     try:
-        tell(move())
+        size = move()
+        tell(size)
     except Exception as error:
         return fail(f"{what}: {transfer.failure(error)}")
-    return success
+    return success(size)
 
 
 def _file_job(job: Callable[[], str], what: str, name: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 from mu.local.engine import LocalEngine
 from mu.work import s3
 from mu.work.s3 import S3
+from mu.work.transfer import failure
 from tests.support.worker_rig import connected
 
 BUCKET = "worker-s3"
@@ -137,3 +138,13 @@ def test_another_server_as_bucket(engine: LocalEngine, client: Any, tmp_path: Pa
         assert peer.ask(f"retrieve:other/k\0{tmp_path}/g") == f"OK:RETRIEVE({bucket}/other/k)"
     assert client.get_object(Bucket=BUCKET, Key="other/k")["Body"].read() == b"data"
     assert (tmp_path / "g").read_text() == "data"
+
+
+def test_only_the_version_that_was_asked_for(access: S3, client: Any, tmp_path: Path) -> None:
+    tag = client.put_object(Bucket=BUCKET, Key="versioned", Body=b"one")["ETag"].strip('"')
+    assert access.retrieve("us-east-1", BUCKET, "versioned", f"{tmp_path}/v", tag) == 3
+    client.put_object(Bucket=BUCKET, Key="versioned", Body=b"two")
+    with pytest.raises(client.exceptions.ClientError) as raised:
+        access.retrieve("us-east-1", BUCKET, "versioned", f"{tmp_path}/v", tag)
+    assert failure(raised.value) == "the object has changed"
+    assert (tmp_path / "v").read_bytes() == b"one"

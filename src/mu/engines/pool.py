@@ -6,6 +6,7 @@ each machine starts its pilot and reads what it says; another writes, so that no
 
 import json
 import queue
+import secrets
 import subprocess
 import threading
 import time
@@ -61,7 +62,7 @@ class Pool:
     def __init__(self, name: str, machines: Sequence[Machine], reason: str) -> None:
         self.name = name
         self.machines = list(machines)
-        self.starts = Starts(name)
+        self.starts = Starts(f"{name}-{secrets.token_hex(4)}")
         self._reason = reason
         self._event: dict[str, Any] = {}
         self._lock = threading.RLock()

@@ -160,6 +160,7 @@ class CoroutineState(MachineState):
 
     def do_handle(self) -> MachineState:
         """Go on with the coroutine as far as answers have come, moments are over and other parts are done."""
+        stepping.driver = self
         state: MachineState = self if self.wake_at is None else self._look_at_clock()
         messages = self._channel.parser.messages
         while state is self:
@@ -176,6 +177,7 @@ class CoroutineState(MachineState):
                 state = self._take(to_text(messages.popleft()))
         if state is self and self._channel.sock is None:
             state = self._lose(self._broken or "the worker closed the connection")
+        stepping.driver = None
         return state
 
     def do_read(self) -> MachineState:
@@ -221,11 +223,17 @@ class CoroutineState(MachineState):
             return self._lose(answer[5:-1])
         if not waiting:
             return self._unexpected(answer)
-        place = 0 if len(waiting) == 1 else self._whose(answer)
-        command = waiting[place]
-        if not command.matches(answer):
-            return self._unexpected(answer)
-        del waiting[place]
+        if len(waiting) == 1:
+            command = waiting[0]
+            if not answer.startswith(command.expected):
+                return self._unexpected(answer)
+            waiting.clear()
+        else:
+            place = self._whose(answer)
+            command = waiting[place]
+            if not command.matches(answer):
+                return self._unexpected(answer)
+            del waiting[place]
         task = command.task
         if task is None:
             return self
@@ -265,13 +273,10 @@ class CoroutineState(MachineState):
     def _start(self) -> MachineState:
         function, worker, given = self._context.function, self._worker, self._input
         self._worker = self._input = None
-        before, stepping.driver = stepping.driver, self
         try:
             coroutine = function(worker, given)
         except BaseException as error:
             return self._end(None, error)
-        finally:
-            stepping.driver = before
         if not hasattr(coroutine, "cr_frame"):
             name, where = self._context.name, self._context.defined
             return self._end(
@@ -284,8 +289,8 @@ class CoroutineState(MachineState):
 
     def _go_on(self, task: Task, value: Any, error: BaseException | None = None) -> MachineState:
         """Resume a task with a value, or an exception, and go on until it waits or is over."""
-        outer, before, line = self._task, stepping.driver, self._frame.f_lasti
-        self._task, stepping.driver = task, self
+        outer, line = self._task, self._frame.f_lasti
+        self._task = task
         task.request = None
         task.children = None
         coroutine = task.coroutine
@@ -332,7 +337,7 @@ class CoroutineState(MachineState):
             took = monotonic() - began
             if took > BLOCKING:
                 self._tell_blocking(took, line)
-            self._task, stepping.driver = outer, before
+            self._task = outer
 
     def _over(self, task: Task, value: Any, error: BaseException | None) -> MachineState:
         """A task has come to its end."""
@@ -366,7 +371,8 @@ class CoroutineState(MachineState):
                 where = f"{short(context.file)}:{line}"
                 text = f"{where}: {context.name} returned what JSON cannot hold: {problem}"
                 error = Misuse(text)
-        unanswered = any(isinstance(command, Command) for command in self._open)
+        # `reset:` forgets what goes on in the background, but waits behind what does not.
+        unanswered = any(isinstance(command, Command) and not command.background for command in self._open)
         if error is None or isinstance(error, Skip):
             if unanswered:
                 self.enqueue("quit:")  # it may be at it for long
@@ -428,13 +434,17 @@ class CoroutineState(MachineState):
 
     def send(self, command: Command[Any], task: Task) -> None:
         """Send a command; its answer resumes `task`."""
-        if command.word == "program" and any(getattr(other, "word", "") == "program" for other in self._open):
+        if (
+            self._beside
+            and command.word == "program"
+            and any(getattr(other, "word", "") == "program" for other in self._open)
+        ):
             raise Misuse(
                 f"{command.where}: a worker runs one packaged program at a time: use `run` beside it"
             )
         for text in command.before:
             self._say(text)
-        self.enqueue(command.text)
+        SocketNB.enqueue(self, command.text)
         command.background = command.beside and bool(self._beside)
         self._open.append(command)
         for text in command.after:

@@ -15,7 +15,7 @@ from mu.errors import MuError
 from mu.jobs.errors import CommandFailed, Misuse
 from mu.jobs.task import Task
 from mu.machine import Constructor, MachineState
-from mu.wire.protocol import expected_response, failure_text
+from mu.wire.protocol import failure_text
 
 T = TypeVar("T")
 
@@ -126,7 +126,7 @@ class Command(Request[T]):
     from others'.
     """
 
-    __slots__ = ("_decode", "after", "background", "before", "text", "word")
+    __slots__ = ("after", "background", "before", "decode", "expected", "text", "word")
     beside = False
 
     def __init__(
@@ -134,16 +134,24 @@ class Command(Request[T]):
         driver: Driver,
         text: str,
         decode: Callable[[str], T],
-        *,
-        word: str = "command",
+        word: str,
+        expected: str,
+        depth: int = 2,
         before: Sequence[str] = (),
         after: Sequence[str] = (),
-        depth: int = 3,
     ) -> None:
-        super().__init__(driver, depth)
+        # Written out rather than by the base's constructor: this is done for each command of each worker.
+        frame = sys._getframe(depth)
+        self._code = frame.f_code
+        self._place = frame.f_lasti
+        self.driver = driver
+        self.taken = False
+        self.task = None
         self.text = text
         self.word = word
-        self._decode = decode
+        # What the answer means; CommandFailed or what derives from it if it is a failure.
+        self.decode = decode  # type: ignore[assignment,method-assign]
+        self.expected = (expected, "FAIL")
         self.background = False
         self.before = before
         self.after = after
@@ -158,13 +166,9 @@ class Command(Request[T]):
         driver.send(self, task)
         return WAITING
 
-    def decode(self, value: str) -> T:
-        """What the answer means; CommandFailed or what derives from it if it is a failure."""
-        return self._decode(value)
-
     def matches(self, answer: str) -> bool:
         """Whether this is its answer, or may be."""
-        return answer.startswith((expected_response(self.text), "FAIL"))
+        return answer.startswith(self.expected)
 
 
 class BesideCommand(Command[T]):
@@ -172,13 +176,13 @@ class BesideCommand(Command[T]):
 
     __slots__ = ("failure", "success")
     beside = True
-    success: tuple[str, ...]
+    success: str
     failure: str
 
     def matches(self, answer: str) -> bool:
         """Whether this is its answer."""
         if not self.background:
-            return super().matches(answer)
+            return answer.startswith(self.expected)
         return answer.startswith(self.success) or (answer.startswith("FAIL") and self.failure in answer)
 
 

@@ -17,7 +17,7 @@ from mu.jobs.requests import BesideCommand, Command, Driver, Machine, Request, S
 from mu.jobs.results import Completed, File
 from mu.machine import Constructor, MachineState
 from mu.wire import protocol
-from mu.wire.protocol import expected_response, spread
+from mu.wire.protocol import EXPECTED, spread
 
 T = TypeVar("T")
 T1 = TypeVar("T1")
@@ -174,7 +174,7 @@ class Worker:
                 raise ProgramFailed(results.story(result.command, ended), ended)
             return ended
 
-        return self._beside("run:", decode, "program", (protocol.RETVAL,), SLOW["run"], before)
+        return self._beside("run:", decode, "program", protocol.RETVAL, SLOW["run"], 3, before)
 
     def _execute(self, fields: dict[str, Any], shown: str, word: str, check: bool) -> Request[Completed]:
         self._number += 1
@@ -222,8 +222,9 @@ class Worker:
             f"{word}:{key}\0{_path(file)}",
             _moved,
             word,
-            (f"{verb}{place}/{full})",),
+            f"{verb}{place}/{full})",
             failure,
+            4,
             [f"set:bucket:{place}"] if other else (),
             [f"set:bucket:{own}"] if other else (),
         )
@@ -233,15 +234,15 @@ class Worker:
     def put(self, file: str | os.PathLike[str], data: bytes | str) -> Request[int]:
         """Write a small file on the worker, whole or not at all; text becomes UTF-8. Returns its size in bytes."""
         raw = data.encode() if isinstance(data, str) else bytes(data)
-        return Command(self._driver, protocol.put_command(os.fspath(file), raw), _put, word="put")
+        return Command(self._driver, protocol.put_command(os.fspath(file), raw), _put, "put", "OK:PUT")
 
     def fetch(self, file: str | os.PathLike[str]) -> Request[bytes]:
         """The bytes of a small file of the worker. CommandFailed if there is none, or it is too large for a message."""
-        return Command(self._driver, protocol.fetch_command(os.fspath(file)), _fetched, word="fetch")
+        return Command(self._driver, protocol.fetch_command(os.fspath(file)), _fetched, "fetch", "OK:FETCH")
 
     def files(self, pattern: str = "*") -> Request[list[File]]:
         """The worker's files that a pattern matches, with their sizes."""
-        return Command(self._driver, protocol.list_command(pattern), _listed, word="files")
+        return Command(self._driver, protocol.list_command(pattern), _listed, "files", "OK:LIST")
 
     # The rest
 
@@ -249,8 +250,8 @@ class Worker:
         """Any command of the wire protocol; returns its answer. CommandFailed if that is a failure."""
         word = text.partition(":")[0]
         if word in SLOW:
-            return self._beside(text, _answer, word, (expected_response(text),), SLOW[word])
-        return Command(self._driver, text, _answer, word=word)
+            return self._beside(text, _answer, word, EXPECTED[word], SLOW[word], 3)
+        return Command(self._driver, text, _answer, word, EXPECTED.get(word, "OK"))
 
     def machine(self, state: Constructor) -> Request[MachineState]:
         """Have a state machine drive the worker: from the state that `state` makes to its end, which is returned.
@@ -296,14 +297,15 @@ class Worker:
         text: str,
         decode: Callable[[str], T],
         word: str,
-        success: tuple[str, ...],
+        success: str,
         failure: str,
+        depth: int,
         before: Sequence[str] = (),
         after: Sequence[str] = (),
     ) -> Request[T]:
-        depth = 5 if word in ("retrieve", "upload") and failure not in SLOW.values() else 4
+        expected = EXPECTED[text.partition(":")[0]]
         made: BesideCommand[T] = BesideCommand(
-            self._driver, text, decode, word=word, before=before, after=after, depth=depth
+            self._driver, text, decode, word, expected, depth, before, after
         )
         made.success, made.failure = success, failure
         return made
@@ -323,7 +325,7 @@ class ExecCommand(Command[Completed]):
         id: str,
         word: str,
     ) -> None:
-        super().__init__(driver, text, decode, word=word, depth=5)
+        super().__init__(driver, text, decode, word, "OK:EXEC", 4)
         self.id = id
 
     def matches(self, answer: str) -> bool:
@@ -379,8 +381,7 @@ def _exec_result(answer: str) -> Completed:
 def _moved(answer: str) -> int:
     if not answer.startswith("OK"):
         raise TransferFailed(str(failed(answer)))
-    _, found, number = answer.rpartition(":BYTES(")
-    return int(number[:-1]) if found and number[:-1].isdigit() else 0
+    return protocol.bytes_moved(answer)
 
 
 def _put(answer: str) -> int:

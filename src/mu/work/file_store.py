@@ -16,7 +16,12 @@ SCHEME = "file:"
 CHUNK = 1 << 22
 
 
-def retrieve(_region: str, bucket: str, key: str, file: str) -> int:
+def etag_of(status: os.stat_result) -> str:
+    """What stands for an object's ETag: it changes with the file's content, as far as the file system can tell."""
+    return f"{status.st_size:x}-{status.st_mtime_ns:x}"
+
+
+def retrieve(_region: str, bucket: str, key: str, file: str, etag: str = "") -> int:
     """Object to file, as `S3.retrieve` does; `transfer.failure` has words for what is raised."""
     root = _root(bucket)
     try:
@@ -26,8 +31,11 @@ def retrieve(_region: str, bucket: str, key: str, file: str) -> int:
     except PermissionError:
         raise StoreError(REASONS["AccessDenied"]) from None
     try:
-        if not stat.S_ISREG(os.fstat(source).st_mode):
+        status = os.fstat(source)
+        if not stat.S_ISREG(status.st_mode):
             raise StoreError(REASONS["NoSuchKey"])
+        if etag and etag.strip('"') != etag_of(status):
+            raise StoreError(REASONS["PreconditionFailed"])
         return deliver(file, lambda path: _copy(source, path))
     finally:
         os.close(source)

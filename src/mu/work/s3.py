@@ -60,15 +60,15 @@ class S3:
         with contextlib.suppress(RuntimeError):  # no thread to be had
             threading.Thread(target=get_ready, daemon=True).start()
 
-    def retrieve(self, region: str, bucket: str, key: str, file: str) -> int:
+    def retrieve(self, region: str, bucket: str, key: str, file: str, etag: str = "") -> int:
         """Object to file (`transfer.deliver`), checked; returns how many bytes. `transfer.failure` has words for what
-        is raised."""
+        is raised, also if the object's ETag is not `etag` any more."""
         client, name = self._client(region, bucket)
 
         def write(path: str) -> int:
             for left in reversed(range(DOWNLOADS)):
                 try:
-                    return _download(client, name, key, path, bucket.startswith(OTHER))
+                    return _download(client, name, key, path, bucket.startswith(OTHER), etag)
                 except _broken_off():
                     if not left:
                         raise
@@ -143,10 +143,13 @@ def _content_md5(body: IO[bytes]) -> str:
     return binascii.b2a_base64(digest.digest(), newline=False).decode()
 
 
-def _download(client: S3Client, bucket: str, key: str, file: str, other: bool = False) -> int:
+def _download(client: S3Client, bucket: str, key: str, file: str, other: bool, etag: str) -> int:
     """Write an object to a file, and make sure that it is the object: by its length, and by the checksum that is stored
     with it, or else by its ETag where that is an MD5 digest. Raises DamagedError if it is not."""
-    response = client.get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+    if etag:
+        response = client.get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED", IfMatch=etag)
+    else:
+        response = client.get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
     body = response["Body"]
     # botocore compares checksums of the kinds that it knows.
     checked = type(body).__name__ == "StreamingChecksumBody"

@@ -18,6 +18,8 @@ REASONS = {
     "403": "access denied",
     "SlowDown": "slow down, S3 has too many requests",
     "503": "slow down, S3 has too many requests",
+    "PreconditionFailed": "the object has changed",
+    "412": "the object has changed",
     "ExpiredToken": "the credentials have expired",
     "PermanentRedirect": "the bucket is in another region",
     "AuthorizationHeaderMalformed": "the bucket is in another region",

@@ -205,3 +205,14 @@ def test_an_upload_that_fails_leaves_what_was_there(
     monkeypatch.setattr(file_store, "_copy", full)
     assert why(upload, store, "k", own / "f") == "no space left on device"
     assert tree(store) == {"k": b"old"}
+
+
+def test_only_the_version_that_was_asked_for(store: Path, own: Path) -> None:
+    (store / "k").write_bytes(b"one")
+    tag = file_store.etag_of(os.stat(store / "k"))
+    assert file_store.retrieve(REGION, f"file://{store}", "k", f"{own}/f", tag) == 3
+    (store / "k").write_bytes(b"three")
+    assert (
+        why(file_store.retrieve, REGION, f"file://{store}", "k", f"{own}/f", tag) == "the object has changed"
+    )
+    assert tree(own) == {"f": b"one"}
