@@ -19,7 +19,7 @@ from mu.defs import Defs
 from mu.errors import reason
 from mu.wire import protocol
 from mu.wire.protocol import ACCOUNT, RETRIEVED, UPLOADED, fail
-from mu.work import command_template, executable, files, process, program, s3, state_socket
+from mu.work import command_template, executable, file_store, files, process, program, state_socket, transfer
 from mu.work.command_template import integer
 
 DEFAULTS: dict[str, Any] = {
@@ -71,12 +71,25 @@ class Reset:
 Reply = Union[list[str], Work, End, Reset]  # noqa: UP007  evaluated, and workers may have Python 3.9
 
 
+class Store(Protocol):
+    """Where objects are. Both return how many bytes were moved; `transfer.failure` has words for what they raise."""
+
+    def retrieve(self, region: str, bucket: str, key: str, file: str, etag: str = "", /) -> int:
+        """Object to file; with an `etag` only that version."""
+
+    def upload(self, region: str, bucket: str, key: str, file: str, /) -> int:
+        """File to object."""
+
+
 class Outside(Protocol):
     """What the commands use of the world outside the handler."""
 
-    s3: s3.S3
     groups: process.Groups
     state: state_socket.StateSocket
+
+    @property
+    def s3(self) -> Store:
+        """The store for buckets that are no directories."""
 
     def post(self, call: Callable[[], None]) -> None:
         """Have the loop make `call`; from any thread."""
@@ -166,12 +179,12 @@ class Handler:
         job = partial(
             _transfer,
             partial(
-                self._outside.s3.retrieve,
+                self._store(bucket).retrieve,
                 str(self.vals["region"]),
                 bucket,
                 key,
                 file,
-                str(self.vals.get("if_match", "")),
+                *([str(self.vals["if_match"])] if self.vals.get("if_match") else []),
             ),
             self._teller(RETRIEVED),
             partial(self._moved, f"{protocol.RETRIEVE}{bucket}/{key})"),
@@ -187,7 +200,7 @@ class Handler:
         bucket, key, file = names
         job = partial(
             _transfer,
-            partial(self._outside.s3.upload, str(self.vals["region"]), bucket, key, file),
+            partial(self._store(bucket).upload, str(self.vals["region"]), bucket, key, file),
             self._teller(UPLOADED),
             partial(self._moved, f"{protocol.UPLOAD}{bucket}/{key})"),
             f"uploading {file}->{bucket}:{key} to s3",
@@ -206,6 +219,9 @@ class Handler:
         if integer(self.vals, "hash_s3keys"):
             key = protocol.spread(key)
         return bucket, key, file.replace(command_template.TMPDIR, self._directory)
+
+    def _store(self, bucket: str) -> Store:
+        return file_store if bucket.startswith(file_store.SCHEME) else self._outside.s3
 
     def _moved(self, success: str, size: int) -> str:
         """The answer to a transfer; with the size in it if the coordinator wants that in each answer."""
@@ -382,13 +398,13 @@ COMMANDS: dict[str, Callable[[Handler, str], Reply]] = {
 
 
 def _transfer(
-    transfer: Callable[[], int], tell: Callable[[int], None], success: Callable[[int], str], what: str
+    move: Callable[[], int], tell: Callable[[int], None], success: Callable[[int], str], what: str
 ) -> str:
     try:
-        size = transfer()
+        size = move()
         tell(size)
     except Exception as error:
-        return fail(f"{what}: {s3.failure(error)}")
+        return fail(f"{what}: {transfer.failure(error)}")
     return success(size)
 
 

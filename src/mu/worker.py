@@ -36,6 +36,7 @@ from mu.handler import End, Handler, Reset, Work
 from mu.wire import framing, protocol
 from mu.wire.connect import BOTH_READ, dial_patiently, drain, say_goodbye, tls_context
 from mu.wire.socket_nb import SocketNB
+from mu.work import file_store
 from mu.work.command_template import integer
 from mu.work.log import log
 from mu.work.outside import Outside, TimeLimit, time_limit
@@ -86,8 +87,9 @@ class Loop:
         link, vals = self._link, self._handler.vals
         try:
             link.do_write()
-            if vals["bucket"]:
-                self._s3.warm(str(vals["region"]))
+            bucket = str(vals["bucket"])
+            if bucket and not bucket.startswith(file_store.SCHEME):
+                self._s3.warm(str(vals["region"]), bucket)
             while True:
                 self._wait()
                 if link.sock is None:
