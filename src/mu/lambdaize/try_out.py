@@ -17,8 +17,7 @@ from mu.lambdaize.needs import LOADERS
 # The pieces of glibc; they are never packaged, since they fit only each other.
 GLIBC_PIECES = ("libc", "libm", "libdl", "libpthread", "librt", "libresolv", "libutil", "libnss_*", "libanl")
 # Run by Python in namespaces of its own. argv: root, package, pieces (one a line), program, its arguments.
-INSIDE = (
-    """
+INSIDE = """
 import os, subprocess, sys
 root, package, pieces, *command = sys.argv[1:]
 def mount(*words):
@@ -37,8 +36,6 @@ os.chdir("/var/task")
 env = {"PATH": "/var/task", "LD_LIBRARY_PATH": "./solibs", "HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}
 os.execve(command[0], command, env)
 """
-    % LIBRARIES
-)
 
 
 def try_out(package: Path, program: str, arguments: str) -> int:
