@@ -4,6 +4,7 @@ The file is only read, never run (`ldd` may run it), so it may be for another ma
 and, for the way libraries are found, ld.so(8).
 """
 
+import platform
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from elftools.elf.segments import InterpSegment
 from mu.errors import UsageError
 
 MACHINES = {"EM_X86_64": "x86_64", "EM_AARCH64": "arm64"}
+THIS_MACHINE = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), "")  # as MACHINES has it
 TRIPLETS = {"x86_64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 
 # The pieces of glibc fit only each other and its loader (GLIBC_PRIVATE): all come from the machine that runs
