@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, Protocol, Union
+from typing import Any
 
 from mu.defs import Defs
 from mu.errors import reason
@@ -21,6 +21,7 @@ from mu.wire import protocol
 from mu.wire.protocol import ACCOUNT, RETRIEVED, UPLOADED, fail
 from mu.work import command_template, executable, file_store, files, process, program, state_socket, transfer
 from mu.work.command_template import integer
+from mu.work.replies import End, Outside, Reply, Reset, Store, Work
 
 DEFAULTS: dict[str, Any] = {
     "mode": 0,
@@ -44,61 +45,6 @@ SECRETS = frozenset(("cacert", "srvcrt", "srvkey"))
 MAX_OUTPUT = 1 << 20
 # Characters of a command or a name in what is said about it.
 LONGEST_LABEL = 200
-
-
-class Work(NamedTuple):
-    """A job for a thread; it returns the final answer of the command `label`.
-
-    `background`: other commands may be taken meanwhile. `early`: an answer to send before it begins,
-    if not empty. `awaits`: the state file that it waits for, if there is one.
-    """
-
-    label: str
-    job: Callable[[], str]
-    background: bool = False
-    early: str = ""
-    awaits: str = ""
-
-
-class End:
-    """The worker is to end."""
-
-
-class Reset:
-    """The worker is to be as it was before the first part."""
-
-
-Reply = Union[list[str], Work, End, Reset]  # noqa: UP007  evaluated, and workers may have Python 3.9
-
-
-class Store(Protocol):
-    """Where objects are. Both return how many bytes were moved; `transfer.failure` has words for what they raise."""
-
-    def retrieve(self, region: str, bucket: str, key: str, file: str, etag: str = "", /) -> int:
-        """Object to file; with an `etag` only that version."""
-
-    def upload(self, region: str, bucket: str, key: str, file: str, /) -> int:
-        """File to object."""
-
-
-class Outside(Protocol):
-    """What the commands use of the world outside the handler."""
-
-    groups: process.Groups
-    state: state_socket.StateSocket
-
-    @property
-    def s3(self) -> Store:
-        """The store for buckets that are no directories."""
-
-    def post(self, call: Callable[[], None]) -> None:
-        """Have the loop make `call`; from any thread."""
-
-    def tell(self, text: str) -> None:
-        """Send the coordinator a message; on the loop's thread."""
-
-    def connect(self, host: str, port: int) -> Any:
-        """A new connection with the job's keys, as a socket; OSError if that fails. Waits."""
 
 
 class Handler:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mu.errors import UsageError, reason
+from mu.lambdaize.slim import slim
 
 ENTRY = "lambda_function.py"
 LIBRARIES = "solibs"
@@ -70,7 +71,7 @@ def worker_members(command: str) -> list[Member]:
     """What every function has: the entry point, with the packaged command, and the worker's modules."""
     entry = Member(ENTRY, ENTRY_SOURCE.format(command=command).encode())
     root = Path(__file__).parents[1]
-    return [entry, *(Member(f"mu/{name}", root / name) for name in worker_files())]
+    return [entry, *(Member(f"mu/{name}", slim((root / name).read_bytes())) for name in worker_files())]
 
 
 def worker_files() -> list[str]:
