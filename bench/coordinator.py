@@ -144,6 +144,38 @@ def ours(workers: int) -> None:
         server.server_main_loop([], Set, ServerInfo)
 
 
+def coroutine(workers: int) -> None:
+    """mu's main loop with a coroutine of 40 commands."""
+    from mu import server
+    from mu.jobs.context import Context
+    from mu.jobs.coroutine_state import CoroutineState
+    from mu.server import api
+    from mu.tls import keys
+
+    commands = [f"set:key{number:02d}:value of the key" for number in range(COMMANDS)]
+
+    async def part(worker: Any, _: None) -> None:
+        for text in commands:
+            await worker.command(text)
+        worker._driver.enqueue("quit:")
+
+    context = Context(part)
+    job = keys.make_job_keys()
+
+    class ServerInfo:
+        port_number = 0
+        num_parts = workers
+        hello_timeout = 600
+        cacert = job.ca
+        srvcrt = job.server.cert
+        srvkey = job.server.key
+
+    port = api._listener(ServerInfo).getsockname()[1]
+    print(json.dumps([port, keys_for_load(job)]), flush=True)
+    with measured():
+        server.server_main_loop([], lambda channel, number: CoroutineState(channel, number, None, context), ServerInfo)
+
+
 def bare(workers: int) -> None:
     """pyOpenSSL and epoll, nothing else."""
     from OpenSSL import SSL
@@ -247,6 +279,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["load", port, workers]:
             load(int(port), int(workers))
+        case ["coroutine", workers]:
+            coroutine(int(workers))
         case ["ours", workers]:
             ours(int(workers))
         case ["bare", workers]:

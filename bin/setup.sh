@@ -21,13 +21,21 @@ has_python 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Pyth
     missing="$missing python3-dev"
 # The real encoder of the tests.
 [ "$extra" != dev ] || { command -v vpxenc && command -v vpxdec; } >/dev/null || missing="$missing vpx-tools"
+# Servers that the tests of engines start for themselves; the tests that need them are skipped without.
+services=
+if [ "$extra" = dev ] && [ -z "${MU_NO_SERVICES:-}" ] && command -v apt-get >/dev/null; then
+    [ -x /usr/sbin/sshd ] || services="$services openssh-server"
+    command -v ssh >/dev/null || services="$services openssh-client"
+    [ -x /usr/sbin/slurmctld ] && [ -x /usr/sbin/slurmd ] && [ -x /usr/sbin/munged ] ||
+        services="$services slurm-wlm munge"
+fi
 # A browser for the tests of the timeline's page, which are skipped without one. (Ubuntu's is no package.)
 browser=
 if [ "$extra" = dev ] && [ -z "${MU_NO_BROWSER:-}" ] && grep -qs '^ID=debian' /etc/os-release; then
     command -v chromium >/dev/null || browser="chromium fonts-dejavu-core"
 fi
 
-if [ -n "$missing$browser" ]; then
+if [ -n "$missing$browser$services" ]; then
     if ! command -v apt-get >/dev/null; then
         echo "setup: please install these (Debian's names):$missing" >&2
         exit 1
@@ -38,11 +46,17 @@ if [ -n "$missing$browser" ]; then
         echo "setup: there is no sudo here; have root install these:$missing $browser" >&2
         exit 1
     fi
-    echo "setup: installing$missing $browser" >&2
+    echo "setup: installing$missing$services $browser" >&2
     $sudo apt-get update -qq
     # shellcheck disable=SC2086 # lists of names
     [ -z "$missing" ] ||
         $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing >/dev/null
+    # RUNLEVEL=1: none of them is to run as a service of this machine (systemd starts them all the same).
+    # shellcheck disable=SC2086
+    [ -z "$services" ] ||
+        $sudo env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y -qq --no-install-recommends $services >/dev/null ||
+        echo "setup: without$services, and so without the tests of the engines ssh and slurm" >&2
     # shellcheck disable=SC2086
     [ -z "$browser" ] ||
         $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $browser >/dev/null

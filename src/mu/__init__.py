@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     from mu.errors import MuError as MuError
     from mu.errors import ProtocolError as ProtocolError
     from mu.errors import UsageError as UsageError
+    from mu.jobs.errors import CommandFailed as CommandFailed
+    from mu.jobs.errors import Final as Final
+    from mu.jobs.errors import PartFailed as PartFailed
+    from mu.jobs.errors import ProgramFailed as ProgramFailed
+    from mu.jobs.errors import Skip as Skip
+    from mu.jobs.errors import TransferFailed as TransferFailed
+    from mu.jobs.errors import WorkerLost as WorkerLost
+    from mu.jobs.requests import done as done
+    from mu.jobs.requests import sleep as sleep
+    from mu.jobs.requests import timeout as timeout
+    from mu.jobs.results import Completed as Completed
+    from mu.jobs.worker import Worker as Worker
     from mu.machine_state import CommandListState as CommandListState
     from mu.machine_state import ErrorState as ErrorState
     from mu.machine_state import ForLoopState as ForLoopState
@@ -30,6 +42,18 @@ if TYPE_CHECKING:
 _HOMES = {
     "mu.defs": ("Defs",),
     "mu.errors": ("JobError", "LaunchError", "MuError", "ProtocolError", "UsageError"),
+    "mu.jobs.errors": (
+        "CommandFailed",
+        "Final",
+        "PartFailed",
+        "ProgramFailed",
+        "Skip",
+        "TransferFailed",
+        "WorkerLost",
+    ),
+    "mu.jobs.requests": ("done", "sleep", "timeout"),
+    "mu.jobs.results": ("Completed",),
+    "mu.jobs.worker": ("Worker",),
     "mu.wire.fd_wrapper": ("FDWrapper",),
     "mu.wire.socket_nb": ("SocketNB",),
     "mu.machine_state": (

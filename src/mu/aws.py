@@ -1,11 +1,14 @@
 """AWS clients for commands, and their errors in words."""
 
 import contextlib
+import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, WaiterError
 from botocore.parsers import ResponseParserError
@@ -13,7 +16,7 @@ from botocore.parsers import ResponseParserError
 from mu.errors import MuError, one_line, reason
 
 # All that a request may raise.
-ERRORS = (BotoCoreError, ClientError, ResponseParserError)
+ERRORS = (BotoCoreError, ClientError, ResponseParserError, EOFError)
 
 # Their own texts quote the request, which may hold a session token.
 _BAD_CREDENTIALS = (
@@ -43,6 +46,37 @@ _CONFIG = Config(retries={"mode": "standard"}, connect_timeout=10, read_timeout=
 _HURRIED = Config(retries={"total_max_attempts": 2}, connect_timeout=2, read_timeout=4)
 
 
+_session_lock = threading.RLock()  # a session makes one client at a time
+_session: tuple[Any, Any, Any] | None = None  # of which environment it is, botocore's and boto3's
+
+
+def botocore_session() -> Any:
+    """The session of this process. There is one, whoever asks, so that an MFA code, which works once, is asked for
+    once; and a new one when the variables have changed that say where credentials come from."""
+    return _sessions()[1]
+
+
+def forget_session() -> None:
+    """Read credentials and configuration anew when a session is needed next."""
+    global _session
+    with _session_lock:
+        _session = None
+
+
+def _sessions() -> tuple[Any, Any, Any]:
+    global _session
+    with _session_lock:
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith("AWS_") or name in ("HOME", "BOTO_CONFIG")
+        }
+        if _session is None or _session[0] != environment:
+            made = botocore.session.Session()
+            _session = environment, made, boto3.Session(botocore_session=made)
+        return _session
+
+
 def client(
     service: str,
     region: str,
@@ -56,8 +90,9 @@ def client(
     config = _HURRIED if hurried else _CONFIG
     with explained(f"cannot use {service} in {region}"):
         try:
-            session = boto3.Session(*keys) if keys is not None else boto3
-            made = session.client(service, region_name=region, endpoint_url=endpoint, config=config)  # type: ignore[call-overload]
+            with _session_lock:
+                session: Any = boto3.Session(*keys) if keys is not None else _sessions()[2]
+                made = session.client(service, region_name=region, endpoint_url=endpoint, config=config)
             _ = urlsplit(made.meta.endpoint_url).port  # botocore looks at it only when it sends something
             return made
         except ValueError as error:  # an endpoint that is no URL
@@ -86,6 +121,11 @@ def undecided(error: Exception) -> bool:
 
 def failure(error: Exception) -> str:
     """Why a request failed, in one line without secrets, and what to do where that is known."""
+    if isinstance(error, EOFError):  # botocore asks with getpass
+        return (
+            "the AWS profile wants an MFA code, and there is no terminal to type it on: "
+            "sign in first, and put the session's keys into the environment or a profile"
+        )
     if isinstance(error, NoCredentialsError):
         return "no AWS credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
     if isinstance(error, WaiterError):

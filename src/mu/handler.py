@@ -8,15 +8,18 @@ done by a thread, and sends its answer when it is there.
 Whatever happens, a command gets one final answer: work turns its errors into `FAIL(why)`.
 """
 
+from __future__ import annotations
+
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Union
 
 from mu.defs import Defs
 from mu.errors import reason
 from mu.wire import protocol
-from mu.wire.protocol import ACCOUNT
-from mu.work import command_template, process, s3, state_socket
+from mu.wire.protocol import ACCOUNT, RETRIEVED, UPLOADED, fail
+from mu.work import command_template, executable, files, process, program, s3, state_socket
 from mu.work.command_template import integer
 
 DEFAULTS: dict[str, Any] = {
@@ -34,9 +37,13 @@ DEFAULTS: dict[str, Any] = {
     "hash_s3keys": 0,
     "run_iter": 0,
     "tell_sizes": 0,
+    "tell_bytes": 0,
+    "tell_facts": 0,
 }
 SECRETS = frozenset(("cacert", "srvcrt", "srvkey"))
 MAX_OUTPUT = 1 << 20
+# Characters of a command or a name in what is said about it.
+LONGEST_LABEL = 200
 
 
 class Work(NamedTuple):
@@ -57,13 +64,17 @@ class End:
     """The worker is to end."""
 
 
-Reply = list[str] | Work | End
+class Reset:
+    """The worker is to be as it was before the first part."""
+
+
+Reply = Union[list[str], Work, End, Reset]  # noqa: UP007  evaluated, and workers may have Python 3.9
 
 
 class Outside(Protocol):
     """What the commands use of the world outside the handler."""
 
-    s3: "s3.S3"
+    s3: s3.S3
     groups: process.Groups
     state: state_socket.StateSocket
 
@@ -86,14 +97,20 @@ class Handler:
         self._command = command
         self._event = given
         self._directory = directory
+        self._package = os.getcwd()
         self._outside = outside
+
+    def renew(self) -> None:
+        """The variables are those of the event again. (`vals` stays the same dictionary.)"""
+        self.vals.clear()
+        self.vals.update({**DEFAULTS, **self._event})
 
     def handle(self, text: str) -> Reply:
         """What follows from one command."""
         name, colon, argument = text.partition(":")
         command = COMMANDS.get(name) if colon else None
         if command is None:
-            return [f"FAIL(no such command '{text}')"]
+            return [fail(f"no such command '{text}'")]
         return command(self, argument)
 
     # Variables
@@ -102,7 +119,7 @@ class Handler:
         """`K:V`: variable K becomes text V."""
         name, colon, value = argument.partition(":")
         if not name or not colon:
-            return ["FAIL(invalid syntax for SET)"]
+            return [fail("invalid syntax for SET")]
         self.vals[name] = value
         return [f"OK:SET({name})"]
 
@@ -110,23 +127,23 @@ class Handler:
         """`K:N`: variable K becomes integer N."""
         name, colon, value = argument.partition(":")
         if not name or not colon:
-            return ["FAIL(invalid syntax for SET)"]
+            return [fail("invalid syntax for SET")]
         try:
             self.vals[name] = int(value)
         except ValueError:
-            return [f"FAIL(could not interpret {value} as an integer)"]
+            return [fail(f"could not interpret {value} as an integer")]
         return [f"OK:SETI({name})"]
 
     def get(self, name: str) -> Reply:
         """The value of a variable."""
         if name not in self.vals:
-            return [f"FAIL(no such variable {name})"]
+            return [fail(f"no such variable {name}")]
         return [f"OK:GET({self.vals[name]})"]
 
     def get_info(self, name: str) -> Reply:
         """The value of a variable, as information for the worker's state machine."""
         if name not in self.vals:
-            return [f"FAIL(no such variable {name})"]
+            return [fail(f"no such variable {name}")]
         return [f"INFO:{name}:{self.vals[name]}", f"OK:GETI({name})"]
 
     def dump(self, _: str) -> Reply:
@@ -141,16 +158,23 @@ class Handler:
     # Objects and files
 
     def retrieve(self, argument: str) -> Reply:
-        """`KEY\\0FILE`, else `inkey` and `targfile`: object to file."""
+        """`KEY\\0FILE`, else `inkey` and `targfile`: object to file. With `if_match`, an ETag, only that version."""
         names = self._transfer_names(argument, "inkey", "targfile")
         if names is None:
-            return ["FAIL(could not compute download params)"]
+            return [fail("could not compute download params")]
         bucket, key, file = names
         job = partial(
             _transfer,
-            partial(self._outside.s3.retrieve, str(self.vals["region"]), bucket, key, file),
-            self._teller("retrieved"),
-            f"OK:RETRIEVE({bucket}/{key})",
+            partial(
+                self._outside.s3.retrieve,
+                str(self.vals["region"]),
+                bucket,
+                key,
+                file,
+                str(self.vals.get("if_match", "")),
+            ),
+            self._teller(RETRIEVED),
+            partial(self._moved, f"{protocol.RETRIEVE}{bucket}/{key})"),
             f"retrieving {bucket}:{key}->{file} from s3",
         )
         return self._work(f"retrieve:{key}", job, f"OK:RETRIEVING({bucket}/{key}->{file})")
@@ -159,13 +183,13 @@ class Handler:
         """`KEY\\0FILE`, else `outkey` and `fromfile`: file to object."""
         names = self._transfer_names(argument, "outkey", "fromfile")
         if names is None:
-            return ["FAIL(could not compute upload params)"]
+            return [fail("could not compute upload params")]
         bucket, key, file = names
         job = partial(
             _transfer,
             partial(self._outside.s3.upload, str(self.vals["region"]), bucket, key, file),
-            self._teller("uploaded"),
-            f"OK:UPLOAD({bucket}/{key})",
+            self._teller(UPLOADED),
+            partial(self._moved, f"{protocol.UPLOAD}{bucket}/{key})"),
             f"uploading {file}->{bucket}:{key} to s3",
         )
         return self._work(f"upload:{key}", job, f"OK:UPLOADING({file}->{bucket}/{key})")
@@ -183,6 +207,10 @@ class Handler:
             key = protocol.spread(key)
         return bucket, key, file.replace(command_template.TMPDIR, self._directory)
 
+    def _moved(self, success: str, size: int) -> str:
+        """The answer to a transfer; with the size in it if the coordinator wants that in each answer."""
+        return success + protocol.moved_bytes(size) if integer(self.vals, "tell_bytes") else success
+
     def _teller(self, verb: str) -> Callable[[int], None]:
         """Tells the coordinator how many bytes were moved, if it wants to know."""
         outside, wanted = self._outside, bool(integer(self.vals, "tell_sizes"))
@@ -199,6 +227,7 @@ class Handler:
         """A command, or the packaged one."""
         command = command_template.expand(argument or self._command, self.vals, self._event, self._directory)
         limit = max(0, min(integer(self.vals, "max_output", MAX_OUTPUT), Defs.max_message // 2))
+        command = executable.with_usable(command, self._package, self._directory)
         background = bool(integer(self.vals, "nonblock"))
         run_iter = (
             integer(self.vals, "run_iter") if background and state_socket.makes_state(command) else None
@@ -212,13 +241,12 @@ class Handler:
             try:
                 code, output = process.run(command, limit, self._outside.groups)
             except (OSError, ValueError) as error:
-                return f"FAIL(could not run {command[:200]}: {reason(error)})"
+                return fail(f"could not run {command[:200]}: {reason(error)}")
             if code == 0 and run_iter is not None:
                 failure = self._keep_state(run_iter, send)
                 if failure:
                     return failure
-            text = output.decode("utf-8", "surrogateescape")
-            return f"OK:RETVAL({code}):OUTPUT({text}):COMMAND({command})"
+            return protocol.run_answer(code, protocol.decoded(output), command)
 
         return self._work(f"run:{command}", job, f"OK:RUNNING({command})")._replace(awaits=awaits)
 
@@ -232,7 +260,7 @@ class Handler:
             if send and outside.state.connected:
                 outside.post(partial(outside.state.send, state_socket.message(self._directory, run_iter)))
         except OSError as error:
-            return f"FAIL(keeping the state of run {run_iter}: {reason(error)})"
+            return fail(f"keeping the state of run {run_iter}: {reason(error)}")
         return ""
 
     def _work(self, label: str, job: Callable[[], str], early: str) -> Work:
@@ -240,23 +268,79 @@ class Handler:
         silent = not background or integer(self.vals, "bg_silent")
         return Work(label, job, background, "" if silent else early)
 
+    def exec(self, argument: str) -> Reply:
+        """JSON: a program, with what it is to have; docs/worker.md has the fields."""
+        try:
+            fields = protocol.parse_exec(argument)
+        except ValueError as error:
+            return [protocol.exec_failure("", reason(error))]
+        outside, directory, package = self._outside, self._directory, self._package
+        identity = fields.get("id", "")
+        # Both streams, as JSON, must fit a message.
+        limit = fields.get("max_output", integer(self.vals, "max_output", MAX_OUTPUT))
+        limit = max(0, min(limit, Defs.max_message // 4))
+
+        def say(line: str) -> None:
+            outside.post(partial(outside.tell, protocol.OUTPUT + line))
+
+        def job() -> str:
+            try:
+                result = program.execute(fields, directory, package, limit, outside.groups, say)
+            except (OSError, ValueError) as error:
+                return protocol.exec_failure(identity, program.explain(error, fields, directory, package))
+            return protocol.exec_answer({**result, "id": identity} if identity else result)
+
+        shown = " ".join(fields["argv"]) if "argv" in fields else fields["shell"]
+        return self._work(f"exec:{shown[:LONGEST_LABEL]}", job, f"OK:EXECUTING({identity})")
+
+    # Small files over the channel
+
+    def put(self, argument: str) -> Reply:
+        """`FILE\\0DATA`: write a file."""
+        name, nul, text = argument.partition("\0")
+        if not name or not nul:
+            return [fail("invalid syntax for PUT")]
+        path = program.place(self._directory, name)
+        job = partial(
+            _file_job, lambda: protocol.put_answer(files.put(path, protocol.encoded(text))), "writing", name
+        )
+        return Work(f"put:{name}", job)
+
+    def fetch(self, name: str) -> Reply:
+        """What is in a file."""
+        path = program.place(self._directory, name)
+        limit = Defs.max_message - len(protocol.FETCH) - 1
+        job = partial(_file_job, lambda: protocol.fetch_answer(files.fetch(path, limit)), "reading", name)
+        return Work(f"fetch:{name}", job)
+
+    def list_files(self, pattern: str) -> Reply:
+        """Names and sizes of files."""
+        pattern = pattern.replace(command_template.TMPDIR, self._directory)
+        job = partial(
+            _file_job,
+            lambda: protocol.list_answer(files.listed(self._directory, pattern)),
+            "listing",
+            pattern,
+        )
+        return Work(f"list:{pattern}", job)
+
     # The state socket
 
     def connect(self, argument: str) -> Reply:
         """`HOST:PORT:TEXT`: connect the state socket, and send TEXT if there is one; HOST may be `[::1]`."""
         outside = self._outside
         if outside.state.connected:
-            return ["FAIL(already connected)"]
+            return [fail("already connected")]
         host, _, rest = argument.removeprefix("[").partition("]:" if argument.startswith("[") else ":")
         port, _, text = rest.partition(":")
         if not host or not (port.isascii() and port.isdigit()):
-            return ["FAIL(invalid syntax for CONNECT)"]
+            return [fail("invalid syntax for CONNECT")]
 
         def job() -> str:
             try:
                 sock = outside.connect(host, int(port))
             except (OSError, ValueError) as error:
-                return f"FAIL(connecting to {host}:{port}: {reason(error)})"
+                return fail(f"connecting to {host}:{port}: {reason(error)}")
             outside.post(partial(outside.state.adopt, sock, text))
             return f"OK:CONNECT({argument})"
 
@@ -266,6 +350,10 @@ class Handler:
         """Close the state socket, if it is open."""
         self._outside.state.close()
         return ["OK:CLOSE_CONNECT"]
+
+    def reset(self, _: str) -> Reply:
+        """Forget the last part and whatever it has left."""
+        return Reset()
 
     def quit(self, _: str) -> Reply:
         """The end."""
@@ -284,13 +372,28 @@ COMMANDS: dict[str, Callable[[Handler, str], Reply]] = {
     "run": Handler.run,
     "connect": Handler.connect,
     "close_connect": Handler.close_connect,
+    "exec": Handler.exec,
+    "put": Handler.put,
+    "fetch": Handler.fetch,
+    "list": Handler.list_files,
+    "reset": Handler.reset,
     "quit": Handler.quit,
 }
 
 
-def _transfer(transfer: Callable[[], int], tell: Callable[[int], None], success: str, what: str) -> str:
+def _transfer(
+    transfer: Callable[[], int], tell: Callable[[int], None], success: Callable[[int], str], what: str
+) -> str:
     try:
-        tell(transfer())
+        size = transfer()
+        tell(size)
     except Exception as error:
-        return f"FAIL({what}: {s3.failure(error)})"
-    return success
+        return fail(f"{what}: {s3.failure(error)}")
+    return success(size)
+
+
+def _file_job(job: Callable[[], str], what: str, name: str) -> str:
+    try:
+        return job()
+    except (OSError, ValueError) as error:
+        return fail(f"{what} {name[:LONGEST_LABEL]}: {reason(error)}")

@@ -134,7 +134,10 @@ class Pilot:
             self.event, self.end = order["event"], order.get("end")
             if not str(self.event.get("bucket") or "").startswith("file:"):
                 warm_s3(self.event)
-            self.handler = handler_of(order.get("package"))
+            package = order.get("package")
+            if order.get("cached"):  # beside the directory that holds this module's package
+                package = os.path.join(os.path.dirname(sys.path[0]), order["cached"])
+            self.handler = handler_of(package)
             self.tell({"ready": facts()})
         for name in order.get("start", ()):
             self.start(str(name))
@@ -237,6 +240,34 @@ def facts() -> dict[str, Any]:
     return {"cpus": len(os.sched_getaffinity(0)), "machine": os.uname().machine, "host": os.uname().nodename}
 
 
+def time_left(text: str) -> Optional[float]:  # noqa: UP045
+    """Seconds, from Slurm's words for the time that a job has left, such as 1-02:03:04; None for no limit."""
+    days, _, rest = text.strip().rpartition("-")
+    fields = rest.split(":")
+    if not 2 <= len(fields) <= 3 or not all(field.isdigit() for field in (*fields, days or "0")):
+        return None
+    seconds = 0
+    for field in fields:
+        seconds = 60 * seconds + int(field)
+    return 86400.0 * int(days or 0) + seconds
+
+
+def slurm_end() -> Optional[float]:  # noqa: UP045
+    """When Slurm will end this job, in seconds of the epoch: newer versions say it, others are asked."""
+    told = os.environ.get("SLURM_JOB_END_TIME", "")
+    if told.isdigit():
+        return float(told)
+    import subprocess
+
+    command = ["squeue", "--noheader", "--format=%L", "--jobs", os.environ.get("SLURM_JOB_ID", "")]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    left = time_left(done.stdout)
+    return None if left is None else time.time() + left
+
+
 def once(path: str, name: str, package: Optional[str], end: Optional[float]) -> int:  # noqa: UP045
     """Be one worker, in this process; the exit status."""
     import json
@@ -258,9 +289,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--number", default="0")
     parser.add_argument("--package", default="")
     parser.add_argument("--end", type=float)
+    parser.add_argument("--slurm", action="store_true")
     given = parser.parse_args(arguments)
     if given.event:
-        return once(given.event, given.number, given.package, given.end)
+        return once(given.event, given.number, given.package, slurm_end() if given.slurm else given.end)
     target = os.dup(1)
     os.set_inheritable(target, False)
     os.dup2(2, 1)  # what a package prints while it is imported is nothing for the engine

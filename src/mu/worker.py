@@ -16,6 +16,8 @@ Time counts: thousands start together, and each pays for its own start. So this 
 it imports load little, and boto3 only once HELLO has been sent.
 """
 
+from __future__ import annotations
+
 import contextlib
 import select
 import signal
@@ -23,74 +25,37 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 from mu.defs import Defs
 from mu.errors import MuError, ProtocolError, UsageError, one_line, reason
-from mu.handler import End, Handler, Work
-from mu.wire import framing
-from mu.wire.connect import BOTH_READ, dial, dial_patiently, drain, say_goodbye, tls_context
+from mu.handler import End, Handler, Reset, Work
+from mu.wire import framing, protocol
+from mu.wire.connect import BOTH_READ, dial_patiently, drain, say_goodbye, tls_context
 from mu.wire.socket_nb import SocketNB
 from mu.work.command_template import integer
 from mu.work.log import log
-from mu.work.process import Groups
-from mu.work.s3 import S3
-from mu.work.state_socket import StateSocket
-from mu.work.threads import MOST_AT_A_TIME, Tasks
+from mu.work.outside import Outside, TimeLimit, time_limit
+from mu.work.threads import Tasks
 from mu.work.workdir import Workdir, base_directory
 
 # How long the coordinator may be out of reach, and how long there may be nothing to do.
 PATIENCE = 5.0
 IDLE = 300.0
-# How long before the function's deadline a worker gives up; a short time limit is not eaten up by it.
-MARGIN = 2.0
-MARGIN_SHARE = 0.15
 # How long the last messages may take to leave, and the coordinator to close its end.
 FLUSH = 10.0
 LINGER = 1.0
 # Answers, in bytes, that are sent together.
 BATCH = 1 << 16
 
+# How long what a part has begun may take to end before the worker is given up for other parts.
+RESET_PATIENCE = 10.0
+
 QUIT = "quit"
-
-
-class TimeLimit(NamedTuple):
-    """When to give up, and when all must be done, by the monotonic clock; infinity for never."""
-
-    warning: float
-    end: float
-
-    def patience(self, seconds: float) -> float:
-        """Until when something may take `seconds`."""
-        return min(self.end, monotonic() + seconds)
-
-
-class Outside:
-    """What one worker has of the world: threads, processes, connections. `Handler` works with it."""
-
-    def __init__(self, directory: str, limit: TimeLimit) -> None:
-        self.tasks = Tasks()
-        self.groups = Groups()
-        self.s3 = S3(MOST_AT_A_TIME)
-        self.state = StateSocket(directory)
-        self.tls: ssl.SSLContext | None = None
-        self.say: Callable[[str], None] = log  # until there is a coordinator
-        self._limit = limit
-
-    def post(self, call: Callable[[], None]) -> None:
-        """Have the loop make `call`; from any thread."""
-        self.tasks.post(call)
-
-    def tell(self, text: str) -> None:
-        """Send the coordinator a message; on the loop's thread."""
-        self.say(text)
-
-    def connect(self, host: str, port: int) -> socket.socket:
-        """A new connection with the job's keys; OSError if that fails. Waits."""
-        return dial(host, port, self.tls, self._limit.warning - monotonic())
+_used = False
 
 
 class Loop:
@@ -101,6 +66,7 @@ class Loop:
     ) -> None:
         self._link = link
         self._handler = handler
+        self._outside = outside
         self._tasks = outside.tasks
         self._state = outside.state
         self._s3 = outside.s3
@@ -110,6 +76,9 @@ class Loop:
         self._under_way: list[Work] = []
         self._blocked = False  # until the work that has the worker to itself is done
         self._room = 0  # bytes of answers that may be made before some are sent
+        self._resets = 0  # what was begun before the last one gets no answer
+        self._drained = False  # the coordinator has been told that there shall be no more parts
+        self._over = ""  # why the worker is to end, if it is
         outside.say = self._answer
 
     def run(self) -> str:
@@ -123,6 +92,9 @@ class Loop:
                 self._wait()
                 if link.sock is None:
                     return "the coordinator has closed the connection"
+                if self._over:
+                    return self._over
+                self._tell_draining()
                 now = monotonic()
                 if now >= self._limit.warning:
                     self._answer(out_of_time(self._under_way))
@@ -144,7 +116,7 @@ class Loop:
     def _wait(self) -> None:
         """Wait until something can be done; read, write, and do what threads have posted."""
         until = self._limit.warning
-        if self._can_handle() and not self._link.want_write:
+        if self._over or (self._can_handle() and not self._link.want_write):
             until = 0.0
         elif not self._under_way:
             until = min(until, self._active + self._idle)
@@ -179,10 +151,12 @@ class Loop:
         try:
             reply = self._handler.handle(text)
         except Exception as error:  # a command must not go without its answer
-            reply = [f"FAIL({reason(error)})"]
+            reply = [protocol.fail(reason(error))]
         if isinstance(reply, End):
             return False
-        if isinstance(reply, Work):
+        if isinstance(reply, Reset):
+            self._reset()
+        elif isinstance(reply, Work):
             self._begin(reply)
         else:
             for answer in reply:
@@ -190,7 +164,11 @@ class Loop:
         return True
 
     def _begin(self, work: Work) -> None:
+        resets = self._resets
+
         def done(answer: str) -> None:
+            if resets != self._resets:
+                return
             self._under_way.remove(work)
             self._blocked = self._blocked and work.background
             self._answer(answer)
@@ -200,6 +178,55 @@ class Loop:
         self._under_way.append(work)
         self._blocked = not work.background
         self._tasks.start(work.job, done, at_once=not work.background)
+
+    def _reset(self) -> None:
+        """End what the last part has begun, remove what it has left, and say hello again."""
+        outside = self._outside
+        if outside.draining:
+            self._fail_to_reset("the worker takes no more parts")
+            return
+
+        def job() -> str:
+            until = min(self._limit.warning, monotonic() + RESET_PATIENCE)
+            while not self._tasks.quiet(0.05):  # a program may just be starting
+                if monotonic() >= until:
+                    return "a command of the last part does not end"
+                outside.groups.kill(for_good=False)
+            try:
+                outside.leftovers.clear(until)
+            except OSError as error:
+                return reason(error)
+            return ""
+
+        def done(failure: str) -> None:
+            self._under_way.clear()
+            self._state.reset()
+            self._handler.renew()
+            if failure:
+                self._fail_to_reset(failure)
+            else:
+                self._blocked = False
+                self._answer(hello(self._handler, outside, fresh=False))
+
+        self._resets += 1
+        self._under_way = [Work("reset:", job)]
+        self._blocked = True
+        self._tasks.forget()
+        self._state.close()
+        outside.groups.kill(for_good=False)
+        self._tasks.start(job, done, at_once=True)
+
+    def _fail_to_reset(self, why: str) -> None:
+        """No other part can be done here: say so, and end."""
+        self._answer(protocol.fail(f"reset: {why}"))
+        self._over = f"could not reset: {why}"
+
+    def _tell_draining(self) -> None:
+        """Let the coordinator know, once, that the worker shall have no other part."""
+        if self._outside.draining and not self._drained:
+            self._drained = True
+            if integer(self._handler.vals, "tell_facts"):
+                self._answer(f"{protocol.DRAINING}SIGTERM")
 
     def _answer(self, text: str) -> None:
         self._room -= len(text)
@@ -212,10 +239,11 @@ class Loop:
         self._link.enqueue(payload)
 
 
-def lambda_handler(command: str, event: Mapping[str, Any], context: Any) -> str:
+def lambda_handler(command: str, event: Mapping[str, Any], context: Any) -> str | list[str]:
     """Be a worker: `command` is the packaged one, `event` the event's fields, `context` Lambda's.
 
-    Returns the answer to the packaged command (mode 0), or why the worker ended. What keeps it from
+    Returns the answer to the packaged command (mode 0), the answers to the event's commands (mode 2), or why the
+    worker ended. What keeps it from
     beginning is no exception either, since Lambda would start it again: it is logged and returned.
     """
     limit = time_limit(context)
@@ -225,12 +253,14 @@ def lambda_handler(command: str, event: Mapping[str, Any], context: Any) -> str:
         workdir = Workdir(base_directory())
     except OSError as error:
         return _failed(f"cannot make a directory in {base_directory()}: {reason(error)}")
-    outside = Outside(workdir.path, limit)
+    outside = Outside(workdir.path, limit, context)
     handler = Handler(command, event, workdir.path, outside)
     try:
         with _signals(outside.tasks):
             if integer(handler.vals, "mode") < 1:
                 return run_once(handler, outside, limit)
+            if integer(handler.vals, "mode") == 2:
+                return run_commands(handler, outside, limit, event)
             outside.tls = _keys(event, workdir.path)
             return serve(handler, outside, limit)
     except (OSError, MuError) as error:
@@ -238,6 +268,7 @@ def lambda_handler(command: str, event: Mapping[str, Any], context: Any) -> str:
     finally:
         outside.groups.kill()
         outside.tasks.stop(limit.patience(LINGER))
+        outside.leftovers.end_processes(limit.patience(LINGER))
         workdir.release(remove=bool(integer(handler.vals, "rm_tmpdir", 1)))
 
 
@@ -245,6 +276,38 @@ def run_once(handler: Handler, outside: Outside, limit: TimeLimit) -> str:
     """The packaged command's answer, as text that JSON can hold."""
     work = handler.handle("run:")
     assert isinstance(work, Work)
+    return _payload(_done(work, outside, limit)).decode("utf-8", "replace")
+
+
+def run_commands(handler: Handler, outside: Outside, limit: TimeLimit, event: Mapping[str, Any]) -> list[str]:
+    """The answers to the event's `commands`, which are done in order: a worker without a coordinator.
+
+    Commands and answers are Base64, since they may be any bytes. None follows one that has failed, or an `exec:` whose
+    status is not in the event's `ok`.
+    """
+    import binascii
+
+    commands, ok = event.get("commands"), event.get("ok", [0])
+    if not isinstance(commands, list) or not isinstance(ok, list):
+        raise UsageError("mode 2: the event has no list of commands, or of statuses that are ok")
+    answers = []
+    for coded in commands:
+        reply = handler.handle(framing.to_text(binascii.a2b_base64(coded)))
+        if not isinstance(reply, (list, Work)):
+            raise UsageError("mode 2: a command that is only for a coordinator")
+        answer = reply[-1] if isinstance(reply, list) else _done(reply, outside, limit)
+        answers.append(binascii.b2a_base64(_payload(answer), newline=False).decode())
+        if answer.startswith(protocol.FAIL):
+            break
+        if answer.startswith(protocol.EXEC):
+            result = protocol.exec_result(answer)
+            if result["timed_out"] or result["status"] not in ok:
+                break
+    return answers
+
+
+def _done(work: Work, outside: Outside, limit: TimeLimit) -> str:
+    """The answer to a piece of work, or that there was no time for it."""
     answers: list[str] = []
     outside.tasks.start(work.job, answers.append)
     poll = select.poll()
@@ -252,24 +315,32 @@ def run_once(handler: Handler, outside: Outside, limit: TimeLimit) -> str:
     while not answers and monotonic() < limit.warning:
         if poll.poll(_milliseconds(limit.warning)):
             outside.tasks.collect()
-    return _payload(answers[0] if answers else out_of_time([work])).decode("utf-8", "replace")
+    return answers[0] if answers else out_of_time([work])
 
 
 def serve(handler: Handler, outside: Outside, limit: TimeLimit, idle: float = IDLE) -> str:
     """Serve the coordinator to the end; returns why that came."""
     vals = handler.vals
     host, port = str(vals["addr"]), integer(vals, "port")
+    tells = bool(integer(vals, "tell_facts"))
+
+    def again() -> bool:
+        # A coordinator of the original's makes its next run on the same port with the same keys: whoever was in its
+        # queue when a run ended must not join the next. Ours has other keys, or a run id.
+        return tells or not outside.reached
+
+    if tells:
+        outside.leftovers.adopt()
     try:
         until = min(limit.warning, monotonic() + PATIENCE)
-        sock = dial_patiently(lambda: outside.connect(host, port), until)
+        sock = dial_patiently(lambda: outside.connect(host, port), until, again)
         sock.setsockopt(*BOTH_READ)
     except (OSError, ValueError) as error:
         return _failed(f"could not reach the coordinator at {host}:{port}: {reason(error)}")
     link = SocketNB(sock)
     ended = ""
     try:
-        # A run whose keys serve others, too, knows its own workers by its id.
-        link.enqueue(f"OK:HELLO:{vals['run_id']}" if vals.get("run_id") else "OK:HELLO")
+        link.enqueue(_payload(hello(handler, outside, fresh=_first_of_process())))
         ended = Loop(link, handler, outside, limit, idle).run()
         if ended != QUIT:
             log(ended)
@@ -283,15 +354,19 @@ def serve(handler: Handler, outside: Outside, limit: TimeLimit, idle: float = ID
             _part(each, limit.patience(LINGER))
 
 
-def time_limit(context: Any) -> TimeLimit:
-    """From Lambda's context; without one there is none."""
-    remaining = getattr(context, "get_remaining_time_in_millis", None)
-    if remaining is None:
-        return TimeLimit(inf, inf)
-    seconds = remaining() / 1000
-    margin = min(MARGIN, MARGIN_SHARE * seconds)
-    cut_off = monotonic() + seconds
-    return TimeLimit(cut_off - margin, cut_off - margin / 4)
+def hello(handler: Handler, outside: Outside, fresh: bool) -> str:
+    """What the worker says first. A run whose keys serve others, too, knows its own workers by its id, and our
+    coordinators want to know what they have got."""
+    vals = handler.vals
+    run_id = str(vals.get("run_id") or "")
+    return protocol.hello(run_id, outside.facts(fresh) if integer(vals, "tell_facts") else None)
+
+
+def _first_of_process() -> bool:
+    """Whether no worker has been in this process before."""
+    global _used
+    first, _used = not _used, True
+    return first
 
 
 def out_of_time(under_way: Sequence[Work]) -> str:
@@ -299,7 +374,7 @@ def out_of_time(under_way: Sequence[Work]) -> str:
     doing = under_way[0].label if under_way else "idle"
     if len(under_way) > 1:
         doing = f"{len(under_way)} commands, {doing}"
-    return f"FAIL(worker is about to reach its time limit in STATE {one_line(doing)})"
+    return protocol.fail(f"worker is about to reach its time limit in STATE {one_line(doing)}")
 
 
 def _keys(event: Mapping[str, Any], directory: str) -> ssl.SSLContext | None:
@@ -321,7 +396,7 @@ def _payload(text: str) -> bytes:
 
 def _failed(text: str) -> str:
     log(text)
-    return f"FAIL({text})"
+    return protocol.fail(text)
 
 
 def _milliseconds(until: float) -> float | None:

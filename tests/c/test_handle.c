@@ -238,6 +238,88 @@ static void test_idle_connections_are_looked_at(void)
     mu_launch_free(l);
 }
 
+#define EXPIRED                                                                                                  \
+    "HTTP/1.1 403 F\r\nContent-Length: 17\r\nx-amzn-errortype: ExpiredTokenException\r\n\r\n{\"message\":\"old\"}"
+
+static const char *expired_once(int number, int attempt)
+{
+    (void)number;
+    return attempt == 1 ? EXPIRED : ACCEPTED;
+}
+
+static const char *expired_always(int number, int attempt)
+{
+    (void)number;
+    (void)attempt;
+    return EXPIRED;
+}
+
+/* Sends 8 invocations, all at the same time and each at most once, until new credentials are wanted. */
+static mu_launch *until_expired(int refreshable)
+{
+    mu_launch_options o = options();
+    o.session_token = "token";
+    o.max_attempts = 1;
+    o.refreshable = refreshable;
+    mu_launch *l = new_launch(&o);
+    CHECK(!mu_launch_wants_credentials(l));
+    CHECK(mu_launch_add_target(l, "us-east-1", url, "f") == 0);
+    CHECK(mu_launch_add_target(l, "eu-west-1", url, "f") == 1);
+    CHECK(mu_launch_add(l, 0, 0, 4) == MU_LAUNCH_OK);
+    CHECK(mu_launch_add(l, 1, 4, 4) == MU_LAUNCH_OK);
+    mu_launch_progress p = {.sent = 1};
+    while (refreshable && (!mu_launch_wants_credentials(l) || p.sent > 0)) {
+        CHECK(mu_launch_poll(l, 5) == 1);
+        mu_launch_get_progress(l, &p);
+    }
+    return l;
+}
+
+static void check_all(mu_launch *l, mu_launch_state state, const char *error)
+{
+    static mu_launch_outcome out[SERVER_NUMBERS];
+    CHECK(run(l, out) == 8);
+    for (int i = 0; i < 8; i++) {
+        CHECK(out[i].state == (int)state && out[i].attempts == server_count(i));
+        if (error != NULL)
+            CHECK_TEXT(out[i].error, error);
+    }
+    mu_launch_free(l);
+    server_reset();
+}
+
+static void test_credentials_are_brought_anew(void)
+{
+    mu_launch *l = until_expired(1);
+    CHECK(mu_launch_set_credentials(l, "", "S", NULL) == MU_LAUNCH_EINVAL);
+    CHECK(mu_launch_set_credentials(l, "A", NULL, NULL) == MU_LAUNCH_EINVAL);
+    CHECK(mu_launch_wants_credentials(l));
+    CHECK(mu_launch_set_credentials(l, "AKID", "SECRET", "another") == MU_LAUNCH_OK);
+    CHECK(!mu_launch_wants_credentials(l));
+    check_all(l, MU_LAUNCH_ACCEPTED, NULL);
+
+    l = until_expired(1); /* without a token, which takes a header away */
+    CHECK(mu_launch_set_credentials(l, "AKID", "SECRET", NULL) == MU_LAUNCH_OK);
+    check_all(l, MU_LAUNCH_ACCEPTED, NULL);
+}
+
+static void test_credentials_that_stay_expired(void)
+{
+    mu_launch *l = until_expired(1); /* there are no others */
+    CHECK(mu_launch_set_credentials(l, "AKID", "SECRET", "token") == MU_LAUNCH_OK);
+    check_all(l, MU_LAUNCH_FAILED, "HTTP 403 ExpiredTokenException: old");
+
+    l = until_expired(1);
+    mu_launch_refuse_credentials(l, "no answer");
+    check_all(l, MU_LAUNCH_FAILED, "HTTP 403 ExpiredTokenException: old; no answer");
+
+    l = until_expired(1); /* the others have expired, too: once is enough */
+    CHECK(mu_launch_set_credentials(l, "AKID", "SECRET", "another") == MU_LAUNCH_OK);
+    check_all(l, MU_LAUNCH_FAILED, "HTTP 403 ExpiredTokenException: old");
+
+    check_all(until_expired(0), MU_LAUNCH_FAILED, "HTTP 403 ExpiredTokenException: old");
+}
+
 /* 0: throttled five times; 1: broken each time; 2: throttled each time. */
 static const char *throttles(int number, int attempt)
 {
@@ -478,6 +560,8 @@ int main(void)
     with_server(answer_sure, test_sure_answers_keep_the_connection);
     with_server(answer_doubtful, test_doubtful_answers_close_the_connection);
     with_server(answer_sure, test_idle_connections_are_looked_at);
+    with_server(expired_once, test_credentials_are_brought_anew);
+    with_server(expired_always, test_credentials_that_stay_expired);
     with_server(throttles, test_throttled);
     with_server(refuse, test_final_error);
     with_server(never, test_cancel);

@@ -9,7 +9,7 @@ from mu.engines import aws_lambda
 from mu.engines.aws_lambda import AwsLambda
 from mu.engines.ramp import Ramp
 from mu.errors import UsageError
-from mu.launch import launch_shares
+from mu.launch import LaunchOptions
 from tests.support.launch_service import KEY_ID, SECRET, Call, Reply, answer, error, service
 from tests.support.local_rig import eventually
 
@@ -55,7 +55,7 @@ def test_only_throttling_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     def script(call: Call) -> Reply:
         return error(429, "TooManyRequestsException") if call.attempt <= 5 else error(502, "BadGateway")
 
-    monkeypatch.setattr(aws_lambda, "launch_shares", partial(launch_shares, max_attempts=2))
+    monkeypatch.setattr(aws_lambda, "LaunchOptions", partial(LaunchOptions, max_attempts=2))
     with service(script) as running:
         monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", running.url)
         launch = AwsLambda("work", ["us-east-1"], KEY_ID, SECRET)

@@ -4,84 +4,16 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mu.engines.here import here
-from mu.engines.pool import Pool
 from mu.engines.protocol import Engine
 from mu.lambdaize import archive
-from mu.tls.keys import JobKeys, make_job_keys
-from mu.util import Listener, accept_socket, listen_socket
-from mu.wire.socket_nb import SocketNB
+from mu.util import accept_socket
+from tests.support.engine_rig import Coordinator, ask, parent_of, running
 from tests.support.local_rig import eventually
-
-
-class Coordinator:
-    """Takes workers in, one after the other."""
-
-    def __init__(self) -> None:
-        self.keys: JobKeys = make_job_keys()
-        own = self.keys.server
-        self.listener: Listener = listen_socket("127.0.0.1", 0, self.keys.ca, own.cert, own.key, 64)
-
-    def event(self, **fields: Any) -> str:
-        """What workers get."""
-        pair = self.keys.worker
-        port = self.listener.getsockname()[1]
-        keys = {"cacert": self.keys.ca, "srvcrt": pair.cert, "srvkey": pair.key}
-        return json.dumps({"mode": 1, "addr": "127.0.0.1", "port": port, **keys, **fields})
-
-    def worker(self) -> SocketNB:
-        """The next worker that says hello."""
-        found: list[SocketNB] = []
-
-        def accepted() -> bool:
-            channel = accept_socket(self.listener)
-            if channel is not None:
-                found.append(channel)
-            return channel is not None
-
-        eventually(accepted)
-        (channel,) = found
-        assert answer(channel).startswith("OK:HELLO")
-        return channel
-
-
-def answer(channel: SocketNB) -> str:
-    """The next message."""
-
-    def come() -> bool:
-        if channel.handshaking:
-            channel.do_handshake()
-        else:
-            channel.do_read()
-        return channel.want_handle
-
-    eventually(come)
-    text = channel.dequeue()
-    assert text is not None
-    return text
-
-
-def ask(channel: SocketNB, command: str) -> str:
-    """A command's answer."""
-    channel.enqueue(command)
-    channel.do_write()
-    return answer(channel)
-
-
-@contextmanager
-def running(engine: Pool) -> Iterator[Pool]:
-    try:
-        yield engine
-    finally:
-        engine.cancel()
-        engine.wait()
 
 
 def test_it_is_an_engine() -> None:
@@ -101,7 +33,7 @@ def test_workers_connect_run_programs_here_and_their_end_is_known(
         engine.shown({})
         engine.shown({})
         assert ask(one, "run:pwd") == f"OK:RETVAL(0):OUTPUT({tmp_path}\n):COMMAND(pwd)"
-        pids = {ask(each, "run:echo $PPID").split("(")[2].split("\n")[0] for each in (one, two)}
+        pids = {parent_of(each) for each in (one, two)}
         assert len(pids) == 2
         assert engine.progress is not None
         assert (engine.progress.accepted, engine.starts.running, engine.failure()) == (2, 2, None)
@@ -112,10 +44,10 @@ def test_workers_connect_run_programs_here_and_their_end_is_known(
         engine.more(1)  # another takes its place, from the same warm process
         three = coordinator.worker()
         engine.shown({})
-        os.kill(int(ask(three, "run:echo $PPID").split("(")[2].split("\n")[0]), signal.SIGKILL)
+        os.kill(parent_of(three), signal.SIGKILL)
         eventually(lambda: engine.starts.running == 1)
         del two
-    assert all(not Path(f"/proc/{pid}").exists() for pid in pids)
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
 
 
 def test_no_more_than_there_are_slots_at_a_time() -> None:
@@ -174,7 +106,7 @@ def test_no_key_is_in_a_command_line_or_an_environment() -> None:
     with running(here(1)) as engine:
         engine.start(coordinator.event(), 1)
         worker = coordinator.worker()
-        pid = ask(worker, "run:echo $PPID").split("(")[2].split("\n")[0]
+        pid = parent_of(worker)
         pilot = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
         for process in (pid, pilot):
             for name in ("cmdline", "environ"):

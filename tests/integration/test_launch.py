@@ -4,6 +4,7 @@ import calendar
 import collections
 import contextlib
 import ctypes
+import json
 import os
 import re
 import signal
@@ -22,7 +23,8 @@ from mu.launch._liblaunch import ffi, lib
 
 from mu import pylaunch
 from mu.errors import LaunchError
-from mu.launch import LaunchResult, Progress, _liblaunch, launch_shares, launchpar
+from mu.launch import Keys, LaunchResult, Progress, _liblaunch, launch_shares, launcher, launchpar, resolve
+from mu.launch.launcher import KEYS_LOOKED_AT
 from tests.support.launch_service import (
     DEADLINE,
     KEY_ID,
@@ -109,9 +111,8 @@ def test_six_positional_arguments_number_through_two_regions():
 
 def test_shares_may_differ_by_region():
     with service(lambda call: answer()) as running:
-        result = launch_shares(
-            [("us-east-1", 1), ("eu-west-1", 2)], "work", KEY_ID, SECRET, PAYLOAD, endpoint_url=running.url
-        )
+        found = resolve(["us-east-1", "eu-west-1"], KEY_ID, SECRET, endpoint_url=running.url)
+        result = launch_shares([("us-east-1", 1), ("eu-west-1", 2)], "work", PAYLOAD, found)
     check_books(result, 3)
     assert [i.region for i in result.invocations] == ["us-east-1", "eu-west-1", "eu-west-1"]
 
@@ -191,6 +192,43 @@ def test_passing_faults_are_tried_again(fault, tls):
     assert result.throttled == (20 if fault == "429" else 0)
 
 
+PASSING = [
+    (409, "ResourceConflictException"),
+    (409, "SnapStartNotReadyException"),
+    (502, "ResourceNotReadyException"),
+    (502, "ENILimitReachedException"),
+    (408, "SnapStartTimeoutException"),
+    (410, "EFSIOException"),
+]
+
+
+@pytest.mark.parametrize(("status", "kind"), PASSING)
+def test_what_passes_by_itself_is_waited_for(status, kind):
+    """As a function that has been idle for long answers: it is made ready within seconds."""
+    with service(lambda call: error(status, kind) if call.attempt < 3 else answer()) as running:
+        result = launch(running, 4)
+    assert result.accepted == 4, result.reasons()
+    assert {i.attempts for i in result.invocations} == {3}
+
+
+def test_why_it_is_throttled_is_told():
+    body = {"Reason": "ReservedFunctionConcurrentInvocationLimitExceeded", "message": "Rate Exceeded."}
+    with service(
+        lambda call: answer(429, json.dumps(body), x_amzn_ErrorType="TooManyRequestsException")
+    ) as running:
+        result = launch(running, 1, max_attempts=1)
+    told = f"HTTP 429 TooManyRequestsException ({body['Reason']}): Rate Exceeded."
+    assert result.reasons() == {("us-east-1", told): 1}
+
+
+@pytest.mark.parametrize("kind", ["InvalidZipFileException", "KMSDisabledException"])
+def test_wrong_settings_of_a_function_are_final(kind):
+    with service(lambda call: error(502, kind, "look at the settings")) as running:
+        result = launch(running, 100, max_connections=1)
+    assert result.reasons() == {("us-east-1", f"HTTP 502 {kind}: look at the settings"): 100}
+    assert len(running.calls) == 1
+
+
 ACCEPTANCES = {
     "empty": Reply(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"),
     "with a body": answer(202, "{}"),
@@ -219,6 +257,125 @@ def test_an_accepted_invocation_is_never_sent_again(kind, tls):
     assert result.accepted == 20, result.reasons()
     assert running.numbers() == collections.Counter(range(20))
     assert {i.status for i in result.invocations} == {202}
+
+
+def expired_but(good: str) -> Callable[[Call], Reply]:
+    """Requests that are signed with other keys than `good` are refused because the keys have expired."""
+
+    def script(call: Call) -> Reply:
+        if f"Credential={good}/" in call.headers["authorization"]:
+            return answer()
+        return error(403, "ExpiredTokenException", "The security token included in the request is expired")
+
+    return script
+
+
+EXPIRED = "HTTP 403 ExpiredTokenException: The security token included in the request is expired"
+
+
+def test_keys_that_expire_during_a_launch_are_asked_for_anew():
+    """The keys of the function are others from its second answer on: what was refused is signed anew and sent again,
+    though each may be sent only once."""
+    asked = []
+
+    def provide() -> Keys:
+        asked.append(1)
+        return Keys("AKIDOLD", SECRET, "old") if len(asked) == 1 else Keys(KEY_ID, SECRET, "new")
+
+    with service(expired_but(KEY_ID)) as running:
+        result = launchpar(
+            300, "work", None, None, PAYLOAD, ["us-east-1", "eu-west-1"], endpoint_url=running.url,
+            credentials=provide, max_connections=4, max_attempts=1,
+        )  # fmt: skip
+    check_books(result, 600)
+    assert result.accepted == 600, result.reasons()
+    assert len(asked) <= 1 + 2 + result.seconds / KEYS_LOOKED_AT
+    for call in running.calls:
+        if call.headers["x-amz-security-token"] == "new":
+            region = "eu-west-1" if call.number >= 300 else "us-east-1"
+            assert call.headers["authorization"] == botocore_authorization(call, running.url, region)
+
+
+def test_keys_that_change_are_used_before_they_expire(monkeypatch):
+    monkeypatch.setattr(launcher, "KEYS_LOOKED_AT", 0.0)
+    keys = [Keys("AKIDOLD", SECRET)]
+
+    def script(call: Call) -> Reply:
+        keys[0] = Keys(KEY_ID, SECRET)
+        return error(503, "Busy") if call.attempt < 4 else answer()
+
+    with service(script) as running:
+        result = launchpar(
+            3,
+            "work",
+            None,
+            None,
+            PAYLOAD,
+            ["us-east-1"],
+            endpoint_url=running.url,
+            credentials=lambda: keys[0],
+        )
+    assert result.accepted == 3
+    last = [call for call in running.calls if call.attempt == 4]
+    assert len(last) == 3
+    assert all(f"Credential={KEY_ID}/" in call.headers["authorization"] for call in last)
+
+
+@pytest.mark.parametrize(
+    "after", ["the same", "other expired ones", "an exception", "an exception of botocore's"]
+)
+def test_keys_that_stay_expired_end_the_launch(after):
+    asked = []
+
+    def provide() -> Keys:
+        asked.append(1)
+        if len(asked) > 2 and after.startswith("an exception"):
+            raise OSError(2, "No such file") if after == "an exception" else EOFError
+        return Keys(f"AKID{len(asked) if after.startswith('other') else ''}", SECRET)
+
+    with service(expired_but("nobody")) as running:
+        result = launchpar(
+            20, "work", None, None, PAYLOAD, ["us-east-1"], endpoint_url=running.url, credentials=provide,
+            max_connections=1,
+        )  # fmt: skip
+    assert result.failed == 20
+    assert len(running.calls) <= 2
+    text = {
+        "an exception": f"{EXPIRED}; cannot get AWS credentials: no such file",
+        "an exception of botocore's": f"{EXPIRED}; cannot get AWS credentials: the AWS profile wants an MFA code, and",
+    }.get(after, EXPIRED)
+    ((_, told),) = result.reasons()
+    assert told.startswith(text)
+
+
+def test_named_keys_that_have_expired_end_the_launch():
+    with service(expired_but("nobody")) as running:
+        result = launch(running, 20, max_connections=1)
+    assert result.reasons() == {("us-east-1", EXPIRED): 20}
+    assert len(running.calls) == 1
+
+
+def test_keys_that_another_program_writes_into_the_profile_are_found(monkeypatch, tmp_path):
+    """As tools do that sign in: the file has other keys when the first ones have expired."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    file = tmp_path / "credentials"
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+    def write(key: str) -> None:
+        file.write_text(f"[default]\naws_access_key_id={key}\naws_secret_access_key={SECRET}\n")
+
+    write("AKIDOLD")
+
+    def script(call: Call) -> Reply:
+        write(KEY_ID)
+        return expired_but(KEY_ID)(call)
+
+    with service(script) as running:
+        result = launchpar(5, "work", None, None, PAYLOAD, ["us-east-1"], endpoint_url=running.url)
+    assert result.accepted == 5, result.reasons()
 
 
 @pytest.mark.parametrize("distance", [0, 1, 4096, 16384, 40000])

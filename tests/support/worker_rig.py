@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mu.tls import keys
-from mu.wire import framing, pem
+from mu.wire import framing, pem, protocol
 
 SOURCE = Path(__file__).parents[2] / "src"
 PATIENCE = 20.0
@@ -108,10 +108,11 @@ class Listener:
         sock.settimeout(PATIENCE)
         return Peer(sock if self._context is None else self._context.wrap_socket(sock, server_side=True))
 
-    def greet(self) -> Peer:
-        """Accept a worker, and take its HELLO."""
+    def greet(self, facts: bool = False) -> Peer:
+        """Accept a worker, and take its HELLO, with `facts` one that tells them."""
         peer = self.accept()
-        assert peer.receive() == "OK:HELLO"
+        hello = peer.receive()
+        assert hello == "OK:HELLO" or (facts and hello and protocol.parse_hello(hello))
         return peer
 
     def close(self) -> None:
@@ -193,7 +194,7 @@ def connected(*args: Any, **kwargs: Any) -> Iterator[tuple[Peer, Worker]]:
     with (
         Listener() as listener,
         Worker(listener.event(**event), *args, **kwargs) as worker,
-        listener.greet() as peer,
+        listener.greet(bool(event.get("tell_facts"))) as peer,
     ):
         yield peer, worker
 

@@ -1,6 +1,10 @@
 """AWS's errors in words: one line, what to do, no secrets."""
 
 import io
+import os
+import re
+import subprocess
+import sys
 
 import boto3
 import pytest
@@ -9,6 +13,7 @@ from botocore.exceptions import ClientError
 from mu import aws
 from mu.errors import MuError
 from mu.work import s3
+from tests.support.launch_service import answer, service
 
 
 @pytest.mark.parametrize(
@@ -59,3 +64,72 @@ def test_endpoints_that_cannot_be(monkeypatch, url):
 def test_codes():
     assert aws.code(ClientError({"Error": {"Code": "X"}}, "Y")) == "X"
     assert aws.code(io.UnsupportedOperation()) == ""
+
+
+ASSUMED = """<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>
+<AccessKeyId>AKIDROLE</AccessKeyId><SecretAccessKey>SECRETROLE</SecretAccessKey><SessionToken>TOKENROLE</SessionToken>
+<Expiration>2999-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"""
+
+
+@pytest.fixture
+def with_mfa(monkeypatch, tmp_path):
+    """A profile that wants an MFA code; yields the codes that STS was sent."""
+    codes = []
+
+    def answer_sts(call):
+        codes.append(re.search(rb"TokenCode=(\d+)", call.body)[1].decode())
+        return answer(200, ASSUMED)
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "config").write_text(
+        "[profile source]\naws_access_key_id = AKIDSOURCE\naws_secret_access_key = SECRETSOURCE\n"
+        "[profile mine]\nregion = us-east-1\nrole_arn = arn:aws:iam::123456789012:role/x\n"
+        "source_profile = source\nmfa_serial = arn:aws:iam::123456789012:mfa/me\n"
+    )
+    with service(answer_sts) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", running.url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+        monkeypatch.setenv("AWS_PROFILE", "mine")
+        yield codes
+
+
+def run_without_terminal(*words, typed=""):
+    """In a session of its own, which has no terminal that getpass could open."""
+    return subprocess.run(
+        [sys.executable, *words],
+        input=typed,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=60,
+    )
+
+
+def test_an_mfa_code_is_asked_for_once(with_mfa):
+    """It works once, so clients and launches share what was got with it."""
+    done = run_without_terminal(
+        "-c",
+        "from mu import aws\n"
+        "from mu.launch import resolve\n"
+        "for name in ('lambda', 's3', 'iam'):\n"
+        "    assert aws.client(name, 'us-east-1')._request_signer._credentials.access_key == 'AKIDROLE'\n"
+        "for _ in range(2):\n"
+        "    keys = resolve(['us-east-1']).credentials.keys()\n"
+        "    assert keys == ('AKIDROLE', 'SECRETROLE', 'TOKENROLE')\n",
+        typed="123456\n654321\n",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Enter MFA code") == 1
+    assert with_mfa == ["123456"]
+
+
+@pytest.mark.parametrize("words", [["launch", "-n1", "-lf"], ["functions"], ["doctor", "-l", "f"]])
+def test_an_mfa_code_without_a_terminal_is_one_line(with_mfa, words):
+    done = run_without_terminal("-m", "mu", *words)
+    assert done.returncode in (1, 2), done.stderr
+    assert "wants an MFA code, and there is no terminal to type it on" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert not with_mfa

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import pytest
 
 from mu.handler import MAX_OUTPUT, End, Handler, Reply, Work
+from mu.wire import protocol
 from mu.wire.protocol import expected_response
 from mu.work.process import Groups
 
@@ -219,6 +220,22 @@ def test_sizes_are_told_if_they_are_wanted(wanted: bool) -> None:
     assert outside.told == ["INFO:mu.retrieved:1234"] * wanted
     assert answer(made.handle("upload:k\0f")) == "OK:UPLOAD(b/k)"
     assert outside.told[wanted:] == ["INFO:mu.uploaded:1234"] * wanted
+
+
+def test_answers_to_transfers_have_the_size_if_that_is_wanted() -> None:
+    made = handler(Outside(), bucket="b", tell_bytes=1)
+    for command, beginning in (("retrieve:k\0f", "OK:RETRIEVE(b/k)"), ("upload:k\0f", "OK:UPLOAD(b/k)")):
+        told = answer(made.handle(command))
+        assert told == f"{beginning}:BYTES(1234)"
+        assert protocol.bytes_moved(told) == 1234
+    for other in (
+        "OK:RETRIEVE(b/k)",
+        "OK:RETRIEVE(b/:BYTES(x))",
+        ":BYTES(",
+        ":BYTES(1",
+        "OK:UPLOAD(b/k):BYTES(-1)",
+    ):
+        assert protocol.bytes_moved(other) == 0
 
 
 def test_a_transfer_that_fails_has_no_size() -> None:

@@ -760,6 +760,27 @@ def test_what_follows_the_end_does_not_matter(run: Run, tmp_path: Path) -> None:
     done(run("a.png"))
 
 
+@pytest.mark.parametrize("kind", [b"iCCP", b"iTXt", b"zTXt", b"eXIf", b"prIv"])
+def test_a_side_chunk_of_any_size_does_not_matter(run: Run, tmp_path: Path, kind: bytes) -> None:
+    """libpng's own limit is 8,000,000 bytes."""
+    pixels = encode_png(3, 2, [1, 0, 1, 2, 3, 0], colour_type=GRAY, depth=8)
+    ihdr, *rest = split_chunks(pixels)
+    (tmp_path / "plain.png").write_bytes(pixels)
+    (tmp_path / "large.png").write_bytes(join_chunks([ihdr, (kind, b"x\0\0" + bytes(9_000_000)), *rest]))
+    plain, large = run("plain.png"), run("large.png")
+    done(large)
+    assert large.stdout == plain.stdout
+
+
+@pytest.mark.parametrize("more", [b"\0", b"rubbish"])
+def test_bytes_behind_the_compressed_stream_do_not_matter(run: Run, tmp_path: Path, more: bytes) -> None:
+    (tmp_path / "plain.png").write_bytes(whole_png())
+    (tmp_path / "more.png").write_bytes(changed(b"IDAT", lambda data: data + more))
+    plain, longer = run("plain.png"), run("more.png")
+    done(longer)
+    assert longer.stdout == plain.stdout
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 def test_unreadable_png(run: Run) -> None:
     refused(run("/proc/self/mem"), 1, "/proc/self/mem: cannot read: Input/output error")

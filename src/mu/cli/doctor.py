@@ -62,6 +62,12 @@ def check_function(where: str, found: dict[str, Any]) -> Findings:
         reason = found.get("LastUpdateStatusReason", "wait for it")
         yield Finding(BAD, f"{where}: its last update is {update}: {reason}")
     else:
+        if state == "Inactive":
+            yield Finding(
+                UNKNOWN,
+                f"{where} is Inactive, because nobody has used it for long: the first invocations are refused while "
+                "Lambda makes it ready again, and a job waits for that; invoke it once to have it ready",
+            )
         shape = (
             f"{found.get('Runtime')}, {','.join(found.get('Architectures', ()))}, {found['MemorySize']} MB"
         )

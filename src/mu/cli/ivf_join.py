@@ -6,13 +6,15 @@ behind its length (4 bytes) and its timestamp in units of the time base (8 bytes
 """
 
 import argparse
-import os
 import struct
 import sys
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from mu.console.arguments import at_least
+from mu.console.files import replacing
 from mu.errors import UsageError, reason
 
 HEADER = struct.Struct("<4sHH4sHHIIII")
@@ -22,10 +24,12 @@ MOST_TIME = (1 << 64) - 1
 
 DESCRIPTION = """\
 Join the IVF files of a video's chunks, in the order in which they are named: one header, the number of all frames,
-timestamps that go on. The chunks must have the same codec, size and time base.
+timestamps that go on. The chunks must have the same codec and size. The time base is that of the first chunk
+which tells when its frames are shown; xc-enc and xc-terminate-chunk write the same timestamp in all frames, and then
+each frame that is shown comes one unit after the one before it.
 
 example:
-  aws s3 sync s3://mybucket/sintel-1k-y4m_06/out_30_x/ chunks
+  aws s3 sync s3://mybucket/sintel-1k-y4m_06/out_30_x_k4/ chunks
   mu ivf-join -o sintel.ivf chunks/*.ivf
 """
 
@@ -45,21 +49,32 @@ class Header(NamedTuple):
     unused: int
 
 
+class Frame(NamedTuple):
+    """A frame: where its data is in the file, how many bytes, its timestamp, and whether it is to be shown."""
+
+    place: int
+    size: int
+    timestamp: int
+    shown: bool
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of `mu ivf-join`."""
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the file to write")
+    text = "frames per second, if no chunk tells its times (default: 24)"
+    parser.add_argument("--rate", type=at_least(1, 1000), default=24, metavar="N", help=text)
     parser.add_argument("chunks", type=Path, nargs="+", metavar="CHUNK", help="IVF files, in their order")
 
 
 def run(args: argparse.Namespace) -> int:
     """Join the files, and say what has come of it."""
-    frames = join(args.chunks, args.output)
+    frames = join(args.chunks, args.output, args.rate)
     sys.stdout.write(f"{args.output}: {frames} frames of {len(args.chunks)} chunks\n")
     return 0
 
 
-def join(chunks: Sequence[Path], output: Path) -> int:
-    """Write the joined file; returns the number of its frames.
+def join(chunks: Sequence[Path], output: Path, rate: int = 24) -> int:
+    """Write the joined file; returns the number of its frames. `rate` frames are shown a second if no chunk says.
 
     The output is there in whole or not at all. UsageError, which names the file, for one that cannot be read, is
     no IVF file, is cut short, or does not go with the first.
@@ -69,59 +84,97 @@ def join(chunks: Sequence[Path], output: Path) -> int:
             raise UsageError(f"cannot write '{output}': it is a directory")
         if output.exists() and not output.is_file():
             raise UsageError(f"cannot write '{output}': it is no file")
-        output = output.resolve()  # a link stays one
-        part = output.with_name(f".{os.getpid()}.ivf.part")
     except OSError as error:
         raise UsageError(f"cannot write {output}: {reason(error)}") from None
     try:
-        with part.open("wb") as made:
-            frames = _write(chunks, made)
-        part.replace(output)
+        with replacing(output) as made:
+            return _write(chunks, made, rate)
     except OSError as error:
         raise UsageError(f"cannot write {output}: {reason(error)}") from None
-    finally:
-        part.unlink(missing_ok=True)
+
+
+def _write(chunks: Sequence[Path], made: BinaryIO, rate: int) -> int:
+    first, base = _time_base(chunks, rate)
+    made.write(HEADER.pack(*first))
+    frames = 0
+    start = Fraction(0)  # the time, in units of the time base, at which the next chunk begins
+    for path in chunks:
+        with _open(path) as chunk:
+            header = _read_header(path, chunk)
+            if _kind(header) != _kind(first):
+                raise UsageError(
+                    f"{path} does not go with {chunks[0]}: {_kind(header)} is not {_kind(first)}"
+                )
+            found = list(_frames(path, chunk, header))
+            times, length = _times(path, header, found, base)
+            for frame, time in zip(found, times, strict=True):
+                moment = round(start + time)
+                if moment > MOST_TIME:
+                    raise UsageError(f"{path}: a frame's timestamp, {frame.timestamp}, is too far on")
+                chunk.seek(frame.place)
+                made.write(FRAME.pack(frame.size, moment))
+                made.write(chunk.read(frame.size))
+            frames += len(found)
+            start += length
+    made.seek(0)
+    made.write(HEADER.pack(*first._replace(frames=min(frames, MOST_FRAMES), length=HEADER.size)))
     return frames
 
 
-def _write(chunks: Sequence[Path], made: BinaryIO) -> int:
+def _time_base(chunks: Sequence[Path], rate: int) -> tuple[Header, Fraction]:
+    """The header to write, and the seconds of a unit of its time base: that of the first chunk which tells its times.
+
+    If none does, it is the first chunk's, or `rate` frames a second if that is xc-enc's 1/1.
+    """
     first: Header | None = None
-    frames = 0
-    start = 0  # the timestamp at which the next chunk begins
     for path in chunks:
         with _open(path) as chunk:
             header = _read_header(path, chunk)
             if first is None:
                 first = header
-                made.write(HEADER.pack(*first))
-            elif _kind(header) != _kind(first):
-                raise UsageError(
-                    f"{path} does not go with {chunks[0]}: {_kind(header)} is not {_kind(first)}"
+            frames = list(_frames(path, chunk, header))
+            if len(frames) > 1 and not _untimed(frames) and header.rate and header.scale:
+                return first._replace(rate=header.rate, scale=header.scale), Fraction(
+                    header.scale, header.rate
                 )
-            base = end = None
-            last = step = 0
-            for timestamp, data in _frames(path, chunk, header.length):
-                if base is None:
-                    base = timestamp
-                elif timestamp < base:
-                    raise UsageError(
-                        f"{path}: a frame's timestamp, {timestamp}, is before the first one's, {base}"
-                    )
-                elif timestamp > last:
-                    step = timestamp - last
-                last = timestamp
-                end = start + timestamp - base
-                if end > MOST_TIME:
-                    raise UsageError(f"{path}: a frame's timestamp, {timestamp}, is too far on")
-                made.write(FRAME.pack(len(data), end))
-                made.write(data)
-                frames += 1
-            if end is not None:
-                start = end + (step or 1)
     assert first is not None
-    made.seek(0)
-    made.write(HEADER.pack(*first._replace(frames=min(frames, MOST_FRAMES), length=HEADER.size)))
-    return frames
+    if first.rate and first.scale and first.rate != first.scale:
+        return first, Fraction(first.scale, first.rate)
+    return first._replace(rate=rate, scale=1), Fraction(1, rate)
+
+
+def _untimed(frames: Sequence["Frame"]) -> bool:
+    """Whether timestamps tell nothing: all are the same, as xc-enc and xc-terminate-chunk write them."""
+    return len(frames) > 1 and len({frame.timestamp for frame in frames}) == 1
+
+
+def _times(
+    path: Path, header: Header, frames: Sequence["Frame"], base: Fraction
+) -> tuple[list[Fraction], Fraction]:
+    """The time of each frame since the chunk's first, and the chunk's length, in units of `base` seconds."""
+    if not frames:
+        return [], Fraction(0)
+    if _untimed(frames):
+        # A frame that is not shown has the time of the next one that is.
+        shown = 0
+        times = []
+        for frame in frames:
+            times.append(Fraction(shown))
+            shown += frame.shown
+        return times, Fraction(shown)
+    unit = Fraction(header.scale, header.rate) / base if header.rate and header.scale else Fraction(1)
+    begin = last = frames[0].timestamp
+    step = 0
+    for frame in frames:
+        if frame.timestamp < begin:
+            raise UsageError(
+                f"{path}: a frame's timestamp, {frame.timestamp}, is before the first one's, {begin}"
+            )
+        if frame.timestamp > last:
+            step = frame.timestamp - last
+        last = frame.timestamp
+    length = (last - begin + step) * unit if step else Fraction(1)
+    return [(frame.timestamp - begin) * unit for frame in frames], length
 
 
 def _open(path: Path) -> BinaryIO:
@@ -146,19 +199,23 @@ def _read_header(path: Path, chunk: BinaryIO) -> Header:
 
 
 def _kind(header: Header) -> str:
-    return (
-        f"{header.fourcc.decode('latin-1')!r} {header.width}x{header.height} at {header.rate}/{header.scale}"
-    )
+    return f"{header.fourcc.decode('latin-1')!r} {header.width}x{header.height}"
 
 
-def _frames(path: Path, chunk: BinaryIO, begin: int) -> Iterator[tuple[int, bytes]]:
-    """The timestamp and the data of each frame."""
+def _frames(path: Path, chunk: BinaryIO, header: Header) -> Iterator["Frame"]:
+    """Where each frame is, and its time."""
     size = path.stat().st_size
-    chunk.seek(begin)
-    while head := chunk.read(FRAME.size):
-        number = 0
-        if len(head) == FRAME.size:
-            number, timestamp = FRAME.unpack(head)
-        if len(head) < FRAME.size or chunk.tell() + number > size:
+    place = header.length
+    while True:
+        chunk.seek(place)
+        head = chunk.read(FRAME.size + 1)
+        if not head:
+            return
+        number, timestamp = FRAME.unpack(head[: FRAME.size]) if len(head) >= FRAME.size else (0, 0)
+        place += FRAME.size
+        if len(head) < FRAME.size or place + number > size:
             raise UsageError(f"{path} is cut short: its last frame is not whole")
-        yield timestamp, chunk.read(number)
+        # RFC 6386, 9.1: bit 4 of the first byte is show_frame.
+        hidden = header.fourcc == b"VP80" and number > 0 and not head[FRAME.size] >> 4 & 1
+        yield Frame(place, number, timestamp, not hidden)
+        place += number

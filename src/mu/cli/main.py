@@ -97,15 +97,16 @@ def _run(words: Sequence[str]) -> int:
         print(usage(), end="")
         return 0
     if name in ("-V", "--version"):
-        from importlib.metadata import version
+        from mu.console.share import version
 
-        print(f"mu {version('mu')}")
+        print(f"mu {version()}")
         return 0
     if name not in COMMANDS:
         say(f"mu: no such command '{name}'\nTry 'mu --help'.")
         return 2
     module, parser = load(name)
-    return int(module.run(parser.parse_words(words[1:])))
+    parse = getattr(module, "parse", Parser.parse_words)  # a command that has words of its own after --
+    return int(module.run(parse(parser, words[1:])))
 
 
 def _complete_streams() -> None:

@@ -15,7 +15,7 @@ from mu.engines.aws_limits import Allowed
 from mu.engines.protocol import NOTHING, Limit, added_up
 from mu.engines.ramp import Growth, Ramp
 from mu.errors import reason
-from mu.launch import Invocation, Progress, launch_shares, resolve
+from mu.launch import Invocation, LaunchOptions, Progress, launch_shares, resolve
 
 CANCELLED = (
     "cancelled; the last attempt: "  # liblaunch's words about an invocation that was to be tried again
@@ -99,7 +99,7 @@ class AwsLambda:
     @property
     def credentials(self) -> tuple[str, str, str | None]:
         """What the invocations are signed with: the access key's id, the secret and the session's token."""
-        return self._service.access_key, self._service.secret_key, self._service.session_token
+        return self._service.credentials.keys()
 
     def own_address(self) -> str:
         """The address of the interface that routes to the Lambda endpoint."""
@@ -297,13 +297,13 @@ class AwsLambda:
             result = launch_shares(
                 shares,
                 self._function,
-                None,
-                None,
                 self._event,
-                service=self._service,
-                on_progress=on_progress,
-                cancel=self._cancel,
-                wait_while_throttled=True,  # the main loop says when to give up
+                self._service,
+                LaunchOptions(
+                    on_progress=on_progress,
+                    cancel=self._cancel,
+                    wait_while_throttled=True,  # the main loop says when to give up
+                ),
                 first=first,
             )
         except Exception as error:  # whatever it is, no more workers will come

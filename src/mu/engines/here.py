@@ -1,5 +1,6 @@
 """Workers on this machine: processes that are forked from one warm one, and connect over loopback."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -22,19 +23,23 @@ class ThisMachine(Machine):
     package: Path | None = None
     unpacked: str = field(default="")
 
-    def begin(self, event: dict[str, Any]) -> "tuple[subprocess.Popen[bytes], dict[str, Any]]":
+    def spawn(self, event: dict[str, Any]) -> "subprocess.Popen[bytes]":
         """Run Python."""
         if self.package is not None:
             self.unpacked = tempfile.mkdtemp(prefix="mu-package-")
             unpack(self.package, Path(self.unpacked))
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-P", "-m", "mu.pilot"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,  # a Ctrl-C in this terminal is not for it
         )
-        return process, {"event": event, "package": self.unpacked or None}
+
+    def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> bytes:
+        """The event, with the address at which the coordinator is for this machine."""
+        first = {"event": {**event, "addr": "127.0.0.1"}, "package": self.unpacked or None}
+        return json.dumps(first).encode() + b"\n"
 
     def explain(self, said: Sequence[str], status: int | None) -> str:
         """The last line, if there is one."""

@@ -6,10 +6,12 @@ each machine starts its pilot and reads what it says; another writes, so that no
 
 import json
 import queue
+import secrets
 import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,8 +38,12 @@ class Machine:
     orders: "queue.SimpleQueue[bytes | None]" = field(default_factory=queue.SimpleQueue)
     said: list[str] = field(default_factory=list)
 
-    def begin(self, event: dict[str, Any]) -> "tuple[subprocess.Popen[bytes], dict[str, Any]]":
-        """Start the pilot; it, and the first order for it, which holds the event. May wait. Raises MuError, OSError."""
+    def spawn(self, event: dict[str, Any]) -> "subprocess.Popen[bytes]":
+        """Start the pilot. May wait. Raises MuError or OSError."""
+        raise NotImplementedError
+
+    def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> bytes:
+        """What the pilot is to read first, with the event in it. May wait. Raises MuError, or OSError if it is gone."""
         raise NotImplementedError
 
     def explain(self, said: Sequence[str], status: int | None) -> str:
@@ -56,7 +62,7 @@ class Pool:
     def __init__(self, name: str, machines: Sequence[Machine], reason: str) -> None:
         self.name = name
         self.machines = list(machines)
-        self.starts = Starts(name)
+        self.starts = Starts(f"{name}-{secrets.token_hex(4)}")
         self._reason = reason
         self._event: dict[str, Any] = {}
         self._lock = threading.RLock()
@@ -186,13 +192,14 @@ class Pool:
         """Start a machine's pilot, and hear what it says, until it ends."""
         status = None
         try:
-            process, first = machine.begin(self._event)
+            process = machine.spawn(self._event)
             with self._lock:
                 machine.process = process
-            threading.Thread(target=_write, args=(machine, process), daemon=True).start()
             hearing = threading.Thread(target=_hear_errors, args=(machine, process), daemon=True)
             hearing.start()
-            machine.orders.put(json.dumps(first).encode() + b"\n")
+            with suppress(BrokenPipeError):  # it has ended, and has said why
+                machine.orders.put(machine.greet(process, self._event))
+            threading.Thread(target=_write, args=(machine, process), daemon=True).start()
             assert process.stdout is not None
             while line := process.stdout.readline(MAX_LINE):
                 self._take(machine, line)
@@ -203,6 +210,8 @@ class Pool:
             why = str(error) if isinstance(error, MuError) else reason(error)
         except Exception as error:  # whatever it is, it must not end unseen
             why = reason(error)
+        if machine.process is not None and machine.process.poll() is None:
+            machine.process.kill()
         with self._lock:
             machine.ready = False
             machine.dead = why

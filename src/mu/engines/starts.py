@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mu.engines.protocol import NOTHING, Progress
@@ -18,7 +18,7 @@ class Starts:
         self._prefix = prefix
         self._lock = threading.Lock()
         self._named = 0
-        self._waiting: list[str] = []  # names that a requeued start goes by again
+        self._early: set[str] = set()  # said hello before they were known to have begun
         self._running: set[str] = set()
         self._shown: set[str] = set()  # of those that are running
         self._unseen: set[str] = set()  # ended, and has not said hello
@@ -37,26 +37,25 @@ class Starts:
     def waiting(self) -> int:
         """How many were asked for and not started yet."""
         with self._lock:
-            return self.asked - self._named + len(self._waiting)
+            return self.asked - self._named
 
     def take(self, number: int) -> list[str]:
         """The names of up to so many that are started now."""
         with self._lock:
-            names = self._waiting[:number]
-            del self._waiting[: len(names)]
-            fresh = min(number - len(names), self.asked - self._named)
-            names += [f"{self._prefix}-{self._named + place}" for place in range(fresh)]
+            fresh = min(number, self.asked - self._named)
+            names = [f"{self._prefix}-{self._named + place}" for place in range(fresh)]
             self._named += fresh
             self._running.update(names)
             return names
 
-    def give_back(self, names: Iterable[str]) -> None:
-        """These were not started after all: they wait again."""
+    def begun(self, name: str) -> None:
+        """One that its system has given a name was started."""
         with self._lock:
-            for name in names:
-                if name in self._running and name not in self._shown:
-                    self._running.remove(name)
-                    self._waiting.append(name)
+            self._named += 1
+            self._running.add(name)
+            if name in self._early:
+                self._early.remove(name)
+                self._shown.add(name)
 
     def ended(self, name: str, said: str = "") -> None:
         """A worker has ended; `said` are its last words."""
@@ -80,8 +79,14 @@ class Starts:
                 self._shown.add(name)
             elif isinstance(name, str) and name in self._unseen:
                 self._unseen.remove(name)
+            elif isinstance(name, str) and name.startswith(f"{self._prefix}-"):
+                self._early.add(name)
             else:
                 self._anonymous += 1
+
+    def owns(self, facts: Mapping[str, Any]) -> bool:
+        """Whether a worker is one of these."""
+        return str(facts.get("request_id")).startswith(f"{self._prefix}-")
 
     @property
     def lost(self) -> int:
@@ -101,7 +106,7 @@ class Starts:
         with self._lock:
             if not self._began:
                 return None
-            waiting = self.asked - self._named + len(self._waiting)
+            waiting = self.asked - self._named
             return NOTHING._replace(total=self.asked, queued=waiting, accepted=self.asked - waiting)
 
     def last_words(self) -> str:

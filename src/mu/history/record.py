@@ -11,12 +11,14 @@ import platform
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from mu.console.files import replacing
 from mu.errors import UsageError
 from mu.launch.result import Invocation, Progress
 from mu.machine import ErrorState
@@ -56,8 +58,8 @@ def prepare(directory: str) -> None:
     if path.is_dir():
         raise UsageError(f"cannot write {path}: it is a directory")
     try:  # permissions do not tell all, as in /proc
-        _partial(path).touch()
-        _partial(path).unlink()
+        with suppress(_NotWantedError), replacing(path):
+            raise _NotWantedError
     except OSError as error:
         raise UsageError(f"cannot write into {directory} for the record: {error.strerror}") from None
 
@@ -67,8 +69,8 @@ def path_in(directory: str | Path) -> Path:
     return Path(directory) / FILE
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}")
+class _NotWantedError(Exception):
+    """Ends the writing of a file that was only to be tried."""
 
 
 def settings_of(info: Any, names: Iterable[str]) -> dict[str, Any]:
@@ -99,7 +101,7 @@ def build(
     cost: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """A record: `start` and `end` are seconds since the epoch, `parts` the numbers of all parts wanted."""
-    from importlib.metadata import version
+    from mu.console.share import version
 
     attempts: dict[int, list[dict[str, Any]]] = {part: [] for part in parts}
     for track in tracks:
@@ -113,7 +115,7 @@ def build(
             "ended": ended,
         },
         "versions": {
-            "mu": version("mu"),
+            "mu": version(),
             "python": platform.python_version(),
             "system": f"{platform.system()} {platform.machine()}",
         },
@@ -184,11 +186,8 @@ def write(directory: str | Path, record: Mapping[str, Any], secrets: Iterable[st
     text = json.dumps(_blanked(record, secrets), separators=(",", ":"))
     path = path_in(directory)
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        _partial(path).write_text(text.replace('{"part":', '\n{"part":') + "\n", encoding="utf-8")
-        _partial(path).replace(path)
-    finally:
-        _partial(path).unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write((text.replace('{"part":', '\n{"part":') + "\n").encode())
     return path
 
 

@@ -9,7 +9,7 @@
 
 void mu_answer_reset(mu_answer *a)
 {
-    a->request_id[0] = a->error_type[0] = a->function_error[0] = a->date[0] = a->retry_after[0] = '\0';
+    a->request_id[0] = a->error_type[0] = a->reason[0] = a->function_error[0] = a->date[0] = a->retry_after[0] = '\0';
     a->status = a->complete = a->doubtful = a->lengths = a->codings = a->empty = 0;
     a->header_size = a->body_size = 0;
 }
@@ -439,6 +439,13 @@ void mu_answer_read_error(mu_answer *a, char text[MU_ANSWER_TEXT_SIZE])
             sink message = {text, MU_ANSWER_TEXT_SIZE, 0};
             text[0] = '\0';
             if (!read_string(&c, &message))
+                break;
+        } else if (is_string && strcmp(key, "Reason") == 0) {
+            char reason[64] = "";
+            sink value = {reason, sizeof reason, 0};
+            int whole = read_string(&c, &value);
+            copy_value(a->reason, sizeof a->reason, reason, strlen(reason));
+            if (!whole)
                 break;
         } else if (is_string && strcmp(key, "__type") == 0 && a->error_type[0] == '\0') {
             char type[128] = "";

@@ -17,6 +17,7 @@
 typedef struct mu_answer {
     char request_id[64]; /* x-amzn-RequestId; "" if there was none */
     char error_type[64]; /* "TooManyRequestsException"; "" if there was none */
+    char reason[64]; /* the Reason in an error's body; see mu_answer_read_error() */
     char function_error[32]; /* X-Amz-Function-Error: the function ran, and failed */
     char date[40]; /* the service's clock, as it stood in the header; see mu_answer_date() */
     char retry_after[40]; /* seconds or a date; see mu_answer_retry_after() */
@@ -55,7 +56,7 @@ int64_t mu_answer_date(const mu_answer *answer);
  * answer's own, or from `now` (seconds since 1970) if the answer has none. */
 int64_t mu_answer_retry_after(const mu_answer *answer, int64_t now);
 
-/* Reads the body as the JSON object that AWS sends with an error: fills in error_type and retry_after where no
+/* Reads the body as the JSON object that AWS sends with an error: fills in `reason`, and error_type and retry_after where no
  * header gave them, and writes the message to `text` ("" if there is none), on one line of printable UTF-8,
  * ending before the first line break. */
 void mu_answer_read_error(mu_answer *answer, char text[MU_ANSWER_TEXT_SIZE]);

@@ -16,6 +16,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 SOURCES = (
     "base.c",
+    "credentials.c",
+    "meaning.c",
     "liblaunch.c",
     "idle.c",
     "requests.c",
@@ -27,7 +29,7 @@ SOURCES = (
     "sigv4.c",
     "target.c",
 )
-HEADERS = ("liblaunch.h", "internal.h", "answer.h", "payload.h", "sigv4.h", "target.h")
+HEADERS = ("liblaunch.h", "internal.h", "meaning.h", "answer.h", "payload.h", "sigv4.h", "target.h")
 FLAGS = ("-std=c11", "-D_DEFAULT_SOURCE", "-O2", "-fvisibility=hidden", "-Wall", "-Wextra")
 
 
@@ -37,7 +39,7 @@ def make_builder(folder: Path) -> FFI:
     builder.cdef((HERE / "liblaunch.cdef").read_text(encoding="ascii"))
     builder.set_source(
         "mu.launch._liblaunch",
-        '#include "liblaunch.h"\n#include "payload.h"\n#include "sigv4.h"\n#include "target.h"\n',
+        '#include "liblaunch.h"\n#include "meaning.h"\n#include "payload.h"\n#include "sigv4.h"\n#include "target.h"\n',
         sources=[str(folder / name) for name in SOURCES],
         depends=[str(folder / name) for name in (*HEADERS, "liblaunch.cdef")],
         include_dirs=[str(folder)],

@@ -1,7 +1,8 @@
 /* What the files of a handle share. Each calls only those that stand to the right of it:
  *
  *     liblaunch.c (the handle) -> loop.c (sending and receiving) -> verdict.c (judging answers), slot.c (a transfer)
- *     -> requests.c (their lists and states), idle.c (connections that wait) -> base.c
+ *     -> requests.c (their lists and states), idle.c (connections that wait),
+ *     credentials.c -> base.c
  *
  *     handle ── targets (function × region) ── slots (a connection's worth of libcurl each)
  *        └───── requests (one per invocation), each in one of: a target's queue, a slot, the heap, the done list
@@ -15,6 +16,7 @@
 
 #include "answer.h"
 #include "liblaunch.h"
+#include "meaning.h"
 #include "payload.h"
 #include "sigv4.h"
 #include "target.h"
@@ -62,6 +64,15 @@ typedef struct fifo {
     uint32_t last;
 } fifo;
 
+/* Keys that requests are signed with. */
+typedef struct mu_credentials {
+    int holders; /* slots, and the handle */
+    char *access_key;
+    char *secret_key;
+    char *token; /* NULL: none */
+    char *token_header; /* "X-Amz-Security-Token: ..." */
+} mu_credentials;
+
 struct target;
 
 /* A libcurl easy handle with all that a request on it needs; used again and again, where libcurl can (slot.c). */
@@ -70,6 +81,7 @@ typedef struct slot {
     struct target *target;
     struct slot *next; /* in the target's list of idle slots */
     uint32_t request; /* NO_REQUEST: idle */
+    mu_credentials *credentials; /* that its request was signed with; NULL before the first */
     int64_t signed_skew; /* the target's skew when this request was signed */
     bool closing; /* its connection is not to be used again: an answer was doubtful */
     bool listening; /* to libcurl's log */
@@ -87,7 +99,8 @@ typedef struct slot {
 typedef struct target {
     struct mu_launch *launch;
     int index;
-    mu_sigv4 *signer;
+    char *region;
+    mu_sigv4 *signer; /* with the handle's credentials */
     mu_address address;
     char *host_header; /* "Host: ..." */
     CURLSH *share; /* the TLS session that its connections resume */
@@ -117,10 +130,12 @@ struct mu_launch {
     CURLM *multi;
     mu_payload *payload;
     size_t payload_max; /* bytes, once it is filled in */
-    char *access_key;
-    char *secret_key;
-    char *token; /* NULL: none */
-    char *token_header; /* "X-Amz-Security-Token: ..." */
+    mu_credentials *credentials;
+    bool refreshable; /* the caller has new ones when they have expired */
+    bool refreshed; /* they came because those before had expired ... */
+    bool worked; /* ... and a request that was signed with them was accepted, or throttled */
+    bool expired; /* nothing is sent until the caller has brought new ones */
+    char *expired_text; /* the answer that said so; NULL if there was no memory for it */
     char *ca_bundle; /* NULL: the system's */
     const char *invocation_type; /* static */
     const char *type_header; /* static */
@@ -175,6 +190,18 @@ int mu_fail(struct mu_launch *launch, int error, const char *text);
  * ended ones into the done list. SENT can follow SENT: libcurl sends it again. For WAITING and FAILED `error` is
  * copied; otherwise it is NULL. What is CANCELLED keeps why it was WAITING before, if it was. */
 void mu_set_state(struct mu_launch *launch, uint32_t index, mu_launch_state state, const char *error);
+
+/* A copy of these keys, held once; NULL when out of memory. */
+mu_credentials *mu_credentials_new(const char *access_key, const char *secret_key, const char *token);
+
+bool mu_credentials_equal(const mu_credentials *credentials, const char *access_key, const char *secret_key,
+                          const char *token);
+
+/* Returns `credentials`, held once more. */
+mu_credentials *mu_credentials_hold(mu_credentials *credentials);
+
+/* Wipes and frees them when nobody holds them any more; NULL is allowed. */
+void mu_credentials_release(mu_credentials *credentials);
 
 /* A socket of libcurl's has been opened; false when out of memory. */
 bool mu_idle_open(struct mu_launch *launch, int fd);

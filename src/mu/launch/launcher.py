@@ -6,35 +6,27 @@ run signal handlers (a Ctrl-C also ends the slice itself, because it interrupts 
 `cancel`.
 """
 
-import json
 import resource
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from mu.errors import LaunchError, UsageError
 from mu.launch._liblaunch import ffi, lib
+from mu.launch.credentials import Credentials, Keys
+from mu.launch.options import Cancel, LaunchOptions, checked_payload
 from mu.launch.resolve import Service, resolve
 from mu.launch.result import Invocation, LaunchResult, Outcome, Progress
 
 SLICE_MS = 50
 BATCH = 256
-TIMEOUT_MAX = 86400
-MARK = b"##ID##"
 NO_MEMORY = "not enough memory for so many invocations"
 FILES_EACH = 4  # of a connection that is being made, at most
 OTHER_FILES = 128  # that a program has open besides
-PAYLOAD_MAX = {"Event": 1 << 20, "RequestResponse": 6 << 20, "DryRun": 6 << 20}
+KEYS_LOOKED_AT = 5.0  # seconds between two looks whether the keys have changed
 
 if lib.mu_launch_setup() != 0:
     raise ImportError("libcurl cannot be initialised")
-
-
-class Cancel(Protocol):
-    """What says that a launch is to end: `threading.Event` is one."""
-
-    def is_set(self) -> bool:
-        """Whether to end now."""
 
 
 def launchpar(
@@ -54,6 +46,7 @@ def launchpar(
     on_progress: Callable[[Progress], object] | None = None,
     invocation_type: str = "Event",
     cancel: Cancel | None = None,
+    credentials: Callable[[], Any] | None = None,
 ) -> LaunchResult:
     """Invoke a Lambda function `num_to_launch` times in each of `regions`, and say what became of each.
 
@@ -61,6 +54,10 @@ def launchpar(
     (environment, profile, SSO, role). The first ##ID## in `json_payload` becomes the invocation's number:
     region index * num_to_launch + i. `endpoint_url` is for all regions; if None, AWS_ENDPOINT_URL_LAMBDA,
     AWS_ENDPOINT_URL, or AWS's own.
+
+    `credentials`, instead of keys, is a function that returns those of the moment, with the attributes
+    access_key, secret_key and token, such as `get_frozen_credentials` of botocore's credentials. It is asked
+    again every few seconds, and when the keys have expired; so is the chain.
 
     `max_connections` is per region, `max_attempts` per invocation, `timeout` (seconds) per attempt, 30 if
     None (900 for RequestResponse, whose answer comes when the function has run). `on_progress` is called
@@ -71,136 +68,64 @@ def launchpar(
     """
     if isinstance(regions, str) or not regions:
         raise UsageError("regions must be a list of at least one region, like ['us-east-1']")
-    return launch_shares(
-        [(region, num_to_launch) for region in regions],
-        lambda_function_name,
+    options = LaunchOptions(max_connections, max_attempts, timeout, on_progress, invocation_type, cancel)
+    shares = [(region, num_to_launch) for region in regions]
+    payload = checked_payload(shares, lambda_function_name, json_payload, options, 0)
+    service = resolve(
+        regions,
         access_key_id,
         secret_access_key,
-        json_payload,
         session_token=session_token,
         endpoint_url=endpoint_url,
         ca_bundle=ca_bundle,
-        max_connections=max_connections,
-        max_attempts=max_attempts,
-        timeout=timeout,
-        on_progress=on_progress,
-        invocation_type=invocation_type,
-        cancel=cancel,
+        credentials=credentials,
     )
+    return _launch(shares, lambda_function_name, payload, service, options, 0)
 
 
 def launch_shares(
     shares: Sequence[tuple[str, int]],
-    lambda_function_name: str,
-    access_key_id: str | None,
-    secret_access_key: str | None,
-    json_payload: str | bytes,
+    function: str,
+    payload: str | bytes,
+    service: Service,
+    options: LaunchOptions | None = None,
     *,
-    session_token: str | None = None,
-    endpoint_url: str | None = None,
-    ca_bundle: str | None = None,
-    max_connections: int | None = None,
-    max_attempts: int | None = None,
-    timeout: float | None = None,
-    on_progress: Callable[[Progress], object] | None = None,
-    invocation_type: str = "Event",
-    cancel: Cancel | None = None,
     first: int = 0,
-    service: Service | None = None,
-    wait_while_throttled: bool = False,
 ) -> LaunchResult:
     """`launchpar` with a count for each region: `shares` are (region, how many), numbered through in order, from
-    `first`.
+    `first`. `service` is what `resolve` has found for these regions."""
+    options = options or LaunchOptions()
+    data = checked_payload(shares, function, payload, options, first)
+    return _launch(shares, function, data, service, options, first)
 
-    `service`: what `resolve` has found for these regions, so that it is not looked for again. With
-    `wait_while_throttled`, being throttled does not count against `max_attempts`: only `cancel` ends it.
-    """
-    for _, count in shares:
-        _check_count("the number to launch", count)
-    if max_connections is not None:
-        _check_count("max_connections", max_connections, lib.MU_LAUNCH_CONNECTIONS_MAX)
-    if max_attempts is not None:
-        _check_count("max_attempts", max_attempts)
-    if timeout is not None and not (isinstance(timeout, int | float) and 0 < timeout <= TIMEOUT_MAX):
-        raise UsageError(f"timeout must be more than 0 and up to {TIMEOUT_MAX} seconds, not {timeout!r}")
-    if invocation_type not in PAYLOAD_MAX:
-        raise UsageError(f"invocation_type must be one of {', '.join(PAYLOAD_MAX)}, not {invocation_type!r}")
-    _check_name(lambda_function_name)
-    last = first + sum(count for _, count in shares) - 1
-    payload = _check_payload(json_payload, first, last, PAYLOAD_MAX[invocation_type])
-    if service is None:
-        service = resolve(
-            [region for region, _ in shares],
-            access_key_id,
-            secret_access_key,
-            session_token=session_token,
-            endpoint_url=endpoint_url,
-            ca_bundle=ca_bundle,
-        )
+
+def _launch(
+    shares: Sequence[tuple[str, int]],
+    function: str,
+    payload: bytes,
+    service: Service,
+    options: LaunchOptions,
+    first: int,
+) -> LaunchResult:
+    keys = service.credentials.keys()
     began = time.monotonic()
-    _want_files(len(shares) * FILES_EACH * (max_connections or lib.MU_LAUNCH_MAX_CONNECTIONS) + OTHER_FILES)
-    if timeout is None and invocation_type == "RequestResponse":
-        timeout = 900
+    connections = options.max_connections or lib.MU_LAUNCH_MAX_CONNECTIONS
+    _want_files(len(shares) * FILES_EACH * connections + OTHER_FILES)
     handle = _new_handle()
     try:
-        options = {
-            "max_connections": max_connections or 0,
-            "max_attempts": max_attempts or 0,
-            "wait_while_throttled": wait_while_throttled,
-            "timeout_ms": 0 if timeout is None else max(1, round(timeout * 1000)),
-        }
-        _configure(handle, service, payload, invocation_type, options)
+        _configure(handle, service, keys, payload, options)
         number = first
         for region, count in shares:
+            endpoint = service.endpoints[region].encode()
             target = _checked(
-                handle,
-                lib.mu_launch_add_target(
-                    handle,
-                    region.encode(),
-                    service.endpoints[region].encode(),
-                    lambda_function_name.encode(),
-                ),
+                handle, lib.mu_launch_add_target(handle, region.encode(), endpoint, function.encode())
             )
             _checked(handle, lib.mu_launch_add(handle, target, number, count))
             number += count
-        return _drive(handle, [region for region, _ in shares], began, on_progress, cancel)
+        renewal = _Renewal(handle, service.credentials, keys)
+        return _drive(handle, [region for region, _ in shares], began, options, renewal)
     finally:
         lib.mu_launch_free(handle)
-
-
-def _check_count(what: str, value: object, most: int = 2**31 - 1) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-        raise UsageError(f"{what} must be a whole number from 1 to {most}, not {value!r}")
-
-
-def _check_name(name: object) -> None:
-    if not isinstance(name, str) or not name.isprintable() or not name.strip():
-        raise UsageError(f"the function must be a name, name:alias, or ARN, not {name!r}")
-
-
-def _check_payload(payload: str | bytes, first: int, last: int, most: int) -> bytes:
-    """The payload's bytes. It must be JSON with the numbers `first` and `last` in it, which are the shortest and the
-    longest."""
-    if not isinstance(payload, str | bytes):
-        raise UsageError(f"the payload must be JSON text, not {type(payload).__name__}")
-    try:
-        data = payload.encode() if isinstance(payload, str) else payload
-    except UnicodeEncodeError:
-        raise UsageError("the payload has characters that cannot be sent (lone surrogates)") from None
-    filled = {data.replace(MARK, str(number).encode(), 1) for number in (first, last)}
-    longest = max(map(len, filled))
-    if longest > most:
-        raise UsageError(f"the payload has {longest} bytes; Lambda takes up to {most}")
-    try:
-        for text in filled:
-            json.loads(text.decode(), parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise UsageError("the payload is not JSON, or nested too deeply") from None
-    return data
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is Python's, not JSON's")
 
 
 def _want_files(count: int) -> None:
@@ -228,43 +153,73 @@ def _checked(handle: Any, returned: int) -> int:
     raise UsageError(text) if returned == lib.MU_LAUNCH_EINVAL else LaunchError(f"liblaunch: {text}")
 
 
-def _configure(handle: Any, service: Service, payload: bytes, kind: str, options: dict[str, int]) -> None:
+def _configure(handle: Any, service: Service, keys: Keys, payload: bytes, options: LaunchOptions) -> None:
     texts = {
-        "access_key": service.access_key,
-        "secret_key": service.secret_key,
-        "session_token": service.session_token,
+        "access_key": keys.access_key,
+        "secret_key": keys.secret_key,
+        "session_token": keys.token,
         "ca_bundle": service.ca_bundle,
-        "invocation_type": kind,
+        "invocation_type": options.invocation_type,
     }
     # These must live as long as the call; the library copies them.
     fields = {name: ffi.new("char[]", text.encode()) for name, text in texts.items() if text is not None}
     fields["payload"] = ffi.from_buffer("char[]", payload)
-    _checked(
-        handle,
-        lib.mu_launch_configure(
-            handle, ffi.new("mu_launch_options *", {**fields, **options, "payload_size": len(payload)})
-        ),
-    )
+    numbers = options.numbers() | {
+        "payload_size": len(payload),
+        "refreshable": service.credentials.renewable,
+    }
+    _checked(handle, lib.mu_launch_configure(handle, ffi.new("mu_launch_options *", fields | numbers)))
+
+
+class _Renewal:
+    """Brings the library new keys: now and then if they have changed, and when it wants some."""
+
+    def __init__(self, handle: Any, credentials: Credentials, keys: Keys) -> None:
+        self._handle = handle
+        self._credentials = credentials
+        self._keys = keys
+        self._looked = time.monotonic()
+
+    def look(self) -> None:
+        """To be called between two polls."""
+        if not self._credentials.renewable:
+            return
+        if lib.mu_launch_wants_credentials(self._handle):
+            self._renew()
+        elif time.monotonic() - self._looked >= KEYS_LOOKED_AT:
+            try:
+                self._set(self._credentials.keys())
+            except UsageError:
+                self._looked = time.monotonic()  # those that we have may be good for longer
+
+    def _renew(self) -> None:
+        try:
+            self._set(self._credentials.renewed(self._keys))
+        except UsageError as error:
+            lib.mu_launch_refuse_credentials(self._handle, str(error).encode())
+
+    def _set(self, keys: Keys) -> None:
+        texts = [ffi.NULL if text is None else ffi.new("char[]", text.encode()) for text in keys]
+        _checked(self._handle, lib.mu_launch_set_credentials(self._handle, *texts))
+        self._keys = keys
+        self._looked = time.monotonic()
 
 
 def _drive(
-    handle: Any,
-    regions: list[str],
-    began: float,
-    on_progress: Callable[[Progress], object] | None,
-    cancel: Cancel | None,
+    handle: Any, regions: list[str], began: float, options: LaunchOptions, renewal: _Renewal
 ) -> LaunchResult:
     invocations: list[Invocation] = []
     batch = ffi.new("mu_launch_outcome[]", BATCH)
     told: Progress | None = None
     while True:
-        if cancel is not None and cancel.is_set():
+        if options.cancel is not None and options.cancel.is_set():
             lib.mu_launch_cancel(handle)
+        renewal.look()
         left = _checked(handle, lib.mu_launch_poll(handle, SLICE_MS))
         _take(handle, batch, regions, invocations)
         progress = _progress(handle, began)
-        if on_progress is not None and (told is None or progress[:-1] != told[:-1]):
-            on_progress(progress)
+        if options.on_progress is not None and (told is None or progress[:-1] != told[:-1]):
+            options.on_progress(progress)
             told = progress
         if not left:
             invocations.sort()

@@ -1,7 +1,6 @@
 /* The handle: made, configured, fed, asked, freed. */
 #include "internal.h"
 
-#include <openssl/crypto.h>
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,24 +39,14 @@ mu_launch *mu_launch_new(void)
     return l;
 }
 
-/* Frees text that may be secret. */
-static void wipe(char *text)
-{
-    if (text != NULL)
-        OPENSSL_cleanse(text, strlen(text));
-    free(text);
-}
-
 static void forget_options(mu_launch *l)
 {
     mu_payload_free(l->payload);
-    wipe(l->secret_key);
-    wipe(l->token);
-    wipe(l->token_header);
-    free(l->access_key);
+    mu_credentials_release(l->credentials);
     free(l->ca_bundle);
     l->payload = NULL;
-    l->secret_key = l->token = l->token_header = l->access_key = l->ca_bundle = NULL;
+    l->credentials = NULL;
+    l->ca_bundle = NULL;
 }
 
 /* Whether `text` can stand in a header or a URL: 1 to `most` bytes, printable ASCII without spaces. */
@@ -69,6 +58,18 @@ static bool is_word(const char *text, size_t most)
         if (i >= most || text[i] <= ' ' || text[i] >= 0x7f)
             return false;
     return true;
+}
+
+/* What is wrong with these keys; NULL if nothing. */
+static const char *fault_of_keys(const char *access_key, const char *secret_key, const char *token)
+{
+    if (!is_word(access_key, MU_LAUNCH_NAME_MAX))
+        return "the access key id is missing, too long, or has odd characters";
+    if (!is_word(secret_key, MU_LAUNCH_NAME_MAX))
+        return "the secret access key is missing, too long, or has odd characters";
+    if (token != NULL && !is_word(token, MU_LAUNCH_TOKEN_MAX))
+        return "the session token is empty, too long, or has odd characters";
+    return NULL;
 }
 
 /* A number of options: its default if it is 0; -1 if it is not in 1...most. */
@@ -83,10 +84,8 @@ static int take_options(mu_launch *l, const mu_launch_options *o, size_t type)
     l->type_header = invocation_types[type].header;
     l->success = invocation_types[type].success;
     l->payload_max = invocation_types[type].payload_max;
-    if ((l->access_key = mu_join("", o->access_key)) == NULL || (l->secret_key = mu_join("", o->secret_key)) == NULL)
-        return MU_LAUNCH_ENOMEM;
-    if (o->session_token != NULL && ((l->token = mu_join("", o->session_token)) == NULL ||
-                                     (l->token_header = mu_join("X-Amz-Security-Token: ", o->session_token)) == NULL))
+    l->credentials = mu_credentials_new(o->access_key, o->secret_key, o->session_token);
+    if (l->credentials == NULL)
         return MU_LAUNCH_ENOMEM;
     if (o->ca_bundle != NULL && (l->ca_bundle = mu_join("", o->ca_bundle)) == NULL)
         return MU_LAUNCH_ENOMEM;
@@ -102,12 +101,9 @@ int mu_launch_configure(mu_launch *l, const mu_launch_options *o)
     const size_t types = sizeof invocation_types / sizeof *invocation_types;
     if (l->configured)
         return mu_fail(l, MU_LAUNCH_EINVAL, "configured twice");
-    if (!is_word(o->access_key, MU_LAUNCH_NAME_MAX))
-        return mu_fail(l, MU_LAUNCH_EINVAL, "the access key id is missing, too long, or has odd characters");
-    if (!is_word(o->secret_key, MU_LAUNCH_NAME_MAX))
-        return mu_fail(l, MU_LAUNCH_EINVAL, "the secret access key is missing, too long, or has odd characters");
-    if (o->session_token != NULL && !is_word(o->session_token, MU_LAUNCH_TOKEN_MAX))
-        return mu_fail(l, MU_LAUNCH_EINVAL, "the session token is empty, too long, or has odd characters");
+    const char *fault = fault_of_keys(o->access_key, o->secret_key, o->session_token);
+    if (fault != NULL)
+        return mu_fail(l, MU_LAUNCH_EINVAL, fault);
     size_t type = 0;
     while (type < types && o->invocation_type != NULL && strcmp(o->invocation_type, invocation_types[type].name) != 0)
         type++;
@@ -116,6 +112,7 @@ int mu_launch_configure(mu_launch *l, const mu_launch_options *o)
     l->max_connections = pick(o->max_connections, MU_LAUNCH_MAX_CONNECTIONS, MU_LAUNCH_CONNECTIONS_MAX);
     l->max_attempts = pick(o->max_attempts, MU_LAUNCH_MAX_ATTEMPTS, INT32_MAX);
     l->wait_while_throttled = o->wait_while_throttled != 0;
+    l->refreshable = o->refreshable != 0;
     l->timeout_ms = pick(o->timeout_ms, MU_LAUNCH_TIMEOUT_MS, INT32_MAX);
     l->connect_ms = l->timeout_ms < CONNECT_TIMEOUT_MS ? l->timeout_ms : CONNECT_TIMEOUT_MS;
     l->backoff_base_ms = pick(o->backoff_base_ms, MU_LAUNCH_BACKOFF_BASE_MS, 3600000);
@@ -144,6 +141,7 @@ static void target_free(mu_launch *l, target *t)
     mu_address_free(&t->address);
     free(t->slots);
     free(t->host_header);
+    free(t->region);
     free(t->stopped);
     free(t);
 }
@@ -173,8 +171,8 @@ int mu_launch_add_target(mu_launch *l, const char *region, const char *endpoint,
     const char *reason = NULL;
     int result = mu_address_make(endpoint, function, &t->address, &reason);
     if (result == MU_LAUNCH_OK)
-        result = mu_sigv4_new(l->access_key, l->secret_key, region, "lambda", &t->signer);
-    if (result == MU_LAUNCH_OK && ((t->host_header = mu_join("Host: ", t->address.host)) == NULL ||
+        result = mu_sigv4_new(l->credentials->access_key, l->credentials->secret_key, region, "lambda", &t->signer);
+    if (result == MU_LAUNCH_OK && ((t->region = mu_join("", region)) == NULL || (t->host_header = mu_join("Host: ", t->address.host)) == NULL ||
                                    (t->slots = calloc((size_t)l->max_connections, sizeof *t->slots)) == NULL ||
                                    (t->share = curl_share_init()) == NULL ||
                                    curl_share_setopt(t->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) !=
@@ -225,6 +223,71 @@ int mu_launch_add(mu_launch *l, int index, int64_t first, int64_t count)
     return MU_LAUNCH_OK;
 }
 
+/* New signers for all targets, or none. */
+static int new_signers(mu_launch *l, const char *access_key, const char *secret_key)
+{
+    mu_sigv4 **signers = calloc((size_t)l->target_count + 1, sizeof *signers);
+    if (signers == NULL)
+        return MU_LAUNCH_ENOMEM;
+    int result = MU_LAUNCH_OK;
+    for (int i = 0; i < l->target_count && result == MU_LAUNCH_OK; i++)
+        result = mu_sigv4_new(access_key, secret_key, l->targets[i]->region, "lambda", &signers[i]);
+    for (int i = 0; i < l->target_count; i++) {
+        if (result == MU_LAUNCH_OK) {
+            mu_sigv4 *old = l->targets[i]->signer;
+            l->targets[i]->signer = signers[i];
+            signers[i] = old;
+        }
+        mu_sigv4_free(signers[i]);
+    }
+    free(signers);
+    return result;
+}
+
+int mu_launch_wants_credentials(const mu_launch *l)
+{
+    return l->expired;
+}
+
+int mu_launch_set_credentials(mu_launch *l, const char *access_key, const char *secret_key, const char *session_token)
+{
+    if (!l->configured)
+        return mu_fail(l, MU_LAUNCH_EINVAL, "not configured");
+    const char *fault = fault_of_keys(access_key, secret_key, session_token);
+    if (fault != NULL)
+        return mu_fail(l, MU_LAUNCH_EINVAL, fault);
+    if (mu_credentials_equal(l->credentials, access_key, secret_key, session_token)) {
+        mu_launch_refuse_credentials(l, NULL);
+        return MU_LAUNCH_OK;
+    }
+    mu_credentials *made = mu_credentials_new(access_key, secret_key, session_token);
+    if (made == NULL)
+        return mu_fail(l, MU_LAUNCH_ENOMEM, NULL);
+    int result = new_signers(l, access_key, secret_key);
+    if (result != MU_LAUNCH_OK) {
+        mu_credentials_release(made);
+        return mu_fail(l, result, NULL);
+    }
+    mu_credentials_release(l->credentials);
+    l->credentials = made;
+    l->refreshed = l->expired;
+    l->worked = l->expired = false;
+    return MU_LAUNCH_OK;
+}
+
+void mu_launch_refuse_credentials(mu_launch *l, const char *why)
+{
+    if (!l->expired)
+        return;
+    l->expired = false;
+    l->refreshable = false;
+    char text[1024];
+    (void)snprintf(text, sizeof text, "%s%s%s", l->expired_text == NULL ? "the credentials have expired" : l->expired_text,
+                   why == NULL ? "" : "; ", why == NULL ? "" : why);
+    for (int i = 0; i < l->target_count; i++)
+        mu_stop_target(l, l->targets[i], text);
+}
+
 void mu_launch_cancel(mu_launch *l)
 {
     for (int i = 0; i < l->target_count; i++) {
@@ -241,6 +304,7 @@ void mu_launch_cancel(mu_launch *l)
         mu_end_queued(l, t, MU_LAUNCH_CANCELLED, NULL);
     }
     mu_end_waiting(l, NULL, MU_LAUNCH_CANCELLED, NULL);
+    l->expired = false;
 }
 
 void mu_launch_get_progress(const mu_launch *l, mu_launch_progress *progress)
@@ -289,6 +353,7 @@ void mu_launch_free(mu_launch *l)
     free(l->requests);
     free(l->heap);
     free(l->fds);
+    free(l->expired_text);
     free(l->idle);
     free(l->places);
     forget_options(l);

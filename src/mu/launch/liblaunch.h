@@ -86,6 +86,7 @@ typedef struct mu_launch_options {
     int timeout_ms; /* for each attempt, from connecting (10 s at most) to the end of the answer; 0: the default */
     int backoff_base_ms; /* the n-th wait is random, up to base * 2^(n-1) ... */
     int backoff_cap_ms; /* ... but at most this; 0: the default */
+    int refreshable; /* not 0: the caller can bring new credentials; see mu_launch_set_credentials() */
 } mu_launch_options;
 
 /* How far a launch is. Each invocation is in exactly one of queued ... cancelled; these six add up to total. */
@@ -141,6 +142,24 @@ int mu_launch_add(mu_launch *launch, int target, int64_t first, int64_t count);
  * invocations are left, 0 if all have ended, or MU_LAUNCH_ENOMEM, MU_LAUNCH_ECRYPTO, MU_LAUNCH_ECURL,
  * MU_LAUNCH_ESYSTEM: no invocation is lost by that; those left can be polled on, or cancelled. */
 int mu_launch_poll(mu_launch *launch, int timeout_ms);
+
+/* Whether the service has said that the credentials have expired, and nothing is sent until there are others. Only if
+ * the options said `refreshable`. mu_launch_poll() then returns 1 at once; the caller is to call
+ * mu_launch_set_credentials() or mu_launch_refuse_credentials(). */
+int mu_launch_wants_credentials(const mu_launch *launch);
+
+/* Signs all requests from now on with these keys; those under way are not touched, and are sent again, which does not
+ * count against max_attempts, if they are refused because the keys before have expired. Allowed at any time after
+ * mu_launch_configure(), also between polls, and best before they expire. `session_token` is NULL if there is none.
+ * If the handle wants credentials and these are the ones that have expired, or if new ones are refused as expired
+ * before any request was accepted or throttled, all that has not ended fails.
+ * MU_LAUNCH_EINVAL, MU_LAUNCH_ENOMEM, MU_LAUNCH_ECRYPTO; the handle is then as it was. */
+int mu_launch_set_credentials(mu_launch *launch, const char *access_key, const char *secret_key,
+                              const char *session_token);
+
+/* There are no new credentials: if the handle wants some, all that has not ended fails, with the service's words and
+ * `why` (one line; NULL: nothing). */
+void mu_launch_refuse_credentials(mu_launch *launch, const char *why);
 
 /* Writes the counts of this moment. */
 void mu_launch_get_progress(const mu_launch *launch, mu_launch_progress *progress);

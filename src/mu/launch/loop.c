@@ -140,6 +140,8 @@ static int send_all(struct mu_launch *l)
 {
     int result = MU_LAUNCH_OK;
     l->may_open = OPENED_AT_ONCE;
+    if (l->expired)
+        return MU_LAUNCH_OK;
     if (l->progress.queued > 0)
         mu_idle_check(l);
     if (++l->turn >= l->target_count)
@@ -243,7 +245,7 @@ static int wait_ready(struct mu_launch *l, int64_t deadline)
         until = earlier(until, l->curl_due_ms);
     if (l->progress.waiting > 0)
         until = earlier(until, l->requests[l->heap[0]].due_ms);
-    if (l->may_open == 0)
+    if (l->may_open == 0 || l->expired)
         until = 0; /* there are more to open */
     if (may_grow)
         until = earlier(until, (int64_t)(l->span_start * 1e3) + WATCH_MS);
@@ -277,7 +279,7 @@ int mu_launch_poll(struct mu_launch *l, int timeout_ms)
         if (ready < 0 && errno != EINTR)
             return mu_fail(l, MU_LAUNCH_ESYSTEM, strerror(errno));
         result = act(l, ready, deadline) ? collect(l) : MU_LAUNCH_ECURL;
-        if (result != MU_LAUNCH_OK || ready < 0 || mu_now_ms() >= deadline)
+        if (result != MU_LAUNCH_OK || ready < 0 || l->expired || mu_now_ms() >= deadline)
             break;
     }
     if (result == MU_LAUNCH_ECURL)

@@ -7,14 +7,21 @@ it is needed.
 
 import os
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mu.errors import UsageError, reason
+from mu.errors import UsageError
+from mu.launch.credentials import (
+    ChainCredentials,
+    Credentials,
+    FixedCredentials,
+    Keys,
+    ProvidedCredentials,
+    explained,
+)
 
 _REGION = re.compile(r"[A-Za-z0-9-]{1,63}")
 
@@ -23,13 +30,26 @@ _REGION = re.compile(r"[A-Za-z0-9-]{1,63}")
 class Service:
     """Everything about AWS that a launch needs; its repr shows no secret."""
 
-    access_key: str
-    secret_key: str = field(repr=False)
-    session_token: str | None = field(repr=False)
+    credentials: Credentials = field(repr=False)
     endpoints: dict[str, str]
     """The URL of Lambda in each region."""
     ca_bundle: str | None
     """A file of PEM certificates; None: the system's."""
+
+    @property
+    def access_key(self) -> str:
+        """The access key's id of this moment."""
+        return self.credentials.keys().access_key
+
+    @property
+    def secret_key(self) -> str:
+        """The secret access key of this moment."""
+        return self.credentials.keys().secret_key
+
+    @property
+    def session_token(self) -> str | None:
+        """The session token of this moment; None if there is none."""
+        return self.credentials.keys().token
 
 
 def resolve(
@@ -40,17 +60,12 @@ def resolve(
     session_token: str | None = None,
     endpoint_url: str | None = None,
     ca_bundle: str | None = None,
+    credentials: Callable[[], Any] | None = None,
 ) -> Service:
-    """Fill in what is None. UsageError, one line, if there are no credentials or a region has no endpoint."""
+    """Fill in what is None. `credentials` is as for `launchpar`. UsageError, one line, if there are no credentials or
+    a region has no endpoint."""
     botocore = _Botocore()
-    if bool(access_key) != bool(secret_key):
-        raise UsageError("an access key id and a secret access key go together; only one of them is given")
-    if access_key and secret_key:
-        if session_token is None and access_key == os.environ.get("AWS_ACCESS_KEY_ID"):
-            # Scripts that hand on the environment's keys know nothing of the third that belongs to them.
-            session_token = os.environ.get("AWS_SESSION_TOKEN") or None
-    else:
-        access_key, secret_key, session_token = botocore.credentials()
+    found = _credentials(access_key, secret_key, session_token, credentials)
     endpoints = {}
     for region in regions:
         if not isinstance(region, str) or not _REGION.fullmatch(region):
@@ -59,20 +74,42 @@ def resolve(
     bundle = ca_bundle or os.environ.get("AWS_CA_BUNDLE") or botocore.ca_bundle_if_loaded()
     if bundle is not None and not Path(bundle).is_file():
         raise UsageError(f"cannot read the CA bundle {bundle}; give a file of PEM certificates")
-    return Service(access_key, secret_key, session_token or None, endpoints, bundle)
+    return Service(found, endpoints, bundle)
+
+
+def _credentials(
+    access_key: str | None, secret_key: str | None, token: str | None, provider: Callable[[], Any] | None
+) -> Credentials:
+    """What to sign with; it has been asked once, so that a fault is found before anything is sent."""
+    if bool(access_key) != bool(secret_key):
+        raise UsageError("an access key id and a secret access key go together; only one of them is given")
+    found: Credentials
+    if access_key and secret_key:
+        if provider is not None:
+            raise UsageError("keys and a function that provides keys are both given; give one of them")
+        if token is None and access_key == os.environ.get("AWS_ACCESS_KEY_ID"):
+            # Scripts that hand on the environment's keys know nothing of the third that belongs to them.
+            token = os.environ.get("AWS_SESSION_TOKEN")
+        found = FixedCredentials(Keys(access_key, secret_key, token or None))
+    elif provider is not None:
+        found = ProvidedCredentials(provider)
+    else:
+        found = ChainCredentials()
+    found.keys()
+    return found
 
 
 class _Botocore:
-    """botocore's session, made when first asked for something."""
+    """What botocore knows; its session is only asked for when it is needed."""
 
     def __init__(self) -> None:
         self._session: Any = None
 
     def _load(self) -> Any:
         if self._session is None:
-            from botocore.session import Session
+            from mu import aws
 
-            self._session = Session()
+            self._session = aws.botocore_session()
         return self._session
 
     @cached_property
@@ -83,21 +120,10 @@ class _Botocore:
         loader = create_loader(self._load().get_config_variable("data_path"))
         return EndpointResolver(loader.load_data("endpoints"))
 
-    def credentials(self) -> tuple[str, str, str | None]:
-        with _explained("cannot get AWS credentials"):
-            found = self._load().get_credentials()
-            keys = found.get_frozen_credentials() if found is not None else None
-        if keys is None or not keys.access_key or not keys.secret_key:
-            raise UsageError(
-                "no AWS credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "
-                "or run 'aws configure'"
-            )
-        return keys.access_key, keys.secret_key, keys.token
-
     def endpoint(self, region: str) -> str:
         from botocore.configprovider import ConfiguredEndpointProvider
 
-        with _explained(f"no Lambda endpoint for region {region}"):
+        with explained(f"no Lambda endpoint for region {region}"):
             session = self._load()
             if not session.get_config_variable("ignore_configured_endpoint_urls"):
                 configured = ConfiguredEndpointProvider(
@@ -118,22 +144,3 @@ class _Botocore:
     def ca_bundle_if_loaded(self) -> str | None:
         """The profile's `ca_bundle`; not worth loading botocore for when the caller has named the rest."""
         return None if self._session is None else self._session.get_config_variable("ca_bundle")
-
-
-@contextmanager
-def _explained(what: str) -> Iterator[None]:
-    """Turn what botocore raises over a configuration or an answer that is wrong into a UsageError: `what`, and why."""
-    try:
-        yield
-    except Exception as error:
-        from mu import aws
-
-        if isinstance(error, OSError) and error.filename:
-            said = f"{reason(error)}: {error.filename}"  # a credential_process
-        elif isinstance(error, OSError | ValueError):
-            said = reason(error)
-        elif isinstance(error, aws.ERRORS):
-            said = aws.failure(error)
-        else:
-            raise
-        raise UsageError(f"{what}: {said}") from None

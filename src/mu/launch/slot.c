@@ -168,9 +168,11 @@ static void link_headers(struct mu_launch *l, slot *s)
     memcpy(s->authorization, "Authorization: ", sizeof "Authorization: ");
     const char *lines[] = {
         s->target->host_header, "Content-Type: application/json", l->type_header, s->date_header, s->authorization,
-        l->token_header, mu_payload_size(l->payload, INT64_MAX) > EXPECT_MIN ? "Expect:" : NULL,
+        l->credentials->token_header, mu_payload_size(l->payload, INT64_MAX) > EXPECT_MIN ? "Expect:" : NULL,
     };
     struct curl_slist *next = NULL;
+    mu_credentials_release(s->credentials);
+    s->credentials = mu_credentials_hold(l->credentials);
     for (size_t i = sizeof lines / sizeof *lines; i-- > 0;)
         if (lines[i] != NULL) {
             s->headers[i] = (struct curl_slist){(char *)lines[i], next};
@@ -255,6 +257,7 @@ void mu_slot_free(struct mu_launch *l, slot *s)
         (void)curl_multi_remove_handle(l->multi, s->easy);
         curl_easy_cleanup(s->easy);
     }
+    mu_credentials_release(s->credentials);
     free(s->body);
     free(s);
 }
@@ -305,15 +308,17 @@ int mu_slot_prepare(struct mu_launch *l, slot *s, const request *r)
         {"host", t->address.host},
         {"x-amz-date", date},
         {"x-amz-invocation-type", l->invocation_type},
-        {"x-amz-security-token", l->token},
+        {"x-amz-security-token", l->credentials->token},
     };
     const mu_sigv4_request request = {
         .method = "POST",
         .canonical_path = t->address.canonical_path,
         .headers = headers,
-        .header_count = sizeof headers / sizeof *headers - (l->token == NULL),
+        .header_count = sizeof headers / sizeof *headers - (l->credentials->token == NULL),
         .payload_hash = hash,
     };
+    if (s->credentials != l->credentials)
+        link_headers(l, s);
     s->signed_skew = t->skew;
     int result = mu_sigv4_date((int64_t)time(NULL) + t->skew, date);
     if (result == MU_LAUNCH_OK)

@@ -1,14 +1,17 @@
 /* What an answer means: accepted, to be tried again and when, failed, or useless to send any more.
  *
- * Tried again, up to max_attempts, with exponential back-off and full jitter: 429, 500, 502, 503, 504, and requests
- * that got no status at all. The wait is never shorter than what the service asked for. 429 does not count against
+ * Tried again, up to max_attempts, with exponential back-off and full jitter: answers that may pass by themselves
+ * (meaning.c), and requests that got no status at all. The wait is never shorter than what the service asked for. 429 does not count against
  * max_attempts if the caller wants to wait as long as it is throttled; nor does a request for which no descriptor was
  * left, as long as others are under way.
  *
- * Final for the whole target: 400, 403, 404, 413 say that the request itself is wrong, and all of a target's
- * requests are alike. So is a certificate that does not verify. A target that has never answered, and let one
+ * Final for the whole target: answers that say that the request itself or the function is wrong, because all of a
+ * target's requests are alike. So is a certificate that does not verify. A target that has never answered, and let one
  * request fail, is sent no other until it answers; when a request has failed TRIES_TO_REACH times, it is given
  * up: there is no service there.
+ *
+ * Credentials that have expired are asked for anew, if the caller has said that he can bring new ones; requests that
+ * were signed with the old ones are sent again, which does not count either.
  *
  * The clock: when the service refuses a signature and its Date is far from ours, the difference is
  * remembered, once for each target, and the request is signed again. Requests that were under way with
@@ -23,6 +26,7 @@
 
 #define SKEW_THAT_MATTERS 60 /* seconds; the service allows 5 minutes */
 #define TRIES_TO_REACH 4
+#define SETTLING 5 /* times the longest wait, where Lambda is making something ready */
 #define TEXT_SIZE 768
 #define SECRET_MIN 16
 #define CROWDED_S 1.0
@@ -39,13 +43,14 @@ static uint64_t next_random(struct mu_launch *l)
 }
 
 /* How long to wait after `attempts` requests. */
-static int64_t backoff_ms(struct mu_launch *l, int attempts, int64_t retry_after)
+static int64_t backoff_ms(struct mu_launch *l, int attempts, mu_meaning meaning, int64_t retry_after)
 {
     int64_t most = l->backoff_base_ms;
-    for (int i = 1; i < attempts && most < l->backoff_cap_ms; i++)
+    int64_t cap = (int64_t)l->backoff_cap_ms * (meaning == MU_MEANING_SETTLES ? SETTLING : 1);
+    for (int i = 1; i < attempts && most < cap; i++)
         most *= 2;
-    if (most > l->backoff_cap_ms)
-        most = l->backoff_cap_ms;
+    if (most > cap)
+        most = cap;
     int64_t wait = (int64_t)(next_random(l) % ((uint64_t)most + 1));
     if (retry_after > MU_LAUNCH_RETRY_AFTER_MAX)
         retry_after = MU_LAUNCH_RETRY_AFTER_MAX;
@@ -94,14 +99,16 @@ static void describe_answer(struct mu_launch *l, slot *s, long status, char *out
 {
     char message[MU_ANSWER_TEXT_SIZE];
     mu_answer_read_error(&s->answer, message);
-    redact(message, l->token);
-    redact(message, l->secret_key);
+    redact(message, s->credentials->token);
+    redact(message, s->credentials->secret_key);
+    const char *why = s->answer.reason;
     if (status == l->success && s->answer.function_error[0] != '\0')
         (void)snprintf(out, TEXT_SIZE, "the function failed (%s)%s%s", s->answer.function_error,
                        message[0] == '\0' ? "" : ": ", message);
     else
-        (void)snprintf(out, TEXT_SIZE, "HTTP %ld%s%s%s%s", status, s->answer.error_type[0] == '\0' ? "" : " ",
-                       s->answer.error_type, message[0] == '\0' ? "" : ": ", message);
+        (void)snprintf(out, TEXT_SIZE, "HTTP %ld%s%s%s%s%s%s%s", status, s->answer.error_type[0] == '\0' ? "" : " ",
+                       s->answer.error_type, why[0] == '\0' ? "" : " (", why, why[0] == '\0' ? "" : ")",
+                       message[0] == '\0' ? "" : ": ", message);
 }
 
 /* Whether libcurl's text may quote a proxy's URL, in which there may be a password. */
@@ -151,27 +158,30 @@ static void describe_failure(struct mu_launch *l, slot *s, CURLcode code, char *
     }
 }
 
-static bool is_final_for_target(const target *t, const request *r, long status, CURLcode code)
+/* Whether a request without an answer says that there will be none for the others either. */
+static bool is_unreachable(const target *t, const request *r, CURLcode code)
 {
     int attempts = mu_counted(r);
-    switch (status) {
-    case 400:
-    case 403:
-    case 404:
-    case 413:
-        return true;
-    case 0:
-        return code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE ||
-               (!t->answered && (attempts >= TRIES_TO_REACH || attempts >= t->launch->max_attempts));
-    default:
-        return false;
-    }
+    return code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE ||
+           (!t->answered && (attempts >= TRIES_TO_REACH || attempts >= t->launch->max_attempts));
 }
 
-static bool is_worth_retrying(const target *t, const request *r, long status)
+/* Whether the request can be sent again with other credentials, because those it was signed with have expired. If they
+ * are still the handle's, it needs new ones from now on, unless it had them anew and they have never worked. */
+static bool can_be_signed_anew(struct mu_launch *l, const slot *s, long status, const char *text)
 {
-    bool passing = status == 0 || status == 429 || status == 500 || status == 502 || status == 503 || status == 504;
-    return passing && t->stopped == NULL && mu_counted(r) < t->launch->max_attempts;
+    static const char *const types[] = {"ExpiredTokenException", "ExpiredToken", NULL};
+    bool own = s->credentials == l->credentials;
+    if ((status != 400 && status != 403) || !is_one_of(s->answer.error_type, types))
+        return false;
+    if (!own || l->expired)
+        return true;
+    if (!l->refreshable || (l->refreshed && !l->worked))
+        return false;
+    free(l->expired_text);
+    l->expired_text = mu_join("", text);
+    l->expired = true;
+    return true;
 }
 
 /* Notes that an answer has come on a slot, and how long that took from when its request was sent. */
@@ -212,6 +222,8 @@ void mu_judge(struct mu_launch *l, slot *s, CURLcode code)
     bool too_long = !taken && status != 0 && s->answer.body_size > ANSWER_MAX;
     if (!taken && !too_long && (code != CURLE_OK || !s->answer.complete))
         status = 0;
+    if ((taken || status == 429) && s->credentials == l->credentials)
+        l->worked = true;
     bool no_file = status == 0 && s->out_of_files;
     if (status != 0)
         note_answer(t, s);
@@ -238,17 +250,26 @@ void mu_judge(struct mu_launch *l, slot *s, CURLcode code)
     else
         describe_failure(l, s, code, text);
 
+    mu_meaning meaning = MU_MEANING_PASSES;
+    if (status != 0)
+        meaning = mu_meaning_of((int)status, s->answer.error_type);
+    else if (!no_file && is_unreachable(t, r, code))
+        meaning = MU_MEANING_FINAL;
     if (taken) {
         mu_set_state(l, index, MU_LAUNCH_FAILED, text);
     } else if (t->stopped == NULL && clock_was_wrong(t, s, status)) {
         mu_set_state(l, index, MU_LAUNCH_QUEUED, NULL);
-    } else if (!no_file && is_final_for_target(t, r, status, code)) {
+    } else if (t->stopped == NULL && can_be_signed_anew(l, s, status, text)) {
+        r->uncounted++;
+        mu_set_state(l, index, MU_LAUNCH_QUEUED, NULL);
+    } else if (meaning == MU_MEANING_FINAL) {
         mu_set_state(l, index, MU_LAUNCH_FAILED, text);
         mu_stop_target(l, t, text);
-    } else if (!too_long && is_worth_retrying(t, r, status)) {
+    } else if (!too_long && meaning <= MU_MEANING_SETTLES && t->stopped == NULL &&
+               mu_counted(r) < l->max_attempts) {
         int64_t now = (int64_t)time(NULL) + t->skew;
         int64_t asked = status == 0 ? MU_ANSWER_UNSET : mu_answer_retry_after(&s->answer, now);
-        r->due_ms = mu_now_ms() + backoff_ms(l, r->attempts, asked);
+        r->due_ms = mu_now_ms() + backoff_ms(l, r->attempts, meaning, asked);
         mu_set_state(l, index, MU_LAUNCH_WAITING, text);
     } else {
         mu_set_state(l, index, MU_LAUNCH_FAILED, text);

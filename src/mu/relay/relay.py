@@ -17,6 +17,7 @@ each name has, whether its owner is connected or not:
 One epoll serves all connections; each turn costs what is ready, and no connection can hold up another.
 """
 
+import errno
 import os
 import re
 import select
@@ -32,6 +33,7 @@ from OpenSSL import SSL
 from mu.errors import ProtocolError, reason
 from mu.relay.mailboxes import Inboxes, Name, shown
 from mu.tls import connection, listener
+from mu.tls.unverified import PLACES, Unverified
 from mu.wire.socket_nb import SocketNB
 
 HELLO = re.compile(rb"HELLO_STATE:([!-9;-~]{1,128}):(-?\d{1,9}):(-?\d{1,9})")
@@ -40,8 +42,7 @@ HIGH, LOW = 1 << 20, 1 << 18  # bytes waiting for a receiver: senders are paused
 TICK = 0.5
 REPORT_EVERY = 60.0
 NOTES_A_PERIOD = 20
-ACCEPTS_AT_ONCE = 64
-SILENCE = 1.0  # a stranger that is silent for so long goes if its place is wanted
+ACCEPTS_AT_ONCE = 256
 GONE = select.EPOLLHUP | select.EPOLLERR
 
 
@@ -51,13 +52,13 @@ class Limits:
 
     `message`: the payload of one; `kept` and `kept_of_job`: all messages for partners that are not there;
     `strangers`: connections that have not said hello, which have `hello_timeout` for it, or less if all places are
-    taken; `tombstone_timeout`: how long messages are kept.
+    taken (`mu.tls.unverified` says who goes); `tombstone_timeout`: how long messages are kept.
     """
 
     message: int = 64 << 20
     kept: int = 1 << 30
     kept_of_job: int = 512 << 20
-    strangers: int = 1024
+    strangers: int = PLACES
     hello_timeout: float = 10.0
     tombstone_timeout: float = 600.0
 
@@ -65,14 +66,28 @@ class Limits:
 class _Peer:
     """One connection; without a `name` it is a stranger's."""
 
-    __slots__ = ("address", "channel", "deadline", "fd", "mask", "name", "partner", "paused", "ready")
+    __slots__ = (
+        "address",
+        "begun",
+        "channel",
+        "deadline",
+        "fd",
+        "mask",
+        "name",
+        "partner",
+        "paused",
+        "ready",
+        "sock",
+    )
 
-    def __init__(self, channel: SocketNB, address: str, deadline: float) -> None:
-        self.channel = channel
+    def __init__(self, sock: socket.socket, address: str, deadline: float) -> None:
+        self.sock = sock
+        self.channel = SocketNB(sock)  # by TLS once something has come
         self.address = address
         self.deadline = deadline
-        self.fd = channel.fileno()
-        self.mask = 0
+        self.fd = sock.fileno()
+        self.mask = select.EPOLLIN
+        self.begun = False  # something has come
         self.ready = False  # the handshake is done
         self.paused = False
         self.name: Name | None = None
@@ -109,7 +124,7 @@ class Relay:
         self._accepting = False
         self._crowded = False  # and people know
         self._peers: dict[int, _Peer] = {}
-        self._strangers: dict[_Peer, None] = {}  # the oldest first
+        self._strangers = Unverified[_Peer](limits.strangers, 0, _has_spoken)
         self._named: dict[Name, _Peer] = {}
         self._inboxes = Inboxes[_Peer](limits.kept, limits.kept_of_job)
         self._passed = self._passed_bytes = 0
@@ -169,9 +184,7 @@ class Relay:
     def _tick(self) -> None:
         """What time brings: strangers that are late, messages that have waited too long, a report."""
         now = time.monotonic()
-        for peer in list(self._strangers):
-            if peer.deadline > now:
-                break
+        while (peer := self._strangers.oldest()) is not None and peer.deadline <= now:
             self._drop(peer, f"no hello within {self._limits.hello_timeout:g} s")
         for name, dropped in self._inboxes.expire(now, self._named.__contains__):
             timeout = self._limits.tombstone_timeout
@@ -205,51 +218,51 @@ class Relay:
 
     def _accept(self) -> None:
         for _ in range(ACCEPTS_AT_ONCE):
-            if len(self._strangers) >= self._limits.strangers and not self._turn_away_a_silent_one():
-                if not self._crowded:
-                    self._note(
-                        f"{len(self._strangers)} connections have yet to say hello: others have to wait"
-                    )
-                self._crowded = True
-                self._accept_more(False)
-                return
             try:
                 sock, address = self._listener.accept()
             except (BlockingIOError, ConnectionError):
                 return
-            except OSError as error:  # no more descriptors: again in a while
+            except OSError as error:
+                to_go = self._strangers.to_go()
+                if error.errno in (errno.EMFILE, errno.ENFILE) and to_go is not None:
+                    self._drop(to_go, "there is no room for more connections")
+                    continue
                 self._note(f"cannot accept a connection: {reason(error)}")
-                self._accept_more(False)
+                self._accept_more(False)  # until the next tick
                 return
-            try:
-                channel = SocketNB(connection.wrap(sock, self._context))
-            except OSError:
-                sock.close()  # it was gone before it came
-                continue
-            channel.limit_message(self._limits.message)
-            peer = _Peer(channel, listener.shown(address), time.monotonic() + self._limits.hello_timeout)
+            sock.setblocking(False)
+            peer = _Peer(sock, listener.shown(address), time.monotonic() + self._limits.hello_timeout)
             self._peers[peer.fd] = peer
-            self._strangers[peer] = None
-            self._epoll.register(peer.fd, 0)
-            self._serve(peer, 0)
+            self._epoll.register(peer.fd, peer.mask)
+            crowded_out = self._strangers.add(peer)
+            if crowded_out is not None:
+                self._crowd_out(crowded_out)
 
-    def _turn_away_a_silent_one(self) -> bool:
-        """Make room by the oldest stranger, if it has had some time, and has said nothing that waits to be read."""
-        oldest = next(iter(self._strangers))
-        if oldest.deadline - self._limits.hello_timeout + SILENCE > time.monotonic():
-            return False
-        poll = select.poll()
-        poll.register(oldest.fd, select.POLLIN)
-        if poll.poll(0):
-            return False
-        self._drop(oldest, "it says nothing, and others want its place")
-        return True
+    def _crowd_out(self, peer: _Peer) -> None:
+        """Close a connection that had to go for another; people are told once for as long as it is crowded."""
+        if not self._crowded:
+            self._note(
+                f"{len(self._strangers)} connections have yet to say hello: for each new one another is closed"
+            )
+        self._crowded = True
+        del self._peers[peer.fd]
+        peer.channel.close()
+
+    def _begin(self, peer: _Peer) -> None:
+        """Something has come for the first time: now the connection is worth its TLS. Raises OSError."""
+        peer.channel = SocketNB(connection.wrap(peer.sock, self._context))
+        peer.channel.limit_message(self._limits.message)
+        self._strangers.heard(peer)
+        peer.begun = True
 
     def _serve(self, peer: _Peer, events: int) -> None:
         """Read and write what can be."""
         channel = peer.channel
         said = ""
         try:
+            if not peer.begun:
+                self._begin(peer)
+                channel = peer.channel
             if not peer.ready:
                 channel.do_handshake()
                 peer.ready = not channel.handshaking
@@ -260,6 +273,9 @@ class Relay:
         except ProtocolError as error:
             said = str(error)
         except OSError as error:
+            if not peer.begun:
+                self._drop(peer, "it was gone before it came")
+                return
             said = reason(error) if peer.ready else f"TLS handshake failed: {reason(error)}"
         while channel.want_handle and peer.fd in self._peers:
             self._take(peer, channel.dequeue_bytes())
@@ -304,7 +320,8 @@ class Relay:
                 f"{peer} is gone in the middle of a message, of which {peer.channel.unread} bytes had come"
             )
         del self._peers[peer.fd]
-        self._strangers.pop(peer, None)
+        if peer in self._strangers:
+            self._strangers.remove(peer)
         if peer.name is not None and self._named.get(peer.name) is peer:
             del self._named[peer.name]
             self._resume(peer.name)
@@ -330,7 +347,7 @@ class Relay:
             self._refuse(peer, f"{shown(name)} is connected already")
             return
         peer.name, peer.partner = name, (job, int(hello[3]))
-        del self._strangers[peer]
+        self._strangers.remove(peer)
         self._named[name] = peer
 
     def _post(self, sender: _Peer, name: Name, data: bytes) -> None:
@@ -372,6 +389,13 @@ class Relay:
         for sender in self._inboxes.let_go(name):
             sender.paused = False
             self._set_mask(sender)
+
+
+def _has_spoken(peer: _Peer) -> bool:
+    """Whether something has come that was not read."""
+    poll = select.poll()
+    poll.register(peer.fd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _megabytes(size: int) -> str:

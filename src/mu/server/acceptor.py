@@ -16,13 +16,12 @@ from mu.errors import ProtocolError, describe
 from mu.report.reporter import Reporter
 from mu.server.connections import Connections, Peer
 from mu.server.settings import Settings
-from mu.server.unverified import Strangers
 from mu.tls import connection, listener
+from mu.tls.unverified import PLACES, Unverified
 from mu.wire.socket_nb import SocketNB
 
 HELLO = b"OK:HELLO"
 MAX_HELLO = 1024  # bytes; nobody may send more before saying hello
-MAX_STRANGERS = 1024
 ACCEPTS_AT_ONCE = 256
 MAX_DELAYS = 5
 NO_ROOM = "there is no room for more connections"
@@ -49,9 +48,9 @@ class Door:
         self._reporter = reporter
         self._admit = admit
         # All workers may come at once, and from one address, as behind a gateway.
-        limit = min(max(MAX_STRANGERS, 2 * len(settings.parts)), max(2, settings.room))
-        share = max(limit // 2, min(len(settings.parts), limit))
-        self._strangers = Strangers[Peer](limit, share)
+        expected = len(settings.parts)
+        limit = min(max(PLACES, 2 * expected), max(2, settings.room))
+        self._strangers = Unverified[Peer](limit, expected, connections.readable)
         self._watched = False
         self._watch_listener(True)
 
@@ -69,12 +68,12 @@ class Door:
             except BlockingIOError:
                 return
             except OSError as error:
-                oldest = self._strangers.oldest()
-                if error.errno not in (errno.EMFILE, errno.ENFILE) or oldest is None:
+                to_go = self._strangers.to_go()
+                if error.errno not in (errno.EMFILE, errno.ENFILE) or to_go is None:
                     debug(f"accept: {error}")
                     self._watch_listener(False)  # it would be ready again at once; until the next `expire`
                     return
-                self._drop(oldest, NO_ROOM)
+                self._drop(to_go, NO_ROOM)
                 continue
             sock.setblocking(False)
             peer = Peer(sock, listener.shown(address), time.monotonic() + self._settings.hello_timeout)
@@ -83,13 +82,14 @@ class Door:
             if crowded_out is not None:
                 self._turn_away(crowded_out, "too many connections that have not said OK:HELLO")
             elif len(self._connections) > self._settings.room:
-                self._drop(self._strangers.oldest() or peer, NO_ROOM)
+                self._drop(self._strangers.to_go() or peer, NO_ROOM)
 
     def greet(self, peer: Peer) -> None:
         """Go on with a stranger until it has said hello."""
         try:
             channel = peer.channel
             if channel is None:
+                self._strangers.heard(peer)
                 channel = peer.channel = SocketNB(connection.wrap(peer.sock, self._context))
                 channel.limit_message(MAX_HELLO)
             if not peer.ready:
@@ -121,8 +121,7 @@ class Door:
             if stranger.delays < MAX_DELAYS and self._connections.readable(stranger):
                 stranger.delays += 1
                 stranger.deadline = now + self._settings.hello_timeout
-                self._strangers.remove(stranger)
-                self._strangers.add(stranger)  # behind all others, whose time ends before its own
+                self._strangers.postpone(stranger)
             else:
                 self._drop(stranger, f"no OK:HELLO within {self._settings.hello_timeout:g} s")
 

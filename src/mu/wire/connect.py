@@ -1,5 +1,7 @@
 """Connections to the coordinator and the relay: TCP, and TLS in which both ends show a certificate."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import socket
@@ -23,6 +25,17 @@ KEEP_ALIVE = (
 # coordinator and its workers do: it would also end a connection whose peer is slow to read (milliseconds).
 BOTH_READ = (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)
 FIRST_DELAY, LONGEST_DELAY = 0.1, 1.5
+# What certificates hold, as bytes, that mu has made: their issuer's name, the extension that says what they are for
+# (extended key usage), and in that "for servers".
+OUR_CA = b"mu CA"
+USAGE, FOR_SERVERS = b"\x06\x03\x55\x1d\x25", b"\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01"
+
+
+class JobContext(ssl.SSLContext):
+    """A client's context. `says_what_for`: the server's certificate has to say that it is for servers. OpenSSL refuses
+    one that says something else, and takes one that says nothing."""
+
+    says_what_for = False
 
 
 def tls_context(cacert: str, srvcrt: str, srvkey: str, directory: str) -> ssl.SSLContext:
@@ -32,7 +45,8 @@ def tls_context(cacert: str, srvcrt: str, srvkey: str, directory: str) -> ssl.SS
     owner to read. UsageError, without the key in it, if they cannot be used.
     """
     own = pem.certificates_to_pem(srvcrt) + pem.key_to_pem(srvkey)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = JobContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.says_what_for = all(mark in pem.first_der(srvcrt) for mark in (OUR_CA, USAGE))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
@@ -54,8 +68,15 @@ def tls_context(cacert: str, srvcrt: str, srvkey: str, directory: str) -> ssl.SS
     return context
 
 
-def dial(host: str, port: int, context: ssl.SSLContext | None, patience: float) -> socket.socket:
-    """Connect, by TLS if there is a context, in at most `patience` seconds.
+def dial(
+    host: str,
+    port: int,
+    context: ssl.SSLContext | None,
+    patience: float,
+    reached: Callable[[], None] | None = None,
+) -> socket.socket:
+    """Connect, by TLS if there is a context, in at most `patience` seconds; `reached` is called once there is a
+    connection, before TLS.
 
     OSError if that fails, ValueError if there can be no such host or port.
     """
@@ -66,13 +87,22 @@ def dial(host: str, port: int, context: ssl.SSLContext | None, patience: float) 
     name = host.encode() if host.isascii() else host
     sock = socket.create_connection((name, port), max(0.01, until - monotonic()))  # type: ignore[arg-type]
     try:
+        if reached is not None:
+            reached()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for level, option, value in KEEP_ALIVE:
             sock.setsockopt(level, option, value)
         if context is None:
             return sock
         sock.settimeout(max(0.01, until - monotonic()))
-        return context.wrap_socket(sock)
+        made = context.wrap_socket(sock)
+        if getattr(context, "says_what_for", False):
+            certificate = made.getpeercert(binary_form=True) or b""
+            if FOR_SERVERS not in certificate.partition(USAGE)[2]:
+                raise ssl.SSLCertVerificationError(
+                    1, "the certificate there does not say that it is for servers"
+                )
+        return made
     except BaseException:
         sock.close()
         raise
@@ -94,10 +124,13 @@ def drain(sock: socket.socket) -> bool:
     return not socket.socket.recv(sock, 1 << 16)  # not by TLS, which has said goodbye
 
 
-def dial_patiently(connect: Callable[[], socket.socket], until: float) -> socket.socket:
+def dial_patiently(
+    connect: Callable[[], socket.socket], until: float, again: Callable[[], bool] = lambda: True
+) -> socket.socket:
     """What `connect` returns, tried again with back-off until the clock (monotonic) shows `until`.
 
-    OSError, the last one, if it never works; at once if TLS says no, which no second try changes.
+    OSError, the last one, if it never works; at once if TLS says no, which no second try changes, or if `again`
+    says that there is to be no other try.
     """
     delay = FIRST_DELAY
     while True:
@@ -105,7 +138,7 @@ def dial_patiently(connect: Callable[[], socket.socket], until: float) -> socket
             return connect()
         except OSError as error:
             refused = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
-            if refused or monotonic() + delay > until:
+            if refused or not again() or monotonic() + delay > until:
                 raise
         # Spread, since a thousand workers may have failed at the same moment.
         sleep(delay * (0.5 + os.urandom(1)[0] / 255))

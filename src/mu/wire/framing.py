@@ -3,6 +3,8 @@
 No I/O happens here: bytes go in, messages come out, however the bytes were cut on the way.
 """
 
+from __future__ import annotations
+
 from collections import deque
 
 from mu.errors import ProtocolError

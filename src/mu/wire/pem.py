@@ -8,6 +8,8 @@ space. A body does not say what it is, so the label of a private key is read off
     SEC1 EC     SEQUENCE { INTEGER 1, OCTET STRING, ... }
 """
 
+from __future__ import annotations
+
 import binascii
 
 from mu.errors import UsageError
@@ -29,6 +31,16 @@ def certificates_to_pem(line: str) -> str:
     if not blocks:
         raise UsageError("a certificate is empty")
     return "".join(blocks)
+
+
+def first_der(line: str) -> bytes:
+    """The bytes of the first of one or several certificates; none if `line` is empty."""
+    return _decode(line.split()[0], "certificate") if line.strip() else b""
+
+
+def to_pem(line: str, label: str) -> str:
+    """PEM text of one or several bodies, each with this label; UsageError if `line` is not base64."""
+    return "".join(_block(label, _decode(body, label.lower())) for body in line.split())
 
 
 def key_to_pem(line: str) -> str:

@@ -38,6 +38,7 @@ PUT, FETCH, LIST = "OK:PUT(", "OK:FETCH(", "OK:LIST("
 # The longest hello in bytes.
 MAX_HELLO = 4096
 STATUS = re.compile(r"-?[0-9]{1,18}")
+SIZE = re.compile(r"[0-9]{1,18}")
 
 # What a state waits for after a command, unless it says otherwise: a prefix that the early and the final answer
 # share. Commands that are not here: `OK`.
@@ -134,6 +135,21 @@ FACTS = {
     "request_id": checks.is_text,
     "fresh": checks.is_flag,
 }
+
+
+# Transfers
+
+
+def moved_bytes(size: int) -> str:
+    """What follows the answer to `retrieve:` or `upload:` if the event has `tell_bytes`."""
+    return f":BYTES({size})"
+
+
+def bytes_moved(answer: str) -> int:
+    """How many bytes a transfer has moved, from its answer; 0 if that does not tell."""
+    _, found, number = answer.rpartition(":BYTES(")
+    number = number[:-1]
+    return int(number) if found and answer.endswith(")") and SIZE.fullmatch(number) else 0
 
 
 # Programs
@@ -260,6 +276,8 @@ EXEC_FIELDS = {
     "stdout": (checks.is_file, '{"file": NAME}'),
     "stderr": (checks.is_file, '{"file": NAME}'),
     "cwd": (checks.is_shell, "directory"),
+    "link": (checks.is_names, "list of plain names"),
+    "make": (checks.is_names, "list of plain names"),
     "follow": (checks.is_flag, "true or false"),
     "id": (checks.is_id, "text of up to 64 letters, digits and _.-"),
 }

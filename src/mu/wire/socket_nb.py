@@ -15,6 +15,8 @@ A coordinator spends most of its time in `do_read` and `do_write`, which are wri
 a message costs one call of each.
 """
 
+from __future__ import annotations
+
 import ssl
 from collections import deque
 from collections.abc import Callable, MutableSequence, Sequence
@@ -52,7 +54,10 @@ class _Channel:
     def __init__(self, sock: SocketLike, max_message: int) -> None:
         sock.setblocking(False)
         self.sock: SocketLike | None = sock
-        self.pending: Callable[[], int] | None = getattr(sock, "pending", None)
+        # What a socket has taken from the kernel and holds back; one that `drains` never does.
+        self.pending: Callable[[], int] | None = None
+        if not getattr(sock, "drains", False):
+            self.pending = getattr(sock, "pending", None)
         self.parser = framing.FrameParser(max_message)
         self.out = bytearray()
         self.handshaking = False
@@ -99,7 +104,7 @@ class MessageQueue(MutableSequence[str]):
 class SocketNB:
     """A message channel; `SocketNB(other)` is one more handle on the same connection."""
 
-    def __init__(self, sock: "SocketLike | SocketNB") -> None:
+    def __init__(self, sock: SocketLike | SocketNB) -> None:
         if isinstance(sock, SocketNB):
             self._channel: _Channel = sock._channel
         else:
@@ -198,7 +203,7 @@ class SocketNB:
             else:
                 channel.handshaking = channel.ssl_write = False
 
-    def do_read(self) -> "SocketNB":
+    def do_read(self) -> SocketNB:
         """Take in what has come. ProtocolError for a bad frame, OSError for a broken connection;
         after either, and after the peer's close, `sock` is None and earlier messages still wait."""
         channel = self._channel
@@ -221,7 +226,7 @@ class SocketNB:
                 break
         return self
 
-    def do_write(self) -> "SocketNB":
+    def do_write(self) -> SocketNB:
         """Send what waits, as far as the connection takes it. OSError for a broken connection; what the peer has said
         before, perhaps why, still waits then."""
         channel = self._channel

@@ -7,6 +7,8 @@ A value comes from variable `cmd<name>`, else from event field `<name>`. A place
 neither place stays as it is.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 

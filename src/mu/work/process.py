@@ -1,23 +1,31 @@
-"""The user's programs: each is a shell in a session of its own, so that it can be killed with all that it has
-started, but for what has left that session (`setsid`, daemons): that goes with the sandbox.
+"""The user's programs: each is started in a session of its own, so that it can be killed with all that it has
+started, but for what has left that session (`setsid`, daemons), which `mu.work.leftovers` looks for.
 
-A command is over when its shell is: that gives its return code. Its output is whatever comes until
-the pipe's end. A process that the command left running may hold the pipe open for ever, so the
-worker listens for `GRACE` seconds after the shell's end and then goes on; such a process is killed
-when the worker ends, and should have its output redirected.
+A program is over when its first process is: that gives its status. Its output is whatever comes until the end
+of its pipes. A process that it left running may hold a pipe open for ever, so the worker listens for `GRACE`
+seconds after the program's end and then goes on; such a process is killed when the worker ends or is given
+another part, and should have its output redirected.
 """
+
+from __future__ import annotations
 
 import os
 import select
 import signal
 import subprocess
 import threading
+from collections.abc import Callable, Mapping
 from time import monotonic
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import resource
 
 GRACE = 1.0
 READ_SIZE = 1 << 16
-# How often to ask whether the shell has ended, in seconds, where the kernel cannot tell by a descriptor.
-POLL = 0.1
+# How often to ask whether the program has ended, in seconds, where the kernel cannot tell by a descriptor: at
+# first, and at most.
+FIRST_POLL, POLL = 0.002, 0.1
 
 
 class Groups:
@@ -26,27 +34,81 @@ class Groups:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._groups: set[int] = set()
+        self._running: set[int] = set()  # processes whose status a thread waits for
         self._killed = False
+        self.adopt: Callable[[], None] | None = None  # to be called before the first program is started
+        self.adopting = False  # orphans become this process's children
 
-    def add(self, group: int) -> None:
-        """A command has begun; it is killed at once if `kill` has been called."""
-        with self._lock:
-            self._groups.add(group)
+    def start(self, make: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+        """Start a program that `make` makes in a group of its own; it is killed at once if `kill` has been called.
+
+        Raises OSError or ValueError if it cannot be started.
+        """
+        with self._lock:  # `reap` must not take it for a process that nobody waits for
+            if self.adopt is not None and not self.adopting:
+                self.adopting = True
+                self.adopt()
+            process = make()
+            self._groups.add(process.pid)
+            self._running.add(process.pid)
             if self._killed:
+                _signal(process.pid, signal.SIGKILL)
+        return process
+
+    def end_of(self, process: subprocess.Popen[bytes], flags: int = 0) -> resource.struct_rusage | None:
+        """Wait for a program's end (`flags` as of `os.wait4`): its `returncode` is set, and what it has used is
+        returned. None if it goes on, as with `os.WNOHANG`."""
+        pid, status, usage = os.wait4(process.pid, flags)
+        if pid == 0:
+            return None
+        process.returncode = os.waitstatus_to_exitcode(status)
+        with self._lock:
+            self._running.discard(pid)
+            # Forget the group if nothing of it is left: its number may come to mean something else.
+            if not _signal(pid, 0):
+                self._groups.discard(pid)
+        if self.adopting:
+            self.reap()
+        return usage
+
+    def reap(self) -> None:
+        """Take the status of processes that have ended and nobody waits for: orphans that became our children."""
+        with self._lock:
+            while True:
+                try:
+                    ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                except ChildProcessError:
+                    return
+                if ended is None or ended.si_pid in self._running:
+                    return
+                os.waitpid(ended.si_pid, 0)
+
+    @property
+    def running(self) -> set[int]:
+        """The processes that threads wait for."""
+        with self._lock:
+            return set(self._running)
+
+    def kill_group(self, group: int) -> None:
+        """Kill one program with its group."""
+        with self._lock:
+            if group in self._groups:
                 _signal(group, signal.SIGKILL)
 
-    def shell_ended(self, group: int) -> None:
-        """Forget the group if nothing of it is left: its number may come to mean something else."""
+    def kill(self, *, for_good: bool = True) -> None:
+        """Kill all that was begun and is not over, and, `for_good`, whatever begins from now on."""
         with self._lock:
-            if not _signal(group, 0):
-                self._groups.discard(group)
+            self._killed = self._killed or for_good
+            for group in list(self._groups):
+                if not _signal(group, signal.SIGKILL):
+                    self._groups.discard(group)
 
-    def kill(self) -> None:
-        """Kill all that was begun and is not over, and whatever begins from now on."""
-        with self._lock:
-            self._killed = True
-            for group in self._groups:
-                _signal(group, signal.SIGKILL)
+
+class Sink(Protocol):
+    """Takes a program's output."""
+
+    def add(self, data: bytes) -> None:
+        """More output."""
 
 
 class Capped:
@@ -67,6 +129,12 @@ class Capped:
         if len(self._tail) > 2 * self._tail_limit + READ_SIZE:
             self._cut()
 
+    @property
+    def left_out(self) -> int:
+        """How many bytes were left out."""
+        self._cut()
+        return self._left_out
+
     def value(self) -> bytes:
         """What was kept, with a line in the middle if something was left out."""
         self._cut()
@@ -80,56 +148,106 @@ class Capped:
             self._left_out += extra
 
 
+class Ended(NamedTuple):
+    """How a program ended: `status` is negative for a signal; `seconds` by the clock and of CPU, `max_rss` in bytes,
+    each with those of its children that it has waited for."""
+
+    status: int
+    seconds: float
+    cpu: float
+    max_rss: int
+    timed_out: bool
+
+
 def run(command: str, limit: int, groups: Groups) -> tuple[int, bytes]:
-    """Run `command` by /bin/sh: its return code, negative for a signal, and its output up to `limit` bytes.
+    """Run `command` by /bin/sh: its status, negative for a signal, and its output up to `limit` bytes.
 
-    OSError or ValueError if it cannot be started.
+    Raises OSError or ValueError if it cannot be started.
     """
-    with subprocess.Popen(
-        ["/bin/sh", "-c", command],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=_environment(),
-        bufsize=0,
-        start_new_session=True,
-    ) as process:
-        groups.add(process.pid)
-        output = Capped(limit)
-        _read(process, output)
-        code = process.wait()
-        groups.shell_ended(process.pid)
-    return code, output.value()
+    output = Capped(limit)
+    process = groups.start(
+        lambda: subprocess.Popen(
+            ["/bin/sh", "-c", command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment("."),
+            bufsize=0,
+            start_new_session=True,
+        )
+    )
+    return follow(process, groups, {"stdout": output}).status, output.value()
 
 
-def _read(process: subprocess.Popen[bytes], output: Capped) -> None:
-    """Read until the pipe's end, or until `GRACE` seconds after the shell's."""
-    assert process.stdout is not None
-    pipe = process.stdout.fileno()
+def follow(
+    process: subprocess.Popen[bytes], groups: Groups, sinks: Mapping[str, Sink], timeout: float | None = None
+) -> Ended:
+    """Read what a program prints to the pipes named in `sinks` and wait for its end; after `timeout` seconds it is
+    killed with its group."""
+    begun = monotonic()
+    pipes = {getattr(process, name).fileno(): sink for name, sink in sinks.items()}
     ended = _end_of(process.pid)
     poll = select.poll()
-    poll.register(pipe, select.POLLIN)
+    for pipe in pipes:
+        poll.register(pipe, select.POLLIN)
     if ended is not None:
         poll.register(ended, select.POLLIN)
-    until: float | None = None
+    usage: resource.struct_rusage | None = None
+    timed_out = False
+    seconds = 0.0
+    pause = FIRST_POLL
+    until = None if timeout is None else begun + timeout
     try:
-        while until is None or monotonic() < until:
-            if until is not None:
-                patience: float | None = (until - monotonic()) * 1000
-            else:
-                patience = POLL * 1000 if ended is None else None
-            if any(fd == pipe for fd, _ in poll.poll(patience)):
-                data = os.read(pipe, READ_SIZE)
-                if not data:
-                    return
-                output.add(data)
-            if until is None and process.poll() is not None:
+        while pipes or usage is None:
+            patience = None if until is None else max(0.0, until - monotonic())
+            if ended is None and usage is None:
+                patience = pause if patience is None else min(pause, patience)
+                pause = min(2 * pause, POLL)
+            for descriptor, _ in poll.poll(None if patience is None else patience * 1000):
+                if descriptor in pipes:
+                    data = os.read(descriptor, READ_SIZE)
+                    if data:
+                        pipes[descriptor].add(data)
+                    else:
+                        poll.unregister(descriptor)
+                        del pipes[descriptor]
+            if usage is None and (usage := groups.end_of(process, os.WNOHANG)) is not None:
+                seconds = monotonic() - begun
                 until = monotonic() + GRACE
                 if ended is not None:
                     poll.unregister(ended)
+            elif until is not None and monotonic() >= until:
+                if usage is not None:
+                    break
+                timed_out, until = True, None
+                groups.kill_group(process.pid)
     finally:
         if ended is not None:
             os.close(ended)
+        if usage is None:  # something above has raised: nobody else would wait for it
+            groups.kill_group(process.pid)
+            usage = groups.end_of(process)
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+    assert usage is not None
+    return Ended(
+        process.returncode,
+        round(seconds, 6),
+        round(usage.ru_utime + usage.ru_stime, 6),
+        usage.ru_maxrss * (1024 if os.uname().sysname == "Linux" else 1),
+        timed_out,
+    )
+
+
+def environment(package: str) -> dict[str, str]:
+    """This process's, with the packaged libraries, if there are any, in front of the system's."""
+    made = dict(os.environ)
+    libraries = f"{package}/solibs"
+    if os.path.isdir(libraries):
+        others = made.get("LD_LIBRARY_PATH")
+        made["LD_LIBRARY_PATH"] = f"{libraries}:{others}" if others else libraries
+    return made
 
 
 def _end_of(pid: int) -> int | None:
@@ -138,15 +256,6 @@ def _end_of(pid: int) -> int | None:
         return os.pidfd_open(pid)
     except (AttributeError, OSError):
         return None
-
-
-def _environment() -> dict[str, str]:
-    """This process's, with the packaged libraries in front of the system's if there are any."""
-    environment = dict(os.environ)
-    if os.path.isdir("solibs"):
-        others = environment.get("LD_LIBRARY_PATH")
-        environment["LD_LIBRARY_PATH"] = f"./solibs:{others}" if others else "./solibs"
-    return environment
 
 
 def _signal(group: int, number: int) -> bool:

@@ -9,6 +9,8 @@ States are written on the loop's thread and not as tasks: all tasks there may be
 wait for that very file.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import re
@@ -72,6 +74,11 @@ class StateSocket:
                 oldest = next(iter(self._closing))
                 del self._closing[oldest]
                 oldest.close()
+
+    def reset(self) -> None:
+        """Be as at the beginning: the connection is closed, and how the last one was lost is forgotten."""
+        self.close()
+        self._said = self.lost = ""
 
     def lacks(self, path: str) -> bool:
         """Whether a state file is wanted that is not there and cannot come, the connection being lost."""

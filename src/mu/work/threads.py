@@ -7,6 +7,8 @@ has finished one, and ends when none waits. What a job has to say to the loop it
 poll covers sockets and work alike.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import threading
@@ -31,6 +33,8 @@ class Tasks:
         self._threads: set[threading.Thread] = set()
         self._posted: deque[Callable[[], None]] = deque()
         self._stopped = False
+        self._working = 0
+        self._quiet = threading.Condition(self._lock)
         self._readable, self._writable = os.pipe()
         os.set_blocking(self._readable, False)
         os.set_blocking(self._writable, False)
@@ -93,6 +97,16 @@ class Tasks:
         while self._posted:
             self._posted.popleft()()
 
+    def forget(self) -> None:
+        """Forget what waits: it is not begun, and nobody hears of it."""
+        with self._lock:
+            self._waiting.clear()
+
+    def quiet(self, seconds: float) -> bool:
+        """Wait until no job but the one that calls this is under way; False if that takes longer than `seconds`."""
+        with self._lock:
+            return self._quiet.wait_for(lambda: self._working <= 1, seconds)
+
     def stop(self, until: float) -> None:
         """Forget what waits, and wait for what is under way until the clock (monotonic) shows `until`.
 
@@ -114,4 +128,10 @@ class Tasks:
                     self._threads.discard(threading.current_thread())
                     return
                 work = self._waiting.popleft()
-            work()
+                self._working += 1
+            try:
+                work()
+            finally:
+                with self._lock:
+                    self._working -= 1
+                    self._quiet.notify_all()

@@ -7,11 +7,14 @@ keeps locked while it lives. No marker, or a locked one: hands off. The kernel t
 with the process, however it ends.
 """
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import os
 import re
 import stat
+from collections.abc import Collection
 
 PREFIX = "lambda_"
 NAME = re.compile(PREFIX + "[0-9a-z]{8}")
@@ -27,6 +30,10 @@ class Workdir:
     def __init__(self, base: str) -> None:
         _sweep(base)
         self.path, self._lock = _make(base)
+
+    def clear(self) -> bool:
+        """Remove everything in it; whether nothing is left."""
+        return clear(self.path, {MARKER})
 
     def release(self, remove: bool) -> None:
         """This worker is over: remove the directory, or leave it to be swept some day."""
@@ -86,24 +93,38 @@ def _locked(descriptor: int) -> bool:
 
 def _remove(path: str) -> None:
     """Remove a directory, the marker last: if that is cut short, the next worker goes on with it."""
-    # Imported here since a worker in a clean sandbox does not need it to begin.
-    import shutil
+    if clear(path, {MARKER}):
+        with contextlib.suppress(OSError):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(path, MARKER))
+            os.rmdir(path)
 
+
+def clear(path: str, keep: Collection[str] = ()) -> bool:
+    """Remove everything in a directory but the names in `keep`; whether nothing else is left."""
     for attempt in range(3):  # something may be written to it at the same moment
         if attempt:
             _open_up(path)
         with contextlib.suppress(OSError):
             for name in os.listdir(path):
-                inside = os.path.join(path, name)
-                if name != MARKER and os.path.isdir(inside) and not os.path.islink(inside):
-                    shutil.rmtree(inside, ignore_errors=True)
-                elif name != MARKER:
-                    os.unlink(inside)
+                if name not in keep:
+                    _remove_entry(os.path.join(path, name))
         with contextlib.suppress(OSError):
-            if os.listdir(path) == [MARKER]:
-                os.unlink(os.path.join(path, MARKER))
-            os.rmdir(path)
-            return
+            if set(os.listdir(path)) <= set(keep):
+                return True
+    return False
+
+
+def _remove_entry(path: str) -> None:
+    """Remove a file, a link, or a directory with what is in it. What cannot be removed stays."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        # Imported here since a worker in a clean sandbox does not need it to begin.
+        import shutil
+
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
 
 
 def _open_up(path: str) -> None:

@@ -192,6 +192,15 @@ def test_functions_that_are_not_ready(cloud, run, answers, changes, what):
     assert verdict(lines, what) == BAD
 
 
+def test_a_function_that_sleeps_is_not_simply_ok(cloud, run, answers):
+    answers["get_function_configuration"] = cloud.get_function_configuration(FunctionName="f") | {
+        "State": "Inactive"
+    }
+    status, lines = run("-l", "f")
+    assert status == 0
+    assert verdict(lines, "f in us-east-1 is Inactive") == UNKNOWN
+
+
 def test_what_does_not_exist(cloud, run):
     status, lines = run("-l", "absent", "-b", "no-bucket", "-r", "us-east-1,eu-west-1", "-n", "2")
     assert status == 1

@@ -47,12 +47,59 @@ def test_timestamps_keep_their_steps(tmp_path: Path) -> None:
     assert made == file([b"a", b"b", b"c", b"d"], step=1000)
 
 
-def test_two_frames_at_one_time(tmp_path: Path) -> None:
-    """As vpxenc's hidden frames may be."""
-    twice = header(2) + 2 * (struct.pack("<IQ", 1, 5) + b"x")
-    made = join(tmp_path, twice, file([b"y"]))
-    stamps = [struct.unpack_from("<Q", made, 32 + 13 * number + 4)[0] for number in range(3)]
-    assert stamps == [0, 0, 1]
+def raw(*frames: tuple[int, bytes], rate: int = 24, scale: int = 1) -> bytes:
+    """A file of frames with these timestamps."""
+    head = struct.pack("<4sHH4sHHIIII", b"DKIF", 0, 32, b"VP80", 320, 240, rate, scale, len(frames), 0)
+    return head + b"".join(struct.pack("<IQ", len(data), time) + data for time, data in frames)
+
+
+def frames_of(joined: bytes) -> list[tuple[int, bytes]]:
+    """The timestamps and the data in a file."""
+    found, place = [], 32
+    while place < len(joined):
+        size, time = struct.unpack_from("<IQ", joined, place)
+        found.append((time, joined[place + 12 : place + 12 + size]))
+        place += 12 + size
+    return found
+
+
+# VP8's first byte: bit 0 is set in all but key frames, bit 4 in frames that are shown.
+KEY, INTER, HIDDEN = b"\x10k", b"\x11i", b"\x01h"
+
+
+@pytest.mark.parametrize(
+    ("chunks", "rate", "times"),
+    [
+        # vpxenc's, then xc-enc's, which has time base 1/1 and timestamp 0 in every frame
+        ([raw((0, KEY), (1, INTER)), raw(*[(0, INTER)] * 3, rate=1)], 24, [0, 1, 2, 3, 4]),
+        # a frame that is hidden has the time of the next one that is shown, also in the next chunk
+        ([raw((0, KEY), (1, INTER)), raw((0, HIDDEN), (0, INTER), (0, HIDDEN), (0, INTER), rate=1)], 24,
+         [0, 1, 2, 2, 3, 3]),
+        ([raw((0, KEY), (0, INTER), (0, HIDDEN), rate=1), raw((0, INTER), (0, INTER), rate=1)], 25,
+         [0, 1, 2, 2, 3]),
+        # vpxenc's own hidden frames, which have times
+        ([raw((0, KEY), (1, HIDDEN), (1, INTER), (2, INTER)), raw((0, KEY), (1, INTER))], 24, [0, 1, 1, 2, 3, 4]),
+        # none tells: --rate
+        ([raw((0, KEY), (0, INTER), rate=1), raw((0, KEY), (0, INTER), rate=1)], 25, [0, 1, 2, 3]),
+        # the first that tells is not the first
+        ([raw((0, KEY), (0, INTER), rate=1), raw((0, KEY), (1, INTER), rate=30)], 30, [0, 1, 2, 3]),
+        # other time bases are converted
+        ([raw((0, KEY), (1, INTER), rate=24), raw((0, KEY), (1000, INTER), rate=24000)], 24, [0, 1, 2, 3]),
+        # of one frame each
+        ([raw((0, KEY)), raw((0, INTER), rate=1), raw((7, INTER))], 24, [0, 1, 2]),
+    ],
+)  # fmt: skip
+def test_times(tmp_path: Path, chunks: list[bytes], rate: int, times: list[int]) -> None:
+    paths = [tmp_path / f"{number}.ivf" for number in range(len(chunks))]
+    for path, chunk in zip(paths, chunks, strict=True):
+        path.write_bytes(chunk)
+    ivf_join.join(paths, tmp_path / "joined.ivf", rate=25)
+    joined = (tmp_path / "joined.ivf").read_bytes()
+    assert struct.unpack_from("<II", joined, 16) == (rate, 1)
+    assert [time for time, _ in frames_of(joined)] == times
+    assert [data for _, data in frames_of(joined)] == [
+        data for chunk in chunks for _, data in frames_of(chunk)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +112,7 @@ def test_two_frames_at_one_time(tmp_path: Path) -> None:
         (file([b"abc"])[:-1], "1.ivf is cut short: its last frame is not whole"),
         (file([b"abc"]) + b"\1", "1.ivf is cut short: its last frame is not whole"),
         (header() + struct.pack("<IQ", 1 << 31, 0), "1.ivf is cut short: its last frame is not whole"),
-        (header(width=640), "1.ivf does not go with .*0.ivf: 'VP80' 640x240 at 24/1 is not 'VP80' 320x240"),
+        (header(width=640), "1.ivf does not go with .*0.ivf: 'VP80' 640x240 is not 'VP80' 320x240"),
         (
             header() + struct.pack("<IQ", 1, 5) + b"x" + struct.pack("<IQ", 1, 4) + b"y",
             "4, is before the first one's, 5",
@@ -74,7 +121,7 @@ def test_two_frames_at_one_time(tmp_path: Path) -> None:
             header() + struct.pack("<IQ", 1, 0) + b"x" + struct.pack("<IQ", 1, (1 << 64) - 1) + b"y",
             "is too far on",
         ),
-        (header(codec=b"VP90"), "'VP90' 320x240 at 24/1 is not 'VP80' 320x240 at 24/1"),
+        (header(codec=b"VP90"), "'VP90' 320x240 is not 'VP80' 320x240"),
     ],
 )
 def test_what_cannot_be_joined(tmp_path: Path, chunk: bytes, why: str) -> None:

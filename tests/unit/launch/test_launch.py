@@ -17,7 +17,7 @@ from mu.cli import main
 from mu.cli.launch import describe, read_payload, summary
 from mu.errors import LaunchError, UsageError
 from mu.launch import Invocation, LaunchResult, Progress, launch_shares, launcher, launchpar, resolve
-from mu.launch.launcher import PAYLOAD_MAX
+from mu.launch.options import PAYLOAD_MAX
 from tests.support.launch_service import answer, error, service
 
 GOOD = {
@@ -126,9 +126,10 @@ def test_payload_limit_counts_what_is_sent():
 
 
 def test_shares_are_checked_too():
-    rest = ("work", "AKID", "SECRET", "{}")
+    regions = ["us-east-1", "eu-west-1"]
+    found = resolve(regions, "AKID", "SECRET")
     with pytest.raises(UsageError, match="number to launch"):
-        launch_shares([("us-east-1", 1), ("eu-west-1", 0)], *rest)
+        launch_shares([("us-east-1", 1), ("eu-west-1", 0)], "work", "{}", found)
 
 
 def test_too_little_memory_is_one_line(monkeypatch):
@@ -268,7 +269,7 @@ def test_a_service_that_is_known_is_not_looked_for(monkeypatch):
     with service(lambda call: answer()) as running:
         known = resolve(["us-east-1"], "AKID", "SECRET", endpoint_url=running.url)
         monkeypatch.setattr(launcher, "resolve", None)
-        result = launch_shares([("us-east-1", 1)], "work", None, None, "{}", service=known)
+        result = launch_shares([("us-east-1", 1)], "work", "{}", known)
     assert result.accepted == 1
 
 

@@ -14,9 +14,9 @@ from mu.server.acceptor import MAX_DELAYS, Door
 from mu.server.connections import Connections, Peer
 from mu.server.ledger import Part
 from mu.server.settings import Settings
-from mu.server.unverified import Strangers
 from mu.tls import connection
 from mu.tls import listener as tls_listener
+from mu.tls.unverified import PLACES
 from mu.wire.socket_nb import SocketNB
 
 HELLO = b"000000000008 OK:HELLO"
@@ -160,40 +160,15 @@ def test_workers_may_come_by_either_protocol() -> None:
                 assert tls_listener.shown(peer) == address
 
 
-class Someone:
-    """A stranger for `Strangers`."""
-
-    deadline = 0.0
-
-    def __init__(self, fd: int, address: str) -> None:
-        self.fd = fd
-        self.address = address
-
-
 @pytest.mark.parametrize(
-    ("parts", "room", "limit", "share"),
-    [
-        (1, 20_000, 1024, 512),
-        (4000, 20_000, 8000, 4000),
-        (10_000, 19_872, 19_872, 10_000),
-        (600, 800, 800, 600),
-    ],
+    ("parts", "room", "limit"),
+    [(1, 20_000, PLACES), (4000, 20_000, 8000), (10_000, 19_872, 19_872), (600, 800, 800)],
 )
-def test_all_workers_may_come_at_once_from_one_address(parts: int, room: int, limit: int, share: int) -> None:
+def test_all_workers_may_come_at_once_from_one_address(parts: int, room: int, limit: int) -> None:
     doorway = Doorway(parts, room=room)
     strangers = doorway.door._strangers
-    assert (strangers.limit, strangers.share) == (limit, share)
+    assert (strangers.limit, strangers.expected) == (limit, parts)
     doorway.close()
-
-
-def test_an_address_that_has_its_share_crowds_out_itself_only() -> None:
-    strangers = Strangers[Someone](4, 2)
-    first, second, third = Someone(1, "a"), Someone(2, "b"), Someone(3, "b")
-    assert [strangers.add(each) for each in (first, second, third)] == [None, None, None]
-    assert strangers.add(Someone(4, "b")) is second
-    assert strangers.add(Someone(5, "c")) is None
-    assert strangers.add(Someone(6, "d")) is first
-    assert len(strangers) == 4
 
 
 def test_accepted_connections_do_not_wait_to_send_and_are_probed() -> None:

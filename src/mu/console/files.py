@@ -1,0 +1,30 @@
+"""Files that are there whole or not at all."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[BinaryIO]:
+    """A file to write beside `path`, which takes its place at the end, or is removed after an exception.
+
+    Its name is random and it must not exist yet, so that nobody can have put a link there. It gets the mode that a new
+    file gets, or that of the file it replaces. If `path` is a link, its target is replaced. Raises OSError.
+    """
+    target = Path(os.path.realpath(path))
+    beside = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(beside, flags, 0o666)
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
+            with suppress(FileNotFoundError):
+                os.fchmod(descriptor, target.stat().st_mode & 0o777)
+            yield file
+        beside.replace(target)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise

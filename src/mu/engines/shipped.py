@@ -1,0 +1,126 @@
+"""What workers on other machines need of mu, as a zip, and how it gets there under a hash of its content.
+
+A machine needs Python only. `BOOT` is what its Python is started with: it takes zips from stdin unless it has
+them already, unpacks each into a directory of its own, and becomes the pilot.
+"""
+
+import hashlib
+import io
+import struct
+import tempfile
+import zipfile
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from mu.errors import MuError, UsageError, reason
+from mu.lambdaize import archive
+
+CACHE = ".cache/mu"  # in the home directory there
+OLDEST = (3, 9)  # Python on workers
+MAX_PACKAGE = 1 << 30
+ELF_MACHINES = {62: "x86_64", 183: "aarch64"}
+
+# Runs on any Python 3, on the other machine: the header and zips come on stdin, as `SshMachine.greet` sends them.
+BOOT = """
+import sys
+if sys.version_info < (3, 9):
+    sys.exit("mu: Python 3.9 or later is needed, and python3 there is %d.%d" % sys.version_info[:2])
+import json, os, shutil, tempfile, zipfile
+def take(size):
+    data = b""
+    while len(data) < size:
+        more = os.read(0, min(size - len(data), 1 << 20))
+        if not more:
+            sys.exit(1)
+        data += more
+    return data
+line = b""
+while not line.endswith(b"\\n"):
+    line += take(1)
+wanted = json.loads(line.decode())
+root = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "mu")
+os.makedirs(root, 0o700, exist_ok=True)
+need = [f for f in wanted if not os.path.isdir(os.path.join(root, f["name"]))]
+facts = {"need": [f["name"] for f in need], "machine": os.uname().machine}
+os.write(1, json.dumps(facts).encode() + b"\\n")
+for f in need:
+    data = take(f["size"])
+    folder = tempfile.mkdtemp(prefix="new-", dir=root)
+    with tempfile.TemporaryFile(dir=root) as copy:
+        copy.write(data)
+        with zipfile.ZipFile(copy) as package:
+            for member in package.infolist():
+                path = package.extract(member, folder)
+                if not member.is_dir():
+                    os.chmod(path, (member.external_attr >> 16) & 0o777 | 0o400)
+    try:
+        os.rename(folder, os.path.join(root, f["name"]))
+    except OSError:
+        shutil.rmtree(folder)
+code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from mu import pilot; sys.exit(pilot.main(sys.argv[1:]))"
+os.execv(sys.executable, [sys.executable, "-c", code, os.path.join(root, wanted[0]["name"])])
+"""
+
+
+class Shipped(NamedTuple):
+    """A zip, and the name of the directory that it is unpacked into: what it is and a hash of its content."""
+
+    name: str
+    data: bytes
+
+
+@cache
+def worker() -> Shipped:
+    """The worker's modules of mu."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "mu.zip"
+        archive.write(path, archive.worker_members(""))
+        return _named("mu", path.read_bytes())
+
+
+@cache
+def package(path: Path) -> Shipped:
+    """A package that lambdaize has made. UsageError if it is none."""
+    try:
+        if path.stat().st_size > MAX_PACKAGE:
+            raise UsageError(f"{path} is too big for a package")
+        data = path.read_bytes()
+        with zipfile.ZipFile(io.BytesIO(data)) as opened:
+            names = opened.namelist()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {reason(error)}") from None
+    except zipfile.BadZipFile:
+        raise UsageError(f"{path} is no zip: a package is made by mu lambdaize") from None
+    if archive.ENTRY not in names:
+        raise UsageError(f"{path} has no {archive.ENTRY}: a package is made by mu lambdaize")
+    return _named("package", data)
+
+
+@cache
+def machines_of(path: Path) -> frozenset[str]:
+    """The architectures that the programs in a package are for; none for scripts."""
+    found = set()
+    with zipfile.ZipFile(path) as opened:
+        for member in opened.infolist():
+            if member.external_attr >> 16 & 0o100 and member.file_size > 20:
+                with opened.open(member) as file:
+                    head = file.read(20)
+                if head[:4] == b"\x7fELF":
+                    order = "<" if head[5] == 1 else ">"
+                    found.add(ELF_MACHINES.get(struct.unpack(f"{order}H", head[18:20])[0], "another"))
+    return frozenset(found)
+
+
+def check_machine(path: Path, machine: str, host: str) -> None:
+    """MuError if a package's programs are not for `host`, which is a `machine`."""
+    wanted = machines_of(path)
+    if wanted and machine not in wanted:
+        raise MuError(
+            f"{path.name} is for {' and '.join(sorted(wanted))}, and {host} is {machine}: "
+            f"make a package of a program for {machine}"
+        )
+
+
+def _named(kind: str, data: bytes) -> Shipped:
+    return Shipped(f"{kind}-{hashlib.sha256(data).hexdigest()[:24]}", data)

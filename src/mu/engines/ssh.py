@@ -1,0 +1,217 @@
+"""Workers on machines that OpenSSH's own client reaches, with the user's own configuration, keys and known hosts.
+
+Each machine has one connection: the worker's files go over it once (they stay there under a hash of their content),
+then the event and the orders, on stdin. With a tunnel the coordinator's port comes along (`-R`), for machines that
+cannot connect back.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mu.engines import address, shipped
+from mu.engines.pool import Machine, Pool
+from mu.errors import MuError, UsageError, reason
+
+OPTIONS = ("-T", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15", "-o", "LogLevel=INFO")
+MAX_HOSTS = 1000
+NOISE = 1000  # lines that a login script may print before Python is there
+ALLOCATED = re.compile(r"Allocated port (\d+) for remote forward")
+
+# What ssh, a shell or Python say, and what that means; `{host}` is the machine's name.
+EXPLAINED = (
+    (
+        "REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "its host key is not the one that is known: if that is right, remove the old one (ssh-keygen -R {host})",
+    ),
+    (
+        "Host key verification failed",
+        "its host key is not known: log in once by hand (ssh {host}), or add it to known_hosts",
+    ),
+    (
+        "Permission denied",
+        "it does not let us in ({said}): a key or an agent is needed, or a connection that is open already "
+        "(ControlMaster), since nobody is asked for a password",
+    ),
+    ("Could not resolve hostname", "there is no host of this name: look for a typo, or at ~/.ssh/config"),
+    ("Connection refused", "no sshd answers there: is it running, and on this port?"),
+    ("timed out", "it does not answer: is it up, and does a firewall let us through?"),
+    ("No route to host", "there is no way to it: look at the network"),
+    (
+        "remote port forwarding failed",
+        "its sshd does not allow tunnels: AllowTcpForwarding would have to be yes",
+    ),
+    ("Python 3.9 or later is needed", "{said}: install a newer Python there, first on PATH as python3"),
+    ("python3: command not found", "there is no python3 there: install Python 3.9 or later"),
+    ("python3: not found", "there is no python3 there: install Python 3.9 or later"),
+    ("Unknown command: python3", "there is no python3 there: install Python 3.9 or later"),
+    ("No space left", "its disk is full: {said}"),
+)
+
+
+@dataclass
+class SshMachine(Machine):
+    """`name` is what ssh is given: a name of its configuration, user@host, or ssh://user@host:port."""
+
+    arguments: tuple[str, ...] = ()
+    package: Path | None = None
+    tunnel: bool = False
+    automatic: str = ""  # an address for the event that each machine may replace by one that routes to it
+    need: list[str] = field(default_factory=list)
+
+    def spawn(self, event: dict[str, Any]) -> "subprocess.Popen[bytes]":
+        """Run ssh; what it runs there gets nothing secret on its command line."""
+        forward = ["-o", "ExitOnForwardFailure=yes", "-R", f"127.0.0.1:0:127.0.0.1:{event['port']}"]
+        code = shipped.BOOT.strip().encode().hex()
+        return subprocess.Popen(
+            [
+                *("ssh", *OPTIONS, *self.arguments, *(forward if self.tunnel else ()), "--", self.name),
+                f"exec python3 -c \"exec(bytes.fromhex('{code}'))\"",
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # a Ctrl-C in this terminal is not for it, and it cannot ask for a password
+        )
+
+    def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> bytes:
+        """What the other end needs before its first order, once it has told what it has."""
+        files = [shipped.worker()] + ([shipped.package(self.package)] if self.package else [])
+        header = [{"name": file.name, "size": len(file.data)} for file in files]
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(header).encode() + b"\n")
+        process.stdin.flush()
+        found = _answer(process.stdout)
+        if found is None:
+            raise BrokenPipeError
+        if self.package:
+            shipped.check_machine(self.package, str(found.get("machine")), self.name)
+        event = dict(event)
+        if self.tunnel:
+            ports = [match[1] for line in self.said if (match := ALLOCATED.search(line))]
+            if not ports:
+                raise MuError(
+                    "ssh does not say which port the tunnel has there: is LogLevel quieter than INFO?"
+                )
+            event["addr"], event["port"] = "127.0.0.1", int(ports[-1])
+        elif self.automatic and event.get("addr") == self.automatic:
+            event["addr"] = address.towards(self.host, 22)
+        blobs = b"".join(file.data for file in files if file.name in found["need"])
+        first = {"event": event, "cached": files[1].name if self.package else None}
+        return blobs + json.dumps(first).encode() + b"\n"
+
+    @property
+    def host(self) -> str:
+        """The name or address that ssh connects to."""
+        return resolved(self.name, self.arguments)
+
+    def explain(self, said: Sequence[str], status: int | None) -> str:
+        """What ssh's or the other end's last words mean, and what to do."""
+        for words, meaning in EXPLAINED:
+            for line in reversed(said):
+                if words in line:
+                    said_there = line.removeprefix("mu: ").partition(": ")[2] if "denied" in line else line
+                    return meaning.format(host=self.name, said=(said_there or line).removeprefix("mu: "))
+        if status == 127:
+            return "there is no python3 there: install Python 3.9 or later"
+        lines = [line for line in said if not ALLOCATED.search(line)]
+        return lines[-1] if lines else f"the connection ended (status {status})"
+
+
+def _answer(stream: Any) -> dict[str, Any] | None:
+    """The other end's first line of JSON; None if there is none."""
+    for _ in range(NOISE):
+        line = stream.readline(1 << 16)
+        if not line:
+            return None
+        try:
+            found = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(found, dict) and isinstance(found.get("need"), list):
+            return found
+    raise MuError("it prints too much before Python starts: look at its login scripts")
+
+
+def resolved(name: str, arguments: Sequence[str] = ()) -> str:
+    """The host that ssh would connect to for `name`, as its configuration has it. MuError if ssh does not say."""
+    done = subprocess.run(
+        ["ssh", "-G", *arguments, "--", name], capture_output=True, text=True, check=False, timeout=20
+    )
+    found = re.search(r"^hostname (.+)$", done.stdout, re.MULTILINE)
+    if found is None:
+        raise MuError(f"ssh does not take {name}: {done.stderr.strip().partition(chr(10))[0]}")
+    return found[1]
+
+
+class Ssh(Pool):
+    """The engine; its machines may each reach the coordinator by another address."""
+
+    def own_address(self) -> str:
+        """Of the interface that routes to the first machine."""
+        first = self.machines[0]
+        assert isinstance(first, SshMachine)
+        if first.tunnel:
+            return "127.0.0.1"
+        own = address.towards(first.host, 22)
+        for machine in self.machines:
+            assert isinstance(machine, SshMachine)
+            machine.automatic = own
+        return own
+
+
+def ssh(
+    hosts: str,
+    *,
+    package: Path | None = None,
+    arguments: Sequence[str] = (),
+    tunnel: bool = False,
+    workers: int | None = None,
+) -> Ssh:
+    """The engine for `HOST[=SLOTS],...`, or a file of such lines. UsageError if that is none, or there is no ssh."""
+    if shutil.which("ssh") is None:
+        raise UsageError("there is no ssh on this machine: install OpenSSH's client")
+    if package is not None:
+        shipped.package(package)
+    machines: list[Machine] = [
+        SshMachine(name, slots, arguments=tuple(arguments), package=package, tunnel=tunnel)
+        for name, slots in parse_hosts(hosts)
+    ]
+    if workers is not None and len(machines) == 1 and "=" not in hosts:
+        machines[0].slots = workers
+    return Ssh("ssh", machines, "the slots of the hosts")
+
+
+def parse_hosts(text: str) -> list[tuple[str, int]]:
+    """Hosts and their slots, from a list or a file. UsageError if there is none."""
+    file = Path(text)
+    if file.is_file():
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"cannot read {text}: {reason(error)}") from None
+        words = [" ".join(line.partition("#")[0].split()) for line in lines]
+        where = f"{text}: "
+    else:
+        words, where = text.split(","), "ssh:"
+    hosts: dict[str, int] = {}
+    for word in filter(None, (word.strip() for word in words)):
+        name, _, slots = re.sub(r"\s+(slots=)?", "=", word).partition("=")
+        if name.startswith("-") or not name.isprintable() or not (slots or "1").isascii():
+            raise UsageError(f"{where}'{word}' is no host: say HOST or HOST=SLOTS")
+        if slots and not (slots.isdigit() and 1 <= int(slots) <= 100_000):
+            raise UsageError(f"{where}'{word}': SLOTS is a number of workers from 1 to 100000")
+        if name in hosts:
+            raise UsageError(f"{where}{name} is there twice: give it as many slots as it shall have workers")
+        hosts[name] = int(slots or 1)
+    if not hosts:
+        raise UsageError(f"{where}no host is named: -e ssh:HOST=SLOTS,... or -e ssh:FILE")
+    if len(hosts) > MAX_HOSTS:
+        raise UsageError(f"{where}{len(hosts)} hosts, and at most {MAX_HOSTS} can be used")
+    return list(hosts.items())

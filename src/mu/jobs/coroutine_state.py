@@ -1,0 +1,650 @@
+"""A part's coroutine as a state machine: one more state class on the coordinator's ordinary loop.
+
+A coroutine goes on until it awaits something that takes time, a request (`mu.jobs.requests`). Its command is sent, and
+the coroutine stands still until the answer has come; nothing else of it exists meanwhile, no thread and no task of
+asyncio. The machine is one object from the hello to the end, so what people see of it is its `title`: the stage that
+the part has named, or the command that it waits for and the line where it does.
+
+Which answer is whose: a worker does one command after the other, so answers come in the order of the commands. Only
+within `together` are commands done side by side (the worker's background mode), and their answers come in any order:
+then each command says which answers are its own (`Command.matches`), and the rest goes by order again.
+"""
+
+import json
+from collections.abc import Awaitable, Mapping, Sequence
+from time import monotonic, time
+from typing import Any
+
+from mu.console.terminal import debug
+from mu.errors import MuError, describe
+from mu.jobs.context import STALL, Context
+from mu.jobs.errors import CommandFailed, Final, Misuse, Skip, WorkerLost
+from mu.jobs.requests import (
+    OUT_OF_TIME,
+    WAITING,
+    Command,
+    Expired,
+    Request,
+    Timeout,
+    line_of,
+    short,
+    stepping,
+)
+from mu.jobs.task import Task
+from mu.jobs.tasks import Group, close, is_users, user_place
+from mu.jobs.worker import Worker
+from mu.machine import Constructor, ErrorState, MachineState, TerminalState, enter
+from mu.wire.framing import to_text
+from mu.wire.protocol import expected_response
+from mu.wire.socket_nb import SocketLike, SocketNB
+
+# A coroutine that blocks the coordinator for longer, in seconds, is told of.
+BLOCKING = 0.1
+# How many awaits in a row may need no answer, and how many may fail because the worker is gone.
+MAX_STEPS = 100_000
+MAX_LOST = 100
+# How many moments of a part are kept for its timeline.
+MAX_TIMES = 10_000
+NOT_HERE = "cannot be awaited in a part, but only the methods of its worker, mu.sleep, mu.done, and coroutines of these"
+
+
+class DoneState(TerminalState):
+    """A part that is done: `result` is what its coroutine has returned, `skipped` why there was nothing to do."""
+
+    extra = "(done)"
+
+    def __init__(self, prevState: SocketLike | SocketNB, result: Any = None, skipped: str = "") -> None:
+        super().__init__(prevState)
+        self.prevState = None  # it holds what the part needed only while it went on
+        self.result = result
+        self.skipped = skipped
+
+
+class FailedState(ErrorState):
+    """A part whose coroutine has raised an exception.
+
+    `where` is the file and line, `final` whether another attempt would end the same way. The connection stays open if
+    the worker can be given another part: it is up to the loop to `reset:` it.
+    """
+
+    def __init__(
+        self,
+        prevState: MachineState,
+        failure: str,
+        *,
+        where: str = "",
+        final: bool = False,
+        usable: bool = False,
+    ) -> None:
+        TerminalState.__init__(self, prevState)
+        self.prevState = None
+        self.failed_in = prevState.title
+        self.err = self.failure = failure
+        self.where = where
+        self.final = final
+        self.error: BaseException | None = None
+        if not usable:
+            self.close()
+
+
+class Quiet:
+    """A command that goes with another one: its answer is only taken away."""
+
+    __slots__ = ("expected",)
+    background = False
+    task = None
+
+    def __init__(self, text: str) -> None:
+        self.expected = (expected_response(text), "FAIL")
+
+    def matches(self, answer: str) -> bool:
+        """Whether this is its answer."""
+        return answer.startswith(self.expected)
+
+
+class Nap:
+    """A moment at which a task is to go on (`part` None), or to look whether part `part` can ever be done."""
+
+    __slots__ = ("deadline", "part", "request", "task")
+
+    def __init__(self, deadline: float, task: Task, part: int | None = None) -> None:
+        self.deadline = deadline
+        self.task = task
+        self.request = task.request
+        self.part = part
+
+
+class CoroutineState(MachineState):
+    """Drives one attempt at one part. `facts`: what the worker has said of itself in its hello."""
+
+    def __init__(
+        self,
+        prevState: SocketLike | SocketNB,
+        part: int,
+        input: Any,
+        context: Context,
+        attempt: int = 1,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(prevState, part)
+        self.title = self.stateinfo[-1] = context.name
+        self.wake_at = None
+        self._context = context
+        self._hello = ""
+        self._open: list[
+            Command[Any] | Quiet
+        ] = []  # commands whose answers are to come, in the order of sending
+        self._main: Task | None = None
+        self._task: Task | None = None  # the one that runs
+        self._frame: Any = None
+        self._staged = False
+        self._lost = ""
+        self._broken = ""
+        self._spared = 0  # awaits in a row that have failed because the worker is gone
+        self._forgotten = ""
+        self._told_so = False
+        self._timers: list[Nap | Timeout] = []
+        self._arrived: list[Task] = []
+        self._awaited: dict[Task, int] = {}
+        self._beside = 0  # so many `together` need background mode
+        self._inner: MachineState | None = None
+        self._worker: Worker | None = Worker(self, part, attempt, facts or {}, context)
+        self._input = input
+        context.began(part)
+
+    # What the coordinator's loop calls.
+
+    def expects_message(self, msg: str) -> bool:
+        """Any message may be one that the coroutine waits for."""
+        return True
+
+    def do_handle(self) -> MachineState:
+        """Go on with the coroutine as far as answers have come, moments are over and other parts are done."""
+        stepping.driver = self
+        state: MachineState = self if self.wake_at is None else self._look_at_clock()
+        messages = self._channel.parser.messages
+        while state is self:
+            if self._inner is not None:
+                state = self._move_machine(self._inner)
+                if self._inner is not None:
+                    break
+            elif not messages:
+                break
+            elif messages[0].startswith(b"INFO:"):
+                key, _, value = to_text(messages.popleft())[5:].partition(":")
+                self.info[key] = value
+            else:
+                state = self._take(to_text(messages.popleft()))
+        if state is self and self._channel.sock is None:
+            state = self._lose(self._broken or "the worker closed the connection")
+        stepping.driver = None
+        return state
+
+    def do_read(self) -> MachineState:
+        """Take in what has come; if the connection is broken, the coroutine meets that where it waits."""
+        try:
+            SocketNB.do_read(self)
+        except Exception as error:
+            return self._break_off(f"reading from the worker: {describe(error)}")
+        return self
+
+    def do_write(self) -> MachineState:
+        """Send what waits; if the connection is broken, the coroutine meets that once it has had what came before."""
+        try:
+            SocketNB.do_write(self)
+        except Exception as error:
+            return self._break_off(f"writing to the worker: {describe(error)}")
+        return self
+
+    def _break_off(self, why: str) -> MachineState:
+        self._broken = why
+        SocketNB.close(self)
+        return self.do_handle()
+
+    def __del__(self) -> None:
+        # The loop has ended the machine, for another worker was quicker, or its time was over.
+        main = self._main
+        if main is not None and not main.finished:
+            self._lost = "it is not needed any more"
+            self._release()
+            close(main.coroutine)
+
+    # Answers
+
+    def _take(self, answer: str) -> MachineState:
+        """Give an answer to the task whose command it is to."""
+        if not self._hello:
+            if not answer.startswith("OK:HELLO"):
+                return self._unexpected(answer)
+            self._hello = answer
+            return self._start()
+        waiting = self._open
+        if answer.startswith(OUT_OF_TIME):
+            return self._lose(answer[5:-1])
+        if not waiting:
+            return self._unexpected(answer)
+        if len(waiting) == 1:
+            command = waiting[0]
+            if not answer.startswith(command.expected):
+                return self._unexpected(answer)
+            waiting.clear()
+        else:
+            place = self._whose(answer)
+            command = waiting[place]
+            if not command.matches(answer):
+                return self._unexpected(answer)
+            del waiting[place]
+        task = command.task
+        if task is None:
+            return self
+        return self._go_on(task, answer)
+
+    def _whose(self, answer: str) -> int:
+        """The place of the command that an answer is to: of one that is done beside others, or else of the first."""
+        first = None
+        for place, command in enumerate(self._open):
+            if not command.background:
+                first = place if first is None else first
+            elif command.matches(answer):
+                return place
+        return first or 0
+
+    def _unexpected(self, answer: str) -> MachineState:
+        if answer.startswith("FAIL"):  # of the worker itself: nothing was asked
+            return self._lose(answer[5:-1] if answer.endswith(")") else answer)
+        shown = answer if len(answer) <= 80 else answer[:80] + "…"
+        return self._lose(f"the worker said {shown!r}, which answers no command")
+
+    def _lose(self, reason: str) -> MachineState:
+        """The worker is gone: every task meets that where it waits."""
+        self._lost = self._lost or reason
+        SocketNB.close(self)
+        main = self._main
+        if main is None:
+            return self._end(None, WorkerLost(reason))
+        state: MachineState = self
+        self._inner = None
+        while state is self and not main.finished:
+            state = self._go_on(next(main.leaves(), main), None, WorkerLost(self._lost))
+        return state
+
+    # The coroutine
+
+    def _start(self) -> MachineState:
+        function, worker, given = self._context.function, self._worker, self._input
+        self._worker = self._input = None
+        try:
+            coroutine = function(worker, given)
+        except BaseException as error:
+            return self._end(None, error)
+        if not hasattr(coroutine, "cr_frame"):
+            name, where = self._context.name, self._context.defined
+            return self._end(
+                None, Misuse(f"{where}: {name} is no coroutine function: write `async def {name}`")
+            )
+        self._main = Task(coroutine)
+        self._frame = coroutine.cr_frame
+        self._context.adopt(coroutine.cr_code)
+        return self._go_on(self._main, None)
+
+    def _go_on(self, task: Task, value: Any, error: BaseException | None = None) -> MachineState:
+        """Resume a task with a value, or an exception, and go on until it waits or is over."""
+        outer, line = self._task, self._frame.f_lasti
+        self._task = task
+        task.request = None
+        task.children = None
+        coroutine = task.coroutine
+        began = monotonic()
+        try:
+            for _ in range(MAX_STEPS):
+                try:
+                    request = coroutine.send(value) if error is None else coroutine.throw(error)
+                except StopIteration as end:
+                    return self._over(task, end.value, None)
+                except BaseException as raised:
+                    return self._over(task, None, raised)
+                value = error = None
+                if self._lost:
+                    self._spared += 1
+                    if self._spared > MAX_LOST:
+                        break
+                    error = WorkerLost(self._lost)
+                elif self._forgotten and not self._told_so:
+                    self._told_so = True
+                    error = Misuse(self._forgotten)
+                elif not isinstance(request, Request):
+                    error = self._foreign(task, request)
+                else:
+                    request.task = task
+                    task.request = request
+                    try:
+                        value = request.begin(self, task)
+                    except Exception as raised:
+                        error = raised
+                        request.task = task.request = None
+                        continue
+                    if value is WAITING:
+                        return self
+            why = (
+                f"goes on although {self._lost}"
+                if self._lost
+                else f"awaits {MAX_STEPS} times without waiting"
+            )
+            endless = Misuse(f"{self._line_of(task)}: {self._context.name} {why}")
+            close(coroutine)
+            return self._over(task, None, endless)
+        finally:
+            took = monotonic() - began
+            if took > BLOCKING:
+                self._tell_blocking(took, line)
+            self._task = outer
+
+    def _over(self, task: Task, value: Any, error: BaseException | None) -> MachineState:
+        """A task has come to its end."""
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        group = task.group
+        if group is None:
+            task.finished = True
+            return self._end(value, error)
+        if not group.ended(task, value, error) or group.beginning:
+            return self
+        self._leave_together(group)
+        return self._go_on(group.parent, tuple(group.results), group.error)
+
+    def _end(self, value: Any, error: BaseException | None) -> MachineState:
+        """The state that the part ends in."""
+        context, line = self._context, self._frame.f_lineno if self._frame is not None else 0
+        self._frame = (
+            None  # with it goes all that the coroutine has held: requests that were never awaited say so
+        )
+        self._main = None
+        self._release()
+        if error is None and self._forgotten:
+            error = Misuse(self._forgotten)
+        if error is None and self._lost:
+            error = WorkerLost(self._lost)
+        if error is None and value is not None:
+            try:
+                json.dumps(value, allow_nan=False)
+            except (TypeError, ValueError, RecursionError) as problem:
+                where = f"{short(context.file)}:{line}"
+                text = f"{where}: {context.name} returned what JSON cannot hold: {problem}"
+                error = Misuse(text)
+        # `reset:` forgets what goes on in the background, but waits behind what does not.
+        unanswered = any(isinstance(command, Command) and not command.background for command in self._open)
+        if error is None or isinstance(error, Skip):
+            if unanswered:
+                self.enqueue("quit:")  # it may be at it for long
+            return DoneState(self, value, "" if error is None else str(error) or "skipped")
+        return self._failed(error, usable=not unanswered and not self._lost)
+
+    def _release(self) -> None:
+        for task, part in self._awaited.items():
+            self._context.release(self, task, part)
+        self._awaited = {}
+        self._timers = []
+        self.wake_at = None
+        self._context.ended(self.actorNum)
+
+    def _failed(self, error: BaseException, usable: bool) -> MachineState:
+        context = self._context
+        where = user_place(error)
+        if isinstance(error, RuntimeError) and str(error) == "no running event loop":
+            error = Misuse(f"{where}: asyncio {NOT_HERE}")
+        if isinstance(error, MuError | WorkerLost):
+            text = str(error) or describe(error)
+        else:
+            text = describe(error) + (f" ({where})" if where else "")
+        if self._lost and not isinstance(error, WorkerLost):
+            text += f", after the worker was lost: {self._lost}"
+        final = isinstance(error, Final | Misuse)
+        state = FailedState(self, text, where=where, final=final, usable=usable)
+        if context.keep_errors:
+            state.error = error
+        debug(f"part {self.actorNum} failed at {where or context.defined}: {describe(error)}")
+        return state
+
+    def _foreign(self, task: Task, awaited: object) -> Misuse:
+        what = "asyncio" if awaited is None or hasattr(awaited, "_asyncio_future_blocking") else "this"
+        shown = "" if awaited is None else f" ({type(awaited).__name__})"
+        return Misuse(f"{self._line_of(task)}: {what}{shown} {NOT_HERE}")
+
+    def _line_of(self, task: Task) -> str:
+        """Where a task's innermost coroutine stands."""
+        place, coroutine = f"{short(self._frame.f_code.co_filename)}:{self._frame.f_lineno}", task.coroutine
+        while coroutine is not None and hasattr(coroutine, "cr_frame"):
+            if coroutine.cr_frame is not None and is_users(coroutine.cr_code):
+                place = f"{short(coroutine.cr_code.co_filename)}:{coroutine.cr_frame.f_lineno}"
+            coroutine = coroutine.cr_await
+        return place
+
+    def _tell_blocking(self, took: float, place: int) -> None:
+        context = self._context
+        first = line_of(context.code, place)
+        last = self._frame.f_lineno if self._frame is not None else 0
+        lines = f"{first}" if last in (0, first) else f"{first} to {last}"
+        context.tell_once(
+            f"{context.file}:{first}",
+            f"{short(context.file)}:{first}: {context.name} kept the coordinator and all other workers waiting "
+            f"for {took:.1f} s (lines {lines}): what takes long belongs into a program on the worker",
+        )
+
+    # What requests do.
+
+    def send(self, command: Command[Any], task: Task) -> None:
+        """Send a command; its answer resumes `task`."""
+        if (
+            self._beside
+            and command.word == "program"
+            and any(getattr(other, "word", "") == "program" for other in self._open)
+        ):
+            raise Misuse(
+                f"{command.where}: a worker runs one packaged program at a time: use `run` beside it"
+            )
+        for text in command.before:
+            self._say(text)
+        SocketNB.enqueue(self, command.text)
+        command.background = command.beside and bool(self._beside)
+        self._open.append(command)
+        for text in command.after:
+            self._say(text)
+        self._mark(command.word)
+
+    def _say(self, text: str) -> None:
+        self.enqueue(text)
+        self._open.append(Quiet(text))
+
+    def _mark(self, word: str) -> None:
+        """Note for the timeline what the part is at, unless it has named that itself."""
+        if self._staged:
+            return
+        frame, names = self._frame, self._context.names
+        key = (frame.f_lasti, word)
+        title = names.get(key)
+        if title is None:
+            title = names[key] = f"{word}:{frame.f_lineno}"
+        self.title = title
+        if len(self.timestamps) < MAX_TIMES:
+            self.timestamps.append(time())
+            self.stateinfo.append(title)
+
+    def begin_stage(self, name: str) -> None:
+        """From now on the part is at `name`."""
+        self._staged = bool(name)
+        self.title = name or self._context.name
+        if len(self.timestamps) < MAX_TIMES:
+            self.timestamps.append(time())
+            self.stateinfo.append(self.title)
+
+    def forgotten(self, request: Request[Any]) -> None:
+        """A request was dropped without having been awaited."""
+        if self._main is not None and not self._lost:
+            self._forgotten = self._forgotten or (
+                f"{request.where}: {request.call()} was not awaited: write `await` before it"
+            )
+
+    def sleep_until(self, moment: float, task: Task) -> None:
+        """Resume a task at a moment of the monotonic clock."""
+        self._set(Nap(moment, task))
+        self._mark("sleep")
+
+    def limit(self, timeout: Timeout) -> None:
+        """The running task has so much time."""
+        timeout.task = self._task
+        self._set(timeout)
+
+    def unlimit(self, timeout: Timeout) -> None:
+        """It is through."""
+        if timeout in self._timers:
+            self._timers.remove(timeout)
+            self._set()
+
+    def _set(self, *more: "Nap | Timeout") -> None:
+        self._timers += more
+        moments = [timer.deadline for timer in self._timers]
+        if self._inner is not None and self._inner.wake_at is not None:
+            moments.append(self._inner.wake_at)
+        self.wake_at = min(moments, default=None)
+
+    def wait_for(self, part: int, task: Task) -> Any:
+        """The result of a part, or WAITING: then `arrived` tells that it is there."""
+        assert task.request is not None
+        where = task.request.where
+        known, value = self._context.outcome(part, where)
+        if known:
+            return value
+        self._context.wait(self, task, part, where)
+        self._awaited[task] = part
+        self._set(Nap(monotonic() + STALL, task, part))
+        self._mark("done")
+        return WAITING
+
+    def arrived(self, task: Task) -> None:
+        """The part that a task waits for is over; the next `do_handle` resumes it."""
+        self._arrived.append(task)
+        self.wake_at = 0.0
+
+    def _look_at_clock(self) -> MachineState:
+        """Resume the tasks whose moment has come, or whose part is over."""
+        state: MachineState = self
+        while self._arrived and state is self:
+            state = self._resume_after(self._arrived.pop(0))
+        now = monotonic()
+        due = [timer for timer in self._timers if timer.deadline <= now]
+        if state is self:
+            self._timers = [timer for timer in self._timers if timer.deadline > now]
+            self._set()
+        for timer in sorted(due, key=lambda timer: timer.deadline):
+            if state is not self:
+                break
+            state = self._expire(timer)
+        return state
+
+    def _resume_after(self, task: Task) -> MachineState:
+        part = self._awaited.pop(task, None)
+        request = task.request
+        if part is None or request is None:
+            return self  # it waits no longer
+        self._context.release(self, task, part)
+        self._timers = [
+            timer for timer in self._timers if not (isinstance(timer, Nap) and timer.request is request)
+        ]
+        try:
+            _, value = self._context.outcome(part, request.where)
+        except MuError as error:
+            return self._go_on(task, None, error)
+        return self._go_on(task, value)
+
+    def _expire(self, timer: "Nap | Timeout") -> MachineState:
+        task = timer.task
+        if isinstance(timer, Timeout):
+            if task is None or task.finished:
+                return self
+            self._abandon(task)
+            return self._go_on(task, None, Expired(timer))
+        if task is None or task.request is None or task.request is not timer.request:
+            return self  # it does not wait any more
+        if timer.part is None:
+            return self._go_on(task, None)
+        if not self._context.stalled(timer.part):
+            self._set(Nap(monotonic() + STALL, task, timer.part))
+            return self
+        where = task.request.where
+        self._abandon(task)
+        text = (
+            f"{where}: part {timer.part} has not begun, and all workers have parts that wait for others: have more "
+            "workers, or put the inputs that others wait for first"
+        )
+        return self._go_on(task, None, Misuse(text))
+
+    def _abandon(self, task: Task) -> None:
+        """A task waits no longer for what it waits for: answers to its commands will be dropped."""
+        part = self._awaited.pop(task, None)
+        if part is not None:
+            self._context.release(self, task, part)
+        if self._inner is not None:
+            self._inner = None
+            self._lost = "the time for its state machine was over"
+            SocketNB.close(self)
+        if task.request is not None:
+            task.request.task = None
+        if task.children is not None:
+            for child in task.children.tasks:
+                if not child.finished:
+                    self._abandon(child)
+                    child.finished = True
+                    close(child.coroutine)
+            self._leave_together(task.children)
+
+    # Several things at once
+
+    def spawn(self, awaitables: Sequence[Awaitable[Any]], task: Task) -> Any:
+        """Begin several tasks; their results if all are over at once, else WAITING: the last one resumes `task`."""
+        group = Group(task, awaitables)
+        if group.background:
+            if not self._beside:
+                self._say("seti:bg_silent:1")
+                self._say("seti:nonblock:1")
+            self._beside += 1
+        task.children = group
+        for child in group.tasks:
+            self._go_on(child, None)
+        group.beginning = False
+        if group.left:
+            return WAITING
+        task.children = None
+        self._leave_together(group)
+        if group.error is not None:
+            raise group.error
+        return tuple(group.results)
+
+    def _leave_together(self, group: Group) -> None:
+        if group.background:
+            group.background = False
+            self._beside -= 1
+            if not self._beside and not self._lost:
+                self._say("seti:nonblock:0")
+
+    def enter_machine(self, constructor: Constructor, task: Task) -> None:
+        """Hand the connection to a state machine; its end resumes `task`."""
+        if self._open or task.group is not None:
+            raise Misuse(f"{self._line_of(task)}: a state machine needs the worker to itself")
+        inner = enter(self, constructor)
+        if inner.expects_message(self._hello):
+            self._channel.parser.messages.appendleft(self._hello.encode())
+        self._inner = inner
+        self.title = type(inner).__name__
+
+    def _move_machine(self, inner: MachineState) -> MachineState:
+        inner = inner.do_handle()
+        self.title = type(inner).__name__
+        if not inner.terminal:
+            self._inner = inner
+            self._set()
+            return self
+        self._inner = None
+        assert self._main is not None
+        if isinstance(inner, ErrorState):  # which has closed the connection
+            return self._go_on(self._main, None, CommandFailed(inner.err))
+        return self._go_on(self._main, inner)

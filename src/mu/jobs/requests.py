@@ -1,0 +1,342 @@
+"""What a part can await. A request does nothing by itself: awaiting it hands it to the machine that drives the part
+(`mu.jobs.coroutine_state`), which sends the command, and goes on with the coroutine when the answer has come.
+
+A request that is dropped without having been awaited tells its machine: that is a forgotten `await`.
+"""
+
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from time import monotonic
+from types import CodeType, TracebackType
+from typing import Any, Generic, Protocol, TypeVar
+
+from mu.errors import MuError
+from mu.jobs.errors import CommandFailed, Misuse
+from mu.jobs.task import Task
+from mu.machine import Constructor, MachineState
+from mu.wire.protocol import failure_text
+
+T = TypeVar("T")
+
+# How the worker says that it is about to be ended: whatever was asked has no answer any more.
+OUT_OF_TIME = "FAIL(worker is about to reach its time limit"
+
+
+class Driver(Protocol):
+    """What a request uses of the machine that drives its part."""
+
+    def send(self, command: "Command[Any]", task: Task) -> None: ...
+    def forgotten(self, request: "Request[Any]") -> None: ...
+    def begin_stage(self, name: str) -> None: ...
+    def sleep_until(self, moment: float, task: Task) -> None: ...
+    def spawn(self, awaitables: Sequence[Awaitable[Any]], task: Task) -> Any: ...
+    def wait_for(self, part: int, task: Task) -> Any: ...
+    def enter_machine(self, constructor: Constructor, task: Task) -> None: ...
+    def limit(self, timeout: "Timeout") -> None: ...
+    def unlimit(self, timeout: "Timeout") -> None: ...
+
+
+class _Stepping(threading.local):
+    """The machine whose coroutine is running now in this thread."""
+
+    driver: Driver | None = None
+
+
+stepping = _Stepping()
+
+
+class _Waiting:
+    """Says that a request is not answered yet."""
+
+
+WAITING = _Waiting()
+
+
+class Request(Generic[T]):
+    """Something to await, whose value is a T. It can be awaited once."""
+
+    __slots__ = ("_code", "_place", "driver", "taken", "task")
+    word = ""  # what it does, for people
+
+    def __init__(self, driver: Driver | None, depth: int = 2) -> None:
+        """`depth`: how many calls lie between the user's line and here."""
+        self.driver = driver
+        self.taken = False
+        self.task: Task | None = None
+        frame = sys._getframe(depth)
+        self._code: CodeType = frame.f_code
+        self._place = frame.f_lasti
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        if self.taken:
+            raise Misuse(
+                f"{self.where}: {self.call()} has been awaited before: call it again for another one"
+            )
+        self.taken = True
+        return self.decode((yield self))
+
+    def __del__(self) -> None:
+        if not self.taken and self.driver is not None:
+            self.driver.forgotten(self)
+
+    @property
+    def where(self) -> str:
+        """The file and line that made it."""
+        return place_of(self._code, self._place)
+
+    def call(self) -> str:
+        """The call that made it, for people."""
+        return f"worker.{self.word}(…)"
+
+    def begin(self, driver: Driver, task: Task) -> Any:
+        """Begin; the value if it is there at once, else WAITING."""
+        raise NotImplementedError
+
+    def decode(self, value: Any) -> T:
+        """What the coroutine gets for the answer."""
+        made: T = value
+        return made
+
+
+def place_of(code: CodeType, place: int) -> str:
+    """`FILE:LINE` of an instruction."""
+    return f"{short(code.co_filename)}:{line_of(code, place)}"
+
+
+def line_of(code: CodeType | None, place: int) -> int:
+    """The line of an instruction of a function; 0 if its code is not known."""
+    if code is None:
+        return 0
+    for number, (line, *_) in enumerate(code.co_positions()):
+        if number == place // 2 and line is not None:
+            return line
+    return code.co_firstlineno
+
+
+def short(path: str) -> str:
+    """A file's name without its directories."""
+    return path.rpartition("/")[2] or path
+
+
+class Command(Request[T]):
+    """A command of the wire, with commands `before` and `after` it whose answers nobody waits for.
+
+    `beside`: whether the worker can do it while it does others, in background mode; then `matches` tells its answer
+    from others'.
+    """
+
+    __slots__ = ("after", "background", "before", "decode", "expected", "text", "word")
+    beside = False
+
+    def __init__(
+        self,
+        driver: Driver,
+        text: str,
+        decode: Callable[[str], T],
+        word: str,
+        expected: str,
+        depth: int = 2,
+        before: Sequence[str] = (),
+        after: Sequence[str] = (),
+    ) -> None:
+        # Written out rather than by the base's constructor: this is done for each command of each worker.
+        frame = sys._getframe(depth)
+        self._code = frame.f_code
+        self._place = frame.f_lasti
+        self.driver = driver
+        self.taken = False
+        self.task = None
+        self.text = text
+        self.word = word
+        # What the answer means; CommandFailed or what derives from it if it is a failure.
+        self.decode = decode  # type: ignore[assignment,method-assign]
+        self.expected = (expected, "FAIL")
+        self.background = False
+        self.before = before
+        self.after = after
+
+    def call(self) -> str:
+        """The call, by its command."""
+        shown = self.text.replace("\0", " ")
+        return f"worker.{self.word}({shown if len(shown) <= 60 else shown[:60] + '…'})"
+
+    def begin(self, driver: Driver, task: Task) -> Any:
+        """Send it."""
+        driver.send(self, task)
+        return WAITING
+
+    def matches(self, answer: str) -> bool:
+        """Whether this is its answer, or may be."""
+        return answer.startswith(self.expected)
+
+
+class BesideCommand(Command[T]):
+    """A command whose answer is told from others' by how it begins, or by a text that a failure of it has."""
+
+    __slots__ = ("failure", "success")
+    beside = True
+    success: str
+    failure: str
+
+    def matches(self, answer: str) -> bool:
+        """Whether this is its answer."""
+        if not self.background:
+            return answer.startswith(self.expected)
+        return answer.startswith(self.success) or (answer.startswith("FAIL") and self.failure in answer)
+
+
+class Stage(Request[None]):
+    """A name for what follows."""
+
+    __slots__ = ("name",)
+    word = "stage"
+
+    def __init__(self, driver: Driver, name: str) -> None:
+        super().__init__(driver, 3)
+        self.name = str(name)
+
+    def begin(self, driver: Driver, task: Task) -> Any:
+        """At once."""
+        driver.begin_stage(self.name)
+        return None
+
+
+class Together(Request[T]):
+    """Several things at once."""
+
+    __slots__ = ("awaitables",)
+    word = "together"
+
+    def __init__(self, driver: Driver, awaitables: Sequence[Awaitable[Any]]) -> None:
+        super().__init__(driver, 3)
+        self.awaitables = awaitables
+
+    def begin(self, driver: Driver, task: Task) -> Any:
+        """Begin all of them."""
+        return driver.spawn(self.awaitables, task)
+
+
+class Machine(Request[MachineState]):
+    """A state machine on the worker's connection, to its end."""
+
+    __slots__ = ("constructor",)
+    word = "machine"
+
+    def __init__(self, driver: Driver, constructor: Constructor) -> None:
+        super().__init__(driver, 3)
+        self.constructor = constructor
+
+    def begin(self, driver: Driver, task: Task) -> Any:
+        """Hand the connection over."""
+        driver.enter_machine(self.constructor, task)
+        return WAITING
+
+
+class Sleep(Request[None]):
+    """A pause."""
+
+    __slots__ = ("seconds",)
+    word = "sleep"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(stepping.driver, 3)
+        self.seconds = seconds
+
+    def call(self) -> str:
+        """The call."""
+        return f"mu.sleep({self.seconds:g})"
+
+    def begin(self, driver: Driver, task: Task) -> Any:
+        """Set a timer."""
+        driver.sleep_until(monotonic() + max(0.0, self.seconds), task)
+        return WAITING
+
+
+class Done(Request[Any]):
+    """Another part's result."""
+
+    __slots__ = ("part",)
+    word = "done"
+
+    def __init__(self, part: int) -> None:
+        super().__init__(stepping.driver, 3)
+        self.part = part
+
+    def call(self) -> str:
+        """The call."""
+        return f"mu.done({self.part})"
+
+    def begin(self, driver: Driver, task: Task) -> Any:
+        """The result, if it is there."""
+        return driver.wait_for(self.part, task)
+
+
+def sleep(seconds: float) -> Request[None]:
+    """A pause of so many seconds in a part: `await mu.sleep(5)`. It costs no thread and blocks no other part."""
+    return Sleep(seconds)
+
+
+def done(part: int) -> Request[Any]:
+    """The result of the part that has this number: `await mu.done(3)` waits until it is done.
+
+    Parts are numbered from 0 in the order of the inputs. PartFailed if it has failed for good; Misuse if there is
+    no such part, or if the two would wait for each other.
+    """
+    return Done(part)
+
+
+class Expired(BaseException):
+    """Thrown into a part at its await when the time of a `timeout` around it is over."""
+
+    def __init__(self, timeout: "Timeout") -> None:
+        super().__init__()
+        self.timeout = timeout
+
+
+class Timeout:
+    """`with mu.timeout(seconds):` around awaits: TimeoutError if they are not through by then."""
+
+    __slots__ = ("deadline", "driver", "seconds", "task")
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.deadline = 0.0
+        self.driver: Driver | None = None
+        self.task: Task | None = None
+
+    def __enter__(self) -> "Timeout":
+        if stepping.driver is None:
+            raise MuError("mu.timeout is for the parts of a job: none is running here")
+        self.deadline = monotonic() + self.seconds
+        self.driver = stepping.driver
+        self.driver.limit(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self.driver is not None
+        self.driver.unlimit(self)
+        if isinstance(error, Expired) and error.timeout is self:
+            raise TimeoutError(f"not done within {self.seconds:g} s") from None
+
+    async def __aenter__(self) -> "Timeout":
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+
+def timeout(seconds: float) -> Timeout:
+    """A limit for what a part awaits inside: `with mu.timeout(60): await worker.run(...)` raises TimeoutError after 60
+    seconds. What the worker is doing by then goes on there, and its answer is dropped; commands that follow wait for
+    it. To end a program in time, give `Worker.run` a `timeout`."""
+    return Timeout(seconds)
+
+
+def failed(answer: str) -> CommandFailed:
+    """What a command's failure is, from its answer."""
+    return CommandFailed(failure_text(answer) or answer)

@@ -1,0 +1,405 @@
+"""The worker, as a part's coroutine sees it. All of its methods are awaited.
+
+Paths are relative to the worker's own directory, which is empty when a part begins. No shell is between a program and
+its arguments unless it is asked for, so blanks, quotes and newlines in them are safe.
+"""
+
+import os
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from time import monotonic
+from typing import Any, TypeVar, overload
+
+from mu.errors import MuError
+from mu.jobs import results
+from mu.jobs.context import Context
+from mu.jobs.errors import CommandFailed, ProgramFailed, TransferFailed
+from mu.jobs.requests import BesideCommand, Command, Driver, Machine, Request, Stage, Together, failed
+from mu.jobs.results import Completed, File
+from mu.machine import Constructor, MachineState
+from mu.wire import protocol
+from mu.wire.protocol import EXPECTED, spread
+
+T = TypeVar("T")
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
+T5 = TypeVar("T5")
+Input = TypeVar("Input")
+Result = TypeVar("Result")
+
+Part = Callable[["Worker", Input], Coroutine[Any, Any, Result]]
+
+PROGRAM_VALUES = ("quality", "infile", "outfile")
+# Commands that take time: in background mode the worker does them beside others.
+SLOW = {
+    "retrieve": "retrieving ",
+    "upload": "uploading ",
+    "run": "could not run ",
+    "connect": "connecting to ",
+}
+TMPDIR = "##TMPDIR##"
+
+
+class Worker:
+    """One worker while it does one part.
+
+    `part` is the part's number, from 0 in the order of the inputs; `attempt` counts its attempts from 1. The rest is
+    what the worker has said of itself, 0 or empty where it has said nothing.
+    """
+
+    __slots__ = ("_began", "_context", "_driver", "_facts", "_number", "attempt", "part")
+
+    def __init__(
+        self, driver: Driver, part: int, attempt: int, facts: Mapping[str, Any], context: Context
+    ) -> None:
+        self._driver = driver
+        self._context = context
+        self._facts = facts
+        self._number = 0
+        self._began = monotonic()
+        self.part = part
+        self.attempt = attempt
+
+    def __repr__(self) -> str:
+        return f"<mu.Worker of part {self.part}, attempt {self.attempt}>"
+
+    # Facts
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """All that the worker has said of itself."""
+        return self._facts
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that the worker may use; 0 if it is not known."""
+        return int(self._facts.get("memory") or 0)
+
+    @property
+    def disk(self) -> int:
+        """Bytes that were free in the worker's directory when the part began; 0 if it is not known."""
+        return int(self._facts.get("disk") or 0)
+
+    @property
+    def cpus(self) -> int:
+        """How many processors the worker has; 0 if it is not known."""
+        return int(self._facts.get("cpus") or 0)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the worker must end; None if there is no limit, or none that is known."""
+        left = self._facts.get("seconds_left")
+        return None if left is None else max(0.0, float(left) - (monotonic() - self._began))
+
+    @property
+    def region(self) -> str:
+        """The AWS region that the worker runs in; empty if it is in none."""
+        return str(self._facts.get("region") or "")
+
+    @property
+    def request_id(self) -> str:
+        """The id of the invocation, as it stands in the worker's log; empty if there is none."""
+        return str(self._facts.get("request_id") or "")
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the worker's sandbox has done no part before."""
+        return bool(self._facts.get("fresh"))
+
+    # Programs
+
+    def run(
+        self,
+        *argv: str | os.PathLike[str],
+        check: bool = True,
+        stdin: str | os.PathLike[str] | None = None,
+        stdout: str | os.PathLike[str] | None = None,
+        stderr: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        max_output: int | None = None,
+    ) -> Request[Completed]:
+        """Run a program: `await worker.run("./convert", "in.png", "out.jpg")`. A program that was packaged or `put` is
+        named with `./`, others are looked for in the worker's PATH.
+
+        `stdin`: text for its standard input, or a `pathlib.Path` for a file of the worker; nothing otherwise. `stdout`
+        and `stderr` name files that take the output instead of the result. `env` is added to its environment. After
+        `timeout` seconds it is killed, with what it has started. Of each stream the first and last bytes are kept,
+        `max_output` together (the worker's default: 1 MiB). ProgramFailed if `check` and its status is not 0 or its
+        time was over; CommandFailed if it cannot be started.
+        """
+        if not argv:
+            raise MuError("Worker.run needs a program to run")
+        words = [os.fspath(word) for word in argv]
+        for word in words:
+            if not isinstance(word, str):
+                raise MuError(f"Worker.run takes text, not {type(word).__name__} ({word!r})")
+        options = _options(stdin, stdout, stderr, env, timeout, max_output)
+        return self._execute({"argv": words, **options}, " ".join(words), "run", check)
+
+    def shell(
+        self,
+        text: str,
+        *,
+        check: bool = True,
+        stdin: str | os.PathLike[str] | None = None,
+        stdout: str | os.PathLike[str] | None = None,
+        stderr: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        max_output: int | None = None,
+    ) -> Request[Completed]:
+        """Like `run`, for a text that `/bin/sh -c` takes: pipelines, redirections. Quote what comes from elsewhere
+        (`shlex.quote`)."""
+        options = _options(stdin, stdout, stderr, env, timeout, max_output)
+        return self._execute({"shell": text, **options}, text, "shell", check)
+
+    def program(self, *, check: bool = True, **values: object) -> Request[Completed]:
+        """Run the packaged command, with its `##INFILE##`, `##OUTFILE##` and `##QUALITY##` filled in:
+        `await worker.program(infile="in.png", outfile="out.y4m")`. Its output is in `stdout`, errors included."""
+        before = []
+        for name, value in values.items():
+            if name not in PROGRAM_VALUES:
+                raise MuError(f"the packaged command takes {', '.join(PROGRAM_VALUES)}, and no {name}")
+            text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+            before.append(f"set:cmd{name}:{text if name == 'quality' else _path(text)}")
+
+        def decode(answer: str) -> Completed:
+            result = protocol.run_result(answer)
+            if result is None:
+                raise failed(answer)
+            ended = Completed(result.status, result.output)
+            if check and ended.status:
+                raise ProgramFailed(results.story(result.command, ended), ended)
+            return ended
+
+        return self._beside("run:", decode, "program", protocol.RETVAL, SLOW["run"], 3, before)
+
+    def _execute(self, fields: dict[str, Any], shown: str, word: str, check: bool) -> Request[Completed]:
+        self._number += 1
+        name = str(self._number)
+        text = protocol.exec_command(**fields, id=name)
+
+        def decode(answer: str) -> Completed:
+            ended = _exec_result(answer)
+            if check and (ended.status or ended.timed_out):
+                raise ProgramFailed(results.story(shown, ended), ended)
+            return ended
+
+        return ExecCommand(self._driver, text, decode, name, word)
+
+    # Objects
+
+    def retrieve(self, key: str, file: str | os.PathLike[str], bucket: str | None = None) -> Request[int]:
+        """Fetch an object from the job's bucket, or another one, into a file, which is there whole or not at all.
+
+        Returns how many bytes were moved. TransferFailed if it cannot be had.
+        """
+        return self._transfer("retrieve", key, file, bucket)
+
+    def upload(self, file: str | os.PathLike[str], key: str, bucket: str | None = None) -> Request[int]:
+        """Store a file as an object. Returns how many bytes were moved; TransferFailed if it cannot be stored."""
+        return self._transfer("upload", key, file, bucket)
+
+    def _transfer(
+        self, word: str, key: str, file: str | os.PathLike[str], bucket: str | None
+    ) -> Request[int]:
+        own = self._context.bucket
+        place = bucket if bucket is not None else own
+        if not place:
+            raise MuError(f"Worker.{word} needs a bucket: the job has none, and none was given")
+        if not key or "\0" in key:
+            raise MuError(f"Worker.{word}: no key: {key!r}")
+        other = place != own
+        full = spread(key) if self._context.hashed_names else key
+        verb, failure = (
+            (protocol.RETRIEVE, f"retrieving {place}:{full}->")
+            if word == "retrieve"
+            else (protocol.UPLOAD, f"->{place}:{full} ")
+        )
+        return self._beside(
+            f"{word}:{key}\0{_path(file)}",
+            _moved,
+            word,
+            f"{verb}{place}/{full})",
+            failure,
+            4,
+            [f"set:bucket:{place}"] if other else (),
+            [f"set:bucket:{own}"] if other else (),
+        )
+
+    # Files over the channel
+
+    def put(self, file: str | os.PathLike[str], data: bytes | str) -> Request[int]:
+        """Write a small file on the worker, whole or not at all; text becomes UTF-8. Returns its size in bytes."""
+        raw = data.encode() if isinstance(data, str) else bytes(data)
+        return Command(self._driver, protocol.put_command(os.fspath(file), raw), _put, "put", "OK:PUT")
+
+    def fetch(self, file: str | os.PathLike[str]) -> Request[bytes]:
+        """The bytes of a small file of the worker. CommandFailed if there is none, or it is too large for a message."""
+        return Command(self._driver, protocol.fetch_command(os.fspath(file)), _fetched, "fetch", "OK:FETCH")
+
+    def files(self, pattern: str = "*") -> Request[list[File]]:
+        """The worker's files that a pattern matches, with their sizes."""
+        return Command(self._driver, protocol.list_command(pattern), _listed, "files", "OK:LIST")
+
+    # The rest
+
+    def command(self, text: str) -> Request[str]:
+        """Any command of the wire protocol; returns its answer. CommandFailed if that is a failure."""
+        word = text.partition(":")[0]
+        if word in SLOW:
+            return self._beside(text, _answer, word, EXPECTED[word], SLOW[word], 3)
+        return Command(self._driver, text, _answer, word, EXPECTED.get(word, "OK"))
+
+    def machine(self, state: Constructor) -> Request[MachineState]:
+        """Have a state machine drive the worker: from the state that `state` makes to its end, which is returned.
+
+        It is told `OK:HELLO` if it begins by waiting for that. CommandFailed if it ends in an error, which ends the
+        worker.
+        """
+        return Machine(self._driver, state)
+
+    def stage(self, name: str) -> Request[None]:
+        """Name what follows, for displays, timelines and statistics, until another name is given."""
+        return Stage(self._driver, name)
+
+    @overload
+    def together(self, a: Awaitable[T1], /) -> Request[tuple[T1]]: ...
+    @overload
+    def together(self, a: Awaitable[T1], b: Awaitable[T2], /) -> Request[tuple[T1, T2]]: ...
+    @overload
+    def together(
+        self, a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], /
+    ) -> Request[tuple[T1, T2, T3]]: ...
+    @overload
+    def together(
+        self, a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], /
+    ) -> Request[tuple[T1, T2, T3, T4]]: ...
+    @overload
+    def together(
+        self, a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], e: Awaitable[T5], /
+    ) -> Request[tuple[T1, T2, T3, T4, T5]]: ...
+    @overload
+    def together(self, *awaitables: Awaitable[T]) -> Request[tuple[T, ...]]: ...
+
+    def together(self, *awaitables: Awaitable[Any]) -> Request[Any]:
+        """Do several things at once, and wait for all of them; returns their results in the same order.
+
+        Their commands are sent together, and the worker does side by side what takes time. Coroutines of one's own can
+        be among them. If some fail, the error of the first of those is raised, after all are over.
+        """
+        return Together(self._driver, awaitables)
+
+    def _beside(
+        self,
+        text: str,
+        decode: Callable[[str], T],
+        word: str,
+        success: str,
+        failure: str,
+        depth: int,
+        before: Sequence[str] = (),
+        after: Sequence[str] = (),
+    ) -> Request[T]:
+        expected = EXPECTED[text.partition(":")[0]]
+        made: BesideCommand[T] = BesideCommand(
+            self._driver, text, decode, word, expected, depth, before, after
+        )
+        made.success, made.failure = success, failure
+        return made
+
+
+class ExecCommand(Command[Completed]):
+    """`exec:`, whose answer has the id that the command had."""
+
+    __slots__ = ("id",)
+    beside = True
+
+    def __init__(
+        self,
+        driver: Driver,
+        text: str,
+        decode: Callable[[str], Completed],
+        id: str,
+        word: str,
+    ) -> None:
+        super().__init__(driver, text, decode, word, "OK:EXEC", 4)
+        self.id = id
+
+    def matches(self, answer: str) -> bool:
+        """Whether this is its answer."""
+        if not answer.startswith((protocol.EXEC, "FAIL")):
+            return False
+        return not self.background or protocol.exec_id(answer) == self.id
+
+
+def _path(file: str | os.PathLike[str]) -> str:
+    """A file as the commands of the original take it: they know no directory of the worker's."""
+    text = os.fspath(file)
+    return text if text.startswith(("/", TMPDIR)) else f"{TMPDIR}/{text}"
+
+
+def _options(
+    stdin: str | os.PathLike[str] | None,
+    stdout: str | os.PathLike[str] | None,
+    stderr: str | os.PathLike[str] | None,
+    env: Mapping[str, str] | None,
+    timeout: float | None,
+    max_output: int | None,
+) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    if stdin is not None:
+        made["stdin"] = stdin if isinstance(stdin, str) else {"file": os.fspath(stdin)}
+    if stdout is not None:
+        made["stdout"] = {"file": os.fspath(stdout)}
+    if stderr is not None:
+        made["stderr"] = {"file": os.fspath(stderr)}
+    if env is not None:
+        made["env"] = dict(env)
+    if timeout is not None:
+        made["timeout"] = timeout
+    if max_output is not None:
+        made["max_output"] = max_output
+    return made
+
+
+def _answer(answer: str) -> str:
+    if answer.startswith("FAIL"):
+        raise failed(answer)
+    return answer
+
+
+def _exec_result(answer: str) -> Completed:
+    try:
+        return results.completed(protocol.exec_result(answer))
+    except ValueError as error:
+        raise CommandFailed(str(error)) from None
+
+
+def _moved(answer: str) -> int:
+    if not answer.startswith("OK"):
+        raise TransferFailed(str(failed(answer)))
+    return protocol.bytes_moved(answer)
+
+
+def _put(answer: str) -> int:
+    number = answer[len(protocol.PUT) : -1]
+    if not answer.startswith(protocol.PUT) or not number.isdigit():
+        raise failed(answer)
+    return int(number)
+
+
+def _fetched(answer: str) -> bytes:
+    try:
+        return protocol.fetch_data(answer)
+    except ValueError as error:
+        raise CommandFailed(str(error)) from None
+
+
+def _listed(answer: str) -> list[File]:
+    try:
+        return [File(name, size) for name, size in protocol.list_result(answer)]
+    except ValueError as error:
+        raise CommandFailed(str(error)) from None

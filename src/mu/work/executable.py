@@ -1,0 +1,85 @@
+"""Programs as files: where one is, whether it may be executed, and what it needs to run.
+
+Not every way to unpack a package keeps the mode of its files, so a program that may not be executed is given that
+permission, or, where the package cannot be changed, copied to the worker's directory.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+
+COPIES = ".programs"
+MAX_INTERPRETER = 200
+PACKAGED = re.compile(r"(?:^|\s)(\./[\w./+-]+)")
+
+
+def find(name: str, cwd: str, package: str) -> str | None:
+    """The path of a program that is named by a path: in the working directory, else in the package.
+
+    None if it is in neither, or is named without a `/`, and so is looked for along PATH.
+    """
+    if "/" not in name:
+        return None
+    for base in (cwd, package):
+        path = os.path.join(base, name.removeprefix("./"))
+        if os.path.exists(path):
+            return path
+    return None
+
+
+def usable(path: str, directory: str) -> str:
+    """`path`, or where a copy of it is that may be executed. Raises OSError if there is no room for one."""
+    status = os.stat(path)
+    if os.access(path, os.X_OK) or not stat.S_ISREG(status.st_mode):
+        return path
+    try:
+        os.chmod(path, stat.S_IMODE(status.st_mode) | 0o555)  # noqa: S103  whoever may read it
+    except OSError:
+        return _copy(path, directory, status)
+    return path
+
+
+def with_usable(command: str, package: str, directory: str) -> str:
+    """A shell command whose packaged program, its first word that begins with `./`, may be executed."""
+    match = PACKAGED.search(command)
+    if match is None:
+        return command
+    path = os.path.join(package, match[1].removeprefix("./"))
+    try:
+        found = usable(path, directory)
+    except OSError:  # not there, or no room: the shell will tell
+        return command
+    return command if found == path else command[: match.start(1)] + found + command[match.end(1) :]
+
+
+def interpreter(path: str) -> str:
+    """The interpreter that a script or program names and that is not there; empty if nothing is missing."""
+    try:
+        with open(path, "rb") as file:
+            first = file.readline(MAX_INTERPRETER)
+    except OSError:
+        return ""
+    if first.startswith(b"#!"):
+        words = first[2:].split()
+        name = os.fsdecode(words[0]) if words else ""
+        # A line that ends in CR LF names an interpreter whose name ends in CR.
+        name += "\r" if name and first.endswith(b"\r\n") and len(words) == 1 else ""
+        return "" if os.path.exists(name) else f"the interpreter {name!r}"
+    return "a loader or library of another system" if first.startswith(b"\x7fELF") else ""
+
+
+def _copy(path: str, directory: str, status: os.stat_result) -> str:
+    """A copy in the worker's directory, made once."""
+    import shutil
+
+    folder = os.path.join(directory, COPIES)
+    copy = os.path.join(folder, f"{status.st_dev:x}-{status.st_ino:x}-{os.path.basename(path)}")
+    if not os.path.exists(copy):
+        os.makedirs(folder, exist_ok=True)
+        part = f"{copy}.{os.urandom(6).hex()}.part"
+        shutil.copyfile(path, part)
+        os.chmod(part, 0o700)
+        os.replace(part, copy)
+    return copy

@@ -1,0 +1,70 @@
+"""What `put:`, `fetch:` and `list:` do: small files over the channel itself, in the worker's directory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+
+# Names of one `list:`.
+MOST_LISTED = 100_000
+
+
+def put(path: str, data: bytes) -> int:
+    """Write a file, whole or not at all, with the directories that it is in; returns how many bytes.
+
+    A file that was there keeps its mode. Raises OSError or ValueError.
+    """
+    folder, name = os.path.split(path)
+    if not name:
+        raise ValueError("a directory has been named, not a file")
+    os.makedirs(folder, exist_ok=True)
+    part = os.path.join(folder, f".{os.urandom(6).hex()}.part")
+    try:
+        with open(part, "xb") as file:
+            file.write(data)
+        with contextlib.suppress(FileNotFoundError):
+            mode = os.stat(path).st_mode
+            if not stat.S_ISREG(mode):
+                raise ValueError("it is no regular file")
+            os.chmod(part, stat.S_IMODE(mode))
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise
+    return len(data)
+
+
+def fetch(path: str, limit: int) -> bytes:
+    """What is in a file of up to `limit` bytes. Raises OSError, or ValueError if it is longer or no regular file."""
+    # Opening a pipe would wait for a writer.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is no regular file")
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        size = max(status.st_size, len(data))
+        raise ValueError(f"it has {size} bytes, and a message holds {limit}: upload it instead")
+    return data
+
+
+def listed(directory: str, pattern: str) -> list[tuple[str, int]]:
+    """Names and sizes of the regular files that a pattern names, sorted; `**` stands for any directories.
+
+    Names are relative to `directory`, as the pattern is, unless it is absolute. Raises ValueError if there are
+    too many.
+    """
+    import glob
+
+    absolute = os.path.isabs(pattern)
+    found = []
+    for path in glob.iglob(os.path.join(glob.escape(directory), pattern), recursive=True):
+        with contextlib.suppress(OSError):  # it has gone, or is a link to nothing
+            status = os.stat(path)
+            if stat.S_ISREG(status.st_mode):
+                found.append((path if absolute else os.path.relpath(path, directory), status.st_size))
+        if len(found) > MOST_LISTED:
+            raise ValueError(f"more than {MOST_LISTED} files: narrow the pattern")
+    return sorted(set(found))

@@ -1,0 +1,254 @@
+"""What `exec:` does: a program with its own input, environment, limits and files, and an account of what it used.
+
+Unlike `run:` it needs no shell and no quoting, and it runs in the worker's own directory, where `put:` and
+`retrieve:` have left its files. The packaged program is found by its relative name all the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from time import monotonic, sleep
+from typing import Any
+
+from mu.errors import reason
+from mu.work import executable, process
+from mu.work.command_template import TMPDIR
+from mu.work.process import Capped, Groups, Sink
+
+# Lines that `follow` passes on: so many at once, and so many a second after that.
+BURST, RATE = 40, 20.0
+MAX_LINE = 400
+STREAMS = ("stdout", "stderr")
+# How often, and after how many seconds, a program whose file is being written is started again.
+BUSY_TRIES, BUSY_PAUSE = 5, 0.05
+
+
+def execute(
+    fields: Mapping[str, Any],
+    directory: str,
+    package: str,
+    limit: int,
+    groups: Groups,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Run what the checked fields of an `exec:` ask for; returns the fields of its answer.
+
+    `directory` is the worker's own, `package` that of the packaged program, `limit` how many bytes of each stream
+    are kept, and `say` takes the lines that `follow` passes on. Raises OSError or ValueError if the program could
+    not be started; `explain` has words for that.
+    """
+    cwd = place(directory, fields.get("cwd", ""))
+    words = _words(fields)
+    for name in fields.get("make", ()):
+        os.makedirs(os.path.join(directory, name), exist_ok=True)
+    for name in fields.get("link", ()):
+        with contextlib.suppress(FileExistsError):
+            os.symlink(os.path.join(package, name), os.path.join(directory, name))
+    made = environment(directory, package, fields.get("env", {}))
+    kept: dict[str, Capped] = {}
+    sinks: dict[str, Sink] = {}
+    lines = _Lines(say) if fields.get("follow") else None
+    with contextlib.ExitStack() as stack:
+        opened: dict[str, int] = {"stdin": subprocess.DEVNULL}
+        given = fields.get("stdin")
+        if given is not None:
+            opened["stdin"] = _input(given, directory)
+            stack.callback(os.close, opened["stdin"])
+        for stream in STREAMS:
+            if stream in fields:
+                path = place(directory, fields[stream]["file"])
+                opened[stream] = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+                stack.callback(os.close, opened[stream])
+            else:
+                opened[stream] = subprocess.PIPE
+                kept[stream] = Capped(limit)
+                sinks[stream] = kept[stream] if lines is None else _Both(kept[stream], lines.stream())
+        found = executable.find(words[0], cwd, package)
+
+        def make() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
+                words,
+                executable=executable.usable(found, directory) if found else None,
+                cwd=cwd,
+                env=made,
+                bufsize=0,
+                start_new_session=True,
+                **opened,
+            )
+
+        running = _start(make, groups)
+    ended = process.follow(running, groups, sinks, fields.get("timeout"))
+    if lines is not None:
+        lines.end()
+    answer: dict[str, Any] = {"status": ended.status}
+    for stream, output in kept.items():
+        data = output.value()
+        try:
+            answer[stream] = _text(data)
+        except ValueError:
+            import binascii
+
+            answer[f"{stream}_base64"] = binascii.b2a_base64(data, newline=False).decode()
+    answer["cut"] = sum(output.left_out for output in kept.values())
+    answer.update(seconds=ended.seconds, cpu=ended.cpu, max_rss=ended.max_rss, timed_out=ended.timed_out)
+    return answer
+
+
+def _start(make: Callable[[], subprocess.Popen[bytes]], groups: Groups) -> subprocess.Popen[bytes]:
+    """Start a program, again for a moment if its file is still open for writing in a process that is just being
+    started by another thread."""
+    for _ in range(BUSY_TRIES):
+        try:
+            return groups.start(make)
+        except OSError as error:
+            if error.errno != errno.ETXTBSY:
+                raise
+        sleep(BUSY_PAUSE)
+    return groups.start(make)
+
+
+def environment(directory: str, package: str, changes: Mapping[str, str | None]) -> dict[str, str]:
+    """A program's variables: those of this process, the packaged libraries and programs, a place for temporary files
+    that goes with the worker, and `changes`, in which None removes one."""
+    made = process.environment(package)
+    made["PATH"] = f"{made.get('PATH') or os.defpath}:{package}"
+    made["MU_PACKAGE"] = package
+    made["TMPDIR"] = directory
+    for name, value in changes.items():
+        if value is None:
+            made.pop(name, None)
+        else:
+            made[name] = value
+    return made
+
+
+def place(directory: str, file: str) -> str:
+    """Where a file of a command is: relative names are in the worker's directory."""
+    return os.path.join(directory, file.replace(TMPDIR, directory))
+
+
+def explain(error: Exception, fields: Mapping[str, Any], directory: str, package: str) -> str:
+    """Why a program could not be started, in one line that names it."""
+    words = _words(fields)
+    program = words[0][:200]
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.ENOENT:
+        found = executable.find(words[0], place(directory, fields.get("cwd", "")), package)
+        missing = executable.interpreter(found) if found else ""
+        if missing:
+            return f"{program} needs {missing}, which is not there"
+    if number == errno.ENOEXEC:
+        return f"{program} is no program for this machine, and no script that begins with #!"
+    name = getattr(error, "filename", None)
+    if isinstance(name, str) and name != words[0]:
+        return f"{name[:200]}: {reason(error)}"
+    return f"{program}: {reason(error)}"
+
+
+def _words(fields: Mapping[str, Any]) -> list[str]:
+    return fields["argv"] if "argv" in fields else ["/bin/sh", "-c", fields["shell"]]
+
+
+def _input(given: str | Mapping[str, str], directory: str) -> int:
+    """A descriptor to read a program's input from."""
+    if not isinstance(given, str):
+        return os.open(place(directory, given["file"]), os.O_RDONLY | os.O_CLOEXEC)
+    # In a file without a name, so that no thread need feed a pipe.
+    path = os.path.join(directory, f".{os.urandom(6).hex()}.stdin")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.unlink(path)
+        rest = memoryview(given.encode("utf-8", "surrogateescape"))
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _text(data: bytes) -> str:
+    """Output as text; ValueError if it is none, or if JSON would need several bytes for most of its characters."""
+    text = data.decode()
+    controls = sum(data.count(code) for code in range(32) if code not in (9, 10, 13))
+    if controls > len(data) // 8:
+        raise ValueError("binary")
+    return text
+
+
+class _Both:
+    """Hands output on to two sinks."""
+
+    def __init__(self, *sinks: Sink) -> None:
+        self._sinks = sinks
+
+    def add(self, data: bytes) -> None:
+        for sink in self._sinks:
+            sink.add(data)
+
+
+class _Lines:
+    """Passes on what a program prints line by line, for people: lines are cut, and past a rate counted only."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._allowed = float(BURST)
+        self._last = monotonic()
+        self._skipped = 0
+        self._streams: list[_Stream] = []
+
+    def stream(self) -> Sink:
+        """A sink for one more stream."""
+        self._streams.append(_Stream(self.line))
+        return self._streams[-1]
+
+    def line(self, data: bytes) -> None:
+        """One line."""
+        now = monotonic()
+        self._allowed = min(BURST, self._allowed + (now - self._last) * RATE)
+        self._last = now
+        if self._allowed < 1:
+            self._skipped += 1
+            return
+        self._allowed -= 1
+        self._tell_skipped()
+        self._say(data[:MAX_LINE].decode("utf-8", "replace"))
+
+    def end(self) -> None:
+        """There is no more."""
+        for stream in self._streams:
+            stream.end()
+        self._tell_skipped()
+
+    def _tell_skipped(self) -> None:
+        if self._skipped:
+            self._say(f"[{self._skipped} lines not shown]")
+            self._skipped = 0
+
+
+class _Stream:
+    """Cuts a stream into lines; of a long one only the beginning is kept."""
+
+    def __init__(self, line: Callable[[bytes], None]) -> None:
+        self._line = line
+        self._rest = bytearray()
+
+    def add(self, data: bytes) -> None:
+        *whole, rest = data.split(b"\n")
+        for piece in whole:
+            self._keep(piece)
+            self.end(empty=True)
+        self._keep(rest)
+
+    def _keep(self, piece: bytes) -> None:
+        self._rest += piece[: max(0, MAX_LINE - len(self._rest))]
+
+    def end(self, *, empty: bool = False) -> None:
+        if self._rest or empty:
+            self._line(bytes(self._rest))
+        self._rest.clear()

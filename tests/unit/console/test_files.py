@@ -1,0 +1,60 @@
+"""Files that are there whole or not at all."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mu.console.files import replacing
+
+
+def test_it_is_there_at_the_end_only(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    path.write_text("old")
+    with replacing(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_nothing_is_left_after_an_exception(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt), replacing(path) as file:
+        file.write(b"half")
+        raise KeyboardInterrupt
+    assert os.listdir(tmp_path) == []
+
+
+def test_names_beside_it_cannot_be_guessed(tmp_path: Path) -> None:
+    seen = set()
+    for _ in range(2):
+        with replacing(tmp_path / "out") as file:
+            seen |= set(os.listdir(tmp_path)) - {"out"}
+            file.write(b"x")
+    assert len(seen) == 2
+    assert all(name.startswith(".out.") and len(name) > 20 for name in seen)
+
+
+def test_a_link_stays_one_and_modes_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    target = tmp_path / "there" / "file"
+    target.write_text("old")
+    target.chmod(0o640)
+    (tmp_path / "link").symlink_to(target)
+    with replacing(tmp_path / "link") as file:
+        file.write(b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert target.read_text() == "new"
+    assert target.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_new_file_has_the_mode_of_new_files(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with replacing(tmp_path / "out") as file:
+            file.write(b"x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o640

@@ -1,0 +1,40 @@
+"""What the pilot reads from its surroundings."""
+
+import time
+
+import pytest
+
+from mu import pilot
+from mu.worker import time_limit
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("59:59\n", 3599.0),
+        ("1:00:00", 3600.0),
+        ("2-01:00:05", 2 * 86400.0 + 3605),
+        ("0:00", 0.0),
+        ("UNLIMITED", None),
+        ("NOT_SET", None),
+        ("INVALID", None),
+        ("", None),
+        ("-1:00", 60.0),
+        ("1-x:00", None),
+    ],
+)
+def test_the_time_that_slurm_says_is_left(text: str, seconds: float | None) -> None:
+    assert pilot.time_left(text) == seconds
+
+
+def test_a_context_without_a_limit_has_none() -> None:
+    assert time_limit(pilot.Context("a")).end == float("inf")
+    assert 50 < time_limit(pilot.Context("a", time.time() + 60)).end - time.monotonic() < 60
+
+
+def test_newer_slurms_say_when_a_job_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "1800000000")
+    assert pilot.slurm_end() == 1800000000.0
+    monkeypatch.delenv("SLURM_JOB_END_TIME")
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert pilot.slurm_end() is None
