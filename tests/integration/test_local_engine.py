@@ -565,6 +565,21 @@ def test_the_thread_that_accepts_goes_on_after_an_error(rig: Rig, monkeypatch: p
     rig.s3.list_buckets()
 
 
+def test_an_answer_without_content_has_none(rig: Rig) -> None:
+    """moto's answer to this has two bytes, which would stand before the next answer."""
+    rig.create("bare")
+    rig.functions.put_function_concurrency(FunctionName="bare", ReservedConcurrentExecutions=1)
+    scope = "X-Amz-Credential=x/20200101/us-east-1/lambda/aws4_request"
+    with socket.create_connection(("127.0.0.1", rig.engine.port), timeout=PATIENCE) as sock:
+        for method in ("DELETE", "GET"):
+            path = f"/2017-10-31/functions/bare/concurrency?{scope}"
+            last = "Connection: close\r\n" if method == "GET" else ""
+            sock.sendall(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{last}\r\n".encode())
+        answers = b"".join(iter(lambda: sock.recv(4096), b""))
+    assert answers.startswith(b"HTTP/1.1 204 ")
+    assert b"\r\n\r\nHTTP/1.1 " in answers
+
+
 def test_connections_are_kept(rig: Rig) -> None:
     with socket.create_connection(("127.0.0.1", rig.engine.port), PATIENCE) as connection:
         file = connection.makefile("rb")
