@@ -34,7 +34,7 @@ def conclude(
     directory = getattr(info, "record_dir", None) or ""
     estimate = _estimate(loop, reporter, lookup, patience=0)
     made: dict[str, Any] = {}
-    secrets = record.known_secrets(info, getattr(launch, "credentials", ())[1:])
+    secrets = record.known_secrets(info, getattr(launch, "secrets", ()))
     unwritten: list[tuple[str, str]] = []
 
     def leave(attribute: str, write: Callable[[str], object]) -> bool:
