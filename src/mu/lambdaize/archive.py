@@ -12,15 +12,18 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from mu.errors import UsageError, reason
+from mu.lambdaize.slim import slim
 
 ENTRY = "lambda_function.py"
 LIBRARIES = "solibs"
-OWN_NAMES = (ENTRY, "mu", LIBRARIES)
+MAIN = "__main__.py"
+OWN_NAMES = (ENTRY, MAIN, "mu", LIBRARIES)
 # What is shipped to workers. It imports itself, the standard library and, late, boto3 (tests/unit/test_walls.py).
-WORKER_FILES = ("__init__.py", "errors.py", "defs.py", "handler.py", "worker.py", "pilot.py")
+WORKER_FILES = ("__init__.py", "errors.py", "defs.py", "handler.py", "worker.py", "pilot.py", "standalone.py")
 WORKER_FOLDERS = ("wire", "work")
 OWN_MODULES = ("lambda_function", "mu")
 
@@ -67,10 +70,19 @@ class Member:
 
 
 def worker_members(command: str) -> list[Member]:
-    """What every function has: the entry point, with the packaged command, and the worker's modules."""
+    """What every function has: the entry points, with the packaged command, and the worker's modules.
+
+    One entry point is for Lambda, one for `python3 NAME.zip`.
+    """
     entry = Member(ENTRY, ENTRY_SOURCE.format(command=command).encode())
+    main = Member(MAIN, slim(Path(__file__).with_name("package_main.py").read_text()).encode())
+    return [entry, main, *(Member(f"mu/{name}", content) for name, content in _worker_sources().items())]
+
+
+@cache
+def _worker_sources() -> dict[str, bytes]:
     root = Path(__file__).parents[1]
-    return [entry, *(Member(f"mu/{name}", root / name) for name in worker_files())]
+    return {name: slim((root / name).read_text()).encode() for name in worker_files()}
 
 
 def worker_files() -> list[str]:
