@@ -75,14 +75,14 @@ def worker_members(command: str) -> list[Member]:
     One entry point is for Lambda, one for `python3 NAME.zip`.
     """
     entry = Member(ENTRY, ENTRY_SOURCE.format(command=command).encode())
-    main = Member(MAIN, slim(Path(__file__).with_name("package_main.py").read_text()).encode())
-    return [entry, main, *(Member(f"mu/{name}", content) for name, content in _worker_sources().items())]
+    return [entry, *(Member(name, content) for name, content in _own_files().items())]
 
 
 @cache
-def _worker_sources() -> dict[str, bytes]:
+def _own_files() -> dict[str, bytes]:
     root = Path(__file__).parents[1]
-    return {name: slim((root / name).read_text()).encode() for name in worker_files()}
+    main = slim(Path(__file__).with_name("package_main.py").read_bytes())
+    return {MAIN: main, **{f"mu/{name}": slim((root / name).read_bytes()) for name in worker_files()}}
 
 
 def worker_files() -> list[str]:

@@ -52,7 +52,7 @@ def test_its_failure_is_told(here: Path, capfd: pytest.CaptureFixture[str]) -> N
 def test_a_script_cannot_be_tried(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (here / "script").write_text("#!/bin/sh\n")
     assert main(["lambdaize", "--try", "", "script"]) == 1
-    assert "is a script, whose interpreter is not packaged" in capfd.readouterr().err
+    assert "is a script, and its interpreter is not packaged" in capfd.readouterr().err
     assert not list(here.glob("*.zip"))
 
 
