@@ -61,6 +61,7 @@ class Telling:
     def __init__(self, reporter: Reporter, tally: Tally) -> None:
         self.tally = tally
         self.broken = ""
+        self._summed_up = False
         self._take(reporter)
 
     def _take(self, reporter: Reporter) -> None:
@@ -115,6 +116,7 @@ class Telling:
     def summary(self, failures: Sequence[Failure], missing: int, ended: str) -> None:
         """The end, and what became of the reporter, if it broke."""
         self._tell("summary", failures, missing, ended)
+        self._summed_up = True
         if self.broken:
             self._call("line", self.broken)
 
@@ -155,6 +157,8 @@ class Telling:
         if isinstance(started, float):
             substitute.started = started
         self._take(substitute)
+        if self._summed_up:
+            substitute.line(self.broken)
 
 
 def _overrides(kind: type[Reporter], method: str) -> bool:

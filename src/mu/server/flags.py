@@ -67,6 +67,7 @@ FLAGS = (
         "FACTOR",
         "second worker for parts that take FACTOR times the median",
     ),
+    Flag("", "--part-timeout", "part_timeout", SECONDS, "SECONDS", "no part for workers with less time left"),
     Flag(
         "", "--connect-timeout", "connect_timeout", SECONDS, "SECONDS", "how long to wait for missing workers"
     ),
