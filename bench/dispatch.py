@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Handing out parts: what a part costs the coordinator, and how fast parts go by beside other tools.
 
-(a) N fake workers in another process, each of which takes part after part; a part is one `exec:`. Told are the parts a
-second of CPU time on the coordinator's core (the fake workers have the other one), and the memory of a waiting part.
-(b) The engine `here` with 2 real workers over TLS and /bin/true, beside xargs, GNU parallel, Dask and HyperQueue, as far
-as they are installed (or can be, with pip, into a directory of this benchmark's own).
+(a) N fake workers in another process, each of which takes part after part; a part is one `exec:`. Told are the parts
+a second of CPU time on the coordinator's core (the fake workers have the other one), and the memory of a waiting part.
+(b) The engine `here` with 2 real workers over TLS and /bin/true, beside xargs, GNU parallel, Dask and HyperQueue, as
+far as they are installed (or can be, with pip, into a directory of this benchmark's own).
 
 usage: bench/dispatch.py fake [PARTS ...]     (default: 10000 100000 1000000)
        bench/dispatch.py real [PARTS]         (default: 5000)
@@ -90,7 +90,7 @@ def coordinator(parts: int, workers: int) -> None:
 
     done = 0
 
-    def over(outcome: Any) -> None:
+    def over(_: Any) -> None:
         nonlocal done
         done += 1
 
@@ -105,7 +105,7 @@ def coordinator(parts: int, workers: int) -> None:
 
 
 def held(parts: int) -> float:
-    """Bytes that a waiting part takes beside its input, if all are at hand in a list; from an iterator it takes none."""
+    """Bytes that a waiting part takes beside its input, if all are in a list; from an iterator it takes none."""
     from mu.server.ledger import Ledger, Part
 
     inputs = [f"frames/{number:08d}.png" for number in range(parts)]
