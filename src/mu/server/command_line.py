@@ -10,7 +10,7 @@ from typing import Any
 from mu.console.arguments import MAX_PORT, Parser
 from mu.defs import Defs
 from mu.errors import UsageError
-from mu.server.flags import EVERY_SCRIPT, FLAGS, KEY_VARIABLES, WORKER_FLAGS, Flag
+from mu.server.flags import EVERY_SCRIPT, FLAGS, KEY_VARIABLES, REPEATED, WORKER_FLAGS, Flag
 from mu.server.job_keys import key_files, take_keys
 
 
@@ -54,6 +54,7 @@ def _parser(info: Any) -> Parser:
         parser.add_argument(
             *names,
             dest=flag.attribute,
+            action="append" if flag.attribute in REPEATED else "store",
             type=flag.parse,
             metavar=flag.metavar,
             default=argparse.SUPPRESS,
