@@ -17,7 +17,7 @@ import boto3
 import pytest
 
 from mu.cli.main import main
-from mu.local import executor, http_api
+from mu.local import executor, http_api, web_server
 from tests.support.local_rig import HANDLERS, PATIENCE, archive, beyond_tmp, eventually, isolated, processes
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -253,7 +253,7 @@ main(["local", "exec", "--help"])
     done = subprocess.run(
         [sys.executable, "-c", script], env=without, capture_output=True, text=True, timeout=60, check=True
     )
-    assert done.stderr == f"mu local: the local engine needs {lacking}: pip install 'mu[local]'\n"
+    assert done.stderr == f"mu local: the local engine needs {lacking}: pip install 'mu-workers[local]'\n"
     assert done.stdout.startswith("2\nusage: mu local exec")
     assert "example:\n  mu local exec" in done.stdout
 
@@ -355,10 +355,10 @@ exit 6
     ("owner", "name", "status"),
     [
         (tempfile, "mkdtemp", 130),
-        (http_api.Server, "open", 130),
+        (web_server.Server, "open", 130),
         (executor.Executor, "__init__", 130),
         (http_api.Application, "__init__", 130),
-        (http_api.Server, "run", 130),
+        (web_server.Server, "run", 130),
         (executor.Executor, "close", 0),
     ],
 )
