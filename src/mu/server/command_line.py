@@ -78,7 +78,13 @@ def check_names(info: Any) -> None:
 
 
 def check_bucket(bucket: str) -> None:
-    """UsageError if there can be no S3 bucket of this name."""
+    """UsageError if there can be no S3 bucket of this name, and it is no other store's either."""
+    if bucket.startswith("file:"):
+        if not bucket.startswith("file:///"):
+            raise UsageError(f"bucket {bucket}: a directory is named by file:/// and its absolute path")
+        return
+    if re.fullmatch(r"s3\+https?://[^/]+/[^/]+", bucket):
+        return
     if bucket.startswith("s3://"):
         name = bucket.removeprefix("s3://").partition("/")[0]
         raise UsageError(f"bucket {bucket}: give the name alone: {name or 'NAME'}")
