@@ -22,6 +22,8 @@ GROUPS = {
 }
 # Name: group, module, what it does.
 COMMANDS = {
+    "map": ("run", "mu.cli.map", "run a program once for each input, here or on AWS"),
+    "retry": ("run", "mu.cli.retry", "do those inputs of a map again that failed"),
     "local": ("run", "mu.cli.local", "run Lambda and S3 on this machine"),
     "launch": ("run", "mu.cli.launch", "start many invocations of a function"),
     "worker": ("run", "mu.cli.worker", "be one worker, with an event from standard input"),
