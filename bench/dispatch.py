@@ -149,7 +149,7 @@ def fake(numbers: list[int]) -> None:
 def ours(parts: int) -> float:
     """Seconds that the engine `here` takes with two workers over TLS."""
     from mu import CommandListState, TerminalState
-    from mu.engines.here import Here
+    from mu.engines.here import here
     from mu.server.ledger import Part
     from mu.server.run import Run
     from mu.server.settings import Settings, Setup
@@ -171,7 +171,7 @@ def ours(parts: int) -> float:
     )
     began = time.monotonic()
     settings = Settings((Part(number, 0) for number in range(parts)), workers=2)
-    run = Run(settings, Exec, setup=setup, engines=[Here(2)])
+    run = Run(settings, Exec, setup=setup, engines=[here(2)])
     try:
         run.launch({"mode": 1})
         run.drive()
