@@ -40,7 +40,7 @@ QUANTIZER = at_least(0, 127)
 FLAGS = (
     Flag("-O", "--out-file", "out_file", word, "FILE", "write the times of the state machines here"),
     Flag("-P", "--profile", "profiling", word, "FILE", "write cProfile data of the main loop here"),
-    Flag("-n", "--parts", "num_parts", at_least(1, 1_000_000), "N", "number of workers"),
+    Flag("-n", "--parts", "num_parts", at_least(1, 1_000_000), "N", "number of parts"),
     Flag("-N", "--part-list", "num_list", listed(COUNT), "A,B,C", "exactly these parts; not with -n or -o"),
     Flag("-X", "--overprovision", "overprovision", COUNT, "N", "launch this many more workers than needed"),
     Flag("-f", "--frames", "num_frames", at_least(1), "N", "frames in each chunk"),

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -202,7 +203,7 @@ def test_lost_invocations_are_replaced_and_told(capfd: pytest.CaptureFixture[str
     assert made.counts.lost == 2
     assert engine.asked == 5
     assert {outcome.attempt for outcome in outcomes} == {1}
-    assert "accepted and never started" in capfd.readouterr().err
+    assert "2 workers were started and never connected" in capfd.readouterr().err
 
 
 # Parts
@@ -296,6 +297,17 @@ def test_an_outcome_that_nobody_takes_ends_the_run_in_order() -> None:
         made.conclude()
     assert engine.cancelled
     assert_closed(port, engine)
+
+
+def test_workers_and_parts_are_told_apart(capfd: pytest.CaptureFixture[str]) -> None:
+    go(PartWorkers(facts=FACTS, limit=3), number=20)
+    said = capfd.readouterr().err
+    assert "(plain TCP) for 20 parts, 3 workers at a time (says the test)\n" in said
+    assert re.search(r": [123] workers?, 20 of 20 parts begun, 20 done, 0 failed\n", said)
+    go(PartWorkers(facts=FACTS, limit=3), number=2)
+    said = capfd.readouterr().err
+    assert "(plain TCP) for 2 workers\n" in said
+    assert "2 of 2 workers connected, 2 done, 0 failed" in said
 
 
 # Reporters
