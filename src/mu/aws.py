@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -75,6 +76,24 @@ def _sessions() -> tuple[Any, Any, Any]:
             made = botocore.session.Session()
             _session = environment, made, boto3.Session(botocore_session=made)
         return _session
+
+
+REGION_VARIABLES = ("REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
+REGION_NAME = re.compile(r"[a-z]{2}(-[a-z]+){1,3}-\d{1,2}")
+FALLBACK_REGION = "us-east-1"
+
+
+def default_region() -> str:
+    """The region of whoever names none: the environment's (`REGION_VARIABLES`), the profile's, or us-east-1.
+
+    Raises MuError if the profile cannot be read.
+    """
+    for variable in REGION_VARIABLES:
+        named = os.environ.get(variable, "")
+        if REGION_NAME.fullmatch(named):
+            return named
+    with explained("cannot read the AWS configuration"):
+        return str(botocore_session().get_config_variable("region") or FALLBACK_REGION)
 
 
 def client(
