@@ -22,7 +22,9 @@ PATHS = [
 
 def test_porting_tells_them() -> None:
     text = (ROOT / "docs" / "porting.md").read_text()
-    rows = re.findall(r"^\| `(src/[^`]+)` \| `([^`]+)` \(the original's path works, too\) \|$", text, re.MULTILINE)
+    rows = re.findall(
+        r"^\| `(src/[^`]+)` \| `([^`]+)` \(the original's path works, too\) \|$", text, re.MULTILINE
+    )
     assert rows == PATHS
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mu.console.system import caught_signals
 from mu.history import record, times_file
-from mu.machine import ErrorState, MachineState
+from mu.machine import ErrorState, MachineState, listed
 from mu.report import cost
 from mu.report.failure import failure_of
 from mu.report.reporter import Reporter
@@ -30,7 +30,7 @@ def conclude(
 
     A signal while files are written stops the run as one before would have, once they are there; a second one at once.
     """
-    parts = [part.number for part in settings.parts]
+    parts = [listed(part.number) for part in settings.parts]
     directory = getattr(info, "record_dir", None) or ""
     estimate = _estimate(loop, reporter, lookup, patience=0)
     made: dict[str, Any] = {}

@@ -9,6 +9,8 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from mu.machine import ListedNumber
+
 # Backups begin when so many of the parts are done: by then it is known how long a part takes.
 BACKUP_SHARE = 0.75
 # The ends of errors that the same attempt would meet again.
@@ -22,18 +24,23 @@ class Part(NamedTuple):
     group: int
 
 
+def numbered(place: int, num_list: Sequence[int] | None) -> int:
+    """The number of the part in this place, which knows what it is called in `num_list`, if there is one."""
+    return ListedNumber(place, num_list[place]) if num_list else place
+
+
 def connection_order(
     num_parts: int, keyframe_distance: int | None = None, num_list: Sequence[int] | None = None
 ) -> list[Part]:
     """The parts in the order in which connecting workers get them.
 
     With a keyframe distance K the groups are 0..K-1, K..2K-1, …; all first members come first, then all
-    second ones, so that no worker waits for a left neighbour that has not started. `num_list` gives the
-    n-th part another number.
+    second ones, so that no worker waits for a left neighbour that has not started. `num_list` says what people call the
+    n-th part; its number is n all the same.
     """
     size = keyframe_distance or 1
     order = sorted(range(num_parts), key=lambda part: (part % size, part)) if size > 1 else range(num_parts)
-    return [Part(num_list[part] if num_list else part, part // size) for part in order]
+    return [Part(numbered(part, num_list), part // size) for part in order]
 
 
 def worth_another_try(error: str) -> bool:

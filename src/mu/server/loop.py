@@ -21,7 +21,7 @@ from mu.console.system import caught_signals
 from mu.console.terminal import debug
 from mu.defs import Defs
 from mu.errors import MuError, ProtocolError, describe
-from mu.machine import ErrorState, MachineState, checked, described, enter, enter_fitting, settle
+from mu.machine import ErrorState, MachineState, checked, described, enter, enter_fitting, listed, settle
 from mu.report.reporter import Reporter
 from mu.report.worker_log import Track
 from mu.server.acceptor import MAX_HELLO, Door
@@ -241,7 +241,7 @@ class Loop:
         elif self.ledger.leads(attempt):
             self._states[self._places[part.number]] = machine
         self._reporter.worker_connected(track)
-        debug(f"part {part.number}: worker at {peer.address}")
+        debug(f"part {listed(part.number)}: worker at {peer.address}")
         if settings.kill_time is not None:
             self._after(settings.kill_time, self._kill, peer)
         if not self.ledger.wanted and not self.ledger.may_want_more:
@@ -443,4 +443,4 @@ def _waits(channel: SocketNB) -> bool:
 
 def waits_in_vain(failed: int) -> str:
     """What became of a part whose left neighbour, or one further left, has failed."""
-    return f"waits for part {failed}, which failed"
+    return f"waits for part {listed(failed)}, which failed"
