@@ -1,6 +1,7 @@
 """AWS clients for commands, and their errors in words."""
 
 import contextlib
+import json
 import os
 import re
 import threading
@@ -107,6 +108,11 @@ def client(
     """A client of the ordinary credential chain and endpoints, unless `keys` (access key id, secret, session token) or
     an `endpoint` are given. `hurried`: for what a run would rather do without than wait for. Raises MuError."""
     config = _HURRIED if hurried else _CONFIG
+    if keys is None:
+        try:
+            botocore_session().get_credentials()  # once: it keeps them
+        except (OSError, ValueError, BotoCoreError) as error:
+            raise MuError(f"cannot get AWS credentials: {provider_failure(error)}") from None
     with explained(f"cannot use {service} in {region}"):
         try:
             with _session_lock:
@@ -126,6 +132,15 @@ def explained(what: str) -> Iterator[None]:
         yield
     except ERRORS as error:
         raise MuError(f"{what}: {failure(error)}") from None
+
+
+def provider_failure(error: Exception) -> str:
+    """Why whatever provides credentials has provided none, in one line."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{reason(error)}: {error.filename}"  # a credential_process
+    if isinstance(error, json.JSONDecodeError):
+        return f"what provides them gave no JSON ({one_line(str(error))}): look at credential_process"
+    return failure(error)
 
 
 def code(error: BaseException) -> str:

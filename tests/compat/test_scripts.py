@@ -124,9 +124,8 @@ def test_parts_of_a_list(script: Script, s3: Any, tmp_path: Path) -> None:
     assert [entry["Key"] for entry in listing] == ["listed/00000007", "listed/00000012"]
     for key, body in (("listed/00000007", b"part 7\n"), ("listed/00000012", b"part 12\n")):
         assert s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() == body
-    assert sorted(
-        times.part for times in times_file.parse((tmp_path / "times.txt").read_text().splitlines(), "x")
-    ) == [7, 12, 30]
+    times = times_file.parse((tmp_path / "times.txt").read_text().splitlines(), "times.txt")
+    assert sorted((each.part, each.failed) for each in times) == [(7, False), (12, False), (30, True)]
 
 
 def test_a_main_loop_of_its_own(script: Script) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from mu.local import executor, failure_reports, fork_server_handle
+from mu.local import executor, failure_reports, fork_server_handle, memory
 from mu.local.account import Account, EventConfig
 from mu.local.executor import CancelledError, DroppedError, Executor
 from mu.local.fork_server_handle import Outcome
@@ -509,6 +509,36 @@ def test_a_fork_server_that_is_killed_is_replaced(tmp_path: Path, open_directory
                 os.kill(pid, signal.SIGKILL)
         assert json.loads(future.result(PATIENCE).payload)["errorType"] == "Runtime.ExitError"
         assert rig.call("1") == 1
+
+
+# Memory
+
+HUNGRY = "held = bytearray(300 << 20); import time; time.sleep(600)"
+
+
+def test_a_worker_that_uses_more_than_its_memory_is_killed(either: Rig) -> None:
+    error = either.error("[bytearray(300 << 20), time.sleep(600)]", memory_mb=128, name="hungry")
+    assert error["errorType"] == "Runtime.OutOfMemory"
+    assert error["errorMessage"].endswith("signal: killed: 128 MB of memory were used up")
+    assert "  | " in either.reports[-1]
+    assert "128 MB of memory were used up" in either.reports[-1]
+
+
+def test_of_a_worker_and_its_program_the_program_is_killed(tmp_path: Path) -> None:
+    program = f"subprocess.run([sys.executable, '-c', {HUNGRY!r}]).returncode"
+    with running(tmp_path) as rig:
+        assert rig.call(program, memory_mb=128) == -9
+    assert rig.reports == [
+        "warning: f: a program was killed, 128 MB of memory were used up (--no-memory-limit turns this off)"
+    ]
+
+
+def test_without_a_limit_nobody_is_killed_for_memory(tmp_path: Path) -> None:
+    with running(tmp_path, memory_limit=False) as rig:
+        looks = memory.LOOK_AT_LEAST * 3
+        assert (
+            rig.call(f"len(bytearray(300 << 20)) + 0 * bool(time.sleep({looks}))", memory_mb=128) == 300 << 20
+        )
 
 
 # Logs

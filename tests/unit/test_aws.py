@@ -62,6 +62,20 @@ def test_endpoints_that_cannot_be(monkeypatch, url):
         aws.client("lambda", "us-east-1")
 
 
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [("/no/such/program", "no such file or directory: /no/such/program"), ("echo no JSON", "gave no JSON")],
+)
+def test_a_provider_that_fails_is_one_line(monkeypatch, tmp_path, program, words):
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "config").write_text(f"[default]\ncredential_process = {program}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    with pytest.raises(MuError, match=f"^cannot get AWS credentials: .*{words}"):
+        aws.client("s3", "us-east-1")
+
+
 def test_codes():
     assert aws.code(ClientError({"Error": {"Code": "X"}}, "Y")) == "X"
     assert aws.code(io.UnsupportedOperation()) == ""

@@ -51,6 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "handler": {"work", "wire"},
     "worker": {"handler", "work", "wire"},
     "pilot": {"worker"},
+    "standalone": {"pilot", "wire"},
     "util": {"tls", "wire"},
     "launch": {"console", "aws"},
     "pylaunch": {"launch"},
@@ -65,7 +66,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": BELOW_MAPPING | {"work", "handler", "worker"},
     "local": {"console", "aws", "engines"},  # of engines the model of growth, which the engine obeys
     "__init__": BELOW_MAPPING | {"mapping"},  # late: a name's module is imported when the name is first used
-    "cli": BELOW_MAPPING | {"mapping", "local", "testing", "pylaunch", "work", "handler", "worker"},
+    "cli": BELOW_MAPPING
+    | {"mapping", "local", "testing", "pylaunch", "work", "handler", "worker", "standalone"},
     "__main__": {"cli"},
 }
 

@@ -24,6 +24,7 @@ GROUPS = {
 COMMANDS = {
     "local": ("run", "mu.cli.local", "run Lambda and S3 on this machine"),
     "launch": ("run", "mu.cli.launch", "start many invocations of a function"),
+    "worker": ("run", "mu.cli.worker", "be one worker, with an event from standard input"),
     "state-server": ("run", "mu.cli.state_server", "relay messages between workers"),
     "lambdaize": ("package", "mu.cli.lambdaize", "package an executable as a Lambda function"),
     "functions": ("package", "mu.cli.functions", "list or remove what lambdaize has made"),
