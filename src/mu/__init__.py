@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from mu.machine_state import OnePassState as OnePassState
     from mu.machine_state import SuperpositionState as SuperpositionState
     from mu.machine_state import TerminalState as TerminalState
+    from mu.mapping.api import MapResult as MapResult
+    from mu.mapping.api import map as map
     from mu.wire.fd_wrapper import FDWrapper as FDWrapper
     from mu.wire.socket_nb import SocketNB as SocketNB
 
@@ -54,6 +56,7 @@ _HOMES = {
     "mu.jobs.requests": ("done", "sleep", "timeout"),
     "mu.jobs.results": ("Completed",),
     "mu.jobs.worker": ("Worker",),
+    "mu.mapping.api": ("MapResult", "map"),
     "mu.wire.fd_wrapper": ("FDWrapper",),
     "mu.wire.socket_nb": ("SocketNB",),
     "mu.machine_state": (

@@ -13,8 +13,8 @@ class Settings:
     """What a run is told about its parts and workers; times are in seconds.
 
     `parts` in the order in which workers get them; they are read as they are needed, in the loop's thread, so that the
-    iterable must not wait. `grouped`: the first state takes the group's number
-    too. `workers`: how many at a time (None: as many as there are parts, but no more than the engine's limit), and
+    iterable must not wait: it yields None while it has none at hand. `grouped`: the first state takes the group's
+    number too. `workers`: how many at a time (None: as many as there are parts, within the engine's limit), and
     `overprovision` more of them. `retries` and `backup` as for `Ledger`. `kill_time` runs from a part's beginning; then
     its machine ends in `kill_state`, a terminal state, or an error without one. `part_timeout`: a worker with less time
     left than this gets no other part. `connect_timeout`: how
@@ -25,7 +25,7 @@ class Settings:
     the numbers of the parts that cannot be done without it, and end with it.
     """
 
-    parts: Iterable[Part]
+    parts: Iterable[Part | None]
     grouped: bool = False
     workers: int | None = None
     overprovision: int = 0
@@ -70,7 +70,7 @@ class Setup:
     function: str | None = None
     shown: Mapping[str, Any] = field(default_factory=dict)
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    resume_from: Callable[[Iterable[Part], str], Iterable[Part]] | None = None
+    resume_from: Callable[[Iterable[Any], str], Iterable[Part]] | None = None
 
 
 @dataclass(frozen=True)
