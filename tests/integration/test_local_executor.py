@@ -17,9 +17,11 @@ from typing import Any
 
 import pytest
 
+from mu.engines.prediction import predict
+from mu.engines.ramp import Ramp
 from mu.local import executor, failure_reports, fork_server_handle, memory
 from mu.local.account import Account, EventConfig
-from mu.local.executor import CancelledError, DroppedError, Executor
+from mu.local.executor import CancelledError, DroppedError, Executor, ThrottledError
 from mu.local.fork_server_handle import Outcome
 from tests.support.local_rig import (
     HANDLERS,
@@ -737,3 +739,22 @@ def test_an_interpreter_below_tmp() -> None:
         done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True, timeout=60)
         assert json.loads(done.stdout) == [str(libraries / "late_module.py"), 0, [".venv"]]
         assert (base / "canary").read_text() == "alive"
+
+
+def test_a_function_grows_as_mu_plan_predicts(tmp_path: Path, open_directory: Path) -> None:
+    """On a clock that stands still between the predicted moments: all that is predicted is admitted, and no more."""
+    now = [0.0]
+    ramp = Ramp(2, 1.0)
+    found = predict(9, 60.0, {"us-east-1": 5}, ramp=ramp)
+    assert [(change.seconds, change.workers) for change in found.launches] == [(0, 2), (1, 1), (2, 1), (3, 1)]
+    with running(tmp_path, account=Account(5, ramp), clock=lambda: now[0]) as rig:
+        until = str(open_directory / "until")
+        futures = []
+        for launch in found.launches:
+            now[0] = launch.seconds
+            for _ in range(launch.workers):
+                futures.append(rig.start("wait(event, context)", here=str(open_directory), until=until))
+            with pytest.raises(ThrottledError):
+                rig.start("1").result(PATIENCE)
+        Path(until).touch()
+        assert [future.result(PATIENCE).payload for future in futures] == [b'"done"'] * 5

@@ -33,6 +33,7 @@ COMMANDS = {
     "genkeys": ("package", "mu.cli.genkeys", "make the keys of a job, in PEM files"),
     "ivf-join": ("package", "mu.cli.ivf_join", "join the IVF files of a video's chunks"),
     "doctor": ("look", "mu.cli.doctor", "check that everything is ready for a job"),
+    "plan": ("look", "mu.cli.plan", "predict a job: workers over time, its end, its cost"),
     "diagram": ("look", "mu.cli.diagram", "draw the states of a coordinator script"),
     "timeline": ("look", "mu.cli.timeline", "draw a run: each worker a bar of its states"),
     "stats": ("look", "mu.cli.stats", "what a run spent its time on"),
