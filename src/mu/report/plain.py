@@ -118,7 +118,9 @@ class PlainReporter(Reporter):
         counts = self.counts
         begun = f"{counts.begun} of {counts.parts}{'' if counts.parts_known else ' or more'}"
         if counts.shared:
-            text = f"{_number(counts.workers, 'worker')}, {begun} parts begun"
+            # Those that are there; in the end, all that were.
+            workers = counts.hellos if self._closed else counts.workers
+            text = f"{_number(workers, 'worker')}, {begun} parts begun"
         else:
             text = f"{begun} workers connected"
         text += f", {counts.done} done, {counts.failed} failed{counts.launch_note}"
