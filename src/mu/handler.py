@@ -158,14 +158,21 @@ class Handler:
     # Objects and files
 
     def retrieve(self, argument: str) -> Reply:
-        """`KEY\\0FILE`, else `inkey` and `targfile`: object to file."""
+        """`KEY\\0FILE`, else `inkey` and `targfile`: object to file. With `if_match`, an ETag, only that version."""
         names = self._transfer_names(argument, "inkey", "targfile")
         if names is None:
             return [fail("could not compute download params")]
         bucket, key, file = names
         job = partial(
             _transfer,
-            partial(self._outside.s3.retrieve, str(self.vals["region"]), bucket, key, file),
+            partial(
+                self._outside.s3.retrieve,
+                str(self.vals["region"]),
+                bucket,
+                key,
+                file,
+                str(self.vals.get("if_match", "")),
+            ),
             self._teller(RETRIEVED),
             partial(self._moved, f"{protocol.RETRIEVE}{bucket}/{key})"),
             f"retrieving {bucket}:{key}->{file} from s3",

@@ -239,10 +239,11 @@ class Loop:
         self._link.enqueue(payload)
 
 
-def lambda_handler(command: str, event: Mapping[str, Any], context: Any) -> str:
+def lambda_handler(command: str, event: Mapping[str, Any], context: Any) -> str | list[str]:
     """Be a worker: `command` is the packaged one, `event` the event's fields, `context` Lambda's.
 
-    Returns the answer to the packaged command (mode 0), or why the worker ended. What keeps it from
+    Returns the answer to the packaged command (mode 0), the answers to the event's commands (mode 2), or why the
+    worker ended. What keeps it from
     beginning is no exception either, since Lambda would start it again: it is logged and returned.
     """
     limit = time_limit(context)
@@ -258,6 +259,8 @@ def lambda_handler(command: str, event: Mapping[str, Any], context: Any) -> str:
         with _signals(outside.tasks):
             if integer(handler.vals, "mode") < 1:
                 return run_once(handler, outside, limit)
+            if integer(handler.vals, "mode") == 2:
+                return run_commands(handler, outside, limit, event)
             outside.tls = _keys(event, workdir.path)
             return serve(handler, outside, limit)
     except (OSError, MuError) as error:
@@ -273,6 +276,38 @@ def run_once(handler: Handler, outside: Outside, limit: TimeLimit) -> str:
     """The packaged command's answer, as text that JSON can hold."""
     work = handler.handle("run:")
     assert isinstance(work, Work)
+    return _payload(_done(work, outside, limit)).decode("utf-8", "replace")
+
+
+def run_commands(handler: Handler, outside: Outside, limit: TimeLimit, event: Mapping[str, Any]) -> list[str]:
+    """The answers to the event's `commands`, which are done in order: a worker without a coordinator.
+
+    Commands and answers are Base64, since they may be any bytes. None follows one that has failed, or an `exec:` whose
+    status is not in the event's `ok`.
+    """
+    import binascii
+
+    commands, ok = event.get("commands"), event.get("ok", [0])
+    if not isinstance(commands, list) or not isinstance(ok, list):
+        raise UsageError("mode 2: the event has no list of commands, or of statuses that are ok")
+    answers = []
+    for coded in commands:
+        reply = handler.handle(framing.to_text(binascii.a2b_base64(coded)))
+        if not isinstance(reply, (list, Work)):
+            raise UsageError("mode 2: a command that is only for a coordinator")
+        answer = reply[-1] if isinstance(reply, list) else _done(reply, outside, limit)
+        answers.append(binascii.b2a_base64(_payload(answer), newline=False).decode())
+        if answer.startswith(protocol.FAIL):
+            break
+        if answer.startswith(protocol.EXEC):
+            result = protocol.exec_result(answer)
+            if result["timed_out"] or result["status"] not in ok:
+                break
+    return answers
+
+
+def _done(work: Work, outside: Outside, limit: TimeLimit) -> str:
+    """The answer to a piece of work, or that there was no time for it."""
     answers: list[str] = []
     outside.tasks.start(work.job, answers.append)
     poll = select.poll()
@@ -280,7 +315,7 @@ def run_once(handler: Handler, outside: Outside, limit: TimeLimit) -> str:
     while not answers and monotonic() < limit.warning:
         if poll.poll(_milliseconds(limit.warning)):
             outside.tasks.collect()
-    return _payload(answers[0] if answers else out_of_time([work])).decode("utf-8", "replace")
+    return answers[0] if answers else out_of_time([work])
 
 
 def serve(handler: Handler, outside: Outside, limit: TimeLimit, idle: float = IDLE) -> str:

@@ -108,3 +108,13 @@ def test_an_empty_file(access: S3, tmp_path: Path) -> None:
     access.upload("us-east-1", BUCKET, "empty", f"{tmp_path}/f")
     access.retrieve("us-east-1", BUCKET, "empty", f"{tmp_path}/g")
     assert (tmp_path / "g").read_bytes() == b""
+
+
+def test_only_the_version_that_was_asked_for(access: S3, client: Any, tmp_path: Path) -> None:
+    tag = client.put_object(Bucket=BUCKET, Key="versioned", Body=b"one")["ETag"].strip('"')
+    assert access.retrieve("us-east-1", BUCKET, "versioned", f"{tmp_path}/v", tag) == 3
+    client.put_object(Bucket=BUCKET, Key="versioned", Body=b"two")
+    with pytest.raises(client.exceptions.ClientError) as raised:
+        access.retrieve("us-east-1", BUCKET, "versioned", f"{tmp_path}/v", tag)
+    assert s3.failure(raised.value) == "the object has changed"
+    assert (tmp_path / "v").read_bytes() == b"one"

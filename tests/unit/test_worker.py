@@ -1,5 +1,6 @@
 """The worker's loop in a thread of this process, and a test for any sequence of commands."""
 
+import base64
 import json
 import os
 import select
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 from mu import worker
 from mu.defs import Defs
 from mu.handler import Handler, Work
+from mu.wire import protocol
 from mu.wire.socket_nb import SocketNB
 from mu.work.threads import MOST_AT_A_TIME
 from mu.worker import Loop, Outside, TimeLimit, lambda_handler, time_limit
@@ -35,7 +37,7 @@ NO_LIMIT = TimeLimit(inf, inf)
 class FakeS3:
     """Transfers that only know whether they succeed."""
 
-    def retrieve(self, region: str, bucket: str, key: str, file: str) -> None:
+    def retrieve(self, region: str, bucket: str, key: str, file: str, etag: str = "") -> None:
         if key.startswith("missing"):
             raise FileNotFoundError(2, "No such file or directory")
 
@@ -563,3 +565,49 @@ def test_work_is_told_apart_by_its_job() -> None:
         assert [peer.receive(), peer.receive()] == ["OK:RETVAL(1):OUTPUT():COMMAND(exit 1)"] * 2
     one, other = (Work("run:x", lambda: "y") for _ in range(2))
     assert one != other
+
+
+def answers_of(*commands: str, **event: Any) -> list[str]:
+    coded = [base64.b64encode(command.encode("utf-8", "surrogateescape")).decode() for command in commands]
+    found = lambda_handler("", {"mode": 2, "commands": coded, **event}, Context(60))
+    assert isinstance(found, list), found
+    return [base64.b64decode(answer).decode("utf-8", "surrogateescape") for answer in found]
+
+
+def test_mode_2_does_commands_in_order() -> None:
+    data = bytes(range(256))
+    put, run, fetch = answers_of(
+        protocol.put_command("in", data),
+        protocol.exec_command(shell="rev < in > out || cp in out"),
+        "fetch:out",
+    )
+    assert put == "OK:PUT(256)"
+    assert protocol.exec_result(run)["status"] == 0
+    assert len(protocol.fetch_data(fetch)) >= 256
+
+
+@pytest.mark.parametrize(
+    ("first", "ok", "number"),
+    [
+        ("exec:" + '{"argv": ["false"]}', [0], 1),
+        ("exec:" + '{"argv": ["false"]}', [0, 1], 2),
+        ("exec:" + '{"argv": ["sleep", "9"], "timeout": 0.05}', [0, -9, -15], 1),
+        ("fetch:nothing", [0], 1),
+        ("set:a:b", [0], 2),
+    ],
+)
+def test_mode_2_stops_at_a_failure(first: str, ok: list[int], number: int) -> None:
+    assert len(answers_of(first, "echo:x", ok=ok)) == number
+
+
+@pytest.mark.parametrize(
+    ("event", "why"),
+    [
+        ({}, "has no list of commands"),
+        ({"commands": ["cXVpdDo="]}, "a command that is only for a coordinator"),
+        ({"commands": ["cmVzZXQ6"]}, "a command that is only for a coordinator"),
+        ({"commands": ["?"]}, ""),
+    ],
+)
+def test_mode_2_with_an_event_that_makes_no_sense(event: dict[str, Any], why: str) -> None:
+    assert why in str(lambda_handler("", {"mode": 2, **event}, Context(60)))

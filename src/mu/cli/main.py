@@ -105,7 +105,8 @@ def _run(words: Sequence[str]) -> int:
         say(f"mu: no such command '{name}'\nTry 'mu --help'.")
         return 2
     module, parser = load(name)
-    return int(module.run(parser.parse_words(words[1:])))
+    parse = getattr(module, "parse", Parser.parse_words)  # a command that has words of its own after --
+    return int(module.run(parse(parser, words[1:])))
 
 
 def _complete_streams() -> None:

@@ -29,6 +29,10 @@ class RefusedError(ValueError):
     """An input's output cannot be what its template says; the text says why."""
 
 
+class CollisionError(RefusedError):
+    """An output is that of another input, or an input itself: a mistake in the template, not in this input."""
+
+
 def parse(given: Sequence[str], columns: Sequence[str] | None) -> list[OutputTemplate]:
     """The templates of `--out`, checked. UsageError."""
     made: dict[str, OutputTemplate] = {}
@@ -122,9 +126,11 @@ class Outputs:
         for output in self.templates:
             place = expand(output, item)
             if self._source.holds(place):
-                raise RefusedError(f"its output {place} would be an input itself: put the outputs elsewhere")
+                raise CollisionError(
+                    f"its output {place} would be an input itself: put the outputs elsewhere"
+                )
             if place == item.text or (not is_s3(place) and _same(place, item.text)):
-                raise RefusedError(f"its output {place} is the input itself")
+                raise CollisionError(f"its output {place} is the input itself")
             made[output.name] = place
         return made
 
@@ -133,7 +139,7 @@ class Outputs:
         prints = [fingerprint(place) for place in places.values()]
         for one, place in zip(prints, places.values(), strict=True):
             if self._seen.count(one) or prints.count(one) > 1:
-                raise RefusedError(f"its output {place} is that of another input, too")
+                raise CollisionError(f"its output {place} is that of another input, too")
         for one in prints:
             self._seen.add(one)
 

@@ -58,6 +58,14 @@ def is_words(value: object) -> bool:
     )
 
 
+def is_names(value: object) -> bool:
+    """A list of plain names of files in one directory."""
+    return isinstance(value, list) and all(
+        isinstance(name, str) and name not in ("", ".", "..") and "/" not in name and "\0" not in name
+        for name in value
+    )
+
+
 def is_shell(value: object) -> bool:
     """Text that a system call takes."""
     return isinstance(value, str) and "\0" not in value

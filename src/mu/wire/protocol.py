@@ -276,6 +276,8 @@ EXEC_FIELDS = {
     "stdout": (checks.is_file, '{"file": NAME}'),
     "stderr": (checks.is_file, '{"file": NAME}'),
     "cwd": (checks.is_shell, "directory"),
+    "link": (checks.is_names, "list of plain names"),
+    "make": (checks.is_names, "list of plain names"),
     "follow": (checks.is_flag, "true or false"),
     "id": (checks.is_id, "text of up to 64 letters, digits and _.-"),
 }

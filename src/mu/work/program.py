@@ -43,6 +43,11 @@ def execute(
     """
     cwd = place(directory, fields.get("cwd", ""))
     words = _words(fields)
+    for name in fields.get("make", ()):
+        os.makedirs(os.path.join(directory, name), exist_ok=True)
+    for name in fields.get("link", ()):
+        with contextlib.suppress(FileExistsError):
+            os.symlink(os.path.join(package, name), os.path.join(directory, name))
     made = environment(directory, package, fields.get("env", {}))
     kept: dict[str, Capped] = {}
     sinks: dict[str, Sink] = {}

@@ -37,6 +37,8 @@ REASONS = {
     "403": "access denied",
     "SlowDown": "slow down, S3 has too many requests",
     "503": "slow down, S3 has too many requests",
+    "PreconditionFailed": "the object has changed",
+    "412": "the object has changed",
     "ExpiredToken": "the credentials have expired",
     "PermanentRedirect": "the bucket is in another region",
     "AuthorizationHeaderMalformed": "the bucket is in another region",
@@ -64,9 +66,9 @@ class S3:
         with contextlib.suppress(RuntimeError):  # no thread to be had
             threading.Thread(target=get_ready, daemon=True).start()
 
-    def retrieve(self, region: str, bucket: str, key: str, file: str) -> int:
+    def retrieve(self, region: str, bucket: str, key: str, file: str, etag: str = "") -> int:
         """Object to file, which is there all at once or not at all; returns how many bytes. `failure` has words
-        for what is raised.
+        for what is raised, also if the object's ETag is not `etag` any more.
 
         A link's target is replaced, a file keeps its mode, and into a pipe or device the object is written.
         """
@@ -74,12 +76,12 @@ class S3:
         file = os.path.realpath(file)
         mode = _mode(file)
         if mode is not None and not stat.S_ISREG(mode):
-            return _download(client, bucket, key, file)
+            return _download(client, bucket, key, file, etag)
         part = os.path.join(os.path.dirname(file), f".{os.urandom(6).hex()}.part")
         try:
             for left in reversed(range(DOWNLOADS)):
                 try:
-                    size = _download(client, bucket, key, part)
+                    size = _download(client, bucket, key, part, etag)
                     break
                 except _broken_off():
                     if not left:
@@ -132,8 +134,11 @@ def failure(error: Exception) -> str:
     return reason(error)
 
 
-def _download(client: S3Client, bucket: str, key: str, file: str) -> int:
-    body = client.get_object(Bucket=bucket, Key=key)["Body"]
+def _download(client: S3Client, bucket: str, key: str, file: str, etag: str) -> int:
+    if etag:
+        body = client.get_object(Bucket=bucket, Key=key, IfMatch=etag)["Body"]
+    else:
+        body = client.get_object(Bucket=bucket, Key=key)["Body"]
     size = 0
     with contextlib.closing(body), open(file, "wb") as out:
         while data := body.read(CHUNK):

@@ -210,3 +210,21 @@ def test_follow_is_bounded(place: Place, monkeypatch: pytest.MonkeyPatch) -> Non
     place.said.clear()
     place.execute(shell=f"head -c {1 << 20} /dev/zero | tr '\\0' x; echo", follow=True)
     assert place.said == ["x" * program.MAX_LINE]
+
+
+def test_directories_are_made_and_files_of_the_package_linked(place: Place) -> None:
+    (place.package / "model.bin").write_text("weights")
+    (place.directory / "own").write_text("mine")
+    (place.package / "own").write_text("not this one")
+    result = place.execute(
+        shell="cat model.bin own; ls -A tmp; touch tmp/x", make=["tmp"], link=["model.bin", "own"]
+    )
+    assert (result["status"], result["stdout"]) == (0, "weightsmine")
+    assert place.execute(shell="ls tmp", make=["tmp"], link=["model.bin"])["stdout"] == "x\n"
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "..", ".", ""])
+@pytest.mark.parametrize("field", ["make", "link"])
+def test_only_plain_names_are_made_and_linked(place: Place, field: str, name: str) -> None:
+    with pytest.raises(ValueError, match=f"{field} is no list of plain names"):
+        place.execute(argv=["true"], **{field: [name]})

@@ -1,0 +1,40 @@
+"""`mu retry`: the inputs of a map that failed, again."""
+
+import argparse
+import os
+from pathlib import Path
+
+from mu.console.arguments import at_least
+from mu.errors import UsageError, reason
+from mu.mapping import retry
+
+DESCRIPTION = """\
+Do the inputs of an earlier `mu map --results DIR` again that failed, with the same command and settings. What becomes
+of them goes to the same directory.
+
+  mu retry results/
+
+The exit status is 0 if all of them are done now (or none had failed), 1 if some failed again.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The flags of `mu retry`."""
+    parser.add_argument("directory", metavar="DIR", help="the directory of --results")
+    parser.add_argument("-W", "--workers", metavar="N", type=at_least(1), help="how many at a time")
+    parser.add_argument("-e", "--engine", metavar="NAME", action="append", help="another engine than before")
+    parser.add_argument("--quiet", action="store_true", help="only what went wrong")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do them again; returns the exit status."""
+    directory = Path(args.directory).absolute()
+    given, source, where = retry.of(directory)
+    changes = {name: value for name, value in (("workers", args.workers), ("quiet", args.quiet)) if value}
+    if args.engine:
+        changes["engine"] = tuple(args.engine)
+    try:
+        os.chdir(where)
+    except OSError as error:
+        raise UsageError(f"cannot go to {where}, where the map was run: {reason(error)}") from None
+    return retry.run(given, source, changes)

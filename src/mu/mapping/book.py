@@ -1,0 +1,134 @@
+"""What becomes of each input: its row in the journal, what it printed, and whether the job should go on."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from mu.errors import MuError, reason
+from mu.mapping.attempt import Ended
+from mu.mapping.failures import Groups, Watch
+from mu.mapping.inputs import Input
+from mu.mapping.journal import DONE, Row
+from mu.mapping.plan import Work
+from mu.mapping.results import STDERR_KEPT, Results
+
+FAILED = "failed"
+
+
+class Journal(Protocol):
+    """Where rows go."""
+
+    def add(self, row: Row) -> None: ...
+    def tick(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Printed(Protocol):
+    """Where goes what programs print: see `Collector`."""
+
+    def add(self, number: int, text: str, data: bytes) -> None: ...
+    def skip(self, number: int) -> None: ...
+    def close(self) -> None: ...
+
+
+class Book:
+    """Keeps the books of one run. `stop` is why the job should end, or empty; what cannot be written ends it."""
+
+    def __init__(
+        self, watch: Watch, *, journal: Journal | None, results: Results | None, collector: Printed | None
+    ) -> None:
+        self.watch = watch
+        self.groups = Groups()
+        self.stop = ""
+        self.attempts: list[float] | None = None  # gets the seconds of each attempt that counted
+        self.bytes = 0
+        self._journal = journal
+        self._results = results
+        self._collector = collector
+
+    def skip(self, item: Input) -> None:
+        """An input that was done before."""
+        if self._collector is not None:
+            collector = self._collector
+            self._write(lambda: collector.skip(item.number))
+
+    def over(self, work: Work, ended: Ended, attempt: int, seconds: float, worker: Mapping[str, Any]) -> None:
+        """An input is done, or has failed for good."""
+        item = work.item
+        if self.attempts is not None:
+            self.attempts.append(seconds)
+        if ended.verdict is None:
+            self.watch.success()
+            self.bytes += ended.bytes or 0
+        else:
+            self.groups.add(item.number, ended.generic or ended.verdict.text)
+            why = self.watch.failure(ended.generic or ended.verdict.text, program=ended.verdict.program)
+            self.stop = self.stop or why
+        self._write(lambda: self._keep(work, ended, attempt, seconds, worker))
+
+    def _keep(
+        self, work: Work, ended: Ended, attempt: int, seconds: float, worker: Mapping[str, Any]
+    ) -> None:
+        item = work.item
+        if self._collector is not None:
+            if ended.verdict is None:
+                self._collector.add(item.number, item.text, ended.stdout)
+            else:
+                self._collector.skip(item.number)
+        if self._results is not None:
+            self._results.keep(item.number, ended.stdout, ended.stderr)
+        if self._journal is not None:
+            self._journal.add(row(work, ended, attempt, seconds, worker))
+
+    def _write(self, what: Any) -> None:
+        try:
+            what()
+        except MuError as error:
+            self.stop = self.stop or str(error)
+        except OSError as error:  # standard output; the head of a pipe that has had enough, for example
+            self._collector = None
+            self.stop = self.stop or f"cannot write to standard output: {reason(error)}"
+
+    def tick(self) -> None:
+        """Now and then."""
+        if self._journal is not None:
+            self._write(self._journal.tick)
+
+    def close(self) -> None:
+        """The end of the run."""
+        if self._collector is not None:
+            self._write(self._collector.close)
+        if self._journal is not None:
+            self._write(self._journal.close)
+
+
+def row(work: Work, ended: Ended, attempt: int, seconds: float, worker: Mapping[str, Any]) -> Row:
+    """An input's line of the journal. `seconds` are of the whole attempt, `program_seconds` of the program alone."""
+    item = work.item
+    made: Row = {
+        "number": item.number,
+        "input": item.text,
+        "status": DONE if ended.verdict is None else FAILED,
+        "attempt": attempt,
+        "seconds": round(seconds, 4),
+    }
+    if item.fields is not None and ended.verdict is not None:
+        made["fields"] = dict(item.fields)  # `mu retry` needs them
+    if ended.verdict is not None:
+        made["error"] = ended.verdict.text
+    if ended.status is not None:
+        made |= {
+            "exit": ended.status,
+            "program_seconds": round(ended.seconds, 4),
+            "cpu": round(ended.cpu, 4),
+            "max_rss": ended.max_rss,
+        }
+    if worker.get("request_id"):
+        made["worker"] = worker["request_id"]
+    if work.places:
+        made["output"] = work.places[""] if list(work.places) == [""] else dict(work.places)
+    if ended.bytes is not None:
+        made["bytes"] = ended.bytes
+    if ended.stderr:
+        made["stderr"] = ended.stderr[-STDERR_KEPT:].decode("utf-8", "replace")
+    made["identity"] = work.identity
+    return made

@@ -1,0 +1,156 @@
+"""Files between this machine and workers elsewhere that are too large for the channel: by a bucket, in threads.
+
+They lie under `.mu/carry/RUN/` in the bucket of `--bucket` and are removed when their input is over, and all of them
+when the run is.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from mu import aws
+from mu.console.terminal import debug
+from mu.errors import MuError, UsageError, reason
+from mu.mapping import plan as planning
+from mu.mapping.globs import OWN
+from mu.mapping.plan import SMALL, Plan, Refused, Transfer
+
+THREADS = 8
+# The largest output that comes over the channel where there is no bucket, in bytes.
+LARGEST_MESSAGE = 32 << 20
+
+
+class Carrier:
+    """Moves a run's large files. `bucket` None: there is none, and large inputs are refused."""
+
+    def __init__(self, bucket: str | None, region: str, run: str) -> None:
+        self.bucket = bucket
+        self._region = region
+        self._prefix = f"{OWN}/carry/{run}/"
+        self._threads: ThreadPoolExecutor | None = None
+        self._client: Any = None
+        self._used = False
+        self._removing: list[Future[None]] = []
+
+    def send(self, made: Plan, mine: str) -> "Future[None] | None":
+        """Take the large files out of `made.send` and upload them; the plan fetches them then. None if there are none.
+
+        Refused if one cannot be read, or there is no bucket.
+        """
+        large = [(source, file) for source, file in made.send if self._size(source) > SMALL]
+        if not large:
+            return None
+        if self.bucket is None:
+            raise Refused(
+                f"{large[0][0]} has {self._size(large[0][0]):,} bytes, and more than {SMALL:,} go by a bucket:"
+                " give --bucket"
+            )
+        keys = [f"{self._prefix}{mine}-in-{number}" for number in range(len(large))]
+        made.send = [pair for pair in made.send if pair not in large]
+        made.fetch += [Transfer(file, self.bucket, key) for (_, file), key in zip(large, keys, strict=True)]
+        return self._start(self._upload, [source for source, _ in large], keys)
+
+    def bring_by_bucket(
+        self, made: Plan, mine: str, sizes: Sequence[int] | None = None
+    ) -> list[tuple[Transfer, str]]:
+        """Take the large outputs out of `made.bring`, all if `sizes` are not known: the worker is to upload them, and
+        `fetch` brings them here. Empty if there is no bucket."""
+        if self.bucket is None:
+            return []
+        carried, kept = [], []
+        for number, (file, place) in enumerate(made.bring):
+            if sizes is not None and sizes[number] <= SMALL:
+                kept.append((file, place))
+            else:
+                self._used = True
+                carried.append((Transfer(file, self.bucket, f"{self._prefix}{mine}-out-{number}"), place))
+        made.bring = kept
+        return carried
+
+    def fetch(self, carried: Sequence[tuple[Transfer, str]]) -> "Future[int]":
+        """Bring outputs that are in the bucket to their places here; their bytes."""
+        return self._start(self._download, carried)
+
+    def forget(self, made: Plan, carried: Sequence[tuple[Transfer, str]]) -> None:
+        """Remove what an attempt has in the bucket."""
+        keys = [move.key for move in made.fetch if move.key.startswith(self._prefix)]
+        keys += [move.key for move, _ in carried]
+        if keys:
+            self._removing = [each for each in self._removing if not each.done()]
+            self._removing.append(self._start(self._remove, keys))
+
+    def close(self) -> None:
+        """Remove all that this run has in the bucket, and end the threads."""
+        if self._threads is None and not self._used:
+            return
+        if self._threads is not None:
+            self._threads.shutdown(wait=True, cancel_futures=True)
+        try:
+            client = self._s3()
+            pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self._prefix)
+            self._remove([each["Key"] for page in pages for each in page.get("Contents", ())])
+        except (MuError, *aws.ERRORS) as error:
+            raise MuError(f"cannot remove s3://{self.bucket}/{self._prefix}: {reason(error)}") from None
+
+    def _start(self, call: Any, *arguments: Any) -> "Future[Any]":
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(THREADS, "carry")
+        self._used = True
+        return self._threads.submit(call, *arguments)
+
+    def _s3(self) -> Any:
+        if self._client is None:
+            self._client = aws.client("s3", self._region)
+        return self._client
+
+    @staticmethod
+    def _size(source: str) -> int:
+        try:
+            return Path(source).stat().st_size
+        except (OSError, ValueError) as error:
+            raise Refused(f"cannot read {source}: {reason(error)}") from None
+
+    def _upload(self, sources: Sequence[str], keys: Sequence[str]) -> None:
+        for source, key in zip(sources, keys, strict=True):
+            try:
+                self._s3().upload_file(source, self.bucket, key)
+            except OSError as error:
+                raise Refused(f"cannot read {source}: {reason(error)}") from None
+
+    def _download(self, carried: Sequence[tuple[Transfer, str]]) -> int:
+        size = 0
+        for move, place in carried:
+            target = Path(place)
+            part = target.with_name(f".{planning.unique()}.part")
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._s3().download_file(move.bucket, move.key, str(part))
+                size += part.stat().st_size
+                part.replace(target)
+            except OSError as error:
+                raise Refused(f"cannot write {place}: {reason(error)}") from None
+            finally:
+                part.unlink(missing_ok=True)
+        return size
+
+    def _remove(self, keys: Sequence[str]) -> None:
+        for begin in range(0, len(keys), 1000):
+            objects = [{"Key": key} for key in keys[begin : begin + 1000]]
+            try:
+                self._s3().delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
+            except (MuError, *aws.ERRORS) as error:
+                debug(f"removing carried files: {reason(error)}")
+
+
+def failure_of(error: BaseException) -> str:
+    """What went wrong with a file on its way, in one line."""
+    if isinstance(error, aws.ERRORS):
+        return aws.failure(error)
+    return reason(error)
+
+
+def check(bucket: str | None) -> None:
+    """UsageError if `bucket` is given and is no bucket's name."""
+    if bucket is not None and (not bucket or "/" in bucket):
+        raise UsageError(f"--bucket: '{bucket}' is no bucket's name")

@@ -1,0 +1,274 @@
+"""`--direct`: each attempt is one synchronous invocation of the function, and no port is opened here.
+
+For machines that workers cannot reach, such as a laptop behind a router. The event has the commands (`mode` 2), the
+response their answers. Threads wait for the invocations; all else happens in the calling thread.
+"""
+
+import base64
+import json
+import queue
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from mu import aws
+from mu.errors import one_line, reason
+from mu.mapping import carry
+from mu.mapping import plan as planning
+from mu.mapping.attempt import Ended, refusal
+from mu.mapping.failures import CANARIES, Verdict
+from mu.mapping.job import Map
+from mu.mapping.part import CANARY_PATIENCE
+from mu.mapping.plan import Plan, Refused, Work
+from mu.wire import framing
+
+MOST_WORKERS = 256  # invocations in flight unless -W says otherwise: each has a thread
+LARGEST_EVENT = 6 << 20  # bytes that Lambda takes for, and answers to, a synchronous invocation
+BUSY = ("TooManyRequestsException", "ServiceException", "EC2ThrottledException", "ENILimitReachedException")
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds between tries while Lambda is busy
+REFUSED = ("ResourceNotFoundException", "AccessDeniedException")
+KILLED = ("signal: killed", "OutOfMemory")
+
+
+class Attempt(NamedTuple):
+    """One invocation, on its way."""
+
+    work: Work
+    number: int
+    made: Plan
+    commands: list[str]
+    carried: list[Any]
+    before: Any  # a future that must be over first, or None
+    began: float
+
+
+class Answer(NamedTuple):
+    """What an invocation has come to: the answers, or why there are none (`final`: another one would be no use)."""
+
+    answers: list[str]
+    error: str = ""
+    final: bool = False
+    moved: int = 0
+
+
+class Invoker:
+    """Invokes the function, from any thread. `busy` counts how often Lambda asked to wait."""
+
+    def __init__(
+        self, function: str, region: str, event: Mapping[str, Any], stopped: threading.Event
+    ) -> None:
+        import boto3
+        from botocore.config import Config
+
+        self._function = function
+        self._event = dict(event)
+        self._stopped = stopped
+        # Throttling is waited for here, without end; the rest is botocore's to repeat.
+        config = Config(
+            retries={"total_max_attempts": 1},
+            connect_timeout=10,
+            read_timeout=910,
+            max_pool_connections=MOST_WORKERS,
+        )
+        self._client = boto3.client("lambda", region_name=region, config=config)
+        self.busy = 0
+
+    def invoke(self, commands: list[str], ok: list[int]) -> Answer:
+        """One invocation, to its end."""
+        coded = [base64.b64encode(framing.to_bytes(command)).decode() for command in commands]
+        event = {**self._event, "mode": 2, "commands": coded, "ok": ok}
+        payload = json.dumps(event).encode()
+        if len(payload) > LARGEST_EVENT:
+            return Answer(
+                [], f"its commands have {len(payload):,} bytes, and Lambda takes {LARGEST_EVENT:,}", True
+            )
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                response = self._client.invoke(FunctionName=self._function, Payload=payload)
+                return self._answers(response)
+            except aws.ERRORS as error:
+                if aws.code(error) not in BUSY:
+                    return Answer(
+                        [],
+                        aws.failure(error),
+                        aws.code(error) in ("ResourceNotFoundException", "AccessDeniedException"),
+                    )
+            except Exception as error:  # the connection
+                return Answer([], reason(error))
+            self.busy += 1
+            if self._stopped.wait(pause * random.uniform(0.5, 1)):  # noqa: S311
+                return Answer([], "the job has ended")
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    @staticmethod
+    def _answers(response: Mapping[str, Any]) -> Answer:
+        text = response["Payload"].read()
+        try:
+            found = json.loads(text)
+        except ValueError:
+            return Answer(
+                [], f"the function answered no JSON: {one_line(text[:100].decode(errors='replace'))}"
+            )
+        if response.get("FunctionError"):
+            said = str(found.get("errorMessage") or found) if isinstance(found, dict) else str(found)
+            return Answer(
+                [],
+                "killed, probably out of memory" if any(map(said.__contains__, KILLED)) else one_line(said),
+            )
+        if isinstance(found, list) and all(isinstance(each, str) for each in found):
+            try:
+                return Answer([framing.to_text(base64.b64decode(each)) for each in found])
+            except ValueError:
+                return Answer([], "the function's answers are no Base64")
+        return Answer([], f"the function gave no answers: {one_line(str(found)[:200])}")
+
+
+class Direct:
+    """Runs a map by invocations, `workers` at a time. `tell` is called now and then."""
+
+    def __init__(
+        self, made: Map, invoker: Invoker, workers: int, tell: Callable[[], None], memory: int
+    ) -> None:
+        self._map = made
+        self._invoker = invoker
+        self._workers = workers
+        self._tell = tell
+        self._memory = memory
+        self._to_do: queue.SimpleQueue[Attempt | None] = queue.SimpleQueue()
+        self._over: queue.SimpleQueue[tuple[Attempt, Answer]] = queue.SimpleQueue()
+        self._again: deque[tuple[Work, int]] = deque()
+        self._threads = 0
+        self.begun = 0
+        self._first = 0.0
+        self.running = 0
+        self.seconds = 0.0
+        self.requests = 0
+
+    def run(self, stopped: Callable[[], bool]) -> None:
+        """Until all inputs are over, or the job is to end; what is in flight then is waited for unless `stopped`."""
+        parts = self._map.parts()
+        more = True
+        try:
+            while (more or self._again or self.running) and not stopped():
+                ending = bool(self._map.book.stop)
+                if ending and not self.running:
+                    return
+                while not ending and self.running < self._workers and self._may_begin():
+                    if self._again:
+                        self._begin(*self._again.popleft())
+                        continue
+                    work = next(parts, self) if more else self
+                    if work is self:
+                        more = False
+                        break
+                    if work is None:
+                        break
+                    assert isinstance(work, Work)
+                    self.begun += 1
+                    self._first = self._first or time.monotonic()
+                    self._begin(work, 1)
+                    ending = bool(self._map.book.stop)
+                self._take()
+                self._tell()
+        finally:
+            for _ in range(self._threads):
+                self._to_do.put(None)
+
+    def _may_begin(self) -> bool:
+        """Whether the first ten inputs have shown that the program works, or have had their time."""
+        proven = self._map.book.watch.proven or self.begun < CANARIES
+        return proven or time.monotonic() >= self._first + CANARY_PATIENCE
+
+    def _begin(self, work: Work, number: int) -> None:
+        began = time.monotonic()
+        maker, carrier = self._map.maker, self._map.carrier
+        assert carrier is not None
+        made = None
+        try:
+            if work.refused:
+                raise Refused(work.refused)
+            made = maker.layout.plan(work, number)
+            planning.begin(made)
+            mine = f"{work.item.number}.{number}"
+            before = carrier.send(made, mine)
+            carried = carrier.bring_by_bucket(made, mine)
+            made.store += [move for move, _ in carried]
+            attempt = Attempt(work, number, made, maker.commands(made), carried, before, began)
+        except Refused as error:
+            if made is not None:
+                planning.tidy(made)
+            self._end(work, number, refusal(str(error), work), began)
+            return
+        if self._threads < min(self._workers, self.running + 1):
+            self._threads += 1
+            threading.Thread(target=self._serve, name=f"invoke-{self._threads}", daemon=True).start()
+        self.running += 1
+        self.requests += 1
+        self._to_do.put(attempt)
+
+    def _serve(self) -> None:
+        """A thread: one invocation after the other."""
+        carrier = self._map.carrier
+        ok = sorted(self._map.checked.rules.ok)
+        assert carrier is not None
+        while (attempt := self._to_do.get()) is not None:
+            try:
+                if attempt.before is not None:
+                    attempt.before.result()
+                answer = self._invoker.invoke(attempt.commands, ok)
+                if attempt.carried and len(answer.answers) == len(attempt.commands):
+                    answer = answer._replace(moved=carrier.fetch(attempt.carried).result())
+            except Refused as error:
+                answer = Answer([], str(error), True)
+            except Exception as error:
+                answer = Answer([], carry.failure_of(error))
+            self._over.put((attempt, answer))
+
+    def _take(self) -> None:
+        """Wait a moment for invocations that are over."""
+        try:
+            found = self._over.get(timeout=0.05)
+        except queue.Empty:
+            return
+        while True:
+            self._finish(*found)
+            try:
+                found = self._over.get_nowait()
+            except queue.Empty:
+                return
+
+    def _finish(self, attempt: Attempt, answer: Answer) -> None:
+        work, made = attempt.work, attempt.made
+        self.running -= 1
+        carrier = self._map.carrier
+        assert carrier is not None
+        seconds = time.monotonic() - attempt.began
+        self.seconds += seconds
+        self._map.budget.spend(seconds)
+        if answer.error:
+            ended = Ended(Verdict(answer.error, answer.final), answer.error)
+        else:
+            ended = self._map.maker.end(made, work, attempt.commands, answer.answers, self._memory)
+            if answer.moved and ended.verdict is None:
+                ended = ended._replace(bytes=(ended.bytes or 0) + answer.moved)
+        carrier.forget(made, attempt.carried)
+        planning.tidy(made)
+        verdict = ended.verdict
+        again = attempt.number <= self._map.given.retries and self._map.budget.allows_again()
+        if verdict is not None and not verdict.final and again and not self._map.book.stop:
+            self._again.append((work, attempt.number + 1))
+            return
+        self._end(work, attempt.number, ended, attempt.began)
+
+    def _end(self, work: Work, number: int, ended: Ended, began: float) -> None:
+        self._map.budget.over()
+        self._map.book.over(work, ended, number, time.monotonic() - began, {})
+
+
+def workers_of(given: int | None, allowed: int | None) -> int:
+    """How many invocations are in flight at a time."""
+    return given or min(MOST_WORKERS, allowed or MOST_WORKERS)

@@ -1,0 +1,169 @@
+"""`--dry-run`: what a map would do, on what, and about how long it would take and what it would cost."""
+
+import itertools
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from mu.console.terminal import say, visible
+from mu.engines.ramp import LAMBDA as RAMP
+from mu.errors import UsageError
+from mu.mapping import job
+from mu.mapping import run as running
+from mu.mapping.inputs import Input
+from mu.mapping.job import Checked
+from mu.mapping.outputs import CollisionError, RefusedError
+from mu.mapping.plan import Layout, Refused, Work
+from mu.mapping.settings import Given
+from mu.mapping.sources import Source
+from mu.report import cost
+
+SHOWN = 3  # commands, and mistakes of each kind
+START = 1.0  # seconds that a worker's start takes, about, where no sample says more
+
+
+class Found:
+    """What a source holds. `unsized` inputs have no size that is known."""
+
+    def __init__(self) -> None:
+        self.inputs = self.bytes = self.unsized = self.collisions = self.refused = 0
+        self.first: list[Work] = []
+        self.mistakes: list[str] = []
+
+
+def run(given: Given, source: Source, sample: int) -> int:
+    """Tell all that; returns the exit status: 0 if the map could be started."""
+    checked = job.check(given, source)
+    items = iter(source)
+    head = list(itertools.islice(items, sample)) if sample and not source.again else []
+    found = look(itertools.chain(head, items), checked)
+    if not found.inputs and not given.allow_empty:
+        raise UsageError(f"there is no input: {source.description} has none")
+    out = sys.stdout.write
+    for line in described(found, checked):
+        out(f"{line}\n")
+    target = running.target_of(checked)
+    limit = None
+    if target is not None:
+        from mu.engines.aws_lambda import AwsLambda
+
+        limit = AwsLambda(target.name, target.regions).limit()
+    elif checked.here:
+        from mu.engines.here import here
+
+        limit = here(given.workers).limit()
+    most = min(found.inputs, given.workers or (limit.number if limit and limit.number else found.inputs))
+    why = f": {limit.reason}" if limit and most == limit.number else ""
+    out(f"workers: {most:,} at a time{why}\n")
+    if target is not None:
+        ramp = 0.0 if most <= RAMP.burst else (most - RAMP.burst) / RAMP.per_second
+        out(f"ramp: all of them after about {ramp:.0f} s\n")
+    if not sample:
+        out("time and cost: not known without a sample (--sample 3 does three inputs for real)\n")
+        return 1 if found.mistakes and found.collisions else 0
+    each, start = sampled(given, source, head, sample)
+    seconds = each * found.inputs
+    out(f"sample: {each:.2f} s for each input\n")
+    out(f"time: about {seconds / most + start:,.0f} s\n")
+    if target is not None:
+        price = cost.estimate(target.price, seconds + start * most, most, target.regions)
+        dollars = price["dollars"]
+        out(f"cost: about {'unknown' if dollars is None else cost.money(dollars)} (estimate, Lambda only)\n")
+    else:
+        out("cost: nothing that is known of\n")
+    return 0
+
+
+def look(items: Iterator[Input], checked: Checked) -> Found:
+    """Go through all inputs."""
+    found = Found()
+    for item in items:
+        found.inputs += 1
+        if item.size is None:
+            found.unsized += 1
+        else:
+            found.bytes += item.size
+        places: dict[str, str] = {}
+        try:
+            if item.refused:
+                raise RefusedError(item.refused)
+            places = dict(checked.outputs.of(item))
+            checked.outputs.claim(places)
+        except RefusedError as error:
+            if isinstance(error, CollisionError):
+                found.collisions += 1
+            else:
+                found.refused += 1
+            if len(found.mistakes) < SHOWN:
+                found.mistakes.append(f"input {item.number}, {item.text}: {error}")
+        if len(found.first) < SHOWN:
+            found.first.append(Work(item, places, ""))
+    return found
+
+
+def described(found: Found, checked: Checked) -> Iterator[str]:
+    """The counts, the first commands in full, and what is wrong."""
+    size = f", {found.bytes:,} bytes" if found.inputs > found.unsized else ""
+    yield f"inputs: {found.inputs:,}{size} ({checked.source.description})"
+    for what, count in checked.source.skipped.items():
+        yield f"passed over: {count:,} {what}"
+    layout = Layout(checked.command)
+    for work in found.first:
+        try:
+            plan = layout.plan(work, 1)
+        except (Refused, KeyError):
+            continue
+        words = plan.argv if not checked.command.shell else ["sh", "-c", plan.argv[0]]
+        yield f"command {work.item.number}: {visible(' '.join(map(shlex.quote, words)))}"
+        for move in plan.fetch:
+            yield f"    {move.file} is s3://{move.bucket}/{visible(move.key)}"
+        for source, file in plan.send:
+            yield f"    {file} is {visible(source)}"
+        for move in plan.store:
+            yield f"    {move.file} goes to s3://{move.bucket}/{visible(move.key)}"
+        for file, place in plan.bring:
+            yield f"    {file} goes to {visible(place)}"
+    if found.collisions:
+        yield f"outputs that collide: {found.collisions:,}"
+    if found.refused:
+        yield f"inputs that cannot be done: {found.refused:,}"
+    for mistake in found.mistakes:
+        yield f"    {visible(mistake)}"
+
+
+def sampled(given: Given, source: Source, head: list[Input], number: int) -> tuple[float, float]:
+    """Do the first inputs for real: the seconds of each, and of a worker's start."""
+    items = head or list(itertools.islice(iter(source), number))
+    some = _Some(source, items)
+    seconds: list[float] = []
+    say(f"doing {len(items)} inputs for real")
+    began = time.monotonic()
+    summary = running.run(given, some, attempts=seconds)
+    whole = time.monotonic() - began
+    if not summary.done:
+        raise UsageError("none of the sample could be done: see above")
+    each = sum(seconds) / len(seconds)
+    price: Any = summary.cost
+    if price and summary.cost:
+        return each, max(0.0, (price["worker_seconds"] - sum(seconds)) / max(1, price["requests"]))
+    return each, min(START, whole)
+
+
+class _Some(Source):
+    """The first inputs of another source."""
+
+    def __init__(self, source: Source, items: list[Input]) -> None:
+        super().__init__(
+            source.description,
+            lambda _: iter(()),
+            again=True,
+            columns=source.columns,
+            holds=source.holds,
+            files=source.files,
+        )
+        self._items = items
+
+    def __iter__(self) -> Iterator[Input]:
+        return iter(self._items)

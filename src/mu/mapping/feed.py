@@ -1,0 +1,199 @@
+"""The inputs of a run, one after the other, as the loop asks for them: it never waits here.
+
+Each becomes a `Work`: its outputs are expanded and claimed, and what has been done before is left out. Sources that
+may make one wait, such as standard input or the listing of a bucket, are read by a thread.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from mu.errors import MuError, UsageError, reason
+from mu.mapping import words
+from mu.mapping.inputs import Input, is_s3
+from mu.mapping.journal import Past, identity
+from mu.mapping.outputs import CollisionError, Outputs, RefusedError
+from mu.mapping.plan import Work
+from mu.mapping.sources import of_file
+from mu.mapping.words import IN, OUT, TMP, Words
+
+BATCH = 256  # inputs that the thread hands over together
+BATCHES = 16  # that wait at most
+FLUSH_SECONDS = 0.05  # after which an incomplete batch is handed over
+
+
+class Reader:
+    """Iterates `source` in a thread; iterating this yields its items, or None while there is none at hand."""
+
+    def __init__(self, source: Iterable[Input]) -> None:
+        self._source = source
+        self._batches: queue.Queue[list[Input] | BaseException | None] = queue.Queue(BATCHES)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._read, name="inputs", daemon=True)
+
+    def __iter__(self) -> Iterator[Input | None]:
+        if not self._thread.ident:
+            self._thread.start()
+        while True:
+            try:
+                batch = self._batches.get_nowait()
+            except queue.Empty:
+                yield None
+                continue
+            if batch is None:
+                return
+            if isinstance(batch, BaseException):
+                raise batch
+            yield from batch
+
+    def stop(self) -> None:
+        """Read no more."""
+        self._stopped.set()
+
+    def _read(self) -> None:
+        try:
+            batch: list[Input] = []
+            for item in self._source:
+                batch.append(item)
+                # With an empty queue somebody may be waiting for this very input.
+                if len(batch) >= BATCH or self._batches.empty():
+                    if not self._put(batch):
+                        return
+                    batch = []
+            if batch:
+                self._put(batch)
+            self._put(None)
+        except BaseException as error:
+            self._put(error)
+
+    def _put(self, batch: "list[Input] | BaseException | None") -> bool:
+        while not self._stopped.is_set():
+            try:
+                self._batches.put(batch, timeout=0.2)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+
+class Counts:
+    """What became of inputs before a worker saw them. `redone`: how many are done again, by the reason."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.bytes = 0
+        self.sized = 0
+        self.skipped = 0
+        self.refused = 0
+        self.redone: dict[str, int] = {}
+
+    def redo(self, why: str) -> None:
+        """An input that was done is done again."""
+        self.redone[why] = self.redone.get(why, 0) + 1
+
+
+class Feed:
+    """Iterable of `Work`, or None while no input is at hand.
+
+    `past` is what earlier runs have done (None: nothing is left out), and `exists(place)` whether an output is there.
+    `broken` says, after the end, why the inputs could not be read to their end.
+    """
+
+    def __init__(
+        self,
+        source: Iterable[Input | None],
+        command: Words,
+        outputs: Outputs,
+        program: str,
+        *,
+        past: Past | None = None,
+        exists: Callable[[str], bool] = lambda _: True,
+    ) -> None:
+        self._source = source
+        self._command = command
+        self._outputs = outputs
+        self._program = program
+        self._past = past
+        self._exists = exists
+        self.counts = Counts()
+        self._names_file = IN in command.names
+        self.broken = ""
+        self.skip: Callable[[Input], object] = lambda _: None
+
+    def __iter__(self) -> Iterator[Work | None]:
+        try:
+            for item in self._source:
+                if item is None:
+                    yield None
+                    continue
+                work = self._work(item)
+                if work is not None:
+                    yield work
+        except (MuError, OSError) as error:
+            self.broken = reason(error)
+
+    def _work(self, item: Input) -> Work | None:
+        counts = self.counts
+        counts.seen += 1
+        if self._names_file and item.fields is None and not item.version and not is_s3(item.text):
+            found = of_file(item.text)
+            item = item._replace(size=found.size, version=found.version, refused=found.refused)
+        if item.size is not None:
+            counts.bytes += item.size
+            counts.sized += 1
+        refused, places = item.refused, {}
+        try:
+            if self._outputs and not refused:
+                places = dict(self._outputs.of(item))
+                self._outputs.claim(places)
+        except RefusedError as error:
+            refused, places = str(error), {}
+        same = identity_of(item, self._command, places, self._program)
+        if refused:
+            counts.refused += 1
+        elif self._past is not None and self._is_done(item, same, places):
+            counts.skipped += 1
+            self.skip(item)
+            return None
+        return Work(item, places, same, refused)
+
+    def _is_done(self, item: Input, same: str, places: Mapping[str, str]) -> bool:
+        assert self._past is not None
+        if not self._past.done(same):
+            if self._past.knows(item.text):
+                self.counts.redo("the input, the command or the program has changed")
+            return False
+        if not all(self._exists(place) for place in places.values()):
+            self.counts.redo("an output is missing")
+            return False
+        return True
+
+
+def identity_of(item: Input, command: Words, places: Mapping[str, str], program: str) -> str:
+    """An input's identity in the journal: the command is filled in, but for the names of the worker's files."""
+
+    def value(name: str) -> str:
+        if name.partition(":")[0] in (IN, OUT, TMP) and (item.fields is None or name not in item.fields):
+            return f"\0{name}"
+        return words.value_of(item, name)
+
+    return identity(item.text, command.fill(value), places, program, item.version)
+
+
+def first_refusal(source: Iterable[Input], outputs: Outputs) -> int:
+    """Expand the outputs of all inputs that are known before anything starts; returns how many inputs there are.
+
+    UsageError at the first that would collide with another, or be an input itself.
+    """
+    count = 0
+    for item in source:
+        count += 1
+        if not item.refused:
+            try:
+                outputs.claim(outputs.of(item))
+            except CollisionError as error:
+                raise UsageError(f"input {item.number}, {item.text!r}: {error}") from None
+            except RefusedError:
+                continue  # of this input alone; told when its turn comes
+    outputs.forget()
+    return count

@@ -1,0 +1,324 @@
+"""A whole map: what was given is checked and made ready, run by an engine, and told at the end."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from mu.console.terminal import say
+from mu.errors import UsageError, reason
+from mu.mapping import carry, failures, feed, program, words
+from mu.mapping import outputs as templates_of
+from mu.mapping.attempt import Maker
+from mu.mapping.beside import Beside
+from mu.mapping.book import Book, Journal, Printed
+from mu.mapping.budget import Budget
+from mu.mapping.carry import Carrier
+from mu.mapping.failures import Rules, Watch
+from mu.mapping.feed import Feed, Reader
+from mu.mapping.fingerprints import Fingerprints, fingerprint
+from mu.mapping.globs import OWN
+from mu.mapping.inputs import Input, bucket_and_key, is_s3
+from mu.mapping.journal import FileJournal, ObjectJournal, Past, read
+from mu.mapping.objects import Objects
+from mu.mapping.outputs import Outputs
+from mu.mapping.part import Parts
+from mu.mapping.plan import Layout, Running
+from mu.mapping.program import Program
+from mu.mapping.results import RESULTS, Results
+from mu.mapping.settings import Given
+from mu.mapping.sources import Source, bucket_region
+from mu.mapping.words import IN, OUT, Words
+
+HERE, LAMBDA = "here", "lambda"
+JOURNAL = "journal.jsonl"
+
+
+@dataclass
+class Summary:
+    """How a map went. `code` is the exit status, `stopped` why it ended early; `failures` are in groups."""
+
+    inputs: int = 0
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    not_begun: int = 0
+    seconds: float = 0.0
+    bytes: int = 0
+    stopped: str = ""
+    code: int = 0
+    redone: dict[str, int] = field(default_factory=dict)
+    passed_over: dict[str, int] = field(default_factory=dict)
+    failures: list[dict[str, object]] = field(default_factory=list)
+    cost: Mapping[str, Any] | None = None
+    results: str | None = None
+
+
+@dataclass
+class Checked:
+    """What was given, checked, before anything has been started or written."""
+
+    given: Given
+    source: Source
+    command: Words
+    outputs: Outputs
+    rules: Rules
+    max_fails: failures.MaxFails | None
+    program: Program
+    here: bool
+
+
+def check(given: Given, source: Source) -> Checked:
+    """UsageError if anything is wrong with the command line."""
+    if (given.shell is None) == (not given.command):
+        raise UsageError("give a command after --, or --sh TEXT" + (", not both" if given.command else ""))
+    command = words.shell(given.shell) if given.shell is not None else words.command(given.command)
+    templates = templates_of.parse(given.out, source.columns)
+    words.check(command.names, source.columns, [each.name for each in templates], where="the command")
+    for each in templates:
+        name = f"{OUT}:{each.name}" if each.name else OUT
+        if name not in command.names:
+            raise UsageError(
+                f"--out {each.text}: the command has no {{{name}}}, so nothing would be written there"
+            )
+    carry.check(given.bucket)
+    here = all(engine.partition(":")[0] == HERE for engine in given.engine)
+    if given.resume and not (templates or given.results):
+        raise UsageError("--resume goes by the journal of --results DIR or of --out: give one of them")
+    if given.direct and given.engine != (LAMBDA,):
+        raise UsageError("--direct is for -e lambda: other engines have no synchronous invocations")
+    if given.tag and templates:
+        raise UsageError("--tag is for what programs print: with --out nothing is printed")
+    return Checked(
+        given,
+        source,
+        command,
+        Outputs(templates, source),
+        Rules(
+            failures.statuses(given.ok), failures.statuses(given.no_retry) if given.no_retry else frozenset()
+        ),
+        failures.max_fails(given.max_fails) if given.max_fails else None,
+        program.find(command, given.beside, here=here),
+        here,
+    )
+
+
+class Map:
+    """One run: made ready by the constructor (UsageError, MuError; then nothing has been started), `close`d in the
+    end. `drive` and `direct` use it: `parts()` are the inputs, `part` the function, `book` what has become of them."""
+
+    def __init__(
+        self, checked: Checked, *, collector: Printed | None, event: Mapping[str, Any], again: bool = False
+    ) -> None:
+        given, source = checked.given, checked.source
+        self.checked, self.given = checked, given
+        self.run_id = f"{time.strftime('%Y%m%dT%H%M%S')}-{os.urandom(3).hex()}"
+        self.started = time.monotonic()
+        self.began = time.time()
+        self.ended = ""  # why no more inputs are begun
+        self.total: int | None = None
+        self._scratch: str | None = None
+        self._objects = Objects()
+        self._reader: Reader | None = None
+        items = self._begin(source)
+        journal, results, past = self._journal(checked, again)
+        self.results = results
+        wants_stdout = not checked.outputs or results is not None
+        watch = Watch(checked.max_fails, self.total)
+        self.book = Book(watch, journal=journal, results=results, collector=collector)
+        exists = self._existing() if past is not None and checked.outputs else lambda _: True
+        self.feed = Feed(
+            items, checked.command, checked.outputs, checked.program.digest, past=past, exists=exists
+        )
+        self.feed.skip = self.book.skip
+        self.budget = Budget(given.max_cost)
+        self._beside = Beside(self.run_id)
+        self.carrier = None if checked.here else Carrier(given.bucket, self.region, self.run_id)
+        self.maker = Maker(
+            self._layout(checked), self._running(checked, wants_stdout), checked.rules, bucket_region, event
+        )
+        self.parts_of = Parts(self.maker, self.carrier, watch, self.budget)
+
+    @property
+    def region(self) -> str:
+        """Where the job's bucket is, or its first region."""
+        if self.given.bucket:
+            return bucket_region(self.given.bucket)
+        return self.given.regions[0] if self.given.regions else os.environ.get("AWS_REGION") or "us-east-1"
+
+    def _begin(self, source: Source) -> Iterable[Input | None]:
+        """Look at the inputs as far as that can be done before the start. UsageError."""
+        checked = self.checked
+        if source.again:
+            outputs = checked.outputs
+            self.total = feed.first_refusal(source, outputs) if outputs else sum(1 for _ in source)
+            self._nothing(self.total == 0)
+            return source
+        items = iter(source)
+        first = next(items, None)
+        self._nothing(first is None)
+        if first is None:
+            return ()
+        if checked.outputs:
+            feed.first_refusal([first], checked.outputs)
+        self._reader = Reader(chain([first], items))
+        return self._reader
+
+    def _nothing(self, none: bool) -> None:
+        if none and not self.given.allow_empty:
+            passed = ", ".join(f"{count} {what}" for what, count in self.checked.source.skipped.items())
+            found = f"has only {passed}" if passed else "has none"
+            raise UsageError(
+                f"there is no input: {self.checked.source.description} {found} (--allow-empty makes that a success)"
+            )
+
+    def _journal(self, checked: Checked, again: bool) -> tuple[Journal | None, Results | None, Past | None]:
+        given = checked.given
+        results = Results(Path(given.results), resume=given.resume or again) if given.results else None
+        templates = checked.outputs.templates
+        if results is not None:
+            past = Past(read(results.directory / RESULTS)) if given.resume else None
+            return results.journal, results, past
+        if not templates:
+            return None, None, None
+        base = templates[0].base
+        if is_s3(base):
+            bucket, prefix = bucket_and_key(base)
+            prefix = f"{prefix}{OWN}/journal/"
+            past = Past(self._objects.rows(bucket, prefix)) if given.resume else None
+            put = self._objects.putter(bucket, prefix)
+            return ObjectJournal(put, self.run_id), None, past
+        path = Path(base or ".") / OWN / JOURNAL
+        past = Past(read(path)) if given.resume else None
+        return FileJournal(path, resume=True), None, past
+
+    def _existing(self) -> Any:
+        """What says whether an output is there; the objects below the templates are listed once."""
+        there = Fingerprints()
+        bases = {each.base for each in self.checked.outputs.templates if is_s3(each.base)}
+        for base in bases:
+            bucket, prefix = bucket_and_key(base)
+            for key in self._objects.keys(bucket, prefix):
+                there.add(fingerprint(f"s3://{bucket}/{key}"))
+
+        def exists(place: str) -> bool:
+            return bool(there.count(fingerprint(place))) if is_s3(place) else Path(place).exists()
+
+        return exists
+
+    def _layout(self, checked: Checked) -> Layout:
+        if not checked.here:
+            return Layout(checked.command, checked.program.word)
+        if any(name.partition(":")[0] in (IN, OUT, words.TMP) for name in checked.command.names):
+            self._scratch = tempfile.mkdtemp(prefix="mu-map-")
+        bases = {each.name: each.base for each in checked.outputs.templates}
+        try:
+            for each in checked.outputs.templates:
+                if not is_s3(each.base):
+                    self._beside(each.base)
+        except OSError as error:
+            raise UsageError(f"--out: cannot write in {each.base or '.'}: {reason(error)}") from None
+        return Layout(checked.command, checked.program.word, self._scratch or "", self._beside, bases)
+
+    def _running(self, checked: Checked, wants_stdout: bool) -> Running:
+        given = checked.given
+        return Running(
+            checked.command.shell,
+            checked.rules.ok,
+            given.timeout,
+            str(Path.cwd()) if checked.here else None,
+            wants_stdout,
+            () if checked.here else [Path(name).name for name in given.beside],
+        )
+
+    def parts(self) -> Iterator[Any]:
+        """The `Work` of each input, as far as the budget allows; None while there is none at hand."""
+        for work in self.feed:
+            self.book.tick()
+            if work is None:
+                yield None
+                continue
+            while not self.budget.allows():
+                if not self.budget.running:
+                    self.ended = f"another input could pass --max-cost {self.given.max_cost:g}"
+                    return
+                yield None
+            self.budget.begin()
+            yield work
+
+    def summary(self, code: int, stopped: str, cost: Mapping[str, Any] | None) -> Summary:
+        """How it went."""
+        book, counts = self.book, self.feed.counts
+        done, failed = book.watch.done, book.watch.failed
+        inputs = self.total if self.total is not None else counts.seen
+        stopped = stopped or book.stop or self.ended or self.feed.broken
+        made = Summary(
+            inputs=inputs,
+            done=done,
+            failed=failed,
+            skipped=counts.skipped,
+            not_begun=max(0, inputs - done - failed - counts.skipped),
+            seconds=time.monotonic() - self.started,
+            bytes=book.bytes,
+            stopped=stopped,
+            code=code or (1 if failed or stopped else 0),
+            redone=dict(counts.redone),
+            passed_over=dict(self.checked.source.skipped),
+            failures=book.groups.as_data(),
+            cost=cost,
+            results=self.given.results,
+        )
+        if self.results is not None:
+            self.results.finish(
+                {
+                    "settings": self.given.as_data(),
+                    "directory": str(Path.cwd()),
+                    "inputs_from": self.checked.source.description,
+                    "columns": list(self.checked.source.columns) if self.checked.source.columns else None,
+                    "program": self.checked.program.digest,
+                    "started": self.began,
+                    **{name: value for name, value in vars(made).items() if name != "results"},
+                }
+            )
+        return made
+
+    def close(self) -> None:
+        """Give back what the run has taken: threads, files, objects."""
+        if self._reader is not None:
+            self._reader.stop()
+        self.book.close()
+        if self.carrier is not None:
+            try:
+                self.carrier.close()
+            except Exception as error:
+                say(reason(error))
+        self._beside.close()
+        if self._scratch is not None:
+            with suppress(OSError):
+                shutil.rmtree(self._scratch)
+
+
+def lines_of(made: Summary, groups: list[str]) -> list[str]:
+    """The end of a run, for people."""
+    told = [f"{made.done:,} of {made.inputs:,} inputs done in {made.seconds:.1f} s"]
+    if made.failed:
+        told.append(f"{made.failed:,} failed")
+    if made.skipped:
+        told.append(f"{made.skipped:,} were done before")
+    if made.not_begun and (made.stopped or made.code):
+        told.append(f"{made.not_begun:,} not begun")
+    lines = list(groups)
+    lines += [f"{count:,} done again: {why}" for why, count in made.redone.items()]
+    lines += [f"{count:,} {what} passed over" for what, count in made.passed_over.items()]
+    if made.stopped:
+        lines.append(f"ended early: {made.stopped}")
+    lines.append(", ".join(told))
+    if made.failed and made.results:
+        lines.append(f"to try the failed ones again: mu retry {made.results}")
+    return lines

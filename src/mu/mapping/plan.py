@@ -1,0 +1,314 @@
+"""What is done for one input: the files that its fields stand for, and the worker's commands in order.
+
+Two layouts. *Here* the worker is a process of this machine: a local input is used in place, behind a link with a
+short name, the program runs in the user's current directory, and a local output is written beside its place and
+renamed. *Away* the worker has a directory of its own: files go there by S3 or over the channel, and come back so.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mu.errors import reason
+from mu.mapping import words
+from mu.mapping.inputs import Input, bucket_and_key, is_s3, readable
+from mu.mapping.sources import of_file
+from mu.mapping.words import IN, OUT, TMP, Words
+from mu.wire.protocol import exec_command, put_command
+
+# Files up to this size (bytes) go over the channel itself; larger ones by a bucket.
+SMALL = 1 << 20
+# Stands for the worker's directory in the names of files to transfer.
+TMPDIR = "##TMPDIR##"
+# What is kept of a program's output, in bytes of each stream: if stdout is the result, and if it is not.
+MAX_STDOUT = 8 << 20
+MAX_OTHER = 1 << 16
+
+
+class Refused(Exception):  # noqa: N818 - no error, but an end
+    """An input cannot be done, whoever tries; the text says why."""
+
+
+class Work(NamedTuple):
+    """An input on its way: where its outputs go, and its identity for the journal. `refused`: why not at all."""
+
+    item: Input
+    places: Mapping[str, str]
+    identity: str
+    refused: str = ""
+
+
+class Transfer(NamedTuple):
+    """A file between the worker and a bucket: `etag` is what the object must still be, if it is known."""
+
+    file: str
+    bucket: str
+    key: str
+    etag: str = ""
+
+
+@dataclass
+class Plan:
+    """One attempt at an input. `argv` are the words as filled in (one word for the shell); `fetch` and `store` are
+    what the worker moves by S3; `send` are local files that must first go to the worker, `bring` the outputs that
+    must come back here: (file there, place here). `links` (file, link, version) are made by `begin`, `renames` by
+    `commit`. `names`: the
+    files of the worker's, and the fields that they stand for, for failures of all inputs to read alike.
+    """
+
+    argv: list[str]
+    fetch: list[Transfer] = field(default_factory=list)
+    store: list[Transfer] = field(default_factory=list)
+    send: list[tuple[str, str]] = field(default_factory=list)
+    bring: list[tuple[str, str]] = field(default_factory=list)
+    links: list[tuple[str, str, str]] = field(default_factory=list)
+    renames: list[tuple[str, str]] = field(default_factory=list)
+    directories: list[str] = field(default_factory=list)
+    make: list[str] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+    cleanup: str = ""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How plans are made. `scratch` is a directory of this run's for files of the worker's, `beside(base)` one on the
+    file system of an output, both only if workers are processes of this machine (else None)."""
+
+    command: Words
+    program: str = ""  # what the first word becomes, if it is not the word itself
+    scratch: str | None = None
+    beside: Callable[[str], str] | None = None
+    bases: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def here(self) -> bool:
+        """Whether workers are processes of this machine."""
+        return self.scratch is not None
+
+    def plan(self, work: Work, attempt: int) -> Plan:
+        """How an input is done. Refused if it cannot be."""
+        made = Plan([])
+        mine = f"{work.item.number}.{attempt}"
+        if self.scratch is not None and self._has_files:
+            made.cleanup = f"{self.scratch}/{mine}"
+        values: dict[str, str] = {}
+
+        def value(name: str) -> str:
+            if name not in values:
+                values[name] = self._value(made, work, mine, name)
+            return values[name]
+
+        made.argv = self.command.fill(value)
+        if self.program and not self.command.shell:
+            made.argv[0] = self.program
+        for (
+            name
+        ) in work.places:  # an output that no word names would be missed only after the program has run
+            value(f"{OUT}:{name}" if name else OUT)
+        return made
+
+    @property
+    def _has_files(self) -> bool:
+        return any(name.partition(":")[0] in (IN, OUT, TMP) for name in self.command.names)
+
+    def _value(self, made: Plan, work: Work, mine: str, name: str) -> str:
+        kind, _, which = name.partition(":")
+        if kind == OUT and which in work.places:
+            return self._output(made, work, mine, name, which)
+        if name == TMP:
+            return self._directory(made)
+        if kind == IN:
+            return self._input(made, work, name, which)
+        return words.value_of(work.item, name)
+
+    def _file(self, made: Plan, name: str, field_name: str) -> str:
+        """A file of the worker's, by its path there."""
+        path = f"{made.cleanup}/{name}" if made.cleanup else name
+        made.names[path] = f"{{{field_name}}}"
+        return path
+
+    def _directory(self, made: Plan) -> str:
+        path = self._file(made, TMP, TMP)
+        (made.directories if self.here else made.make).append(path)
+        return path
+
+    def _input(self, made: Plan, work: Work, name: str, which: str) -> str:
+        item = work.item
+        source = words.value_of(item, which or IN) if item.fields is not None else item.text
+        etag = item.version if item.fields is None else ""
+        short = f"{IN}{f'-{safe(which)}' if which else ''}{words.extension(source)}"
+        path = self._file(made, short, name)
+        if is_s3(source):
+            bucket, key = bucket_and_key(source)
+            if not key or not readable(key) or "\0" in key:
+                raise Refused(f"{source!r} names no object")
+            made.fetch.append(Transfer(path, bucket, key, etag))
+        elif not source or "\0" in source:
+            raise Refused(f"{source!r} names no file")
+        elif self.here:
+            made.links.append((os.path.abspath(source), path, etag))  # noqa: PTH100
+        else:
+            made.send.append((source, path))
+        return path
+
+    def _output(self, made: Plan, work: Work, mine: str, name: str, which: str) -> str:
+        place = work.places[which]
+        short = f"{OUT}{f'-{which}' if which else ''}{words.extension(place)}"
+        if self.beside is not None and not is_s3(place):
+            path = f"{self.beside(self.bases.get(which, ''))}/{mine}.{short}"
+            made.names[path] = f"{{{name}}}"
+            made.renames.append((path, place))
+            return path
+        path = self._file(made, short, name)
+        if is_s3(place):
+            bucket, key = bucket_and_key(place)
+            made.store.append(Transfer(path, bucket, key))
+        else:
+            made.bring.append((path, place))
+        return path
+
+
+def safe(name: str) -> str:
+    """A column's name as part of a file's."""
+    return "".join(each if each.isascii() and each.isalnum() else "_" for each in name)[:32]
+
+
+@dataclass(frozen=True)
+class Running:
+    """How programs are run: the fields of each `exec:`."""
+
+    shell: bool
+    ok: frozenset[int]
+    timeout: float | None = None
+    cwd: str | None = None
+    wants_stdout: bool = True
+    link: Sequence[str] = ()
+
+    def command(self, made: Plan) -> str:
+        """The `exec:` of a plan."""
+        given: dict[str, Any] = {"shell": made.argv[0]} if self.shell else {"argv": made.argv}
+        if self.timeout is not None:
+            given["timeout"] = self.timeout
+        if self.cwd is not None:
+            given["cwd"] = self.cwd
+        if self.link:
+            given["link"] = list(self.link)
+        if made.make:
+            given["make"] = made.make
+        given["max_output"] = MAX_STDOUT if self.wants_stdout else MAX_OTHER
+        return exec_command(**given)
+
+
+def transfers(
+    moves: Sequence[Transfer], verb: str, region_of: Callable[[str], str], event: Mapping[str, Any]
+) -> Iterator[str]:
+    """The commands that move files by S3: `verb` is retrieve or upload; `event` has the bucket and region that the
+    worker has by itself."""
+    bucket, region, etag = event.get("bucket", ""), event.get("region", ""), ""
+    for move in moves:
+        if move.bucket != bucket:
+            bucket = move.bucket
+            yield f"set:bucket:{bucket}"
+        if region_of(bucket) != region:
+            region = region_of(bucket)
+            yield f"set:region:{region}"
+        if move.etag != etag:
+            etag = move.etag
+            yield f"set:if_match:{etag}"
+        file = move.file if move.file.startswith("/") else f"{TMPDIR}/{move.file}"
+        yield f"{verb}:{move.key}\0{file}"
+    # What follows, such as the uploads, begins with what the event has.
+    if bucket != event.get("bucket", "") and moves:
+        yield f"set:bucket:{event.get('bucket', '')}"
+    if region != event.get("region", "") and moves:
+        yield f"set:region:{event.get('region', '')}"
+
+
+def put(source: str, file: str) -> str:
+    """The command that brings a small file to the worker. Refused if it cannot be read, or has grown."""
+    try:
+        data = Path(source).read_bytes()
+    except OSError as error:
+        raise Refused(f"cannot read {source}: {reason(error)}") from None
+    return put_command(file, data)
+
+
+def begin(made: Plan) -> None:
+    """Make the directory and the links of a plan, here. Refused if its input is not there, or has changed."""
+    if made.cleanup:
+        Path(made.cleanup).mkdir(parents=True, exist_ok=True)
+    for directory in made.directories:
+        Path(directory).mkdir()
+    unchanged(made)
+    for source, link, _ in made.links:
+        os.symlink(source, link)  # noqa: PTH211
+
+
+def unchanged(made: Plan) -> None:
+    """Refused if an input, here, cannot be read, or is not what it was when it was listed."""
+    for source, _, version in made.links:
+        found = of_file(source)
+        if found.refused or not os.access(source, os.R_OK):
+            raise Refused(f"the input {found.refused or 'cannot be read: permission denied'}")
+        if version and found.version != version:
+            raise Refused("the input has changed since it was listed")
+
+
+def commit(made: Plan) -> int:
+    """Give the outputs of a plan their names, here, all or none that is missing; returns their bytes.
+
+    Refused if the program has not written one of them, or it cannot be put in its place, or the input has changed.
+    """
+    unchanged(made)
+    for file, place in made.renames:
+        if not Path(file).is_file():
+            raise Refused(f"the program has written no {made.names[file]} for {place}")
+    return sum(move(file, place) for file, place in made.renames)
+
+
+def unique() -> str:
+    """A name that no other file has."""
+    return os.urandom(6).hex()
+
+
+def move(file: str, place: str) -> int:
+    """A file to its place, whole or not at all; returns its bytes. Refused."""
+    target = Path(place)
+    try:
+        size = os.stat(file).st_size  # noqa: PTH116
+        try:
+            os.replace(file, place)  # noqa: PTH105
+        except FileNotFoundError:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, place)  # noqa: PTH105
+    except OSError as error:
+        if error.errno != 18:  # EXDEV: on another file system
+            raise Refused(f"cannot write {place}: {reason(error)}") from None
+        part = target.with_name(f".{unique()}.part")
+        try:
+            shutil.copyfile(file, part)
+            part.replace(target)
+        except OSError as second:
+            raise Refused(f"cannot write {place}: {reason(second)}") from None
+        finally:
+            part.unlink(missing_ok=True)
+    return size
+
+
+def tidy(made: Plan) -> None:
+    """Remove what a plan has left here."""
+    for file, _ in made.renames:
+        with suppress(OSError):
+            os.unlink(file)  # noqa: PTH108
+    if made.cleanup:
+        for _, link, _ in made.links:
+            with suppress(OSError):
+                os.unlink(link)  # noqa: PTH108
+        try:
+            os.rmdir(made.cleanup)  # noqa: PTH106
+        except OSError:
+            shutil.rmtree(made.cleanup, ignore_errors=True)

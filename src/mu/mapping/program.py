@@ -1,0 +1,175 @@
+"""The program of a map: found on this machine, told apart by its content, and packaged for workers elsewhere."""
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mu import aws
+from mu.errors import MuError, UsageError, reason
+from mu.lambdaize import archive, build, deploy
+from mu.lambdaize.needs import inspect, inspect_extra, needs
+from mu.lambdaize.settings import NEWEST_RUNTIME
+from mu.mapping.words import Words
+
+# What a function gets unless it is told otherwise: one processor's worth of memory, Lambda's longest time.
+MEMORY, TIMEOUT, TMP_SIZE = 1769, 900, 10240
+CHUNK = 1 << 20
+
+
+class Program(NamedTuple):
+    """The program of a command. `path` is its file here, None if it is a command of the worker's PATH or of a
+    shell; `word` is what the first word becomes; `digest` stands for its content and that of the files beside it."""
+
+    path: Path | None
+    word: str
+    digest: str
+
+
+def find(command: Words, beside: Sequence[str], *, here: bool) -> Program:
+    """What is to be run. `here`: by this machine's processes. UsageError if it is not there."""
+    files = [Path(name) for name in beside]
+    for path in files:
+        if not path.exists():
+            raise UsageError(f"--with: there is no {path}")
+    if command.shell:
+        return Program(None, "", _digest("shell", None, files))
+    first = command.words[0]
+    if len(first) != 1 or not isinstance(first[0], str):
+        return Program(None, "", _digest("field", None, files))
+    word = first[0]
+    if not word:
+        raise UsageError("the command's first word, its program, is empty")
+    if "/" in word:
+        path = Path(word)
+        if not path.is_file():
+            raise UsageError(f"there is no program {word}")
+        if not os.access(path, os.X_OK):
+            raise UsageError(f"{word} may not be executed: chmod +x {word}")
+        return Program(path, os.path.abspath(path) if here else f"./{path.name}", _digest(word, path, files))  # noqa: PTH100
+    if not here:
+        if Path(word).is_file():
+            raise UsageError(
+                f"{word} is a command of the worker's PATH: to send the file here, write ./{word}"
+            )
+        return Program(None, "", _digest(word, None, files))
+    found = shutil.which(word)
+    if found is None:
+        hint = f": to run the file here, write ./{word}" if Path(word).is_file() else ""
+        raise UsageError(f"there is no command {word} on this machine{hint}")
+    return Program(None, found, _digest(word, Path(found), files))
+
+
+def _digest(word: str, program: Path | None, beside: Sequence[Path]) -> str:
+    """A hash of what is run. UsageError if a file cannot be read."""
+    made = hashlib.sha256(word.encode("utf-8", "surrogateescape"))
+    for path in ([] if program is None else [program]) + _all_files(beside):
+        made.update(f"\0{path.name}\0".encode("utf-8", "surrogateescape"))
+        try:
+            with path.open("rb") as file:
+                while data := file.read(CHUNK):
+                    made.update(data)
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {reason(error)}") from None
+    return made.hexdigest()[:16]
+
+
+def _all_files(paths: Sequence[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        found += sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    return found
+
+
+class Package(NamedTuple):
+    """A zip for workers: its file, the name made of its content, and the architecture that it needs."""
+
+    file: Path
+    name: str
+    arch: str | None
+
+
+def package(program: Program, beside: Sequence[str], directory: Path, *, allow_ld: bool) -> Package:
+    """Make the zip of a program and the files beside it. UsageError if it is none that workers could run."""
+    paths = [*([program.path] if program.path else []), *map(Path, beside)]
+    try:
+        members = archive.user_members(paths)
+        programs = []
+        if program.path is not None:
+            programs.append(inspect(program.path))
+            members[0] = archive.Member(members[0].name, members[0].content, executable=True)
+        programs += [inspect_extra(member) for member in members[len(programs) :]]
+        needed = needs([found for found in programs if found], allow_ld, "", "")
+    except OSError as error:
+        raise UsageError(f"cannot read {error.filename}: {reason(error)}") from None
+    members += archive.worker_members(
+        build.packaged_command(program.path.name, "", "") if program.path else "true"
+    )
+    members += [
+        archive.Member(f"{archive.LIBRARIES}/{name}", file) for name, file in needed.libraries.items()
+    ]
+    size = sum(member.size for member in members)
+    if size > deploy.UNPACKED_LIMIT:
+        raise UsageError(
+            f"the program and its files have {size:,} bytes, and a function takes {deploy.UNPACKED_LIMIT:,}:"
+            " let workers fetch large files from S3"
+        )
+    made = directory / "package.zip"
+    try:
+        archive.write(made, members)
+        content = hashlib.sha256(made.read_bytes()).hexdigest()
+    except OSError as error:
+        raise MuError(f"cannot make the package in {directory}: {reason(error)}") from None
+    stem = re.sub("[^a-zA-Z0-9_-]", "_", program.path.name if program.path else "map")[:30]
+    return Package(made, f"{stem}-{content[:16]}", needed.arch)
+
+
+def as_function(
+    program: Program,
+    beside: Sequence[str],
+    region: str,
+    *,
+    memory: int | None,
+    allow_ld: bool,
+    say: deploy.Say,
+) -> str:
+    """The name of a function with this program, found again if it was made before, else made now. MuError."""
+    with tempfile.TemporaryDirectory(prefix="mu-package-") as directory:
+        made = package(program, beside, Path(directory), allow_ld=allow_ld)
+        megabytes = memory or MEMORY
+        name = f"{made.name}-{megabytes}"
+        client = aws.client("lambda", region)
+        if _exists(client, name):
+            return name
+        role = os.environ.get("AWS_ROLE", "")
+        if not role:
+            raise UsageError(
+                "AWS_ROLE is not set: it is the ARN of the role of the function that is made for the program"
+                " (-l FUNCTION names one that exists)"
+            )
+        function = deploy.Function(
+            name=name,
+            region=region,
+            runtime=os.environ.get("RUNTIME") or NEWEST_RUNTIME,
+            arch=made.arch,
+            role=role,
+            memory=megabytes,
+            timeout=int(os.environ.get("TIMEOUT") or TIMEOUT),
+            tmp_size=int(os.environ.get("TMP_SIZE") or TMP_SIZE),
+            code_bucket=os.environ.get("CODE_BUCKET") or None,
+        )
+        deploy.create(function, made.file, say)
+    return name
+
+
+def _exists(client: Any, name: str) -> bool:
+    with aws.explained(f"cannot look for function {name}"):
+        try:
+            client.get_function_configuration(FunctionName=name)
+        except client.exceptions.ResourceNotFoundException:
+            return False
+    return True

@@ -1,0 +1,59 @@
+"""The inputs of an earlier run that failed, as a source for another run with the same settings."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mu.console.terminal import say
+from mu.errors import UsageError
+from mu.mapping import results
+from mu.mapping import run as running
+from mu.mapping.inputs import Input
+from mu.mapping.journal import Row
+from mu.mapping.settings import Given
+from mu.mapping.sources import Source
+
+
+class FailedInputs(Source):
+    """The rows of inputs that failed, with the numbers that they had."""
+
+    def __init__(self, rows: list[Row], columns: list[str] | None, description: str) -> None:
+        super().__init__(
+            f"the failed inputs of {description}", lambda _: iter(()), again=True, columns=columns
+        )
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[Input]:
+        for row in self._rows:
+            fields = row.get("fields")
+            fields = (
+                {str(name): str(value) for name, value in fields.items()}
+                if isinstance(fields, dict)
+                else None
+            )
+            yield Input(row["number"], row["input"], fields)
+
+
+def of(directory: Path) -> tuple[Given, Source, str]:
+    """The settings of the run whose results are in `directory`, its failed inputs, and where it was run. UsageError."""
+    run = results.read_run(directory)
+    rows = results.failed(directory)
+    columns = run.get("columns")
+    try:
+        given = Given.from_data(run["settings"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise UsageError(f"{directory / results.RUN} has no settings that make sense") from None
+    given = dataclasses.replace(given, results=str(directory), resume=False, allow_empty=True)
+    source = FailedInputs(rows, columns, str(directory))
+    return given, source, str(run.get("directory") or ".")
+
+
+def run(given: Given, source: Source, changes: Mapping[str, Any]) -> int:
+    """Do them again; returns the exit status."""
+    given = dataclasses.replace(given, **changes)
+    if next(iter(source), None) is None:
+        if not given.quiet:
+            say("nothing to do: no input has failed")
+        return 0
+    return running.run(given, source, again=True).code

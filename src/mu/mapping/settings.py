@@ -1,0 +1,64 @@
+"""What a map is told: the command line, or the arguments of `mu.map`, as data."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Given:
+    """The settings of one map, all but its inputs; times are in seconds, see docs/map.md.
+
+    `command` are the words, or `shell` the text of `--sh`; `out` the templates. `engine` are names with arguments,
+    `beside` the files of `--with`. `retries` is how often an input that failed is tried again. `memory` (MB) and
+    `region` are for a function that is made.
+    """
+
+    command: tuple[str, ...] = ()
+    shell: str | None = None
+    out: tuple[str, ...] = ()
+    engine: tuple[str, ...] = ("here",)
+    workers: int | None = None
+    function: str | None = None
+    regions: tuple[str, ...] = ()
+    bucket: str | None = None
+    beside: tuple[str, ...] = ()
+    memory: int | None = None
+    allow_ld: bool = False
+    ok: str = "0"
+    no_retry: str | None = None
+    retries: int = 2
+    timeout: float | None = None
+    max_fails: str | None = None
+    max_cost: float | None = None
+    keep_order: bool = False
+    tag: bool = False
+    results: str | None = None
+    resume: bool = False
+    direct: bool = False
+    allow_empty: bool = False
+    address: str | None = None
+    port: int = 0
+    record: str | None = None
+    quiet: bool = False
+    verbose: bool = False
+
+    def as_data(self) -> dict[str, Any]:
+        """For run.json: only what is not as it would be anyway."""
+        made = {}
+        for each in dataclasses.fields(self):
+            value = getattr(self, each.name)
+            if value != each.default:
+                made[each.name] = list(value) if isinstance(value, tuple) else value
+        return made
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> "Given":
+        """What `as_data` has made; what is unknown is left out. TypeError, ValueError if it makes no sense."""
+        known = {each.name: each for each in dataclasses.fields(cls)}
+        made: dict[str, Any] = {}
+        for name, value in data.items():
+            if name in known:
+                made[name] = tuple(value) if isinstance(known[name].default, tuple) else value
+        return cls(**made)
