@@ -23,7 +23,7 @@ from mu.machine import (
     tell,
 )
 from mu.wire.fd_wrapper import FDWrapper
-from mu.wire.protocol import expected_response
+from mu.wire.protocol import RETVAL, expected_response
 from mu.wire.socket_nb import SocketLike, SocketNB
 
 __all__ = [
@@ -44,6 +44,18 @@ __all__ = [
 
 # What stands in `messages` for a message that was not waited for, so that the places in both lists agree.
 KICK = ""
+
+
+class RanWell(str):
+    """What a command list expects after a `run:` if it does not say more: the program's exit status must be 0."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def refuses(msg: str) -> bool:
+        """Whether a message is the answer of a program that has failed."""
+        return msg.startswith(RETVAL) and not msg.startswith(RETVAL + "0)")
+
 
 Entry = str | tuple[str | None, str | None] | None
 
@@ -81,6 +93,10 @@ class OnePassState(MachineState):
     def post_transition(self) -> MachineState:
         """The state that follows: `nextState`."""
         return successor(self, "nextState")
+
+    def format(self, *args: object, **values: object) -> None:
+        """Put values into `command`, as `str.format` does; for a subclass's constructor, after calling this one's."""
+        self.command = self.command and self.command.format(*args, **values)
 
     def _proceed(self) -> MachineState:
         if self.command is not None:
@@ -187,7 +203,9 @@ class MultiPassState(MachineState):
 
     def transition(self, msg: str) -> MachineState:
         """Send the command of this place, if `msg` is what was expected, and go on."""
-        if not self.expects_message(msg):
+        if not self.expects_message(msg) or (
+            isinstance(self.expects[self.cmdNum], RanWell) and RanWell.refuses(msg)
+        ):
             return ErrorState(self, msg)
         self.messages.append(msg)
         self._send()
@@ -199,6 +217,10 @@ class MultiPassState(MachineState):
     def post_transition(self) -> MachineState:
         """The state that follows: `nextState`."""
         return successor(self, "nextState")
+
+    def format(self, *args: object, **values: object) -> None:
+        """Put values into `commands`, as `str.format` does; for a subclass's constructor, after calling this one's."""
+        self.commands = [command and command.format(*args, **values) for command in self.commands]
 
     def _send(self) -> None:
         place = self.cmdNum
@@ -212,14 +234,14 @@ class CommandListState(MultiPassState):
     """A list of commands, each sent when the answer to the one before it has come.
 
     `commandlist` holds strings and `(expected, command)` pairs. A string is a command that waits for
-    the answer that belongs to the command before it (`handler.expected_response`); the first waits
-    for `OK`. In a pair, `expected` None sends at once; `command` None only waits. None alone waits
+    the answer that belongs to the command before it (`handler.expected_response`), after a `run:` for exit status 0;
+    the first waits for `OK`. In a pair, `expected` None sends at once; `command` None only waits. None alone waits
     for the answer of the command before it. The state is left when the last command has been sent.
 
     `pipelined` True: once the first expectation is met all commands are sent at once; then the other
     expectations are awaited in order.
 
-    Subclasses format `self.commands` in their constructor, after calling this one's.
+    Subclasses put values into their commands in their constructor, after calling this one's: `self.format(...)`.
     """
 
     commandlist: Sequence[Entry] = ()
@@ -359,6 +381,8 @@ def _plan(entries: tuple[Entry, ...]) -> tuple[tuple[str | None, ...], tuple[str
             expect, command = entry
         else:
             expect, command = "OK" if before is None else expected_response(before), entry
+            if before is not None and before.startswith("run:"):
+                expect = RanWell(expect)
         expects.append(expect)
         commands.append(command)
         before = command if command is not None else before

@@ -4,20 +4,23 @@ Keys are the one-line bodies that `read_pem` returns. Without a `cacert` both en
 """
 
 import secrets
+import select
 import socket
 import string
-import tempfile
 from pathlib import Path
+from time import monotonic
 
 from OpenSSL import SSL
 
 from mu.errors import UsageError
 from mu.tls import connection, listener
-from mu.wire.connect import dial, tls_context
+from mu.wire import pem
+from mu.wire.connect import dial
 from mu.wire.socket_nb import SocketNB
 
 CONNECT_TIMEOUT = 30.0
 ALPHABET = string.ascii_letters + string.digits
+GREENS = (22, 28, 34, 40, 46, 64, 70, 76, 82, 108, 113, 118)  # of a terminal's 256 colours
 
 
 def rand_str(length: int) -> str:
@@ -49,57 +52,105 @@ def read_pem(path: str | Path) -> str:
     return " ".join("".join(block) for block in blocks)
 
 
-class Listener:
-    """A listening socket and what it takes to speak TLS with those who connect."""
+def rand_green(text: str) -> str:
+    """`text` in one of a terminal's greens, chosen at random."""
+    return f"\x1b[38;5;{secrets.choice(GREENS)}m{text}\x1b[0m"
 
-    def __init__(self, sock: socket.socket, context: SSL.Context | None) -> None:
-        self.sock = sock
-        self.context = context
 
-    def fileno(self) -> int:
-        """The descriptor to wait on."""
-        return self.sock.fileno()
+def format_ssl_cert(body: str) -> str:
+    """PEM text of a certificate, or a chain, from the form in which it travels; UsageError if it is none."""
+    return pem.certificates_to_pem(body)
 
-    def getsockname(self) -> tuple[str, int]:
-        """Its address and port."""
-        address, port = self.sock.getsockname()[:2]
-        return address, port
 
-    def close(self) -> None:
-        """Listen no more."""
-        self.sock.close()
+def format_ssl_key(body: str) -> str:
+    """PEM text of a private key from the form in which it travels; UsageError if it is none."""
+    return pem.key_to_pem(body)
+
+
+def format_pem(body: str, label: str = "CERTIFICATE") -> str:
+    """PEM text from one or several base64 bodies on a line, with this label around each; UsageError if it is none."""
+    return pem.to_pem(body, label)
+
+
+def ssl_context(cacert: str, srvcrt: str | None, srvkey: str | None) -> SSL.Context:
+    """What TLS with the job's keys needs, at either end of a connection."""
+    return connection.context(cacert, *_pair(srvcrt, srvkey), server=None)
+
+
+def sslize(
+    sock: socket.socket,
+    cacert: str | SSL.Context,
+    srvcrt: str | None = None,
+    srvkey: str | None = None,
+    *,
+    server: bool = False,
+) -> SSL.Connection:
+    """A socket that speaks TLS, its handshake yet to be done: with the job's keys, or a context of `ssl_context`.
+
+    `server` says at which end of the connection it is; a socket that listens is a server's.
+    """
+    context = cacert if isinstance(cacert, SSL.Context) else ssl_context(cacert, srvcrt, srvkey)
+    return connection.TLSConnection(context, sock, server=server)
+
+
+class TLSChannel(SocketNB, SSL.Connection):  # type: ignore[misc]  # want_write is a property here, a method there
+    """A `SocketNB` over TLS that passes for the connection under it, as scripts of the original's kind expect."""
+
+    def __init__(self, under: connection.TLSConnection) -> None:
+        SocketNB.__init__(self, under)
+        vars(self).update({name: value for name, value in vars(under).items() if name not in vars(self)})
 
 
 def listen_socket(
-    addr: str, port: int, cacert: str | None, srvcrt: str | None, srvkey: str | None, nlisten: int
-) -> Listener:
+    addr: str,
+    port: int,
+    cacert: str | None = None,
+    srvcrt: str | None = None,
+    srvkey: str | None = None,
+    nlisten: int = socket.SOMAXCONN,
+) -> socket.socket | connection.TLSConnection:
     """Listen on `addr` ("" for all) and `port` (0 for any), with a backlog of `nlisten`; UsageError if that fails."""
-    context = None
-    if cacert:
-        context = connection.context(cacert, *_pair(srvcrt, srvkey), server=True)
-    return Listener(listener.listen(addr, port, nlisten), context)
+    context = connection.context(cacert, *_pair(srvcrt, srvkey), server=True) if cacert else None
+    sock = listener.listen(addr, port, nlisten)
+    return sock if context is None else connection.TLSConnection(context, sock, server=True)
 
 
-def accept_socket(listener: Listener) -> SocketNB | None:
+def accept_socket(lsock: socket.socket | SSL.Connection) -> SocketNB | None:
     """The next connection, its handshake begun; None if there is none yet. It never waits."""
     try:
-        sock, _ = listener.sock.accept()
+        sock, _ = lsock.accept()
     except BlockingIOError:
         return None
-    channel = SocketNB(connection.wrap(sock, listener.context))
+    channel = _channel(sock)
     channel.do_handshake()
     return channel
 
 
 def connect_socket(
-    addr: str, port: int, cacert: str | None, srvcrt: str | None, srvkey: str | None
+    addr: str, port: int, cacert: str | None = None, srvcrt: str | None = None, srvkey: str | None = None
 ) -> SocketNB:
     """A connection, its handshake done; OSError if there is none within half a minute."""
-    context = None
-    if cacert:
-        with tempfile.TemporaryDirectory() as directory:
-            context = tls_context(cacert, *_pair(srvcrt, srvkey), directory)
-    return SocketNB(dial(addr, port, context, CONNECT_TIMEOUT))
+    context = connection.context(cacert, *_pair(srvcrt, srvkey), server=False) if cacert else None
+    until = monotonic() + CONNECT_TIMEOUT
+    sock = dial(addr, port, None, CONNECT_TIMEOUT)
+    if context is None:
+        return SocketNB(sock)
+    channel = _channel(connection.TLSConnection(context, sock, server=False))
+    try:
+        channel.do_handshake()
+        while channel.handshaking:
+            reads, writes = ([], [channel]) if channel.ssl_write else ([channel], [])
+            if not any(select.select(reads, writes, [], max(0.0, until - monotonic()))):
+                raise TimeoutError(f"no TLS with {addr}:{port} within {CONNECT_TIMEOUT:g} s")
+            channel.do_handshake()
+    except BaseException:
+        channel.close()
+        raise
+    return channel
+
+
+def _channel(sock: socket.socket | SSL.Connection) -> SocketNB:
+    return TLSChannel(sock) if isinstance(sock, connection.TLSConnection) else SocketNB(sock)
 
 
 def _pair(srvcrt: str | None, srvkey: str | None) -> tuple[str, str]:

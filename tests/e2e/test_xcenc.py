@@ -168,7 +168,7 @@ def test_with_a_keyframe_distance(example: Example, results: Any, standins: str)
     assert done.returncode == 0, done.stderr
     assert "16 of 16 parts done" in done.stderr
     made = results()
-    assert outputs(made, f"{VIDEO}/out_30_x") == numbered(chain_with_key_frames(16, 4))
+    assert outputs(made, f"{VIDEO}/out_30_x_k4") == numbered(chain_with_key_frames(16, 4))
     assert len(made) == 16
 
 
@@ -188,7 +188,7 @@ def test_hashed_names(example: Example, results: Any, standins: str) -> None:
     done = example("xcenc_server.py", "-n", "4", "-K", "4", "-M", "-l", standins)
     assert done.returncode == 0, done.stderr
     made = {key[len("0000-") :]: body for key, body in results().items() if re.match("[0-9a-f]{4}-", key)}
-    assert outputs(made, f"{VIDEO}/out_30_x") == numbered(chain_with_key_frames(4, 4))
+    assert outputs(made, f"{VIDEO}/out_30_x_k4") == numbered(chain_with_key_frames(4, 4))
 
 
 def test_nine_passes(example: Example, results: Any, content: str) -> None:
@@ -228,7 +228,7 @@ def test_seven_frames(example: Example, results: Any, standins: str) -> None:
         else:
             more = frames(part, 7)
             final.append(digest("xc-enc", PLAIN, final[-1], digest("vpxenc", 30, *more), *more[1:]))
-    assert outputs(results(), f"{VIDEO}/out_30_x") == numbered(final)
+    assert outputs(results(), f"{VIDEO}/out_30_x_k4") == numbered(final)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_a_part_that_fails_takes_with_it_those_that_wait_for_it(
         )
     assert "5 of 8 parts done" in done.stderr
     expected = numbered(chain_with_key_frames(8, 4))
-    assert outputs(results(), f"{VIDEO}/out_30_x") == {part: expected[part] for part in (0, 4, 5, 6, 7)}
+    assert outputs(results(), f"{VIDEO}/out_30_x_k4") == {part: expected[part] for part in (0, 4, 5, 6, 7)}
 
 
 # A relay of the user's own
@@ -290,7 +290,7 @@ def test_with_keys_from_files(
     process, port = relay
     done = example("xcenc_server.py", "-n", "8", "-K", "4", "-T", port, "-l", standins, *KEYS)
     assert done.returncode == 0, done.stderr
-    assert outputs(results(), f"{VIDEO}/out_30_x") == numbered(chain_with_key_frames(8, 4))
+    assert outputs(results(), f"{VIDEO}/out_30_x_k4") == numbered(chain_with_key_frames(8, 4))
     process.terminate()
     assert process.stderr is not None
     said = process.stderr.read()

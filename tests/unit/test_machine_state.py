@@ -419,7 +419,7 @@ def test_multi_pass() -> None:
         (["retrieve:", None], [("OK", ["retrieve:"]), ("OK:RETRIEVE(x)", [])]),
         (["run:", None, None], [("OK", ["run:"]), ("OK:RUNNING(x)", []), ("OK:RETVAL(0)", [])]),
         (["run:", ("OK:RETVAL(0)", None)], [("OK", ["run:"]), ("OK:RETVAL(0)", [])]),
-        (["run:", None, "quit:"], [("OK", ["run:"]), ("OK:RUNNING", []), ("OK:RETVAL(1)", ["quit:"])]),
+        (["run:", None, "quit:"], [("OK", ["run:"]), ("OK:RUNNING", []), ("OK:RETVAL(0)", ["quit:"])]),
         ([], [(None, [])]),
     ],
 )
@@ -438,11 +438,30 @@ def test_command_lists(entries: list[Any], steps: list[tuple[str | None, list[st
     [
         (["set:a:1", "set:b:2"], "OK:GET(a)"),
         (["run:x", ("OK:RETVAL(0)", None)], "OK:RETVAL(1):OUTPUT():COMMAND(x)"),
+        (["run:x", "upload:"], "OK:RETVAL(1):OUTPUT():COMMAND(x)"),
+        (["run:x", None], "OK:RETVAL(-9):OUTPUT():COMMAND(x)"),
         (["retrieve:", "run:"], "OK:UPLOAD(x)"),
     ],
 )
 def test_a_wrong_answer_in_a_command_list(entries: list[Any], message: str) -> None:
     assert error_of(Driven(listing(entries)).says("OK", message)) == message
+
+
+@pytest.mark.parametrize(
+    ("second", "answers"),
+    [
+        ("upload:", ["OK:RETVAL(0):OUTPUT():COMMAND(x)"]),
+        ("upload:", ["OK:RUNNING(x)"]),  # in background mode an early answer will do
+        (("OK:RETVAL", "upload:"), ["OK:RETVAL(1):OUTPUT():COMMAND(x)"]),
+        (("OK:R", "upload:"), ["OK:RETVAL(1):OUTPUT():COMMAND(x)"]),
+    ],
+)
+@pytest.mark.parametrize("pipelined", [False, True])
+def test_a_program_that_has_failed_is_taken_where_it_says_so(
+    second: Any, answers: list[str], pipelined: bool
+) -> None:
+    driven = Driven(listing([(None, "run:x"), second], pipelined=pipelined)).says(*answers)
+    assert (driven.took, driven.at) == (["run:x", "upload:"], "Final")
 
 
 def test_commands_are_formatted_for_each_machine() -> None:

@@ -1,12 +1,19 @@
 """The helpers that scripts use."""
 
+import base64
+import re
 import select
+import socket
+import ssl
+import threading
 from pathlib import Path
 
 import pytest
+from OpenSSL import SSL
 
 from mu import UsageError, util
 from mu.tls import keys
+from mu.wire.socket_nb import SocketNB
 
 
 def test_random_strings() -> None:
@@ -55,8 +62,6 @@ def test_sockets(tls: bool) -> None:
     listener = util.listen_socket("127.0.0.1", 0, *own, 5)
     assert util.accept_socket(listener) is None
     port = listener.getsockname()[1]
-    import threading
-
     made = []
     thread = threading.Thread(target=lambda: made.append(util.connect_socket("127.0.0.1", port, *theirs)))
     thread.start()
@@ -74,6 +79,79 @@ def test_sockets(tls: bool) -> None:
     assert accepted.dequeue() == "OK:HELLO"
     for end in (accepted, made[0], listener):
         end.close()
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+def test_what_it_gives_for_sockets_passes_for_what_the_original_gave(tls: bool) -> None:
+    job = keys.make_job_keys()
+    own = (job.ca, job.server.cert, job.server.key) if tls else ()
+    theirs = (job.ca, job.worker.cert, job.worker.key) if tls else ()
+    lsock = util.listen_socket("127.0.0.1", 0, *own)
+    made: list[SocketNB] = []
+    thread = threading.Thread(
+        target=lambda: made.append(util.connect_socket("127.0.0.1", lsock.getsockname()[1], *theirs))
+    )
+    thread.start()
+    select.select([lsock], [], [], 30)
+    accepted = util.accept_socket(lsock)
+    assert accepted is not None
+    while accepted.handshaking:
+        select.select([accepted], [], [], 30)
+        accepted.do_handshake()
+    thread.join(30)
+    for end in (lsock, accepted, made[0]):
+        assert isinstance(end, SSL.Connection) == tls
+    again = SocketNB(accepted)  # scripts make a channel of what they have accepted
+    again.enqueue("hello")
+    again.do_write()
+    while not made[0].want_handle:
+        select.select([made[0]], [], [], 30)
+        made[0].do_read()
+    assert made[0].recv_queue.popleft() == "hello"
+    if tls:
+        assert isinstance(accepted, SSL.Connection)
+        certificate = accepted.get_peer_certificate()
+        assert certificate is not None
+        assert "CN=mu worker" in certificate.to_cryptography().subject.rfc4514_string()
+    for each in (accepted, made[0], lsock):
+        each.close()
+
+
+@pytest.mark.parametrize("by_context", [False, True])
+def test_sslize(by_context: bool) -> None:
+    job = keys.make_job_keys()
+    left, right = socket.socketpair()
+    own = (job.ca, job.server.cert, job.server.key)
+    server = util.sslize(left, util.ssl_context(*own), server=True) if by_context else util.sslize(left, *own)
+    client = util.sslize(right, job.ca, job.worker.cert, job.worker.key)
+    server.set_accept_state()
+    assert isinstance(server, SSL.Connection)
+    ends = SocketNB(server), SocketNB(client)
+    for _ in range(10):
+        for end in ends:
+            end.do_handshake()
+    ends[0].enqueue("x")
+    ends[0].do_write()
+    ends[1].do_read()
+    assert ends[1].dequeue() == "x"
+    for end in ends:
+        end.close()
+
+
+def test_pem_text_from_what_travels() -> None:
+    job = keys.make_job_keys("rsa")
+    certificate = util.format_ssl_cert(job.ca)
+    assert certificate == util.format_pem(job.ca)
+    assert ssl.PEM_cert_to_DER_cert(certificate) == base64.b64decode(job.ca)
+    assert util.format_ssl_key(job.server.key).startswith("-----BEGIN RSA PRIVATE KEY-----\n")
+    assert util.format_pem("QUJD", "THING") == "-----BEGIN THING-----\nQUJD\n-----END THING-----\n"
+    with pytest.raises(UsageError, match="not base64"):
+        util.format_ssl_cert("?")
+
+
+def test_text_in_a_green() -> None:
+    text = util.rand_green("well done")
+    assert re.fullmatch(r"\x1b\[38;5;\d+mwell done\x1b\[0m", text)
 
 
 def test_other_names_are_not_there() -> None:

@@ -1,6 +1,7 @@
 """`mu genkeys`: writes the keys of a job as PEM files."""
 
 import argparse
+import os
 from pathlib import Path
 
 from mu.tls.keys import write_job_key_files
@@ -19,11 +20,17 @@ example:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """`mu genkeys` takes no arguments."""
+    """The flag of `mu genkeys`."""
+    parser.add_argument(
+        "--rsa",
+        action="store_true",
+        default=os.environ.get("RSA", "") not in ("", "0"),
+        help="RSA keys, for workers and coordinators of the original; others are elliptic (or $RSA=1)",
+    )
 
 
-def run(args: argparse.Namespace) -> int:  # noqa: ARG001
+def run(args: argparse.Namespace) -> int:
     """Write the files to the current directory and name them."""
-    for path in write_job_key_files(Path()):
+    for path in write_job_key_files(Path(), "rsa" if args.rsa else "ec"):
         print(path)  # noqa: T201
     return 0

@@ -29,7 +29,7 @@ which tells when its frames are shown; xc-enc and xc-terminate-chunk write the s
 each frame that is shown comes one unit after the one before it.
 
 example:
-  aws s3 sync s3://mybucket/sintel-1k-y4m_06/out_30_x/ chunks
+  aws s3 sync s3://mybucket/sintel-1k-y4m_06/out_30_x_k4/ chunks
   mu ivf-join -o sintel.ivf chunks/*.ivf
 """
 

@@ -3,6 +3,7 @@
 import argparse
 import os
 import signal
+from pathlib import Path
 
 from mu.console.arguments import SECONDS, at_least
 from mu.console.system import allow_connections
@@ -10,6 +11,7 @@ from mu.console.terminal import say
 from mu.defs import Defs
 from mu.errors import UsageError
 from mu.relay.relay import Limits, Relay
+from mu.server.command_line import check_writable
 from mu.tls import connection, keys
 from mu.tls import listener as tls_listener
 
@@ -47,6 +49,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             short, long, dest=variable, metavar="FILE", default=None, help=f"{text} (or ${variable})"
         )
+    parser.add_argument(
+        "-P",
+        "--profile",
+        metavar="FILE",
+        default=None,
+        help="write cProfile data of the relay here when it ends",
+    )
     sizes = (
         ("--max-message", limits.message, "the longest message"),
         ("--max-kept", limits.kept, "all messages kept for partners who are not there"),
@@ -91,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
         strangers=args.max_strangers,
         tombstone_timeout=args.tombstone_timeout,
     )
+    if args.profile:
+        check_writable(Path(args.profile))
     allow_connections(0)
     listener = tls_listener.listen(args.address, args.port, args.backlog)
     relay = Relay(listener, connection.context(ca, pair.cert, pair.key, server=True), limits, _say)
@@ -98,7 +109,16 @@ def run(args: argparse.Namespace) -> int:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda _number, _frame: relay.stop())
     _say(f"listening on port {listener.getsockname()[1]} (mutual TLS)")
-    relay.run()
+    if args.profile:
+        import cProfile
+
+        profile = cProfile.Profile()
+        try:
+            profile.runcall(relay.run)
+        finally:
+            profile.dump_stats(args.profile)
+    else:
+        relay.run()
     return 0
 
 

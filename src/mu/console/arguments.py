@@ -1,14 +1,25 @@
 """The command-line parser that `mu` and every coordinator script share."""
 
 import argparse
-from collections.abc import Callable, Sequence
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from mu.console.terminal import say
 
 
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """What somebody who wrote `word` most likely meant; None if nothing of `known` is like it."""
+    return next(iter(difflib.get_close_matches(word, sorted(known), 1, 0.7)), None)
+
+
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line that says what is wrong, then a hint; status 2."""
+    """An argument parser whose errors are one line that says what is wrong, then a hint; status 2.
+
+    `absent` says of flags that are not there why that is.
+    """
+
+    absent: Mapping[str, str] = {}
 
     def __init__(self, prog: str, description: str, epilog: str | None = None) -> None:
         super().__init__(
@@ -28,6 +39,14 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print `message` and where help is, and exit with status 2."""
+        words = message.removeprefix("unrecognized arguments: ").split()
+        if message.startswith("unrecognized arguments: -") and words:
+            word = words[0].partition("=")[0]
+            why = self.absent.get(word) or self.absent.get(word[:2])
+            guess = closest(word, self._option_string_actions) if word.startswith("--") else None
+            message = why or message
+            if guess and not why:
+                message += f": did you mean {guess}?"
         say(f"{self.prog}: {message}\nTry '{self.prog} --help'.")
         raise SystemExit(2)
 

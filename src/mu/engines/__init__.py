@@ -1,1 +1,5 @@
-"""Engines: what starts workers. `protocol` says what one is; each of the other modules is one, or a part of one."""
+"""Engines: what starts workers.
+
+`protocol` says what an engine is; `aws_lambda`, `here`, `ssh`, `slurm` and `microvm` are one each, `several` is one
+made of others, and `by_name` finds them by what `-e` says.
+"""

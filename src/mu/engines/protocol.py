@@ -32,18 +32,21 @@ class Limit(NamedTuple):
 class Engine(Protocol):
     """Starts workers. All calls come from one thread and return at once, unless said otherwise.
 
-    `name`: as in `-e NAME`. `asked`: how many workers it was to start in all, with those still to be
-    started. `progress`: how far starting is, None before `start`. `outcomes_known`: whether it learns of
-    a worker that ends before it has connected, so that `lost` needs no waiting.
+    `name`: as in `-e NAME`. `outcomes_known`: whether it learns of a worker that ends before it has connected, so that
+    `lost` needs no waiting. It may have `pending`, too: how many starts wait in a queue of its system for as long as
+    that takes; a run has patience with them.
     """
 
     name: str
-    asked: int
     outcomes_known: bool
 
     @property
+    def asked(self) -> int:
+        """How many workers it was to start in all, with those still to be started."""
+
+    @property
     def progress(self) -> Progress | None:
-        """How far starting is."""
+        """How far starting is; None before `start`."""
 
     def start(self, event: str, number: int) -> None:
         """Begin to start `number` workers, each with `event`: JSON text that holds the keys, and so must never be on a

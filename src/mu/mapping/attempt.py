@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mu.console.files import replacing
 from mu.errors import one_line, reason
 from mu.mapping import plan as planning
 from mu.mapping.failures import Rules, Verdict, generic
@@ -152,13 +153,11 @@ class Maker:
 def write(place: str, data: bytes) -> int:
     """An output that came over the channel to its place, whole or not at all. Refused."""
     target = Path(place)
-    part = target.with_name(f".{planning.unique()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        part.replace(target)
+        with replacing(target) as file:
+            file.write(data)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise Refused(f"cannot write {place}: {reason(error)}") from None
     return len(data)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mu import aws
+from mu.console.files import replacing
 from mu.console.terminal import debug
 from mu.errors import MuError, UsageError, reason
-from mu.mapping import plan as planning
 from mu.mapping.globs import OWN
 from mu.mapping.plan import SMALL, Plan, Refused, Transfer
 
@@ -122,16 +122,13 @@ class Carrier:
         size = 0
         for move, place in carried:
             target = Path(place)
-            part = target.with_name(f".{planning.unique()}.part")
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                self._s3().download_file(move.bucket, move.key, str(part))
-                size += part.stat().st_size
-                part.replace(target)
+                with replacing(target) as file:
+                    self._s3().download_fileobj(move.bucket, move.key, file)
+                    size += file.tell()
             except OSError as error:
                 raise Refused(f"cannot write {place}: {reason(error)}") from None
-            finally:
-                part.unlink(missing_ok=True)
         return size
 
     def _remove(self, keys: Sequence[str]) -> None:

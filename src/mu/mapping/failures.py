@@ -70,10 +70,13 @@ def last_line(text: str) -> str:
 
 def generic(text: str, names: Mapping[str, str]) -> str:
     """A failure's text without what is this input's own: `names` are texts and the fields that they came from."""
-    for name in sorted(names, key=len, reverse=True):
-        if len(name) > 1:
-            text = text.replace(visible(name), names[name])
-    return text
+    known = {visible(name): field for name, field in names.items() if len(name) > 1}
+    if not known:
+        return text
+    longest_first = sorted(map(re.escape, known), key=len, reverse=True)
+    # A name within a word, or within braces, is not this input's.
+    pattern = rf"(?<![\w{{])(?:{'|'.join(longest_first)})(?![\w}}])"
+    return re.sub(pattern, lambda found: known[found[0]], text)
 
 
 class Groups:

@@ -5,6 +5,7 @@ short name, the program runs in the user's current directory, and a local output
 renamed. *Away* the worker has a directory of its own: files go there by S3 or over the channel, and come back so.
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mu.console.files import replacing
 from mu.errors import reason
 from mu.mapping import words
 from mu.mapping.inputs import Input, bucket_and_key, is_s3, readable
@@ -270,11 +272,6 @@ def commit(made: Plan) -> int:
     return sum(move(file, place) for file, place in made.renames)
 
 
-def unique() -> str:
-    """A name that no other file has."""
-    return os.urandom(6).hex()
-
-
 def move(file: str, place: str) -> int:
     """A file to its place, whole or not at all; returns its bytes. Refused."""
     target = Path(place)
@@ -286,16 +283,13 @@ def move(file: str, place: str) -> int:
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(file, place)  # noqa: PTH105
     except OSError as error:
-        if error.errno != 18:  # EXDEV: on another file system
+        if error.errno != errno.EXDEV:  # on another file system it is copied
             raise Refused(f"cannot write {place}: {reason(error)}") from None
-        part = target.with_name(f".{unique()}.part")
         try:
-            shutil.copyfile(file, part)
-            part.replace(target)
+            with open(file, "rb") as source, replacing(target) as out:  # noqa: PTH123
+                shutil.copyfileobj(source, out)
         except OSError as second:
             raise Refused(f"cannot write {place}: {reason(second)}") from None
-        finally:
-            part.unlink(missing_ok=True)
     return size
 
 

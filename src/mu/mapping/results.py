@@ -6,11 +6,11 @@ run.json          the command and its settings, the counts, the failures in grou
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mu.console.files import replacing
 from mu.errors import MuError, UsageError, reason
 from mu.mapping import journal
 from mu.mapping.journal import FileJournal, Row
@@ -57,12 +57,10 @@ class Results:
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write a JSON file beside its name, then rename it. MuError."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_text(json.dumps(data, indent=2) + "\n")
-        part.replace(path)
+        with replacing(path) as file:
+            file.write(json.dumps(data, indent=2).encode() + b"\n")
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise MuError(f"cannot write {path}: {reason(error)}") from None
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from mu.console.terminal import say
 from mu.errors import UsageError
 from mu.mapping import results
-from mu.mapping import run as running
 from mu.mapping.inputs import Input
 from mu.mapping.journal import Row
 from mu.mapping.settings import Given
@@ -56,4 +55,6 @@ def run(given: Given, source: Source, changes: Mapping[str, Any]) -> int:
         if not given.quiet:
             say("nothing to do: no input has failed")
         return 0
+    from mu.mapping import run as running
+
     return running.run(given, source, again=True).code

@@ -2,16 +2,26 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mu.console.arguments import MAX_PORT, Parser
+from mu.console.arguments import MAX_PORT, Parser, closest, listed
 from mu.defs import Defs
 from mu.errors import UsageError
-from mu.server.flags import EVERY_SCRIPT, FLAGS, KEY_VARIABLES, WORKER_FLAGS, Flag
+from mu.server.flags import EVERY_SCRIPT, FLAGS, INTEGER, KEY_VARIABLES, WORKER_FLAGS, Flag
 from mu.server.job_keys import key_files, take_keys
+
+# What S3 takes as a name; buckets that are older than today's rules may have capitals, underscores and a long name.
+BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
+REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}")
+# Most people's, which need no look into boto3's own list: that takes a tenth of a second to load.
+REGIONS = {"us-east-1", "us-east-2", "us-west-1", "us-west-2", "ca-central-1", "sa-east-1"}
+REGIONS |= {"eu-west-1", "eu-west-2", "eu-west-3", "eu-central-1", "eu-north-1", "eu-south-1"}
+REGIONS |= {"ap-south-1", "ap-southeast-1", "ap-southeast-2", "ap-northeast-1", "ap-northeast-2"}
+ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_LAMBDA")
 
 
 def parse(info: Any, argv: Sequence[str] | None = None) -> None:
@@ -21,7 +31,9 @@ def parse(info: Any, argv: Sequence[str] | None = None) -> None:
     were given; `keys_of_run` tells which. A mistake prints one line and a hint, and exits with status 2.
     """
     parser = _parser(info)
-    given = parser.parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    _refuse_host_address(parser, words)
+    given = parser.parse_args(words)
     if given.debug:
         Defs.debug = True
     values = {name: value for name, value in vars(given).items() if name != "debug"}
@@ -29,8 +41,9 @@ def parse(info: Any, argv: Sequence[str] | None = None) -> None:
         _combine(info, values)
         for name, value in values.items():
             setattr(info, name, value)
-        if hasattr(info, "quality_str") and values.keys() & {"quality_y", "quality_s"}:
+        if hasattr(info, "quality_str") and hasattr(info, "quality_y"):
             info.quality_str = _quality_name(info)
+        check_names(info)
         if hasattr(info, "cacert") and (
             not hasattr(info, "keys_of_run") or values.keys() & KEY_VARIABLES.keys()
         ):
@@ -39,12 +52,85 @@ def parse(info: Any, argv: Sequence[str] | None = None) -> None:
         parser.error(str(error))
 
 
+def usage_str(info: Any) -> str:
+    """The text of `--help` for a class or object with the attributes of FLAGS."""
+    return _parser(info).format_help()
+
+
+def to_numlist(text: str, numbers: list[int] | None = None) -> list[int]:
+    """The integers of a comma-separated list, added to `numbers` if that is given; UsageError if it is none."""
+    made = [] if numbers is None else numbers
+    try:
+        made += listed(INTEGER)(text)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(str(error)) from None
+    return made
+
+
+def check_names(info: Any) -> None:
+    """UsageError if the bucket or a region cannot be one: workers would find out one by one, each at its cost."""
+    bucket = getattr(info, "bucket", None)
+    if isinstance(bucket, str) and bucket:
+        check_bucket(bucket)
+    regions = getattr(info, "regions", None) or []
+    for region in [regions] if isinstance(regions, str) else regions:
+        check_region(region)
+
+
+def check_bucket(bucket: str) -> None:
+    """UsageError if there can be no S3 bucket of this name."""
+    if bucket.startswith("s3://"):
+        name = bucket.removeprefix("s3://").partition("/")[0]
+        raise UsageError(f"bucket {bucket}: give the name alone: {name or 'NAME'}")
+    if not bucket.startswith("arn:") and not BUCKET.fullmatch(bucket):
+        raise UsageError(
+            f"there can be no bucket {bucket!r}: a name has 3 to 63 lower-case letters, digits, dots and hyphens"
+        )
+
+
+def check_region(region: str) -> None:
+    """UsageError if AWS has no such region; with an endpoint of one's own, if it does not even look like one."""
+    if not REGION.fullmatch(region):
+        raise UsageError(f"there is no region {region!r}: one looks like us-east-1")
+    if region in REGIONS or any(os.environ.get(name) for name in ENDPOINTS):
+        return
+    import botocore.session
+
+    session = botocore.session.get_session()
+    known = {
+        name
+        for partition in session.get_available_partitions()
+        for name in session.get_available_regions("lambda", partition)
+    }
+    if region not in known:
+        guess = closest(region, known)
+        raise UsageError(
+            f"AWS has no region {region}"
+            + (f": did you mean {guess}?" if guess else ", as far as boto3 knows")
+        )
+
+
+def _refuse_host_address(parser: Parser, words: Sequence[str]) -> None:
+    """The original's later scripts took the host's address by -h, which must not end with help and status 0."""
+    before = words[: words.index("--")] if "--" in words else words
+    for place, word in enumerate(before):
+        following = "".join(before[place + 1 : place + 2])
+        if word.startswith("-h") and (word != "-h" or following[:1] not in ("-", "")):
+            parser.error("-h is help; the address is -a")
+
+
 def _parser(info: Any) -> Parser:
     main = sys.modules.get("__main__")
     parser = Parser(prog=Path(sys.argv[0]).name, description=getattr(main, "__doc__", None) or "")
+    parser.absent = {
+        name: f"there is no {name} here: this script's ServerInfo has no {flag.attribute}"
+        for flag in (*FLAGS, *WORKER_FLAGS)
+        for name in (flag.short, flag.long)
+        if not hasattr(info, flag.attribute)
+    }
     parser.add_argument("-D", "--debug", action="store_true", help="debug messages on stderr")
     for flag in _flags_of(info):
-        names = [name for name in (flag.short, flag.long) if name]
+        names = [name for name in (flag.short, *flag.also, flag.long) if name]
         default = getattr(info, flag.attribute, None)
         if flag.parse is None:
             parser.add_argument(
@@ -80,7 +166,7 @@ def _combine(info: Any, values: dict[str, Any]) -> None:
     """Check what flags say together, and add what follows from them."""
     for name in ("out_file", "profiling"):
         if values.get(name):
-            _check_writable(Path(values[name]))
+            check_writable(Path(values[name]))
     if values.get("quiet") and values.get("verbose"):
         raise UsageError("--quiet and --verbose do not go together")
     if values.get("record_dir"):
@@ -99,7 +185,12 @@ def _combine(info: Any, values: dict[str, Any]) -> None:
             "this script names its parts itself: choose others with -N, not their number with -n"
         )
     _check_relay(info, values)
-    if "num_passes" in values:
+    if "quality_values" in values:
+        values["quality_valstring"] = "_".join(map(str, values["quality_values"]))
+    if "keyframe_distance" in values and hasattr(info, "num_passes"):
+        values["num_passes"] = (1, values["keyframe_distance"], 0, 0)
+        values["tot_passes"] = sum(values["num_passes"])
+    elif "num_passes" in values:
         minimum = getattr(info, "min_passes", (0, 0, 0, 0))
         passes = tuple(values["num_passes"])
         if len(passes) != len(minimum) or any(n < low for n, low in zip(passes, minimum, strict=True)):
@@ -124,7 +215,7 @@ def _check_relay(info: Any, values: dict[str, Any]) -> None:
         )
 
 
-def _check_writable(path: Path) -> None:
+def check_writable(path: Path) -> None:
     """UsageError if a file cannot be written here when the run is over; nothing is changed."""
     if not path.absolute().parent.is_dir():
         raise UsageError(f"cannot write {path}: no such directory")

@@ -20,6 +20,7 @@ class Flag(NamedTuple):
     parse: Callable[[str], Any] | None
     metavar: str
     text: str
+    also: tuple[str, ...] = ()  # other short names that are taken and not documented
 
 
 COUNT = at_least(0)
@@ -44,7 +45,7 @@ FLAGS = (
     Flag("-Y", "--y-ac-qi", "quality_y", QUANTIZER, "N", "Y quantizer"),
     Flag("-S", "--s-ac-qi", "quality_s", QUANTIZER, "N", "S quantizer"),
     Flag("-K", "--keyframe-distance", "keyframe_distance", at_least(1), "K", "a keyframe every K chunks"),
-    Flag("-u", "--upload-states", "upload_states", None, "", "upload the states, too"),
+    Flag("-u", "--upload-states", "upload_states", None, "", "upload the states, too", ("-U",)),
     Flag("-p", "--passes", "num_passes", listed(COUNT), "W,X,Y,Z", "passes in each phase"),
     Flag("-v", "--video", "video_name", word, "NAME", "name of the video"),
     Flag("-b", "--bucket", "bucket", word, "NAME", "S3 bucket of the inputs and outputs"),

@@ -17,6 +17,14 @@ def key_files(info: Any, values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _key_type(info: Any) -> str:
+    """The kind of keys to make, `ec` or `rsa`, as the script's `key_type` says."""
+    kind = getattr(info, "key_type", None) or "ec"
+    if kind not in ("ec", "rsa"):
+        raise UsageError(f"ServerInfo.key_type is {kind!r}: it is 'ec' or 'rsa'")
+    return str(kind)
+
+
 def take_keys(info: Any) -> None:
     """Replace the key attributes, which name files, by the keys; without files make keys for this run."""
     from mu.tls import keys
@@ -25,7 +33,7 @@ def take_keys(info: Any) -> None:
     own = [files[name] for name in ("cacert", "srvcrt", "srvkey")]
     workers = [files["worker_cert"], files["worker_key"]]
     if not any(files.values()):
-        job = keys.make_job_keys()
+        job = keys.make_job_keys(_key_type(info))
     elif not all(own):
         raise UsageError("a CA certificate, a server certificate and its key go together: give -c, -s and -k")
     elif any(workers) and not all(workers):

@@ -11,12 +11,22 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_der_private_key
+from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 
+from mu.wire.connect import OUR_CA
 
-def context(cacert: str, cert: str, key: str, *, server: bool) -> SSL.Context:
-    """A TLS context from the one-line base64 bodies that keys travel as; `cert` may be a chain."""
-    made = SSL.Context(SSL.TLS_SERVER_METHOD if server else SSL.TLS_CLIENT_METHOD)
+
+def context(cacert: str, cert: str, key: str, *, server: bool | None) -> SSL.Context:
+    """A TLS context from the one-line base64 bodies that keys travel as; `cert` may be a chain. `server` None: for
+    connections of either kind.
+
+    If the own certificate is of a CA that mu has made, the peer's has to say what it is for (extended key usage): one
+    that was signed by it for nothing in particular is not taken for a worker's or the coordinator's.
+    """
+    made = SSL.Context(
+        SSL.TLS_METHOD if server is None else SSL.TLS_SERVER_METHOD if server else SSL.TLS_CLIENT_METHOD
+    )
     made.set_min_proto_version(SSL.TLS1_2_VERSION)
     made.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET)
     made.set_session_cache_mode(SSL.SESS_CACHE_OFF)
@@ -30,15 +40,38 @@ def context(cacert: str, cert: str, key: str, *, server: bool) -> SSL.Context:
     for body in chain:
         made.add_extra_chain_cert(_certificate(body))
     made.use_privatekey(load_der_private_key(base64.b64decode(key), None))  # type: ignore[arg-type]
-    made.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
+    made.set_verify(
+        SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT,
+        _says_what_for if _made_by_mu(_certificate(own)) else None,
+    )
     return made
+
+
+def _made_by_mu(certificate: x509.Certificate) -> bool:
+    """Whether a certificate is of a CA that mu has made; all that it signs there says what it is for."""
+    issuer = certificate.issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return bool(usage(certificate)) and [name.value for name in issuer] == [OUR_CA.decode()]
+
+
+def usage(certificate: x509.Certificate) -> list[x509.ObjectIdentifier]:
+    """What a certificate is for, as its extended key usage says; empty if it does not say."""
+    try:
+        return list(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except x509.ExtensionNotFound:
+        return []
+
+
+def _says_what_for(_: SSL.Connection, certificate: crypto.X509, __: int, depth: int, accepted: int) -> bool:
+    """Beside OpenSSL's verdict: that a peer's certificate has an extended key usage. That it is the right one, OpenSSL
+    has checked; one without any is good for everything, to OpenSSL."""
+    return bool(accepted) and (depth > 0 or bool(usage(certificate.to_cryptography())))
 
 
 def _certificate(body: str) -> x509.Certificate:
     return x509.load_der_x509_certificate(base64.b64decode(body))
 
 
-class TLSConnection:
+class TLSConnection(SSL.Connection):
     """A pyOpenSSL connection that raises what the standard library's `ssl` would, so that one channel
     serves both ends of the wire.
 
@@ -46,34 +79,40 @@ class TLSConnection:
     read-ahead that is all that it has taken from the kernel.
     """
 
-    __slots__ = ("_connection",)
+    drains = True
 
     def __init__(self, made: SSL.Context, sock: socket.socket, *, server: bool) -> None:
-        self._connection = SSL.Connection(made, sock)
+        super().__init__(made, sock)
+        self._sock = sock
         if server:
-            self._connection.set_accept_state()
+            self.set_accept_state()
         else:
-            self._connection.set_connect_state()
+            self.set_connect_state()
 
     def fileno(self) -> int:
         """The socket's descriptor."""
-        return int(self._connection.fileno())
+        return self._sock.fileno()
 
     def setblocking(self, flag: bool) -> None:
         """Whether operations wait."""
-        self._connection.setblocking(flag)
+        self._sock.setblocking(flag)
+
+    def accept(self) -> tuple["TLSConnection", Any]:
+        """The next connection of a listening socket, its handshake yet to be done, and where it comes from."""
+        sock, address = self._sock.accept()
+        return TLSConnection(self.get_context(), sock, server=True), address
 
     def do_handshake(self) -> None:
         """Go on with the handshake."""
         try:
-            self._connection.do_handshake()
+            super().do_handshake()
         except SSL.Error as error:
             raise _standard(error) from None
 
-    def recv(self, size: int) -> bytes:
+    def recv(self, size: int, flags: int | None = None) -> bytes:
         """What has come; nothing at the end of the stream."""
         try:
-            return self._connection.recv(size)
+            return super().recv(size, flags)
         except SSL.ZeroReturnError:
             return b""
         except SSL.SysCallError as error:
@@ -83,21 +122,21 @@ class TLSConnection:
         except SSL.Error as error:
             raise _standard(error) from None
 
-    def send(self, data: bytes) -> int:
+    def send(self, data: "bytes | bytearray | memoryview[int]", flags: int = 0) -> int:
         """How many bytes were taken."""
         try:
-            return self._connection.send(data)
+            return super().send(data, flags)
         except SSL.Error as error:
             raise _standard(error) from None
 
     def close(self) -> None:
         """Tell the peer, if that can be done at once, and close."""
         try:
-            self._connection.shutdown()
+            self.shutdown()
         except SSL.Error:
             pass  # mid-handshake, or the peer is gone: there is nobody to tell
         finally:
-            self._connection.close()
+            self._sock.close()
 
 
 def _standard(error: SSL.Error) -> OSError:

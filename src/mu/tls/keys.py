@@ -23,13 +23,14 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL, crypto
 
 from mu.errors import UsageError, reason
 from mu.tls import connection
+from mu.wire.connect import OUR_CA
 
 SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
@@ -41,6 +42,9 @@ RUN_VALIDITY = dt.timedelta(days=7)
 # Files are for private use between machines of one user, who deletes them to withdraw them.
 FILE_VALIDITY = dt.timedelta(days=3650)
 
+# What the CAs that mu makes are called, and how its own certificates are known (`mu.wire.connect.OUR_CA`).
+CA_NAME = OUR_CA.decode()
+
 PathLike = str | os.PathLike[str]
 
 
@@ -48,7 +52,8 @@ PathLike = str | os.PathLike[str]
 class Pair:
     """A certificate and its private key as they travel: the base64 body of the PEM block, on one line.
 
-    `cert` may be a chain, the own certificate first: several bodies separated by one space. `key` is PKCS#8.
+    `cert` may be a chain, the own certificate first: several bodies separated by one space. `key` is PKCS#8, or PKCS#1
+    if it is an RSA key: that is the one form that the original's worker and coordinator read.
     """
 
     cert: str
@@ -75,17 +80,18 @@ class _Issued:
     """A certificate and its private key, before they are put into a form to travel."""
 
     cert: x509.Certificate
-    key: ec.EllipticCurvePrivateKey = field(repr=False)
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey = field(repr=False)
 
 
-def make_job_keys() -> JobKeys:
+def make_job_keys(kind: str = "ec") -> JobKeys:
     """Make a CA and, signed by it, a pair for the server and one for the workers, valid for a week.
 
-    Nothing is written. The CA's private key is forgotten on return: nobody can sign another certificate.
+    `kind` is `ec`, or `rsa` for workers and coordinators that can read no other, as those of the original. Nothing is
+    written. The CA's private key is forgotten on return: nobody can sign another certificate.
     """
-    ca = _issue("mu CA", None, (), RUN_VALIDITY)
-    server = _issue("mu server", ca, (SERVER,), RUN_VALIDITY)
-    worker = _issue("mu worker", ca, (CLIENT,), RUN_VALIDITY)
+    ca = _issue(CA_NAME, None, (), RUN_VALIDITY, kind)
+    server = _issue("mu server", ca, (SERVER,), RUN_VALIDITY, kind)
+    worker = _issue("mu worker", ca, (CLIENT,), RUN_VALIDITY, kind)
     return JobKeys(_cert_body([ca.cert]), _pair([server.cert], server.key), _pair([worker.cert], worker.key))
 
 
@@ -146,20 +152,22 @@ def load_server_keys(cacert_path: PathLike, cert_path: PathLike, key_path: PathL
     return _cert_body(cas), _pair(*server)
 
 
-def write_job_key_files(directory: Path) -> list[Path]:
+def write_job_key_files(directory: Path, kind: str = "ec") -> list[Path]:
     """Make a CA and three pairs, valid for ten years, and write them to `directory`; returns the paths.
+
+    `kind` is as for `make_job_keys`.
 
     The files are NAME_key.pem, only for their owner to read, and NAME_cert.pem. The server's certificates are
     good for both ends, since they may be sent to workers too; the worker's is good for a worker only.
 
     Raises UsageError, and leaves nothing, if one of the files exists or cannot be written.
     """
-    ca = _issue("mu CA", None, (), FILE_VALIDITY)
+    ca = _issue(CA_NAME, None, (), FILE_VALIDITY, kind)
     pairs = {
         "ca": ca,
-        "server": _issue("mu server", ca, (SERVER, CLIENT), FILE_VALIDITY),
-        "server2": _issue("mu server 2", ca, (SERVER, CLIENT), FILE_VALIDITY),
-        "worker": _issue("mu worker", ca, (CLIENT,), FILE_VALIDITY),
+        "server": _issue("mu server", ca, (SERVER, CLIENT), FILE_VALIDITY, kind),
+        "server2": _issue("mu server 2", ca, (SERVER, CLIENT), FILE_VALIDITY, kind),
+        "worker": _issue("mu worker", ca, (CLIENT,), FILE_VALIDITY, kind),
     }
     pem = serialization.Encoding.PEM
     files: list[tuple[Path, int, bytes]] = []
@@ -187,10 +195,14 @@ def write_job_key_files(directory: Path) -> list[Path]:
 
 
 def _issue(
-    name: str, issuer: _Issued | None, usage: Sequence[x509.ObjectIdentifier], validity: dt.timedelta
+    name: str,
+    issuer: _Issued | None,
+    usage: Sequence[x509.ObjectIdentifier],
+    validity: dt.timedelta,
+    kind: str,
 ) -> _Issued:
-    """A new ECDSA P-256 key and its certificate; without an issuer it is a CA that signs itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    """A new key, ECDSA P-256 or RSA of 2048 bits, and its certificate; without an issuer a CA that signs itself."""
+    key = ec.generate_private_key(ec.SECP256R1()) if kind == "ec" else rsa.generate_private_key(65537, 2048)
     signer = issuer.key if issuer else key
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = dt.datetime.now(dt.UTC)
@@ -311,11 +323,21 @@ def _allows(pair: _Loaded, end: x509.ObjectIdentifier) -> bool:
 def _try_handshake(cas: Sequence[x509.Certificate], server: _Loaded, worker: _Loaded) -> str:
     """Connect both ends in memory; returns why that fails, or an empty string."""
     try:
-        contexts = (
+        contexts = [
             connection.context(_cert_body(cas), *dataclasses.astuple(_pair(*pair)), server=serves)
-            for pair, serves in ((worker, False), (server, True))
-        )
-        ends = [SSL.Connection(context, None) for context in contexts]
+            for pair, serves in ((server, True), (worker, False))
+        ]
+    except (TypeError, ValueError):  # a kind of key that pyOpenSSL does not take
+        return "this kind of key cannot be used for TLS"
+    except (SSL.Error, crypto.Error) as error:
+        return _words(error)
+    return try_handshake(*contexts)
+
+
+def try_handshake(server: SSL.Context, client: SSL.Context) -> str:
+    """Connect two ends in memory; returns why that fails, or an empty string."""
+    ends = [SSL.Connection(context, None) for context in (client, server)]
+    try:
         ends[0].set_connect_state()
         ends[1].set_accept_state()
         # Enough turns for either version; in 1.3 the verdict on the worker comes after its own handshake.
@@ -327,15 +349,19 @@ def _try_handshake(cas: Sequence[x509.Certificate], server: _Loaded, worker: _Lo
                 with contextlib.suppress(SSL.WantReadError):
                     other.bio_write(end.bio_read(1 << 20))
     except (SSL.Error, crypto.Error) as error:
-        reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
-        return ", ".join(str(reason[-1]) for reason in reasons) or "TLS gives no reason"
-    except (TypeError, ValueError):  # a kind of key that pyOpenSSL does not take
-        return "this kind of key cannot be used for TLS"
+        return _words(error)
     return ""
 
 
+def _words(error: Exception) -> str:
+    reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    return ", ".join(str(reason[-1]) for reason in reasons) or "TLS gives no reason"
+
+
 def _key_bytes(key: PrivateKeyTypes, encoding: serialization.Encoding) -> bytes:
-    return key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    form = serialization.PrivateFormat
+    chosen = form.TraditionalOpenSSL if isinstance(key, rsa.RSAPrivateKey) else form.PKCS8
+    return key.private_bytes(encoding, chosen, serialization.NoEncryption())
 
 
 def _public_bytes(key: object) -> bytes:

@@ -25,6 +25,17 @@ KEEP_ALIVE = (
 # coordinator and its workers do: it would also end a connection whose peer is slow to read (milliseconds).
 BOTH_READ = (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)
 FIRST_DELAY, LONGEST_DELAY = 0.1, 1.5
+# What certificates hold, as bytes, that mu has made: their issuer's name, the extension that says what they are for
+# (extended key usage), and in that "for servers".
+OUR_CA = b"mu CA"
+USAGE, FOR_SERVERS = b"\x06\x03\x55\x1d\x25", b"\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01"
+
+
+class JobContext(ssl.SSLContext):
+    """A client's context. `says_what_for`: the server's certificate has to say that it is for servers. OpenSSL refuses
+    one that says something else, and takes one that says nothing."""
+
+    says_what_for = False
 
 
 def tls_context(cacert: str, srvcrt: str, srvkey: str, directory: str) -> ssl.SSLContext:
@@ -34,7 +45,8 @@ def tls_context(cacert: str, srvcrt: str, srvkey: str, directory: str) -> ssl.SS
     owner to read. UsageError, without the key in it, if they cannot be used.
     """
     own = pem.certificates_to_pem(srvcrt) + pem.key_to_pem(srvkey)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = JobContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.says_what_for = all(mark in pem.first_der(srvcrt) for mark in (OUR_CA, USAGE))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
@@ -83,7 +95,14 @@ def dial(
         if context is None:
             return sock
         sock.settimeout(max(0.01, until - monotonic()))
-        return context.wrap_socket(sock)
+        made = context.wrap_socket(sock)
+        if getattr(context, "says_what_for", False):
+            certificate = made.getpeercert(binary_form=True) or b""
+            if FOR_SERVERS not in certificate.partition(USAGE)[2]:
+                raise ssl.SSLCertVerificationError(
+                    1, "the certificate there does not say that it is for servers"
+                )
+        return made
     except BaseException:
         sock.close()
         raise

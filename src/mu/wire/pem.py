@@ -33,6 +33,16 @@ def certificates_to_pem(line: str) -> str:
     return "".join(blocks)
 
 
+def first_der(line: str) -> bytes:
+    """The bytes of the first of one or several certificates; none if `line` is empty."""
+    return _decode(line.split()[0], "certificate") if line.strip() else b""
+
+
+def to_pem(line: str, label: str) -> str:
+    """PEM text of one or several bodies, each with this label; UsageError if `line` is not base64."""
+    return "".join(_block(label, _decode(body, label.lower())) for body in line.split())
+
+
 def key_to_pem(line: str) -> str:
     """PEM text of an unencrypted private key; UsageError if it is of no known form."""
     der = _decode("".join(line.split()), "private key")

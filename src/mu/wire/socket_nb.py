@@ -54,7 +54,10 @@ class _Channel:
     def __init__(self, sock: SocketLike, max_message: int) -> None:
         sock.setblocking(False)
         self.sock: SocketLike | None = sock
-        self.pending: Callable[[], int] | None = getattr(sock, "pending", None)
+        # What a socket has taken from the kernel and holds back; one that `drains` never does.
+        self.pending: Callable[[], int] | None = None
+        if not getattr(sock, "drains", False):
+            self.pending = getattr(sock, "pending", None)
         self.parser = framing.FrameParser(max_message)
         self.out = bytearray()
         self.handshaking = False

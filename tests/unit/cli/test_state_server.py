@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pstats
 import signal
 import subprocess
 import sys
@@ -75,6 +76,17 @@ def test_it_relays_until_a_signal(command: list[Any], number: signal.Signals, di
         assert process.stderr.read() == (
             "relay: stopped: 3 connections, 0 messages waiting (0.0 MB), 2 passed on (0.1 MB)\n"
         )
+
+
+def test_a_profile_of_the_relay(directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "relay.prof"
+    with relay(COMMANDS[1], directory, *KEYS, "-P", str(file)) as (process, _):
+        process.terminate()
+        assert process.wait(10) == 0
+    assert any(name == "run" for _, _, name in pstats.Stats(str(file)).stats)  # type: ignore[attr-defined]
+    files = [str(directory / word) if word.endswith(".pem") else word for word in KEYS]
+    assert main(["state-server", *files, "-t", "0", "-P", str(tmp_path)]) == 2
+    assert f"cannot write {tmp_path}: it is a directory" in capsys.readouterr().err
 
 
 def test_limits_and_keys_from_the_environment(directory: Path) -> None:

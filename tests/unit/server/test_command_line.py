@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from mu import server
+from mu import UsageError, server
 from mu.defs import Defs
+from mu.server.command_line import ENDPOINTS
 from mu.server.flags import FLAGS, WORKER_FLAGS
 from mu.tls import keys
 
@@ -81,11 +82,17 @@ def test_passes() -> None:
         ("", "30_x"),
         ("-Y 40", "40_x"),
         ("-S 5", "30_5"),
+        ("-K 4", "30_x_k4"),
         ("-Y 40 -S 0 -K 4", "40_0_k4"),
     ],
 )
 def test_the_name_of_a_quality(words: str, name: str) -> None:
-    assert parsed(*words.split(), quality_y=30, quality_str="30_x").quality_str == name
+    assert parsed(*words.split(), quality_y=30, quality_str="none yet").quality_str == name
+
+
+def test_the_name_of_a_quality_follows_from_a_scripts_own_settings() -> None:
+    assert parsed(quality_y=20, quality_s=4, keyframe_distance=16, quality_str=None).quality_str == "20_4_k16"
+    assert not hasattr(type("ServerInfo", (), {"quality_y": 20}), "quality_str")
 
 
 def test_debug(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +109,22 @@ def test_debug(monkeypatch: pytest.MonkeyPatch) -> None:
         ("-n 99999999999", "argument -n/--parts: 99999999999 is not from 1 to 1000000"),
         ("-n", "argument -n/--parts: expected one argument"),
         ("-Z", "unrecognized arguments: -Z"),
-        ("--part 3", "unrecognized arguments: --part 3"),
+        ("--part 3", "unrecognized arguments: --part 3: did you mean --parts?"),
+        ("--bukcet=x", "unrecognized arguments: --bukcet=x: did you mean --bucket?"),
+        ("--nothing-like-it", "unrecognized arguments: --nothing-like-it"),
+        ("-h 10.0.0.1", "-h is help; the address is -a"),
+        ("-n 3 -h ec2.example -b bucket", "-h is help; the address is -a"),
+        ("-h10.0.0.1", "-h is help; the address is -a"),
+        ("-b s3://mybucket", "bucket s3://mybucket: give the name alone: mybucket"),
+        ("-b s3://mybucket/key", "bucket s3://mybucket/key: give the name alone: mybucket"),
+        ("-b s3://", "bucket s3://: give the name alone: NAME"),
+        (
+            "-b my/bucket",
+            "there can be no bucket 'my/bucket': a name has 3 to 63 lower-case letters, digits, dots and hyphens",
+        ),
+        ("-r eu-wets-3", "AWS has no region eu-wets-3: did you mean eu-west-3?"),
+        ("-r us-east-1,moon-base-7", "AWS has no region moon-base-7, as far as boto3 knows"),
+        ("-r virginia", "there is no region 'virginia': one looks like us-east-1"),
         ("extra", "unrecognized arguments: extra"),
         ("-N 1,2 -n 2", "-N gives the exact parts: it does not go together with -n"),
         ("-N 1,2 -o 2", "-N gives the exact parts: it does not go together with -o"),
@@ -130,7 +152,11 @@ def test_debug(monkeypatch: pytest.MonkeyPatch) -> None:
         ("-T 65535 -R 3", "-T 65535 and -R 3: the last relay's port would be 65537"),
     ],
 )
-def test_what_wrong_flags_say(capsys: pytest.CaptureFixture[str], words: str, error: str) -> None:
+def test_what_wrong_flags_say(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: str, error: str
+) -> None:
+    for name in ENDPOINTS:
+        monkeypatch.delenv(name, raising=False)
     with pytest.raises(SystemExit) as ended:
         parsed(*words.split())
     assert ended.value.code == 2
@@ -140,10 +166,58 @@ def test_what_wrong_flags_say(capsys: pytest.CaptureFixture[str], words: str, er
     assert "--help" in said[1]
 
 
-def test_a_flag_exists_only_with_its_attribute(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_endpoint_of_ones_own_may_have_regions_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    assert parsed("-r", "moon-base-7").regions == ["moon-base-7"]
+    assert parsed(regions=["us-gov-west-1", "ap-southeast-5"]).regions
+
+
+def test_h_alone_is_help_and_U_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["-h"], ["-h", "-n", "3"], ["-h", ""]):
+        with pytest.raises(SystemExit) as ended:
+            parsed(*words)
+        assert ended.value.code == 0
+    assert "-U" in capsys.readouterr().out
+    assert parsed("-U").upload_states is True
+
+
+def test_quality_values_have_a_name_too() -> None:
+    info = parsed("-q", "5,9")
+    assert (info.quality_values, info.quality_valstring) == ([5, 9], "5_9")
+
+
+@pytest.mark.parametrize("words", ["-K 8", "-K 8 -p 1,0,3,2", "-p 1,0,3,2 -K 8"])
+def test_a_keyframe_distance_sets_the_passes(words: str) -> None:
+    info = parsed(*words.split(), num_passes=(1, 0, 3, 2), min_passes=(1, 0, 1, 2), tot_passes=6)
+    assert (info.num_passes, info.tot_passes) == ((1, 8, 0, 0), 9)
+
+
+def test_a_keyframe_distance_sets_no_passes_where_there_are_none() -> None:
+    info = type("ServerInfo", (), {"keyframe_distance": None})
+    server.options(info, ["-K", "8"])
+    assert not hasattr(info, "num_passes")
+
+
+def test_the_originals_usage_str_and_to_numlist(capsys: pytest.CaptureFixture[str]) -> None:
     info = type("ServerInfo", (), {"num_parts": 3})
     with pytest.raises(SystemExit):
-        server.options(info, ["-b", "bucket"])
+        server.options(info, ["--help"])
+    assert capsys.readouterr().out == server.usage_str(info)
+    numbers = [7]
+    assert server.to_numlist("1,2", numbers) is numbers
+    assert numbers == [7, 1, 2]
+    assert server.to_numlist("-1") == [-1]
+    with pytest.raises(UsageError, match="'x' is not an integer"):
+        server.to_numlist("1,x")
+
+
+def test_a_flag_exists_only_with_its_attribute(capsys: pytest.CaptureFixture[str]) -> None:
+    info = type("ServerInfo", (), {"num_parts": 3})
+    for words in (["-b", "bucket"], ["--bucket=bucket"]):
+        with pytest.raises(SystemExit):
+            server.options(info, words)
+        name = words[0].partition("=")[0]
+        assert f"there is no {name} here: this script's ServerInfo has no bucket" in capsys.readouterr().err
     with pytest.raises(SystemExit) as ended:
         server.options(info, ["--help"])
     assert ended.value.code == 0

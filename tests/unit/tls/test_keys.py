@@ -5,6 +5,7 @@ import contextlib
 import datetime as dt
 import os
 import ssl
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from mu.cli import main
 from mu.errors import UsageError
-from mu.tls import keys
+from mu.tls import connection, keys
+from mu.wire.connect import dial, tls_context
+from mu.wire.pem import key_to_pem
+from tests.support.worker_rig import Listener
 
 PEM = serialization.Encoding.PEM
 PKCS8 = serialization.PrivateFormat.PKCS8
@@ -103,7 +107,7 @@ def pem(bodies, label="CERTIFICATE"):
 def context(directory, ca, pair, protocol, flags):
     """A context of the standard library's, as workers have it."""
     file = directory / "pair.pem"
-    file.write_text(pem(pair.cert) + pem(pair.key, "PRIVATE KEY"))
+    file.write_text(pem(pair.cert) + key_to_pem(pair.key))
     made = ssl.SSLContext(protocol)
     made.check_hostname = False
     made.verify_mode = ssl.CERT_REQUIRED
@@ -147,6 +151,117 @@ def test_neither_end_can_take_the_others_place(tmp_path):
         connects(tmp_path, made.ca, made.worker, made.worker)
     with pytest.raises(ssl.SSLError, match="purpose"):
         connects(tmp_path, made.ca, made.server, made.server)
+
+
+def of_the_original(body, kind="RSA PRIVATE KEY"):
+    """A key from a body as the original's worker and coordinator read it: whatever it is, it gets this label."""
+    return serialization.load_pem_private_key(pem(body, kind).encode(), None)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_rsa_keys_of_a_run_connect_and_are_read_by_the_original(tmp_path, version):
+    made = keys.make_job_keys("rsa")
+    assert connects(tmp_path, made.ca, made.server, made.worker, version, ssl.VERIFY_X509_STRICT)
+    for pair in (made.server, made.worker):
+        assert of_the_original(pair.key).key_size == 2048
+    with pytest.raises(ValueError, match="deserialize"):
+        of_the_original(keys.make_job_keys().worker.key)
+
+
+def test_rsa_key_files_travel_as_the_original_reads_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main.main(["genkeys", "--rsa"]) == 0
+    assert Path("worker_key.pem").read_text().startswith("-----BEGIN RSA PRIVATE KEY-----\n")
+    loaded = keys.load_job_keys(
+        "ca_cert.pem", "server_cert.pem", "server_key.pem", "worker_cert.pem", "worker_key.pem"
+    )
+    assert of_the_original(loaded.worker.key).key_size == 2048
+    assert of_the_original(loaded.server.key).key_size == 2048
+    assert connects(tmp_path, loaded.ca, loaded.server, loaded.worker)
+
+
+@pytest.mark.parametrize(("value", "rsa_keys"), [("1", True), ("", False), ("0", False)])
+def test_the_environment_asks_for_rsa_keys(tmp_path, monkeypatch, value, rsa_keys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RSA", value)
+    assert main.main(["genkeys"]) == 0
+    assert ("RSA" in Path("server_key.pem").read_text()) == rsa_keys
+
+
+class Signer:
+    """The CA that `mu genkeys` has made, in its user's hands."""
+
+    def __init__(self, directory):
+        keys.write_job_key_files(directory)
+        self.key = serialization.load_pem_private_key((directory / "ca_key.pem").read_bytes(), None)
+        self.cert = x509.load_pem_x509_certificate((directory / "ca_cert.pem").read_bytes())
+        self.job = keys.load_job_keys(
+            *(directory / f"{name}.pem" for name in ("ca_cert", "server_cert", "server_key")),
+            *(directory / f"worker_{part}.pem" for part in ("cert", "key")),
+        )
+
+    def pair(self, usage=None):
+        made = make("anything", self, eku=usage)
+        return keys.Pair(
+            base64.b64encode(made.cert.public_bytes(serialization.Encoding.DER)).decode(),
+            base64.b64encode(made.key.private_bytes(serialization.Encoding.DER, PKCS8, PLAIN)).decode(),
+        )
+
+
+@pytest.mark.parametrize(("usage", "taken"), [(None, False), ([CLIENT], True)])
+def test_a_coordinator_with_our_keys_refuses_workers_certificates_for_nothing_in_particular(
+    tmp_path, usage, taken
+):
+    signer = Signer(tmp_path)
+    worker = signer.pair(usage)
+    server = connection.context(signer.job.ca, signer.job.server.cert, signer.job.server.key, server=True)
+    client = connection.context(signer.job.ca, worker.cert, worker.key, server=False)
+    assert (keys.try_handshake(server, client) == "") == taken
+    with contextlib.nullcontext() if taken else pytest.raises(UsageError, match="verify failed"):
+        keys.load_job_keys(
+            *(tmp_path / f"{name}.pem" for name in ("ca_cert", "server_cert", "server_key")),
+            *written(tmp_path, worker),
+        )
+
+
+def written(directory, pair):
+    (directory / "own_cert.pem").write_text(pem(pair.cert))
+    (directory / "own_key.pem").write_text(key_to_pem(pair.key))
+    return directory / "own_cert.pem", directory / "own_key.pem"
+
+
+@pytest.mark.parametrize(("usage", "taken"), [(None, False), ([SERVER], True)])
+def test_a_worker_with_our_keys_refuses_servers_certificates_for_nothing_in_particular(
+    tmp_path, usage, taken
+):
+    signer = Signer(tmp_path)
+    job = keys.JobKeys(signer.job.ca, signer.pair(usage), signer.job.worker)
+    context = tls_context(job.ca, job.worker.cert, job.worker.key, str(tmp_path))
+    with Listener(job) as listener:
+        thread = threading.Thread(target=take, args=(listener,))
+        thread.start()
+        if taken:
+            dial("127.0.0.1", listener.port, context, 30).close()
+        else:
+            with pytest.raises(ssl.SSLCertVerificationError, match="does not say that it is for servers"):
+                dial("127.0.0.1", listener.port, context, 30)
+        thread.join()
+
+
+def take(listener):
+    with contextlib.suppress(OSError):
+        listener.accept().sock.close()
+
+
+def test_certificates_of_ones_own_may_say_nothing(tmp_path, load):
+    loaded = load()
+    assert loaded.worker_is_server
+    context = tls_context(loaded.ca, loaded.worker.cert, loaded.worker.key, str(tmp_path))
+    with Listener(loaded) as listener:
+        thread = threading.Thread(target=take, args=(listener,))
+        thread.start()
+        dial("127.0.0.1", listener.port, context, 30).close()
+        thread.join()
 
 
 def test_two_runs_do_not_trust_each_other(tmp_path):
@@ -205,10 +320,12 @@ EC_PARAMETERS = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC P
     ],
     ids=["rsa", "rsa-traditional", "ec-with-parameters", "after-a-certificate", "ed25519"],
 )
-def test_any_form_of_key_becomes_pkcs8(load, tmp_path, key, form, before):
+def test_any_form_of_key_becomes_one(load, tmp_path, key, form, before):
+    """PKCS#8, but for RSA keys: the original's programs read these as PKCS#1 only."""
     made = make("server", CA, key=key)
     loaded = load(cert=made.pem, key=before + made.key_pem(form))
-    again = serialization.load_pem_private_key(pem(loaded.server.key, "PRIVATE KEY").encode(), None)
+    label = "RSA PRIVATE KEY" if key is RSA_KEY else "PRIVATE KEY"
+    again = serialization.load_pem_private_key(pem(loaded.server.key, label).encode(), None)
     assert again.public_key() == key.public_key()
     assert connects(tmp_path, loaded.ca, loaded.server, loaded.worker)
 

@@ -1,0 +1,180 @@
+"""Engines by the names that `-e` takes."""
+
+import importlib.util
+import os
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mu.engines.protocol import Engine
+from mu.engines.ramp import LAMBDA, Ramp
+from mu.errors import MuError, UsageError, reason
+
+VARIABLE = "MU_ENGINE"
+NAMES = "lambda, here, ssh:HOSTS, slurm[:PARTITION], microvm:IMAGE, or FILE.py:CLASS for one of your own"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a job says to its engines.
+
+    `function`: a Lambda function, or its package (NAME.zip), or "" for a job that needs none. `workers`: how many at a
+    time (None: as the engine thinks right). `dispensable`: how many starts may fail without harm. `arguments`: words of
+    `--engine-args`, for ssh, sbatch, or your own.
+    """
+
+    function: str = ""
+    regions: Sequence[str] = ("us-east-1",)
+    workers: int | None = None
+    access_key_id: str | None = field(default=None, repr=False)
+    secret_access_key: str | None = field(default=None, repr=False)
+    dispensable: int = 0
+    pace: Ramp = LAMBDA
+    arguments: Sequence[str] = ()
+    tunnel: bool = False
+
+    def package(self, engine: str) -> Path | None:
+        """The package file, for engines that need one; None for a job without. UsageError if it is not there."""
+        if not self.function:
+            return None
+        path = Path(self.function if self.function.endswith(".zip") else f"{self.function}.zip")
+        if not path.is_file():
+            raise UsageError(
+                f"-e {engine} needs the package of function {self.function}, and there is no file {path}: "
+                "mu lambdaize leaves it in the current directory (--skip-upload makes no function), and -l names it"
+            )
+        return path
+
+
+def names(given: Any, default: str = "lambda") -> list[str]:
+    """The engines of a job: those that are given (a name, or several), else $MU_ENGINE's, else `default`."""
+    if isinstance(given, str):
+        given = [given]
+    return list(given or os.environ.get(VARIABLE, "").split() or [default])
+
+
+def words(text: str | Sequence[str] | None) -> list[str]:
+    """What `--engine-args` holds, as words; a shell's quotes count. UsageError if they do not match."""
+    if not text:
+        return []
+    if not isinstance(text, str):
+        return list(text)
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"--engine-args '{text}': {reason(error)}") from None
+
+
+def by_name(spec: str, wanted: Wanted) -> Engine:
+    """The engine of a name, with what stands after its colon. UsageError or MuError if it cannot be."""
+    name, _, argument = spec.partition(":")
+    if name.endswith(".py"):
+        return _of_ones_own(name, argument, wanted)
+    if name not in MAKERS:
+        raise UsageError(f"no engine '{spec}': there are {NAMES}")
+    if wanted.tunnel and name != "ssh":
+        raise UsageError(f"--tunnel is for ssh; workers of {name} connect back by themselves")
+    return MAKERS[name](argument, wanted)
+
+
+def all_of(given: Any, wanted: Wanted, default: str = "lambda") -> Engine:
+    """One engine for all that a job names."""
+    chosen = names(given, default)
+    if len(set(chosen)) < len(chosen):
+        raise UsageError(f"-e names an engine twice: {', '.join(chosen)}")
+    engines = [by_name(spec, wanted) for spec in chosen]
+    if len(engines) == 1:
+        return engines[0]
+    from mu.engines.several import Several
+
+    return Several(engines)
+
+
+def _lambda(argument: str, wanted: Wanted) -> Engine:
+    from mu.engines.aws_lambda import AwsLambda
+
+    _no_argument("lambda", argument, "-l names the function, and -r its regions")
+    _no_words("lambda", wanted)
+    if wanted.function.endswith(".zip"):
+        raise UsageError(
+            f"-e lambda needs a function, and -l names the package {wanted.function}: mu lambdaize it"
+        )
+    return AwsLambda(
+        wanted.function,
+        wanted.regions,
+        wanted.access_key_id,
+        wanted.secret_access_key,
+        dispensable=wanted.dispensable,
+        pace=wanted.pace,
+    )
+
+
+def _here(argument: str, wanted: Wanted) -> Engine:
+    from mu.engines.here import here
+
+    _no_argument("here", argument, "-W says how many workers")
+    _no_words("here", wanted)
+    return here(wanted.workers, wanted.package("here"))
+
+
+def _ssh(argument: str, wanted: Wanted) -> Engine:
+    from mu.engines.ssh import ssh
+
+    return ssh(
+        argument,
+        package=wanted.package("ssh"),
+        arguments=wanted.arguments,
+        tunnel=wanted.tunnel,
+        workers=wanted.workers,
+    )
+
+
+def _slurm(argument: str, wanted: Wanted) -> Engine:
+    from mu.engines.slurm import Slurm
+
+    return Slurm(
+        argument, package=wanted.package("slurm"), arguments=wanted.arguments, workers=wanted.workers
+    )
+
+
+MAKERS: dict[str, Callable[[str, Wanted], Engine]] = {
+    "lambda": _lambda,
+    "here": _here,
+    "ssh": _ssh,
+    "slurm": _slurm,
+}
+
+
+def _of_ones_own(file: str, argument: str, wanted: Wanted) -> Engine:
+    """`FILE.py:CLASS[:ARGUMENT]`: a class, or function, that is called with the argument and `wanted`."""
+    name, _, rest = argument.partition(":")
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    if not Path(file).is_file() or spec is None or spec.loader is None:
+        raise UsageError(f"-e {file}:...: there is no file {file}")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        made = getattr(module, name)(rest, wanted)
+    except MuError:
+        raise
+    except Exception as error:
+        raise UsageError(f"-e {file}:{argument}: {type(error).__name__}: {reason(error)}") from error
+    if not isinstance(made, Engine):
+        names_of_all = [*(each for each in dir(Engine) if not each.startswith("_")), "name", "outcomes_known"]
+        lacking = sorted(each for each in names_of_all if not hasattr(made, each))
+        raise UsageError(f"-e {file}:{argument} makes no engine: it lacks {', '.join(lacking)}")
+    return made
+
+
+def _no_argument(name: str, argument: str, instead: str) -> None:
+    if argument:
+        raise UsageError(f"-e {name} takes nothing after its name: {instead}")
+
+
+def _no_words(name: str, wanted: Wanted) -> None:
+    if wanted.arguments:
+        raise UsageError(
+            f"--engine-args are for ssh and slurm: there is nothing that {name} could hand them to"
+        )

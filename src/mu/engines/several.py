@@ -1,0 +1,151 @@
+"""Several engines in one job: their starts are added up, and each new one goes where most room is."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mu.engines.protocol import Engine, Limit, Progress, added_up
+
+OPEN = 1 << 30  # the room of an engine without a limit
+
+
+class Several:
+    """One engine made of others. A worker's hello tells which of them it is of, where that engine names its workers;
+    other workers are taken for those of the engine from which most are missing."""
+
+    outcomes_known = True  # each engine answers `lost` for itself
+
+    def __init__(self, engines: Sequence[Engine]) -> None:
+        self.engines = list(engines)
+        self.name = "+".join(engine.name for engine in engines)
+        self._present = [0] * len(self.engines)
+        self._shown = [0] * len(self.engines)
+        self._event = ""
+        self._limits: list[Limit] | None = None
+
+    @property
+    def asked(self) -> int:
+        """How many workers all are to start."""
+        return sum(engine.asked for engine in self.engines)
+
+    @property
+    def pending(self) -> int:
+        """How many wait in the queues of the engines' systems."""
+        return sum(getattr(engine, "pending", 0) for engine in self.engines)
+
+    @property
+    def progress(self) -> Progress | None:
+        """All together."""
+        told = [progress for engine in self.engines if (progress := engine.progress) is not None]
+        return added_up(*told) if told else None
+
+    @property
+    def invocations(self) -> list[Any]:
+        """Those of the engines that tell of each."""
+        return [one for engine in self.engines for one in getattr(engine, "invocations", ())]
+
+    def start(self, event: str, number: int) -> None:
+        """Begin to start workers, wherever there is room."""
+        self._event = event
+        for engine, share in zip(self.engines, self._shares(number), strict=True):
+            engine.start(event, share)
+
+    def more(self, number: int) -> None:
+        """Start so many more, wherever there is room."""
+        for engine, share in zip(self.engines, self._shares(number), strict=True):
+            if share:
+                engine.more(share)
+
+    def shown(self, facts: Mapping[str, Any]) -> None:
+        """A worker of one of them has said hello."""
+        place = self._owner(facts, [self._missing(place) for place in range(len(self.engines))])
+        self._present[place] += 1
+        self._shown[place] += 1
+        self.engines[place].shown(facts)
+
+    def left(self, facts: Mapping[str, Any]) -> None:
+        """A worker of one of them has ended."""
+        place = self._owner(facts, self._present)
+        self._present[place] = max(0, self._present[place] - 1)
+        self.engines[place].left(facts)
+
+    def lost(self, now: float) -> int:
+        """All that will not come, with those that an engine that has failed was still to start."""
+        total = 0
+        for place, engine in enumerate(self.engines):
+            total += self._missing(place) if engine.failure() is not None else engine.lost(now)
+        return total
+
+    def failure(self) -> str | None:
+        """Why there will be no more workers, once all engines have failed."""
+        failures = [engine.failure() for engine in self.engines]
+        if None in failures:
+            return None
+        return "; ".join(f"{engine.name}: {why}" for engine, why in zip(self.engines, failures, strict=True))
+
+    def note(self) -> str:
+        """What there is to say of each."""
+        notes = []
+        for engine in self.engines:
+            failure = engine.failure()
+            note = f"; {failure}" if failure is not None else engine.note()
+            if note:
+                notes.append(f"; {engine.name}: {note.removeprefix('; ')}")
+        return "".join(notes)
+
+    def limit(self) -> Limit:
+        """All limits together; none if one engine has none."""
+        limits = self._known_limits()
+        reason = "; ".join(
+            f"{engine.name} {'any' if limit.number is None else limit.number}: {limit.reason}"
+            for engine, limit in zip(self.engines, limits, strict=True)
+        )
+        numbers = [limit.number for limit in limits]
+        return Limit(None if None in numbers else sum(number or 0 for number in numbers), reason)
+
+    def own_address(self) -> str:
+        """What the engine says whose workers are farthest away: one of this machine knows its way itself."""
+        addresses = [engine.own_address() for engine in self.engines if engine.name != "here"]
+        return next(
+            (each for each in addresses if not each.startswith("127.")), (addresses or ["127.0.0.1"])[0]
+        )
+
+    def cancel(self) -> None:
+        """Start no more."""
+        for engine in self.engines:
+            engine.cancel()
+
+    def wait(self) -> None:
+        """Leave nothing behind, anywhere."""
+        for engine in self.engines:
+            engine.wait()
+
+    def _known_limits(self) -> list[Limit]:
+        if self._limits is None:
+            self._limits = [engine.limit() for engine in self.engines]
+        return self._limits
+
+    def _missing(self, place: int) -> int:
+        return max(0, self.engines[place].asked - self._shown[place])
+
+    def _owner(self, facts: Mapping[str, Any], likely: Sequence[int]) -> int:
+        owners = (getattr(getattr(engine, "starts", None), "owns", None) for engine in self.engines)
+        for place, owns in enumerate(owners):
+            if owns is not None and owns(facts):
+                return place
+        return max(range(len(likely)), key=lambda place: likely[place])
+
+    def _shares(self, number: int) -> list[int]:
+        """So many new starts over engines that have not failed: each fills up what its limit leaves, those before it in
+        the list first; what is beyond all limits goes to the last one."""
+        shares = [0] * len(self.engines)
+        usable = [place for place, engine in enumerate(self.engines) if engine.failure() is None]
+        usable = usable or list(range(len(self.engines)))
+        limits = self._known_limits()
+        for place in usable:
+            limit = limits[place].number
+            coming = self._missing(place) - self.engines[place].lost(0.0)
+            room = OPEN if limit is None else max(0, limit - self._present[place] - max(0, coming))
+            shares[place] = min(number, room)
+            number -= shares[place]
+        shares[usable[-1]] += number
+        return shares

@@ -1,0 +1,54 @@
+"""The base class of a script's settings: every one of them, with its default.
+
+A script that derives its `ServerInfo` from `Job` names only what differs, and has all flags; a class of its own has
+the flags that its attributes call for. What follows from the settings is read once, when the run is prepared.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from mu.machine import MachineState
+
+
+class Job:
+    """Settings of a run, each of which is a flag, too. Times are in seconds.
+
+    `class ServerInfo(server.Job): lambda_function = "png2y4m"` is enough. Settings of a certain job, such as
+    `video_name` or `num_frames`, are flags once a script has the attribute.
+    """
+
+    # What is run, and where.
+    lambda_function: ClassVar[str | None] = None
+    regions: ClassVar[list[str]] = ["us-east-1"]
+    bucket: ClassVar[str | None] = None
+
+    # Which parts there are: `num_parts` of them, or those of `num_list`.
+    num_parts: ClassVar[int] = 1
+    num_list: ClassVar[list[int] | None] = None
+    num_offset: ClassVar[int] = 0
+
+    # What is done about workers that fail, are slow, or never come.
+    overprovision: ClassVar[int] = 0
+    retries: ClassVar[int] = 2
+    backup: ClassVar[float | None] = None
+    kill_time: ClassVar[float | None] = None
+    kill_state: ClassVar["Callable[..., MachineState] | None"] = None
+    connect_timeout: ClassVar[float | None] = None
+    dependants: "ClassVar[Callable[[MachineState], Iterable[int]] | None]" = None
+
+    # `--resume` skips the parts whose outputs are there: `outputs(part)` names a part's keys.
+    resume: ClassVar[bool] = False
+    hashed_names: ClassVar[bool] = False
+
+    # How workers reach this machine, and with which keys: files, or None for keys of this run's own.
+    port_number: ClassVar[int] = 0
+    host_addr: ClassVar[str | None] = None
+    cacert: ClassVar[str | None] = None
+    srvcrt: ClassVar[str | None] = None
+    srvkey: ClassVar[str | None] = None
+    key_type: ClassVar[str] = "ec"
+
+    # What a run leaves behind.
+    out_file: ClassVar[str | None] = None
+    profiling: ClassVar[str | None] = None

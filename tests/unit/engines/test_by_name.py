@@ -1,0 +1,88 @@
+"""What `-e` and the flags beside it take."""
+
+from pathlib import Path
+
+import pytest
+
+from mu.engines.by_name import Wanted, all_of, by_name, names, words
+from mu.engines.pool import Pool
+from mu.engines.several import Several
+from mu.errors import UsageError
+
+OWN = """
+from tests.support.fake_engine import FakeEngine
+
+class Mine(FakeEngine):
+    def __init__(self, argument, wanted):
+        super().__init__(argument, wanted.workers)
+
+def broken(argument, wanted):
+    return object()
+"""
+
+
+def test_the_names_that_are_given_or_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MU_ENGINE", raising=False)
+    assert names(None) == ["lambda"]
+    assert names(None, "here") == ["here"]
+    monkeypatch.setenv("MU_ENGINE", "here slurm:gpu")
+    assert names([]) == ["here", "slurm:gpu"]
+    assert names("ssh:a,b") == ["ssh:a,b"]
+
+
+def test_the_words_of_engine_args() -> None:
+    assert words(None) == []
+    assert words("--gres=gpu:1 '--comment=a b'") == ["--gres=gpu:1", "--comment=a b"]
+    assert words(["a b"]) == ["a b"]
+    with pytest.raises(UsageError, match="--engine-args"):
+        words("'")
+
+
+def test_here_with_so_many_workers() -> None:
+    engine = by_name("here", Wanted(workers=7))
+    assert isinstance(engine, Pool)
+    assert engine.limit().number == 7
+
+
+def test_several() -> None:
+    engine = all_of(["here", "ssh:a=3,b"], Wanted(workers=2))
+    assert isinstance(engine, Several)
+    assert engine.limit().number == 2 + 4
+    with pytest.raises(UsageError, match="twice"):
+        all_of(["here", "here"], Wanted())
+
+
+def test_the_package_is_beside_or_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"there is no file f_1\.zip: mu lambdaize leaves it"):
+        by_name("here", Wanted(function="f_1"))
+    (tmp_path / "f_1.zip").touch()
+    for name in ("f_1", "f_1.zip"):
+        assert Wanted(function=name).package("here") == Path("f_1.zip")
+
+
+@pytest.mark.parametrize(
+    ("spec", "wanted", "words"),
+    [
+        ("nowhere", Wanted(), "no engine 'nowhere': there are lambda, here,"),
+        ("here:3", Wanted(), "takes nothing after its name: -W"),
+        ("lambda:f", Wanted(), "-l names the function"),
+        ("here", Wanted(arguments=["x"]), "--engine-args are for ssh and slurm"),
+        ("here", Wanted(tunnel=True), "--tunnel is for ssh"),
+        ("lambda", Wanted(function="f.zip"), "needs a function"),
+        ("none.py:X", Wanted(), "there is no file none.py"),
+    ],
+)
+def test_what_does_not_go_together(spec: str, wanted: Wanted, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        by_name(spec, wanted)
+
+
+def test_an_engine_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(OWN)
+    engine = by_name(f"{tmp_path}/mine.py:Mine:there:1", Wanted(workers=3))
+    assert (engine.name, engine.limit().number) == ("there:1", 3)
+    with pytest.raises(UsageError, match="makes no engine: it lacks asked, cancel"):
+        by_name(f"{tmp_path}/mine.py:broken", Wanted())
+    with pytest.raises(UsageError, match="AttributeError: .*nothing"):
+        by_name(f"{tmp_path}/mine.py:nothing", Wanted())

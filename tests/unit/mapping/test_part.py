@@ -1,0 +1,389 @@
+"""What is done for each input, on the real command handler: files, failures, resuming."""
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mu.errors import UsageError
+from mu.mapping import rows, sources
+from mu.mapping.collect import Collector
+from mu.mapping.settings import Given
+from tests.support.map_rig import rows_of, run_map
+
+COPY = ("cp", "{in}", "{out}")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def files(directory: str | Path = ".") -> dict[str, bytes]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in Path(directory).rglob("*")
+        if path.is_file() and ".mu" not in path.parts
+    }
+
+
+def make(names: list[str], directory: str = "in") -> None:
+    for name in names:
+        path = os.fsencode(directory) + b"/" + os.fsencode(name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(os.fsencode(name))
+
+
+ODD = [
+    "a b",
+    "-rf",
+    "$(touch x)",
+    "q'\"",
+    "new\nline",
+    "%2F",
+    "a+b",
+    "é",
+    "e\u0301",
+    "\udcff\udcfe.jpg",
+    "n" * 255,
+]
+
+
+@pytest.mark.parametrize("engine", ["here", "elsewhere"])
+def test_odd_names_arrive_and_nothing_is_executed(engine: str) -> None:
+    make(ODD)
+    summary, _ = run_map(Given(COPY, out=("out/{/}",), engine=(engine,)), sources.patterns(["in/*"]))
+    assert (summary.done, summary.code) == (len(ODD), 0), summary.failures
+    assert files("out") == files("in")
+    assert sorted(os.listdir()) == ["in", "out"]
+
+
+NAMES = st.binary(min_size=1, max_size=255).map(lambda name: name.translate(None, b"/\0").lstrip(b"."))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(raw=st.lists(NAMES.filter(bool), min_size=1, max_size=4, unique=True))
+def test_any_name_locally(raw: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> None:
+    names = [os.fsdecode(name) for name in raw]
+    os.chdir(tmp_path_factory.mktemp("names"))
+    make(names)
+    summary, _ = run_map(Given(COPY, out=("out/{/}",)), sources.patterns(["in/"]))
+    assert summary.code == 0, summary.failures
+    assert files("out") == files("in")
+
+
+@pytest.mark.parametrize("engine", ["here", "elsewhere"])
+def test_an_output_is_there_whole_or_not_at_all(engine: str) -> None:
+    make(["1", "2", "3"])
+    given = Given(shell="cp {in} {out}; test {/} != 2", out=("out/{/}",), engine=(engine,), retries=0)
+    summary, _ = run_map(given, sources.patterns(["in/*"]))
+    assert (summary.done, summary.failed, summary.code) == (2, 1, 1)
+    assert sorted(files("out")) == ["1", "3"]
+    assert summary.failures == [{"failure": "exit status 1", "count": 1, "first": [2]}]
+
+
+@pytest.mark.parametrize("engine", ["here", "elsewhere"])
+def test_a_program_that_writes_no_output(engine: str) -> None:
+    make(["1"])
+    summary, _ = run_map(
+        Given(shell="true {out}", out=("out/{/}",), engine=(engine,)), sources.patterns(["in/*"])
+    )
+    assert summary.failures[0]["failure"] == "the program has written no {out}" + (
+        " for {output}" if engine == "here" else ""
+    )
+    assert not files("out")
+
+
+@pytest.mark.parametrize("engine", ["here", "elsewhere"])
+def test_several_outputs_and_a_directory(engine: str) -> None:
+    make(["1.txt"])
+    given = Given(
+        shell="ls -A {tmp} > {out:log}; cp {in} {tmp}/x && cp {tmp}/x {out} && basename {in} >> {out:log}",
+        out=("out/{/}", "log=logs/{/.}.log"),
+        engine=(engine,),
+    )
+    summary, _ = run_map(given, sources.patterns(["in/*"]))
+    assert summary.code == 0, summary.failures
+    assert files("out") == {"1.txt": b"1.txt"}
+    assert files("logs") == {"1.log": b"in.txt\n"}
+    assert not list(Path("out/.mu").glob("unfinished/*"))
+
+
+def test_stdout_comes_back_byte_for_byte_and_with_tags() -> None:
+    stream = io.BytesIO()
+    given = Given(("printf", r"\377%s\n", "{}"))
+    run_map(given, rows.listed(["a", "b"]), collector=Collector(stream))
+    assert stream.getvalue() == b"\xffa\n\xffb\n"
+    stream = io.BytesIO()
+    run_map(given, rows.listed(["a b"]), collector=Collector(stream, tag=True))
+    assert stream.getvalue() == b"a b\t\xffa b\n"
+
+
+def test_a_program_that_reads_stdin_ends_and_children_do_not_stay() -> None:
+    stream = io.BytesIO()
+    given = Given(shell="cat; sleep 60 & echo $! {}")
+    run_map(given, rows.listed(["a"]), collector=Collector(stream))
+    child = int(stream.getvalue().split()[0])
+    state = Path(f"/proc/{child}/stat")
+    assert not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+def test_more_output_than_a_message_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mu.mapping.plan.MAX_STDOUT", 1000)
+    stream = io.BytesIO()
+    summary, _ = run_map(Given(("seq", "1000")), rows.listed(["a"]), collector=Collector(stream))
+    assert "have it write to {out}" in str(summary.failures[0]["failure"])
+    assert not stream.getvalue()
+
+
+@pytest.mark.parametrize("engine", ["here", "elsewhere"])
+def test_empty_files(engine: str) -> None:
+    Path("in").mkdir()
+    Path("in/empty").touch()
+    summary, _ = run_map(Given(COPY, out=("out/{/}",), engine=(engine,)), sources.patterns(["in/*"]))
+    assert summary.code == 0
+    assert files("out") == {"empty": b""}
+
+
+def test_an_input_that_changes_while_the_job_runs_is_final() -> None:
+    make(["1", "2"])
+
+    def before(work: Any) -> None:
+        if work.item.text == "in/2":
+            Path("in/2").write_bytes(b"other")
+
+    summary, commands = run_map(Given(COPY, out=("out/{/}",)), sources.patterns(["in/*"]), before=before)
+    assert summary.failures == [
+        {"failure": "the input has changed since it was listed", "count": 1, "first": [2]}
+    ]
+    assert sorted(files("out")) == ["1"]
+    assert len(commands) == 1
+
+
+def test_an_input_that_its_program_changes() -> None:
+    make(["1"])
+    summary, _ = run_map(
+        Given(shell="cp {in} {out}; echo more >> {in}", out=("out/{/}",)), sources.patterns(["in/*"])
+    )
+    assert summary.failed == 1
+    assert not files("out")
+
+
+def test_an_input_that_is_gone() -> None:
+    make(["1"])
+    summary, _ = run_map(Given(("cat", "{in}")), rows.listed(["in/1", "in/2"]))
+    assert (summary.done, summary.failed) == (1, 1)
+    assert summary.failures[0]["failure"] == "cannot be read: no such file or directory"
+
+
+def test_bad_inputs_are_one_line_and_a_retry_does_just_those() -> None:
+    from mu.mapping import retry
+
+    make([str(number) for number in range(100)])
+    given = Given(shell="test ! -e stop || expr {/} % 33 >&2", results="r", retries=0)
+    Path("stop").touch()
+    summary, _ = run_map(given, sources.patterns(["in/*"]))
+    # 0, 33, 66, 99: expr says 0 and fails
+    assert (summary.done, summary.failed, summary.code) == (96, 4, 1)
+    assert [each["count"] for each in summary.failures] == [4]
+    assert str(summary.failures[0]["failure"]).startswith("exit status 1: 0")
+    Path("stop").unlink()
+    again, source, where = retry.of(Path("r").absolute())
+    assert where == str(Path.cwd())
+    assert [item.text for item in source] == [f"in/{n}" for n in (0, 33, 66, 99)]
+    assert again.shell == given.shell
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("./missing-on-worker",), "the program could not be started"),
+        (("false",), "the first 10 inputs have failed alike: exit status 1"),
+    ],
+)
+def test_a_wrong_program_stops_within_the_first_ten(command: tuple[str, ...], said: str) -> None:
+    if command[0].startswith("./"):
+        Path(command[0]).write_text("#!/none\n")
+        Path(command[0]).chmod(0o755)
+    summary, commands = run_map(Given(command, retries=0), rows.number_range("1-1000"))
+    assert summary.stopped.startswith(said)
+    assert summary.code == 1
+    assert len(commands) <= 10
+
+
+def test_a_shells_127_ends_the_job_at_once() -> None:
+    summary, commands = run_map(Given(shell="no-such-command {}"), rows.number_range("1-1000"))
+    assert "was not found (exit status 127)" in summary.stopped
+    assert len(commands) == 1
+
+
+def test_statuses_that_are_success_and_that_are_final() -> None:
+    given = Given(shell="exit {}", ok="0,2", no_retry="64-78")
+    summary, commands = run_map(given, rows.listed(["0", "2", "64", "1"]))
+    assert (summary.done, summary.failed) == (2, 2)
+    assert len(commands) == 1 + 1 + 1 + 3
+
+
+def test_a_time_limit() -> None:
+    summary, _ = run_map(Given(shell="sleep {}", timeout=0.1, retries=0), rows.listed(["0", "9"]))
+    assert summary.failures == [{"failure": "took longer than 0.1 s", "count": 1, "first": [2]}]
+
+
+def test_killed_is_probably_memory() -> None:
+    summary, _ = run_map(
+        Given(shell="kill -9 $$", retries=0), rows.listed(["a"]), facts={"memory": 1536 << 20}
+    )
+    assert summary.failures[0]["failure"] == "killed, probably out of memory (1,536 MB)"
+
+
+# Resuming
+
+
+def test_a_second_run_with_resume_starts_nothing() -> None:
+    make(["1", "2"])
+    given = Given(COPY, out=("out/{/}",))
+    run_map(given, sources.patterns(["in/*"]))
+    resumed = Given(COPY, out=("out/{/}",), resume=True)
+    summary, commands = run_map(resumed, sources.patterns(["in/*"]))
+    assert (summary.done, summary.skipped, summary.code) == (0, 2, 0)
+    assert commands == []
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda: os.utime("in/1", (1, 1)), "the input, the command or the program has changed"),
+        (lambda: Path("out/1").unlink(), "an output is missing"),
+    ],
+)
+def test_what_has_changed_is_done_again_and_counted(change: Any, why: str) -> None:
+    make(["1", "2"])
+    run_map(Given(COPY, out=("out/{/}",)), sources.patterns(["in/*"]))
+    change()
+    summary, commands = run_map(Given(COPY, out=("out/{/}",), resume=True), sources.patterns(["in/*"]))
+    assert (summary.done, summary.skipped, summary.redone) == (1, 1, {why: 1})
+    assert len(commands) == 1
+
+
+def test_another_program_does_all_again() -> None:
+    make(["1"])
+    tool = Path("tool")
+    tool.write_text("#!/bin/sh\ncp $1 $2\n")
+    tool.chmod(0o755)
+    given = Given(("./tool", "{in}", "{out}"), out=("out/{/}",), resume=True)
+    assert run_map(given, sources.patterns(["in/*"]))[0].done == 1
+    assert run_map(given, sources.patterns(["in/*"]))[0].done == 0
+    tool.write_text("#!/bin/sh\n# another version\ncp $1 $2\n")
+    assert run_map(given, sources.patterns(["in/*"]))[0].done == 1
+
+
+def test_resume_by_results_with_equal_lines() -> None:
+    given = Given(("true",), results="r", resume=True)
+    assert run_map(given, rows.listed(["a", "a", "b"]))[0].done == 3
+    summary, _ = run_map(given, rows.listed(["a", "a", "a", "b"]))
+    assert (summary.done, summary.skipped) == (1, 3)
+    assert [row["input"] for row in rows_of(Path("r/results.jsonl"))] == ["a", "a", "b", "a"]
+
+
+def test_results_have_what_was_said_and_used() -> None:
+    run_map(Given(shell="echo {}; echo oops >&2; exit {}", results="r", retries=0), rows.listed(["0", "3"]))
+    first, second = rows_of(Path("r/results.jsonl"))
+    assert (first["status"], first["input"], first["exit"], first["stderr"]) == ("done", "0", 0, "oops\n")
+    assert (second["status"], second["error"]) == ("failed", "exit status 3: oops")
+    assert first["max_rss"] > 0
+    assert Path("r/stdout/2").read_text() == "3\n"
+    assert Path("r/stderr/1").read_text() == "oops\n"
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (Given(("true",), shell="true"), "not both"),
+        (Given(), "give a command after --"),
+        (Given(("true",), out=("x/{/}",)), "the command has no {out}"),
+        (Given(("true", "{out}")), "there is no --out TEMPLATE"),
+        (Given(("no-such-command-here",)), "there is no command no-such-command-here on this machine"),
+        (Given(("./no-such-file",)), "there is no program ./no-such-file"),
+        (Given(("true",), resume=True), "--resume goes by the journal"),
+        (Given(("true",), direct=True), "--direct is for -e lambda"),
+        (Given(("true",), beside=("nothing",)), "--with: there is no nothing"),
+        (Given(("true", "{x}")), "{x}, which is no field"),
+        (Given(("true",), bucket="a/b"), "no bucket's name"),
+    ],
+)
+def test_mistakes_are_found_before_anything_starts(given: Given, message: str) -> None:
+    with pytest.raises(UsageError, match=message.replace("{", r"\{")):
+        run_map(given, rows.listed(["a"]))
+
+
+def test_a_file_that_may_not_be_executed() -> None:
+    Path("tool").write_text("#!/bin/sh\n")
+    with pytest.raises(UsageError, match=r"chmod \+x ./tool"):
+        run_map(Given(("./tool",)), rows.listed(["a"]))
+    with pytest.raises(UsageError, match=r"to run the file here, write ./tool"):
+        run_map(Given(("tool",)), rows.listed(["a"]))
+
+
+def test_no_input() -> None:
+    with pytest.raises(UsageError, match=r"there is no input: in/\* has none"):
+        run_map(Given(("true",)), sources.patterns(["in/*"]))
+    assert run_map(Given(("true",), allow_empty=True), sources.patterns(["in/*"]))[0].code == 0
+
+
+def test_outputs_that_collide_are_found_before_anything_starts() -> None:
+    make(["a/1", "b/1"])
+    with pytest.raises(UsageError, match=r"input 2, 'in/b/1': its output out/1 is that of another input"):
+        run_map(Given(COPY, out=("out/{/}",)), sources.patterns(["in/**"]))
+    assert not Path("out").exists()
+
+
+def test_streamed_inputs_whose_outputs_collide_fail_at_the_second() -> None:
+    make(["a/1", "b/1"])
+    given = Given(COPY, out=("out/{/}",))
+    summary, _ = run_map(given, rows.listed(name for name in ("in/a/1", "in/b/1")))
+    assert (summary.done, summary.failed) == (1, 1)
+    assert files("out") == {"1": b"a/1"}
+
+
+def test_outputs_among_the_inputs_are_refused() -> None:
+    make(["1"])
+    with pytest.raises(UsageError, match="would be an input itself"):
+        run_map(Given(COPY, out=("in/{/}.copy",)), sources.patterns(["in/*"]))
+
+
+def test_rows_that_cannot_be_read_end_the_job_with_their_line() -> None:
+    Path("x.csv").write_text("a,b\n1,2\n1\n3,4\n")
+    source = rows.csv_rows("x.csv")
+    with pytest.raises(UsageError, match="line 3: 1 fields"):
+        run_map(Given(("true", "{a}")), source)
+
+
+def test_large_files_elsewhere_need_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mu.mapping.carry.SMALL", 10)
+    Path("in").mkdir()
+    Path("in/1").write_bytes(b"x" * 11)
+    summary, _ = run_map(Given(COPY, out=("out/{/}",), engine=("elsewhere",)), sources.patterns(["in/*"]))
+    assert "give --bucket" in str(summary.failures[0]["failure"])
+
+
+def test_an_input_larger_than_the_disk_is_refused_at_once() -> None:
+    class Some(sources.Source):
+        pass
+
+    source = Some(
+        "s3", lambda _: iter([sources.Found("s3://bbb/big", None, 1 << 40, "tag")]), again=True, files=True
+    )
+    summary, commands = run_map(
+        Given(("cat", "{in}"), engine=("elsewhere",)), source, facts={"disk": 10 << 30}
+    )
+    assert "a worker has room for 10,737,418,240" in str(summary.failures[0]["failure"])
+    assert commands == []
