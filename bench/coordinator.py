@@ -173,7 +173,9 @@ def coroutine(workers: int) -> None:
     port = api._listener(ServerInfo).getsockname()[1]
     print(json.dumps([port, keys_for_load(job)]), flush=True)
     with measured():
-        server.server_main_loop([], lambda channel, number: CoroutineState(channel, number, None, context), ServerInfo)
+        server.server_main_loop(
+            [], lambda channel, number: CoroutineState(channel, number, None, context), ServerInfo
+        )
 
 
 def bare(workers: int) -> None:

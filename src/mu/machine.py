@@ -255,7 +255,8 @@ class TerminalState(MachineState):
 
 
 class ErrorState(TerminalState):
-    """A machine that failed: `err` says why. The connection is closed, which ends the worker.
+    """A machine that failed: `err` says why. The connection is closed, which ends the worker, unless the coordinator
+    can give that worker another part.
 
     `failed_in` is the name of the state before it. `final` True: another attempt would fail in the same way.
     """
@@ -269,7 +270,8 @@ class ErrorState(TerminalState):
         super().__init__(prevState, actorNum)
         self.failed_in = state_name(prevState)
         self.err = describe(err) if isinstance(err, Exception) else "" if err is None else str(err)
-        self.close()
+        if not self._channel.kept:
+            self.close()
 
     def str_extra(self) -> str:
         """The error."""

@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -64,9 +65,19 @@ def prepare(directory: str) -> None:
         raise UsageError(f"cannot write into {directory} for the record: {error.strerror}") from None
 
 
-def path_in(directory: str | Path) -> Path:
-    """Where the record is in its directory."""
-    return Path(directory) / FILE
+def path_in(directory: str | Path, number: int = 1) -> Path:
+    """Where the record of a script's first run is in its directory, or its second, ...: `run-2.json`, ..."""
+    return Path(directory) / (FILE if number == 1 else f"run-{number}.json")
+
+
+_written: Counter[Path] = Counter()  # runs of this process, by the directory of their records
+
+
+def next_number(directory: str | Path) -> int:
+    """Which of this process's runs in `directory` another one is: 1 for the first."""
+    path = Path(directory).absolute()
+    _written[path] += 1
+    return _written[path]
 
 
 class _NotWantedError(Exception):
@@ -141,6 +152,7 @@ def _attempt(track: Track, start: float) -> dict[str, Any]:
     states = zip(machine.timestamps, machine.stateinfo, strict=True)
     made: dict[str, Any] = {
         "attempt": track.number,
+        "worker": track.worker,
         "address": track.address,
         "connected": round(track.connected - start, 6),
         "finished": None if track.finished is None else round(track.finished - start, 6),
@@ -181,10 +193,11 @@ def launch_outcomes(
     return found
 
 
-def write(directory: str | Path, record: Mapping[str, Any], secrets: Iterable[str]) -> Path:
-    """Write `record` to `run.json` in `directory`, without the texts `secrets`; OSError if that fails."""
+def write(directory: str | Path, record: Mapping[str, Any], secrets: Iterable[str], number: int = 1) -> Path:
+    """Write the `record` of a process's run of this `number` (`run.json`, `run-2.json`, ...) in `directory`, without
+    the texts `secrets`; OSError if that fails."""
     text = json.dumps(_blanked(record, secrets), separators=(",", ":"))
-    path = path_in(directory)
+    path = path_in(directory, number)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write((text.replace('{"part":', '\n{"part":') + "\n").encode())
@@ -210,12 +223,17 @@ def _blanked(record: Any, secrets: Iterable[str]) -> Any:
     return walk(record)
 
 
-def known_secrets(info: Any, more: Iterable[str | None] = ()) -> list[str]:
-    """The secrets that this process has: the job's keys, the credentials in its environment, and `more`."""
+def known_secrets(info: Any) -> list[str]:
+    """The secrets that this process has: the job's keys, and the credentials in its environment."""
     found = [getattr(info, name, None) for name in SECRET_SETTINGS]
     found += [os.environ.get(name) for name in SECRET_VARIABLES]
-    # A short one, such as the local engine's, is none, and blanking it would garble the rest.
-    return [text for text in [*found, *more] if isinstance(text, str) and len(text) >= 16]
+    return worth_hiding(found)
+
+
+def worth_hiding(texts: Iterable[str | None]) -> list[str]:
+    """Those that are secrets: a short one, such as the local engine's, is none, and blanking it would garble the
+    rest."""
+    return [text for text in texts if isinstance(text, str) and len(text) >= 16]
 
 
 def script_name() -> str:

@@ -25,7 +25,6 @@ from mu.console.terminal import fit
 from mu.machine import ErrorState, MachineState, state_name
 from mu.report.failure import Failure, failure_of
 from mu.report.plain import PlainReporter
-from mu.report.reporter import Reporter
 from mu.report.worker_log import Track
 
 RATE = 5.0
@@ -88,8 +87,6 @@ class LiveReporter(PlainReporter):
         """Counted; it is among the last errors already."""
         if self.verbose:
             super().attempt_failed(track, other_running=other_running)
-        else:
-            Reporter.attempt_failed(self, track, other_running=other_running)
 
     # What is shown
 
@@ -147,8 +144,8 @@ class LiveReporter(PlainReporter):
     def lines(self, now: float, width: int, height: int) -> list[Text]:
         """The painting: at most `height` lines, made for `width` characters."""
         found = [self._phases(now, width), self._bar(now, width)]
-        if self.launch_note:
-            found.append(Text(self._sayable(self.launch_note.lstrip("; ")), "dim"))
+        if self.counts.launch_note:
+            found.append(Text(self._sayable(self.counts.launch_note.lstrip("; ")), "dim"))
         rest = height - len(found)
         if rest >= 3:
             errors = self._error_lines(max(3, rest // 3), rest - 1)
@@ -164,16 +161,17 @@ class LiveReporter(PlainReporter):
         return found[: max(1, height)]
 
     def _phases(self, now: float, width: int) -> Text:
+        run = self.counts
         counts: list[tuple[str, str, str]] = [
-            ("failed", f"{self.failed:,}", "bold red" if self.failed else "dim"),
-            ("done", f"{self.done:,} of {self.parts:,}", "green"),
+            ("failed", f"{run.failed:,}", "bold red" if run.failed else "dim"),
+            ("done", f"{run.done:,} of {run.parts:,}", "green"),
             ("running", f"{len(self._moved):,}", "cyan"),
-            ("connected", f"{self.connected:,}", ""),
+            ("connected", f"{run.begun:,}", ""),
         ]
-        if self.launch is not None:
-            counts.append(("launched", f"{self.launch.accepted:,}", ""))
-        if self.repeated:
-            counts.insert(2, ("tried again", f"{self.repeated:,}", "yellow"))
+        if run.launch is not None:
+            counts.append(("launched", f"{run.launch.accepted:,}", ""))
+        if run.repeated:
+            counts.insert(2, ("tried again", f"{run.repeated:,}", "yellow"))
         clock = f"{now - self.started:.1f} s"
         while len(counts) > 1 and len(clock) + sum(len(name) + len(n) + 4 for name, n, _ in counts) > width:
             counts.pop()
@@ -183,20 +181,21 @@ class LiveReporter(PlainReporter):
         return text
 
     def _bar(self, now: float, width: int) -> Text:
-        ended, parts = self.done + self.failed, max(1, self.parts)
-        self._finished.append((now, self.done))
+        run = self.counts
+        ended, parts = run.done + run.failed, max(1, run.parts)
+        self._finished.append((now, run.done))
         while len(self._finished) > 2 and self._finished[1][0] <= now - WINDOW:
             self._finished.popleft()
         since, before = self._finished[0]
-        rate = (self.done - before) / (now - since) if now > since else 0.0
+        rate = (run.done - before) / (now - since) if now > since else 0.0
         told = f" {100 * ended / parts:3.0f} %"
         if rate and ended < parts:
             told += f"  {rate:.1f}/s  {_duration((parts - ended) / rate)} left"
         size = max(0, width - 1 - len(told))
         text = Text()
         if size >= 8:
-            failed = -(-self.failed * size // parts)
-            done = min(self.done * size // parts, size - failed)
+            failed = -(-run.failed * size // parts)
+            done = min(run.done * size // parts, size - failed)
             running = min(len(self._moved) * size // parts, size - done - failed)
             text.append(self._full * done, "green").append(self._full * failed, "red")
             text.append(self._full * running, "cyan").append(

@@ -63,13 +63,12 @@ class PlainReporter(Reporter):
     def listening(self, port: int, tls: bool) -> None:
         """Says so."""
         self.note(
-            f"listening on port {port} ({'mutual TLS' if tls else 'plain TCP'}) for {self.parts} workers"
+            f"listening on port {port} ({'mutual TLS' if tls else 'plain TCP'}) for {self.counts.parts} workers"
         )
 
     def dropped_stranger(self, peer: str, why: str) -> None:
         """Tells of the first few."""
-        super().dropped_stranger(peer, why)
-        if self.dropped <= MAX_FAILURES_SHOWN or self.verbose:
+        if self.counts.dropped <= MAX_FAILURES_SHOWN or self.verbose:
             self.line(f"dropped a connection from {peer}: {why}")
 
     def worker_connected(self, track: Track) -> None:
@@ -86,8 +85,7 @@ class PlainReporter(Reporter):
 
     def attempt_failed(self, track: Track, *, other_running: bool) -> None:
         """Says what failed, and how it goes on; of the first few."""
-        super().attempt_failed(track, other_running=other_running)
-        if self.repeated > MAX_FAILURES_SHOWN and not self.verbose:
+        if self.counts.repeated > MAX_FAILURES_SHOWN and not self.verbose:
             return
         failure = failure_of(track.machine)
         what = "another worker goes on with it" if other_running else "it is tried again"
@@ -103,9 +101,10 @@ class PlainReporter(Reporter):
             self._progress(now)
 
     def _progress(self, now: float) -> None:
+        counts = self.counts
         text = (
-            f"{self.connected} of {self.parts} workers connected, "
-            f"{self.done} done, {self.failed} failed{self.launch_note}"
+            f"{counts.begun} of {counts.parts} workers connected, "
+            f"{counts.done} done, {counts.failed} failed{counts.launch_note}"
         )
         if text != self._shown and not self.quiet:
             self._next = now + LINE_EVERY
@@ -134,12 +133,13 @@ class PlainReporter(Reporter):
             self.line(ended)
         if missing:
             self.line(f"{missing} part{'s' if missing > 1 else ''} had no worker")
-        if self.repeated:
-            attempts = f"{self.repeated} attempt{'s' if self.repeated > 1 else ''}"
-            self.line(f"{attempts} failed on the way: {_tally(self.reasons)}")
+        counts = self.counts
+        if counts.repeated:
+            attempts = f"{counts.repeated} attempt{'s' if counts.repeated > 1 else ''}"
+            self.line(f"{attempts} failed on the way: {_tally(Counter(counts.reasons))}")
         wall = time.monotonic() - self.started
-        text = f"{self.done} of {self.parts} parts done in {wall:.1f} s"
-        (self.note if self.done == self.parts else self.line)(text)
+        text = f"{counts.done} of {counts.parts} parts done in {wall:.1f} s"
+        (self.note if counts.done == counts.parts else self.line)(text)
 
     def close(self) -> None:
         """What comes now waits until it is written."""

@@ -1,37 +1,60 @@
 """What people are told about a run while it goes on, and at its end.
 
-The main loop tells a `Reporter`, which says nothing itself; `PlainReporter` writes lines, and
-`mu.display.LiveReporter` paints a terminal. A script can give `server_main_loop` one of its own.
+The run tells a `Reporter`, which says nothing itself; `PlainReporter` writes lines, and
+`LiveReporter` paints a terminal. A script can give `server_main_loop` one of its own.
+
+Counts belong to the run. A reporter gets copies of them (`counts`), so that nothing that it does to them, or to
+attributes of its own, changes what becomes of the run; `mu.report.telling` sees to it that no exception does.
 """
 
 import time
-from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from mu.machine import MachineState
-from mu.report.failure import Failure, failure_of
+from mu.report.failure import Failure
 from mu.report.worker_log import Track
 
 if TYPE_CHECKING:
     from mu.launch.result import Progress
 
 
+class Counts(NamedTuple):
+    """How far a run is.
+
+    `parts` are wanted (so many are known by now, if `parts_known` is False: inputs are still being read). `begun` parts
+    have had a worker, `done` and `failed` are over; `repeated` attempts failed and did not end their part, for these
+    `reasons`. `workers` are connected now, `hellos` have been so far; `limit` is how many there may be at a time (None:
+    no limit is known). So many unverified connections were `dropped`, and so many invocations that the service had
+    accepted were `lost`. `launch` is how far launching is (None: nothing is launched), `launch_note` the same in words.
+    """
+
+    parts: int = 0
+    parts_known: bool = True
+    begun: int = 0
+    done: int = 0
+    failed: int = 0
+    repeated: int = 0
+    workers: int = 0
+    hellos: int = 0
+    limit: int | None = None
+    dropped: int = 0
+    lost: int = 0
+    launch: "Progress | None" = None
+    launch_note: str = ""
+    reasons: Mapping[str, int] = {}
+
+
 class Reporter:
     """What the main loop tells about a run; the base of all reporters, for a script's own as well.
 
-    `parts` are wanted, `connected` of them have had a worker, `done` and `failed` are at their end; `repeated`
-    attempts failed and did not end their part, for these `reasons`; so many strangers were `dropped`. `launch`
-    is how far launching is (None: nothing is launched), `launch_note` the same in words. `started` is of the
-    monotonic clock. Every method is called from the loop, so it must be quick; an exception in one ends the run.
+    `counts` is replaced before each `tick` and each call that tells of an end; `started` is of the monotonic clock.
+    Every method is called from the loop, so it must be quick. An exception in one ends this reporter, and nothing else:
+    lines take its place, and the summary says what broke.
     """
 
     def __init__(self, parts: int) -> None:
-        self.parts = parts
-        self.connected = self.done = self.failed = self.dropped = self.repeated = 0
-        self.reasons: Counter[str] = Counter()
-        self.launch: Progress | None = None
-        self.launch_note = ""
+        self.counts = Counts(parts)
         self.started = time.monotonic()
 
     def listening(self, port: int, tls: bool) -> None:
@@ -39,22 +62,20 @@ class Reporter:
 
     def dropped_stranger(self, peer: str, why: str) -> None:
         """A connection that was no worker of this job has been closed."""
-        self.dropped += 1
 
     def worker_connected(self, track: Track) -> None:
-        """A worker has said hello and has its part; `track.machine` is in the first state."""
+        """A worker has a part, its first or the next one; `track.machine` is in the first state."""
 
     def worker_moved(self, track: Track, before: MachineState) -> None:
         """A worker's machine has left `before`, perhaps through other states, for `track.machine`; or the two are the
         same state, and its title has changed."""
 
     def worker_finished(self, track: Track) -> None:
-        """A worker is at its end: an ErrorState failed, and a machine that is not terminal is not needed any more."""
+        """A worker is at the end of a part: an ErrorState failed, and a machine that is not terminal is not needed any
+        more."""
 
     def attempt_failed(self, track: Track, *, other_running: bool) -> None:
         """A worker failed, but its part has not: it is tried again, or another worker is at it already."""
-        self.repeated += 1
-        self.reasons[failure_of(track.machine).why.splitlines()[0]] += 1
 
     def tick(self, *, now: float | None = None) -> None:
         """Called at each turn of the loop, twice a second or more often; `now` is of the monotonic clock."""

@@ -19,9 +19,10 @@ ACTIVITIES = ((b"OK:RETRIEVE(", "retrieve"), (b"OK:UPLOAD(", "upload"), (b"OK:RE
 
 
 class Track:
-    """A worker that has said hello, from then to its end; times are in seconds since the epoch.
+    """A worker's time with one part, from its beginning to its end; times are in seconds since the epoch.
 
-    `machine` is its present, in the end its last, state. `number` counts the part's workers, from 1.
+    `machine` is its present, in the end its last, state. `number` counts the part's attempts, from 1; `worker` is the
+    number of the worker, in the order in which they said hello, from 1 (0: not known).
     `finished` is None until the end. The rest is only there when a record is kept: `runs` has when each program
     ended and its exit status (negative: a signal), `moved` the bytes `retrieved` and `uploaded` as far as the worker
     tells, `spent` the seconds before each answer summed by
@@ -42,10 +43,14 @@ class Track:
         "part",
         "runs",
         "spent",
+        "worker",
     )
 
-    def __init__(self, machine: "MachineState", address: str, number: int = 1, keep: int = 0) -> None:
+    def __init__(
+        self, machine: "MachineState", address: str, number: int = 1, keep: int = 0, worker: int = 0
+    ) -> None:
         self.part = machine.actorNum
+        self.worker = worker
         self.number = number
         self.address = address
         self.machine = machine

@@ -13,15 +13,15 @@ from OpenSSL import SSL
 
 from mu.console.terminal import debug
 from mu.errors import ProtocolError, describe
-from mu.report.reporter import Reporter
+from mu.report.telling import Telling
 from mu.server.connections import Connections, Peer
 from mu.server.settings import Settings
 from mu.tls import connection, listener
 from mu.tls.unverified import PLACES, Unverified
+from mu.wire.framing import to_text
+from mu.wire.protocol import MAX_HELLO, Hello, parse_hello
 from mu.wire.socket_nb import SocketNB
 
-HELLO = b"OK:HELLO"
-MAX_HELLO = 1024  # bytes; nobody may send more before saying hello
 ACCEPTS_AT_ONCE = 256
 MAX_DELAYS = 5
 NO_ROOM = "there is no room for more connections"
@@ -37,18 +37,18 @@ class Door:
         context: SSL.Context | None,
         connections: Connections,
         settings: Settings,
-        reporter: Reporter,
-        admit: Callable[[Peer, SocketNB], None],
+        telling: Telling,
+        admit: Callable[[Peer, SocketNB, Hello], None],
     ) -> None:
         self._listener: socket.socket | None = listener
         self.port: int = listener.getsockname()[1]
         self._context = context
         self._connections = connections
         self._settings = settings
-        self._reporter = reporter
+        self._telling = telling
         self._admit = admit
         # All workers may come at once, and from one address, as behind a gateway.
-        expected = len(settings.parts)
+        expected = PLACES if settings.workers is None else settings.workers
         limit = min(max(PLACES, 2 * expected), max(2, settings.room))
         self._strangers = Unverified[Peer](limit, expected, connections.readable)
         self._watched = False
@@ -144,21 +144,22 @@ class Door:
                 self._connections.epoll.unregister(self._listener)
 
     def _take_hello(self, peer: Peer, channel: SocketNB) -> None:
-        hello = channel.peek_bytes()
+        said = channel.peek_bytes()
+        hello = parse_hello(to_text(said))
         run_id = self._settings.run_id
-        if not hello.startswith(HELLO):
-            self._drop(peer, f"it said {hello[:40]!r} instead of OK:HELLO")
-        elif run_id is not None and hello not in (HELLO, HELLO + b":" + run_id.encode()):
+        if hello is None:
+            self._drop(peer, f"it said {said[:40]!r} instead of OK:HELLO")
+        elif run_id is not None and hello.run_id not in ("", run_id):
             self._drop(peer, "it is a worker of another run")
         else:
             channel.limit_message()
             self._strangers.remove(peer)
-            self._admit(peer, channel)
+            self._admit(peer, channel, hello)
 
     def _drop(self, peer: Peer, why: str) -> None:
         self._strangers.remove(peer)
         self._turn_away(peer, why)
 
     def _turn_away(self, peer: Peer, why: str) -> None:
-        self._reporter.dropped_stranger(peer.address, why)
+        self._telling.dropped_stranger(peer.address, why)
         self._connections.close(peer)

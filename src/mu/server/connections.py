@@ -2,49 +2,78 @@
 
 import select
 import socket
+from collections.abc import Callable, Mapping
+from math import inf
+from typing import Any
 
 from mu.machine import MachineState
 from mu.report.worker_log import Track
 from mu.server.ledger import Attempt
 from mu.wire.socket_nb import SocketNB
 
+NO_FACTS: Mapping[str, Any] = {}
+
 
 class Peer:
     """One connection. A stranger's `channel` is None until it sends something; only a worker that has a part
-    has an `attempt`, a `machine` and a `track`."""
+    has an `attempt`, a `machine` and a `track`. A worker without a part is a spare, or is being `resetting`."""
 
     __slots__ = (
         "address",
+        "armed",
         "attempt",
         "channel",
+        "completed",
         "deadline",
         "delays",
+        "draining",
+        "due",
+        "due_at",
+        "ends_at",
+        "facts",
+        "failures",
         "fd",
         "hello",
+        "late",
         "machine",
         "mask",
+        "new",
         "ready",
+        "resetting",
         "sock",
         "title",
         "track",
         "wake_at",
+        "worker",
     )
 
     def __init__(self, sock: socket.socket, address: str, deadline: float) -> None:
         self.sock = sock
         self.address = address
-        self.deadline = deadline
+        self.deadline = deadline  # by when it must have said hello
         self.delays = 0  # how often the deadline was put off
         self.fd = sock.fileno()
         self.channel: SocketNB | None = None
         self.ready = False  # the handshake is done
         self.hello: float | None = None  # when it said so, if it did, in seconds of the monotonic clock
+        self.worker = 0  # counts the workers of a run, from 1; 0 before its hello
+        self.facts = NO_FACTS  # what its hello tells of it
+        self.ends_at = inf  # when its time limit is, by the monotonic clock
+        self.completed = 0  # parts it has done
+        self.failures = 0  # parts that failed on it in a row
+        self.resetting = False  # it has been told `reset:`, and has not said hello again
+        self.draining = False  # it has said that it takes no other part
+        self.late = 0  # answers to commands of the part before that came after `reset:`
         self.attempt: Attempt | None = None
         self.machine: MachineState | None = None
         self.track: Track | None = None
+        self.new = True  # it has had no part, and was never a spare
         self.title = ""  # of the machine, as the reporter knows it
         self.wake_at: float | None = None  # the earliest timer that is set for the machine's own `wake_at`
         self.mask = select.EPOLLIN
+        self.due: Callable[[Peer], None] | None = None  # what is done at `due_at`, unless it is put off
+        self.due_at = inf
+        self.armed = inf  # when the next timer of this connection goes off
 
 
 class Connections:

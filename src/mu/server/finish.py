@@ -1,44 +1,36 @@
 """The end of a run: its files first, then words, which may have to wait for a terminal, or for Lambda."""
 
-import cProfile
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from mu.console.system import caught_signals
 from mu.history import record, times_file
-from mu.machine import ErrorState, MachineState
+from mu.machine import ErrorState
 from mu.report import cost
 from mu.report.failure import failure_of
-from mu.report.reporter import Reporter
-from mu.server.flags import EVERY_SCRIPT, FLAGS
-from mu.server.loop import Loop
-from mu.server.settings import Settings
+
+if TYPE_CHECKING:
+    from mu.report.failure import Failure
+    from mu.report.telling import Telling
+    from mu.server.run import Run
 
 
-def conclude(
-    info: Any,
-    loop: Loop,
-    states: Sequence[MachineState],
-    reporter: Reporter,
-    settings: Settings,
-    launch: Any,
-    lookup: cost.Lookup | None,
-    profile: cProfile.Profile | None,
-) -> list[str]:
+def conclude(run: "Run", telling: "Telling") -> list[str]:
     """Leave the files that the run's flags name, and tell how it has ended; the paths that could not be written.
 
     A signal while files are written stops the run as one before would have, once they are there; a second one at once.
     """
-    parts = [part.number for part in settings.parts]
-    directory = getattr(info, "record_dir", None) or ""
-    estimate = _estimate(loop, reporter, lookup, patience=0)
+    setup, loop, profile, states = run.setup, run.loop, run.profile, run.states
+    directory = setup.record_dir or ""
+    estimate = _estimate(run, patience=0)
     made: dict[str, Any] = {}
-    secrets = record.known_secrets(info, getattr(launch, "credentials", ())[1:])
+    credentials = [text for engine in run.engines for text in getattr(engine, "credentials", ())[1:]]
+    secrets = [*setup.secrets, *record.worth_hiding(credentials)]
+    number = record.next_number(directory) if directory else 1
     unwritten: list[tuple[str, str]] = []
 
-    def leave(attribute: str, write: Callable[[str], object]) -> bool:
-        path = getattr(info, attribute, None)
+    def leave(path: str | None, write: Callable[[str], object]) -> bool:
         if not path:
             return False
         try:
@@ -50,61 +42,67 @@ def conclude(
 
     signal = loop.signal
     with caught_signals(loop.on_signal):
-        leave("out_file", lambda path: times_file.write(path, states, loop.start))
+        leave(setup.out_file, lambda path: times_file.write(path, states or [], loop.start))
         if profile is not None:
-            leave("profiling", profile.dump_stats)
+            leave(setup.profiling, profile.dump_stats)
         if directory:
-            made = _record(info, loop, reporter, parts, launch, estimate)
-        recorded = leave("record_dir", lambda path: record.write(path, made, secrets))
+            made = _record(run, estimate)
+        recorded = leave(setup.record_dir, lambda path: record.write(path, made, secrets, number))
 
-    failures = [failure_of(state) for state in states if isinstance(state, ErrorState)]
-    reporter.summary(failures, len(parts) - len(states), loop.ended)
-    if lookup is not None and loop.tracks and (estimate is not None or loop.signal == signal):
+    counts = run.counts
+    telling.summary(_failures(run), counts.parts - counts.begun, loop.ended)
+    if run.lookup is not None and run.attempts_made and (estimate is not None or loop.signal == signal):
         if estimate is None:
-            estimate = _estimate(loop, reporter, lookup, patience=cost.PATIENCE)
+            estimate = _estimate(run, patience=cost.PATIENCE)
             if estimate is not None and recorded:
                 made["cost"] = estimate
-                recorded = leave("record_dir", lambda path: record.write(path, made, secrets))
-        reporter.note(cost.describe(estimate))
+                recorded = leave(setup.record_dir, lambda path: record.write(path, made, secrets, number))
+        telling.note(cost.describe(estimate))
     for path, why in unwritten:
-        reporter.line(f"cannot write {path}: {why}")
+        telling.line(f"cannot write {path}: {why}")
     if recorded:
-        reporter.note(f"record: {record.path_in(directory)}")
+        telling.note(f"record: {record.path_in(directory, number)}")
     return [path for path, _ in unwritten]
 
 
-def _estimate(
-    loop: Loop, reporter: Reporter, lookup: cost.Lookup | None, patience: float
-) -> dict[str, Any] | None:
+def _failures(run: "Run") -> "list[Failure]":
+    """What is told of the parts that failed: of the script's own machines, in their order, if it has them."""
+    if run.states is None:
+        return run.failures
+    return [failure_of(state) for state in run.states if isinstance(state, ErrorState)]
+
+
+def _estimate(run: "Run", patience: float) -> dict[str, Any] | None:
     """None if nothing ran, or what the function is cannot be known in so many seconds."""
-    function = lookup.result(patience) if lookup is not None and loop.tracks else None
+    lookup = run.lookup
+    function = lookup.result(patience) if lookup is not None and run.attempts_made else None
     if lookup is None or function is None:
         return None
-    accepted = reporter.launch.accepted if reporter.launch is not None else 0
-    return cost.estimate(function, loop.worker_seconds, max(accepted, len(loop.tracks)), lookup.regions)
+    launch, hellos = run.counts.launch, run.counts.hellos
+    accepted = launch.accepted if launch is not None else 0
+    return cost.estimate(function, run.loop.worker_seconds, max(accepted, hellos), lookup.regions)
 
 
-def _record(
-    info: Any,
-    loop: Loop,
-    reporter: Reporter,
-    parts: Sequence[int],
-    launch: Any,
-    estimate: dict[str, Any] | None,
-) -> dict[str, Any]:
+def _record(run: "Run", estimate: dict[str, Any] | None) -> dict[str, Any]:
+    loop, engine = run.loop, run.engines[0] if run.engines else None
+    launch = None
+    if engine is not None:
+        launch = record.launch_outcomes(
+            engine.progress,
+            getattr(engine, "invocations", ()),
+            getattr(engine, "curve", ()),
+            loop.start,
+            engine.failure(),
+        )
     return record.build(
         script=record.script_name(),
         start=loop.start,
         end=time.time(),
         ended=loop.ended,
-        parts=parts,
-        tracks=loop.tracks,
-        strangers=reporter.dropped,
-        settings=record.settings_of(info, [flag.attribute for flag in (*FLAGS, *EVERY_SCRIPT)]),
-        launch=None
-        if launch is None
-        else record.launch_outcomes(
-            launch.progress, launch.invocations, launch.curve, loop.start, launch.failure()
-        ),
+        parts=run.part_numbers,
+        tracks=run.tracks,
+        strangers=run.counts.dropped,
+        settings=run.setup.shown,
+        launch=launch,
         cost=estimate,
     )

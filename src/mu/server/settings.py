@@ -1,23 +1,23 @@
-"""What a run is told, and what the loop needs of launching."""
+"""What a run is told, and what it tells of each part."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from mu.machine import MachineState
 from mu.server.ledger import Part
 
-if TYPE_CHECKING:
-    from mu.launch.result import Progress
-
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is told; times are in seconds.
+    """What a run is told about its parts and workers; times are in seconds.
 
-    `parts` in the order in which workers get them; `grouped`: the first state takes the group's number
-    too. `retries` and `backup` as for `Ledger`. `kill_time` runs from a worker's hello; then its machine ends in
-    `kill_state`, a terminal state, or an error without one. `connect_timeout`: how
+    `parts` in the order in which workers get them; they are read as they are needed, in the loop's thread, so that the
+    iterable must not wait. `grouped`: the first state takes the group's number
+    too. `workers`: how many at a time (None: as many as there are parts, but no more than the engine's limit), and
+    `overprovision` more of them. `retries` and `backup` as for `Ledger`. `kill_time` runs from a part's beginning; then
+    its machine ends in `kill_state`, a terminal state, or an error without one. `part_timeout`: a worker with less time
+    left than this gets no other part. `connect_timeout`: how
     long to wait for missing workers before others are launched (as often as `retries` in a row), or the run ends if
     none is at work. `run_id`: a worker that names another in its hello is left over from another run.
     `room`: how many connections there may be. `journal`: how many of each worker's answers to keep; 0 also
@@ -25,12 +25,15 @@ class Settings:
     the numbers of the parts that cannot be done without it, and end with it.
     """
 
-    parts: Sequence[Part]
+    parts: Iterable[Part]
     grouped: bool = False
+    workers: int | None = None
+    overprovision: int = 0
     retries: int = 0
     backup: float | None = None
     kill_time: float | None = None
     kill_state: Callable[[MachineState], MachineState] | None = None
+    part_timeout: float | None = None
     hello_timeout: float = 10.0
     connect_timeout: float = 120.0
     run_id: str | None = None
@@ -39,24 +42,51 @@ class Settings:
     dependants: Callable[[MachineState], Iterable[int]] | None = None
 
 
-class Launch(Protocol):
-    """The launching that goes on beside the loop. `progress`: how far it is, None before it begins; `asked`: how
-    many workers it is to launch in all."""
+@dataclass(frozen=True)
+class Setup:
+    """What is around a run: where it listens, its keys, its files, and what people are told.
 
-    progress: "Progress | None"
-    asked: int
+    `port` 0 takes any that is free. `address` is this machine's as workers reach it; None: the engine finds out.
+    `cacert` None: plain TCP, for this machine only. `worker_cert` and `worker_key` are what workers get. `event` holds
+    fields for every worker's event. `relay` is the address and port of a relay that the run starts itself.
+    `shown` are the settings that a record shows, `secrets` the texts that it must not. `function`: the Lambda function
+    whose price is looked up (None: no cost is told). `resume_from`: given the parts and a region, those to be done.
+    """
 
-    def failure(self) -> str | None:
-        """Why it has failed for good; None while it has not."""
+    port: int = 0
+    address: str | None = None
+    cacert: str | None = field(default=None, repr=False)
+    srvcrt: str = field(default="", repr=False)
+    srvkey: str = field(default="", repr=False)
+    worker_cert: str = field(default="", repr=False)
+    worker_key: str = field(default="", repr=False)
+    event: Mapping[str, Any] = field(default_factory=dict)
+    relay: tuple[str, int] | None = None
+    out_file: str | None = None
+    profiling: str | None = None
+    record_dir: str | None = None
+    quiet: bool = False
+    verbose: bool = False
+    function: str | None = None
+    shown: Mapping[str, Any] = field(default_factory=dict)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    resume_from: Callable[[Iterable[Part], str], Iterable[Part]] | None = None
 
-    def note(self) -> str:
-        """What people should know of it now."""
 
-    def more(self, number: int) -> None:
-        """Launch so many workers more."""
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a part, told once it is over for good.
 
-    def cancel(self) -> None:
-        """Launch no more."""
+    `status` is `done`, `failed`, or `stopped` (the run ended before the part did). `result` is what the terminal state
+    carries, `error` one text, empty if there was none. `attempt` counts from 1; `seconds` are of that attempt;
+    `worker` is what its worker told of itself; `machine` is the last state.
+    """
 
-    def wait(self) -> None:
-        """After `cancel`: wait, briefly, until `progress` is final."""
+    part: Part
+    status: str
+    result: Any
+    error: str
+    attempt: int
+    seconds: float
+    worker: Mapping[str, Any]
+    machine: MachineState

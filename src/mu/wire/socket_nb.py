@@ -49,7 +49,7 @@ class SocketLike(Protocol):
 class _Channel:
     """One connection's state, shared by every handle on it."""
 
-    __slots__ = ("handshaking", "out", "parser", "pending", "sock", "ssl_write")
+    __slots__ = ("handshaking", "kept", "out", "parser", "pending", "quitting", "sock", "ssl_write")
 
     def __init__(self, sock: SocketLike, max_message: int) -> None:
         sock.setblocking(False)
@@ -62,6 +62,8 @@ class _Channel:
         self.out = bytearray()
         self.handshaking = False
         self.ssl_write = False
+        self.quitting = False  # the peer has been told to quit
+        self.kept = False  # a machine's failure leaves the connection open: its owner decides
 
 
 class MessageQueue(MutableSequence[str]):
@@ -171,7 +173,10 @@ class SocketNB:
 
     def enqueue(self, msg: str | bytes) -> None:
         """Add a message to what waits to be sent; `do_write` sends it."""
-        self._channel.out += framing.encode(msg)
+        channel = self._channel
+        channel.out += framing.encode(msg)
+        if msg[:4] == "quit" or msg[:4] == b"quit":
+            channel.quitting = True
 
     def dequeue(self) -> str | None:
         """The oldest waiting message as text; None if there is none."""

@@ -51,7 +51,7 @@ def test_parts_are_given_once() -> None:
     first, second = begun(book), begun(book)
     assert (first.part.number, second.part.number, book.begin(0.0)) == (0, 1, None)
     assert (book.wanted, book.running, book.may_want_more) == (0, 2, False)
-    assert book.succeeded(first, 1.0) == []
+    assert not book.succeeded(first, 1.0)
     assert not book.finished
     assert book.failure(second, "x")
     assert (book.finished, book.done, book.failed) == (True, 1, 1)
@@ -101,7 +101,7 @@ def test_backups_begin_when_most_are_done() -> None:
     assert (backup.part.number, backup.number) == (6, 2)
     assert book.leader(backup) is attempts[6]
     assert book.succeeded(backup, 25.0) == [attempts[6]]
-    assert book.succeeded(attempts[7], 26.0) == []
+    assert not book.succeeded(attempts[7], 26.0)
     assert (book.finished, book.wanted, book.done) == (True, 0, 8)
 
 

@@ -1,0 +1,161 @@
+"""What a run tells its reporter, and what it counts: the run's side of `mu.report.reporter`.
+
+`Tally` holds the counts that the ledger does not. `Telling` hands snapshots to the reporter and survives it: the first
+exception in one of its methods is noted, and lines on standard error take the reporter's place.
+"""
+
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from mu.console.terminal import debug
+from mu.errors import describe
+from mu.machine import MachineState
+from mu.report.failure import Failure, failure_of
+from mu.report.plain import PlainReporter
+from mu.report.reporter import Counts, Reporter
+from mu.report.worker_log import Track
+
+if TYPE_CHECKING:
+    from mu.launch.result import Progress
+
+MAX_REASONS = 1000  # different ones that are counted; all others are counted together
+OTHER_REASONS = "other reasons"
+
+
+class Tally:
+    """The counts of a run besides those of its ledger, which `of_ledger` hands in: `(parts, known, begun, done,
+    failed)`."""
+
+    def __init__(self, of_ledger: Callable[[], tuple[int, bool, int, int, int]]) -> None:
+        self._of_ledger = of_ledger
+        self.repeated = self.workers = self.hellos = self.dropped = self.lost = 0
+        self.limit: int | None = None
+        self.launch: Progress | None = None
+        self.launch_note = ""
+        self.reasons: Counter[str] = Counter()
+        self._shown_reasons = MappingProxyType(self.reasons)
+
+    def counts(self) -> Counts:
+        """How far the run is now."""
+        parts, known, begun, done, failed = self._of_ledger()
+        return Counts(
+            parts, known, begun, done, failed, self.repeated, self.workers, self.hellos, self.limit,
+            self.dropped, self.lost, self.launch, self.launch_note, self._shown_reasons,
+        )  # fmt: skip
+
+    def repeat(self, reason: str) -> None:
+        """An attempt has failed that does not end its part."""
+        self.repeated += 1
+        known = reason in self.reasons or len(self.reasons) < MAX_REASONS
+        self.reasons[reason if known else OTHER_REASONS] += 1
+
+
+class Telling:
+    """Passes on what happens to `reporter`. `broken` says what an exception in it was; empty while there was none."""
+
+    def __init__(self, reporter: Reporter, tally: Tally) -> None:
+        self.tally = tally
+        self.broken = ""
+        self._take(reporter)
+
+    def _take(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        kind = type(reporter)
+        # Most reporters have nothing to say of the events that every part brings: then they cost nothing.
+        self.hears_moves = _overrides(kind, "worker_moved")
+        self._hears_begin = _overrides(kind, "worker_connected")
+        self._hears_end = _overrides(kind, "worker_finished")
+
+    def listening(self, port: int, tls: bool) -> None:
+        """The coordinator is ready for workers."""
+        self._tell("listening", port, tls=tls)
+
+    def dropped_stranger(self, address: str, why: str) -> None:
+        """An unverified connection has been closed."""
+        self.tally.dropped += 1
+        self._tell("dropped_stranger", address, why)
+
+    def worker_connected(self, track: Track) -> None:
+        """A worker has a part."""
+        if self._hears_begin:
+            self._call("worker_connected", track)
+
+    def worker_moved(self, track: Track, before: MachineState) -> None:
+        """A machine has left a state."""
+        if self.hears_moves:
+            self._call("worker_moved", track, before)
+
+    def worker_finished(self, track: Track) -> None:
+        """A worker is at the end of a part."""
+        if self._hears_end:
+            self._call("worker_finished", track)
+
+    def attempt_failed(self, track: Track, *, other_running: bool) -> None:
+        """An attempt has failed, but not its part."""
+        self.tally.repeat(failure_of(track.machine).why.splitlines()[0])
+        self._tell("attempt_failed", track, other_running=other_running)
+
+    def tick(self, now: float) -> None:
+        """A turn of the loop."""
+        self._tell("tick", now=now)
+
+    def line(self, text: str) -> None:
+        """Something that people must see."""
+        self._call("line", text)
+
+    def note(self, text: str) -> None:
+        """Something that is good to know."""
+        self._call("note", text)
+
+    def summary(self, failures: Sequence[Failure], missing: int, ended: str) -> None:
+        """The end, and what became of the reporter, if it broke."""
+        self._tell("summary", failures, missing, ended)
+        if self.broken:
+            self._call("line", self.broken)
+
+    def close(self) -> None:
+        """What comes now is the end."""
+        self._call("close")
+
+    def _tell(self, method: str, *arguments: Any, **more: Any) -> None:
+        """A call that finds the counts up to date."""
+        try:
+            self._reporter.counts = self.tally.counts()
+        except Exception as error:
+            self._break("counts", error)
+        self._call(method, *arguments, **more)
+
+    def _call(self, method: str, *arguments: Any, **more: Any) -> None:
+        try:
+            getattr(self._reporter, method)(*arguments, **more)
+        except Exception as error:
+            if self.broken:
+                return  # the lines that took its place
+            self._break(method, error)
+            if method not in ("worker_connected", "worker_moved", "worker_finished"):
+                self._call(method, *arguments, **more)
+
+    def _break(self, method: str, error: Exception) -> None:
+        """Go on with lines in the reporter's place."""
+        failed = self._reporter
+        self.broken = f"reporter {type(failed).__name__} failed in method {method}: {describe(error)}"
+        debug("".join(traceback.format_exception(error)))
+        with suppress(Exception):
+            if method != "close":
+                failed.close()  # a painting goes before lines come
+        quiet, verbose = (getattr(failed, name, False) is True for name in ("quiet", "verbose"))
+        substitute = PlainReporter(0, sys.stderr, quiet=quiet, verbose=verbose)
+        substitute.counts = self.tally.counts()
+        started = getattr(failed, "started", None)
+        if isinstance(started, float):
+            substitute.started = started
+        self._take(substitute)
+
+
+def _overrides(kind: type[Reporter], method: str) -> bool:
+    return getattr(kind, method, None) is not getattr(Reporter, method)

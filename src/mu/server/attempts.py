@@ -1,0 +1,193 @@
+"""The books of a run: which machine stands for which part, and what became of each attempt.
+
+The ledger knows parts and attempts; here they are joined with machines, with what is told to people and to the script
+(`states`, `on_outcome`), and with the parts that depend on others.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mu.errors import MuError, describe
+from mu.machine import ErrorState, MachineState, described, enter
+from mu.report.failure import Failure, failure_of
+from mu.report.telling import Telling
+from mu.report.worker_log import Track
+from mu.server.connections import Peer
+from mu.server.ledger import Attempt, Ledger
+from mu.server.settings import Outcome, Settings
+from mu.wire.socket_nb import SocketNB
+
+FAILURES_KEPT = 1000  # that the summary may show
+
+
+class Attempts:
+    """`states` receives a machine for each part in the order in which parts got their first worker, and has their last
+    states at the end, each of the attempt that counted; None keeps none. `tracks` has all attempts as they began, if a
+    record is wanted. `failures` are the first of the parts that failed for good.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        constructor: Callable[..., MachineState],
+        states: list[MachineState] | None,
+        ledger: Ledger,
+        telling: Telling,
+        on_outcome: Callable[[Outcome], object] | None,
+    ) -> None:
+        self.tracks: list[Track] = []
+        self.failures: list[Failure] = []
+        self.made = 0  # attempts so far
+        self._settings = settings
+        self._constructor = constructor
+        self._takes_attempt = getattr(constructor, "takes_attempt", False) is True
+        self._states = states
+        self._ledger = ledger
+        self._telling = telling
+        self._on_outcome = on_outcome
+        self._places: dict[int, int] = {}  # part number → place in states
+        self._doomed: dict[int, int] = {}  # part number → the failed part that it depends on
+        self._workers: dict[Attempt, Peer] = {}
+
+    def begin(self, peer: Peer, channel: SocketNB, attempt: Attempt) -> MachineState:
+        """Give a worker a part: the machine's first state, which is an error if it cannot be made."""
+        part = attempt.part
+        try:
+            if self._doomed and part.number in self._doomed:
+                raise MuError(waits_in_vain(self._doomed[part.number]))
+            if self._takes_attempt:
+                machine = enter(channel, self._constructor, attempt, peer.facts)
+            elif self._settings.grouped:
+                machine = enter(channel, self._constructor, part.number, part.group)
+            else:
+                machine = enter(channel, self._constructor, part.number)
+        except MuError as error:
+            machine = ErrorState(MachineState(channel, part.number), str(error))
+            machine.final = True
+        track = Track(
+            machine, peer.address, number=attempt.number, keep=self._settings.journal, worker=peer.worker
+        )
+        peer.attempt, peer.machine, peer.track, peer.title = attempt, machine, track, machine.title
+        self._workers[attempt] = peer
+        self.made += 1
+        if self._settings.journal:
+            self.tracks.append(track)
+        if self._states is not None:
+            place = self._places.get(part.number)
+            if place is None:
+                self._places[part.number] = len(self._states)
+                self._states.append(machine)
+            elif self._ledger.leads(attempt):
+                self._states[place] = machine
+        self._telling.worker_connected(track)
+        return machine
+
+    def moved(self, peer: Peer, machine: MachineState) -> None:
+        """A worker's machine is in another state now."""
+        before, peer.machine = peer.machine, machine
+        peer.title = machine.title
+        attempt, track = peer.attempt, peer.track
+        if self._states is not None and attempt is not None and self._ledger.leads(attempt):
+            self._states[self._places[attempt.part.number]] = machine
+        if track is not None and before is not None:
+            track.machine = machine
+            self._telling.worker_moved(track, before)
+
+    def retitled(self, peer: Peer, machine: MachineState) -> None:
+        """A worker's machine is in the same state, which has another title now."""
+        peer.title = machine.title
+        if peer.track is not None:
+            self._telling.worker_moved(peer.track, machine)
+
+    def end(self, peer: Peer, now: float) -> tuple[bool, list[Peer]]:
+        """A worker's machine has come to its end: whether the part is done by it, and whose work is not needed any
+        more. The worker has no part afterwards."""
+        machine, attempt, track = peer.machine, peer.attempt, peer.track
+        assert machine is not None
+        assert attempt is not None
+        assert track is not None
+        del self._workers[attempt]
+        peer.attempt = peer.machine = peer.track = None
+        track.finished = time.time()
+        self._telling.worker_finished(track)
+        number = attempt.part.number
+        if not isinstance(machine, ErrorState):
+            if self._states is not None:
+                self._states[self._places[number]] = machine
+            losers = self._ledger.succeeded(attempt, now)
+            if self._on_outcome is not None:
+                self._tell_outcome(attempt, machine, "done", "", now, peer)
+            return True, [self._workers.pop(loser) for loser in losers] if losers else []
+        why = described(machine)
+        final = getattr(machine, "final", False) is True or number in self._doomed
+        if self._ledger.failure(attempt, why, final=final, proven=peer.completed > 0):
+            if len(self.failures) < FAILURES_KEPT or self._states is not None:
+                self.failures.append(failure_of(machine)._replace(part=number))
+            if self._on_outcome is not None:
+                self._tell_outcome(attempt, machine, "failed", why, now, peer)
+            return False, self._dependants(machine, number)
+        leader = self._ledger.leader(attempt)
+        other = None if leader is None else self._workers[leader].machine
+        if other is not None and self._states is not None:
+            self._states[self._places[number]] = other
+        self._telling.attempt_failed(track, other_running=other is not None)
+        return False, []
+
+    def abandon(self, peer: Peer) -> None:
+        """A worker's part is taken from it: it is not needed any more."""
+        if peer.track is not None:
+            peer.track.finished = time.time()
+            self._telling.worker_finished(peer.track)
+        peer.attempt = peer.machine = peer.track = None
+
+    def stop(self, now: float) -> None:
+        """The run ends: tell of the parts that have begun and are not over."""
+        if self._on_outcome is None:
+            return
+        for attempt in self._ledger.under_way():
+            peer = self._workers.get(attempt)
+            if peer is not None and peer.machine is not None:
+                self._tell_outcome(attempt, peer.machine, "stopped", "", now, peer)
+
+    def doomed_by(self, attempt: Attempt) -> int | None:
+        """The failed part that this attempt's part depends on; None if there is none."""
+        return self._doomed.get(attempt.part.number)
+
+    def _tell_outcome(
+        self, attempt: Attempt, machine: MachineState, status: str, error: str, now: float, peer: Peer
+    ) -> None:
+        assert self._on_outcome is not None
+        result: Any = getattr(machine, "result", None)
+        self._on_outcome(
+            Outcome(
+                attempt.part, status, result, error, attempt.number, now - attempt.began, peer.facts, machine
+            )
+        )
+
+    def _dependants(self, machine: MachineState, failed: int) -> list[Peer]:
+        """The workers of the parts that cannot be done without one that has failed; those that have none yet end when
+        they get one."""
+        dependants = self._settings.dependants
+        if dependants is None or failed in self._doomed:
+            return []
+        try:
+            numbers = list(dependants(machine))
+        except Exception as error:
+            self._telling.note(f"dependants of part {failed}: {describe(error)}")
+            return []
+        for number in numbers:
+            self._doomed.setdefault(number, failed)
+        return [
+            peer for attempt, peer in self._workers.items() if self._doomed.get(attempt.part.number) == failed
+        ]
+
+
+def summary_of(failures: Sequence[Failure]) -> list[Failure]:
+    """Failures in the order of parts."""
+    return sorted(failures, key=lambda failure: failure.part)
+
+
+def waits_in_vain(failed: int) -> str:
+    """What became of a part whose left neighbour, or one further left, has failed."""
+    return f"waits for part {failed}, which failed"

@@ -1,0 +1,377 @@
+"""One object for a run: prepare, launch, drive, conclude.
+
+`Run` goes all the way: `prepare` opens the port, `launch` starts workers, `drive` is the loop, `conclude` writes
+files, tells how it ended and raises if it did not end well. Whatever ends the loop, launching is cancelled, the port
+closed, workers are told to quit, and `conclude` still writes the files.
+
+A script of the original's kind makes three calls that know of each other by its `ServerInfo` only: `prepared` finds the
+run that belongs to one. Nothing is kept on `ServerInfo` itself but what `prepare.READ_BACK` lists.
+"""
+
+import cProfile
+import dataclasses
+import json
+import socket
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence, Sized
+from contextlib import suppress
+from typing import Any
+
+from mu.console.system import allow_connections
+from mu.engines.protocol import Engine
+from mu.errors import JobError, UsageError, reason
+from mu.machine import MachineState
+from mu.report import choose
+from mu.report.cost import Lookup
+from mu.report.failure import Failure
+from mu.report.reporter import Counts, Reporter
+from mu.report.telling import Tally, Telling
+from mu.report.worker_log import Track
+from mu.server import prepare
+from mu.server.attempts import Attempts, summary_of
+from mu.server.flags import bracketed
+from mu.server.ledger import Ledger
+from mu.server.loop import Loop
+from mu.server.settings import Outcome, Settings, Setup
+from mu.server.staffing import Staffing
+from mu.tls import connection
+from mu.tls import listener as tls_listener
+from mu.wire.connect import BOTH_READ
+
+LOOPBACK = ("127.0.0.1", "localhost")
+DEFAULT_REGION = "us-east-1"
+
+
+class Run:
+    """One run of a job.
+
+    `constructor` makes each part's first state (see `Attempts`); `engines` start the workers (none: they come by
+    themselves). `on_outcome` is called with an `Outcome` for each part when it is over, in the loop's thread: it must
+    be quick, and an exception in it ends the run. `states` receives the machines, as for `server_main_loop`; None keeps
+    none. `reporter` is told what happens; by default it is one that writes to standard error.
+
+    After `drive`: `error` is the exception that ended the loop, if one did; `counts`, `tracks`, `failures`, `ended`
+    and `worker_seconds` say how it went.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        constructor: Callable[..., MachineState] | None = None,
+        *,
+        setup: Setup | None = None,
+        engines: Sequence[Engine] = (),
+        reporter: Reporter | None = None,
+        on_outcome: Callable[[Outcome], object] | None = None,
+        states: list[MachineState] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.setup = Setup() if setup is None else setup
+        self.constructor = constructor
+        self.engines = list(engines)
+        self.reporter = reporter
+        self.on_outcome = on_outcome
+        self.states = states
+        self.relay: tuple[str, int] | None = None  # where the run's own relay is, if it has one
+        self.lookup: Lookup | None = None
+        self.profile: cProfile.Profile | None = None
+        self.error: BaseException | None = None
+        self.before: dict[
+            str, Any
+        ] = {}  # what a script's ServerInfo said before the run set it (`prepare.READ_BACK`)
+        self._listener: socket.socket | None = None
+        self._stop_relay: Callable[[], None] | None = None
+        self._notes: deque[str] = deque()
+        self._loop: Loop | None = None
+        self._attempts: Attempts | None = None
+        self._ledger: Ledger | None = None
+        self._telling: Telling | None = None
+
+    @property
+    def listener(self) -> socket.socket:
+        """The listening socket, opened the first time that it is asked for; without keys only for this machine.
+        UsageError if it cannot be."""
+        if self._listener is None:
+            address = "" if self.setup.cacert else "127.0.0.1"
+            self._listener = tls_listener.listen(address, self.setup.port)
+            self._listener.setsockopt(*BOTH_READ)
+        return self._listener
+
+    @property
+    def port(self) -> int:
+        """Where the run listens."""
+        return int(self.listener.getsockname()[1])
+
+    @property
+    def engine(self) -> Engine | None:
+        """What starts workers; several engines are one here."""
+        if len(self.engines) > 1:
+            from mu.engines.several import Several  # type: ignore[import-not-found,unused-ignore]
+
+            self.engines = [Several(self.engines)]
+        return self.engines[0] if self.engines else None
+
+    @property
+    def loop(self) -> Loop:
+        """The loop, once `drive` has begun."""
+        assert self._loop is not None
+        return self._loop
+
+    @property
+    def counts(self) -> Counts:
+        """How far the run is."""
+        return Counts() if self._telling is None else self._telling.tally.counts()
+
+    @property
+    def tracks(self) -> list[Track]:
+        """All attempts, as they began, if a record is kept."""
+        return [] if self._attempts is None else self._attempts.tracks
+
+    @property
+    def failures(self) -> list[Failure]:
+        """The parts that failed for good, the first thousand of them, in the order of parts."""
+        return [] if self._attempts is None else summary_of(self._attempts.failures)
+
+    @property
+    def part_numbers(self) -> list[int]:
+        """The numbers of all parts that the run knows of, for its record."""
+        parts = self.settings.parts
+        if isinstance(parts, Sequence):
+            return [part.number for part in parts]
+        return sorted({track.part for track in self.tracks})
+
+    @property
+    def attempts_made(self) -> int:
+        """How many attempts have begun."""
+        return 0 if self._attempts is None else self._attempts.made
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do at all."""
+        parts = self.settings.parts
+        return isinstance(parts, Sized) and len(parts) == 0
+
+    def prepare(self) -> "Run":
+        """Open the port. UsageError if that cannot be."""
+        if not self.idle:
+            _ = self.listener
+        return self
+
+    def launch(self, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Start workers, as many as parts wait for and as there may be at a time; returns the event that they get.
+
+        Set in it: `addr` if it is unset, `port`, and the workers' keys, and what `Setup.event` has, unless `event` has
+        it already. Returns at once; launching goes on in the engine. UsageError or MuError if it cannot begin.
+        """
+        setup, engine = self.setup, self.engine
+        made: dict[str, Any] = {"tell_facts": 1, **setup.event, **(event or {})}
+        if setup.cacert:
+            made |= {"cacert": setup.cacert, "srvcrt": setup.worker_cert, "srvkey": setup.worker_key}
+        if setup.resume_from is not None:
+            region = made.get("region") or DEFAULT_REGION
+            parts = setup.resume_from(self.settings.parts, region)
+            self.settings = dataclasses.replace(self.settings, parts=parts)
+        if self.idle or engine is None:
+            return made
+        made["port"] = self.port
+        if not made.get("addr"):
+            made["addr"] = setup.address or engine.own_address()
+        if not setup.cacert and not prepare.is_loopback(made["addr"]):
+            raise UsageError(
+                f"ServerInfo has no cacert: workers at {made['addr']} would be driven in the clear; "
+                "give it cacert = srvcrt = srvkey = None, and server.options makes keys"
+            )
+        self._start_relay(made["addr"])
+        staffing = self._staff(engine)
+        engine.start(json.dumps(made), staffing.first())
+        credentials = getattr(engine, "credentials", None)
+        if setup.function and credentials is not None:
+            self.lookup = Lookup(setup.function, engine.regions, *credentials)  # type: ignore[attr-defined]
+        return made
+
+    def drive(self) -> None:
+        """Drive one machine for each part until all are over. What goes wrong is kept in `error`, for `conclude`."""
+        assert self.constructor is not None
+        self._book()
+        telling, ledger, engine = self._telling, self._ledger, self.engine
+        assert telling is not None
+        assert ledger is not None
+        if self.idle:
+            telling.note("nothing to do")
+            return
+        setup = self.setup
+        context = None
+        try:
+            if setup.cacert:
+                context = connection.context(setup.cacert, setup.srvcrt, setup.srvkey, server=True)
+            telling.listening(self.port, tls=context is not None)
+            staffing = self._staff(engine)
+            workers = min(ledger.parts, staffing.limit) if ledger.parts_known else staffing.limit
+            room = allow_connections(workers if ledger.parts_known else 0)
+            settings = dataclasses.replace(self.settings, workers=workers, room=room)
+            self._attempts = Attempts(
+                settings, self.constructor, self.states, ledger, telling, self.on_outcome
+            )
+            self._loop = Loop(
+                settings,
+                ledger,
+                self._attempts,
+                telling,
+                self.listener,
+                context,
+                engine,
+                self._notes,
+                staffing,
+            )
+            if setup.profiling:
+                self.profile = cProfile.Profile()
+                self.profile.runcall(self._loop.run)
+            else:
+                self._loop.run()
+        except BaseException as error:
+            self.error = error
+            if self._loop is not None and not self._loop.ended:
+                self._loop.ended = f"the run was ended: {reason(error)}"
+        finally:
+            self.close()
+            telling.close()
+
+    def conclude(self) -> None:
+        """Write the files, tell how the run has ended, and raise if it did not end well: `error`, or JobError."""
+        from mu.server import finish
+
+        if self._telling is None or self.idle:
+            return
+        unwritten = finish.conclude(self, self._telling)
+        if self.error is not None:
+            raise self.error
+        loop, counts = self.loop, self.counts
+        if loop.signal:
+            raise JobError(loop.ended, 128 + loop.signal)
+        left = counts.parts - counts.done
+        if left or not counts.parts_known:
+            raise JobError(loop.ended or f"{left} of {counts.parts} parts failed")
+        if unwritten:
+            raise JobError(f"cannot write {', '.join(unwritten)}")
+
+    def close(self) -> None:
+        """End what is left of launching, the port and the relay, whatever has become of the run. Twice does nothing."""
+        for engine in self.engines:
+            engine.cancel()
+        if self._listener is not None:
+            self._listener.close()
+        if self._stop_relay is not None:
+            stop, self._stop_relay = self._stop_relay, None
+            stop()
+
+    def wake(self, machine: MachineState) -> None:
+        """Have `machine` handled soon although its worker has said nothing. Only from the loop's thread."""
+        self.loop.wake(machine)
+
+    def stop(self, why: str) -> None:
+        """End the run at the loop's next turn, for this reason. Only from the loop's thread, or a signal handler."""
+        self.loop.stop(why)
+
+    def _book(self) -> None:
+        """Open the books: the ledger reads no part yet."""
+        if self._ledger is not None:
+            return
+        self._ledger = Ledger(self.settings.parts, self.settings.retries, self.settings.backup)
+        if self.reporter is None:
+            self.reporter = choose.for_run(
+                self._ledger.parts, quiet=self.setup.quiet, verbose=self.setup.verbose
+            )
+        self._telling = Telling(self.reporter, Tally(self._ledger.counts))
+        self._staffing: Staffing | None = None
+
+    def _staff(self, engine: Engine | None) -> Staffing:
+        self._book()
+        assert self._ledger is not None
+        assert self._telling is not None
+        if self._staffing is None:
+            self._staffing = Staffing(self.settings, self._ledger, self._telling, engine, self.port)
+        return self._staffing
+
+    def _start_relay(self, address: str) -> None:
+        """Start the relay here if the job has one and its keys were made for this run: no other could have them."""
+        if self.setup.relay is None:
+            return
+        from mu.relay import thread
+
+        setup = self.setup
+        host, port = self.setup.relay
+        assert setup.cacert is not None
+        context = connection.context(setup.cacert, setup.srvcrt, setup.srvkey, server=True)
+        port, self._stop_relay = thread.start_thread(port, context, self._notes.append)
+        self.relay = (bracketed(address) if host in LOOPBACK else host, port)
+
+
+def run(
+    settings: Settings,
+    constructor: Callable[..., MachineState],
+    *,
+    setup: Setup | None = None,
+    engines: Sequence[Engine] = (),
+    event: Mapping[str, Any] | None = None,
+    reporter: Reporter | None = None,
+    on_outcome: Callable[[Outcome], object] | None = None,
+    states: list[MachineState] | None = None,
+) -> Run:
+    """Do a whole run. JobError if any part was not done, UsageError or MuError if nothing could be started."""
+    made = Run(
+        settings,
+        constructor,
+        setup=setup,
+        engines=engines,
+        reporter=reporter,
+        on_outcome=on_outcome,
+        states=states,
+    )
+    try:
+        made.prepare()
+        made.launch(event)
+        made.drive()
+    finally:
+        made.close()
+    made.conclude()
+    return made
+
+
+class _Known:
+    """The runs of scripts that are prepared and not over, by their ServerInfo."""
+
+    def __init__(self) -> None:
+        self._runs: dict[int, tuple[Any, Run]] = {}
+
+    def find(self, info: Any) -> Run | None:
+        """The run of `info`, if it has one."""
+        found = self._runs.get(id(info))
+        return None if found is None else found[1]
+
+    def keep(self, info: Any, made: Run) -> None:
+        """`made` is the run of `info`, until that is gone or the run is over."""
+        key = id(info)
+        held: Any = info  # what has no weak references is held until the run is over
+        with suppress(TypeError):
+            held = weakref.ref(info, lambda _: self._runs.pop(key, None))
+        self._runs[key] = (held, made)
+
+    def forget(self, info: Any) -> None:
+        """The run of `info` is over."""
+        self._runs.pop(id(info), None)
+
+
+KNOWN = _Known()
+
+
+def prepared(info: Any) -> Run:
+    """The run of a script's `ServerInfo`: made, and its port opened, the first time. `info` is read only then.
+
+    UsageError if its settings do not go together, or it cannot listen.
+    """
+    found = KNOWN.find(info)
+    if found is None:
+        found = Run(prepare.settings_of(info), setup=prepare.setup_of(info)).prepare()
+        KNOWN.keep(info, found)
+    return found

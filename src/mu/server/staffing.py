@@ -1,0 +1,187 @@
+"""Who must be launched: as many workers as parts wait for, never more at a time than allowed.
+
+A worker is `expected` from when the engine was asked for it until it says hello, is given up, or is known to be lost.
+Expected and connected workers together are never more than `limit` (plus `overprovision`). When a worker ends
+and parts wait, the next one is launched.
+
+An invocation that the service has accepted may never start: Lambda drops events that have waited too long, without a
+word. The engine says how many are `lost`; others take their places. That is no failure of a part. But if no worker at
+all connects between two such losses, it is not the service's queue that is at fault, and launching again counts
+against `retries`, as always.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mu.engines.protocol import Engine
+from mu.report.telling import Telling
+from mu.server.ledger import Ledger
+from mu.server.settings import Settings
+
+NO_LIMIT = 1 << 20  # workers at a time, if neither the script nor the engine names a limit
+
+
+class Staffing:
+    """`connected` workers have said hello and are there; `reused` counts those that were given another part."""
+
+    def __init__(
+        self, settings: Settings, ledger: Ledger, telling: Telling, engine: Engine | None, port: int
+    ) -> None:
+        self.connected = 0
+        self.resetting = 0  # of those connected; they take a part as soon as they are ready
+        self.reused = 0
+        self._settings = settings
+        self._ledger = ledger
+        self._telling = telling
+        self._engine = engine
+        self._port = port
+        self.limit, self.limit_reason = most_workers(settings, engine)
+        self._hellos = 0
+        self._given_up = 0  # workers that were launched and are not expected any more
+        self._lost = 0
+        self._heard_since_loss = True
+        self._relaunches = 0  # since a worker has connected
+        self._accepted = 0
+        self._quiet_since = 0.0
+
+    def begin(self, now: float) -> None:
+        """The loop begins."""
+        self._quiet_since = now
+
+    def first(self) -> int:
+        """How many workers to start with."""
+        waiting = self._ledger.waiting(self.limit)
+        return waiting + self._settings.overprovision if waiting else 0
+
+    @property
+    def expected(self) -> int:
+        """How many workers may still connect that were asked for."""
+        if self._engine is None:
+            return 0
+        return max(0, self._engine.asked - self._hellos - self._given_up)
+
+    def hello(self, now: float, facts: Mapping[str, Any]) -> int:
+        """A worker has connected, and told this of itself; the number that it goes by."""
+        self._hellos += 1
+        self._relaunches = 0
+        self._heard_since_loss = True
+        self._quiet_since = now
+        self.connected += 1
+        tally = self._telling.tally
+        tally.hellos, tally.workers = self._hellos, self.connected
+        if self._engine is not None:
+            self._engine.shown(facts)
+        return self._hellos
+
+    def goodbye(self, facts: Mapping[str, Any]) -> None:
+        """A worker that had said hello is gone."""
+        self.connected -= 1
+        self._telling.tally.workers = self.connected
+        if self._engine is not None:
+            self._engine.left(facts)
+
+    def fill(self) -> None:
+        """Launch as many workers as there are too few for the parts that wait."""
+        if self._engine is None:
+            return
+        room = self.limit + self._settings.overprovision - self.expected - self.connected
+        if room <= 0:
+            return
+        coming = self.expected + self.resetting
+        missing = self._ledger.waiting(coming + room) - coming
+        if missing > 0:
+            self._engine.more(min(missing, room))
+
+    def watch(self, now: float) -> str:
+        """Look after launching; why the run must end, if it must."""
+        ledger, engine = self._ledger, self._engine
+        if ledger.broken:
+            return ledger.broken
+        more = False
+        if engine is not None:
+            more = self._hear(engine, now)
+            failure = engine.failure()
+            # Workers that take part after part can do what is left without those that could not be launched.
+            if failure is not None and ledger.unattended and not (self.reused and self.connected):
+                return f"launching failed: {failure}"
+            if failure is None:
+                ended = self._replace_lost(engine, now)
+                if ended:
+                    return ended
+        if not ledger.wanted or more or (ledger.running and engine is not None and not self.expected):
+            self._quiet_since = now
+        elif now - self._quiet_since > self._settings.connect_timeout:
+            return self._miss_workers(now)
+        return ""
+
+    def finish(self, now: float) -> None:
+        """Launching was cancelled: hear its last words."""
+        if self._engine is not None:
+            self._hear(self._engine, now)
+
+    def _hear(self, engine: Engine, now: float) -> bool:
+        """Take in how far launching is; whether more invocations have been accepted."""
+        tally = self._telling.tally
+        tally.launch, tally.launch_note = engine.progress, engine.note()
+        accepted = 0 if tally.launch is None else tally.launch.accepted
+        more = accepted - self._accepted
+        self._accepted = accepted
+        return more > 0
+
+    def _replace_lost(self, engine: Engine, now: float) -> str:
+        """Give up invocations that will not show up, and launch others; why the run must end, if it must."""
+        lost = min(engine.lost(now) - self._lost, self.expected)
+        if lost <= 0:
+            return ""
+        self._lost += lost
+        self._telling.tally.lost = self._lost
+        invocations = "1 invocation was" if lost == 1 else f"{lost:,} invocations were"
+        self._telling.note(f"{invocations} accepted and never started")
+        if not self._heard_since_loss:
+            return self._miss_workers(now)
+        self._heard_since_loss = False
+        self._given_up += lost
+        self.fill()
+        return ""
+
+    def _miss_workers(self, now: float) -> str:
+        """Parts have waited for workers for as long as they may; why the run must end, if it must."""
+        waited = f"no worker has connected for {self._settings.connect_timeout:g} s"
+        engine, tally = self._engine, self._telling.tally
+        # Others would only wait behind those that have not been launched yet.
+        pending = tally.launch is not None and tally.launch.ended < tally.launch.total
+        if engine is not None and self._relaunches < self._settings.retries:
+            self._quiet_since = now
+            if pending and self._ledger.running:
+                return ""  # those at work may be what the others wait for
+            self._relaunches += 1
+            if pending:
+                self._telling.note(f"{waited}: waiting for launching{tally.launch_note}")
+            else:
+                self._given_up = engine.asked - self._hellos
+                missing = min(self._ledger.waiting(self.limit), self.limit)
+                self._telling.note(f"{waited}: launching {missing} more{self._doubt()}")
+                self.fill()
+        elif not self._ledger.running:
+            if pending and engine is not None:
+                engine.cancel()
+                engine.wait()  # now it knows what the rest was waiting for
+                self._hear(engine, now)
+            return f"{waited}{tally.launch_note if pending else self._doubt()}"
+        return ""
+
+    def _doubt(self) -> str:
+        """What may be wrong if not a single worker has got here."""
+        if self._engine is None or self._hellos:
+            return ""
+        return f" (can workers reach this machine's port {self._port}? See -a, firewalls, and mu doctor)"
+
+
+def most_workers(settings: Settings, engine: Engine | None) -> tuple[int, str]:
+    """How many workers there may be at a time, and where that comes from."""
+    number, reason = (None, "") if engine is None else engine.limit()
+    if settings.workers is not None and (number is None or settings.workers <= number):
+        return settings.workers, "--workers"
+    if number is None:
+        return NO_LIMIT, ""
+    return max(1, number), reason
