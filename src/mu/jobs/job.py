@@ -12,10 +12,10 @@ R = TypeVar("R")
 class Outcome(Generic[I, R]):
     """What became of the part `number` (from 0, in the order of the inputs).
 
-    `status` is `done`, `skipped` (`mu.Skip`; `error` says why), `failed`, `stopped` (the job ended while it was at work)
-    or `waiting` (the job ended before it began). `result` is what the part returned, None unless it is done; `error` is
-    one text, `where` the file and line that it came from. `attempt` counts from 1, `seconds` are of that attempt, and
-    `worker` is what its worker has told of itself.
+    `status` is `done`, `skipped` (`mu.Skip`; `error` says why), `failed`, or `stopped` (the job ended while the part
+    was under way). `result` is what the part returned, None unless it is done; `error` is one text, `where` the file
+    and line that it came from. `attempt` counts from 1, `seconds` are of that attempt, and `worker` is what its worker
+    has told of itself.
     """
 
     number: int
@@ -31,11 +31,12 @@ class Outcome(Generic[I, R]):
 
 @dataclass
 class Job(Generic[I, R]):
-    """A job that is over. `outcomes` has one for each input, in their order; it is empty if they were not kept.
+    """A job that is over. `outcomes` has one for each part that has begun, in the order of the inputs; it is empty if
+    they were not kept.
 
-    `parts`, `done` (those skipped included) and `failed` count parts. `ended` says why the job stopped early, if it did.
+    `parts`, `done` (those skipped included) and `failed` count parts. `ended` says why the job stopped early, if so.
     `seconds` of wall time; `worker_seconds` sums the lives of workers. `cost` is the estimate in US dollars, None if
-    there is none; `record` the path of the record, if one was kept.
+    there is none; `record` the path of the record, empty if none was kept.
     """
 
     outcomes: list[Outcome[I, R]] = field(default_factory=list)
@@ -46,7 +47,7 @@ class Job(Generic[I, R]):
     seconds: float = 0.0
     worker_seconds: float = 0.0
     cost: float | None = None
-    record: str | None = None
+    record: str = ""
 
     @property
     def ok(self) -> bool:

@@ -1,8 +1,10 @@
 """Runs a job of coroutines: `mu.run` for programs and notebooks, `mu.main` for scripts."""
 
 import dataclasses
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Generic, TypeVar, Unpack
 
 from mu.engines import by_name
@@ -57,11 +59,11 @@ def main(
 ) -> Job[I, R]:
     """Do a job from a script: each setting is a flag, too (`--help`), read from `argv` or the command line.
 
-    Ends the script as the job has ended: with status 0 if all parts are done, 1 if not, 2 if nothing was started, 130 or
-    143 after a signal.
+    Ends the script as the job has ended: with status 0 if all parts are done, 1 if not, 2 if nothing was started, 130
+    or 143 after a signal.
     """
     from mu.console.terminal import say
-    from mu.server.api import end_quietly_on_interrupt, program_name
+    from mu.server.api import end_quietly_on_interrupt
 
     end_quietly_on_interrupt()
     try:
@@ -71,7 +73,7 @@ def main(
     except JobError:
         raise
     except MuError as error:
-        say(f"{program_name()}: {error}")
+        say(f"{Path(sys.argv[0]).name}: {error}")
         raise SystemExit(2) from None
 
 
@@ -84,9 +86,7 @@ def _run(
     keep: bool,
     reporter: Reporter | None,
 ) -> Job[I, R]:
-    context = Context(
-        part, bucket=info.bucket or "", hashed_names=bool(info.hashed_names), keep_results=keep
-    )
+    context = Context(part, bucket=info.bucket or "", hashed_names=bool(info.hashed_names), keep_results=keep)
     source = Source(inputs, context)
     if not source.wait():
         raise UsageError("there is nothing to do: the inputs are empty")
@@ -230,7 +230,7 @@ class Books(Generic[I, R]):
             ended=server.ended,
             seconds=seconds,
             worker_seconds=server.worker_seconds,
-            cost=server.cost,
+            cost=(server.estimate or {}).get("dollars"),
             record=server.recorded,
         )
 

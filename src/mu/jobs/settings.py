@@ -1,7 +1,7 @@
 """The settings of a job: the same names as in a coordinator's `ServerInfo`, and most of them are flags, too."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from mu.errors import UsageError
 
@@ -99,3 +99,7 @@ class Info:
         if "outputs" in values:  # without it there is nothing to go by
             self.resume = False
         self.__dict__.update(values)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...

@@ -58,10 +58,12 @@ def conclude(run: "Run", telling: "Telling") -> list[str]:
                 made["cost"] = estimate
                 recorded = leave(setup.record_dir, lambda path: record.write(path, made, secrets, number))
         telling.note(cost.describe(estimate))
+    run.estimate = estimate
     for path, why in unwritten:
         telling.line(f"cannot write {path}: {why}")
     if recorded:
-        telling.note(f"record: {record.path_in(directory, number)}")
+        run.recorded = str(record.path_in(directory, number))
+        telling.note(f"record: {run.recorded}")
     return [path for path, _ in unwritten]
 
 
