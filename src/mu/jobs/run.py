@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar, Unpack
+from typing import Any, Generic, NamedTuple, TypeVar, Unpack
 
 from mu.engines import by_name
 from mu.engines.protocol import Engine
@@ -46,9 +46,9 @@ def run(
     `mu.done` has no results to give). JobError if not all parts are done, unless `check` is False; its `job` is what
     would have been returned. UsageError or MuError if nothing could be started.
     """
-    info = Info(dict(settings))
+    info = Info(settings)
     take_keys(info)
-    return _run(info, part, inputs, check, on_outcome, keep, reporter)
+    return checked(do(info, part, inputs, on_outcome=on_outcome, keep=keep, reporter=reporter), check)
 
 
 def main(
@@ -67,65 +67,88 @@ def main(
 
     end_quietly_on_interrupt()
     try:
-        info = Info(dict(settings))
+        info = Info(settings)
         command_line.parse(info, argv)
-        return _run(info, part, inputs, True, None, True, None)
-    except JobError:
-        raise
+        done = do(info, part, inputs)
     except MuError as error:
         say(f"{Path(sys.argv[0]).name}: {error}")
         raise SystemExit(2) from None
+    return checked(done)
 
 
-def _run(
+class Ended(NamedTuple):
+    """A job that is over, the error that it ended in, and those of its parts, if they were to be kept."""
+
+    job: Job[Any, Any]
+    error: JobError | None
+    errors: dict[int, BaseException]
+
+
+def checked(ended: Ended, check: bool = True) -> Job[Any, Any]:
+    """The job; JobError if it has not ended well and `check`."""
+    job, error, _ = ended
+    if error is None:
+        return job
+    if check:
+        error.job = job
+        raise error
+    job.ended = job.ended or str(error)
+    return job
+
+
+def do(
     info: Info,
     part: PartFunction[I, R],
     inputs: Iterable[I],
-    check: bool,
-    on_outcome: Callable[[Outcome[I, R]], object] | None,
-    keep: bool,
-    reporter: Reporter | None,
-) -> Job[I, R]:
-    context = Context(part, bucket=info.bucket or "", hashed_names=bool(info.hashed_names), keep_results=keep)
-    source = Source(inputs, context)
-    if not source.wait():
-        raise UsageError("there is nothing to do: the inputs are empty")
-    books: Books[I, R] = Books(context, on_outcome, keep)
-    settings = dataclasses.replace(prepare.settings_of(info), parts=source.parts())
-    setup = prepare.setup_of(info)
-    if getattr(info, "resume", False):
-        setup = dataclasses.replace(setup, resume_from=_Unfinished(info))
-    server = server_run.Run(
-        settings,
-        Start(context),
-        setup=setup,
-        engines=[_engine(info)],
-        reporter=reporter,
-        on_outcome=books.take,
+    *,
+    on_outcome: Callable[[Outcome[I, R]], object] | None = None,
+    keep: bool = True,
+    keep_errors: bool = False,
+    reporter: Reporter | None = None,
+) -> Ended:
+    """Do a job with the settings `info`, its keys included. UsageError or MuError if nothing could be started."""
+    context = Context(
+        part,
+        bucket=info.bucket or "",
+        hashed_names=bool(info.hashed_names),
+        keep_results=keep,
+        keep_errors=keep_errors,
     )
-    context.wake = server.wake
-    context.note = lambda text: server.reporter.line(text) if server.reporter is not None else None
-    began = time.monotonic()
-    error: JobError | None = None
+    source = Source(inputs, context)
     try:
-        with watched():
+        if not source.wait():
+            raise UsageError("there is nothing to do: the inputs are empty")
+        books: Books[I, R] = Books(context, on_outcome, keep)
+        settings = dataclasses.replace(prepare.settings_of(info), parts=source.parts())
+        setup = prepare.setup_of(info)
+        if getattr(info, "resume", False):
+            setup = dataclasses.replace(setup, resume_from=_Unfinished(info))
+        server = server_run.Run(
+            settings,
+            Start(context),
+            setup=setup,
+            engines=[_engine(info)],
+            reporter=reporter,
+            on_outcome=books.take,
+        )
+        began = time.monotonic()
+        error: JobError | None = None
+        try:
+            context.wake = server.wake
+            context.note = server.say
             server.prepare()
             server.launch(_event(info))
-            server.drive()
+            with watched():
+                server.drive()
+        finally:
+            server.close()
     finally:
         source.stop()
-        server.close()
     try:
         server.conclude()
     except JobError as problem:
         error = problem
-    job = books.job(server, time.monotonic() - began)
-    if error is not None and check:
-        error.job = job
-        raise error
-    if error is not None:
-        job.ended = job.ended or str(error)
-    return job
+    return Ended(books.job(server, time.monotonic() - began), error, books.errors)
 
 
 class Start:
@@ -205,6 +228,7 @@ class Books(Generic[I, R]):
         self._context = context
         self._on_outcome = on_outcome
         self._kept: dict[int, Outcome[I, R]] | None = {} if keep else None
+        self.errors: dict[int, BaseException] = {}
 
     def take(self, told: ServerOutcome) -> None:
         """A part is over: those that wait for it go on."""
@@ -215,6 +239,8 @@ class Books(Generic[I, R]):
             self._context.over(
                 outcome.number, outcome.result, outcome.error if outcome.status == "failed" else None
             )
+        if isinstance(told.machine, FailedState) and told.machine.error is not None:
+            self.errors[outcome.number] = told.machine.error
         if self._on_outcome is not None:
             self._on_outcome(outcome)
 

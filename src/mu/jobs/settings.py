@@ -88,7 +88,7 @@ ONLY_GIVEN = ("outputs", "event")
 class Info:
     """A job's settings as attributes, which is what flags are read into."""
 
-    def __init__(self, given: Mapping[str, Any]) -> None:
+    def __init__(self, given: Settings) -> None:
         values = {"lambda_function" if name == "function" else name: value for name, value in given.items()}
         known = {*DEFAULTS, *ONLY_GIVEN, "resume"}
         for name in values:

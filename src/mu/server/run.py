@@ -282,6 +282,11 @@ class Run:
         """Have `machine` handled soon although its worker has said nothing. Only from the loop's thread."""
         self.loop.wake(machine)
 
+    def say(self, text: str) -> None:
+        """Tell people something while the run goes on. Only from the loop's thread."""
+        if self._telling is not None:
+            self._telling.line(text)
+
     def stop(self, why: str) -> None:
         """End the run at the loop's next turn, for this reason. Only from the loop's thread, or a signal handler."""
         self.loop.stop(why)
