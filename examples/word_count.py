@@ -14,7 +14,7 @@ from pathlib import Path
 import mu
 
 # POSIX tools do the counting: letters in lower case, a word in each line, equal ones counted.
-COUNT = "tr -cs '[:alpha:]' '\\n' | tr '[:upper:]' '[:lower:]' | sort | uniq -c"
+COUNT = "tr -cs '[:alpha:]' '\\n' < text | tr '[:upper:]' '[:lower:]' | sort | uniq -c"
 
 
 async def count(worker, path):
@@ -22,7 +22,7 @@ async def count(worker, path):
     if path is None:
         return await merge(worker)
     await worker.put("text", Path(path).read_bytes())
-    ended = await worker.shell(f"{COUNT} < text", env={"LC_ALL": "C"})
+    ended = await worker.shell(COUNT, env={"LC_ALL": "C"})
     pairs = (line.split() for line in ended.stdout.splitlines())
     return {pair[1]: int(pair[0]) for pair in pairs if len(pair) == 2}
 
