@@ -13,14 +13,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, Protocol, Union
+from typing import Any
 
 from mu.defs import Defs
 from mu.errors import reason
 from mu.wire import protocol
 from mu.wire.protocol import ACCOUNT, RETRIEVED, UPLOADED, fail
-from mu.work import command_template, executable, files, process, program, s3, state_socket
+from mu.work import command_template, executable, file_store, files, process, program, state_socket, transfer
 from mu.work.command_template import integer
+from mu.work.replies import End, Outside, Reply, Reset, Store, Work
 
 DEFAULTS: dict[str, Any] = {
     "mode": 0,
@@ -44,48 +45,6 @@ SECRETS = frozenset(("cacert", "srvcrt", "srvkey"))
 MAX_OUTPUT = 1 << 20
 # Characters of a command or a name in what is said about it.
 LONGEST_LABEL = 200
-
-
-class Work(NamedTuple):
-    """A job for a thread; it returns the final answer of the command `label`.
-
-    `background`: other commands may be taken meanwhile. `early`: an answer to send before it begins,
-    if not empty. `awaits`: the state file that it waits for, if there is one.
-    """
-
-    label: str
-    job: Callable[[], str]
-    background: bool = False
-    early: str = ""
-    awaits: str = ""
-
-
-class End:
-    """The worker is to end."""
-
-
-class Reset:
-    """The worker is to be as it was before the first part."""
-
-
-Reply = Union[list[str], Work, End, Reset]  # noqa: UP007  evaluated, and workers may have Python 3.9
-
-
-class Outside(Protocol):
-    """What the commands use of the world outside the handler."""
-
-    s3: s3.S3
-    groups: process.Groups
-    state: state_socket.StateSocket
-
-    def post(self, call: Callable[[], None]) -> None:
-        """Have the loop make `call`; from any thread."""
-
-    def tell(self, text: str) -> None:
-        """Send the coordinator a message; on the loop's thread."""
-
-    def connect(self, host: str, port: int) -> Any:
-        """A new connection with the job's keys, as a socket; OSError if that fails. Waits."""
 
 
 class Handler:
@@ -166,12 +125,12 @@ class Handler:
         job = partial(
             _transfer,
             partial(
-                self._outside.s3.retrieve,
+                self._store(bucket).retrieve,
                 str(self.vals["region"]),
                 bucket,
                 key,
                 file,
-                str(self.vals.get("if_match", "")),
+                *([str(self.vals["if_match"])] if self.vals.get("if_match") else []),
             ),
             self._teller(RETRIEVED),
             partial(self._moved, f"{protocol.RETRIEVE}{bucket}/{key})"),
@@ -187,7 +146,7 @@ class Handler:
         bucket, key, file = names
         job = partial(
             _transfer,
-            partial(self._outside.s3.upload, str(self.vals["region"]), bucket, key, file),
+            partial(self._store(bucket).upload, str(self.vals["region"]), bucket, key, file),
             self._teller(UPLOADED),
             partial(self._moved, f"{protocol.UPLOAD}{bucket}/{key})"),
             f"uploading {file}->{bucket}:{key} to s3",
@@ -206,6 +165,9 @@ class Handler:
         if integer(self.vals, "hash_s3keys"):
             key = protocol.spread(key)
         return bucket, key, file.replace(command_template.TMPDIR, self._directory)
+
+    def _store(self, bucket: str) -> Store:
+        return file_store if bucket.startswith(file_store.SCHEME) else self._outside.s3
 
     def _moved(self, success: str, size: int) -> str:
         """The answer to a transfer; with the size in it if the coordinator wants that in each answer."""
@@ -382,13 +344,13 @@ COMMANDS: dict[str, Callable[[Handler, str], Reply]] = {
 
 
 def _transfer(
-    transfer: Callable[[], int], tell: Callable[[int], None], success: Callable[[int], str], what: str
+    move: Callable[[], int], tell: Callable[[int], None], success: Callable[[int], str], what: str
 ) -> str:
     try:
-        size = transfer()
+        size = move()
         tell(size)
     except Exception as error:
-        return fail(f"{what}: {s3.failure(error)}")
+        return fail(f"{what}: {transfer.failure(error)}")
     return success(size)
 
 

@@ -1,7 +1,9 @@
 """Launching beside the main loop, against a scripted service."""
 
+import os
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +65,34 @@ def test_only_throttling_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
         eventually(launch.failure)
     assert launch.failure() == "1 of 1 invocations failed: us-east-1: HTTP 502 BadGateway: no"
     assert len(running.calls) == 5 + 2
+
+
+def test_all_keys_of_a_run_are_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What they were is known without asking for credentials once more, which may fail at the end of a run."""
+    file = tmp_path / "credentials"
+
+    def write(name: str) -> None:
+        file.write_text(f"[default]\naws_access_key_id=AKID\naws_secret_access_key={name}\n")
+
+    def script(call: Call) -> Reply:
+        write("SECOND")
+        return error(403, "ExpiredTokenException") if call.attempt == 1 else answer()
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    write("FIRST")
+    with service(script) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", running.url)
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+        launch = AwsLambda("work", ["us-east-1"])
+        launch.start('{"id": 0}', 1)
+        eventually(lambda: launch.progress is not None and launch.progress.accepted == 1)
+        file.unlink()
+        launch.cancel()
+        launch.wait()
+    assert launch.secrets == ["FIRST", "SECOND"]
+    assert launch.credentials == ("AKID", "SECOND", None)
 
 
 def test_why_it_was_throttled_is_known_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

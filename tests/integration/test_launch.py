@@ -365,7 +365,9 @@ def test_keys_that_another_program_writes_into_the_profile_are_found(monkeypatch
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
     def write(key: str) -> None:
-        file.write_text(f"[default]\naws_access_key_id={key}\naws_secret_access_key={SECRET}\n")
+        made = tmp_path / f"{key}-{threading.get_ident()}"
+        made.write_text(f"[default]\naws_access_key_id={key}\naws_secret_access_key={SECRET}\n")
+        made.replace(file)  # at no moment is it half written
 
     write("AKIDOLD")
 

@@ -12,6 +12,7 @@ import pytest
 from mu.local.engine import LocalEngine
 from mu.work import s3
 from mu.work.s3 import S3
+from mu.work.transfer import failure
 from tests.support.worker_rig import connected
 
 BUCKET = "worker-s3"
@@ -110,11 +111,40 @@ def test_an_empty_file(access: S3, tmp_path: Path) -> None:
     assert (tmp_path / "g").read_bytes() == b""
 
 
+def test_a_directory_as_bucket_answers_alike(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "f").write_text("data")
+    bucket = f"file://{tmp_path}/store"
+    with connected(event={"bucket": bucket, "hash_s3keys": 1, "tell_sizes": 1}) as (peer, _):
+        key = f"{hashlib.md5(b'k').hexdigest()[:4]}-a/k"
+        peer.send(f"upload:a/k\0{tmp_path}/f", f"retrieve:a/k\0{tmp_path}/g", f"retrieve:a/no\0{tmp_path}/g")
+        spread = f"{hashlib.md5(b'no').hexdigest()[:4]}-a/no"
+        assert [peer.receive() for _ in range(5)] == [
+            "INFO:mu.uploaded:4",
+            f"OK:UPLOAD({bucket}/{key})",
+            "INFO:mu.retrieved:4",
+            f"OK:RETRIEVE({bucket}/{key})",
+            f"FAIL(retrieving {bucket}:{spread}->{tmp_path}/g from s3: no such key)",
+        ]
+    assert (tmp_path / "store" / key).read_text() == "data"
+
+
+def test_another_server_as_bucket(engine: LocalEngine, client: Any, tmp_path: Path) -> None:
+    bucket = f"s3+{engine.client_arguments()['endpoint_url']}/{BUCKET}"
+    (tmp_path / "f").write_text("data")
+    env = {**engine.environment(), "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
+    with connected(event={"bucket": bucket}, **env) as (peer, _):
+        assert peer.ask(f"upload:other/k\0{tmp_path}/f") == f"OK:UPLOAD({bucket}/other/k)"
+        assert peer.ask(f"retrieve:other/k\0{tmp_path}/g") == f"OK:RETRIEVE({bucket}/other/k)"
+    assert client.get_object(Bucket=BUCKET, Key="other/k")["Body"].read() == b"data"
+    assert (tmp_path / "g").read_text() == "data"
+
+
 def test_only_the_version_that_was_asked_for(access: S3, client: Any, tmp_path: Path) -> None:
     tag = client.put_object(Bucket=BUCKET, Key="versioned", Body=b"one")["ETag"].strip('"')
     assert access.retrieve("us-east-1", BUCKET, "versioned", f"{tmp_path}/v", tag) == 3
     client.put_object(Bucket=BUCKET, Key="versioned", Body=b"two")
     with pytest.raises(client.exceptions.ClientError) as raised:
         access.retrieve("us-east-1", BUCKET, "versioned", f"{tmp_path}/v", tag)
-    assert s3.failure(raised.value) == "the object has changed"
+    assert failure(raised.value) == "the object has changed"
     assert (tmp_path / "v").read_bytes() == b"one"

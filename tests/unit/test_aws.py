@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from mu import aws
 from mu.errors import MuError
-from mu.work import s3
+from mu.work import transfer
 from tests.support.launch_service import answer, service
 
 
@@ -49,7 +49,7 @@ def test_credentials_with_odd_characters_are_not_told(monkeypatch, variable, val
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     with pytest.raises(aws.ERRORS) as caught:
         aws.client("sts", "us-east-1").get_caller_identity()
-    for reason in (aws.failure, s3.failure):
+    for reason in (aws.failure, transfer.failure):
         assert "the AWS credentials have odd characters in them" in reason(caught.value)
         assert "SEC" not in reason(caught.value)
 

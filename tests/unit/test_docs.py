@@ -10,7 +10,7 @@ import pytest
 
 from mu import ErrorState, server
 from mu.cli import diagram
-from mu.server import api
+from mu.server.run import prepared
 from tests.support.fake_workers import ANSWERS, FakeWorker, obey
 
 ROOT = Path(__file__).parents[2]
@@ -35,8 +35,8 @@ def test_an_example_runs(number: int, monkeypatch: pytest.MonkeyPatch, tmp_path:
 
     def launch(info: Any, event: dict[str, Any]) -> None:
         assert event["mode"] == 1
-        port = api._listener(info).getsockname()[1]
         info.cacert = None  # these workers speak plain TCP
+        port = prepared(info).port
 
         def work() -> None:
             for _ in range(info.num_parts):

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from mu.handler import MAX_OUTPUT, End, Handler, Reply, Work
+from mu.handler import COMMANDS, DEFAULTS, MAX_OUTPUT, End, Handler, Reply, Reset, Work
 from mu.wire import protocol
 from mu.wire.protocol import expected_response
 from mu.work.process import Groups
@@ -422,3 +422,25 @@ def test_transfers_without_boto3() -> None:
     outside.s3.retrieve = retrieve
     text = answer(handler(outside, bucket="b").handle("retrieve:k\0f"))
     assert text == "FAIL(retrieving b:k->f from s3: there is no boto3 here)"
+
+
+def test_reset_is_for_the_loop_and_renew_brings_the_event_back() -> None:
+    made = handler(infile="i")
+    vals = made.vals
+    made.handle("set:infile:x")
+    made.handle("set:mine:x")
+    assert isinstance(made.handle("reset:"), Reset)
+    made.renew()
+    assert made.vals is vals
+    assert answer(made.handle("get:infile")) == "OK:GET(i)"
+    assert answer(made.handle("get:mine")) == "FAIL(no such variable mine)"
+
+
+def test_all_words_are_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "worker.md").read_text()
+    exec_fields = [name for name in protocol.EXEC_FIELDS if name != "shell"]
+    for name in (*DEFAULTS, *protocol.FACTS, *protocol.EXEC_RESULT, *exec_fields):
+        assert f"`{name}`" in text, name
+    for name in COMMANDS:
+        assert f"`{name}:" in text, name
+    assert set(protocol.EXPECTED) | {"quit"} == set(COMMANDS)

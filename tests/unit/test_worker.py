@@ -43,7 +43,7 @@ class FakeS3:
 
     upload = retrieve
 
-    def warm(self, region: str) -> None:
+    def warm(self, region: str, bucket: str) -> None:
         pass
 
 
@@ -547,15 +547,17 @@ def test_mode_1(place: Path) -> None:
 
 def test_boto3_is_made_ready_when_there_is_a_bucket(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     warmed = []
-    monkeypatch.setattr("mu.work.outside.S3", lambda _: SimpleNamespace(warm=warmed.append))
-    for fields in ({}, {"bucket": "b", "region": "eu-west-1"}):
+    monkeypatch.setattr(
+        "mu.work.outside.S3", lambda _: SimpleNamespace(warm=lambda *names: warmed.append(names))
+    )
+    for fields in ({}, {"bucket": "file:///b"}, {"bucket": "b", "region": "eu-west-1"}):
         with Listener() as listener:
             thread = threading.Thread(target=lambda_handler, args=("", listener.event(**fields), None))
             thread.start()
             with listener.greet() as peer:
                 peer.send("quit:")
             thread.join(20)
-    assert warmed == ["eu-west-1"]
+    assert warmed == [("eu-west-1", "b")]
 
 
 def test_work_is_told_apart_by_its_job() -> None:

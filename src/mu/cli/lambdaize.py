@@ -4,11 +4,14 @@ import argparse
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import NoReturn
 
+from mu.console.terminal import say
 from mu.errors import MuError, UsageError
 from mu.lambdaize.build import lambdaize
 from mu.lambdaize.settings import SETTINGS, SWITCHES
+from mu.lambdaize.try_out import try_out
 
 DESCRIPTION = """\
 Make a Lambda function from an executable. A worker runs the command
@@ -37,6 +40,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag, action="store_true", default=on, help=f"{text} [{variable}=1]")
     text = "give this function of ours other code, and those settings that are given"
     parser.add_argument("--update", metavar="NAME", default="", help=text)
+    text = "make the package, run its program with ARGS where nothing else is, and make no function"
+    parser.add_argument("--try", dest="try_arguments", metavar="ARGS", help=text)
+    parser.add_argument("--quiet", action="store_true", help="print the function's name and nothing else")
     parser.add_argument("executable", metavar="EXECUTABLE", help="the program")
     parser.add_argument(
         "arguments", metavar="...", nargs=argparse.REMAINDER, help="PRE-ARGS, POST-ARGS, files"
@@ -45,9 +51,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the function, and print its name and Lambda's answer."""
+    if args.try_arguments is not None:
+        args.skip_upload = True
     before = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        sys.stdout.write(lambdaize(args))
+        text = lambdaize(args)
+        if args.try_arguments is not None:
+            return _try(args, text)
+        sys.stdout.write(
+            text.partition("\n")[0].removeprefix("Function name: ") + "\n" if args.quiet else text
+        )
     except UsageError as error:
         # Status 1, for the scripts around it: 2 is a command line that cannot be read.
         raise MuError(str(error)) from None
@@ -55,6 +68,20 @@ def run(args: argparse.Namespace) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     return 0
+
+
+def _try(args: argparse.Namespace, text: str) -> int:
+    """Run the package that was made, and say how its program ended."""
+    name = text.partition("\n")[0].removeprefix("Function name: ")
+    package = Path(f"{name}.zip")
+    try:
+        status = try_out(package, Path(args.executable).name, args.try_arguments)
+    finally:
+        package.unlink()
+    say(
+        f"mu lambdaize: {args.executable} ended with {'signal' if status < 0 else 'exit status'} {abs(status)}"
+    )
+    return 1 if status else 0
 
 
 def _end(number: int, _: object) -> NoReturn:

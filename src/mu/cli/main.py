@@ -97,9 +97,9 @@ def _run(words: Sequence[str]) -> int:
         print(usage(), end="")
         return 0
     if name in ("-V", "--version"):
-        from importlib.metadata import version
+        from mu.console.share import version
 
-        print(f"mu {version('mu')}")
+        print(f"mu {version()}")
         return 0
     if name not in COMMANDS:
         say(f"mu: no such command '{name}'\nTry 'mu --help'.")

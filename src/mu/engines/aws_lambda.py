@@ -98,8 +98,13 @@ class AwsLambda:
 
     @property
     def credentials(self) -> tuple[str, str, str | None]:
-        """What the invocations are signed with: the access key's id, the secret and the session's token."""
-        return self._service.credentials.keys()
+        """What invocations were signed with last: the access key's id, the secret and the session's token."""
+        return self._service.credentials.seen[-1]
+
+    @property
+    def secrets(self) -> list[str]:
+        """What must not be shown of all that invocations have been signed with."""
+        return [text for keys in self._service.credentials.seen for text in keys[1:] if text]
 
     def own_address(self) -> str:
         """The address of the interface that routes to the Lambda endpoint."""

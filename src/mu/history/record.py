@@ -112,7 +112,7 @@ def build(
     cost: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """A record: `start` and `end` are seconds since the epoch, `parts` the numbers of all parts wanted."""
-    from importlib.metadata import version
+    from mu.console.share import version
 
     attempts: dict[int, list[dict[str, Any]]] = {part: [] for part in parts}
     for track in tracks:
@@ -126,7 +126,7 @@ def build(
             "ended": ended,
         },
         "versions": {
-            "mu": version("mu"),
+            "mu": version(),
             "python": platform.python_version(),
             "system": f"{platform.system()} {platform.machine()}",
         },

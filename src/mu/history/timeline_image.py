@@ -26,7 +26,7 @@ def draw(run: Run, path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         raise UsageError(
-            "pictures need matplotlib: pip install 'mu[look]' (a timeline in .html needs nothing)"
+            "pictures need matplotlib: pip install 'mu-workers[look]' (a timeline in .html needs nothing)"
         ) from None
     colours = state_colours(run)
     count = max(1, len(run.rows))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mu.errors import UsageError, reason
+from mu.lambdaize.slim import slim
 
 ENTRY = "lambda_function.py"
 LIBRARIES = "solibs"
@@ -56,6 +57,7 @@ class Member:
     name: str
     content: Path | bytes | None
     executable: bool = False
+    link: bool = False  # `content` is what a symbolic link says
 
     @property
     def size(self) -> int:
@@ -69,7 +71,7 @@ def worker_members(command: str) -> list[Member]:
     """What every function has: the entry point, with the packaged command, and the worker's modules."""
     entry = Member(ENTRY, ENTRY_SOURCE.format(command=command).encode())
     root = Path(__file__).parents[1]
-    return [entry, *(Member(f"mu/{name}", root / name) for name in worker_files())]
+    return [entry, *(Member(f"mu/{name}", slim((root / name).read_bytes())) for name in worker_files())]
 
 
 def worker_files() -> list[str]:
@@ -126,6 +128,10 @@ def _members(name: str, path: Path) -> Iterator[Member]:
     queue: list[tuple[str, Path, tuple[tuple[int, int], ...]]] = [(name, path, ())]
     while queue:
         name, path, above = queue.pop()
+        target = _link_within(name, path) if above else None
+        if target is not None:
+            yield Member(name, target, link=True)
+            continue
         status = path.stat()
         mode, this = status.st_mode, (status.st_dev, status.st_ino)
         if stat.S_ISREG(mode):
@@ -146,14 +152,27 @@ def _members(name: str, path: Path) -> Iterator[Member]:
             raise UsageError(f"{path} is neither a file nor a directory")
 
 
+def _link_within(name: str, path: Path) -> bytes | None:
+    """What a link says if it leads to something in the same packaged directory: then it can stay a link."""
+    if not path.is_symlink():
+        return None
+    target = str(path.readlink())
+    leads_to = os.path.normpath(f"{os.path.dirname(name)}/{target}")  # noqa: PTH120  names in the package
+    top = name.partition("/")[0]
+    inside = not target.startswith("/") and (leads_to == top or leads_to.startswith(f"{top}/"))
+    return os.fsencode(target) if inside and path.exists() and target.isprintable() else None
+
+
 def write(path: Path, members: list[Member]) -> None:
     """Write the zip. Raises OSError."""
     with zipfile.ZipFile(path, "w") as package:
         for member in sorted(members, key=lambda member: member.name):
             info = zipfile.ZipInfo(member.name, TIME)
             info.create_system = 3  # Unix: the attributes hold a mode
-            kind = stat.S_IFDIR if member.content is None else stat.S_IFREG
-            info.external_attr = (kind | (0o755 if member.executable else 0o644)) << 16
+            kind = stat.S_IFLNK if member.link else stat.S_IFDIR if member.content is None else stat.S_IFREG
+            info.external_attr = (
+                kind | (0o777 if member.link else 0o755 if member.executable else 0o644)
+            ) << 16
             info.compress_type = zipfile.ZIP_STORED if member.content is None else zipfile.ZIP_DEFLATED
             with package.open(info, "w") as target:
                 if isinstance(member.content, Path):

@@ -10,7 +10,15 @@ from pathlib import Path
 from mu.console.terminal import say
 from mu.errors import MuError, UsageError, reason
 from mu.lambdaize import archive, deploy
-from mu.lambdaize.needs import Needs, inspect, inspect_extra, needs, warn
+from mu.lambdaize.needs import (
+    Needs,
+    check_glibc,
+    inspect,
+    inspect_extra,
+    needs,
+    warn_of_plugins,
+    warn_of_scripts,
+)
 from mu.lambdaize.settings import NEWEST_RUNTIME, Given, function_of, given_settings
 
 
@@ -29,9 +37,12 @@ def _contents(args: argparse.Namespace, command: str, arch: Given) -> tuple[list
         executable, *others = archive.user_members([path, *map(Path, words)])
         programs = [program for program in (main, *map(inspect_extra, others)) if program]
         needed = needs(programs, args.allow_ld, arch.text, arch.by)
+        packaged = [replace(executable, executable=True), *others]
+        warn_of_scripts(packaged)
+        warn_of_plugins(needed)
     except OSError as error:
         raise UsageError(f"cannot read {error.filename or path}: {reason(error)}") from None
-    members = [*archive.worker_members(command), replace(executable, executable=True), *others]
+    members = [*archive.worker_members(command), *packaged]
     members += [
         archive.Member(f"{archive.LIBRARIES}/{name}", file) for name, file in needed.libraries.items()
     ]
@@ -68,7 +79,7 @@ def lambdaize(args: argparse.Namespace) -> str:
     runtime = function.runtime
     if args.update and not args.skip_upload:
         runtime = runtime or deploy.find(function)["Runtime"]
-    warn(needed, runtime or NEWEST_RUNTIME)
+    check_glibc(needed, runtime or NEWEST_RUNTIME, args.force)
     target = Path(f"{function.name}.zip")
     if target.is_dir():
         raise UsageError(f"{target} is a directory in the way of the package")

@@ -4,6 +4,7 @@ The file is only read, never run (`ldd` may run it), so it may be for another ma
 and, for the way libraries are found, ld.so(8).
 """
 
+import platform
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,11 +14,13 @@ from typing import Any
 from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
+from elftools.elf.sections import SymbolTableSection
 from elftools.elf.segments import InterpSegment
 
 from mu.errors import UsageError
 
 MACHINES = {"EM_X86_64": "x86_64", "EM_AARCH64": "arm64"}
+THIS_MACHINE = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), "")  # as MACHINES has it
 TRIPLETS = {"x86_64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 
 # The pieces of glibc fit only each other and its loader (GLIBC_PRIVATE): all come from the machine that runs
@@ -38,7 +41,7 @@ class Elf:
 
     `machine` is x86_64 or arm64, `interpreter` the path of the loader or empty, `needed` the names of the
     libraries in order, `rpath` and `runpath` their search paths as written. `glibc` is the newest version of
-    the C library that it asks for, (0, 0) for none.
+    the C library that it asks for, (0, 0) for none; `opens_libraries`: whether it calls dlopen.
     """
 
     path: Path
@@ -49,6 +52,7 @@ class Elf:
     rpath: str = ""
     runpath: str = ""
     glibc: tuple[int, int] = (0, 0)
+    opens_libraries: bool = False
 
     @property
     def dynamic(self) -> bool:
@@ -78,7 +82,7 @@ def read(path: Path) -> Elf:
                 elf.elfclass,
                 elf["e_entry"] != 0,
             )
-            needs = _read_segments(elf) | _read_versions(elf)
+            needs = _read_segments(elf) | _read_versions(elf) | _read_imports(elf)
         except Exception:  # pyelftools raises nearly anything when a file is damaged
             raise UsageError(f"{path} is a damaged ELF file") from None
     if machine not in MACHINES or bits != 64:
@@ -105,6 +109,15 @@ def _read_segments(elf: ELFFile) -> dict[str, Any]:
                     name = kind.removeprefix("DT_").lower()
                     found[name] = getattr(tag, name)
     return found | {"needed": tuple(needed)}
+
+
+def _read_imports(elf: ELFFile) -> dict[str, Any]:
+    """Whether dlopen is among the functions that others are to bring, if there are section headers."""
+    table = elf.get_section_by_name(".dynsym")
+    if not isinstance(table, SymbolTableSection):
+        return {}
+    imported = {symbol.name for symbol in table.iter_symbols() if symbol.entry.st_shndx == "SHN_UNDEF"}
+    return {"opens_libraries": "dlopen" in imported}
 
 
 def _read_versions(elf: ELFFile) -> dict[str, Any]:

@@ -9,17 +9,14 @@ from pathlib import Path
 
 from mu.console.terminal import say
 from mu.errors import UsageError
-from mu.lambdaize import archive, elf
+from mu.lambdaize import archive, elf, runtime_image
 
+# The C library in each runtime: python3.11 is on Amazon Linux 2, later ones are on Amazon Linux 2023.
 GLIBC = {"python3.11": (2, 26)}
-
-
 NEWEST_GLIBC = (2, 34)
-
-
 LOADERS = {"x86_64": "/lib64/ld-linux-x86-64.so.2", "arm64": "/lib/ld-linux-aarch64.so.1"}
-
-
+# Libraries that open others only if somebody asks them to.
+KNOWN_OPENERS = ("libcrypto.", "libssl.", "libp11-kit.", "libsystemd.", "libgomp.", "libstdc++.")
 # What else an executable may turn out to be, by its first bytes.
 OTHER_SYSTEMS = {
     b"MZ": "Windows",
@@ -32,12 +29,13 @@ OTHER_SYSTEMS = {
 class Needs:
     """What the programs of a package need: a machine, None where any will do, libraries to package, a C library.
 
-    `glibc` is its version, and who asks for it.
+    `glibc` is its version, and who asks for it; `openers` are the files that open further libraries at run time.
     """
 
     arch: str | None
     libraries: dict[str, Path]
     glibc: tuple[tuple[int, int], str]
+    openers: tuple[Path, ...] = ()
 
 
 def inspect(path: Path) -> elf.Elf | None:
@@ -45,32 +43,45 @@ def inspect(path: Path) -> elf.Elf | None:
     if not path.is_file():
         kind = "is a directory" if path.is_dir() else "is no file" if path.exists() else "does not exist"
         raise UsageError(f"the executable {path} {kind}")
-    with path.open("rb") as file:
-        start = file.readline(4096)
+    start = _start(path)
     if start.startswith(b"#!"):
-        if start.rstrip(b"\n").endswith(b"\r"):  # no system has an interpreter of that name
-            raise UsageError(f"the lines of {path} end as on Windows: remove the CRs, with dos2unix or sed")
         return None
     if start.startswith(elf.MAGIC):
         program = elf.read(path)
         if not program.has_entry:
             raise UsageError(f"{path} is a library, not an executable")
         return program
-    for magic, system in OTHER_SYSTEMS.items():
-        if start.startswith(magic):
-            raise UsageError(f"{path} is a program for {system}: workers run Linux")
     raise UsageError(f"{path} is neither an ELF executable nor a script that begins with #!")
 
 
+def _start(path: Path) -> bytes:
+    """A program's first line.
+
+    Raises UsageError if it is another system's program, or a script that no system can run; OSError.
+    """
+    with path.open("rb") as file:
+        start = file.readline(4096)
+    if start.startswith(b"#!") and start.rstrip(b"\n").endswith(
+        b"\r"
+    ):  # no system has an interpreter of that name
+        raise UsageError(f"the lines of {path} end as on Windows: remove the CRs, with dos2unix or sed")
+    for magic, system in OTHER_SYSTEMS.items():
+        if start.startswith(magic):
+            raise UsageError(f"{path} is a program for {system}: workers run Linux")
+    return start
+
+
 def inspect_extra(member: archive.Member) -> elf.Elf | None:
-    """An extra file's headers if it is an ELF executable; libraries are left alone. Raises UsageError, OSError."""
+    """An extra file's headers if it is an ELF executable; libraries are left alone. Raises UsageError, OSError.
+
+    Every file that may be executed is checked as the program itself is, but that it may be data, too.
+    """
     if not member.executable or not isinstance(member.content, Path):
         return None
     if re.search(r"\.so(\.|$)", Path(member.name).name):  # gcc makes them executable, and some have an entry
         return None
-    with member.content.open("rb") as file:
-        if file.read(len(elf.MAGIC)) != elf.MAGIC:
-            return None
+    if not _start(member.content).startswith(elf.MAGIC):
+        return None
     program = elf.read(member.content)
     return program if program.has_entry else None
 
@@ -98,7 +109,12 @@ def needs(programs: Sequence[elf.Elf], allow_ld: bool, arch: str, arch_by: str) 
     glibc = max(
         ((one.glibc, str(one.path)) for one in (*programs, *libraries.values())), default=((0, 0), "")
     )
-    return Needs(programs[0].machine if programs else arch or None, found, glibc)
+    openers = [
+        one.path
+        for one in (*(program for program in programs if program.dynamic), *libraries.values())
+        if one.opens_libraries and not one.path.name.startswith(KNOWN_OPENERS)
+    ]
+    return Needs(programs[0].machine if programs else arch or None, found, glibc, tuple(openers))
 
 
 def _libraries(program: elf.Elf, allow_ld: bool) -> dict[str, elf.Elf]:
@@ -128,10 +144,41 @@ def _libraries(program: elf.Elf, allow_ld: bool) -> dict[str, elf.Elf]:
     return libraries.found
 
 
-def warn(needs: Needs, runtime: str) -> None:
-    """Say what may go wrong with a C library that is not this machine's."""
+def check_glibc(needs: Needs, runtime: str, force: bool) -> None:
+    """Raises UsageError if a program needs a newer C library than the runtime has; a warning with `force`."""
     (major, minor), program = needs.glibc
     there = GLIBC.get(runtime, NEWEST_GLIBC)
     if (major, minor) > there:
         has = f"{runtime} has glibc {there[0]}.{there[1]}"
-        say(f"mu lambdaize: warning: {program} needs glibc {major}.{minor}, and {has}: link statically")
+        text = f"{program} needs glibc {major}.{minor}, and {has}: link it statically"
+        if not force:
+            raise UsageError(f"{text}, or package it all the same with --force")
+        say(f"mu lambdaize: warning: {text}")
+
+
+def warn_of_scripts(members: Sequence[archive.Member]) -> None:
+    """Say which interpreters and programs the scripts of a package need that Lambda does not have. Raises OSError."""
+    packaged = frozenset(Path(member.name).name for member in members)
+    for member in members:
+        if not member.executable or not isinstance(member.content, Path):
+            continue
+        with member.content.open("rb") as file:
+            if file.read(2) != b"#!":
+                continue
+        by = runtime_image.interpreter(member.content)
+        if by:
+            say(f"mu lambdaize: warning: {member.content} is run by {by}, which Lambda does not have")
+        for program in runtime_image.missed(member.content, packaged):
+            say(
+                f"mu lambdaize: warning: {member.content} calls {program}, which Lambda does not have: package it, too"
+            )
+
+
+def warn_of_plugins(needs: Needs) -> None:
+    """Say which files open libraries or data at run time, which packaging cannot see."""
+    if needs.openers:
+        names = ", ".join(path.name for path in needs.openers)
+        say(
+            f"mu lambdaize: warning: {names} opens libraries at run time (dlopen); those, and their data files, are not"
+            " packaged: try it with --try, and add what it misses as EXTRAFILEs, or link it statically"
+        )

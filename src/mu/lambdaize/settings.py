@@ -16,7 +16,7 @@ from mu.lambdaize.needs import LOADERS
 OLDEST_PYTHON = 11
 
 
-NEWEST_RUNTIME = "python3.15"
+NEWEST_RUNTIME = "python3.14"  # the newest that AWS documents as generally available
 
 
 NAME_LENGTH = 64  # Lambda's limit
@@ -121,4 +121,5 @@ SETTINGS = (
 SWITCHES = (
     ("--skip-upload", "SKIP_UPLOAD", "only make the package"),
     ("--allow-ld", "ALLOW_LD", "take a dynamic executable, and package the libraries that it needs"),
+    ("--force", "FORCE", "package programs that need a newer glibc than the runtime has, too"),
 )

@@ -27,6 +27,10 @@ class Credentials(Protocol):
     def renewable(self) -> bool:
         """Whether there may be other keys later."""
 
+    @property
+    def seen(self) -> list[Keys]:
+        """All keys that have been handed out, the latest last."""
+
     def keys(self) -> Keys:
         """The keys of this moment. UsageError, one line, if there are none to be had."""
 
@@ -40,11 +44,11 @@ class FixedCredentials:
     renewable = False
 
     def __init__(self, keys: Keys) -> None:
-        self._keys = keys
+        self.seen = [keys]
 
     def keys(self) -> Keys:
         """The keys."""
-        return self._keys
+        return self.seen[0]
 
     def renewed(self, refused: Keys) -> Keys:
         """The same ones."""
@@ -58,11 +62,12 @@ class ProvidedCredentials:
 
     def __init__(self, provider: Callable[[], Any]) -> None:
         self._provider = provider
+        self.seen: list[Keys] = []
 
     def keys(self) -> Keys:
         """What the function returns."""
         with explained("cannot get AWS credentials"):
-            return _as_keys(self._provider())
+            return _noted(self._provider(), self.seen)
 
     def renewed(self, refused: Keys) -> Keys:
         """What it returns now."""
@@ -78,6 +83,7 @@ class ChainCredentials:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._found: Any = None
+        self.seen: list[Keys] = []
 
     def keys(self) -> Keys:
         """The keys that the chain finds; it is looked through the first time."""
@@ -86,7 +92,7 @@ class ChainCredentials:
         with self._lock, explained("cannot get AWS credentials"):
             if self._found is None:
                 self._found = aws.botocore_session().get_credentials()
-            return _as_keys(self._found.get_frozen_credentials() if self._found is not None else None)
+            return _noted(self._found and self._found.get_frozen_credentials(), self.seen)
 
     def renewed(self, refused: Keys) -> Keys:
         """The keys that botocore has now, or that the chain finds when it is looked through anew."""
@@ -101,13 +107,17 @@ class ChainCredentials:
         return self.keys()
 
 
-def _as_keys(found: Any) -> Keys:
+def _noted(found: Any, seen: list[Keys]) -> Keys:
+    """What a provider has handed out, as Keys, and in `seen`."""
     if found is None or not found.access_key or not found.secret_key:
         raise UsageError(
             "no AWS credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "
             "or run 'aws configure'"
         )
-    return Keys(found.access_key, found.secret_key, found.token or None)
+    keys = Keys(found.access_key, found.secret_key, found.token or None)
+    if keys not in seen[-1:]:
+        seen.append(keys)
+    return keys
 
 
 @contextmanager

@@ -94,7 +94,9 @@ class LocalEngine:
             from mu.local import http_api, moto_lambda
             from mu.local.bucket_files import Data
         except ImportError as error:
-            raise UsageError(f"the local engine needs {error.name}: pip install 'mu[local]'") from error
+            raise UsageError(
+                f"the local engine needs {error.name}: pip install 'mu-workers[local]'"
+            ) from error
         from mu.local.executor import Executor
 
         data = Data(self._data, self._report) if self._data else None

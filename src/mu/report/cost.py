@@ -35,7 +35,9 @@ class Lookup:
     ) -> None:
         self.regions = list(regions)
         self._name = name
-        self._keys = (access_key_id, secret_access_key, session_token)
+        self._keys: tuple[str, str, str | None] | None = None
+        if access_key_id and secret_access_key:
+            self._keys = (access_key_id, secret_access_key, session_token)
         self._found: Function | None = None
         self._thread = threading.Thread(target=self._ask, name="cost", daemon=True)
         self._thread.start()
@@ -47,12 +49,9 @@ class Lookup:
 
     def _ask(self) -> None:
         try:
-            import boto3
-            from botocore.config import Config
+            from mu import aws
 
-            session = boto3.Session(*self._keys) if self._keys[0] else boto3.Session()
-            config = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2})
-            client = session.client("lambda", region_name=self.regions[0], config=config)
+            client = aws.client("lambda", self.regions[0], keys=self._keys, hurried=True)
             found = client.get_function_configuration(FunctionName=self._name)
             self._found = Function(found["MemorySize"], (found.get("Architectures") or ["x86_64"])[0])
         except Exception as error:  # whatever it is, a run does not depend on it

@@ -9,7 +9,7 @@ attributes of its own, changes what becomes of the run; `mu.report.telling` sees
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mu.machine import MachineState
 from mu.report.failure import Failure
@@ -45,10 +45,14 @@ class Counts(NamedTuple):
     reasons: Mapping[str, int] = {}
 
 
+NAMES = {name: name for name in Counts._fields} | {"connected": "begun"}
+
+
 class Reporter:
     """What the main loop tells about a run; the base of all reporters, for a script's own as well.
 
-    `counts` is replaced before each `tick` and each call that tells of an end; `started` is of the monotonic clock.
+    `counts` is replaced before each `tick` and each call that tells of an end, and each of them can be read by its own
+    name, too; `started` is of the monotonic clock.
     Every method is called from the loop, so it must be quick. An exception in one ends this reporter, and nothing else:
     lines take its place, and the summary says what broke.
     """
@@ -56,6 +60,13 @@ class Reporter:
     def __init__(self, parts: int) -> None:
         self.counts = Counts(parts)
         self.started = time.monotonic()
+
+    def __getattr__(self, name: str) -> Any:
+        # Each of the counts by its own name, for reading: `self.done`. A reporter's own attribute of that name wins.
+        counts = self.__dict__.get("counts")
+        if counts is None or name not in NAMES:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(counts, NAMES[name])
 
     def listening(self, port: int, tls: bool) -> None:
         """The coordinator is ready for workers."""

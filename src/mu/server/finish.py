@@ -1,8 +1,9 @@
 """The end of a run: its files first, then words, which may have to wait for a terminal, or for Lambda."""
 
+import cProfile
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mu.console.system import caught_signals
 from mu.history import record, times_file
@@ -11,12 +12,50 @@ from mu.report import cost
 from mu.report.failure import failure_of
 
 if TYPE_CHECKING:
+    from mu.machine import MachineState
     from mu.report.failure import Failure
+    from mu.report.reporter import Counts
     from mu.report.telling import Telling
-    from mu.server.run import Run
+    from mu.report.worker_log import Track
+    from mu.server.loop import Loop
+    from mu.server.settings import Setup
 
 
-def conclude(run: "Run", telling: "Telling") -> list[str]:
+class Ended(Protocol):
+    """What a run has to say when it is over (`mu.server.run.Run`)."""
+
+    setup: "Setup"
+    profile: cProfile.Profile | None
+    states: "list[MachineState] | None"
+    lookup: cost.Lookup | None
+    engines: list[Any]
+
+    @property
+    def loop(self) -> "Loop":
+        """The loop that has ended."""
+
+    @property
+    def counts(self) -> "Counts":
+        """How far it has come."""
+
+    @property
+    def tracks(self) -> "list[Track]":
+        """All attempts."""
+
+    @property
+    def failures(self) -> "list[Failure]":
+        """The parts that failed."""
+
+    @property
+    def attempts_made(self) -> int:
+        """How many attempts there were."""
+
+    @property
+    def part_numbers(self) -> list[int]:
+        """All parts."""
+
+
+def conclude(run: Ended, telling: "Telling") -> list[str]:
     """Leave the files that the run's flags name, and tell how it has ended; the paths that could not be written.
 
     A signal while files are written stops the run as one before would have, once they are there; a second one at once.
@@ -67,14 +106,14 @@ def conclude(run: "Run", telling: "Telling") -> list[str]:
     return [path for path, _ in unwritten]
 
 
-def _failures(run: "Run") -> "list[Failure]":
+def _failures(run: Ended) -> "list[Failure]":
     """What is told of the parts that failed: of the script's own machines, in their order, if it has them."""
     if run.states is None:
         return run.failures
     return [failure_of(state) for state in run.states if isinstance(state, ErrorState)]
 
 
-def _estimate(run: "Run", patience: float) -> dict[str, Any] | None:
+def _estimate(run: Ended, patience: float) -> dict[str, Any] | None:
     """None if nothing ran, or what the function is cannot be known in so many seconds."""
     lookup = run.lookup
     function = lookup.result(patience) if lookup is not None and run.attempts_made else None
@@ -85,7 +124,7 @@ def _estimate(run: "Run", patience: float) -> dict[str, Any] | None:
     return cost.estimate(function, run.loop.worker_seconds, max(accepted, hellos), lookup.regions)
 
 
-def _record(run: "Run", estimate: dict[str, Any] | None) -> dict[str, Any]:
+def _record(run: Ended, estimate: dict[str, Any] | None) -> dict[str, Any]:
     loop, engine = run.loop, run.engines[0] if run.engines else None
     launch = None
     if engine is not None:

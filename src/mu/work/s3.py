@@ -13,36 +13,30 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
+import re
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
-from mu.errors import reason
+from mu.work.transfer import StoreError, deliver
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 CHUNK = 1 << 18
 MULTIPART_FROM = 1 << 30
 # A download that breaks off midway is no longer botocore's to repeat.
 DOWNLOADS = 3
+# S3 refuses what does not match. (Checksums of this kind need nothing beside boto3.)
+CHECKSUM = {"ChecksumAlgorithm": "CRC32"}
 
-# S3's error code, or the HTTP status if an answer has no text -> words. Others are told as S3 tells them.
-REASONS = {
-    "NoSuchKey": "no such key",
-    "404": "no such key",
-    "NoSuchBucket": "no such bucket",
-    "AccessDenied": "access denied",
-    "403": "access denied",
-    "SlowDown": "slow down, S3 has too many requests",
-    "503": "slow down, S3 has too many requests",
-    "PreconditionFailed": "the object has changed",
-    "412": "the object has changed",
-    "ExpiredToken": "the credentials have expired",
-    "PermanentRedirect": "the bucket is in another region",
-    "AuthorizationHeaderMalformed": "the bucket is in another region",
-}
+OTHER = ("s3+https://", "s3+http://")
+DIGEST = re.compile(r'"?([0-9a-f]{32})"?')
+
+
+class DamagedError(Exception):
+    """What has come is not the object."""
 
 
 class S3:
@@ -52,14 +46,14 @@ class S3:
         self._connections = connections
         self._attempts = attempts
         self._lock = threading.Lock()
-        self._clients: dict[str, S3Client] = {}
+        self._clients: dict[tuple[str, str], S3Client] = {}  # by region and endpoint
 
-    def warm(self, region: str) -> None:
+    def warm(self, region: str, bucket: str) -> None:
         """Begin to make ready, in a thread; where boto3 is there already, little is won by that."""
 
         def get_ready() -> None:
             with contextlib.suppress(Exception):  # the first transfer will tell
-                self._client(region)
+                self._client(region, bucket)
 
         if "boto3" in sys.modules:
             return
@@ -67,48 +61,40 @@ class S3:
             threading.Thread(target=get_ready, daemon=True).start()
 
     def retrieve(self, region: str, bucket: str, key: str, file: str, etag: str = "") -> int:
-        """Object to file, which is there all at once or not at all; returns how many bytes. `failure` has words
-        for what is raised, also if the object's ETag is not `etag` any more.
+        """Object to file (`transfer.deliver`), checked; returns how many bytes. `transfer.failure` has words for what
+        is raised, also if the object's ETag is not `etag` any more."""
+        client, name = self._client(region, bucket)
 
-        A link's target is replaced, a file keeps its mode, and into a pipe or device the object is written.
-        """
-        client = self._client(region)
-        file = os.path.realpath(file)
-        mode = _mode(file)
-        if mode is not None and not stat.S_ISREG(mode):
-            return _download(client, bucket, key, file, etag)
-        part = os.path.join(os.path.dirname(file), f".{os.urandom(6).hex()}.part")
-        try:
+        def write(path: str) -> int:
             for left in reversed(range(DOWNLOADS)):
                 try:
-                    size = _download(client, bucket, key, part, etag)
-                    break
+                    return _download(client, name, key, path, bucket.startswith(OTHER), etag)
                 except _broken_off():
                     if not left:
                         raise
-            if mode is not None:
-                os.chmod(part, stat.S_IMODE(mode))
-            os.replace(part, file)
-            return size
-        except BaseException:
-            with contextlib.suppress(OSError, ValueError):
-                os.unlink(part)
-            raise
+            raise AssertionError
+
+        return deliver(file, write)
 
     def upload(self, region: str, bucket: str, key: str, file: str) -> int:
-        """File to object; returns how many bytes. `failure` has words for what is raised."""
+        """File to object, with a checksum that the store compares; returns how many bytes. `transfer.failure` has words
+        for what is raised."""
         with open(file, "rb") as body:
-            client = self._client(region)
+            client, name = self._client(region, bucket)
             size = os.fstat(body.fileno()).st_size
-            if size < MULTIPART_FROM:
-                client.put_object(Bucket=bucket, Key=key, Body=body)
+            if size >= MULTIPART_FROM:
+                client.upload_fileobj(body, name, key, ExtraArgs={} if bucket.startswith(OTHER) else CHECKSUM)
+            elif bucket.startswith(OTHER):  # every S3 server knows this one
+                client.put_object(Bucket=name, Key=key, Body=body, ContentMD5=_content_md5(body))
             else:
-                client.upload_fileobj(body, bucket, key)
+                client.put_object(Bucket=name, Key=key, Body=body, ChecksumAlgorithm="CRC32")
             return size
 
-    def _client(self, region: str) -> S3Client:
+    def _client(self, region: str, bucket: str) -> tuple[S3Client, str]:
+        """The client for a bucket, and the bucket's own name. Raises StoreError for an address that is none."""
+        endpoint, name = split(bucket)
         with self._lock:
-            if region not in self._clients:
+            if (region, endpoint) not in self._clients:
                 import boto3
                 from botocore.config import Config
 
@@ -118,46 +104,94 @@ class S3:
                     connect_timeout=10,
                     read_timeout=60,
                 )
-                self._clients[region] = boto3.client("s3", region_name=region, config=config)
-            return self._clients[region]
+                if endpoint:
+                    config = config.merge(Config(s3={"addressing_style": "path"}))
+                    with contextlib.suppress(TypeError):  # an older one has no such option, and need not
+                        config = config.merge(
+                            Config(
+                                request_checksum_calculation="when_required",
+                                response_checksum_validation="when_required",
+                            )
+                        )
+                self._clients[region, endpoint] = boto3.client(
+                    "s3", region_name=region, config=config, endpoint_url=endpoint or None
+                )
+            return self._clients[region, endpoint], name
 
 
-def failure(error: Exception) -> str:
-    """Why a transfer failed, in one line."""
-    response = getattr(error, "response", None)
-    if isinstance(response, dict):
-        words = REASONS.get(str(response.get("Error", {}).get("Code")))
-        if words:
-            return words
-    if isinstance(error, ModuleNotFoundError):
-        return "there is no boto3 here"
-    return reason(error)
+def split(bucket: str) -> tuple[str, str]:
+    """Endpoint and name of a bucket: the endpoint is empty for S3 itself. `s3+https://host/bucket` is one of another
+    server. Raises StoreError for an address that is none."""
+    if not bucket.startswith("s3+"):
+        return "", bucket
+    scheme, _, rest = bucket[len("s3+") :].partition("://")
+    host, _, name = rest.rstrip("/").partition("/")
+    if scheme not in ("http", "https") or not host or not name or "/" in name:
+        raise StoreError("another S3 server's bucket is s3+https://HOST/BUCKET")
+    return f"{scheme}://{host}", name
 
 
-def _download(client: S3Client, bucket: str, key: str, file: str, etag: str) -> int:
+def _content_md5(body: IO[bytes]) -> str:
+    """The digest that S3 servers compare what they have received with."""
+    import binascii
+    import hashlib
+
+    digest = hashlib.md5(usedforsecurity=False)
+    while data := body.read(CHUNK):
+        digest.update(data)
+    body.seek(0)
+    return binascii.b2a_base64(digest.digest(), newline=False).decode()
+
+
+def _download(client: S3Client, bucket: str, key: str, file: str, other: bool, etag: str) -> int:
+    """Write an object to a file, and make sure that it is the object: by its length, and by the checksum that is stored
+    with it, or else by its ETag where that is an MD5 digest. Raises DamagedError if it is not."""
     if etag:
-        body = client.get_object(Bucket=bucket, Key=key, IfMatch=etag)["Body"]
+        response = client.get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED", IfMatch=etag)
     else:
-        body = client.get_object(Bucket=bucket, Key=key)["Body"]
+        response = client.get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+    body = response["Body"]
+    # botocore compares checksums of the kinds that it knows.
+    checked = type(body).__name__ == "StreamingChecksumBody"
+    expected = None if checked else _md5_of(response, bucket, other)
+    digest = None
+    if expected is not None:
+        import hashlib
+
+        digest = hashlib.md5(usedforsecurity=False)
+    elif not checked and "ContentLength" not in response:
+        raise DamagedError("the store's answer has neither length nor checksum")
     size = 0
     with contextlib.closing(body), open(file, "wb") as out:
         while data := body.read(CHUNK):
             size += out.write(data)
+            if digest is not None:
+                digest.update(data)
+    length = response.get("ContentLength", size)
+    if size != length:
+        raise DamagedError(f"{size} bytes have come of {length}")
+    if digest is not None and digest.hexdigest() != expected:
+        raise DamagedError("what has come is not what is stored: another MD5 digest")
     return size
 
 
-def _mode(file: str) -> int | None:
-    """A file's type and permissions; None if it is not there."""
-    try:
-        return os.stat(file).st_mode
-    except FileNotFoundError:
+def _md5_of(response: GetObjectOutputTypeDef, bucket: str, other: bool) -> str | None:
+    """An object's MD5 digest, where the ETag is one: in S3 itself, unless the object was uploaded in parts, is
+    encrypted with other keys than S3's, or is in a directory bucket."""
+    match = DIGEST.fullmatch(response.get("ETag", ""))
+    encrypted = (
+        response.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in response
+    )
+    if match is None or other or encrypted or bucket.endswith("--x-s3"):
         return None
+    return match[1]
 
 
 def _broken_off() -> tuple[type[Exception], ...]:
     from botocore import exceptions
 
     return (
+        DamagedError,
         exceptions.IncompleteReadError,
         exceptions.ReadTimeoutError,
         exceptions.ResponseStreamingError,

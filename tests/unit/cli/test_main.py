@@ -49,7 +49,7 @@ def test_nothing_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("flag", ["--version", "-V"])
 def test_version(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main([flag]) == 0
-    assert capsys.readouterr().out == f"mu {version('mu')}\n"
+    assert capsys.readouterr().out == f"mu {version('mu-workers')}\n"
 
 
 def test_no_such_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from mu.cli.main import main
 from mu.relay import thread
-from mu.server import api
+from mu.server import api, prepare
+from mu.server.run import prepared
 from mu.tls import keys
 from mu.util import read_pem
 from tests.support.fake_workers import client_context
@@ -162,19 +163,22 @@ def test_a_run_with_keys_of_its_own_brings_a_relay(monkeypatch: pytest.MonkeyPat
         return started
 
     monkeypatch.setattr(thread, "start_thread", remember)
-    api._relay(info, "127.0.0.9")
+    run = prepared(info)
     try:
+        run._start_relay("127.0.0.9")
+        before = api._set_back(info, run)
+        assert before["state_srv_addr"] == "127.0.0.1"
         assert (info.state_srv_addr, info.state_srv_threads) == ("127.0.0.9", 1)  # type: ignore[attr-defined]
         client = client_context(made.ca, made.worker.cert, made.worker.key)
         end = End(info.state_srv_port, "HELLO_STATE:job:1:1", client)  # type: ignore[attr-defined]
         end.send(b"here")
         assert end.receive() == b"here"
     finally:
-        stops[0]()
+        run.close()
     assert end.receive() is None
 
 
 def test_with_keys_from_files_the_relay_is_the_users(capsys: pytest.CaptureFixture[str]) -> None:
     info = type("ServerInfo", (), {"state_srv_addr": "10.0.0.1", "state_srv_port": 1, "keys_of_run": False})
-    api._relay(info, "127.0.0.9")
+    assert prepare.setup_of(info).relay is None
     assert (info.state_srv_addr, info.state_srv_port) == ("10.0.0.1", 1)  # type: ignore[attr-defined]

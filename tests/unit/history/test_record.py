@@ -14,13 +14,14 @@ import pytest
 
 from mu import CommandListState, ErrorState, JobError, TerminalState, server
 from mu.cli import stats
+from mu.engines.protocol import Limit
 from mu.history import record
 from mu.history.runs import load
 from mu.launch.result import Invocation, Progress
 from mu.machine import MachineState
 from mu.report.reporter import Reporter
 from mu.report.worker_log import Track
-from mu.server import api
+from mu.server.run import prepared
 from mu.tls import keys
 from tests.support.fake_workers import FakeWorker, client_context, obey
 
@@ -41,6 +42,7 @@ def run(
     *answers: Any,
     reporter: Reporter | None = None,
     first: type[MachineState] = Work,
+    engine: Any = None,
     **attributes: Any,
 ) -> dict[str, Any]:
     """A job with a worker for each of `answers`, one after another; its record."""
@@ -49,7 +51,9 @@ def run(
     given |= {"cacert": job.ca, "srvcrt": job.server.cert, "srvkey": job.server.key}
     given |= {"worker_cert": job.worker.cert, "worker_key": job.worker.key}
     info = type("ServerInfo", (), given | attributes)
-    port = api._listener(info).getsockname()[1]
+    made = prepared(info)
+    made.engines = [] if engine is None else [engine]
+    port = made.port
     context = client_context(job.ca, job.worker.cert, job.worker.key)
 
     def work() -> None:
@@ -204,6 +208,16 @@ class Launched:
     def more(self, number: int) -> None:
         pass
 
+    def limit(self) -> Limit:
+        return Limit(None, "")
+
+    def lost(self, now: float) -> int:
+        return 0
+
+    def shown(self, facts: object) -> None:
+        pass
+
+    left = shown
     cancel = wait = lambda self: None
 
 
@@ -211,7 +225,7 @@ def test_the_launchs_own_credentials_are_no_secret_to_it(tmp_path: Path) -> None
     def failing(command: str) -> str | None:
         return f"FAIL({SECRET} and a token that nobody else knows)" if command == "run:" else obey(command)
 
-    made = run(tmp_path, failing, mu_launch=Launched())
+    made = run(tmp_path, failing, engine=Launched())
     (attempt,) = made["parts"][0]["attempts"]
     assert attempt["error"]["why"] == "*** and ***"
 
@@ -286,7 +300,7 @@ def test_a_script_brings_its_own_reporter(capfd: pytest.CaptureFixture[str]) -> 
 
 SCRIPT = """
 from mu import server, OnePassState
-from mu.server import api
+from mu.server.run import prepared
 class Waiting(OnePassState):
     expect = "OK:NEVER"
 class First(OnePassState):

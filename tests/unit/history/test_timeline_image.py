@@ -281,5 +281,5 @@ def test_without_matplotlib(
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     write_record(tmp_path / "run", 2)
     assert main.main(["timeline", str(tmp_path / "run"), "-o", str(tmp_path / "x.png")]) == 2
-    assert "pip install 'mu[look]'" in capsys.readouterr().err
+    assert "pip install 'mu-workers[look]'" in capsys.readouterr().err
     assert main.main(["timeline", str(tmp_path / "run"), "-o", str(tmp_path / "x.html")]) == 0

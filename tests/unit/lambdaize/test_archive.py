@@ -15,6 +15,7 @@ import mu
 from mu.errors import UsageError
 from mu.lambdaize import archive
 from mu.lambdaize.archive import Member
+from mu.local.unzip import unpack
 
 SOURCES = Path(mu.__file__).parent
 
@@ -85,16 +86,43 @@ def test_directories_and_modes(tmp_path):
         "data/b.txt": "-rw-r--r--",
         "data/deep/run": "-rwxr-xr-x",
         "data/empty/": "drwxr-xr-x",
-        "data/link": "-rw-r--r--",
+        "data/link": "lrwxrwxrwx",
         "data/private": "-rw-r--r--",
         "single": "-rw-r--r--",
     }
     with zipfile.ZipFile(tmp_path / "x.zip") as file:
         assert file.testzip() is None
-        assert file.read("data/link") == b"b"
+        assert file.read("data/link") == b"b.txt"
         assert file.read("single") == bytes(10_000)
         file.extractall(tmp_path / "out")
     assert (tmp_path / "out" / "data" / "empty").is_dir()
+
+
+def test_links_within_a_directory_stay_links_and_others_become_copies(tmp_path):
+    """A library with two links is in the package once; what a link from outside leads to would not be there."""
+    (tmp_path / "outside").write_text("outside")
+    lib = tmp_path / "data" / "lib"
+    lib.mkdir(parents=True)
+    (lib / "libx.so.1.2").write_bytes(b"x" * 1000)
+    (lib / "libx.so.1").symlink_to("libx.so.1.2")
+    (lib / "libx.so").symlink_to("libx.so.1")
+    (tmp_path / "data" / "lib64").symlink_to("lib")
+    (tmp_path / "data" / "out").symlink_to("../outside")
+    (tmp_path / "data" / "absolute").symlink_to(lib / "libx.so.1.2")
+    members = archive.user_members([tmp_path / "data"])
+    assert sum(member.size for member in members) < 2100
+    archive.write(tmp_path / "x.zip", members)
+    found = modes(tmp_path / "x.zip")
+    assert {name for name, mode in found.items() if mode.startswith("l")} == {
+        "data/lib/libx.so", "data/lib/libx.so.1", "data/lib64",
+    }  # fmt: skip
+    (tmp_path / "there").mkdir()
+    unpack((tmp_path / "x.zip").read_bytes(), tmp_path / "there")
+    unpacked = tmp_path / "there" / "data"
+    assert (unpacked / "lib64" / "libx.so").read_bytes() == b"x" * 1000
+    assert (unpacked / "out").read_text() == "outside"
+    assert not (unpacked / "out").is_symlink()
+    assert (unpacked / "absolute").read_bytes() == b"x" * 1000
 
 
 def test_the_same_input_makes_the_same_bytes(tmp_path):
@@ -141,7 +169,7 @@ def test_the_order_of_entries_is_that_of_their_names(tmp_path):
         (lambda path: [path / "a", path / "sub" / "a"], "the same name"),
         (lambda path: [path / "pipe"], "neither a file nor a directory"),
         (lambda path: [path / "with-pipe"], "neither a file nor a directory"),
-        (lambda path: [path / "loop"], "a link to a directory that it is in"),
+        (lambda path: [path / "outer"], "a link to a directory that it is in"),
         (lambda path: [path / "dangling"], "no such file"),
         (lambda path: [path / "new\nline"], "printable"),
         (lambda path: [path / "with-odd-name"], "printable"),
@@ -160,7 +188,8 @@ def test_what_cannot_be_packaged(tmp_path, make, what):
     (tmp_path / "email" / "__init__.py").write_text("")
     os.mkfifo(tmp_path / "pipe")
     os.mkfifo(tmp_path / "with-pipe" / "pipe")
-    (tmp_path / "loop" / "again").symlink_to("../loop")
+    (tmp_path / "outer").mkdir()
+    (tmp_path / "outer" / "again").symlink_to(tmp_path / "outer")
     (tmp_path / "dangling").symlink_to("nowhere")
     (tmp_path / "with-odd-name" / os.fsdecode(b"\xff")).write_text("")
     with pytest.raises(UsageError) as caught:

@@ -119,7 +119,7 @@ def test_create(cloud, place, run, built):
         "FunctionName": name,
         "FunctionArn": f"arn:aws:lambda:us-east-1:123456789012:function:{name}",
         "CodeSize": package.stat().st_size,
-        "Runtime": "python3.15",
+        "Runtime": "python3.14",
         "Handler": "lambda_function.lambda_handler",
         "MemorySize": 128,
         "Timeout": 3,
@@ -575,7 +575,7 @@ def test_update(cloud, place, run, monkeypatch):
     assert files(place) == ["mine.zip", "tool"]
 
 
-def test_an_update_warns_of_the_runtime_that_is_there(cloud, place, run, monkeypatch, built):
+def test_a_newer_c_library_than_the_runtime_has_is_refused(cloud, place, run, monkeypatch, built):
     monkeypatch.setenv("FUNCTION_NAME", "mine")
     monkeypatch.setenv("RUNTIME", "python3.11")
     monkeypatch.setenv("ALLOW_LD", "1")
@@ -585,11 +585,65 @@ def test_an_update_warns_of_the_runtime_that_is_there(cloud, place, run, monkeyp
     assert run(script())[0] == 0
     monkeypatch.delenv("RUNTIME")
     status, _, errors = run("--update", "mine", built / "dynamic")
-    assert status == 0, errors
+    assert status == 1
     assert re.search(
-        "warning: .* needs glibc 2.[0-9]+, and python3.11 has glibc 2.1: link statically", errors
+        "needs glibc 2.[0-9]+, and python3.11 has glibc 2.1: link it statically, or .* --force", errors
     )
+    status, _, errors = run("--update", "mine", "--force", built / "dynamic")
+    assert status == 0, errors
+    assert re.search("warning: .* needs glibc 2.[0-9]+, and python3.11 has glibc 2.1", errors)
     assert "warning" not in run("--update", "mine", "--runtime", "python3.12", built / "dynamic")[2]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(b"MZ\x90\0", "is a program for Windows"), (b"#!/bin/sh\r\necho\r\n", "end as on Windows"),
+     (b"\xcf\xfa\xed\xfe", "is a program for macOS")],
+)  # fmt: skip
+def test_an_executable_extra_is_checked_as_the_program_is(cloud, place, run, content, why):
+    extra = Path("helper")
+    extra.write_bytes(content)
+    assert run(script(), "", "", extra)[0] == 0  # data
+    extra.chmod(0o755)
+    status, _, errors = run(script(), "", "", extra)
+    assert status == 1
+    assert why in errors
+    assert "helper" in errors
+
+
+@pytest.mark.parametrize(
+    ("text", "warnings"),
+    [
+        ('#!/bin/sh\nexec gzip "$1"\n', ["calls gzip, which Lambda does not have: package it, too"]),
+        ("#!/bin/sh\ncat x | sort | tar c\n# perl\necho find\n", ["calls tar, which"]),
+        ("#!/usr/bin/perl\nprint;\n", ["is run by /usr/bin/perl, which Lambda does not have"]),
+        ("#!/usr/bin/env -S ruby -w\n", ["is run by ruby, which"]),
+        ("#!/usr/bin/env python3\nimport gzip\n", []),
+        ("#!/bin/bash\nsed s/a/b/ | awk 1\n", []),
+        ("#!/opt/tool -x\n", ["is run by /opt/tool, which"]),
+    ],
+)
+def test_scripts_that_need_what_lambda_lacks_are_warned_of(cloud, place, run, text, warnings):
+    status, _, errors = run(script(text=text))
+    assert status == 0
+    found = re.findall("warning: tool (.*)", errors)
+    assert len(found) == len(warnings)
+    assert all(told.startswith(begin.split(",")[0]) for told, begin in zip(found, warnings, strict=True))
+
+
+def test_what_is_packaged_is_not_missed(cloud, place, run):
+    status, _, errors = run(script(text="#!/bin/sh\ngzip x\n"), "", "", script("gzip"))
+    assert status == 0
+    assert "warning" not in errors
+
+
+def test_a_program_that_opens_libraries_is_warned_of(cloud, place, run, monkeypatch):
+    source = '#include <dlfcn.h>\nint main(void) { return !dlopen("libm.so.6", RTLD_NOW); }\n'
+    compile_c(place / "opener", source)
+    monkeypatch.setenv("ALLOW_LD", "1")
+    status, _, errors = run("--force", "opener")
+    assert status == 0, errors
+    assert "warning: opener opens libraries at run time (dlopen)" in errors
 
 
 def test_the_package_of_an_update_without_a_way_back_is_kept(cloud, place, run, monkeypatch):

@@ -6,6 +6,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from mu import aws as aws_clients
 from mu.report import cost
 from mu.report.cost import Function
 
@@ -98,12 +99,12 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     "keys", [(None, None, None), ("an id", "a key", None), ("an id", "a key", "a token")]
 )
 def test_lookup(aws: None, keys: tuple[str | None, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    used: list[tuple[str | None, ...]] = []
+    used: list[object] = []
+    make = aws_clients.client
 
-    class Session(boto3.Session):
-        def __init__(self, *given: str | None) -> None:
-            used.append(given)
-            super().__init__(*given)
+    def client(*which: str, **how: object) -> object:
+        used.append(how["keys"])
+        return make(*which, **how)
 
     boto3.client("iam", "us-east-1").create_role(RoleName="mu", AssumeRolePolicyDocument="{}")
     boto3.client("lambda", "us-east-1").create_function(
@@ -115,9 +116,9 @@ def test_lookup(aws: None, keys: tuple[str | None, ...], monkeypatch: pytest.Mon
         MemorySize=1536,
         Architectures=["arm64"],
     )
-    monkeypatch.setattr(boto3, "Session", Session)
+    monkeypatch.setattr(aws_clients, "client", client)
     assert cost.Lookup("tool", ["us-east-1"], *keys).result() == Function(1536, "arm64")
-    assert used == [keys if keys[0] else ()]
+    assert used == [keys if keys[0] else None]
 
 
 def test_a_lookup_that_fails_is_no_estimate(aws: None) -> None:

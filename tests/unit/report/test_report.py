@@ -29,6 +29,7 @@ from mu.report.failure import Failure
 from mu.report.live import RATE, LiveReporter
 from mu.report.plain import PlainReporter
 from mu.report.reporter import Reporter
+from mu.report.telling import Tally, Telling
 from mu.report.worker_log import MAX_TEXT, Track, shortened
 
 
@@ -66,9 +67,24 @@ class Done(TerminalState):
 NAMES = [type(f"State{'x' * (number % 40)}{number}", (OnePassState,), {}) for number in range(60)]
 
 
+def counts(reporter: Reporter, **values: Any) -> None:
+    """Let the run's counts be these."""
+    reporter.counts = reporter.counts._replace(**values)
+
+
+def count(reporter: Reporter, **more: int) -> None:
+    """Let the run's counts grow by so much."""
+    counts(reporter, **{name: getattr(reporter.counts, name) + number for name, number in more.items()})
+
+
+def told(reporter: Reporter) -> Telling:
+    """What a run tells the reporter by."""
+    return Telling(reporter, Tally(lambda: (reporter.counts.parts, True, *reporter.counts[2:5])))
+
+
 def begin(reporter: Reporter, part: int, state: Any = Waiting, number: int = 1) -> Track:
     track = Track(state(NoSocket(), part), "192.0.2.1", number)
-    reporter.connected += 1
+    count(reporter, begun=1)
     reporter.worker_connected(track)
     return track
 
@@ -82,10 +98,10 @@ def move(reporter: Reporter, track: Track, state: Any, *arguments: str) -> None:
 def end(reporter: Reporter, track: Track, error: str | None = None) -> None:
     if error is None:
         move(reporter, track, Done)
-        reporter.done += 1
+        count(reporter, done=1)
     else:
         move(reporter, track, ErrorState, error)
-        reporter.failed += 1
+        count(reporter, failed=1)
     track.finished = time.time()
     reporter.worker_finished(track)
 
@@ -100,6 +116,7 @@ def a_run(reporter: Reporter) -> None:
     reporter.tick(now=reporter.started)
     end(reporter, tracks[0])
     end(reporter, tracks[1], ERROR)
+    count(reporter, dropped=1)
     reporter.dropped_stranger("192.0.2.9", "it said nothing")
     reporter.close()
     reporter.summary([failure.failure_of(tracks[1].machine)], 1, "")  # type: ignore[arg-type]
@@ -159,7 +176,7 @@ def test_lines_come_at_intervals_and_only_if_something_is_new() -> None:
     stream = io.StringIO()
     reporter = PlainReporter(10, stream)
     for second in range(60):
-        reporter.connected = min(9, second // 6)
+        counts(reporter, begun=min(9, second // 6))
         for tenth in range(10):
             reporter.tick(now=reporter.started + second + tenth / 10)
     lines = stream.getvalue().splitlines()
@@ -172,7 +189,7 @@ def test_an_attempt_that_is_tried_again_is_counted(kind: Any, capsys: pytest.Cap
     reporter = kind(1)
     track = begin(reporter, 0)
     move(reporter, track, ErrorState, "FAIL(disk full)")
-    reporter.attempt_failed(track, other_running=False)
+    told(reporter).attempt_failed(track, other_running=False)
     assert reporter.repeated == 1
     assert reporter.reasons == {"disk full": 1}
     assert ("part 0, attempt 1: failed in Waiting: disk full" in capsys.readouterr().err) == (
@@ -181,10 +198,11 @@ def test_an_attempt_that_is_tried_again_is_counted(kind: Any, capsys: pytest.Cap
 
 
 def fail_attempts(reporter: Reporter, *errors: str) -> None:
+    telling = told(reporter)
     for part, error in enumerate(errors):
         track = begin(reporter, part)
         move(reporter, track, ErrorState, error)
-        reporter.attempt_failed(track, other_running=False)
+        telling.attempt_failed(track, other_running=False)
 
 
 @pytest.mark.parametrize("verbose", [False, True])
@@ -334,7 +352,7 @@ def test_it_fits_any_window_and_any_number(columns: int, lines: int, parts: int)
                 move(reporter, track, Converting)
             if part % 7 == 3:
                 end(reporter, track, ERROR if part % 2 else None)
-        reporter.launch_note = "; 10 of 1000 launched, throttled 7 times"
+        counts(reporter, launch_note="; 10 of 1000 launched, throttled 7 times")
         reporter.tick()
         painted = plain(written()).removesuffix("\n").split("\n")
         assert 1 <= len(painted) <= max(1, lines - 1)
@@ -368,7 +386,7 @@ def test_rate_and_time_left() -> None:
     with terminal(80, 24) as (stream, written):
         reporter = LiveReporter(100, stream)
         for second in range(31):
-            reporter.done = second * 2
+            counts(reporter, done=second * 2)
             reporter.tick(now=reporter.started + second)
         assert "60 %  2.0/s  0:20 left" in plain(written())
 
@@ -427,7 +445,7 @@ def test_a_terminal_that_is_held_up_holds_up_nobody(stopped: bool) -> None:
         if stopped:
             termios.tcflow(stream.fileno(), termios.TCOOFF)
         for second in range(1, 200):
-            reporter.done = second
+            counts(reporter, done=second)
             reporter.tick(now=reporter.started + second)
         if stopped:
             assert written() == ""
@@ -456,7 +474,7 @@ def test_it_fits_a_terminal_of_any_encoding(encoding: str, cut: str, columns: in
         reporter = LiveReporter(3, stream)
         begin(reporter, 0, type("Größe" + "日本" * 30, (OnePassState,), {}))
         end(reporter, begin(reporter, 1), "FAIL(日本 " + "ö" * 200 + ")")
-        reporter.launch_note = "; é …"
+        counts(reporter, launch_note="; é …")
         reporter.tick()
         lines = plain(written()).split("\n")
     assert any(line.endswith(cut) for line in lines)

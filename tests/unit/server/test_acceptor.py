@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from mu.report.reporter import Reporter
+from mu.report.telling import Tally, Telling
 from mu.server.acceptor import MAX_DELAYS, Door
 from mu.server.connections import Connections, Peer
-from mu.server.ledger import Part
 from mu.server.settings import Settings
 from mu.tls import connection
 from mu.tls import listener as tls_listener
 from mu.tls.unverified import PLACES
+from mu.wire.protocol import Hello
 from mu.wire.socket_nb import SocketNB
 
 HELLO = b"000000000008 OK:HELLO"
@@ -35,10 +36,11 @@ class Doorway:
         self.clients: list[socket.socket] = []
         reporter = Reporter(parts)
         reporter.dropped_stranger = lambda address, why: self.dropped.append(why)  # type: ignore[method-assign]
-        told = Settings([Part(number, 0) for number in range(parts)], hello_timeout=TIME, **settings)
-        self.door = Door(self.listener, None, self.connections, told, reporter, self.admit)
+        told = Settings([], workers=parts, hello_timeout=TIME, **settings)
+        telling = Telling(reporter, Tally(lambda: (parts, True, 0, 0, 0)))
+        self.door = Door(self.listener, None, self.connections, told, telling, self.admit)
 
-    def admit(self, peer: Peer, channel: SocketNB) -> None:
+    def admit(self, peer: Peer, channel: SocketNB, hello: Hello) -> None:
         self.admitted.append(peer)
 
     def connect(self, count: int = 1, says: bytes = b"") -> None:

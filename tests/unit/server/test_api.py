@@ -183,7 +183,7 @@ def test_a_failed_part_is_told_and_the_others_finish(
     [
         (b"GET / HTTP/1.1\r\n\r\n", "bad message header"),
         (b"000000000004 echo", "it said b'echo' instead of OK:HELLO"),
-        (b"000000999999 ", "over the limit of 1024"),
+        (b"000000999999 ", "over the limit of 4096"),
         (b"", "it closed before it said OK:HELLO"),
     ],
 )
@@ -716,7 +716,7 @@ def test_workers_of_another_run_are_refused(capfd: pytest.CaptureFixture[str]) -
 
 def test_a_crowd_of_strangers_does_not_keep_workers_out(capfd: pytest.CaptureFixture[str]) -> None:
     job = Job(num_parts=2)
-    silent = [socket.create_connection(("127.0.0.1", job.port)) for _ in range(1500)]
+    silent = [socket.create_connection(("127.0.0.1", job.port)) for _ in range(2100)]
     garbage = [socket.create_connection(("127.0.0.1", job.port)) for _ in range(300)]
     for sock in garbage:
         with contextlib.suppress(OSError):

@@ -19,11 +19,16 @@ from mu.machine import MachineState
 from mu.report.cost import Function
 from mu.report.plain import PlainReporter
 from mu.report.reporter import Reporter
+from mu.report.telling import Tally, Telling
 from mu.report.worker_log import Track
 from mu.server import finish, loop
+from mu.server.attempts import Attempts
 from mu.server.connections import Peer
-from mu.server.ledger import Part
-from mu.server.settings import Settings
+from mu.server.ledger import Ledger, Part
+from mu.server.run import Run
+from mu.server.settings import Settings, Setup
+from mu.server.staffing import Staffing
+from mu.wire.protocol import Hello
 from mu.wire.socket_nb import SocketNB
 from tests.support.fake_workers import FakeWorker
 
@@ -32,7 +37,7 @@ import threading
 from mu import server
 from mu import CommandListState, TerminalState
 from mu.report import cost
-from mu.server import api
+from mu.server.run import prepared
 
 class First(CommandListState):
     commandlist = [("OK:HELLO", "quit:")]
@@ -49,8 +54,8 @@ class ServerInfo:
 
 server.options(ServerInfo)
 cost.PATIENCE = 100
-ServerInfo.mu_cost = Lookup("f", ["us-east-1"])
-print(api._listener(ServerInfo).getsockname()[1], flush=True)
+prepared(ServerInfo).lookup = Lookup("f", ["us-east-1"])
+print(ServerInfo.port_number or prepared(ServerInfo).port, flush=True)
 server.server_main_loop([], First, ServerInfo)
 """
 WORDS = ("-O", "times", "-P", "profile", "--record", "run")
@@ -132,15 +137,19 @@ FUNCTION = Function(1024, "x86_64")
 def test_the_cost_is_in_the_record_whenever_it_comes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], answers: Any, gb_seconds: float | None, told: str
 ) -> None:
-    info = type("ServerInfo", (), {"record_dir": str(tmp_path)})
-    settings = Settings([Part(0, 0)])
+    run = Run(Settings([Part(0, 0)]), setup=Setup(record_dir=str(tmp_path)), reporter=PlainReporter(1))
+    run._book()
+    telling = run._telling
+    assert telling is not None
+    telling.tally.hellos = 1
+    run.lookup = Lookup(*answers)  # type: ignore[assignment]
     with worker_sockets() as (sock, _):
         track = Track(MachineState(SocketNB(sock), 0), "x")
-        run: Any = SimpleNamespace(
-            ended="", signal=0, start=0.0, worker_seconds=7.0, tracks=[track], on_signal=lambda number: None
+        run._attempts = SimpleNamespace(tracks=[track], made=1, failures=[])  # type: ignore[assignment]
+        run._loop = SimpleNamespace(  # type: ignore[assignment]
+            ended="", signal=0, start=0.0, worker_seconds=7.0, on_signal=lambda number: None
         )
-        lookup: Any = Lookup(*answers)
-        assert finish.conclude(info, run, [], PlainReporter(1), settings, None, lookup, None) == []
+        assert finish.conclude(run, telling) == []
     found = json.loads((tmp_path / "run.json").read_text())["cost"]
     assert (found and found["gb_seconds"]) == gb_seconds
     said = capsys.readouterr().err
@@ -158,18 +167,23 @@ def worker_sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def test_spare_workers_live_too(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0], time=lambda: now[0]))
+    clock = SimpleNamespace(monotonic=lambda: now[0], time=lambda: now[0])
+    monkeypatch.setattr(loop, "time", clock)
     settings = Settings([Part(0, 0)], retries=1)
     listener = socket.create_server(("127.0.0.1", 0))
-    run = loop.Loop(settings, MachineState, [], listener, None, None, Reporter(1), deque())
+    ledger = Ledger(settings.parts, settings.retries)
+    telling = Telling(Reporter(1), Tally(ledger.counts))
+    attempts = Attempts(settings, MachineState, [], ledger, telling, None)
+    staffing = Staffing(settings, ledger, telling, None, 0)
+    run = loop.Loop(settings, ledger, attempts, telling, listener, None, None, deque(), staffing)
     with listener, worker_sockets() as first, worker_sockets() as second:
         peers = [Peer(sock, "x", 0.0) for sock in (first[0], second[0])]
         for moment, peer in zip((1.0, 3.0), peers, strict=True):
             now[0] = moment
             peer.channel = SocketNB(peer.sock)
             run._connections.add(peer)
-            run._admit(peer, peer.channel)
-        assert len(run.tracks) == 1
+            run._admit(peer, peer.channel, Hello("", {}))
+        assert attempts.made == 1
         now[0] = 7.0
         for peer in [*peers, *peers]:
             run._forget(peer)

@@ -1,8 +1,11 @@
 """Transfers against a server that misbehaves as told. (Against moto: tests/integration/test_worker_s3.py.)"""
 
+import base64
+import hashlib
 import os
 import sys
 import threading
+import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,7 +16,8 @@ from botocore.exceptions import ClientError
 
 from mu.wire import protocol
 from mu.work import s3
-from mu.work.s3 import S3, failure
+from mu.work.s3 import S3
+from mu.work.transfer import StoreError, failure
 
 Response = tuple[int, bytes, int]  # status, body, how much of the body is really sent
 
@@ -23,9 +27,15 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
+    def handle_error(self, *_: object) -> None:
+        """A client that hangs up is part of these tests."""
+
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.responses: list[Response] = []
+        self.headers: dict[str, str] = {}
+        self.asked: list[dict[str, str]] = []
+        self.length: int | None = -1  # what Content-Length says; -1: the truth; None: nothing
         self.requests: list[tuple[str, str, bytes]] = []
 
 
@@ -36,11 +46,18 @@ class Handler(BaseHTTPRequestHandler):
         assert isinstance(self.server, Server)
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.requests.append((self.command, self.path, body))
+        self.server.asked.append({name.lower(): value for name, value in self.headers.items()})
         responses = self.server.responses
         status, body, sent = responses.pop(0) if len(responses) > 1 else responses[0]
         self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("ETag", '"x"')
+        length = len(body) if self.server.length == -1 or status != 200 else self.server.length
+        if length is None:
+            self.send_header("Connection", "close")
+            self.close_connection = True
+        else:
+            self.send_header("Content-Length", str(length))
+        for name, value in {"ETag": '"x"', **self.server.headers}.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body[:sent])
         if sent < len(body):
@@ -67,6 +84,8 @@ def running() -> Iterator[Server]:
 @pytest.fixture
 def server(running: Server) -> Server:
     running.requests.clear()
+    running.asked.clear()
+    running.headers, running.length = {}, -1
     return running
 
 
@@ -134,6 +153,114 @@ def test_one_that_always_breaks_off_leaves_nothing(server: Server, access: S3, t
     assert "\n" not in failure(caught.value)
     assert os.listdir(tmp_path) == []
     assert len(server.requests) == s3.DOWNLOADS
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()
+
+
+def crc32(data: bytes) -> str:
+    return base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
+
+
+DATA = b"0123456789" * 1000
+FLIPPED = b"0123456788" + DATA[10:]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"ETag": f'"{md5(DATA)}"'},
+        {"ETag": f'"{md5(DATA)}"', "x-amz-server-side-encryption": "AES256"},
+        {"x-amz-checksum-crc32": crc32(DATA)},
+    ],
+)
+@pytest.mark.parametrize(("sent", "length"), [(FLIPPED, -1), (DATA, len(DATA) - 1), (DATA[:5000], None)])
+def test_what_is_not_the_object_is_asked_for_again_and_never_kept(
+    headers: dict[str, str], sent: bytes, length: int | None, server: Server, access: S3, tmp_path: Path
+) -> None:
+    server.headers, server.length, server.responses = headers, length, [ok(sent)]
+    with pytest.raises(Exception, match=r"MD5|checksum"):
+        access.retrieve("us-east-1", "bucket", "k", f"{tmp_path}/f")
+    assert os.listdir(tmp_path) == []
+    assert len(server.requests) == s3.DOWNLOADS
+    server.length, server.responses = -1, [ok(FLIPPED), ok(DATA)]
+    assert access.retrieve("us-east-1", "bucket", "k", f"{tmp_path}/f") == len(DATA)
+    assert (tmp_path / "f").read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"ETag": f'"{"0" * 32}-3"'},
+        {"ETag": f'"{"0" * 32}"', "x-amz-server-side-encryption": "aws:kms"},
+        {"ETag": f'"{"0" * 32}"', "x-amz-server-side-encryption-customer-algorithm": "AES256"},
+        {"ETag": f'"{md5(DATA)}"'},
+        {"ETag": f'"{"0" * 32}"', "x-amz-checksum-crc32": crc32(DATA)},
+    ],
+)
+def test_etags_that_are_no_digest_are_not_compared(
+    headers: dict[str, str], server: Server, access: S3, tmp_path: Path
+) -> None:
+    server.headers, server.responses = headers, [ok(DATA)]
+    assert access.retrieve("us-east-1", "bucket", "k", f"{tmp_path}/f") == len(DATA)
+
+
+def test_an_answer_that_nothing_can_be_compared_with(server: Server, impatient: S3, tmp_path: Path) -> None:
+    server.length, server.responses = None, [ok(DATA)]
+    with pytest.raises(s3.DamagedError, match="neither length nor checksum"):
+        impatient.retrieve("us-east-1", "bucket", "k", f"{tmp_path}/f")
+    server.headers = {"ETag": f'"{md5(DATA)}"'}
+    assert impatient.retrieve("us-east-1", "bucket", "k", f"{tmp_path}/f") == len(DATA)
+
+
+def test_downloads_ask_for_checksums_and_uploads_bring_one(
+    server: Server, access: S3, tmp_path: Path
+) -> None:
+    (tmp_path / "f").write_bytes(DATA)
+    server.responses = [ok(b"")]
+    access.upload("us-east-1", "bucket", "k", f"{tmp_path}/f")
+    server.responses = [ok(DATA)]
+    access.retrieve("us-east-1", "bucket", "k", f"{tmp_path}/f")
+    put, get = server.asked
+    trailer = put.get("x-amz-trailer") == "x-amz-checksum-crc32"
+    assert trailer or put["x-amz-checksum-crc32"] == crc32(DATA)
+    assert not trailer or crc32(DATA).encode() in server.requests[0][2]
+    assert get["x-amz-checksum-mode"] == "ENABLED"
+
+
+def test_an_upload_that_was_damaged_on_its_way(server: Server, impatient: S3, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(DATA)
+    server.responses = [error(400, "BadDigest", "...")]
+    with pytest.raises(ClientError) as caught:
+        impatient.upload("us-east-1", "bucket", "k", f"{tmp_path}/f")
+    assert failure(caught.value) == "what the store has received is not what was sent"
+
+
+def test_other_servers(server: Server, access: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    bucket = f"s3+http://127.0.0.1:{server.server_port}/other"
+    (tmp_path / "f").write_bytes(DATA)
+    server.responses = [ok(b"")]
+    assert access.upload("us-east-1", bucket, "a/k", f"{tmp_path}/f") == len(DATA)
+    server.headers, server.responses = {"ETag": f'"{"0" * 32}"'}, [ok(DATA)]
+    assert access.retrieve("us-east-1", bucket, "a/k", f"{tmp_path}/g") == len(DATA)
+    assert [request[:2] for request in server.requests] == [("PUT", "/other/a/k"), ("GET", "/other/a/k")]
+    assert server.asked[0]["content-md5"] == base64.b64encode(hashlib.md5(DATA).digest()).decode()
+    assert server.requests[0][2] == DATA
+
+
+@pytest.mark.parametrize(
+    "bucket",
+    ["s3+https://host", "s3+https://host/", "s3+https:///b", "s3+ftp://host/b", "s3+https://h/b/c", "s3+x"],
+)
+def test_addresses_that_are_no_buckets(bucket: str, access: S3, tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    for call in (access.retrieve, access.upload):
+        with pytest.raises(StoreError) as caught:
+            call("us-east-1", bucket, "k", f"{tmp_path}/f")
+        assert failure(caught.value) == "another S3 server's bucket is s3+https://HOST/BUCKET"
+    assert s3.split("s3+https://host:9000/b/") == ("https://host:9000", "b")
 
 
 def test_upload(server: Server, access: S3, tmp_path: Path) -> None:
@@ -230,12 +357,12 @@ def test_one_client_for_a_region_whoever_asks_first(server: Server, monkeypatch:
         lambda *args, **kwargs: made.append(kwargs["region_name"]) or original(*args, **kwargs),
     )
     fresh = S3(4)
-    threads = [threading.Thread(target=fresh._client, args=("us-east-1",)) for _ in range(4)]
+    threads = [threading.Thread(target=fresh._client, args=("us-east-1", "b")) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    fresh._client("eu-west-1")
+    fresh._client("eu-west-1", "other")
     assert made == ["us-east-1", "eu-west-1"]
 
 
@@ -245,9 +372,9 @@ def test_warm(imported: bool, made: list[str], monkeypatch: pytest.MonkeyPatch) 
     asked = []
     if not imported:
         monkeypatch.delitem(sys.modules, "boto3")
-    monkeypatch.setattr(S3, "_client", lambda _, region: asked.append(region))
+    monkeypatch.setattr(S3, "_client", lambda _, region, bucket: asked.append(region))
     before = set(threading.enumerate())
-    S3(1).warm("us-east-1")
+    S3(1).warm("us-east-1", "b")
     for thread in set(threading.enumerate()) - before:
         thread.join()
     assert asked == made

@@ -1,0 +1,98 @@
+"""A directory as a store, for file systems that workers share: `bucket` is `file:///DIRECTORY`, keys are paths in it.
+
+It answers as S3 does: an object is there whole or not at all (upload writes beside and renames), and what is missing
+or forbidden is told in S3's words. Keys cannot lead out of the directory: not by `..`, not as absolute paths, and not
+over links.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from mu.work.transfer import REASONS, StoreError, deliver
+
+SCHEME = "file:"
+CHUNK = 1 << 22
+
+
+def etag_of(status: os.stat_result) -> str:
+    """What stands for an object's ETag: it changes with the file's content, as far as the file system can tell."""
+    return f"{status.st_size:x}-{status.st_mtime_ns:x}"
+
+
+def retrieve(_region: str, bucket: str, key: str, file: str, etag: str = "") -> int:
+    """Object to file, as `S3.retrieve` does; `transfer.failure` has words for what is raised."""
+    root = _root(bucket)
+    try:
+        source = os.open(_inside(root, key), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        raise StoreError(REASONS["NoSuchKey"]) from None
+    except PermissionError:
+        raise StoreError(REASONS["AccessDenied"]) from None
+    try:
+        status = os.fstat(source)
+        if not stat.S_ISREG(status.st_mode):
+            raise StoreError(REASONS["NoSuchKey"])
+        if etag and etag.strip('"') != etag_of(status):
+            raise StoreError(REASONS["PreconditionFailed"])
+        return deliver(file, lambda path: _copy(source, path))
+    finally:
+        os.close(source)
+
+
+def upload(_region: str, bucket: str, key: str, file: str) -> int:
+    """File to object, as `S3.upload` does; `transfer.failure` has words for what is raised."""
+    source = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if stat.S_ISDIR(os.fstat(source).st_mode):
+            raise IsADirectoryError(21, "Is a directory")
+        path = _inside(_root(bucket), key)
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            if os.path.isdir(path):
+                raise StoreError("the store has a directory of that name")
+            return deliver(path, lambda part: _copy(source, part))
+        except PermissionError:
+            raise StoreError(REASONS["AccessDenied"]) from None
+        except (FileExistsError, NotADirectoryError):
+            raise StoreError("the store has a file where the key names a directory") from None
+    finally:
+        os.close(source)
+
+
+def _root(bucket: str) -> str:
+    """The store's directory, without links."""
+    from urllib.parse import unquote
+
+    path = unquote(bucket[len(SCHEME) :])
+    if not path.startswith("///"):
+        raise StoreError("a store of files is file:/// and an absolute path")
+    root = os.path.realpath(path[2:])
+    if not os.path.isdir(root):
+        raise StoreError(REASONS["NoSuchBucket"])
+    return root
+
+
+def _inside(root: str, key: str) -> str:
+    """The path of a key, without links; StoreError if it leads out of the store."""
+    if any(part in ("", ".", "..") for part in key.split("/")) or "\0" in key:
+        raise StoreError("a key of a file store is a relative path without empty parts, '.' and '..'")
+    path = os.path.realpath(os.path.join(root, key))
+    if os.path.commonpath((root, path)) != root or path == root:
+        raise StoreError("the key leads out of the store over a link")
+    return path
+
+
+def _copy(source: int, path: str) -> int:
+    """Copy all of an open file; OSError if it has another length in the end than at the beginning."""
+    expected = os.fstat(source).st_size
+    regular = stat.S_ISREG(os.fstat(source).st_mode)
+    size = 0
+    os.lseek(source, 0, os.SEEK_SET) if regular else None
+    with open(path, "wb") as out:
+        while data := os.read(source, CHUNK):
+            size += out.write(data)
+    if regular and size != expected:
+        raise StoreError(f"it was changed while it was read: {expected} bytes have become {size}")
+    return size

@@ -1,0 +1,237 @@
+"""The worker's loop: the coordinator's commands, the state socket, and the work that threads do, in one thread.
+
+`reset:` makes a used worker as good as a new one: what the last part has begun is ended and gets no answer, what
+it has left is removed, and the worker says hello again.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Sequence
+from math import inf
+from time import monotonic
+
+from mu.defs import Defs
+from mu.errors import ProtocolError, one_line, reason
+from mu.wire import framing, protocol
+from mu.wire.socket_nb import SocketNB
+from mu.work import file_store
+from mu.work.command_template import integer
+from mu.work.outside import Outside, TimeLimit
+from mu.work.replies import Commands, End, Reset, Work
+
+# Answers, in bytes, that are sent together.
+BATCH = 1 << 16
+
+# How long what a part has begun may take to end before the worker is given up for other parts.
+RESET_PATIENCE = 10.0
+
+QUIT = "quit"
+
+
+class Loop:
+    """Takes the coordinator's commands, one after the other, until there is a reason to end."""
+
+    def __init__(
+        self, link: SocketNB, handler: Commands, outside: Outside, limit: TimeLimit, idle: float
+    ) -> None:
+        self._link = link
+        self._handler = handler
+        self._outside = outside
+        self._tasks = outside.tasks
+        self._state = outside.state
+        self._s3 = outside.s3
+        self._limit = limit
+        self._idle = idle
+        self._active = monotonic()
+        self._under_way: list[Work] = []
+        self._blocked = False  # until the work that has the worker to itself is done
+        self._room = 0  # bytes of answers that may be made before some are sent
+        self._resets = 0  # what was begun before the last one gets no answer
+        self._drained = False  # the coordinator has been told that there shall be no more parts
+        self._over = ""  # why the worker is to end, if it is
+        outside.say = self._answer
+
+    def run(self) -> str:
+        """Returns why the worker ends."""
+        link, vals = self._link, self._handler.vals
+        try:
+            link.do_write()
+            bucket = str(vals["bucket"])
+            if bucket and not bucket.startswith(file_store.SCHEME):
+                self._s3.warm(str(vals["region"]), bucket)
+            while True:
+                self._wait()
+                if link.sock is None:
+                    return "the coordinator has closed the connection"
+                if self._over:
+                    return self._over
+                self._tell_draining()
+                now = monotonic()
+                if now >= self._limit.warning:
+                    self._answer(out_of_time(self._under_way))
+                    return "the time limit is near"
+                if not self._under_way and now >= self._active + self._idle:
+                    return f"nothing to do for {self._idle:g} seconds"
+                # The coordinator must take the answers to some commands before more are looked at.
+                self._room = 0 if link.want_write else BATCH
+                while self._room > 0 and self._can_handle():
+                    if not self._handle(link.dequeue() or ""):
+                        return QUIT
+                link.do_write()
+        except (OSError, ProtocolError) as error:
+            return f"lost the coordinator: {reason(error)}"
+
+    def _can_handle(self) -> bool:
+        return self._link.want_handle and not self._blocked
+
+    def _wait(self) -> None:
+        """Wait until something can be done; read, write, and do what threads have posted."""
+        until = self._limit.warning
+        if self._over or (self._can_handle() and not self._link.want_write):
+            until = 0.0
+        elif not self._under_way:
+            until = min(until, self._active + self._idle)
+        poll = select.poll()
+        links = {link.fileno(): link for link in (self._link, *self._state.links)}
+        for descriptor, link in links.items():
+            writing = link.want_write or link.ssl_write
+            poll.register(descriptor, select.POLLIN | (select.POLLOUT if writing else 0))
+        poll.register(self._tasks, select.POLLIN)
+        for descriptor, _ in poll.poll(milliseconds(until)):
+            self._active = monotonic()
+            if descriptor not in links:
+                self._tasks.collect()
+            elif links[descriptor] is self._link:
+                self._link.do_read()
+                self._link.do_write()
+            else:
+                known = self._state.lost
+                for failure in self._state.serve(links[descriptor]):
+                    self._answer(failure)
+                if self._state.lost != known and self._missed():
+                    self._answer(self._state.failure())
+
+    def _missed(self) -> bool:
+        """Whether a run under way needs the state socket: it waits for a state, or its own is to be sent."""
+        sends = integer(self._handler.vals, "send_statefile")
+        runs = [work for work in self._under_way if work.label.startswith("run:")]
+        return any(sends or self._state.lacks(run.awaits) for run in runs)
+
+    def _handle(self, text: str) -> bool:
+        """Do one command; False if it is the last."""
+        try:
+            reply = self._handler.handle(text)
+        except Exception as error:  # a command must not go without its answer
+            reply = [protocol.fail(reason(error))]
+        if isinstance(reply, End):
+            return False
+        if isinstance(reply, Reset):
+            self._reset()
+        elif isinstance(reply, Work):
+            self._begin(reply)
+        else:
+            for answer in reply:
+                self._answer(answer)
+        return True
+
+    def _begin(self, work: Work) -> None:
+        resets = self._resets
+
+        def done(answer: str) -> None:
+            if resets != self._resets:
+                return
+            self._under_way.remove(work)
+            self._blocked = self._blocked and work.background
+            self._answer(answer)
+
+        if work.early:
+            self._answer(work.early)
+        self._under_way.append(work)
+        self._blocked = not work.background
+        self._tasks.start(work.job, done, at_once=not work.background)
+
+    def _reset(self) -> None:
+        """End what the last part has begun, remove what it has left, and say hello again."""
+        outside = self._outside
+        if outside.draining:
+            self._fail_to_reset("the worker takes no more parts")
+            return
+
+        def job() -> str:
+            until = min(self._limit.warning, monotonic() + RESET_PATIENCE)
+            while not self._tasks.quiet(0.05):  # a program may just be starting
+                if monotonic() >= until:
+                    return "a command of the last part does not end"
+                outside.groups.kill(for_good=False)
+            try:
+                outside.leftovers.clear(until)
+            except OSError as error:
+                return reason(error)
+            return ""
+
+        def done(failure: str) -> None:
+            self._under_way.clear()
+            self._state.reset()
+            self._handler.renew()
+            if failure:
+                self._fail_to_reset(failure)
+            else:
+                self._blocked = False
+                self._answer(hello(self._handler, outside, fresh=False))
+
+        self._resets += 1
+        self._under_way = [Work("reset:", job)]
+        self._blocked = True
+        self._tasks.forget()
+        self._state.close()
+        outside.groups.kill(for_good=False)
+        self._tasks.start(job, done, at_once=True)
+
+    def _fail_to_reset(self, why: str) -> None:
+        """No other part can be done here: say so, and end."""
+        self._answer(protocol.fail(f"reset: {why}"))
+        self._over = f"could not reset: {why}"
+
+    def _tell_draining(self) -> None:
+        """Let the coordinator know, once, that the worker shall have no other part."""
+        if self._outside.draining and not self._drained:
+            self._drained = True
+            if integer(self._handler.vals, "tell_facts"):
+                self._answer(f"{protocol.DRAINING}SIGTERM")
+
+    def _answer(self, text: str) -> None:
+        self._room -= len(text)
+        answer = payload(text)
+        if len(answer) > Defs.max_message:
+            answer = b"FAIL(the answer has %d bytes, over the limit of %d)" % (len(answer), Defs.max_message)
+        self._link.enqueue(answer)
+
+
+def hello(handler: Commands, outside: Outside, fresh: bool) -> str:
+    """What the worker says first. A run whose keys serve others, too, knows its own workers by its id, and our
+    coordinators want to know what they have got."""
+    vals = handler.vals
+    run_id = str(vals.get("run_id") or "")
+    return protocol.hello(run_id, outside.facts(fresh) if integer(vals, "tell_facts") else None)
+
+
+def out_of_time(under_way: Sequence[Work]) -> str:
+    """The answer to all commands that will have none."""
+    doing = under_way[0].label if under_way else "idle"
+    if len(under_way) > 1:
+        doing = f"{len(under_way)} commands, {doing}"
+    return protocol.fail(f"worker is about to reach its time limit in STATE {one_line(doing)}")
+
+
+def payload(text: str) -> bytes:
+    """An answer as bytes."""
+    try:
+        return framing.to_bytes(text)
+    except UnicodeEncodeError:  # from the event's JSON, which can hold what no message can
+        return text.encode("utf-8", "backslashreplace")
+
+
+def milliseconds(until: float) -> float | None:
+    """How long to poll; None for ever."""
+    return None if until == inf else max(0.0, until - monotonic()) * 1000
