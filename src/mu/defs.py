@@ -7,5 +7,8 @@ class Defs:
     debug = False
     """Write what happens to stderr (`-D`)."""
 
+    timeout = 30.0
+    """How long `util.connect_socket` waits for a connection, in seconds."""
+
     max_message = 64 << 20
     """The longest payload, in bytes, that this end accepts; a longer one ends its connection."""

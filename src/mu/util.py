@@ -12,13 +12,13 @@ from time import monotonic
 
 from OpenSSL import SSL
 
+from mu.defs import Defs
 from mu.errors import UsageError
 from mu.tls import connection, listener
 from mu.wire import pem
 from mu.wire.connect import dial
 from mu.wire.socket_nb import SocketNB
 
-CONNECT_TIMEOUT = 30.0
 ALPHABET = string.ascii_letters + string.digits
 GREENS = (22, 28, 34, 40, 46, 64, 70, 76, 82, 108, 113, 118)  # of a terminal's 256 colours
 
@@ -129,10 +129,10 @@ def accept_socket(lsock: socket.socket | SSL.Connection) -> SocketNB | None:
 def connect_socket(
     addr: str, port: int, cacert: str | None = None, srvcrt: str | None = None, srvkey: str | None = None
 ) -> SocketNB:
-    """A connection, its handshake done; OSError if there is none within half a minute."""
+    """A connection, its handshake done; OSError if there is none within `Defs.timeout` seconds."""
     context = connection.context(cacert, *_pair(srvcrt, srvkey), server=False) if cacert else None
-    until = monotonic() + CONNECT_TIMEOUT
-    sock = dial(addr, port, None, CONNECT_TIMEOUT)
+    until = monotonic() + Defs.timeout
+    sock = dial(addr, port, None, Defs.timeout)
     if context is None:
         return SocketNB(sock)
     channel = _channel(connection.TLSConnection(context, sock, server=False))
@@ -141,7 +141,7 @@ def connect_socket(
         while channel.handshaking:
             reads, writes = ([], [channel]) if channel.ssl_write else ([channel], [])
             if not any(select.select(reads, writes, [], max(0.0, until - monotonic()))):
-                raise TimeoutError(f"no TLS with {addr}:{port} within {CONNECT_TIMEOUT:g} s")
+                raise TimeoutError(f"no TLS with {addr}:{port} within {Defs.timeout:g} s")
             channel.do_handshake()
     except BaseException:
         channel.close()

@@ -2,6 +2,7 @@
 
 import re
 from itertools import zip_longest
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.faults.front import (
     INVOKE,
     LIST,
     PUT,
+    Exchange,
     Fault,
     Rule,
     cut_before,
@@ -19,6 +21,7 @@ from tests.faults.front import (
     cut_request,
     delay,
     error,
+    passes,
     unanswered,
 )
 from tests.faults.rig import FRAMES, PARTS, Rig, frame, output
@@ -26,8 +29,10 @@ from tests.faults.rig import FRAMES, PARTS, Rig, frame, output
 SLOW_DOWN = error(503, "SlowDown")
 INTERNAL = error(500, "InternalError")
 THROTTLED = error(429, "TooManyRequestsException", Retry_After="1")
+PENDING = error(409, "ResourceConflictException")
 FAULTS: dict[str, Fault] = {
     "429": THROTTLED,
+    "409": PENDING,
     "503": SLOW_DOWN,
     "500": INTERNAL,
     "late": delay(1.5),
@@ -45,7 +50,7 @@ PASSING: dict[str, tuple[str, tuple[str, ...], list[str]]] = {
     "GetObject": (GET, ("503", "500", "late", *CUTS, "cut in the answer's body"), GETS),
     "PutObject": (PUT, ("503", "500", "late", "cut in the request"), PUTS),
     "PutObject, cut": (PUT, CUTS, PUTS),
-    "Invoke": (INVOKE, ("429", "500", "503", "late", *CUTS, "cut in the request"), []),
+    "Invoke": (INVOKE, ("429", "409", "500", "503", "late", *CUTS, "cut in the request"), []),
     "ListObjectsV2": (LIST, ("503", "late"), []),
     "ListObjectsV2, cut": (LIST, ("cut before", "cut in the answer's head"), []),
     "GetFunctionConfiguration": (CONFIGURATION, ("500",), []),
@@ -124,3 +129,25 @@ def test_a_launch_that_is_throttled_for_long(rig: Rig) -> None:
     text = rig.run()
     assert f"launching was throttled {2 * rig.parts} times" in text
     rig.all_there()
+
+
+def test_keys_that_expire(rig: Rig, tmp_path: Path) -> None:
+    """The keys in the credentials file are refused as expired when the launch begins, and another program, such as one
+    that signs in, has written others by then."""
+    file = tmp_path / "credentials"
+
+    def write(key: str) -> None:
+        file.write_text(f"[default]\naws_access_key_id = {key}\naws_secret_access_key = SECRETOFTHETEST\n")
+
+    def expired(exchange: Exchange) -> None:
+        old = "AKIDOLD/" in exchange.handler.headers["Authorization"]
+        if old and exchange.front.struck() == ["expired"]:
+            write("AKIDNEW")
+        (error(403, "ExpiredTokenException") if old else passes)(exchange)
+
+    write("AKIDOLD")
+    rig.rules(Rule(INVOKE, expired, times=2 * rig.parts, name="expired"))
+    blank = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"), "")
+    rig.start(environment={**blank, "AWS_SHARED_CREDENTIALS_FILE": str(file)}).end(0)
+    rig.all_there()
+    assert "AKIDNEW" in file.read_text()

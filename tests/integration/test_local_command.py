@@ -17,7 +17,7 @@ import boto3
 import pytest
 
 from mu.cli.main import main
-from mu.local import executor, http_api
+from mu.local import executor, http_api, web_server
 from tests.support.local_rig import HANDLERS, PATIENCE, archive, beyond_tmp, eventually, isolated, processes
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -355,10 +355,10 @@ exit 6
     ("owner", "name", "status"),
     [
         (tempfile, "mkdtemp", 130),
-        (http_api.Server, "open", 130),
+        (web_server.Server, "open", 130),
         (executor.Executor, "__init__", 130),
         (http_api.Application, "__init__", 130),
-        (http_api.Server, "run", 130),
+        (web_server.Server, "run", 130),
         (executor.Executor, "close", 0),
     ],
 )

@@ -1,6 +1,7 @@
 """The engine over HTTP, by boto3, as any client of AWS sees it."""
 
 import base64
+import hashlib
 import http.client
 import json
 import os
@@ -8,6 +9,7 @@ import socket
 import threading
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -23,7 +25,7 @@ from moto.awslambda_simple.models import lambda_simple_backends
 from moto.core.models import DEFAULT_ACCOUNT_ID
 
 from mu.errors import UsageError
-from mu.local import http_api
+from mu.local import http_api, web_server
 from mu.local.account import EventConfig
 from mu.local.engine import TRUST, LocalEngine
 from tests.support.local_rig import (
@@ -539,7 +541,7 @@ def test_whatever_a_request_raises_is_its_own_answer(
 
     with monkeypatch.context() as context:
         context.setattr(http_api.Application, "answer", fails)
-        for _ in range(2 * http_api.THREADS):
+        for _ in range(2 * web_server.THREADS):
             with pytest.raises(ClientError) as caught:
                 rig.s3.list_buckets()
             assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
@@ -556,11 +558,26 @@ def test_the_thread_that_accepts_goes_on_after_an_error(rig: Rig, monkeypatch: p
         logged.append(msg)
 
     with monkeypatch.context() as context:
-        context.setattr(http_api.Server, "error_log", note)
+        context.setattr(web_server.Server, "error_log", note)
         context.setattr(ConnectionManager, "_expire", fails)  # which its loop calls ten times a second
         eventually(lambda: len(logged) > 1)
     assert set(logged) == {"Error in HTTPServer.serve"}
     rig.s3.list_buckets()
+
+
+def test_an_answer_without_content_has_none(rig: Rig) -> None:
+    """moto's answer to this has two bytes, which would stand before the next answer."""
+    rig.create("bare")
+    rig.functions.put_function_concurrency(FunctionName="bare", ReservedConcurrentExecutions=1)
+    scope = "X-Amz-Credential=x/20200101/us-east-1/lambda/aws4_request"
+    with socket.create_connection(("127.0.0.1", rig.engine.port), timeout=PATIENCE) as sock:
+        for method in ("DELETE", "GET"):
+            path = f"/2017-10-31/functions/bare/concurrency?{scope}"
+            last = "Connection: close\r\n" if method == "GET" else ""
+            sock.sendall(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{last}\r\n".encode())
+        answers = b"".join(iter(lambda: sock.recv(4096), b""))
+    assert answers.startswith(b"HTTP/1.1 204 ")
+    assert b"\r\n\r\nHTTP/1.1 " in answers
 
 
 def test_connections_are_kept(rig: Rig) -> None:
@@ -604,3 +621,80 @@ def test_a_port_that_is_taken(rig: Rig) -> None:
     with pytest.raises(UsageError, match=f"port {rig.engine.port} of 127.0.0.1: Address already in use"):
         LocalEngine(port=rig.engine.port).start()
     assert rig.invoke("1")["Payload"] == "1", "and the one that has it goes on"
+
+
+# Checksums
+
+
+def plain(rig: Rig, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes, Any]:
+    """A request as it stands, without boto3's own checksums."""
+    connection = http.client.HTTPConnection("127.0.0.1", rig.engine.port, timeout=PATIENCE)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.request(
+        method, path, body, {"Authorization": "Credential=x/20200101/us-east-1/s3/aws4_request", **named}
+    )
+    answer = connection.getresponse()
+    text = answer.read()
+    connection.close()
+    return answer.status, text, answer.headers
+
+
+def crc32(data: bytes) -> str:
+    return base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "code"),
+    [
+        ("Content_MD5", "AAAAAAAAAAAAAAAAAAAAAA==", b"BadDigest"),
+        ("x_amz_checksum_crc32", "AAAAAA==", b"BadDigest"),
+        ("x_amz_checksum_sha256", base64.b64encode(bytes(32)).decode(), b"BadDigest"),
+        ("x_amz_checksum_crc64nvme", "AAAAAA==", b"InvalidRequest"),
+    ],
+)
+def test_a_put_whose_checksum_does_not_match_is_refused(
+    rig: Rig, bucket: str, header: str, value: str, code: bytes
+) -> None:
+    for path in (f"/{bucket}/key", f"/{bucket}/large?partNumber=1&uploadId={upload(rig, bucket)}"):
+        status, text, _ = plain(rig, "PUT", path, b"x" * 1000, **{header: value})
+        assert status == 400
+        assert code in text
+    assert "Contents" not in rig.s3.list_objects_v2(Bucket=bucket)
+
+
+def upload(rig: Rig, bucket: str) -> str:
+    return str(rig.s3.create_multipart_upload(Bucket=bucket, Key="large")["UploadId"])
+
+
+def test_checksums_are_kept_and_told_on_request(rig: Rig, bucket: str) -> None:
+    plain(rig, "PUT", f"/{bucket}/none", b"data")
+    digest = base64.b64encode(hashlib.sha1(b"data").digest()).decode()
+    status, _, headers = plain(rig, "PUT", f"/{bucket}/sha1", b"data", x_amz_checksum_sha1=digest)
+    assert (status, headers["x-amz-checksum-sha1"]) == (200, digest)
+    answer = rig.s3.get_object(Bucket=bucket, Key="none", ChecksumMode="ENABLED")
+    assert (answer["ChecksumCRC32"], answer["ChecksumType"]) == (crc32(b"data"), "FULL_OBJECT")
+    assert answer["Body"].read() == b"data"
+    answer = rig.s3.head_object(Bucket=bucket, Key="sha1", ChecksumMode="ENABLED")
+    assert (answer["ChecksumSHA1"], answer["ContentLength"]) == (digest, 4)
+    part = rig.s3.get_object(Bucket=bucket, Key="sha1", ChecksumMode="ENABLED", Range="bytes=1-2")
+    assert (part["Body"].read(), part["ContentRange"]) == (b"at", "bytes 1-2/4")
+    assert "ChecksumSHA1" not in part
+
+
+def test_an_upload_that_breaks_off_makes_no_object(rig: Rig, bucket: str) -> None:
+    with socket.create_connection(("127.0.0.1", rig.engine.port)) as sock:
+        sock.sendall(
+            f"PUT /{bucket}/key HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf".encode()
+        )
+        sock.shutdown(socket.SHUT_WR)
+        answer = sock.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 400") or answer == b""
+    assert "Contents" not in rig.s3.list_objects_v2(Bucket=bucket)
+
+
+def test_a_range_that_the_object_does_not_have(rig: Rig, bucket: str) -> None:
+    rig.s3.put_object(Bucket=bucket, Key="key", Body=b"data")
+    with pytest.raises(ClientError) as caught:
+        rig.s3.get_object(Bucket=bucket, Key="key", Range="bytes=4-")
+    assert caught.value.response["Error"]["Code"] == "InvalidRange"
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 416

@@ -1,25 +1,20 @@
 """What the pictures of a run share: colours and curves."""
 
 from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
 
-from mu.history.runs import Run
+from mu.history.runs import Row, Run
 
 SHOWN_STATES = 11
-
-
 LEAST_SHARE = 0.001  # of all time, for a state to have a colour of its own
 
-
 OTHER = "other states"
-
-
 # Distinct also to the colour-blind, most important first; red and black are not states'.
 COLOURS = (
     "#4477aa", "#eebb44", "#228833", "#66ccee", "#aa4499", "#999933",
     "#44aa99", "#bb7755", "#332288", "#cc99bb", "#77aadd",
 )  # fmt: skip
-
-
 OTHER_COLOUR = "#bbbbbb"
 
 
@@ -51,3 +46,14 @@ def curves(run: Run) -> dict[str, list[tuple[float, int]]]:
         "at their end": [(moment, count) for count, moment in enumerate(finished, 1)],
     }
     return {name: points for name, points in found.items() if points}
+
+
+def lines(rows: Sequence[Row], most: int) -> list[Row]:
+    """At most `most` of the rows, evenly: of each group of neighbours the one that ended last stands for all.
+
+    So the end of the run is always among them, however many workers share a line of pixels.
+    """
+    if len(rows) <= most:
+        return list(rows)
+    bounds = [len(rows) * line // most for line in range(most + 1)]
+    return [max(rows[begin:end], key=lambda row: row.finished) for begin, end in pairwise(bounds)]

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from mu.errors import UsageError
-from mu.history.chart import OTHER_COLOUR, curves, state_colours
+from mu.history.chart import OTHER_COLOUR, curves, lines, state_colours
 from mu.history.runs import Run
 
 FAILED_COLOUR = "#dd2222"
+DPI = 120
 
 
 def draw(run: Run, path: Path) -> None:
@@ -35,12 +36,12 @@ def draw(run: Run, path: Path) -> None:
     columns = 4 if sum(sorted(map(len, colours))[-4:]) < 110 else 3
     strip, gap, head, foot = 1.1, 0.25, 0.7, 0.6 + 0.2 * -(-(len(colours) + 1) // columns)
     height = head + strip + gap + bars + foot
-    figure = Figure(figsize=(11, height), dpi=120)
+    figure = Figure(figsize=(11, height), dpi=DPI)
     (FigureCanvasSVG if path.suffix == ".svg" else FigureCanvasAgg)(figure)
     left, width = 0.085, 0.885
     axes = figure.add_axes((left, foot / height, width, bars / height))
     above = figure.add_axes((left, (foot + bars + gap) / height, width, strip / height), sharex=axes)
-    _bars(axes, run, colours)
+    _bars(axes, run, colours, int(bars * DPI))
     _curves(above, run)
     figure.text(
         left, 1 - 0.25 / height, _title(run), fontsize=11, fontweight="bold", va="center", parse_math=False
@@ -67,14 +68,16 @@ def _title(run: Run) -> str:
     )
 
 
-def _bars(axes: Any, run: Run, colours: Mapping[str, str]) -> None:
+def _bars(axes: Any, run: Run, colours: Mapping[str, str], pixels: int) -> None:
+    """Bars in so many lines of pixels: where there are more workers than that, one stands for its neighbours."""
     from matplotlib.collections import PolyCollection
 
     boxes: dict[str, list[Sequence[tuple[float, float]]]] = {}
     ends: list[tuple[float, int]] = []
-    count = len(run.rows)
+    shown = lines(run.rows, pixels)
+    count = len(shown)
     half = 0.4 if count <= 200 else 0.5
-    for place, row in enumerate(run.rows):
+    for place, row in enumerate(shown):
         low, high = place - half, place + half
         for begin, end, name in row.spans():
             colour = colours.get(name, OTHER_COLOUR)
@@ -106,9 +109,13 @@ def _bars(axes: Any, run: Run, colours: Mapping[str, str]) -> None:
     axes.set_ylim(max(1, count) - 0.5, -0.5)
     axes.set_xlabel("seconds", fontsize=9)
     if count <= 30:
-        axes.set_yticks(range(count), [row.label.replace(", attempt ", " · ") for row in run.rows])
+        axes.set_yticks(range(count), [row.label.replace(", attempt ", " · ") for row in shown])
     else:
-        axes.set_ylabel("workers, as they connected", fontsize=9)
+        each = len(run.rows) / count
+        text = "workers, as they connected"
+        axes.set_ylabel(
+            text if each == 1 else f"{text}\n(each line: the last to end of {each:.3g})", fontsize=9
+        )
     axes.tick_params(labelsize=8)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

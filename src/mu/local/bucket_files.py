@@ -7,7 +7,7 @@ object that was deleted in S3 keeps its file: nothing is ever removed from the d
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from moto.s3.exceptions import S3ClientError
 from moto.s3.models import FakeDeleteMarker, S3Backend, s3_backends
 
 from mu.errors import UsageError, reason
+from mu.local.objects import from_file, handed_on
 
 PARTIAL = ".mu-partial-"  # how the temporary files' names begin
 
@@ -52,7 +53,8 @@ class Data:
                 if not _is_text(key):
                     self.report(f"--data: {str(path)!a} is left out: its name is not UTF-8")
                 elif not path.name.startswith(PARTIAL):
-                    self.known[folder.name, key] = s3.put_object(folder.name, key, path.read_bytes())
+                    with path.open("rb") as file, handed_on(from_file(file)):
+                        self.known[folder.name, key] = s3.put_object(folder.name, key, b"")
 
     def save(self) -> None:
         """Write the objects that are new or have changed since they were loaded or saved."""
@@ -75,7 +77,7 @@ class Data:
             if not target.parent.resolve().is_relative_to(folder.resolve()):
                 raise ValueError("a symbolic link leads out of the bucket's folder")
             target.parent.mkdir(parents=True, exist_ok=True)
-            _write(target, newest.value)
+            _write(target, newest.pieces(0, newest.contentsize))
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             self.report(f"s3://{bucket}/{name} was not saved: {reason}")
@@ -113,11 +115,11 @@ def _place(folder: Path, key: str) -> Path:
     return folder.joinpath(*parts)
 
 
-def _write(target: Path, value: bytes) -> None:
+def _write(target: Path, pieces: Iterable[bytes]) -> None:
     descriptor, partial = tempfile.mkstemp(prefix=PARTIAL, dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(value)
+            file.writelines(pieces)
         umask = os.umask(0)
         os.umask(umask)
         Path(partial).chmod(0o666 & ~umask)

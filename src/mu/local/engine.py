@@ -91,7 +91,7 @@ class LocalEngine:
             from moto.core.models import DEFAULT_ACCOUNT_ID
             from moto.iam.models import iam_backends
 
-            from mu.local import http_api, moto_lambda
+            from mu.local import http_api, moto_lambda, objects, web_server
             from mu.local.bucket_files import Data
         except ImportError as error:
             raise UsageError(
@@ -105,7 +105,7 @@ class LocalEngine:
         _raise_open_files()
         directory = Path(tempfile.mkdtemp(prefix="mu-local-"))
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        server = http_api.Server(self.port)
+        server = web_server.Server(self.port)
         server.open()
         stack.callback(server.stop)
         self.port = server.bind_addr[1]
@@ -119,6 +119,7 @@ class LocalEngine:
             report=self._report,
         )
         stack.callback(executor.close)
+        stack.enter_context(objects.plug_in())
         stack.enter_context(moto_lambda.plug_in(executor, server.pool.lent))
         self.role_arn = (
             iam_backends[DEFAULT_ACCOUNT_ID]["aws"]

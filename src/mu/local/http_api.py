@@ -1,13 +1,14 @@
-"""The HTTP face: S3, IAM, STS and Lambda on one port of 127.0.0.1, served by cheroot.
+"""The HTTP face: S3, IAM, STS and Lambda on one port of 127.0.0.1, served by web_server.py.
 
 moto's own server puts Flask between the socket and its handlers, and a lock and a registry of all of AWS.
 Here a request goes straight to the handler that moto's URL tables name: which service is meant is in the
-signature's scope, as AWS itself sees it, or it is S3. Three things are added.
+signature's scope, as AWS itself sees it, or it is S3. These things are added.
 
 - Invoke is answered here, as Lambda does it: moto's answer has a random request id, and a body even for an
   Event.
 - An Invoke that waits for its result holds a thread, and the worker it waits for needs one to reach S3. So
   the pool grows by one for as long as threads wait (`Pool.lent`).
+- Objects' bytes go past moto, in pieces (objects.py).
 - moto makes a new object visible before it has computed the object's ETag, by reading it without its lock,
   and closes an overwritten object while it may still be read. Requests for the same object are therefore
   handled one after the other (`Locks`), once their bodies have been read.
@@ -18,44 +19,41 @@ signature's scope, as AWS itself sees it, or it is S3. Three things are added.
 
 import http.client
 import importlib
+import io
 import json
-import logging
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
-from cheroot import wsgi
-from cheroot.workers import threadpool
 from moto.awslambda.utils import get_backend
 from moto.core.exceptions import JsonRESTError
 from moto.core.request import Request
 from moto.iam.models import get_account_id_from
 from werkzeug.exceptions import HTTPException
 
-from mu.errors import UsageError
+from mu.local import objects
 from mu.local.account import Account
 from mu.local.moto_lambda import ExecutingBackend, InvokeError
 from mu.local.unzip import MAX_UNPACKED
 
 MODULES = {"s3": "s3", "iam": "iam", "sts": "sts", "lambda": "awslambda"}
-THREADS = 32
-BACKLOG = 4096
-IDLE_SECONDS = 300  # before a kept connection is closed; longer than clients keep theirs
 LOCKS = 256
 RETRY_AFTER = 1  # seconds, as a throttled caller is told
 
 ACCOUNT = re.compile(r"/\d{4}-\d\d-\d\d/account-settings/?")
 INVOKE = re.compile(r"/\d{4}-\d\d-\d\d/functions/([^/]+)/invocations/?")
 SCOPE = re.compile(r"(?:Credential=|^)([^/,]+)/\d{8}/([\w-]+)/([\w-]+)/aws4_request")
+WITH_BYTES = {"x-id", "uploadId", "partNumber"}  # parameters of a PUT whose body is an object's or a part's
+PLAIN = {"x-id", "versionId"}  # parameters of a GET that asks for an object's bytes
 QUERY = ("iam", "sts")  # services whose action is a parameter, whatever the method is
 READING = re.compile(r"(?:Get|List|Simulate)[A-Z]")
 
 Headers = list[tuple[str, str]]
-Answer = tuple[int, Headers, bytes]
+Answer = tuple[int, Headers, bytes | Iterator[bytes]]
 StartResponse = Callable[[str, Headers], object]
 
 
@@ -98,13 +96,15 @@ class Application:
         except (Exception, SystemExit) as error:  # a bug of moto's or ours must not take the server down
             self.report(f"{request.method} {request.raw_path} failed: {error!r}")
             status, headers, body = _error(_scope(request)[2], 500, "InternalError", repr(error))
-        if request.method == "HEAD":
-            body = b""
-        elif status not in (204, 304):
+        if request.method == "HEAD" or status in (204, 304):
+            body = b""  # moto has one sometimes; what follows such an answer would be taken for the next one
+        elif isinstance(body, bytes):
             headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
             headers.append(("Content-Length", str(len(body))))
         start_response(f"{status} {http.client.responses.get(status, '-')}", headers)
-        return [body] if body else []
+        if isinstance(body, bytes):
+            return [body] if body else []
+        return body
 
     def answer(self, request: MotoRequest) -> Answer:
         """Status, headers and body for a request."""
@@ -131,11 +131,15 @@ class Application:
         handler = next((handler for pattern, handler in self.routes[service] if pattern.match(path)), None)
         if handler is None:
             return _error(service, 404, "UnknownOperationException", f"{service} has nothing at {path}")
+        if service == "s3" and request.method == "PUT" and _has_an_objects_bytes(request):
+            return self._put(request, handler)
         request.get_data(parse_form_data=False)
         try:
             if service != "s3":
                 return _from_moto(*handler(request, request.raw_url, request.headers))
             with self.locks.held(*_objects(request)):
+                if request.method == "GET" and _wants_an_objects_bytes(request):
+                    return _get(request, handler)
                 return _from_moto(*handler(request, request.raw_url, request.headers))
         except HTTPException as error:
             return _from_moto(error.code or 500, dict(error.get_headers()), error.get_body())
@@ -145,6 +149,54 @@ class Application:
             return _error(service, 404, "ResourceNotFoundException", f"there is no region '{region}'")
         except NotImplementedError as error:
             return _error(service, 501, "NotImplemented", str(error))
+
+    def _put(self, request: MotoRequest, handler: Callable[..., Any]) -> Answer:
+        """PutObject and UploadPart: the body goes past moto."""
+        length = request.environ.get("CONTENT_LENGTH")
+        stream = request.environ["wsgi.input"]
+        try:
+            body = objects.receive(stream, int(length) if length else None, dict(request.headers))
+        except objects.BadBodyError as error:
+            return _error("s3", 400, error.code, str(error))
+        told = {f"HTTP_X_AMZ_CHECKSUM_{name}": value for name, value in body.checksums.items()}
+        left_out = ("HTTP_X_AMZ_CONTENT_SHA256", "HTTP_X_AMZ_TRAILER", "HTTP_TRANSFER_ENCODING")
+        kept = {name: value for name, value in request.environ.items() if name not in left_out}
+        bare = MotoRequest(
+            {
+                **kept,
+                **told,
+                "HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM": next(iter(body.checksums)),
+                "CONTENT_LENGTH": "0",
+                "wsgi.input": io.BytesIO(),
+            }
+        )
+        with self.locks.held(*_objects(request)), objects.handed_on(body):
+            return _from_moto(*handler(bare, request.raw_url, bare.headers))
+
+
+def _get(request: MotoRequest, handler: Callable[..., Any]) -> Answer:
+    """GetObject: the bytes go past moto, and so do ranges."""
+    whole = MotoRequest({name: value for name, value in request.environ.items() if name != "HTTP_RANGE"})
+    with objects.headers_only() as asked_for:
+        status, headers, body = _from_moto(*handler(whole, request.raw_url, whole.headers))
+        key = asked_for()
+    if key is None or status != 200:
+        return status, headers, body
+    size = key.contentsize
+    try:
+        part = objects.byte_range(request.headers.get("Range", ""), size)
+    except ValueError:
+        return _error("s3", 416, "InvalidRange", "The requested range is not satisfiable")
+    begin, end = part or (0, size)
+    left_out = {"content-length"}
+    if part:
+        status = 206
+        headers.append(("Content-Range", f"bytes {begin}-{end - 1}/{size}"))
+        if part != (0, size):
+            left_out |= {name.lower() for name, _ in headers if name.lower().startswith("x-amz-checksum-")}
+    headers = [(name, value) for name, value in headers if name.lower() not in left_out]
+    headers.append(("Content-Length", str(end - begin)))
+    return status, headers, key.pieces(begin, end)
 
 
 def _routes(module: str) -> list[tuple[re.Pattern[str], Callable[..., Any]]]:
@@ -175,6 +227,18 @@ def _objects(request: MotoRequest) -> list[str]:
         return []
     source = request.headers.get("x-amz-copy-source", "").partition("?")[0]
     return [request.raw_path, *([source] if source else [])]
+
+
+def _has_an_objects_bytes(request: MotoRequest) -> bool:
+    """Whether a PUT is PutObject or UploadPart."""
+    of_an_object = "/" in request.raw_path.strip("/")
+    return of_an_object and "x-amz-copy-source" not in request.headers and request.args.keys() <= WITH_BYTES
+
+
+def _wants_an_objects_bytes(request: MotoRequest) -> bool:
+    """Whether a GET is GetObject."""
+    plain = all(name in PLAIN or name.startswith(("X-Amz-", "response-")) for name in request.args)
+    return plain and "/" in request.raw_path.strip("/")
 
 
 def _account(account: Account, number: str, region: str) -> Answer:
@@ -235,70 +299,3 @@ def _json(status: int, kind: str, message: str, why: str | None = None) -> Answe
         headers.append(("Retry-After", str(RETRY_AFTER)))
         document = {"Reason": why, "Type": "User", "message": message}
     return status, headers, json.dumps(document).encode()
-
-
-class Pool(threadpool.ThreadPool):
-    """cheroot's threads, and one more for each that waits for an invocation."""
-
-    _threads: list[threading.Thread]
-
-    def __init__(self, server: wsgi.Server) -> None:
-        super().__init__(server, min=THREADS)
-        self._lock = threading.Lock()
-        self._lent = 0
-
-    @contextmanager
-    def lent(self) -> Iterator[None]:
-        """Held by a thread that waits for what other requests have to bring about."""
-        with self._lock:
-            self._lent += 1
-            if len(self._threads) < THREADS + self._lent:
-                thread = threadpool.WorkerThread(self.server)  # type: ignore[no-untyped-call]
-                with suppress(RuntimeError):  # the system has none left: make do with those there are
-                    thread.start()
-                    self._threads.append(thread)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._lent -= 1
-
-
-class Server(wsgi.Server):
-    """cheroot's server in threads of its own, from `open` to `stop`."""
-
-    expiration_interval = 0.1  # also how long `stop` may have to wait
-    keep_alive_conn_limit = None  # type: ignore[assignment]  # no limit
-
-    def __init__(self, port: int) -> None:
-        super().__init__(
-            ("127.0.0.1", port),
-            None,
-            request_queue_size=BACKLOG,
-            timeout=IDLE_SECONDS,
-            shutdown_timeout=1,
-        )
-        self.requests = Pool(self)
-        self.pool = self.requests
-
-    def open(self) -> None:
-        """Take the port; UsageError if that cannot be. Connections wait until `run`."""
-        self.prepare()
-
-    def bind(self, family: int, type: int, proto: int = 0) -> Any:
-        """As cheroot's, which would lose the reason why not."""
-        try:
-            return super().bind(family, type, proto)
-        except OSError as error:
-            message = f"port {self.bind_addr[1]} of 127.0.0.1: {error.strerror}; choose another with --port"
-            raise UsageError(message) from error
-
-    def run(self, application: Application) -> None:
-        """Start to answer."""
-        self.wsgi_app = application
-        threading.Thread(target=self.serve, name="http", daemon=True).start()
-
-    def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
-        """Show errors, and not that a client went away."""
-        if level >= logging.ERROR:
-            super().error_log(msg, level, traceback)

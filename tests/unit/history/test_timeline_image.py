@@ -35,7 +35,45 @@ def test_png(tmp_path: Path, parts: int, capsys: pytest.CaptureFixture[str]) -> 
     assert 400 < height < 1600
 
 
-@pytest.mark.parametrize("parts", [5, 1000])
+def one_long_worker(workers: int) -> Run:
+    """A run of equal workers but for one, in the middle, that goes on for twice as long."""
+    ends = [2.0 if place == workers // 2 else 1.0 for place in range(workers)]
+    rows = [Row(place, 1, 0.0, end, "done", [(0.0, "Work")]) for place, end in enumerate(ends)]
+    return Run("x", 2.0, workers, workers, rows)
+
+
+@pytest.mark.parametrize("workers", [1, 5, 100, 1000, 5000, 50_000])
+@pytest.mark.parametrize("most", [1, 7, 1020])
+def test_of_the_rows_on_a_line_the_last_to_end_is_drawn(workers: int, most: int) -> None:
+    run = one_long_worker(workers)
+    shown = chart.lines(run.rows, most)
+    assert len(shown) == min(workers, most)
+    assert max(row.finished for row in shown) == 2.0
+    assert [row.part for row in shown] == sorted(row.part for row in shown)
+
+
+@pytest.mark.parametrize("workers", [5, 100, 1000, 5000, 50_000])
+def test_the_last_pixel_of_a_picture_is_the_end(workers: int, tmp_path: Path) -> None:
+    """In the half of the time in which only one worker is left there are pixels of its colour up to the end."""
+    image = pytest.importorskip("matplotlib.image")
+    timeline_image.draw(one_long_worker(workers), tmp_path / "x.png")
+    pixels = image.imread(tmp_path / "x.png")[:, :, :3]
+    wanted = [int(chart.COLOURS[0][place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    inside = pixels[int(pixels.shape[0] * 0.3) : int(pixels.shape[0] * 0.9)]
+    columns = ((inside - wanted) ** 2).sum(axis=2).min(axis=0) < 0.02
+    last = max(place for place, found in enumerate(columns) if found)
+    assert abs(last - 0.97 * pixels.shape[1]) < 4
+
+
+def test_an_svg_of_very_many_workers_shows_the_end(tmp_path: Path) -> None:
+    timeline_image.draw(one_long_worker(50_000), tmp_path / "x.svg")
+    assert (
+        "the last to end of 49" in (tmp_path / "x.svg").read_text()
+        or (tmp_path / "x.svg").stat().st_size < 3e6
+    )
+
+
+@pytest.mark.parametrize("parts", [5, 900])
 def test_svg_has_a_polygon_for_each_visit(tmp_path: Path, parts: int) -> None:
     path = tmp_path / "x.svg"
     run = load(write_record(tmp_path / "run", parts))

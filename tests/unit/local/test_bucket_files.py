@@ -12,15 +12,16 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.s3.models import S3Backend, s3_backends
 
 from mu.errors import UsageError
-from mu.local import moto_lambda
+from mu.local import moto_lambda, objects
 from mu.local.bucket_files import Data
 
 
 @pytest.fixture
 def s3() -> Iterator[S3Backend]:
-    moto_lambda.reset()
-    yield s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
-    moto_lambda.reset()
+    with objects.plug_in():
+        moto_lambda.reset()
+        yield s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+        moto_lambda.reset()
 
 
 def never() -> bool:
@@ -178,14 +179,14 @@ def test_a_name_that_is_not_utf_8_is_left_out(tmp_path: Path, s3: S3Backend) -> 
     reports[0].encode()
 
 
-@pytest.mark.parametrize("what", ["read_bytes", "is_file"])
+@pytest.mark.parametrize("what", ["open", "is_file"])
 def test_what_cannot_be_read_is_named(
     tmp_path: Path, s3: S3Backend, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     (tmp_path / "bucket").mkdir()
     (tmp_path / "bucket" / "key").write_bytes(b"x")
 
-    def refuse(path: Path) -> None:
+    def refuse(path: Path, *_: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
     monkeypatch.setattr(Path, what, refuse)

@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""The main job on this machine: png2y4m over 10 workers of the local engine, beside `xargs -P2` on local files.
+
+Both convert the same 60 frames of 16 bits a channel into 10 chunks. The engine's own CPU time is told apart: it is
+what S3, by way of HTTP, costs here. Each is run ROUNDS times by turns, and the medians are told.
+
+usage: bench/png2y4m.py [1080|720] [ROUNDS]   (default: 1080 3)      to reach: 1.5 times as long as xargs
+"""
+
+import os
+import re
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from pathlib import Path
+
+import boto3
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT)]
+
+from tests.support.png import RGB, SIGNATURE, chunk  # noqa: E402
+
+PARTS, FRAMES = 10, 6
+PNG2Y4M = ROOT / "tools" / "png2y4m" / "png2y4m"
+
+
+def frame(width: int, height: int, number: int) -> bytes:
+    """A PNG of slopes and a little noise, which compresses about as well as a film's frame."""
+    y, x = np.mgrid[0:height, 0:width]
+    noise = np.random.default_rng(number).integers(0, 600, (height, width, 3))
+    slopes = np.stack([(x * 30 + number * 99) % 65536, y * 55 % 65536, (x + y) * 20 % 65536], axis=-1)
+    rows = ((slopes + noise) % 65536).astype(">u2").view(np.uint8).reshape(height, width * 6)
+    left = np.concatenate([np.zeros((height, 6), np.uint8), rows[:, :-6]], axis=1)
+    lines = np.concatenate(
+        [np.ones((height, 1), np.uint8), rows - left], axis=1
+    )  # each with the filter "sub"
+    header = struct.pack(">IIBBBBB", width, height, 16, RGB, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines.tobytes(), 1)) + chunk(b"IEND", b"")
+    return SIGNATURE + body
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process alone, its children not counted."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def xargs(frames: Path, out: Path) -> float:
+    """Seconds for `xargs -P2`, one chunk a process."""
+    for part in range(PARTS):
+        folder = out / str(part)
+        folder.mkdir()
+        for number in range(part * FRAMES + 1, (part + 1) * FRAMES + 1):
+            (folder / f"{number:08d}.png").symlink_to(frames / f"{number:08d}.png")
+    begin = time.perf_counter()
+    command = f"seq 0 {PARTS - 1} | xargs -P2 -I@ {PNG2Y4M} -o {out}/@.y4m {out}/@/%08d.png"
+    subprocess.run(["sh", "-c", command], check=True)
+    return time.perf_counter() - begin
+
+
+def job(environment: dict[str, str], function: str) -> float:
+    """Seconds for the job, from the coordinator's start to its end."""
+    words = [
+        "png2y4m_server.py",
+        "-n",
+        str(PARTS),
+        "-f",
+        str(FRAMES),
+        "-l",
+        function,
+        "-b",
+        "mybucket",
+        "-t",
+        "0",
+    ]
+    begin = time.perf_counter()
+    subprocess.run(
+        [sys.executable, ROOT / "examples" / words[0], *words[1:], "--quiet"], env=environment, check=True
+    )
+    return time.perf_counter() - begin
+
+
+def main() -> None:
+    height = int(sys.argv[1]) if len(sys.argv) > 1 else 1080
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    width = height * 16 // 9
+    subprocess.run(["make", "--silent", "-C", PNG2Y4M.parent], check=True)
+    with tempfile.TemporaryDirectory() as directory:
+        frames = Path(directory, "s3", "mybucket", "sintel-1k-png16")
+        frames.mkdir(parents=True)
+        for number in range(1, PARTS * FRAMES + 1):
+            (frames / f"{number:08d}.png").write_bytes(frame(width, height, number))
+        engine = subprocess.Popen(
+            [sys.executable, "-m", "mu", "local", "start", "--data", Path(directory, "s3")],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert engine.stdout
+            environment = dict(os.environ)
+            while "AWS_ROLE" not in environment:
+                name, _, value = engine.stdout.readline().strip().removeprefix("export ").partition("=")
+                environment[name] = value
+            words = [ROOT / "bin/lambdaize.sh", PNG2Y4M, "", "-i -d -o ##OUTFILE## ##INFILE##"]
+            sizes = {"MEM_SIZE": "1536", "TIMEOUT": "180"}
+            made = subprocess.run(
+                words, env={**environment, **sizes}, check=True, capture_output=True, text=True, cwd=directory
+            )
+            found = re.search(r"png2y4m_\w{8}", made.stdout)
+            assert found, made.stdout
+            function = found[0]
+            job(environment, function)  # the package is unpacked, boto3 imported
+            times: list[tuple[float, float, float]] = []
+            for number in range(rounds):
+                out = Path(directory, f"xargs-{number}")
+                out.mkdir()
+                local = xargs(frames, out)
+                before = cpu_seconds(engine.pid)
+                taken = job(environment, function)
+                times.append((local, taken, cpu_seconds(engine.pid) - before))
+            check(environment, out)
+        finally:
+            engine.terminate()
+            engine.wait()
+    local, taken, cpu = (statistics.median(column) for column in zip(*times, strict=True))
+    print(f"xargs -P2: {local:.2f} s, {PARTS} workers here: {taken:.2f} s, {taken / local:.2f} times as long")
+    print(f"the engine's own CPU time: {cpu:.2f} s")
+
+
+def check(environment: dict[str, str], out: Path) -> None:
+    """Both have made the same chunks."""
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        region_name="us-east-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+    )
+    for part in range(PARTS):
+        key = f"sintel-1k-y4m_{FRAMES:02d}/{part:08d}.y4m"
+        made = s3.get_object(Bucket="mybucket", Key=key)["Body"].read()
+        assert made == (out / f"{part}.y4m").read_bytes(), key
+
+
+if __name__ == "__main__":
+    main()

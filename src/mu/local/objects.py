@@ -1,0 +1,382 @@
+"""Objects' bytes, beside moto: read from the connection piece by piece, checked, kept once, and sent piece by piece.
+
+moto reads a request's body whole, copies it several times and believes its checksums. So the bytes go past it:
+`receive` puts them into a `Body`, moto then handles the same request without a body, and the object that it makes takes
+the `Body` over (`StoredKey`). The other way round, moto answers a GET with headers alone, and `pieces` are sent.
+
+A body is in memory if it is small, else in a file that has no name any more.
+"""
+
+import base64
+import binascii
+import hashlib
+import io
+import os
+import re
+import tempfile
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, BinaryIO, Protocol, cast
+
+from moto.s3 import models
+from moto.s3.models import FakeKey
+
+IN_MEMORY = 64 << 10  # bytes of a body that is kept in memory
+PIECE = 256 << 10  # bytes read or sent at a time
+LONGEST_LINE = 8192  # bytes of a line between the chunks of a chunked upload
+MOST_TRAILERS = 16
+
+
+class BadBodyError(Exception):
+    """The request's body is not what its headers say. `code` is S3's name for it."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Hash(Protocol):
+    """What hashlib's hashes and ours have in common."""
+
+    def update(self, data: bytes, /) -> None:
+        """Add bytes."""
+
+    def digest(self) -> bytes:
+        """The hash of all bytes so far."""
+
+
+class Crc32:
+    """CRC-32 as zlib has it."""
+
+    def __init__(self) -> None:
+        self._value = 0
+
+    def update(self, data: bytes, /) -> None:
+        """Add bytes."""
+        self._value = zlib.crc32(data, self._value)
+
+    def digest(self) -> bytes:
+        """Four bytes, big-endian."""
+        return self._value.to_bytes(4, "big")
+
+
+class ReflectedCrc:
+    """A CRC of any reflected polynomial, with all bits set at the start and flipped at the end: about 8 MB/s."""
+
+    def __init__(self, polynomial: int, bits: int) -> None:
+        self._mask = self._value = (1 << bits) - 1
+        self._bytes = bits // 8
+        self._table = []
+        for byte in range(256):
+            for _ in range(8):
+                byte = byte >> 1 ^ (polynomial if byte & 1 else 0)
+            self._table.append(byte)
+
+    def update(self, data: bytes, /) -> None:
+        """Add bytes."""
+        value, table = self._value, self._table
+        for byte in data:
+            value = value >> 8 ^ table[(value ^ byte) & 255]
+        self._value = value
+
+    def digest(self) -> bytes:
+        """The bytes, big-endian."""
+        return (self._value ^ self._mask).to_bytes(self._bytes, "big")
+
+
+ALGORITHMS: Mapping[str, Callable[[], Hash]] = {
+    "CRC32": Crc32,
+    "CRC32C": lambda: ReflectedCrc(0x82F63B78, 32),
+    "CRC64NVME": lambda: ReflectedCrc(0x9A6C9329AC4BC9B5, 64),
+    "SHA1": lambda: hashlib.sha1(usedforsecurity=False),
+    "SHA256": hashlib.sha256,
+}
+
+
+class Body:
+    """Bytes, and what they hash to: `md5` in hex, `checksums` in base64 by algorithm.
+
+    `file` has no name, so it goes with the last descriptor. Read it with `open`, which minds no other reader.
+    """
+
+    def __init__(self, algorithms: set[str]) -> None:
+        self.file: BinaryIO | io.BytesIO = io.BytesIO()
+        self.size = 0
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._hashes = {name: ALGORITHMS[name]() for name in algorithms}
+
+    def add(self, data: bytes) -> None:
+        """Append bytes. OSError if the disk is full."""
+        if isinstance(self.file, io.BytesIO) and self.size + len(data) > IN_MEMORY:
+            large = cast("BinaryIO", tempfile.TemporaryFile(buffering=0))  # noqa: SIM115  (it lives as the body does)
+            large.write(self.file.getvalue())
+            self.file = large
+        view = memoryview(data)
+        while view:  # a raw file may take less than it is given
+            view = view[self.file.write(view) :]
+        self.size += len(data)
+        self._md5.update(data)
+        for made in self._hashes.values():
+            made.update(data)
+
+    @property
+    def md5(self) -> str:
+        """The MD5 in hexadecimal."""
+        return self._md5.hexdigest()
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """By algorithm, in base64."""
+        return {name: base64.b64encode(made.digest()).decode() for name, made in self._hashes.items()}
+
+
+def from_file(file: BinaryIO) -> Body:
+    """A body of all that can be read from a file."""
+    body = Body({"CRC32"})
+    while data := file.read(PIECE):
+        body.add(data)
+    return body
+
+
+def receive(stream: BinaryIO, length: int | None, headers: Mapping[str, str]) -> Body:
+    """The body of a PUT, of which `stream` has `length` bytes (None: to its end).
+
+    BadBodyError if it is cut short, wrongly chunked, or a checksum in its headers or behind it does not match.
+    """
+    wanted = {key.lower(): value for key, value in headers.items()}
+    chunked = wanted.get("x-amz-content-sha256", "").startswith("STREAMING-")
+    algorithms = {name for name in ALGORITHMS if f"x-amz-checksum-{name.lower()}" in wanted}
+    algorithms |= {
+        name
+        for name in ALGORITHMS
+        if f"x-amz-checksum-{name.lower()}" in wanted.get("x-amz-trailer", "").lower().split(",")
+    }
+    algorithms |= {wanted.get("x-amz-sdk-checksum-algorithm", "").upper()} & set(ALGORITHMS)
+    body = Body(algorithms or {"CRC32"})
+    exact = _Exactly(stream, length)
+    if chunked:
+        wanted |= _receive_chunks(exact, body)
+        told = wanted.get("x-amz-decoded-content-length")
+        if told is not None and told != str(body.size):
+            raise BadBodyError("IncompleteBody", INCOMPLETE)
+    else:
+        while data := exact.read(PIECE):
+            body.add(data)
+    exact.end()
+    _check(body, wanted)
+    return body
+
+
+INCOMPLETE = "You did not provide the number of bytes specified by the Content-Length HTTP header"
+
+
+class _Exactly:
+    """A stream of which so many bytes must come."""
+
+    def __init__(self, stream: BinaryIO, length: int | None) -> None:
+        self._stream = stream
+        self._left = length
+
+    def read(self, most: int) -> bytes:
+        data = self._stream.read(most if self._left is None else min(most, self._left))
+        return self._count(data)
+
+    def readline(self) -> bytes:
+        most = LONGEST_LINE if self._left is None else min(LONGEST_LINE, self._left)
+        line = self._count(self._stream.readline(most))
+        if not line.endswith(b"\n"):
+            raise BadBodyError("IncompleteBody", "The request body terminated unexpectedly")
+        return line.rstrip(b"\r\n")
+
+    def end(self) -> None:
+        """BadBodyError if something is missing."""
+        if self._left:
+            raise BadBodyError("IncompleteBody", INCOMPLETE)
+
+    def _count(self, data: bytes) -> bytes:
+        if self._left is not None:
+            self._left -= len(data)
+        return data
+
+
+def _receive_chunks(stream: _Exactly, body: Body) -> dict[str, str]:
+    """Take an `aws-chunked` upload apart; returns the headers that stand behind it."""
+    while True:
+        size = re.fullmatch(rb"([0-9a-fA-F]{1,16})(?:;.*)?", stream.readline())
+        if not size:
+            raise BadBodyError("InvalidChunkSizeError", "a chunk of the upload has no size")
+        left = int(size[1], 16)
+        if left == 0:
+            break
+        while left:
+            data = stream.read(min(left, PIECE))
+            if not data:
+                raise BadBodyError("IncompleteBody", INCOMPLETE)
+            body.add(data)
+            left -= len(data)
+        stream.readline()
+    trailers: dict[str, str] = {}
+    while (line := stream.readline()) and len(trailers) < MOST_TRAILERS:
+        name, _, value = line.decode("latin-1").partition(":")
+        trailers[name.strip().lower()] = value.strip()
+    return trailers
+
+
+def _check(body: Body, wanted: Mapping[str, str]) -> None:
+    told = wanted.get("content-md5")
+    if told is not None:
+        if len(_decoded(told)) != 16:
+            raise BadBodyError("InvalidDigest", "The Content-MD5 you specified was invalid.")
+        if _decoded(told).hex() != body.md5:
+            raise BadBodyError("BadDigest", "The Content-MD5 you specified did not match what we received.")
+    for name, made in body.checksums.items():
+        told = wanted.get(f"x-amz-checksum-{name.lower()}")
+        if told is None:
+            continue
+        if len(_decoded(told)) != len(_decoded(made)):
+            message = f"Value for x-amz-checksum-{name.lower()} header is invalid."
+            raise BadBodyError("InvalidRequest", message)
+        if told != made:
+            message = f"The {name} you specified did not match the calculated checksum."
+            raise BadBodyError("BadDigest", message)
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+class _Passing(threading.local):
+    """What goes past moto in this thread."""
+
+    body: Body | None = None  # for the next object that moto makes
+    hollow = False  # whether objects show no bytes
+    shown: "StoredKey | None" = None  # the one whose bytes were asked for
+
+
+_passing = _Passing()
+
+
+class StoredKey(FakeKey):
+    """moto's object, with its bytes in a `Body`."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        if self.checksum_value is None:
+            ((self.checksum_algorithm, self.checksum_value),) = list(self.body.checksums.items())[:1]
+        self.checksum_type = self.checksum_type or "FULL_OBJECT"
+
+    @property
+    def value(self) -> bytes:
+        """All bytes; none while `headers_only` is held."""
+        if _passing.hollow:
+            _passing.shown = self
+            return b""
+        return b"".join(self.pieces(0, self.contentsize))
+
+    @value.setter
+    def value(self, given: bytes) -> None:
+        body, _passing.body = _passing.body, None
+        if body is None:
+            body = from_file(io.BytesIO(given))
+        self.body = body
+        self._value_buffer = body.file  # type: ignore[assignment]  # which moto closes
+        self.contentsize = body.size
+        self._etag = self._etag or body.md5
+
+    def pieces(self, begin: int, end: int) -> Iterator[bytes]:
+        """The bytes from `begin` to before `end`. Call it while the object is locked: the iterator may be used later,
+        though the object has been overwritten by then."""
+        file = self.body.file
+        if isinstance(file, io.BytesIO):
+            return iter([file.getvalue()[begin:end]])
+        return Pieces(os.dup(file.fileno()), begin, end)
+
+
+class Pieces:
+    """An iterator of a file's bytes from `begin` to before `end`, which closes the descriptor at the end."""
+
+    def __init__(self, descriptor: int, begin: int, end: int) -> None:
+        self._descriptor = descriptor
+        self._begin, self._end = begin, end
+
+    def __iter__(self) -> "Pieces":
+        return self
+
+    def __next__(self) -> bytes:
+        size = min(PIECE, self._end - self._begin)
+        if size <= 0 or self._descriptor < 0:
+            self.close()
+            raise StopIteration
+        data = os.pread(self._descriptor, size, self._begin)
+        if not data:
+            raise OSError("an object's file has become shorter")
+        self._begin += len(data)
+        return data
+
+    def close(self) -> None:
+        """Stop; the web server calls this, too, if its client has gone."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+@contextmanager
+def handed_on(body: Body) -> Iterator[None]:
+    """Have the object that moto makes in this block, in this thread, take `body` over."""
+    _passing.body = body
+    try:
+        yield
+    finally:
+        _passing.body = None
+
+
+@contextmanager
+def headers_only() -> Iterator[Callable[[], StoredKey | None]]:
+    """Have objects show no bytes in this block, in this thread. The function tells whose were asked for."""
+    _passing.hollow, _passing.shown = True, None
+    try:
+        yield lambda: _passing.shown
+    finally:
+        _passing.hollow = False
+
+
+@contextmanager
+def plug_in() -> Iterator[None]:
+    """Have moto make `StoredKey`s."""
+    before = models.FakeKey
+    models.FakeKey = StoredKey  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        models.FakeKey = before  # type: ignore[misc]
+
+
+RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+
+
+def byte_range(text: str, size: int) -> tuple[int, int] | None:
+    """Where a `Range` header's bytes begin and end (exclusive); None if the whole object is to be sent, as for several
+    ranges or what makes no sense. ValueError if the object has none of these bytes."""
+    found = RANGE.fullmatch(text.strip())
+    if not found or found[1] == found[2] == "":
+        return None
+    if found[1] == "":
+        length = int(found[2])
+        if length == 0 or size == 0:
+            raise ValueError(text)
+        return max(0, size - length), size
+    begin = int(found[1])
+    end = min(size, int(found[2]) + 1) if found[2] else size
+    if found[2] and int(found[2]) < begin:
+        return None
+    if begin >= size:
+        raise ValueError(text)
+    return begin, end

@@ -1,0 +1,1 @@
+from mu.pylaunch import launchpar as launchpar  # the original's scripts import it by this name
