@@ -29,6 +29,8 @@ class Ended(Protocol):
     states: "list[MachineState] | None"
     lookup: cost.Lookup | None
     engines: list[Any]
+    estimate: dict[str, Any] | None
+    recorded: str
 
     @property
     def loop(self) -> "Loop":
