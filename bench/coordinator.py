@@ -157,7 +157,6 @@ def coroutine(workers: int) -> None:
     async def part(worker: Any, _: None) -> None:
         for text in commands:
             await worker.command(text)
-        worker._driver.enqueue("quit:")
 
     context = Context(part)
     job = keys.make_job_keys()

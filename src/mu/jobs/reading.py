@@ -59,6 +59,16 @@ class ReadAhead:
             return False
         return True
 
+    def all(self) -> Iterator[Any]:
+        """All inputs, however long that takes."""
+        while True:
+            item = self._first.pop() if self._first else self._queue.get()
+            if isinstance(item, _End):
+                if item.error is not None:
+                    raise item.error
+                return
+            yield item[0]
+
     def stop(self) -> None:
         """Read no more."""
         self._stopped = True

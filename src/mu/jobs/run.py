@@ -122,7 +122,7 @@ def do(
         settings = dataclasses.replace(prepare.settings_of(info), parts=source.parts())
         setup = prepare.setup_of(info)
         if getattr(info, "resume", False):
-            setup = dataclasses.replace(setup, resume_from=_Unfinished(info))
+            setup = dataclasses.replace(setup, resume_from=_Unfinished(info, source))
         server = server_run.Run(
             settings,
             Start(context),
@@ -194,6 +194,13 @@ class Source:
             else:
                 yield None  # ask again soon
         self._context.all_parts_known(number)
+
+    def all(self) -> list[Part]:
+        """All parts, however long reading the inputs takes."""
+        inputs = self._inputs if self._ahead is None else self._ahead.all()
+        found = [Part(number, number, given) for number, given in enumerate(inputs)]
+        self._context.all_parts_known(len(found))
+        return found
 
     def stop(self) -> None:
         """Read no more."""
@@ -305,16 +312,17 @@ def _event(info: Info) -> dict[str, Any]:
 class _Unfinished:
     """The parts whose outputs are not there."""
 
-    def __init__(self, info: Info) -> None:
+    def __init__(self, info: Info, source: Source) -> None:
         self._info = info
+        self._source = source
 
-    def __call__(self, parts: Iterable[Part], region: str) -> list[Part]:
+    def __call__(self, _: object, region: str) -> list[Part]:
         from mu.server import resume
 
         info = self._info
-        if info.outputs is None:
-            raise UsageError("--resume needs to know what each part makes: give the job `outputs`")
-        known = {part.number: part for part in parts if part is not None}
+        if getattr(info, "outputs", None) is None:
+            raise UsageError("resume needs to know what each part makes: give the job `outputs`")
+        known = {part.number: part for part in self._source.all()}
 
         class Outputs:
             bucket = info.bucket

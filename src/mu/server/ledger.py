@@ -29,6 +29,9 @@ class Part(NamedTuple):
     input: Any = None
 
 
+END = Part(-1, 0)  # stands for the end of the parts
+
+
 class PartOrder(Sequence[Part]):
     """Parts in the order in which connecting workers get them, each made when it is asked for."""
 
@@ -97,13 +100,14 @@ class _Trouble:
 class Ledger:
     """The parts of a run: which wait for a worker, which are being worked on, which are done.
 
-    `order` is read as parts are needed; without a length (`len`), how many there are is known once it ends. A part
+    `order` is read as parts are needed; without a length (`len`), how many there are is known once it ends. Where it
+    yields None there is no part at hand yet: it is asked again later. A part
     whose attempt fails waits again, until it has failed `retries` times more than once. With `backup`,
     a part that takes longer than `backup` times the median gets a second attempt beside the first.
     `broken` says why `order` could not be read to its end, if it could not.
     """
 
-    def __init__(self, order: Iterable[Part], retries: int = 0, backup: float | None = None) -> None:
+    def __init__(self, order: Iterable[Part | None], retries: int = 0, backup: float | None = None) -> None:
         self.retries = retries
         self.backup = backup
         self.begun = 0  # parts that have had a worker
@@ -111,7 +115,7 @@ class Ledger:
         self.failed = 0
         self.broken = ""
         self.durations = Durations()
-        self._source: Iterator[Part] | None = iter(order)
+        self._source: Iterator[Part | None] | None = iter(order)
         self._total: int | None = len(order) if isinstance(order, Sized) else None
         self._read = 0
         self._again: deque[Part] = deque()  # failed, and to be tried again
@@ -168,12 +172,12 @@ class Ledger:
             return False
         if self._total is not None:
             return self.done + self.failed >= self._total
-        return not self._read_ahead()
+        return not self._read_ahead() and self._source is None
 
     @property
     def may_want_more(self) -> bool:
-        """Whether workers beyond one for each part may be needed yet."""
-        return bool(self.retries or self.backup) and not self.finished
+        """Whether workers beyond one for each part that is known may be needed yet."""
+        return bool(self.retries or self.backup or self._total is None) and not self.finished
 
     def begin(self, now: float) -> Attempt | None:
         """Give the next part to a worker; None if there is none."""
@@ -286,11 +290,13 @@ class Ledger:
         if self._source is None:
             return False
         try:
-            part = next(self._source, None)
+            part = next(self._source, END)
         except Exception as error:  # the script's own iterator
             self.broken = f"reading the inputs: {describe(error)}"
-            part = None
+            part = END
         if part is None:
+            return False  # not yet
+        if part is END:
             self._source = None
             self._total = self._read
             return False

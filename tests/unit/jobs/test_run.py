@@ -117,6 +117,27 @@ def test_skipped_parts_and_outcomes_as_they_come(tmp_path: Path) -> None:
     ]
 
 
+def test_inputs_that_come_slowly_are_waited_for(tmp_path: Path) -> None:
+    over = threading.Event()
+
+    def inputs() -> Iterator[int]:
+        for number in range(3):
+            yield number
+            assert over.wait(30)  # the next input is there only when this part is over
+            over.clear()
+
+    async def part(worker: mu.Worker, number: int) -> int:
+        await worker.run("true")
+        return number
+
+    def told(_: Outcome[int, int]) -> None:
+        over.set()
+
+    ended = do(Info({"engine": "here", "quiet": True}), part, inputs(), on_outcome=told, reporter=Reporter(0))
+    assert ended.job.results == [0, 1, 2]
+    assert ended.job.ok
+
+
 def test_a_forgotten_helper_fails_its_part(tmp_path: Path) -> None:
     async def helper(worker: mu.Worker) -> None:
         await worker.run("true")
