@@ -86,7 +86,7 @@ def load(port: int, workers: int) -> None:
                 continue
             except ssl.SSLWantWriteError:
                 continue
-            if data.endswith(QUIT):
+            if not data or data.endswith(QUIT):
                 finished += 1
                 epoll.unregister(fd)
                 sock.close()
