@@ -46,7 +46,12 @@ EACH: dict[str, dict[str, faults.Fault]] = {
     GET: {**PASSING, **S3_ONLY, "cut in the answer's body": faults.cut_body},
     PUT: {**PASSING, **S3_ONLY, "cut in the request": faults.cut_request},
     LIST: S3_ONLY,
-    INVOKE: {**PASSING, "throttled": faults.error(429, "TooManyRequestsException", Retry_After="1")},
+    INVOKE: {
+        **PASSING,
+        "throttled": faults.error(429, "TooManyRequestsException", Retry_After="1"),
+        "waking up": faults.error(409, "ResourceConflictException"),
+        "answered twice": faults.answer_twice,
+    },
     CONFIGURATION: PASSING,
 }
 MOST = {LIST: 1, CONFIGURATION: 1}  # in one job: what the asking end bears

@@ -1,5 +1,5 @@
-/* The whole handle, against a service that answers with the input: with its pieces in turn, which 0x1e bytes part, and then
- * with ordinary answers. "%I" in a piece becomes the request id of the request that it answers.
+/* The whole handle, against a service that answers with the input: with its pieces in turn, which 0x1e bytes part, and
+ * then with ordinary answers. "%I" in a piece becomes the request id of the request that it answers.
  *
  * What must hold whatever is answered: each invocation ends once; the counts add up; an outcome that has a request id
  * has that of an answer to its own invocation, on connections that are used again; and an invocation that got an

@@ -1,6 +1,7 @@
-/* Where there is no libFuzzer: gives the files that are named to the target, and pieces and mutations of each; and then,
- * until FUZZ_SECONDS are over, random mutations of what is in them. FUZZ_SEED (a number) begins them otherwise. When the
- * target or a sanitizer ends the program by abort(), the input that did it is written to the file FUZZ_FINDING. */
+/* Where there is no libFuzzer: gives the files that are named to the target, and pieces and mutations of each; and
+ * then, until FUZZ_SECONDS are over, random mutations of what is in them. FUZZ_SEED (a number) begins them otherwise.
+ * When the target or a sanitizer ends the program by abort(), the input that did it is written to the file
+ * FUZZ_FINDING. */
 #include "fuzz.h"
 
 #include <fcntl.h>

@@ -2,6 +2,7 @@
 # fuzz/run.sh [SECONDS [TARGET...]]: fuzzes the parsers, the encoders and the whole handle of liblaunch, each for so long
 # (default: 60), beginning with fuzz/corpus. Without clang's libFuzzer the corpus, pieces of it and random mutations are
 # given to the targets under gcc's sanitizers. FUZZ_SEED (a number) begins the random ones otherwise.
+# The target "worker" fuzzes whole workers through real sockets (fuzz/worker.py).
 # Ends with status 1 at the first finding; the input that shows it is then kept in fuzz/findings.
 set -eu
 cd "$(dirname "$0")/.."
@@ -10,7 +11,7 @@ seconds=${1:-60}
 library=src/mu/launch
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-targets=${*:-headers error_body path address payload_fill sign handle}
+targets=${*:-headers error_body path address payload_fill sign handle worker}
 flags="-std=c11 -D_DEFAULT_SOURCE -g -O1 -Wall -Wextra -Werror -I$library -Ifuzz"
 sanitize=-fsanitize=address,undefined
 
@@ -23,6 +24,13 @@ fi
 
 export ASAN_OPTIONS=abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1
 for target in $targets; do
+    if [ "$target" = worker ]; then
+        python=.venv/bin/python
+        [ -x $python ] || python=python3
+        echo "fuzzing whole workers for $seconds s"
+        PYTHONPATH=src:. $python fuzz/worker.py "$seconds"
+        continue
+    fi
     if [ $with_fuzzer = yes ]; then
         clang $flags $sanitize,fuzzer -fno-sanitize-recover=all "fuzz/$target.c" $library/*.c \
             -lcurl -lssl -lcrypto -o "$out/$target"

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from mu.machine_state import OnePassState as OnePassState
     from mu.machine_state import SuperpositionState as SuperpositionState
     from mu.machine_state import TerminalState as TerminalState
+    from mu.mapping.api import MapResult as MapResult
+    from mu.mapping.api import map as map
     from mu.mapping.keys import objects as objects
     from mu.wire.fd_wrapper import FDWrapper as FDWrapper
     from mu.wire.socket_nb import SocketNB as SocketNB
@@ -62,6 +64,7 @@ _HOMES = {
     "mu.jobs.run": ("main", "run"),
     "mu.jobs.worker": ("Worker",),
     "mu.mapping.keys": ("objects",),
+    "mu.mapping.api": ("MapResult", "map"),
     "mu.wire.fd_wrapper": ("FDWrapper",),
     "mu.wire.socket_nb": ("SocketNB",),
     "mu.machine_state": (

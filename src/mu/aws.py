@@ -1,7 +1,9 @@
 """AWS clients for commands, and their errors in words."""
 
 import contextlib
+import json
 import os
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -77,6 +79,24 @@ def _sessions() -> tuple[Any, Any, Any]:
         return _session
 
 
+REGION_VARIABLES = ("REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
+REGION_NAME = re.compile(r"[a-z]{2}(-[a-z]+){1,3}-\d{1,2}")
+FALLBACK_REGION = "us-east-1"
+
+
+def default_region() -> str:
+    """The region of whoever names none: the environment's (`REGION_VARIABLES`), the profile's, or us-east-1.
+
+    Raises MuError if the profile cannot be read.
+    """
+    for variable in REGION_VARIABLES:
+        named = os.environ.get(variable, "")
+        if REGION_NAME.fullmatch(named):
+            return named
+    with explained("cannot read the AWS configuration"):
+        return str(botocore_session().get_config_variable("region") or FALLBACK_REGION)
+
+
 def client(
     service: str,
     region: str,
@@ -88,6 +108,11 @@ def client(
     """A client of the ordinary credential chain and endpoints, unless `keys` (access key id, secret, session token) or
     an `endpoint` are given. `hurried`: for what a run would rather do without than wait for. Raises MuError."""
     config = _HURRIED if hurried else _CONFIG
+    if keys is None:
+        try:
+            botocore_session().get_credentials()  # once: it keeps them
+        except (OSError, ValueError, BotoCoreError) as error:
+            raise MuError(f"cannot get AWS credentials: {provider_failure(error)}") from None
     with explained(f"cannot use {service} in {region}"):
         try:
             with _session_lock:
@@ -107,6 +132,15 @@ def explained(what: str) -> Iterator[None]:
         yield
     except ERRORS as error:
         raise MuError(f"{what}: {failure(error)}") from None
+
+
+def provider_failure(error: Exception) -> str:
+    """Why whatever provides credentials has provided none, in one line."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{reason(error)}: {error.filename}"  # a credential_process
+    if isinstance(error, json.JSONDecodeError):
+        return f"what provides them gave no JSON ({one_line(str(error))}): look at credential_process"
+    return failure(error)
 
 
 def code(error: BaseException) -> str:

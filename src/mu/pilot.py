@@ -280,6 +280,48 @@ def once(path: str, name: str, package: Optional[str], end: Optional[float]) -> 
     return int(str(said).startswith("FAIL("))
 
 
+def hooks(port: int, package: Optional[str]) -> int:  # noqa: UP045
+    """Be one worker once the service that runs this machine says so: Lambda MicroVMs call hooks over HTTP.
+
+    The hook whose path ends in `/run` brings {"event", "name"}, as its body or as its `runHookPayload`. All others are
+    answered with 200: that this answers at all is what they ask.
+    """
+    import http.server
+    import json
+
+    handler = handler_of(package)
+    told: list[dict[str, Any]] = []
+
+    class Hook(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            status = 200
+            if self.path.rstrip("/").endswith("/run") and not told:
+                try:
+                    body = json.loads(
+                        self.rfile.read(min(MAX_LINE, int(self.headers.get("Content-Length") or 0)))
+                    )
+                    payload = body.get("runHookPayload", body)
+                    payload = json.loads(payload) if isinstance(payload, str) else payload
+                    told.append({"event": payload["event"], "name": str(payload["name"])})
+                except (ValueError, KeyError, AttributeError, TypeError):
+                    status = 400
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: the event is no business of a log."""
+
+    with http.server.HTTPServer(("", port), Hook) as server:
+        sys.stderr.write(f"mu pilot: waiting for a hook on port {server.server_address[1]}\n")
+        sys.stderr.flush()
+        while not told:
+            server.handle_request()
+    context = Context(told[0]["name"])
+    signal.signal(signal.SIGTERM, context.drain)
+    return int(str(handler(told[0]["event"], context)).startswith("FAIL("))
+
+
 def main(arguments: Sequence[str]) -> int:
     """The command: without arguments, obey an engine."""
     import argparse
@@ -290,7 +332,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--package", default="")
     parser.add_argument("--end", type=float)
     parser.add_argument("--slurm", action="store_true")
+    parser.add_argument("--hooks", type=int, metavar="PORT")
     given = parser.parse_args(arguments)
+    if given.hooks is not None:
+        return hooks(given.hooks, given.package)
     if given.event:
         return once(given.event, given.number, given.package, slurm_end() if given.slurm else given.end)
     target = os.dup(1)

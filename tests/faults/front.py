@@ -188,6 +188,13 @@ def unanswered(exchange: Exchange) -> None:
     exchange.cut()
 
 
+def answer_twice(exchange: Exchange) -> None:
+    """The engine does what it is asked to, and its answer is followed by another one that nobody asked for."""
+    exchange.read()
+    stray = answer(404, {"x-amzn-ErrorType": "ResourceNotFoundException"}, b'{"message": "stray"}')
+    exchange.send(exchange.forward() + stray)
+
+
 class Gate:
     """Holds a request, and tells so: `arrived()` waits for it and returns it, `open` lets it go on, or, if
     its client is gone, end. `after`: the engine has done what it was asked to by then."""

@@ -52,22 +52,28 @@ MISLEADING = {
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """A caller's, with temporary files in a place that can be looked at."""
-    (tmp_path / "tmp").mkdir()
+def temporary() -> Iterator[Path]:
+    """A place for temporary files that can be looked at. The engine keeps nothing below /tmp if it can."""
+    with beyond_tmp() as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def environment(tmp_path: Path, temporary: Path) -> dict[str, str]:
+    """A caller's."""
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),
         "PYTHONPATH": str(SOURCE),
-        "TMPDIR": str(tmp_path / "tmp"),
+        "TMPDIR": str(temporary),
     }
 
 
 @pytest.fixture
-def nothing_is_left(tmp_path: Path) -> Iterator[None]:
+def nothing_is_left(temporary: Path) -> Iterator[None]:
     yield
-    assert list((tmp_path / "tmp").iterdir()) == []
-    eventually(lambda: processes(str(tmp_path / "tmp")) == [])
+    assert list(temporary.iterdir()) == []
+    eventually(lambda: processes(str(temporary)) == [])
 
 
 Execute = Callable[..., tuple[int, str, str]]
@@ -216,6 +222,30 @@ print(client.invoke(FunctionName="fails", Payload='{{"look": ["print(1)", "fail(
     (log,) = (logs / "fails").iterdir()
     assert err.startswith(f"mu local: fails failed: 2\n  request {log.stem}\n  | START RequestId: {log.stem}")
     assert "  | [ERROR] ValueError: 2\n" in err
+
+
+@isolated
+def test_a_worker_can_empty_its_tmp(
+    execute: Execute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if temporary files usually go below /tmp, nothing of the engine's is there."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert str(tmp_path).startswith("/tmp/")
+    (tmp_path / "canary").write_text("alive")
+    command = """
+import boto3, json, os, sys
+client = boto3.client("lambda")
+client.create_function(
+    FunctionName="empties", Runtime="python3.13", Role=os.environ["AWS_ROLE"], Timeout=60, MemorySize=512,
+    Handler="lambda_function.look", Code={"ZipFile": CODE},
+)
+words = ["os.system('echo > /tmp/own; rm -rf /tmp/*; echo $? > /tmp/status')", "open('/tmp/status').read()"]
+answer = client.invoke(FunctionName="empties", Payload=json.dumps({"look": words}))
+print(json.loads(answer["Payload"].read()).strip())
+""".replace("CODE", repr(CODE))
+    found = execute("exec", "--", sys.executable, "-c", command)
+    assert found == (0, "0\n", "")
+    assert (tmp_path / "canary").read_text() == "alive"
 
 
 def test_data_there_and_back(execute: Execute, tmp_path: Path) -> None:

@@ -17,9 +17,11 @@ from typing import Any
 
 import pytest
 
-from mu.local import executor, failure_reports, fork_server_handle
+from mu.engines.prediction import predict
+from mu.engines.ramp import Ramp
+from mu.local import executor, failure_reports, fork_server_handle, memory
 from mu.local.account import Account, EventConfig
-from mu.local.executor import CancelledError, DroppedError, Executor
+from mu.local.executor import CancelledError, DroppedError, Executor, ThrottledError
 from mu.local.fork_server_handle import Outcome
 from tests.support.local_rig import (
     HANDLERS,
@@ -511,6 +513,36 @@ def test_a_fork_server_that_is_killed_is_replaced(tmp_path: Path, open_directory
         assert rig.call("1") == 1
 
 
+# Memory
+
+HUNGRY = "held = bytearray(300 << 20); import time; time.sleep(600)"
+
+
+def test_a_worker_that_uses_more_than_its_memory_is_killed(either: Rig) -> None:
+    error = either.error("[bytearray(300 << 20), time.sleep(600)]", memory_mb=128, name="hungry")
+    assert error["errorType"] == "Runtime.OutOfMemory"
+    assert error["errorMessage"].endswith("signal: killed: 128 MB of memory were used up")
+    assert "  | " in either.reports[-1]
+    assert "128 MB of memory were used up" in either.reports[-1]
+
+
+def test_of_a_worker_and_its_program_the_program_is_killed(tmp_path: Path) -> None:
+    program = f"subprocess.run([sys.executable, '-c', {HUNGRY!r}]).returncode"
+    with running(tmp_path) as rig:
+        assert rig.call(program, memory_mb=128) == -9
+    assert rig.reports == [
+        "warning: f: a program was killed, 128 MB of memory were used up (--no-memory-limit turns this off)"
+    ]
+
+
+def test_without_a_limit_nobody_is_killed_for_memory(tmp_path: Path) -> None:
+    with running(tmp_path, memory_limit=False) as rig:
+        looks = memory.LOOK_AT_LEAST * 3
+        assert (
+            rig.call(f"len(bytearray(300 << 20)) + 0 * bool(time.sleep({looks}))", memory_mb=128) == 300 << 20
+        )
+
+
 # Logs
 
 
@@ -707,3 +739,22 @@ def test_an_interpreter_below_tmp() -> None:
         done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True, timeout=60)
         assert json.loads(done.stdout) == [str(libraries / "late_module.py"), 0, [".venv"]]
         assert (base / "canary").read_text() == "alive"
+
+
+def test_a_function_grows_as_mu_plan_predicts(tmp_path: Path, open_directory: Path) -> None:
+    """On a clock that stands still between the predicted moments: all that is predicted is admitted, and no more."""
+    now = [0.0]
+    ramp = Ramp(2, 1.0)
+    found = predict(9, 60.0, {"us-east-1": 5}, ramp=ramp)
+    assert [(change.seconds, change.workers) for change in found.launches] == [(0, 2), (1, 1), (2, 1), (3, 1)]
+    with running(tmp_path, account=Account(5, ramp), clock=lambda: now[0]) as rig:
+        until = str(open_directory / "until")
+        futures = []
+        for launch in found.launches:
+            now[0] = launch.seconds
+            for _ in range(launch.workers):
+                futures.append(rig.start("wait(event, context)", here=str(open_directory), until=until))
+            with pytest.raises(ThrottledError):
+                rig.start("1").result(PATIENCE)
+        Path(until).touch()
+        assert [future.result(PATIENCE).payload for future in futures] == [b'"done"'] * 5

@@ -2,6 +2,9 @@
 
 import json
 import os
+import select
+import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from mu.tls import keys
 from mu.wire import protocol
 from mu.work.workdir import MARKER
 from tests.support.worker_rig import Listener, Peer, Worker, connected, ends
@@ -245,6 +249,34 @@ def test_the_original_coordinator_is_told_nothing_new(place: Path) -> None:
         peer.send("reset:")
         assert peer.receive() == "OK:HELLO"
         peer.send("quit:")
+
+
+@pytest.mark.parametrize("ours", [False, True])
+def test_a_worker_in_the_queue_of_a_coordinator_that_ends(ours: bool, place: Path) -> None:
+    """The original's next run has the same port and keys: whoever is left over from the last must not join it. Ours
+    tells its runs apart, and cuts workers off that shall come again."""
+    job = keys.make_job_keys()
+    queue = socket.create_server(("127.0.0.1", 0))
+    port = queue.getsockname()[1]
+    event = {"mode": 1, "port": port, "cacert": job.ca, "srvcrt": job.worker.cert, "srvkey": job.worker.key}
+    with Worker({**event, **(FACTS if ours else {})}, TMPDIR=str(place)) as worker:
+        assert select.select([queue], [], [], 20)[0]  # connected, and waits for TLS
+        with socket.socket() as following:
+            following.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            connection, _ = queue.accept()
+            queue.close()
+            following.bind(("127.0.0.1", port))
+            following.listen()
+            following.settimeout(20)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()  # as the end of a process resets those in its queue
+            if ours:
+                following.accept()[0].close()  # it comes again
+                following.close()
+            result = worker.result()
+            assert result.startswith(f"FAIL(could not reach the coordinator at 127.0.0.1:{port}: ")
+            if not ours:
+                assert not select.select([following], [], [], 0)[0]
 
 
 def test_orphans_that_end_do_not_pile_up(place: Path) -> None:

@@ -110,7 +110,7 @@ def run_map(
             if made.book.stop:
                 break
         made.book.close()
-        return made.summary(0, "", None), commands
+        return made.finish(made.summary(0, "", None)), commands
     finally:
         made.close()
 

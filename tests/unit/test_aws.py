@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import boto3
 import pytest
@@ -59,6 +60,20 @@ def test_endpoints_that_cannot_be(monkeypatch, url):
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
     with pytest.raises(MuError, match="cannot use lambda in us-east-1: .*: is the endpoint right"):
         aws.client("lambda", "us-east-1")
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [("/no/such/program", "no such file or directory: /no/such/program"), ("echo no JSON", "gave no JSON")],
+)
+def test_a_provider_that_fails_is_one_line(monkeypatch, tmp_path, program, words):
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "config").write_text(f"[default]\ncredential_process = {program}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    with pytest.raises(MuError, match=f"^cannot get AWS credentials: .*{words}"):
+        aws.client("s3", "us-east-1")
 
 
 def test_codes():
@@ -133,3 +148,32 @@ def test_an_mfa_code_without_a_terminal_is_one_line(with_mfa, words):
     assert "wants an MFA code, and there is no terminal to type it on" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert not with_mfa
+
+
+@pytest.mark.parametrize(
+    ("variables", "profile", "region"),
+    [
+        ({}, "", "us-east-1"),
+        ({"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-2"}, "ap-south-1", "eu-west-1"),
+        ({"AWS_DEFAULT_REGION": "eu-west-2"}, "ap-south-1", "eu-west-2"),
+        ({"REGION": "us-gov-west-1", "AWS_REGION": "eu-west-1"}, "", "us-gov-west-1"),
+        ({"REGION": "Bavaria", "AWS_REGION": "eu-west-1"}, "", "eu-west-1"),
+        ({}, "ap-south-1", "ap-south-1"),
+        ({"AWS_PROFILE": "other"}, "ap-south-1", "sa-east-1"),
+    ],
+)
+def test_the_region_of_whoever_names_none(
+    variables: dict[str, str], profile: str, region: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in (*aws.REGION_VARIABLES, "AWS_PROFILE"):
+        monkeypatch.delenv(variable, raising=False)
+    config = tmp_path / "config"
+    config.write_text(
+        (f"[default]\nregion = {profile}\n" if profile else "") + "[profile other]\nregion = sa-east-1\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    aws.forget_session()
+    assert aws.default_region() == region
+    aws.forget_session()

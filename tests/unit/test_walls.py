@@ -51,6 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "handler": {"work", "wire"},
     "worker": {"handler", "work", "wire"},
     "pilot": {"worker"},
+    "standalone": {"pilot", "wire"},
     "util": {"tls", "wire"},
     "launch": {"console", "aws"},
     "pylaunch": {"launch"},
@@ -66,7 +67,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "local": {"console", "aws", "engines"},  # of engines the model of growth, which the engine obeys
     "__init__": BELOW_MAPPING
     | {"mapping", "testing"},  # late: a name's module is imported when the name is first used
-    "cli": BELOW_MAPPING | {"mapping", "local", "testing", "pylaunch", "work", "handler", "worker"},
+    "cli": BELOW_MAPPING
+    | {"mapping", "local", "testing", "pylaunch", "work", "handler", "worker", "standalone"},
     "__main__": {"cli"},
 }
 

@@ -16,7 +16,8 @@ from botocore.exceptions import ClientError, ParamValidationError
 from botocore.exceptions import ConnectionError as Unreachable
 
 from mu import aws
-from mu.console.arguments import PORT, at_least, listed
+from mu.cli import regions
+from mu.console.arguments import PORT, at_least
 from mu.engines.aws_lambda import AwsLambda, shares
 from mu.errors import MuError
 from mu.lambdaize import deploy
@@ -251,8 +252,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The flags of `mu doctor`, those of a coordinator where it has them too."""
     parser.add_argument("-l", "--function", metavar="NAME", default="", help="Lambda function of the job")
     parser.add_argument("-b", "--bucket", metavar="NAME", default="", help="S3 bucket of the job")
-    text = "its regions (default: us-east-1)"
-    parser.add_argument("-r", "--regions", type=listed(str), default="us-east-1", metavar="A,B", help=text)
+    regions.add_flag(parser, "its regions")
     parser.add_argument("-n", "--parts", type=at_least(1), default=1, metavar="N", help="number of workers")
     text = "this machine's address, as workers reach it (default: found out)"
     parser.add_argument("-a", "--host-addr", metavar="ADDR", default="", help=text)
@@ -262,6 +262,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check, print a line for each finding, and tell by the status whether any was bad."""
+    args.regions = regions.chosen(args)
     bad = False
     for verdict, text in diagnose(args):
         bad |= verdict == BAD

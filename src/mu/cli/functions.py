@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mu import aws
-from mu.console.arguments import listed
+from mu.cli import regions
 from mu.console.terminal import say
 from mu.errors import MuError, UsageError
 from mu.lambdaize import deploy
@@ -109,12 +109,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="the functions to remove")
     parser.add_argument("--all", action="store_true", help="with rm: every one that lambdaize has made")
-    text = "regions (default: us-east-1)"
-    parser.add_argument("-r", "--regions", type=listed(str), default="us-east-1", metavar="A,B", help=text)
+    regions.add_flag(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """List, or remove."""
+    args.regions = regions.chosen(args)
     if args.action == "rm":
         if bool(args.names) == args.all:
             raise UsageError("rm takes the names of functions, or --all")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from mu.cli import regions
 from mu.errors import UsageError
 from mu.launch.launcher import launchpar
 from mu.launch.result import LaunchResult, Progress
@@ -33,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-n", "--number", type=int, required=True, metavar="N", help="invocations in each region")
     add("-l", "--function", required=True, metavar="NAME", help="function: a name, name:alias, or ARN")
-    add("-r", "--regions", default="us-east-1", metavar="A,B", help="regions (default: us-east-1)")
+    regions.add_flag(parser)
     add("--payload", default="{}", metavar="JSON|@FILE", help="the event, or the file it is in (default: {})")
     add("--dry-run", action="store_true", help="only ask whether the invocations would be allowed")
     add("--max-connections", type=int, metavar="N", help="connections to each region at once (default: 128)")
@@ -44,9 +45,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Launch, show progress on stderr and the counts on stdout; returns the exit status."""
-    regions = [region for region in args.regions.split(",") if region]
-    if not regions:
-        raise UsageError("-r: no region given; give one or several, like us-east-1,eu-west-1")
     with cancel_on_signal() as stop, progress_line() as show:
         result = launchpar(
             args.number,
@@ -54,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
             None,
             None,
             read_payload(args.payload),
-            regions,
+            regions.chosen(args),
             endpoint_url=args.endpoint_url,
             max_connections=args.max_connections,
             max_attempts=args.max_attempts,

@@ -96,6 +96,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
             help="run the account's delays F times faster: event age, retries, back-off, growth (not the functions)",
         )
         command.add_argument(
+            "--no-memory-limit",
+            action="store_true",
+            help="do not kill processes of functions that use more than their memory size",
+        )
+        command.add_argument(
             "--logs",
             type=Path,
             metavar="DIR",
@@ -121,6 +126,7 @@ def run(args: argparse.Namespace) -> int:
             concurrency=args.concurrency,
             ramp=args.ramp,
             clock_rate=args.clock_rate,
+            memory_limit=not args.no_memory_limit,
             logs=args.logs,
             cancelled=lambda: bool(signals.arrived),
         )

@@ -22,14 +22,18 @@ GROUPS = {
 }
 # Name: group, module, what it does.
 COMMANDS = {
+    "map": ("run", "mu.cli.map", "run a program once for each input, here or on AWS"),
+    "retry": ("run", "mu.cli.retry", "do those inputs of a map again that failed"),
     "local": ("run", "mu.cli.local", "run Lambda and S3 on this machine"),
     "launch": ("run", "mu.cli.launch", "start many invocations of a function"),
+    "worker": ("run", "mu.cli.worker", "be one worker, with an event from standard input"),
     "state-server": ("run", "mu.cli.state_server", "relay messages between workers"),
     "lambdaize": ("package", "mu.cli.lambdaize", "package an executable as a Lambda function"),
     "functions": ("package", "mu.cli.functions", "list or remove what lambdaize has made"),
     "genkeys": ("package", "mu.cli.genkeys", "make the keys of a job, in PEM files"),
     "ivf-join": ("package", "mu.cli.ivf_join", "join the IVF files of a video's chunks"),
     "doctor": ("look", "mu.cli.doctor", "check that everything is ready for a job"),
+    "plan": ("look", "mu.cli.plan", "predict a job: workers over time, its end, its cost"),
     "diagram": ("look", "mu.cli.diagram", "draw the states of a coordinator script"),
     "timeline": ("look", "mu.cli.timeline", "draw a run: each worker a bar of its states"),
     "stats": ("look", "mu.cli.stats", "what a run spent its time on"),

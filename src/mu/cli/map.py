@@ -1,14 +1,15 @@
 """`mu map`: any program over any number of inputs."""
 
 import argparse
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from mu.console.arguments import PORT, SECONDS, Parser, above, at_least, listed, word
+from mu.engines import by_name
 from mu.errors import UsageError
 from mu.mapping import rows, sources
 from mu.mapping import run as running
+from mu.mapping.job import HERE
 from mu.mapping.settings import Given
 from mu.mapping.sources import Source
 
@@ -102,6 +103,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="take a dynamic program, and package the libraries that it needs",
     )
     where("--direct", action="store_true", help="lambda without an open port here: synchronous invocations")
+    where("--engine-args", metavar="TEXT", type=word, help="words for ssh or sbatch, such as --gres=gpu:1")
+    where(
+        "--tunnel", action="store_true", help="with ssh: for hosts that cannot connect back to this machine"
+    )
     where(
         "-a",
         "--host-addr",
@@ -171,12 +176,11 @@ def run(args: argparse.Namespace) -> int:
 
 def given_of(args: argparse.Namespace) -> Given:
     """The settings."""
-    engines = args.engine or [name for name in os.environ.get("MU_ENGINE", "").split(",") if name] or ["here"]
     fields: dict[str, Any] = {
         "command": tuple(args.command),
         "shell": args.sh,
         "out": tuple(args.out),
-        "engine": tuple(engines),
+        "engine": tuple(by_name.names(args.engine, HERE)),
         "regions": tuple(args.regions or ()),
         "beside": tuple(args.beside),
     }

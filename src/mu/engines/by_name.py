@@ -139,11 +139,22 @@ def _slurm(argument: str, wanted: Wanted) -> Engine:
     )
 
 
+def _microvm(argument: str, wanted: Wanted) -> Engine:
+    from mu.engines.microvm import Microvms
+
+    _no_words("microvm", wanted)
+    keys = None
+    if wanted.access_key_id and wanted.secret_access_key:
+        keys = (wanted.access_key_id, wanted.secret_access_key, None)
+    return Microvms(argument, wanted.regions[0], workers=wanted.workers, keys=keys)
+
+
 MAKERS: dict[str, Callable[[str, Wanted], Engine]] = {
     "lambda": _lambda,
     "here": _here,
     "ssh": _ssh,
     "slurm": _slurm,
+    "microvm": _microvm,
 }
 
 

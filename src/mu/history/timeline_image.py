@@ -113,6 +113,7 @@ def _bars(axes: Any, run: Run, colours: Mapping[str, str], pixels: int) -> None:
     else:
         each = len(run.rows) / count
         text = "workers, as they connected"
+        axes.yaxis.set_major_formatter(lambda line, _: f"{line * each:.0f}")
         axes.set_ylabel(
             text if each == 1 else f"{text}\n(each line: the last to end of {each:.3g})", fontsize=9
         )

@@ -12,6 +12,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from mu.errors import UsageError, reason
@@ -19,9 +20,10 @@ from mu.lambdaize.slim import slim
 
 ENTRY = "lambda_function.py"
 LIBRARIES = "solibs"
-OWN_NAMES = (ENTRY, "mu", LIBRARIES)
+MAIN = "__main__.py"
+OWN_NAMES = (ENTRY, MAIN, "mu", LIBRARIES)
 # What is shipped to workers. It imports itself, the standard library and, late, boto3 (tests/unit/test_walls.py).
-WORKER_FILES = ("__init__.py", "errors.py", "defs.py", "handler.py", "worker.py", "pilot.py")
+WORKER_FILES = ("__init__.py", "errors.py", "defs.py", "handler.py", "worker.py", "pilot.py", "standalone.py")
 WORKER_FOLDERS = ("wire", "work")
 OWN_MODULES = ("lambda_function", "mu")
 
@@ -68,10 +70,19 @@ class Member:
 
 
 def worker_members(command: str) -> list[Member]:
-    """What every function has: the entry point, with the packaged command, and the worker's modules."""
+    """What every function has: the entry points, with the packaged command, and the worker's modules.
+
+    One entry point is for Lambda, one for `python3 NAME.zip`.
+    """
     entry = Member(ENTRY, ENTRY_SOURCE.format(command=command).encode())
+    return [entry, *(Member(name, content) for name, content in _own_files().items())]
+
+
+@cache
+def _own_files() -> dict[str, bytes]:
     root = Path(__file__).parents[1]
-    return [entry, *(Member(f"mu/{name}", slim((root / name).read_bytes())) for name in worker_files())]
+    main = slim(Path(__file__).with_name("package_main.py").read_bytes())
+    return {MAIN: main, **{f"mu/{name}": slim((root / name).read_bytes()) for name in worker_files()}}
 
 
 def worker_files() -> list[str]:

@@ -8,6 +8,7 @@ import string
 from pathlib import Path
 from typing import NamedTuple
 
+from mu import aws
 from mu.errors import UsageError
 from mu.lambdaize import deploy
 from mu.lambdaize.needs import LOADERS
@@ -81,7 +82,7 @@ def function_of(args: argparse.Namespace, given: dict[str, Given]) -> deploy.Fun
         raise given["RUNTIME"].wrong(f"python3.{OLDEST_PYTHON} or later")
     return deploy.Function(
         name=chosen,
-        region=given["REGION"].like("[a-z]+(-[a-z]+)+-[0-9]+", "like us-east-1") or "us-east-1",
+        region=given["REGION"].like("[a-z]+(-[a-z]+)+-[0-9]+", "like us-east-1") or aws.default_region(),
         runtime=given["RUNTIME"].text or None,
         arch=given["ARCH"].like("|".join(LOADERS), " or ".join(LOADERS)),
         role=role.like(
@@ -105,7 +106,12 @@ SETTINGS = (
     ("--memory", "MEM_SIZE", "MB", "memory, 128 to 10240; processors come with it (default 128)"),
     ("--timeout", "TIMEOUT", "SECONDS", "how long one worker may run, 1 to 900 (default 3)"),
     ("--tmp-size", "TMP_SIZE", "MB", "size of /tmp, 512 to 10240 (default 512)"),
-    ("--region", "REGION", "REGION", "where to make it (default us-east-1)"),
+    (
+        "--region",
+        "REGION",
+        "REGION",
+        "where to make it (default: $AWS_REGION, the profile's, or us-east-1)",
+    ),
     ("--runtime", "RUNTIME", "RUNTIME", f"python3.{OLDEST_PYTHON} or later (default {NEWEST_RUNTIME})"),
     ("--arch", "ARCH", "ARCH", "x86_64 or arm64 (default: read from the executable)"),
     ("--code-bucket", "CODE_BUCKET", "BUCKET", "an S3 bucket by which a package over 50 MB goes to Lambda"),

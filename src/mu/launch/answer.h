@@ -56,8 +56,8 @@ int64_t mu_answer_date(const mu_answer *answer);
  * answer's own, or from `now` (seconds since 1970) if the answer has none. */
 int64_t mu_answer_retry_after(const mu_answer *answer, int64_t now);
 
-/* Reads the body as the JSON object that AWS sends with an error: fills in `reason`, and error_type and retry_after where no
- * header gave them, and writes the message to `text` ("" if there is none), on one line of printable UTF-8,
+/* Reads the body as the JSON object that AWS sends with an error: fills in `reason`, and error_type and retry_after
+ * where no header gave them, and writes the message to `text` ("" if there is none), on one line of printable UTF-8,
  * ending before the first line break. */
 void mu_answer_read_error(mu_answer *answer, char text[MU_ANSWER_TEXT_SIZE]);
 

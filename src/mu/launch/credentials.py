@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
-from mu.errors import UsageError, reason
+from mu.errors import UsageError
 
 
 class Keys(NamedTuple):
@@ -66,7 +66,7 @@ class ProvidedCredentials:
 
     def keys(self) -> Keys:
         """What the function returns."""
-        with explained("cannot get AWS credentials"):
+        with _explained():
             return _noted(self._provider(), self.seen)
 
     def renewed(self, refused: Keys) -> Keys:
@@ -89,7 +89,7 @@ class ChainCredentials:
         """The keys that the chain finds; it is looked through the first time."""
         from mu import aws
 
-        with self._lock, explained("cannot get AWS credentials"):
+        with self._lock, _explained():
             if self._found is None:
                 self._found = aws.botocore_session().get_credentials()
             return _noted(self._found and self._found.get_frozen_credentials(), self.seen)
@@ -121,8 +121,8 @@ def _noted(found: Any, seen: list[Keys]) -> Keys:
 
 
 @contextmanager
-def explained(what: str) -> Iterator[None]:
-    """Turn what botocore raises over a configuration or an answer that is wrong into a UsageError: `what`, and why."""
+def _explained() -> Iterator[None]:
+    """Turn whatever a provider of keys raises into a UsageError that says why there are none."""
     try:
         yield
     except UsageError:
@@ -130,10 +130,4 @@ def explained(what: str) -> Iterator[None]:
     except Exception as error:
         from mu import aws
 
-        if isinstance(error, aws.ERRORS):
-            said = aws.failure(error)
-        elif isinstance(error, OSError) and error.filename:
-            said = f"{reason(error)}: {error.filename}"  # a credential_process
-        else:
-            said = reason(error)
-        raise UsageError(f"{what}: {said}") from None
+        raise UsageError(f"cannot get AWS credentials: {aws.provider_failure(error)}") from None

@@ -1,12 +1,12 @@
-/* Connections that wait for a request. What comes in on one meanwhile is no answer to anything, and libcurl would take it
- * for the answer to the next request: it looks before it uses a connection whether it is closed, and old versions let
- * bytes that have come in pass. So we look ourselves before requests are sent, with one poll(2) for all. A connection
- * on which anything has come in (it may be the end of its TLS session, too) is emptied and shut down; libcurl then
- * finds it closed.
+/* Connections that wait for a request. What comes in on one meanwhile is no answer to anything, and libcurl would take
+ * it for the answer to the next request: it looks before it uses a connection whether it is closed, and old versions
+ * let bytes that have come in pass. So we look ourselves before requests are sent, with one poll(2) for all. A
+ * connection on which anything has come in (it may be the end of its TLS session, too) is emptied and shut down;
+ * libcurl then finds it closed.
  *
- * Which connections are idle follows from libcurl's callbacks: a socket is opened, a transfer waits for it, or none does,
- * it is closed. (A transfer that is under way always waits for its socket, between two calls of libcurl.) Only sockets
- * that we have opened, and whose closing has not been told, are ever touched.
+ * Which connections are idle follows from libcurl's callbacks: a socket is opened, a transfer waits for it, or none
+ * does, it is closed. (A transfer that is under way always waits for its socket, between two calls of libcurl.) Only
+ * sockets that we have opened, and whose closing has not been told, are ever touched.
  */
 #include "internal.h"
 

@@ -172,7 +172,8 @@ int mu_launch_add_target(mu_launch *l, const char *region, const char *endpoint,
     int result = mu_address_make(endpoint, function, &t->address, &reason);
     if (result == MU_LAUNCH_OK)
         result = mu_sigv4_new(l->credentials->access_key, l->credentials->secret_key, region, "lambda", &t->signer);
-    if (result == MU_LAUNCH_OK && ((t->region = mu_join("", region)) == NULL || (t->host_header = mu_join("Host: ", t->address.host)) == NULL ||
+    if (result == MU_LAUNCH_OK && ((t->region = mu_join("", region)) == NULL ||
+                                   (t->host_header = mu_join("Host: ", t->address.host)) == NULL ||
                                    (t->slots = calloc((size_t)l->max_connections, sizeof *t->slots)) == NULL ||
                                    (t->share = curl_share_init()) == NULL ||
                                    curl_share_setopt(t->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) !=
@@ -281,9 +282,9 @@ void mu_launch_refuse_credentials(mu_launch *l, const char *why)
         return;
     l->expired = false;
     l->refreshable = false;
+    const char *said = l->expired_text == NULL ? "the credentials have expired" : l->expired_text;
     char text[1024];
-    (void)snprintf(text, sizeof text, "%s%s%s", l->expired_text == NULL ? "the credentials have expired" : l->expired_text,
-                   why == NULL ? "" : "; ", why == NULL ? "" : why);
+    (void)snprintf(text, sizeof text, "%s%s%s", said, why == NULL ? "" : "; ", why == NULL ? "" : why);
     for (int i = 0; i < l->target_count; i++)
         mu_stop_target(l, l->targets[i], text);
 }

@@ -21,8 +21,8 @@
  * line about it. That an *invocation* failed is no error of a call: it is told by its outcome.
  *
  * Ownership: everything passed in is copied. What a pointer that comes out points to is the handle's, and
- * lives until the next mu_launch_add() or mu_launch_free(), unless said otherwise. Secrets are wiped from the library's memory when
- * they are freed, and are in no text that it makes.
+ * lives until the next mu_launch_add() or mu_launch_free(), unless said otherwise. Secrets are wiped from the library's
+ * memory when they are freed, and are in no text that it makes.
  *
  * Versions: libcurl 7.80.0 or later, because only CURLOPT_PREREQFUNCTION (new in it) lets us count the requests that
  * libcurl sends again by itself. Known faults of libcurl are worked around: 7.83.0 to 8.1.0 follow a pointer to a freed

@@ -187,7 +187,8 @@ static void end_span(struct mu_launch *l, double now, bool waited)
             t->latency = t->fastest;
         t->fastest = 0;
         double latency_ms = latency_of(t, now) * 1e3;
-        if (!waited || now < t->crowded_until || latency_ms < LATENCY_MS || t->queue.first == NO_REQUEST || t->busy < t->allowed)
+        if (!waited || now < t->crowded_until || latency_ms < LATENCY_MS || t->queue.first == NO_REQUEST ||
+            t->busy < t->allowed)
             continue;
         double wanted = latency_ms / REQUEST_MS > 2.0 * t->allowed ? latency_ms / REQUEST_MS : 2.0 * t->allowed;
         t->allowed = wanted < l->max_connections ? (int)wanted : l->max_connections;

@@ -1,8 +1,8 @@
 /* The table is of the errors that AWS's API reference lists for Invoke
- * (https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_Errors, the same list as in botocore's model of
- * the service, version 1.44.8), with what it says about each. TooManyRequestsException has the same meaning whatever
- * its Reason is. Where the reference says that settings must be changed, the error is final; denied permissions are
- * not, because IAM applies a change of them seconds later.
+ * (https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_Errors), as botocore's model of the service
+ * has them in version 1.44.8, with what is said there about each. TooManyRequestsException has the same meaning
+ * whatever its Reason is. Where the reference says that settings must be changed, the error is final; denied
+ * permissions are not, because IAM applies a change of them seconds later.
  */
 #include "meaning.h"
 

@@ -7,7 +7,8 @@ it is needed.
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,6 @@ from mu.launch.credentials import (
     FixedCredentials,
     Keys,
     ProvidedCredentials,
-    explained,
 )
 
 _REGION = re.compile(r"[A-Za-z0-9-]{1,63}")
@@ -123,7 +123,7 @@ class _Botocore:
     def endpoint(self, region: str) -> str:
         from botocore.configprovider import ConfiguredEndpointProvider
 
-        with explained(f"no Lambda endpoint for region {region}"):
+        with _explained(f"no Lambda endpoint for region {region}"):
             session = self._load()
             if not session.get_config_variable("ignore_configured_endpoint_urls"):
                 configured = ConfiguredEndpointProvider(
@@ -144,3 +144,14 @@ class _Botocore:
     def ca_bundle_if_loaded(self) -> str | None:
         """The profile's `ca_bundle`; not worth loading botocore for when the caller has named the rest."""
         return None if self._session is None else self._session.get_config_variable("ca_bundle")
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn what botocore raises over a configuration that is wrong into a UsageError: `what`, and why."""
+    from mu import aws
+
+    try:
+        yield
+    except (*aws.ERRORS, OSError, ValueError) as error:
+        raise UsageError(f"{what}: {aws.failure(error)}") from None

@@ -4,11 +4,10 @@
  * keeps one session per host, and OpenSSL spoils it as soon as a connection that has resumed it gets a ticket of its
  * own; so only the first connection may take tickets (on_tls).
  *
- * A connection is used again only after an answer whose end is beyond doubt (mu_answer_header()), because whatever
- * comes after it would be taken for the answer to the next request; and not if bytes came with it that do not belong to
- * it (on_log), and if nothing has come in while it was idle (idle.c). libcurl itself closes it after errors and
- * timeouts. What remains is an answer that nobody asked for and that arrives just when a request goes out; HTTP/1.1 cannot tell
- * it from that request's own.
+ * A connection is used again only after an answer whose end is beyond doubt (mu_answer_header()), with which no bytes
+ * came that do not belong to it (on_log), and if nothing has come in since (idle.c): it would be taken for the answer to
+ * the next request. libcurl itself closes a connection after errors and timeouts. What remains is an answer that nobody asked for and that arrives just when a request goes out; HTTP/1.1
+ * cannot tell it from that request's own.
  */
 #include "internal.h"
 

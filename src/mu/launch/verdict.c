@@ -1,9 +1,9 @@
 /* What an answer means: accepted, to be tried again and when, failed, or useless to send any more.
  *
  * Tried again, up to max_attempts, with exponential back-off and full jitter: answers that may pass by themselves
- * (meaning.c), and requests that got no status at all. The wait is never shorter than what the service asked for. 429 does not count against
- * max_attempts if the caller wants to wait as long as it is throttled; nor does a request for which no descriptor was
- * left, as long as others are under way.
+ * (meaning.c), and requests that got no status at all. The wait is never shorter than what the service asked for. 429
+ * does not count against max_attempts if the caller wants to wait as long as it is throttled; nor does a request for
+ * which no descriptor was left, as long as others are under way.
  *
  * Final for the whole target: answers that say that the request itself or the function is wrong, because all of a
  * target's requests are alike. So is a certificate that does not verify. A target that has never answered, and let one

@@ -41,10 +41,10 @@ class LocalEngine:
 
     `data` is a directory whose folders are buckets (bucket_files.py). `concurrency` is how many executions the
     account allows at a time in each region, `ramp` how fast a function may grow, `clock_rate` how many times faster
-    than ours the clock of the account's delays is. `logs` is where the workers' logs go (otherwise they end with the
-    engine), `report` is called with texts for the user. Once `cancelled` says so, no more of `data` is loaded. A
-    process can have one engine at a time, and not beside `moto.mock_aws`. UsageError if the port is taken, the
-    directory is not there, or the extra `local` is not installed.
+    than ours the clock of the account's delays is. With `memory_limit` functions are held to their memory sizes.
+    `logs` is where the workers' logs go (otherwise they end with the engine), `report` is called with texts for the
+    user. Once `cancelled` says so, no more of `data` is loaded. A process can have one engine at a time, and not beside
+    `moto.mock_aws`. UsageError if the port is taken, the directory is not there, or the extra `local` is not installed.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class LocalEngine:
         concurrency: int = CONCURRENCY,
         ramp: Ramp = LAMBDA,
         clock_rate: float = 1.0,
+        memory_limit: bool = True,
         logs: Path | None = None,
         report: Callable[[str], None] = print_report,
         cancelled: Callable[[], bool] = lambda: False,
@@ -65,6 +66,7 @@ class LocalEngine:
         self._data = data
         self._account = Account(concurrency, ramp)
         self._clock_rate = clock_rate
+        self._memory_limit = memory_limit
         self._logs = logs
         self._report = report
         self._cancelled = cancelled
@@ -103,7 +105,7 @@ class LocalEngine:
         if self._logs:
             _make_directory(self._logs)
         _raise_open_files()
-        directory = Path(tempfile.mkdtemp(prefix="mu-local-"))
+        directory = Path(tempfile.mkdtemp(prefix="mu-local-", dir=_place_beyond_tmp()))
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         server = web_server.Server(self.port)
         server.open()
@@ -115,6 +117,7 @@ class LocalEngine:
             self._credentials(),
             account=self._account,
             clock_rate=self._clock_rate,
+            memory_limit=self._memory_limit,
             logs=self._logs,
             report=self._report,
         )
@@ -179,6 +182,17 @@ class LocalEngine:
             "aws_secret_access_key": SECRET_KEY,
             "region_name": REGION,
         }
+
+
+def _place_beyond_tmp() -> str | None:
+    """Where the engine's directory goes: not below /tmp, which is each worker's own, so that `rm -rf /tmp/*` in a
+    worker finds nothing of ours. None (the usual place) if there is no other."""
+    usual = os.path.realpath(tempfile.gettempdir())
+    for place in (usual, "/var/tmp", str(Path.home() / ".cache")):  # noqa: S108
+        below = f"{os.path.realpath(place)}/".startswith("/tmp/")  # noqa: S108
+        if not below and os.access(place, os.W_OK | os.X_OK):
+            return place
+    return None
 
 
 def _make_directory(path: Path) -> None:

@@ -62,7 +62,8 @@ class Executor:
     `directory` is an existing one for packages and logs, `environment` is given to every function on top of
     its own, `logs` is where the invocations' logs go (`<logs>/<function>/<request id>.log`). `account` holds the
     limits; its time is `clock` (seconds) times `clock_rate`. `report` is called, in another thread, with texts for the
-    user. With `private_tmp` false the workers share the host's /tmp, and have a TMPDIR each.
+    user. With `private_tmp` false the workers share the host's /tmp, and have a TMPDIR each. With `memory_limit` a
+    process of a function that uses more than its memory is killed.
     """
 
     def __init__(
@@ -76,12 +77,13 @@ class Executor:
         logs: Path | None = None,
         report: Callable[[str], None],
         private_tmp: bool = True,
+        memory_limit: bool = True,
     ) -> None:
         self._directory = directory
         self._environment = dict(environment)
         self._logs = logs or directory / "logs"
         self._reports = FailureReports(report)
-        self._private_tmp = private_tmp
+        self._settings = {"private_tmp": private_tmp, "memory_limit": memory_limit}
         self.account = account or Account()
         self._clock, self._clock_rate = clock, clock_rate
         self._limit = PROCESSES
@@ -212,6 +214,12 @@ class Executor:
         elif "failed" in head:
             self._fail_all(server, json.dumps(head["failed"]).encode())
             self._stop(server)
+        elif "killed" in head:
+            function = server.jobs[head["id"]].function
+            self._reports.warn_once(
+                f"{function.name}: a program was killed, {function.memory_mb} MB of memory were used up "
+                "(--no-memory-limit turns this off)"
+            )
         elif "refused" in head:
             self._put_back(server.jobs.pop(head["id"]), head["refused"])
         else:
@@ -244,7 +252,7 @@ class Executor:
         key = function.server_key()
         if key not in self._servers:
             self._stop_idle()
-            server = ForkServer(function, self._directory, self._environment, private_tmp=self._private_tmp)
+            server = ForkServer(function, self._directory, self._environment, **self._settings)
             self._servers[key] = server
             self._selector.register(server.control, selectors.EVENT_READ | selectors.EVENT_WRITE, server)
         return self._servers[key]
@@ -268,10 +276,15 @@ class Executor:
     def _end(self, server: ForkServer, job: Job, head: dict[str, Any]) -> None:
         """A worker's process has ended."""
         answer = server.take_result(job)
+        memory = (
+            f"Runtime exited with error: signal: killed: {job.function.memory_mb} MB of memory were used up"
+        )
         timeout = f"Task timed out after {job.function.timeout:.2f} seconds"
         with contextlib.suppress(OSError), job.log.open("a") as log:
             if head["timed_out"]:
                 log.write(f"{job.request_id} {timeout}\n")
+            if head["out_of_memory"]:
+                log.write(f"{job.request_id} {memory}\n")
             log.write(
                 f"END RequestId: {job.request_id}\n"
                 f"REPORT RequestId: {job.request_id}\tDuration: {head['seconds'] * 1000:.2f} ms\t"
@@ -279,6 +292,8 @@ class Executor:
             )
         if head["timed_out"]:
             self._fail(job, _error("Sandbox.Timedout", f"RequestId: {job.request_id} Error: {timeout}"))
+        elif head["out_of_memory"]:
+            self._fail(job, _error("Runtime.OutOfMemory", f"RequestId: {job.request_id} Error: {memory}"))
         elif head["code"] != 0 or not answer:
             self._fail(job, invocation.ended_badly(job.request_id, head["code"]))
         elif answer.startswith(invocation.ERROR):

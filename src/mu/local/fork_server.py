@@ -5,13 +5,14 @@
 It unshares namespaces (sandbox.py), imports boto3 and the handler's module once, and then forks a worker
 for each request that arrives. A worker so starts with everything imported and shares those pages with all
 others. Nothing of the engine is in this process: it is started with `python -I` and an environment of its
-own, its sys.path begins with the function's package, and the three files beside it that it needs are loaded
+own, its sys.path begins with the function's package, and the four files beside it that it needs are loaded
 by path. So `import mu` in a worker finds the `mu` of the package, or none.
 
 Messages (messages.py) go both ways. The first to arrive holds the settings; once this process is ready, each
 {"id", "timeout", "arn", "log"}, whose body is the payload, is an invocation. Back go {"ready": ...} or
-{"failed": error} once, then {"id", "code", "timed_out", "seconds", "peak_kb"} for each invocation, or
-{"id", "refused": reason} if no process could be made. The worker writes its result to a file: a result may
+{"failed": error} once, then {"id", "code", "timed_out", "out_of_memory", "seconds", "peak_kb"} for each
+invocation, or {"id", "refused": reason} if no process could be made, and {"id", "killed": True} when a program was
+killed for its memory. The worker writes its result to a file: a result may
 be 6 MB, and this loop has a thousand others to look after.
 
 The loop is single-threaded, as it must be to fork safely: it waits for the socket, for SIGCHLD (through a
@@ -36,7 +37,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mu.local import invocation, messages, sandbox
+    from mu.local import invocation, memory, messages, sandbox
 else:
 
     def _beside(name: str) -> Any:
@@ -48,7 +49,8 @@ else:
         spec.loader.exec_module(module)
         return module
 
-    messages, invocation, sandbox = _beside("messages"), _beside("invocation"), _beside("sandbox")
+    messages, invocation = _beside("messages"), _beside("invocation")
+    sandbox, memory = _beside("sandbox"), _beside("memory")
 
 OPEN_FILES = 1024  # a worker's limit, as on Lambda
 
@@ -61,6 +63,7 @@ class Worker:
     started: float
     deadline: float
     timed_out: bool = False
+    out_of_memory: bool = False
 
 
 class Server:
@@ -80,6 +83,7 @@ class Server:
         self.directory = os.open(settings["directory"], os.O_PATH | os.O_CLOEXEC)
         self.workers: dict[int, Worker] = {}
         self.buffer = bytearray()
+        self.next_look = 0.0  # at memory, by the monotonic clock
 
     def serve(self) -> None:
         """Run invocations until the engine closes the socket."""
@@ -93,6 +97,8 @@ class Server:
         while True:
             running = (worker.deadline for worker in self.workers.values() if not worker.timed_out)
             nearest = min(running, default=None)
+            if nearest is not None and self.settings["memory_limit"]:
+                nearest = min(nearest, self.next_look)
             wait = None if nearest is None else max(0.0, (nearest - time.monotonic()) * 1000 + 1)
             ready = {descriptor for descriptor, _ in poll.poll(wait)}
             if wake in ready:
@@ -107,6 +113,10 @@ class Server:
                 for head, body in messages.take(self.buffer):
                     self.start(head, body)
             self.kill_late()
+            if self.settings["memory_limit"] and time.monotonic() >= self.next_look:
+                self.kill_large()
+                pause = memory.LOOK_AT_LEAST + memory.LOOK_PER_WORKER * len(self.workers)
+                self.next_look = time.monotonic() + pause
 
     def start(self, head: dict[str, Any], payload: bytes) -> None:
         """Fork a worker; returns in the fork server only."""
@@ -148,6 +158,7 @@ class Server:
                         "id": worker.id,
                         "code": os.waitstatus_to_exitcode(status),
                         "timed_out": worker.timed_out,
+                        "out_of_memory": worker.out_of_memory,
                         "seconds": time.monotonic() - worker.started,
                         "peak_kb": usage.ru_maxrss,
                     },
@@ -162,6 +173,23 @@ class Server:
             if worker.deadline <= now and not worker.timed_out:
                 worker.timed_out = True
                 kill_group(pid)
+
+    def kill_large(self) -> None:
+        """Kill a process of each worker whose processes use more memory than the function has."""
+        if not self.workers:
+            return
+        for pid, sizes in memory.resident(self.workers, namespace_of).items():
+            chosen = memory.victim(pid, sizes, self.settings["memory_mb"] << 20)
+            if chosen is None:
+                continue
+            worker = self.workers[pid]
+            if chosen == pid:
+                worker.out_of_memory = True
+                kill_group(pid)
+            else:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(chosen, signal.SIGKILL)
+                send(self.control, {"id": worker.id, "killed": True})
 
     def kill_orphans(self) -> None:
         """Kill children that no living worker's mount namespace holds; theirs become children in turn."""

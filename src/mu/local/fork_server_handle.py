@@ -60,7 +60,13 @@ class ForkServer:
     """
 
     def __init__(
-        self, function: FunctionSpec, parent: Path, environment: Mapping[str, str], *, private_tmp: bool
+        self,
+        function: FunctionSpec,
+        parent: Path,
+        environment: Mapping[str, str],
+        *,
+        private_tmp: bool,
+        memory_limit: bool,
     ) -> None:
         self.jobs: dict[str, Job] = {}
         self.ready = False
@@ -88,6 +94,7 @@ class ForkServer:
                 "package": str(package),
                 "libraries": _libraries(),
                 "private_tmp": private_tmp,
+                "memory_limit": memory_limit,
             }
         )
 

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class FunctionSpec:
-    """`code` is the zip archive, `timeout` in seconds, the sizes in MB. The memory size is only told to the
-    function; nothing holds it to that.
-    """
+    """`code` is the zip archive, `timeout` in seconds, the sizes in MB."""
 
     name: str
     handler: str

@@ -23,9 +23,10 @@ FLUSH_SECONDS = 0.05  # after which an incomplete batch is handed over
 
 
 class Reader:
-    """Iterates `source` in a thread; iterating this yields its items, or None while there is none at hand."""
+    """Iterates `source` in a thread; iterating this yields `first` and its items, or None while none is at hand."""
 
-    def __init__(self, source: Iterable[Input]) -> None:
+    def __init__(self, first: Input, source: Iterable[Input]) -> None:
+        self._first = first
         self._source = source
         self._batches: queue.Queue[list[Input] | BaseException | None] = queue.Queue(BATCHES)
         self._stopped = threading.Event()
@@ -34,6 +35,7 @@ class Reader:
     def __iter__(self) -> Iterator[Input | None]:
         if not self._thread.ident:
             self._thread.start()
+        yield self._first
         while True:
             try:
                 batch = self._batches.get_nowait()

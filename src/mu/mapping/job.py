@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +166,7 @@ class Map:
             return ()
         if checked.outputs:
             feed.first_refusal([first], checked.outputs)
-        self._reader = Reader(chain([first], items))
+        self._reader = Reader(first, items)
         return self._reader
 
     def _nothing(self, none: bool) -> None:
@@ -258,7 +257,7 @@ class Map:
         done, failed = book.watch.done, book.watch.failed
         inputs = self.total if self.total is not None else counts.seen
         stopped = stopped or book.stop or self.ended or self.feed.broken
-        made = Summary(
+        return Summary(
             inputs=inputs,
             done=done,
             failed=failed,
@@ -274,6 +273,9 @@ class Map:
             cost=cost,
             results=self.given.results,
         )
+
+    def finish(self, made: Summary) -> Summary:
+        """Leave run.json, if there are results. MuError."""
         if self.results is not None:
             self.results.finish(
                 {
@@ -304,21 +306,22 @@ class Map:
                 shutil.rmtree(self._scratch)
 
 
-def lines_of(made: Summary, groups: list[str]) -> list[str]:
-    """The end of a run, for people."""
+def lines_of(made: Summary, groups: list[str], repeated: int = 0) -> list[str]:
+    """The end of a run, for people. `repeated` attempts failed, and their inputs were tried again."""
     told = [f"{made.done:,} of {made.inputs:,} inputs done in {made.seconds:.1f} s"]
     if made.failed:
         told.append(f"{made.failed:,} failed")
     if made.skipped:
         told.append(f"{made.skipped:,} were done before")
-    if made.not_begun and (made.stopped or made.code):
+    if made.not_begun and made.code:
         told.append(f"{made.not_begun:,} not begun")
     lines = list(groups)
+    if repeated:
+        lines.append(f"{repeated:,} failed attempt{'s were' if repeated > 1 else ' was'} followed by another")
     lines += [f"{count:,} done again: {why}" for why, count in made.redone.items()]
     lines += [f"{count:,} {what} passed over" for what, count in made.passed_over.items()]
-    if made.stopped:
-        lines.append(f"ended early: {made.stopped}")
-    lines.append(", ".join(told))
     if made.failed and made.results:
         lines.append(f"to try the failed ones again: mu retry {made.results}")
-    return lines
+    if made.stopped:
+        lines.append(f"ended early: {made.stopped}")
+    return [*lines, ", ".join(told)]

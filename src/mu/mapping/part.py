@@ -82,8 +82,8 @@ class Parts:
                 for command in commands:
                     if made.bring and self._carrier is not None and command.startswith("fetch:"):
                         break
-                    if len(commands) > 1:
-                        await worker.stage(command.partition(":")[0])
+                    word = command.partition(":")[0]
+                    await worker.stage("run" if word == "exec" else word)
                     answer = await _answer(worker, command)
                     answers.append(answer)
                     if not self.maker.goes_on(answer):

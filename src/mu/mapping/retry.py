@@ -43,7 +43,7 @@ def of(directory: Path) -> tuple[Given, Source, str]:
         given = Given.from_data(run["settings"])
     except (KeyError, TypeError, ValueError, AttributeError):
         raise UsageError(f"{directory / results.RUN} has no settings that make sense") from None
-    given = dataclasses.replace(given, results=str(directory), resume=False, allow_empty=True)
+    given = dataclasses.replace(given, results=str(directory), resume=False, allow_empty=True, quiet=False)
     source = FailedInputs(rows, columns, str(directory))
     return given, source, str(run.get("directory") or ".")
 

@@ -1,19 +1,24 @@
-# mypy: ignore-errors
 """Runs a map: engines start workers, and `mu.server.run` drives them; or, with --direct, invocations do the work."""
 
+import ipaddress
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mu import aws
-from mu.console.terminal import say
+from mu.console.terminal import debug, say
+from mu.engines import by_name
 from mu.engines.protocol import Engine
-from mu.errors import JobError, UsageError
+from mu.errors import JobError, MuError, UsageError, reason
+from mu.history import record, timeline_html
+from mu.history.runs import load
 from mu.jobs.context import Context
 from mu.jobs.coroutine_state import CoroutineState
 from mu.mapping import job, program
@@ -33,6 +38,8 @@ from mu.server.run import Run
 from mu.server.settings import Outcome, Settings, Setup
 from mu.tls import keys
 
+ENDPOINTS = ("AWS_ENDPOINT_URL_LAMBDA", "AWS_ENDPOINT_URL")
+RECORDED = 10_000  # inputs up to which --results comes with a record and a timeline
 DEFAULT_REGION = "us-east-1"
 
 
@@ -70,11 +77,16 @@ def run(
         if target is not None:
             made.budget.set_price(target.price, given.timeout or target.timeout, target.regions)
         if made.total == 0:
-            return _tell(made, made.summary(0, "", None))
-        if given.direct:
-            assert target is not None
-            return _direct(made, target)
-        return _drive(made, target)
+            say("nothing to do: there is no input")
+            return made.finish(made.summary(0, "", None))
+        with tempfile.TemporaryDirectory(prefix="mu-package-") as directory:
+            engine = engine_of(made, target, directory)
+            why = unreachable(engine, given) if given.engine == (LAMBDA,) and not given.direct else ""
+            if why:
+                say(f"workers cannot connect to this machine: {why}. Going on as with --direct")
+            if target is not None and (given.direct or why):
+                return _direct(made, target, engine)
+            return _drive(made, target, engine)
     finally:
         made.close()
 
@@ -122,7 +134,7 @@ def _note(given: Given) -> Callable[[str], None]:
 def event_of(checked: Checked) -> dict[str, Any]:
     """What workers have by themselves: the bucket that most of what they move is in, and its region."""
     given = checked.given
-    event: dict[str, Any] = {"tell_facts": 1}
+    event: dict[str, Any] = {"mode": 1, "tell_facts": 1}
     places = [
         checked.source.description.partition(" ")[0],
         *(each.text for each in checked.outputs.templates),
@@ -133,17 +145,49 @@ def event_of(checked: Checked) -> dict[str, Any]:
     return event
 
 
-def engines_of(made: Map, target: Target | None) -> list[Engine]:
-    """What starts workers. UsageError."""
-    from mu import engines
+def engine_of(made: Map, target: Target | None, directory: str) -> Engine:
+    """What starts workers; packages that engines other than lambda need are made in `directory`. UsageError."""
+    given, checked = made.given, made.checked
+    specs = list(given.engine)
+    if len(set(specs)) < len(specs):
+        raise UsageError(f"-e names an engine twice: {', '.join(specs)}")
+    engines = []
+    for spec in specs:
+        function = given.function or ""
+        if spec == LAMBDA and target is not None:
+            function = target.name
+        elif not checked.here and not function and (checked.program.path or given.beside):
+            zipped = program.package(checked.program, given.beside, Path(directory), allow_ld=given.allow_ld)
+            function = str(zipped.file)
+        wanted = by_name.Wanted(
+            function=function,
+            regions=regions_of(given),
+            workers=given.workers,
+            arguments=by_name.words(given.engine_args),
+            tunnel=given.tunnel,
+        )
+        engines.append(by_name.by_name(spec, wanted))
+    if len(engines) == 1:
+        return engines[0]
+    from mu.engines.several import Several
 
-    given = made.given
-    function = target.name if target else given.function
-    wanted = engines.Wanted(function=function, regions=regions_of(given), workers=given.workers)
-    return [engines.by_name(list(given.engine), wanted)]
+    return Several(engines)
 
 
-def _drive(made: Map, target: Target | None) -> Summary:
+def unreachable(engine: Engine, given: Given) -> str:
+    """Why workers on AWS cannot connect back to this machine; nothing if they may be able to."""
+    if given.address or any(os.environ.get(name) for name in ENDPOINTS):
+        return ""
+    try:
+        address = engine.own_address()
+    except UsageError as error:
+        return str(error)
+    if ipaddress.ip_address(address).is_global:
+        return ""
+    return f"this machine's address, {address}, is not a public one (-a gives another)"
+
+
+def _drive(made: Map, target: Target | None, engine: Engine) -> Summary:
     given, book, parts_of = made.given, made.book, made.parts_of
     context = Context(parts_of.map, keep_results=False)
     context.name = "map"
@@ -167,7 +211,6 @@ def _drive(made: Map, target: Target | None) -> Summary:
         if book.stop:
             running.stop(book.stop)
 
-    engines = engines_of(made, target)
     counted = made.total is not None and not given.resume and given.max_cost is None
     parts: Any = _Counted(made) if counted else _Parts(made)
     made_keys = keys.make_job_keys()
@@ -180,18 +223,23 @@ def _drive(made: Map, target: Target | None) -> Summary:
         worker_cert=made_keys.worker.cert,
         worker_key=made_keys.worker.key,
         event=dict(made.maker.event),
-        record_dir=given.record,
+        record_dir=record_of(made),
         quiet=given.quiet,
         verbose=given.verbose,
         function=target.name if target else None,
     )
-    settings = Settings(parts=parts, workers=given.workers, retries=given.retries)
+    settings = Settings(
+        parts=parts,
+        workers=given.workers,
+        retries=given.retries,
+        journal=record.messages_each(made.total or RECORDED) if setup.record_dir else 0,
+    )
     reporter = reporter_of(made)
     running = Run(
-        settings, constructor, setup=setup, engines=engines, reporter=reporter, on_outcome=on_outcome
+        settings, constructor, setup=setup, engines=[engine], reporter=reporter, on_outcome=on_outcome
     )
     context.wake = running.wake
-    context.note = reporter.note
+    context.note = debug
     code: Any = 0
     stopped = ""
     try:
@@ -210,8 +258,32 @@ def _drive(made: Map, target: Target | None) -> Summary:
     price = running.lookup.result() if running.lookup else None
     spent = None
     if price is not None and target is not None:
-        spent = cost.estimate(price, running.worker_seconds, running.counts.hellos, target.regions)
-    return _tell(made, made.summary(int(code), stopped, spent), told=True)
+        spent = cost.estimate(price, running.loop.worker_seconds, running.counts.hellos, target.regions)
+    _timeline(made, setup.record_dir)
+    return made.finish(made.summary(int(code), stopped, spent))
+
+
+def record_of(made: Map) -> str | None:
+    """The directory of the run's record: that of --record, or one in the results of a run that is not too long."""
+    given = made.given
+    if given.record or given.results is None or (made.total or RECORDED + 1) > RECORDED:
+        return given.record
+    directory = str(Path(given.results) / "record")
+    record.prepare(directory)
+    return directory
+
+
+def _timeline(made: Map, directory: str | None) -> None:
+    """Leave a timeline in the directory of --results."""
+    if directory is None or made.given.results is None:
+        return
+    path = Path(made.given.results) / "timeline.html"
+    try:
+        path.write_text(timeline_html.page(load(directory)), encoding="utf-8")
+    except (OSError, MuError) as error:
+        say(f"no timeline: {reason(error)}")
+    else:
+        _note(made.given)(f"results: {made.given.results}, with a timeline: {path}")
 
 
 class _Parts:
@@ -233,34 +305,25 @@ class _Counted(_Parts):
 
 
 def reporter_of(made: Map) -> Reporter:
-    """The ordinary display, whose summary tells failures in groups."""
+    """The ordinary display, whose summary is of inputs, with failures in groups."""
     given = made.given
     reporter = choose.for_run(made.total or 0, quiet=given.quiet, verbose=given.verbose)
-    tell = reporter.summary
 
     def summary(_failures: Sequence[Any], _missing: int, ended: str) -> None:
-        for line in made.book.groups.lines():
+        found = made.summary(0, ended, None)
+        *lines, last = job.lines_of(found, made.book.groups.lines(), reporter.counts.repeated)
+        for line in lines:
             reporter.line(line)
-        tell((), 0, ended)
+        (reporter.line if found.code else reporter.note)(last)
 
     reporter.summary = summary  # type: ignore[method-assign, assignment]
     return reporter
 
 
-def _tell(made: Map, summary: Summary, *, told: bool = False) -> Summary:
-    groups = [] if told else made.book.groups.lines()
-    for line in job.lines_of(summary, groups):
-        if summary.code or not made.given.quiet:
-            say(line)
-    return summary
-
-
-def _direct(made: Map, target: Target) -> Summary:
-    from mu.engines.aws_lambda import AwsLambda
+def _direct(made: Map, target: Target, engine: Engine) -> Summary:
     from mu.mapping.direct import Direct, Invoker, workers_of
 
     given, book = made.given, made.book
-    engine = AwsLambda(target.name, target.regions)
     workers = workers_of(given.workers, engine.limit().number)
     stopping = threading.Event()
     invoker = Invoker(target.name, target.regions[0], made.maker.event, stopping)
@@ -295,7 +358,7 @@ def _direct(made: Map, target: Target) -> Summary:
         reporter.note(f"Lambda asked {invoker.busy:,} times to wait")
     spent = cost.estimate(target.price, direct.seconds, direct.requests, target.regions[:1])
     reporter.note(cost.describe(spent))
-    return _tell(made, made.summary(code, "", spent), told=True)
+    return made.finish(made.summary(code, "", spent))
 
 
 @contextmanager

@@ -38,6 +38,8 @@ class Given:
     resume: bool = False
     direct: bool = False
     allow_empty: bool = False
+    engine_args: str | None = None
+    tunnel: bool = False
     address: str | None = None
     port: int = 0
     record: str | None = None

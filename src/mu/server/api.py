@@ -17,6 +17,7 @@ from mu.errors import MuError
 from mu.machine import MachineState
 from mu.report.reporter import Reporter
 from mu.server import command_line
+from mu.server.engine_choice import engine_of
 from mu.server.prepare import READ_BACK
 from mu.server.run import KNOWN, Run, prepared
 
@@ -53,7 +54,7 @@ def server_launch(
         run = prepared(ServerInfo)
         try:
             if not run.idle:
-                run.engines = [_lambda_engine(ServerInfo, run, access_key_id, secret_access_key)]
+                run.engines = [engine_of(ServerInfo, run.settings, access_key_id, secret_access_key)]
             event.update(run.launch(event))
         finally:
             _set_back(ServerInfo, run)
@@ -92,18 +93,6 @@ def server_main_loop(
         for name, value in before.items():
             _put(ServerInfo, name, value)
     run.conclude()
-
-
-def _lambda_engine(info: Any, run: Run, access_key_id: str | None, secret_access_key: str | None) -> Any:
-    from mu.engines.aws_lambda import AwsLambda
-
-    return AwsLambda(
-        info.lambda_function,
-        list(getattr(info, "regions", None) or ["us-east-1"]),
-        access_key_id,
-        secret_access_key,
-        dispensable=run.settings.overprovision,
-    )
 
 
 def _listener(info: Any) -> socket.socket:

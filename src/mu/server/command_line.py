@@ -11,7 +11,7 @@ from typing import Any
 from mu.console.arguments import MAX_PORT, Parser, closest, listed
 from mu.defs import Defs
 from mu.errors import UsageError
-from mu.server.flags import EVERY_SCRIPT, FLAGS, INTEGER, KEY_VARIABLES, WORKER_FLAGS, Flag
+from mu.server.flags import EVERY_SCRIPT, FLAGS, INTEGER, KEY_VARIABLES, REPEATED, WORKER_FLAGS, Flag
 from mu.server.job_keys import key_files, take_keys
 
 # What S3 takes as a name; buckets that are older than today's rules may have capitals, underscores and a long name.
@@ -78,7 +78,13 @@ def check_names(info: Any) -> None:
 
 
 def check_bucket(bucket: str) -> None:
-    """UsageError if there can be no S3 bucket of this name."""
+    """UsageError if there can be no S3 bucket of this name, and it is no other store's either."""
+    if bucket.startswith("file:"):
+        if not bucket.startswith("file:///"):
+            raise UsageError(f"bucket {bucket}: a directory is named by file:/// and its absolute path")
+        return
+    if re.fullmatch(r"s3\+https?://[^/]+/[^/]+", bucket):
+        return
     if bucket.startswith("s3://"):
         name = bucket.removeprefix("s3://").partition("/")[0]
         raise UsageError(f"bucket {bucket}: give the name alone: {name or 'NAME'}")
@@ -140,6 +146,7 @@ def _parser(info: Any) -> Parser:
         parser.add_argument(
             *names,
             dest=flag.attribute,
+            action="append" if flag.attribute in REPEATED else "store",
             type=flag.parse,
             metavar=flag.metavar,
             default=argparse.SUPPRESS,

@@ -66,7 +66,7 @@ def conclude(run: Ended, telling: "Telling") -> list[str]:
     directory = setup.record_dir or ""
     estimate = _estimate(run, patience=0)
     made: dict[str, Any] = {}
-    credentials = [text for engine in run.engines for text in getattr(engine, "credentials", ())[1:]]
+    credentials = [text for engine in run.engines for text in getattr(engine, "secrets", ())]
     secrets = [*setup.secrets, *record.worth_hiding(credentials)]
     number = record.next_number(directory) if directory else 1
     unwritten: list[tuple[str, str]] = []

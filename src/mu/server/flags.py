@@ -4,6 +4,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from mu.console.arguments import PORT, SECONDS, above, at_least, listed, word
+from mu.engines import ramp
+from mu.engines.by_name import NAMES
+
+# Flags that may be given several times.
+REPEATED = ("engine",)
 
 
 def bracketed(host: str) -> str:
@@ -79,6 +84,34 @@ FLAGS = (
 
 
 EVERY_SCRIPT = (
+    Flag(
+        "-e",
+        "--engine",
+        "engine",
+        word,
+        "ENGINE",
+        f"where workers run: {NAMES} (or $MU_ENGINE; may be given several times)",
+    ),
+    Flag("", "--engine-args", "engine_args", word, "ARGS", "arguments for ssh, or sbatch, as in a shell"),
+    Flag(
+        "",
+        "--tunnel",
+        "tunnel",
+        None,
+        "",
+        "-e ssh: bring this server's port along (ssh -R)",
+    ),
+    Flag(
+        "",
+        "--ramp",
+        "ramp",
+        ramp.parse,
+        "N,RATE",
+        "-e lambda: N at once, then RATE a second, or off (1000,100)",
+    ),
+    Flag(
+        "-W", "--workers", "workers", at_least(1), "N", "workers at a time (as many as parts, and as may be)"
+    ),
     Flag(
         "",
         "--record",

@@ -29,7 +29,7 @@ class Part(NamedTuple):
     input: Any = None
 
 
-END = Part(-1, 0)  # stands for the end of the parts
+END = Part(-1, -1)  # what the end of all parts is read as
 
 
 class PartOrder(Sequence[Part]):
@@ -100,8 +100,8 @@ class _Trouble:
 class Ledger:
     """The parts of a run: which wait for a worker, which are being worked on, which are done.
 
-    `order` is read as parts are needed; without a length (`len`), how many there are is known once it ends. Where it
-    yields None there is no part at hand yet: it is asked again later. A part
+    `order` is read as parts are needed; without a length (`len`), how many there are is known once it ends. It may
+    yield None, which says that no part is at hand yet: then `pending` is true, and it is asked again later. A part
     whose attempt fails waits again, until it has failed `retries` times more than once. With `backup`,
     a part that takes longer than `backup` times the median gets a second attempt beside the first.
     `broken` says why `order` could not be read to its end, if it could not.
@@ -115,6 +115,7 @@ class Ledger:
         self.failed = 0
         self.broken = ""
         self.durations = Durations()
+        self.pending = False  # there may be more parts, but none could be read just now
         self._source: Iterator[Part | None] | None = iter(order)
         self._total: int | None = len(order) if isinstance(order, Sized) else None
         self._read = 0
@@ -172,12 +173,12 @@ class Ledger:
             return False
         if self._total is not None:
             return self.done + self.failed >= self._total
-        return not self._read_ahead() and self._source is None
+        return not self._read_ahead() and not self.pending
 
     @property
     def may_want_more(self) -> bool:
-        """Whether workers beyond one for each part that is known may be needed yet."""
-        return bool(self.retries or self.backup or self._total is None) and not self.finished
+        """Whether workers beyond one for each part may be needed yet."""
+        return bool(self.retries or self.backup or self.pending) and not self.finished
 
     def begin(self, now: float) -> Attempt | None:
         """Give the next part to a worker; None if there is none."""
@@ -289,13 +290,15 @@ class Ledger:
         """Read one more part; whether there was one."""
         if self._source is None:
             return False
+        self.pending = False
         try:
             part = next(self._source, END)
         except Exception as error:  # the script's own iterator
             self.broken = f"reading the inputs: {describe(error)}"
             part = END
         if part is None:
-            return False  # not yet
+            self.pending = True
+            return False
         if part is END:
             self._source = None
             self._total = self._read

@@ -45,6 +45,7 @@ MAX_LATE = 10_000  # answers to commands of the part before that a worker may st
 MAX_FAILURES = 3  # parts that may fail on a worker in a row
 TIME_FOR_PART = 1.5  # a worker gets a part if its time left is this many times what most parts take
 TICK = 0.5
+LOOK_AGAIN = 0.02  # seconds between looks at inputs that are still to come
 BATCH = 64
 RESET = "reset:"
 QUIT = "quit:"
@@ -83,6 +84,7 @@ class Loop:
         self._door = Door(listener, context, self._connections, settings, telling, self._admit)
         self._spares: dict[int, Peer] = {}
         self._next_watch = 0.0
+        self._next_look = 0.0
 
     def run(self) -> None:
         """Drive all machines until each is terminal, launching fails, or a signal comes. Whatever ends it: launching
@@ -119,7 +121,9 @@ class Loop:
         ready: list[tuple[Peer, MachineState]] = []
         at_the_door = False
         get = self._connections.get
-        for fd, _ in self._connections.epoll.poll(self._timers.timeout(TICK), BATCH):
+        for fd, _ in self._connections.epoll.poll(
+            self._timers.timeout(LOOK_AGAIN if self.ledger.pending else TICK), BATCH
+        ):
             peer = get(fd)
             if peer is None:
                 if fd == wake:
@@ -139,6 +143,10 @@ class Loop:
             self._door.accept()
         now = time.monotonic()
         self._timers.run(now)
+        if self.ledger.pending and now >= self._next_look:
+            self._next_look = now + LOOK_AGAIN
+            if self.ledger.wanted:
+                self._find_workers()
         if now >= self._next_watch:
             self._next_watch = now + TICK / 2
             self._watch(now)

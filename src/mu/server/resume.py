@@ -1,7 +1,9 @@
 """Which parts of a job are still to be done: those whose outputs are not in S3."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from mu.aws import client, explained
 from mu.errors import UsageError, describe
@@ -41,6 +43,9 @@ def _existing(bucket: str, region: str, keys: Sequence[str]) -> set[str]:
     if not keys:
         return set()
     sought = set(keys)
+    if bucket.startswith("file://"):
+        root = Path(unquote(bucket.removeprefix("file://")))
+        return {key for key in sought if (root / key).is_file()}
     # A folder at a time; outputs that lie in a folder each, or in none, are looked for in the whole bucket.
     folders = {key.rpartition("/")[0] for key in keys}
     starts = [f"{folder}/" for folder in folders] if len(folders) < len(keys) and "" not in folders else [""]

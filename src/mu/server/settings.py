@@ -13,16 +13,16 @@ class Settings:
     """What a run is told about its parts and workers; times are in seconds.
 
     `parts` in the order in which workers get them; they are read as they are needed, in the loop's thread, so that the
-    iterable must not wait: it yields None while there is none at hand, and is asked again soon. `grouped`: the first
-    state takes the group's number too. `workers`: how many at a time (None: as many as there are parts, but no more
-    than the engine's limit), and `overprovision` more of them. `retries` and `backup` as for `Ledger`. `kill_time` runs
-    from a part's beginning; then its machine ends in `kill_state`, a terminal state, or an error without one.
-    `part_timeout`: a worker with less time left than this gets no other part. `connect_timeout`: how long to wait for
-    missing workers before others are launched (as often as `retries` in a row), or the run ends if none is at work.
-    `run_id`: a worker that names another in its hello is left over from another run. `room`: how many connections there
-    may be. `journal`: how many of each worker's answers to keep; 0 also keeps no account of what the answers were to.
-    `dependants`: given the last state of a part that has failed, the numbers of the parts that cannot be done without
-    it, and end with it.
+    iterable must not wait: it yields None while it has none at hand. `grouped`: the first state takes the group's
+    number too. `workers`: how many at a time (None: as many as there are parts, within the engine's limit), and
+    `overprovision` more of them. `retries` and `backup` as for `Ledger`. `kill_time` runs from a part's beginning; then
+    its machine ends in `kill_state`, a terminal state, or an error without one. `part_timeout`: a worker with less time
+    left than this gets no other part. `connect_timeout`: how
+    long to wait for missing workers before others are launched (as often as `retries` in a row), or the run ends if
+    none is at work. `run_id`: a worker that names another in its hello is left over from another run.
+    `room`: how many connections there may be. `journal`: how many of each worker's answers to keep; 0 also
+    keeps no account of what the answers were to. `dependants`: given the last state of a part that has failed,
+    the numbers of the parts that cannot be done without it, and end with it.
     """
 
     parts: Iterable[Part | None]
@@ -70,7 +70,7 @@ class Setup:
     function: str | None = None
     shown: Mapping[str, Any] = field(default_factory=dict)
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    resume_from: Callable[[Iterable[Part | None], str], Iterable[Part]] | None = None
+    resume_from: Callable[[Iterable[Any], str], Iterable[Part]] | None = None
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,14 @@ class Staffing:
                 ended = self._replace_lost(engine, now)
                 if ended:
                     return ended
-        if not ledger.wanted or more or (ledger.running and engine is not None and not self.expected):
+        # Pilots may wait in their system's queue for hours: their time counts from when they have left it.
+        queued = getattr(engine, "pending", 0) > 0
+        if (
+            not ledger.wanted
+            or more
+            or queued
+            or (ledger.running and engine is not None and not self.expected)
+        ):
             self._quiet_since = now
         elif now - self._quiet_since > self._settings.connect_timeout:
             return self._miss_workers(now)
@@ -135,8 +142,11 @@ class Staffing:
             return ""
         self._lost += lost
         self._telling.tally.lost = self._lost
-        invocations = "1 invocation was" if lost == 1 else f"{lost:,} invocations were"
-        self._telling.note(f"{invocations} accepted and never started")
+        if engine.name == "lambda":
+            told = f"{'1 invocation was' if lost == 1 else f'{lost:,} invocations were'} accepted and never started"
+        else:
+            told = f"{'1 worker was' if lost == 1 else f'{lost:,} workers were'} started and never connected"
+        self._telling.note(told)
         if not self._heard_since_loss:
             return self._miss_workers(now)
         self._heard_since_loss = False

@@ -85,10 +85,14 @@ def dial(
     until = monotonic() + min(patience, ANSWER_TIMEOUT)
     # As bytes, the name needs no codec for international names, which is slow to load.
     name = host.encode() if host.isascii() else host
-    sock = socket.create_connection((name, port), max(0.01, until - monotonic()))  # type: ignore[arg-type]
+    reached = reached or (lambda: None)
     try:
-        if reached is not None:
-            reached()
+        sock = socket.create_connection((name, port), max(0.01, until - monotonic()))  # type: ignore[arg-type]
+    except ConnectionResetError:  # it was made, and ended before we looked; none at all would be refused
+        reached()
+        raise
+    try:
+        reached()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for level, option, value in KEEP_ALIVE:
             sock.setsockopt(level, option, value)

@@ -84,6 +84,11 @@ class Groups:
                 os.waitpid(ended.si_pid, 0)
 
     @property
+    def killed(self) -> bool:
+        """Whether `kill` has been called for good."""
+        return self._killed
+
+    @property
     def running(self) -> set[int]:
         """The processes that threads wait for."""
         with self._lock:
@@ -176,7 +181,21 @@ def run(command: str, limit: int, groups: Groups) -> tuple[int, bytes]:
             start_new_session=True,
         )
     )
-    return follow(process, groups, {"stdout": output}).status, output.value()
+    ended = follow(process, groups, {"stdout": output})
+    if _out_of_memory(ended, groups):
+        size = os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]
+        output.add(
+            f"\n[killed with {ended.max_rss >> 20} MB of the function's {size} MB: out of memory]\n".encode()
+        )
+    return ended.status, output.value()
+
+
+def _out_of_memory(ended: Ended, groups: Groups) -> bool:
+    """Whether a program was most likely killed because it had used up the function's memory; nobody says so."""
+    size = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
+    if ended.status not in (-signal.SIGKILL, 128 + signal.SIGKILL) or groups.killed or not size.isdecimal():
+        return False
+    return ended.max_rss > int(size) << 19  # half of it: the worker and others have the rest
 
 
 def follow(

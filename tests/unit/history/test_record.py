@@ -197,7 +197,7 @@ class Launched:
     asked = 1
     invocations: list[Invocation] = []
     curve: list[tuple[float, int]] = []
-    credentials = ("an id", SECRET, "a token that nobody else knows")
+    secrets = (SECRET, "a token that nobody else knows")
 
     def failure(self) -> None:
         return None

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,3 +129,31 @@ def test_memory_is_bounded() -> None:
     for _ in range(100):
         capped.add(b"x" * process.READ_SIZE)
         assert len(capped._head) + len(capped._tail) < 3 * process.READ_SIZE
+
+
+@pytest.mark.parametrize(
+    ("size", "command", "told"),
+    [
+        ("40", "kill -9 $$", True),
+        ("40", "sh -c 'kill -9 $$'; exit $?", True),
+        ("4000", "kill -9 $$", False),  # it has used next to nothing of that
+        ("40", "exit 3", False),
+        ("", "kill -9 $$", False),
+    ],
+)
+def test_a_program_that_was_killed_for_its_memory(
+    groups: Groups, monkeypatch: pytest.MonkeyPatch, size: str, command: str, told: bool
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", size)
+    eat = f"{sys.executable} -c 'held = bytearray(40 << 20)'; " if size == "40" else ""
+    _, output = run(eat + command, LIMIT, groups)
+    assert (b"MB of the function's 40 MB: out of memory]\n" in output) == told
+
+
+def test_one_that_we_have_killed_was_not_killed_for_its_memory(
+    groups: Groups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1")
+    groups.kill()
+    code, output = run("sleep 600", LIMIT, groups)
+    assert (code, output) == (-9, b"")

@@ -1,0 +1,224 @@
+"""Workers in AWS Lambda MicroVMs (boto3's `lambda-microvms`): up to 8 hours and 32 GB, for parts too big for Lambda.
+
+Each MicroVM is one worker. It is run from an image of the user's, in which a package waits with its pilot for the hook
+that the service calls at the start (`python3 -m mu.pilot --hooks PORT`, see docs/engines.md); the event goes with that
+call, as `runHookPayload`. A MicroVM whose worker has ended is terminated, and all that are left when the run ends.
+
+Nothing here has met the service itself: the tests are against botocore's stub of its published model.
+"""
+
+import json
+import queue
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mu import aws
+from mu.console.terminal import debug
+from mu.engines.address import towards_endpoint
+from mu.engines.protocol import Limit, Progress
+from mu.engines.starts import Starts
+from mu.errors import MuError, UsageError, reason
+
+SERVICE = "lambda-microvms"
+ASSUMED = 100  # at a time, where -W does not say
+LONGEST = 28800  # seconds: what the service lets a MicroVM live
+PAYLOAD_MAX = 4096  # characters of runHookPayload, as botocore's model has it
+THREADS = 8  # requests at a time
+POLL = 5.0  # seconds between two looks at what runs
+LINGER = 15.0  # seconds that the end of a run waits for MicroVMs to be terminated
+OVER = {"TERMINATING", "TERMINATED"}
+
+
+class Microvms:
+    """The engine for one image, an ARN or a name. UsageError at once if botocore does not know the service."""
+
+    name = "microvm"
+    outcomes_known = True
+
+    def __init__(
+        self,
+        image: str,
+        region: str,
+        *,
+        workers: int | None = None,
+        keys: tuple[str, str, str | None] | None = None,
+        client: Any = None,
+    ) -> None:
+        if not image:
+            raise UsageError(
+                "-e microvm needs an image, a name or an ARN: -e microvm:IMAGE (see docs/engines.md)"
+            )
+        self._image = image
+        self._workers = workers
+        self._client = make_client(region, keys) if client is None else client
+        self._event: dict[str, Any] = {}
+        # The names are tokens of the requests, too: the service takes two with the same one for the same request.
+        self.starts = Starts(f"microvm-{secrets.token_hex(4)}")
+        self._lock = threading.Lock()
+        self._machines: dict[str, str] = {}  # a worker's name → its MicroVM's
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._over = threading.Event()
+        self._failure: str | None = None
+
+    @property
+    def asked(self) -> int:
+        """How many workers it was to start in all."""
+        return self.starts.asked
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far starting is."""
+        return self.starts.progress
+
+    def limit(self) -> Limit:
+        """As `-W` says; the service's own limit cannot be asked."""
+        if self._workers:
+            return Limit(self._workers, "--workers")
+        return Limit(ASSUMED, "assumed for MicroVMs; --workers says another number")
+
+    def own_address(self) -> str:
+        """The address of the interface that routes to the service."""
+        return towards_endpoint(self._client.meta.endpoint_url)
+
+    def start(self, event: str, number: int) -> None:
+        """Begin to run MicroVMs, in threads. UsageError if the event is too long for their hook."""
+        self._event = json.loads(event)
+        size = len(self._payload(f"{'x' * 40}"))
+        if size > PAYLOAD_MAX:
+            raise UsageError(
+                f"the event has {size} characters, and a MicroVM takes {PAYLOAD_MAX}: let the run make its own keys, "
+                "which are short"
+            )
+        self.more(number)
+
+    def more(self, number: int) -> None:
+        """Run so many more."""
+        if number < 1:
+            return
+        self.starts.ask(number)
+        if not self._threads:
+            for target in (self._watch, *[self._work] * THREADS):
+                self._threads.append(threading.Thread(target=target, name="microvm", daemon=True))
+                self._threads[-1].start()
+        for _ in range(number):
+            self._jobs.put(self._run_one)
+
+    def shown(self, facts: Mapping[str, Any]) -> None:
+        """A worker has said hello."""
+        self.starts.shown(facts)
+
+    def left(self, facts: Mapping[str, Any]) -> None:
+        """A worker has ended, and its MicroVM is terminated; one that is not known by name ends with its worker."""
+        name = str(facts.get("request_id"))
+        self._jobs.put(lambda: self._terminate(name))
+
+    def lost(self, now: float) -> int:
+        """How many have ended without a hello."""
+        return self.starts.lost
+
+    def failure(self) -> str | None:
+        """That the service runs none, or that workers end before they connect, all of them."""
+        if self._failure is None and self.starts.hopeless:
+            said = self.starts.last_words()
+            return f"MicroVMs end before their workers connect{': ' if said else ''}{said}"
+        return self._failure
+
+    def note(self) -> str:
+        """How many are still to be run."""
+        waiting = self.starts.waiting
+        return f"; {self.asked - waiting} of {self.asked} MicroVMs run" if waiting else ""
+
+    def cancel(self) -> None:
+        """Run no more."""
+        self._over.set()
+
+    def wait(self) -> None:
+        """Terminate all that are left."""
+        self._over.set()
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join(LINGER / len(self._threads))
+        with self._lock:
+            left = list(self._machines)
+        for name in left:
+            self._terminate(name)
+
+    def _payload(self, name: str) -> str:
+        return json.dumps({"event": self._event, "name": name}, separators=(",", ":"))
+
+    def _work(self) -> None:
+        """One of the threads that make requests."""
+        while (job := self._jobs.get()) is not None:
+            try:
+                job()
+            except Exception as error:  # whatever it is, it must not end unseen
+                self._failure = aws.failure(error) if isinstance(error, aws.ERRORS) else reason(error)
+
+    def _run_one(self) -> None:
+        names = [] if self._over.is_set() else self.starts.take(1)
+        for name in names:
+            try:
+                made = self._client.run_microvm(
+                    imageIdentifier=self._image,
+                    runHookPayload=self._payload(name),
+                    maximumDurationInSeconds=LONGEST,
+                    clientToken=name,
+                )
+            except aws.ERRORS as error:
+                self._failure = f"cannot run MicroVM image {self._image}: {aws.failure(error)}"
+                self.starts.ended(name, self._failure)
+            else:
+                with self._lock:
+                    self._machines[name] = made["microvmId"]
+
+    def _terminate(self, name: str) -> None:
+        with self._lock:
+            machine = self._machines.pop(name, None)
+        if machine is None:
+            return
+        self.starts.ended(name)
+        try:
+            self._client.terminate_microvm(microvmIdentifier=machine)
+        except aws.ERRORS as error:
+            debug(f"microvm {machine}: {aws.failure(error)}")
+
+    def _watch(self) -> None:
+        """See, until the run is over, which MicroVMs have ended."""
+        while not self._over.wait(POLL):
+            try:
+                self.look()
+            except Exception as error:  # it may be back the next time
+                debug(f"microvm: {reason(error)}")
+
+    def look(self) -> None:
+        """Note the MicroVMs that have ended. Raises what botocore raises."""
+        with self._lock:
+            known = {machine: name for name, machine in self._machines.items()}
+        states: dict[str, str] = {}
+        for page in self._client.get_paginator("list_microvms").paginate(imageIdentifier=self._image):
+            states.update((item["microvmId"], item["state"]) for item in page["items"])
+        for machine, name in known.items():
+            if states.get(machine, "TERMINATED") in OVER:
+                with self._lock:
+                    self._machines.pop(name, None)
+                self.starts.ended(name)
+
+
+def make_client(region: str, keys: tuple[str, str, str | None] | None = None) -> Any:
+    """A client of the service. UsageError if this botocore does not know it."""
+    from botocore.exceptions import UnknownServiceError
+
+    try:
+        return aws.client(SERVICE, region, keys=keys)
+    except (MuError, UnknownServiceError) as error:
+        if "Unknown service" in str(error):
+            import botocore
+
+            raise UsageError(
+                f"botocore {botocore.__version__} does not know Lambda MicroVMs: pip install --upgrade boto3"
+            ) from None
+        raise

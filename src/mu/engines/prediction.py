@@ -1,0 +1,141 @@
+"""How many workers a job has by when, predicted without starting anything: a pure function on the model in ramp.py.
+
+Workers are launched as fast as each region's growth allows, up to its limit, while parts wait. Each takes part after
+part; one whose function's time limit leaves no room for another ends, and the next takes its environment.
+"""
+
+import heapq
+import math
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import count
+
+from mu.engines.ramp import LAMBDA, Growth, Ramp
+
+TICK = 0.1  # seconds between two launches in a region, at least: workers of one tick go together
+MOST_PARTS = 10_000_000
+
+
+@dataclass(frozen=True)
+class Change:
+    """So many workers more (or, negative, fewer) in a region."""
+
+    seconds: float
+    region: str
+    workers: int
+
+
+@dataclass
+class Prediction:
+    """What becomes of a job. Times are seconds after its first launch.
+
+    `launches` and `ends` are in the order of time, `done` how many parts are done by when. `worker_seconds`, by region,
+    are from each worker's launch to its end, together.
+    """
+
+    launches: list[Change] = field(default_factory=list)
+    ends: list[Change] = field(default_factory=list)
+    done: list[tuple[float, int]] = field(default_factory=list)
+    worker_seconds: dict[str, float] = field(default_factory=dict)
+    invocations: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def end(self) -> float:
+        """When the last part is done."""
+        return self.done[-1][0] if self.done else 0.0
+
+    def curve(self) -> list[tuple[float, dict[str, int]]]:
+        """Workers in each region, from each moment on at which that changes."""
+        changes = [*self.launches, *(Change(end.seconds, end.region, -end.workers) for end in self.ends)]
+        now = dict.fromkeys(self.invocations, 0)
+        points: list[tuple[float, dict[str, int]]] = []
+        for change in sorted(changes, key=lambda one: one.seconds):
+            now[change.region] += change.workers
+            if points and points[-1][0] == change.seconds:
+                points.pop()
+            points.append((change.seconds, dict(now)))
+        return points
+
+    def done_by(self, seconds: float) -> int:
+        """How many parts are done at a time."""
+        place = bisect_right(self.done, (seconds, math.inf))
+        return self.done[place - 1][1] if place else 0
+
+
+def predict(
+    parts: int,
+    seconds: float,
+    limits: Mapping[str, int],
+    *,
+    ramp: Ramp = LAMBDA,
+    start: float = 0.0,
+    lifetime: float = math.inf,
+) -> Prediction:
+    """A job of so many parts of so many seconds each. `limits`: workers at a time by region; `start`: seconds until a
+    worker begins with its first part; `lifetime`: the function's time limit.
+
+    Raises ValueError if a part does not fit into the time limit, or no region may run a worker.
+    """
+    each = math.inf if lifetime == math.inf else int((lifetime - start) / seconds + 1e-9)
+    if each < 1:
+        raise ValueError(f"a part takes {seconds:g} s: the function's time limit is {lifetime:g} s")
+    if not any(limit > 0 for limit in limits.values()):
+        raise ValueError("no worker may run: the limit is 0")
+    found = Prediction(worker_seconds=dict.fromkeys(limits, 0.0), invocations=dict.fromkeys(limits, 0))
+    growth = {region: Growth(ramp, 0.0) for region in limits}
+    running = dict.fromkeys(limits, 0)
+    ready = dict.fromkeys(limits, 0.0)  # when a region may launch again
+    # When workers end a part: also their region, how many they are, how many parts each has done by then.
+    working: list[tuple[float, int, str, int, int, float]] = []
+    order = count()
+    waiting, done, now = parts, 0, 0.0
+    while True:
+        for region, wanted in _shares(waiting, limits, running).items():
+            if ready[region] > now:
+                continue
+            granted = growth[region].take(wanted, now)
+            if granted:
+                waiting -= granted
+                running[region] += granted
+                found.launches.append(Change(now, region, granted))
+                found.invocations[region] += granted
+                heapq.heappush(working, (now + start + seconds, next(order), region, granted, 1, now))
+            if granted < wanted:
+                wait = max(TICK, growth[region].wait(now))
+                ready[region] = math.ceil((now + wait) * 1e6 - 1e-3) / 1e6  # so that ticks do not drift
+        wakes = [
+            ready[region]
+            for region, wanted in _shares(waiting, limits, running).items()
+            if ready[region] > now
+        ]
+        if not working and not wakes:
+            return found
+        now = min([*wakes, *(entry[0] for entry in working[:1])])
+        while working and working[0][0] <= now:
+            _, _, region, workers, finished, since = heapq.heappop(working)
+            done += workers
+            going_on = min(workers, waiting) if finished < each else 0
+            if going_on:
+                waiting -= going_on
+                heapq.heappush(working, (now + seconds, next(order), region, going_on, finished + 1, since))
+            if workers > going_on:
+                running[region] -= workers - going_on
+                growth[region].freed(workers - going_on)
+                found.ends.append(Change(now, region, workers - going_on))
+                found.worker_seconds[region] += (workers - going_on) * (now - since)
+        if not found.done or found.done[-1][1] != done:
+            found.done.append((now, done))
+
+
+def _shares(waiting: int, limits: Mapping[str, int], running: Mapping[str, int]) -> dict[str, int]:
+    """Workers to be launched for waiting parts, as evenly as the regions' limits let it be; regions without are left
+    out."""
+    free = sorted((limits[region] - running[region], place, region) for place, region in enumerate(limits))
+    shares: dict[str, int] = {}
+    for place, (room, _, region) in enumerate(free):
+        share = min(max(0, room), -(-waiting // (len(free) - place)))
+        if share:
+            shares[region] = share
+            waiting -= share
+    return shares

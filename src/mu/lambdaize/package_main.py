@@ -1,0 +1,84 @@
+"""Starts a worker from its package: `python3 NAME.zip < event.json`. This file is the package's `__main__.py`.
+
+A program needs to be a real file that may be executed, so the package is unpacked into a private directory, which goes
+when the worker ends. It is named and marked as workers' directories are (mu.work.workdir): should this process be
+killed, the next worker on this machine removes it. Only the standard library is there, and Python may be as old as 3.9.
+"""
+
+import os
+import sys
+
+if sys.version_info < (3, 9):  # noqa: UP036  not only by those who have installed mu
+    sys.exit("mu: Python 3.9 or later is needed, and this is %d.%d" % sys.version_info[:2])  # noqa: UP031  any Python can parse it
+
+import fcntl
+import importlib
+import shutil
+import stat
+import zipfile
+
+MAX_LINK = 4096
+
+
+def unpack(package: str, target: str) -> None:
+    """Unpack a zip with the modes of its files, and with its links."""
+    with zipfile.ZipFile(package) as opened:
+        links = []
+        for member in opened.infolist():
+            mode = member.external_attr >> 16
+            if stat.S_ISLNK(mode):
+                links.append(member)
+                continue
+            path = opened.extract(member, target)
+            if not member.is_dir():
+                os.chmod(path, 0o755 if mode & 0o111 else 0o644)
+        for member in links:  # last, so that nothing is written through them
+            if member.file_size <= MAX_LINK:
+                path = os.path.join(target, member.filename)
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                os.symlink(opened.read(member).decode(), path)
+
+
+def main() -> int:
+    """Unpack, be a worker, and remove what was unpacked; returns the exit status."""
+    package = os.path.abspath(sys.argv[0])
+    name = os.path.basename(package)
+    base = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
+    directory = os.path.join(base, "lambda_" + os.urandom(4).hex())
+    unpacked = os.path.join(directory, "package")
+    before = os.getcwd()
+    lock = -1
+    try:
+        try:
+            os.mkdir(directory, 0o700)
+            lock = os.open(
+                os.path.join(directory, ".mu-worker"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            os.mkdir(unpacked)
+            unpack(package, unpacked)
+            os.chdir(unpacked)
+        except (OSError, zipfile.BadZipFile) as error:
+            sys.stderr.write(
+                f"{name}: cannot be unpacked in {base}: {getattr(error, 'strerror', None) or error}\n"
+            )
+            return 1
+        sys.path[0] = unpacked
+        sys.dont_write_bytecode = True
+        # Both are in the package, which is not where this file is.
+        lambda_function = importlib.import_module("lambda_function")
+        standalone = importlib.import_module("mu.standalone")
+        words = [
+            os.path.join(before, word) if previous == "--event" else word
+            for previous, word in zip(["", *sys.argv[1:]], sys.argv[1:])  # noqa: B905  not in Python 3.9
+        ]
+        return int(standalone.main(lambda_function.lambda_handler, name, words))
+    finally:
+        os.chdir("/")
+        shutil.rmtree(directory, ignore_errors=True)
+        if lock >= 0:
+            os.close(lock)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

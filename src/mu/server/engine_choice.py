@@ -1,0 +1,34 @@
+"""The engine that a script's `ServerInfo` asks for."""
+
+from typing import Any
+
+from mu.engines import by_name, ramp
+from mu.engines.protocol import Engine
+from mu.server.settings import Settings
+
+
+def engine_of(
+    info: Any,
+    settings: Settings,
+    access_key_id: str | None = None,
+    secret_access_key: str | None = None,
+) -> Engine:
+    """`info.engine`: a name as in `-e`, or several, or an engine itself; without one $MU_ENGINE's, else `lambda`.
+
+    UsageError or MuError if it cannot be.
+    """
+    chosen = getattr(info, "engine", None)
+    if chosen is not None and isinstance(chosen, Engine):
+        return chosen
+    wanted = by_name.Wanted(
+        function=getattr(info, "lambda_function", None) or "",
+        regions=list(getattr(info, "regions", None) or ["us-east-1"]),
+        workers=settings.workers,
+        access_key_id=access_key_id,
+        secret_access_key=secret_access_key,
+        dispensable=settings.overprovision,
+        pace=getattr(info, "ramp", None) or ramp.LAMBDA,
+        arguments=by_name.words(getattr(info, "engine_args", None)),
+        tunnel=bool(getattr(info, "tunnel", False)),
+    )
+    return by_name.all_of(chosen, wanted)

@@ -1,0 +1,427 @@
+"""`mu map` from its command line: processes of this machine, and Lambda and S3 as `mu local` has them."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+import mu
+from mu.cli.main import main
+from mu.errors import JobError
+from mu.local.engine import LocalEngine
+from mu.mapping import direct, sources
+from mu.mapping import run as running
+from tests.support.local_rig import eventually
+from tests.support.map_rig import rows_of
+
+BUCKET, FAR = "map-inputs", "map-far-away"
+ODD = ["a b", "-rf", "$(touch x)", "q'\"", "new\nline", "%2F", "a+b", "é", "e\u0301", "n" * 200]
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("MU_ENGINE", "AWS_ENDPOINT_URL", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[LocalEngine]:
+    with LocalEngine() as made:
+        client = boto3.client("s3", **made.client_arguments())
+        client.create_bucket(Bucket=BUCKET)
+        yield made
+
+
+@pytest.fixture
+def s3(local: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A client; the environment is that of `mu local exec`."""
+    for name, value in local.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    monkeypatch.setattr(sources, "_REGIONS", {})
+    return boto3.client("s3", **local.client_arguments())
+
+
+def make(names: list[str], directory: str = "in") -> None:
+    Path(directory).mkdir(exist_ok=True)
+    for name in names:
+        Path(directory, name).write_text(f"this is {name}")
+
+
+def has_rows(results: Path, number: int) -> bool:
+    return results.exists() and results.read_bytes().count(b"\n") >= number
+
+
+def files(directory: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path(directory).iterdir() if path.is_file()}
+
+
+# Here
+
+
+def test_here_from_files_to_files_and_a_second_run_starts_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    make(ODD)
+    words = ["map", "in/*", "--out", "out/{/}", "--", "cp", "{in}", "{out}"]
+    assert main(words) == 0
+    assert files("out") == files("in")
+    assert "10 of 10 inputs done" in capfd.readouterr().err
+    assert main(["map", "--resume", *words[1:]]) == 0
+    err = capfd.readouterr().err
+    assert "0 of 10 inputs done" in err
+    assert "10 were done before" in err
+    assert "accepted" not in err
+    assert sorted(os.listdir()) == ["in", "out"]
+
+
+def test_the_program_runs_in_the_current_directory(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    Path("tool").write_text('#!/bin/sh\npwd; cat "$1"\n')
+    Path("tool").chmod(0o755)
+    make(["1"])
+    assert main(["map", "in/1", "--quiet", "--", "./tool", "{}"]) == 0
+    assert capfd.readouterr().out == f"{place}\nthis is 1"
+
+
+def test_output_in_input_order(capfd: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main(["map", "--range", "1-20", "-k", "-W", "4", "--quiet", "--sh", "sleep 0.0$(({#} % 3)); echo {}"])
+        == 0
+    )
+    assert capfd.readouterr().out.split() == [str(n) for n in range(1, 21)]
+
+
+def test_lines_are_done_before_the_last_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    seen = threading.Event()
+
+    def feed() -> None:
+        os.write(writer, b"1\n2\n")
+        seen.wait(30)
+        os.write(writer, b"3\n")
+        os.close(writer)
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    with open(reader) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        words = ["map", "--lines", "-", "--quiet", "--results", "r", "--sh", "touch done{}"]
+
+        def look() -> None:
+            eventually(lambda: Path("done1").exists() and Path("done2").exists())
+            seen.set()
+
+        watch = threading.Thread(target=look)
+        watch.start()
+        assert main(words) == 0
+    watch.join()
+    thread.join()
+    assert Path("done3").exists()
+    assert Counter(row["input"] for row in rows_of(Path("r/results.jsonl"))) == {"1": 1, "2": 1, "3": 1}
+
+
+def test_killed_at_any_moment_then_resumed_every_input_is_done_once() -> None:
+    Path("list").write_text("".join(f"{n % 150}\n" for n in range(300)))
+    words = ["--lines", "list", "--results", "r", "-W", "2", "--quiet", "--", "true", "{}"]
+    results = Path("r/results.jsonl")
+    for number, moment in ((signal.SIGKILL, 20), (signal.SIGINT, 120), (signal.SIGKILL, 200)):
+        more = ["--resume"] if Path("r").exists() else []
+        process = subprocess.Popen([sys.executable, "-m", "mu", "map", *more, *words])
+        eventually(partial(has_rows, results, moment))
+        process.send_signal(number)
+        assert process.wait(30) == (130 if number == signal.SIGINT else -number)
+    assert main(["map", "--resume", *words]) == 0
+    done = Counter(row["input"] for row in rows_of(Path("r/results.jsonl")) if row["status"] == "done")
+    assert done == {str(n): 2 for n in range(150)}
+    run = json.loads(Path("r/run.json").read_text())
+    assert run["done"] + run["skipped"] == 300
+
+
+def test_bad_inputs_then_retry_does_just_those(capfd: pytest.CaptureFixture[str]) -> None:
+    make([f"{n:03}" for n in range(60)])
+    Path("bad").touch()
+    script = "if test -e bad && expr {/} % 20 = 7 > /dev/null; then echo bad magic {/} >&2; exit 3; fi; cp {in} {out}"
+    words = ["map", "in/*", "--out", "out/{/}", "--results", "r", "--retries", "0", "--sh", script]
+    assert main(words) == 1
+    err = capfd.readouterr().err
+    assert "3 failed: exit status 3: bad magic 007 (inputs 8, 28, 48)" in err
+    assert "to try the failed ones again: mu retry r" in err
+    assert len(files("out")) == 57
+    Path("bad").unlink()
+    before = len(rows_of(Path("r/results.jsonl")))
+    assert main(["retry", "r", "--quiet"]) == 0
+    assert sorted(row["number"] for row in rows_of(Path("r/results.jsonl"))[before:]) == [8, 28, 48]
+    assert files("out") == files("in")
+    assert main(["retry", "r"]) == 0
+    assert "nothing to do" in capfd.readouterr().err
+    assert Path("r/timeline.html").exists()
+
+
+def test_a_wrong_program_stops_within_the_first_ten(capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["map", "--range", "1-1000", "-W", "16", "--retries", "0", "--sh", "echo >> started; exit 4"]
+    assert main(words) == 1
+    assert "the first 10 inputs have failed alike: exit status 4" in capfd.readouterr().err
+    assert Path("started").read_text().count("\n") == 10
+    assert main(["map", "--range", "1-1000", "-W", "4", "--sh", "no-such-program"]) == 1
+    assert "was not found (exit status 127)" in capfd.readouterr().err
+
+
+def test_one_line_and_status_2_for_mistakes(capfd: pytest.CaptureFixture[str]) -> None:
+    for words, said in (
+        (["map", "in/*", "--", "true"], "there is no input: in/* has none"),
+        (["map", "--", "true"], "there are no inputs"),
+        (
+            ["map", "x", "--range", "1-2", "--", "true"],
+            "inputs come from one source: INPUT and --range are two",
+        ),
+        (["map", "--range", "1-2"], "give a command after --"),
+        (["map", "--range", "1-2", "-0", "--", "true"], "-0 goes with --lines"),
+        (["map", "--range", "1-2", "--sample", "3", "--", "true"], "--sample goes with --dry-run"),
+        (["map", "--range", "1-2", "-e", "nowhere", "--", "true"], "no engine 'nowhere'"),
+    ):
+        assert main(words) == 2
+        err = capfd.readouterr().err
+        assert said in err
+        assert err.count("\n") == 1
+    assert os.listdir() == []
+
+
+def test_from_python() -> None:
+    found = mu.map(["echo", "{}"], ["b", "a"], quiet=True)
+    assert (found.done, found.stdout) == (2, [b"b\n", b"a\n"])
+    records = mu.map("echo {seed} {id}", [{"seed": 1, "id": "x y"}], quiet=True)
+    assert records.stdout == [b"1 x y\n"]
+    with pytest.raises(JobError, match="1 of 2 inputs failed: exit status 1"):
+        mu.map("exit {}", ["0", "1"], retries=0, quiet=True)
+    failed = mu.map("exit {}", ["0", "1"], retries=0, quiet=True, check=False)
+    assert (failed.done, failed.failed, failed.code, failed.stdout) == (1, 1, 1, [b"", None])
+    with pytest.raises(mu.UsageError, match="no setting worker"):
+        mu.map(["true"], ["a"], worker=3)
+
+
+# Lambda
+
+
+def test_lambda_gives_the_same_as_here(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    make(ODD)
+    Path("tool").write_text('#!/bin/sh\ncat "$1" "$1" suffix > "$2"\n')
+    Path("tool").chmod(0o755)
+    Path("suffix").write_text("!")
+    words = ["map", "in/*", "--out", "OUT/{/}", "--with", "suffix", "-W", "3"]
+    command = ["--", "./tool", "{in}", "{out}"]
+    outs: dict[str, dict[str, bytes]] = {}
+    for name, more in (("here", []), ("lambda", ["-e", "lambda"]), ("direct", ["-e", "lambda", "--direct"])):
+        assert main([word.replace("OUT", name) for word in words] + more + command) == 0
+        outs[name] = files(name)
+    assert outs["here"] == outs["lambda"] == outs["direct"]
+    assert len(outs["here"]) == len(ODD)
+    err = capfd.readouterr().err
+    assert err.count("creating function tool-") == 1  # found again by its content
+
+
+def test_objects_of_any_name(s3: Any) -> None:
+    keys = [f"odd/{name}" for name in ODD]
+    for key in keys:
+        s3.put_object(Bucket=BUCKET, Key=key, Body=key.encode())
+    s3.put_object(Bucket=BUCKET, Key="odd/folder/", Body=b"")
+    for engine, out in (("here", "odd-here"), ("lambda", "odd-lambda")):
+        words = [
+            f"s3://{BUCKET}/odd/*",
+            "--out",
+            f"s3://{BUCKET}/{out}/{{/}}",
+            "-e",
+            engine,
+            "-W",
+            "2",
+            "--quiet",
+        ]
+        assert main(["map", *words, "--", "cp", "{in}", "{out}"]) == 0
+        for key in keys:
+            copy = s3.get_object(Bucket=BUCKET, Key=key.replace("odd/", f"{out}/", 1))["Body"].read()
+            assert copy == key.encode()
+
+
+def test_resume_in_a_bucket(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    for name in "abc":
+        s3.put_object(Bucket=BUCKET, Key=f"resume/{name}", Body=name.encode())
+    words = [f"s3://{BUCKET}/resume/*", "--out", f"s3://{BUCKET}/resumed/{{/}}", "--", "cp", "{in}", "{out}"]
+    assert main(["map", *words]) == 0
+    s3.put_object(Bucket=BUCKET, Key="resume/a", Body=b"other")
+    s3.delete_object(Bucket=BUCKET, Key="resumed/b")
+    capfd.readouterr()
+    assert main(["map", "--resume", *words]) == 0
+    err = capfd.readouterr().err
+    assert "2 of 3 inputs done" in err
+    assert "1 done again: an output is missing" in err
+    assert "1 done again: the input, the command or the program has changed" in err
+    assert s3.get_object(Bucket=BUCKET, Key="resumed/a")["Body"].read() == b"other"
+
+
+def test_objects_that_change_or_are_frozen(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    for name in "abc":
+        s3.put_object(Bucket=BUCKET, Key=f"change/{name}", Body=name.encode())
+    s3.put_object(Bucket=BUCKET, Key="change/d", Body=b"d", StorageClass="DEEP_ARCHIVE")
+    script = (
+        f"test {{/}} != a || python3 -c \"import boto3; boto3.client('s3', 'us-east-1')"
+        f".put_object(Bucket='{BUCKET}', Key='change/c', Body=b'new')\"; cat {{in}}"
+    )
+    assert main(["map", f"s3://{BUCKET}/change/*", "-W", "1", "--sh", script]) == 1
+    out, err = capfd.readouterr()
+    assert out == "ab"
+    assert "the object has changed" in err
+    assert "storage class DEEP_ARCHIVE: restore it first" in err
+    assert "failed attempt" not in err  # final
+
+
+def test_a_bucket_in_another_region(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    s3.create_bucket(Bucket=FAR, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    s3.put_object(Bucket=FAR, Key="x", Body=b"far")
+    words = [
+        "map",
+        f"s3://{FAR}/*",
+        "--out",
+        f"s3://{BUCKET}/near/{{/}}",
+        "-e",
+        "lambda",
+        "--",
+        "cp",
+        "{in}",
+        "{out}",
+    ]
+    assert main(words) == 0
+    assert s3.get_object(Bucket=BUCKET, Key="near/x")["Body"].read() == b"far"
+
+
+@pytest.mark.parametrize("more", [[], ["--direct"]])
+def test_large_files_go_by_the_bucket_and_nothing_stays_there(s3: Any, more: list[str]) -> None:
+    Path("in").mkdir()
+    data = os.urandom(1_500_000)
+    Path("in/big").write_bytes(data)
+    Path("in/small").write_bytes(b"x")
+    words = [
+        "in/*",
+        "--out",
+        "out/{/}",
+        "-b",
+        BUCKET,
+        "-e",
+        "lambda",
+        "--quiet",
+        *more,
+        "--",
+        "cp",
+        "{in}",
+        "{out}",
+    ]
+    assert main(["map", *words]) == 0
+    assert files("out") == {"big": data, "small": b"x"}
+    assert not s3.list_objects_v2(Bucket=BUCKET, Prefix=".mu/").get("Contents")
+
+
+def listening() -> set[str]:
+    """The ports on which this process listens, by what the kernel says."""
+    own = set()
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            own.add(os.readlink(f"/proc/self/fd/{fd}"))
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in own:
+                found.add(fields[1])
+    return found
+
+
+def test_direct_opens_no_port_and_waits_while_lambda_is_busy(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before, seen = listening(), []
+    refused = iter([True, True])
+    invoke = direct.Invoker.invoke
+
+    def look(self: Any, *arguments: Any) -> Any:
+        seen.append(listening())
+        if next(refused, False):
+            client = self._client
+
+            class Busy:
+                def invoke(self, **_: Any) -> Any:
+                    invoker._client = client
+                    response = {"Error": {"Code": "TooManyRequestsException", "Message": "Rate Exceeded."}}
+                    raise direct.aws.ClientError(response, "Invoke")
+
+            invoker = self
+            self._client = Busy()
+        return invoke(self, *arguments)
+
+    monkeypatch.setattr(direct.Invoker, "invoke", look)
+    monkeypatch.setattr(direct, "FIRST_PAUSE", 0.01)
+    assert (
+        main(["map", "--range", "1-6", "-e", "lambda", "--direct", "-W", "1", "-k", "--", "echo", "{}"]) == 0
+    )
+    out, err = capfd.readouterr()
+    assert out.split() == [*"123456"]
+    assert seen == [before] * 6
+    assert "Lambda asked 2 times to wait" in err
+
+
+def test_direct_is_chosen_where_workers_cannot_connect(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(running, "ENDPOINTS", ())  # as if Lambda were AWS's
+    assert main(["map", "--range", "1-2", "-e", "lambda", "-k", "--", "echo", "{}"]) == 0
+    out, err = capfd.readouterr()
+    assert out == "1\n2\n"
+    assert "is not a public one (-a gives another). Going on as with --direct" in err
+
+
+def test_max_cost_is_not_passed_by_more_than_what_ran(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["map", "--range", "1-50", "-e", "lambda", "-W", "2", "--timeout", "10", "--results", "r"]
+    assert main([*words, "--max-cost", "0.0003", "--sh", "sleep 0.01"]) == 1
+    err = capfd.readouterr().err
+    assert "ended early: another input could pass --max-cost 0.0003" in err
+    run = json.loads(Path("r/run.json").read_text())
+    worst = 10 * 1769 / 1024 * 0.0000166667
+    assert 0 < run["done"] < 50
+    assert run["cost"]["dollars"] <= 0.0003 + 2 * worst
+
+
+def test_dry_run(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    for name in ("a b", "c", "x/c"):
+        s3.put_object(Bucket=BUCKET, Key=f"dry/{name}", Body=b"12345")
+    words = ["map", f"s3://{BUCKET}/dry/**", "--out", f"s3://{BUCKET}/o/{{/}}", "-e", "lambda", "--dry-run"]
+    assert main([*words, "--", "cp", "{in}", "{out}"]) == 1
+    out = capfd.readouterr().out
+    assert f"inputs: 3, 15 bytes (s3://{BUCKET}/dry/**)" in out
+    assert "command 1: cp in out\n" in out
+    assert f"    in is s3://{BUCKET}/dry/a b\n    out goes to s3://{BUCKET}/o/a b\n" in out
+    assert "outputs that collide: 1" in out
+    assert f"its output s3://{BUCKET}/o/c is that of another input" in out
+    assert "workers: 3 at a time" in out
+    assert "time and cost: not known without a sample" in out
+    assert not s3.list_objects_v2(Bucket=BUCKET, Prefix="o/").get("Contents")
+
+
+def test_the_predicted_cost_is_near_what_a_run_is_charged(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["map", "--range", "1-12", "-e", "lambda", "-W", "2", "--timeout", "60"]
+    command = ["--sh", "sleep 0.2"]
+    assert main([*words, "--dry-run", "--sample", "2", *command]) == 0
+    out = capfd.readouterr().out
+    predicted = float(out.partition("cost: about $")[2].split()[0])
+    found = mu.map("sleep 0.2", range(12), engine="lambda", workers=2, quiet=True)
+    assert found.cost is not None
+    assert (
+        0.5 < predicted / found.cost["dollars"] < 2
+    )  # bench/README.md has figures of a machine that does nothing else

@@ -1,0 +1,133 @@
+"""`mu plan`: asks, predicts, and starts nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from mu import aws
+from mu.cli import main, plan
+
+ASKED = {
+    "get_function_configuration": {"MemorySize": 1024, "Timeout": 900, "Architectures": ["arm64"]},
+    "get_function_concurrency": {},
+    "get_account_settings": {"AccountLimit": {"UnreservedConcurrentExecutions": 3000}},
+    "get_function_event_invoke_config": {"MaximumEventAgeInSeconds": 60},
+}
+
+
+class Client:
+    """Answers what is in `answers`; a text is the code of an error. Anything else may not be called."""
+
+    def __init__(self, answers: dict[str, Any]) -> None:
+        self.answers = answers
+
+    def __getattr__(self, name: str) -> Any:
+        answer = self.answers[name]
+
+        def call(**_: Any) -> Any:
+            if isinstance(answer, str):
+                raise ClientError({"Error": {"Code": answer, "Message": "no"}}, name)
+            return answer
+
+        return call
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *words: str,
+    answers: dict[str, Any] | None = None,
+) -> tuple[int, str, str]:
+    monkeypatch.setattr(aws, "client", lambda *_, **__: Client({**ASKED, **(answers or {})}))
+    try:
+        status = main.main(["plan", "-l", "f", *words])
+    except SystemExit as stop:
+        status = int(str(stop.code))
+    return (status, *capsys.readouterr())
+
+
+def test_the_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    status, output, errors = run(
+        monkeypatch, capsys, "-n", "20000", "--seconds", "45", "-r", "us-east-1", "--start", "0"
+    )
+    assert (status, errors) == (0, "")
+    heading, first, *rows = output.splitlines()
+    assert heading.split() == ["TIME", "WORKERS", "PARTS", "DONE"]
+    assert first.split() == ["0.0", "s", "1,000", "0"]
+    assert ["20.0", "s", "3,000", "0"] in [row.split() for row in rows], "burst, growth, limit"
+    assert "20,000 parts done after 5:25, by at most 3,000 workers at a time, 3,000 invocations" in rows
+    assert "workers at a time: 3,000: what the account allows in us-east-1" in rows
+    assert rows[-1].startswith("cost: 9")
+    assert "3,000 requests: about $12." in rows[-1]
+    assert len(rows) < 20
+
+
+def test_several_regions_and_a_picture(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for name, begin in (("x.png", b"\x89PNG"), ("x.svg", b"<?xml")):
+        words = ("-n", "5000", "--seconds", "30", "-r", "us-east-1,eu-west-1", "-o", str(tmp_path / name))
+        status, output, errors = run(monkeypatch, capsys, *words)
+        assert (status, errors) == (0, "")
+        assert output.split("\n")[0].split() == ["TIME", "us-east-1", "eu-west-1", "WORKERS", "PARTS", "DONE"]
+        assert output.endswith(f"{tmp_path / name}\n")
+        assert (tmp_path / name).read_bytes().startswith(begin)
+
+
+def test_fewer_workers_if_asked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    regions = ("-r", "us-east-1,eu-west-1,eu-west-3")
+    status, output, _ = run(monkeypatch, capsys, "-n", "100", "--seconds", "1", "-W", "7", *regions)
+    assert status == 0
+    assert "by at most 7 workers at a time, 7 invocations" in output
+    assert plan._at_most(7, {"a": 1, "b": 100, "c": 100}) == {"a": 1, "b": 3, "c": 3}
+
+
+def test_what_may_not_be_asked_is_assumed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = dict.fromkeys(ASKED, "AccessDeniedException")
+    status, output, errors = run(monkeypatch, capsys, "-n", "5", "--seconds", "1", answers=refused)
+    assert status == 0
+    assert "assumed for" in output
+    assert "cost: no estimate" in output
+    assert (
+        errors == "mu plan: the function's time limit and memory are not known: no (AccessDeniedException)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "answers", "message"),
+    [
+        ((), {"get_function_configuration": "ResourceNotFoundException"}, "there is no function f in "),
+        (("--seconds", "1000"), {}, "f: a part takes 1000 s: the function's time limit is 900 s"),
+        (("-o", "x.jpg"), {}, "x.jpg: the name must end in .png or .svg"),
+        (("--start", "-1"), {}, "--start -1.0: not a number of seconds, 0 or more"),
+        (("--start", "nan"), {}, "--start nan: not a number"),
+        (("--seconds", "0"), {}, "argument --seconds: 0 is not a positive number"),
+        (
+            (),
+            {"get_function_concurrency": {"ReservedConcurrentExecutions": 0}},
+            "no worker may run: the limit is 0",
+        ),
+        (("-o", "/nowhere/x.png"), {}, "cannot write /nowhere/x.png: No such file or directory"),
+    ],
+)
+def test_wrong_use(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    answers: dict[str, Any],
+    message: str,
+) -> None:
+    status, _, errors = run(monkeypatch, capsys, "-n", "5", "--seconds", "1", *words, answers=answers)
+    assert status == 2
+    assert message in errors
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.04, "0.0 s"), (59.9, "59.9 s"), (245, "4:05"), (3845.4, "1:04:05")]
+)
+def test_times(seconds: float, text: str) -> None:
+    assert plan.clock(seconds) == text
