@@ -9,6 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, Unpack
 
 from mu.engines import by_name
 from mu.engines.protocol import Engine
+from mu.engines.ramp import LAMBDA
 from mu.errors import JobError, MuError, UsageError
 from mu.jobs.context import Context
 from mu.jobs.coroutine_state import CoroutineState, DoneState, FailedState
@@ -130,6 +131,7 @@ def do(
             engines=[_engine(info)],
             reporter=reporter,
             on_outcome=books.take,
+            states=[] if setup.out_file else None,
         )
         began = time.monotonic()
         error: JobError | None = None
@@ -295,6 +297,7 @@ def _engine(info: Info) -> Engine:
         workers=info.workers,
         dispensable=info.overprovision or 0,
         arguments=by_name.words(info.engine_args),
+        pace=info.ramp or LAMBDA,
         tunnel=bool(info.tunnel),
     )
     return by_name.all_of(info.engine, wanted, default="lambda" if info.lambda_function else "here")

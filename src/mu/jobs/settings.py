@@ -23,6 +23,7 @@ class Settings(TypedDict, total=False):
     engine: Any
     engine_args: str | None
     tunnel: bool
+    ramp: Any
     bucket: str
     regions: Sequence[str]
     workers: int | None
@@ -58,6 +59,7 @@ DEFAULTS: dict[str, Any] = {
     "engine": None,
     "engine_args": None,
     "tunnel": False,
+    "ramp": None,
     "bucket": "",
     "regions": ["us-east-1"],
     "workers": None,

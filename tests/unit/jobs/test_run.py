@@ -17,7 +17,7 @@ from mu.jobs.reading import ReadAhead
 from mu.jobs.run import do
 from mu.jobs.settings import DEFAULTS, Info
 from mu.report.reporter import Reporter
-from mu.server.flags import FLAGS
+from mu.server.flags import EVERY_SCRIPT, FLAGS, WORKER_FLAGS
 
 HERE = Path(__file__).name
 
@@ -201,8 +201,8 @@ def test_nothing_to_do_and_settings_that_are_none(tmp_path: Path) -> None:
 
 
 def test_each_default_is_a_flags_or_one_that_is_known() -> None:
-    flags = {flag.attribute for flag in FLAGS}
-    others = {"worker_cert", "worker_key", "record_dir", "quiet", "verbose", "no_cost"}
+    flags = {flag.attribute for flag in (*FLAGS, *WORKER_FLAGS, *EVERY_SCRIPT)}
+    others = {"part_timeout"}
     assert set(DEFAULTS) <= flags | others
 
 
