@@ -15,7 +15,7 @@ VIDEO = "sintel-1k"
 FRAMES = 6  # in each chunk
 
 
-async def chunk(worker, number):
+async def chunk(worker: mu.Worker, number: int) -> None:
     """One chunk: the packaged program appends each frame to it."""
     for frame in range(1 + FRAMES * number, 1 + FRAMES * (number + 1)):
         await worker.retrieve(f"{VIDEO}-png16/{frame:08d}.png", "frame.png")
@@ -23,7 +23,7 @@ async def chunk(worker, number):
     await worker.upload("chunk.y4m", output(number))
 
 
-def output(number):
+def output(number: int) -> str:
     """The key that a chunk goes to; `--resume` skips those that are there."""
     return f"{VIDEO}-y4m_{FRAMES:02d}/{number:08d}.y4m"
 

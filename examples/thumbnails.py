@@ -9,7 +9,7 @@ The packaged program is ImageMagick's `convert`:
 import mu
 
 
-async def thumbnail(worker, key):
+async def thumbnail(worker: mu.Worker, key: str) -> None:
     """One picture: frames/NAME.png to thumbs/NAME.jpg."""
     name = key.rpartition("/")[2].removesuffix(".png")
     await worker.retrieve(key, "in.png")

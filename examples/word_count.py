@@ -17,7 +17,7 @@ import mu
 COUNT = "tr -cs '[:alpha:]' '\\n' < text | tr '[:upper:]' '[:lower:]' | sort | uniq -c"
 
 
-async def count(worker, path):
+async def count(worker: mu.Worker, path: str | None) -> dict[str, int]:
     """The words of one file, each with its number; of all of them, if there is no path."""
     if path is None:
         return await merge(worker)
@@ -27,10 +27,10 @@ async def count(worker, path):
     return {pair[1]: int(pair[0]) for pair in pairs if len(pair) == 2}
 
 
-async def merge(worker):
+async def merge(worker: mu.Worker) -> dict[str, int]:
     """The sum of what all parts before this one have returned."""
     await worker.stage("adding up")
-    total = Counter()
+    total: Counter[str] = Counter()
     for part in range(worker.part):
         total.update(await mu.done(part))
     return dict(total.most_common(10))
@@ -41,5 +41,5 @@ if __name__ == "__main__":
         sys.exit(f"usage: {sys.argv[0]} DIRECTORY PATTERN [flags of mu.main]")
     files = sorted(map(str, Path(sys.argv[1]).rglob(sys.argv[2])))
     job = mu.main(count, [*files, None], sys.argv[3:])
-    for word, number in job.results[-1].items():
+    for word, number in (job.results[-1] or {}).items():
         print(f"{number:8} {word}")

@@ -42,7 +42,7 @@ class Job:
     hashed_names: ClassVar[bool] = False
 
     # How workers reach this machine, and with which keys: files, or None for keys of this run's own.
-    port_number: ClassVar[int] = 0
+    port_number: ClassVar[int] = 13579
     host_addr: ClassVar[str | None] = None
     cacert: ClassVar[str | None] = None
     srvcrt: ClassVar[str | None] = None

@@ -21,7 +21,7 @@ from typing import Any
 from mu.console.system import allow_connections
 from mu.engines.protocol import Engine
 from mu.errors import JobError, UsageError, reason
-from mu.machine import MachineState
+from mu.machine import MachineState, listed
 from mu.report import choose
 from mu.report.cost import Lookup
 from mu.report.failure import Failure
@@ -151,7 +151,7 @@ class Run:
         """The numbers of all parts that the run knows of, for its record."""
         parts = self.settings.parts
         if isinstance(parts, Sequence):
-            return [part.number for part in parts]
+            return [listed(part.number) for part in parts]
         return sorted({track.part for track in self.tracks})
 
     @property

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mu.machine import listed
 from mu.server.ledger import Attempt, Ledger, Part, connection_order
 
 
@@ -19,14 +20,21 @@ from mu.server.ledger import Attempt, Ledger, Part, connection_order
         (7, 3, None, [0, 3, 6, 1, 4, 2, 5]),
         (3, 1, None, [0, 1, 2]),
         (3, 8, None, [0, 1, 2]),
-        (3, None, [9, 4, 7], [9, 4, 7]),
-        (5, 4, [10, 11, 12, 13, 20], [10, 20, 11, 12, 13]),
+        (3, None, [9, 4, 7], [0, 1, 2]),
+        (5, 4, [10, 11, 12, 13, 20], [0, 4, 1, 2, 3]),
     ],
 )
 def test_connection_order(
     number: int, distance: int | None, listed: list[int] | None, order: list[int]
 ) -> None:
     assert [part.number for part in connection_order(number, distance, listed)] == order
+
+
+def test_what_people_call_the_parts_of_a_list() -> None:
+    order = [part.number for part in connection_order(5, 4, [10, 11, 12, 13, 20])]
+    assert [listed(number) for number in order] == [10, 20, 11, 12, 13]
+    assert [listed(part.number) for part in connection_order(2)] == [0, 1]
+    assert f"{order[1]:02d} {order[1]} {order[1] + 1}" == "04 4 5"
 
 
 def test_groups() -> None:
