@@ -5,6 +5,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from mu.machine import listed
 from mu.wire.protocol import ACCOUNT
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Track:
     def __init__(
         self, machine: "MachineState", address: str, number: int = 1, keep: int = 0, worker: int = 0
     ) -> None:
-        self.part = machine.actorNum
+        self.part = listed(machine.actorNum)
         self.worker = worker
         self.number = number
         self.address = address
