@@ -218,8 +218,8 @@ class Run:
         try:
             if setup.cacert:
                 context = connection.context(setup.cacert, setup.srvcrt, setup.srvkey, server=True)
-            telling.listening(self.port, tls=context is not None)
             staffing = self._staff(engine)
+            telling.listening(self.port, tls=context is not None)
             workers = min(ledger.parts, staffing.limit) if ledger.parts_known else staffing.limit
             room = allow_connections(workers if ledger.parts_known else 0)
             settings = dataclasses.replace(self.settings, workers=workers, room=room)
