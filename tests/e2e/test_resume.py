@@ -96,7 +96,7 @@ def test_only_what_is_missing(
     assert again.returncode == 0, again.stderr
     assert f"{len(HELD)} of {len(HELD)} parts done" in again.stderr
     assert len(front.asked(INVOKE)) == len(HELD)
-    assert len(front.asked(GET)) == 6 * len(HELD)
+    assert len(front.asked(GET, "png16")) == 6 * len(HELD)
     assert sorted(front.asked(PUT)) == [output(part) for part in HELD]
     assert len(front.asked(LIST)) == 1
     assert {part: state(part) for part in before} == before
