@@ -65,7 +65,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mapping": BELOW_MAPPING,
     "testing": BELOW_MAPPING | {"work", "handler", "worker"},
     "local": {"console", "aws", "engines"},  # of engines the model of growth, which the engine obeys
-    "__init__": BELOW_MAPPING | {"mapping"},  # late: a name's module is imported when the name is first used
+    "__init__": BELOW_MAPPING
+    | {"mapping", "testing"},  # late: a name's module is imported when the name is first used
     "cli": BELOW_MAPPING
     | {"mapping", "local", "testing", "pylaunch", "work", "handler", "worker", "standalone"},
     "__main__": {"cli"},

@@ -35,6 +35,7 @@ class Job:
     kill_time: ClassVar[float | None] = None
     kill_state: ClassVar["Callable[..., MachineState] | None"] = None
     connect_timeout: ClassVar[float | None] = None
+    part_timeout: ClassVar[float | None] = None
     dependants: "ClassVar[Callable[[MachineState], Iterable[int]] | None]" = None
 
     # `--resume` skips the parts whose outputs are there: `outputs(part)` names a part's keys.

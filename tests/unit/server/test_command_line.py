@@ -62,6 +62,7 @@ def parsed(*words: str, **attributes: Any) -> Any:
         ("--retries 3", "retries", 3),
         ("--backup 1.5", "backup", 1.5),
         ("--connect-timeout 7", "connect_timeout", 7.0),
+        ("--part-timeout 60", "part_timeout", 60.0),
         ("--resume", "resume", True),
         ("-M", "hashed_names", True),
     ],

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mu.machine import listed
-from mu.server.ledger import Attempt, Ledger, connection_order
+from mu.server.ledger import Attempt, Ledger, Part, connection_order
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,28 @@ def test_how_often_a_part_is_tried(retries: int, error: str, attempts: int) -> N
         assert attempt.number == number
         assert book.failure(attempt, error) == (number == attempts)
     assert (book.finished, book.failed, book.wanted) == (True, 1, 0)
+
+
+def test_parts_that_are_not_at_hand_yet() -> None:
+    """None is not the end: the parts' source is asked again."""
+    source: list[Part | None] = [Part(0, 0, "a"), None, None, Part(1, 1, "b"), None]
+    made = Ledger(iter(source))
+    first = made.begin(0.0)
+    assert first is not None
+    assert made.begin(0.0) is None
+    assert not made.parts_known
+    made.succeeded(first, 1.0)
+    assert not made.finished
+    assert made.may_want_more
+    assert made.wanted
+    second = made.begin(1.0)
+    assert second is not None
+    assert second.part.input == "b"
+    assert made.waiting(5) == 0
+    made.succeeded(second, 2.0)
+    assert made.finished
+    assert made.parts_known
+    assert (made.parts, made.done) == (2, 2)
 
 
 def test_a_part_that_failed_comes_before_those_that_wait() -> None:
