@@ -6,9 +6,14 @@ expression with more than one repetition that has no bound runs over them.
 
 from typing import NamedTuple
 
+from mu.console.arguments import closest
 from mu.console.terminal import visible
 from mu.machine import ErrorState, MachineState, described, listed, state_name
+from mu.wire.protocol import EXPECTED
 
+UNKNOWN_COMMAND = "no such command '"
+COMMAND_NAMES = {*EXPECTED, "quit"}
+MAX_COMMAND_NAME = 40  # characters of what a worker says that are compared with names
 MAX_OUTPUT_LINES = 20  # of what a program printed
 MAX_STATUS_DIGITS = 18
 
@@ -37,7 +42,18 @@ def explain(error: str) -> str:
     if error.startswith("FAIL(") and error.endswith(")"):
         error = error[len("FAIL(") : -1]
     first, *more = error.strip().splitlines() or ["no reason given"]
-    return visible(first) + _indented("\n".join(more))
+    return visible(first) + _meant(first) + _indented("\n".join(more))
+
+
+def _meant(text: str) -> str:
+    """After an unknown command: which one was meant, as far as can be told."""
+    if not text.startswith(UNKNOWN_COMMAND):
+        return ""
+    name, colon, _ = text[len(UNKNOWN_COMMAND) :].partition(":")
+    if not colon and name.rstrip("'") in COMMAND_NAMES:
+        return ": a command ends with a colon"
+    guess = closest(name[:MAX_COMMAND_NAME], COMMAND_NAMES)
+    return f": did you mean {guess}:?" if guess else ""
 
 
 def program_answer(text: str) -> tuple[int, str, str] | None:
