@@ -86,7 +86,7 @@ def load(port: int, workers: int) -> None:
                 continue
             except ssl.SSLWantWriteError:
                 continue
-            if data.endswith(QUIT):
+            if not data or data.endswith(QUIT):
                 finished += 1
                 epoll.unregister(fd)
                 sock.close()
@@ -157,7 +157,6 @@ def coroutine(workers: int) -> None:
     async def part(worker: Any, _: None) -> None:
         for text in commands:
             await worker.command(text)
-        worker._driver.enqueue("quit:")
 
     context = Context(part)
     job = keys.make_job_keys()

@@ -5,39 +5,28 @@ Frame i of chunk p is read from VIDEO-FORMAT/%08d.png, numbered from 1; the chun
 VIDEO-y4m_FF/%08d.y4m, numbered from 0, FF being the frames in each chunk.
 """
 
-from mu import CommandListState, ForLoopState, TerminalState, server
+from mu import CommandListState, ForLoopState, SocketNB, TerminalState, server
 
 
-class ServerInfo:
-    """The settings of this job; each is a flag, too (--help)."""
+class ServerInfo(server.Job):
+    """The settings of this job that differ from `server.Job`'s; each is a flag, too (--help)."""
 
+    lambda_function = "png2y4m"
+    bucket = "excamera-us-east-1"
     port_number = 13579
     video_name = "sintel-1k"
     num_frames = 6
-    num_offset = 0
-    num_parts = 1
-    num_list = None
-    overprovision = 0
-    retries = 2
-    backup = None
-    resume = False
-    connect_timeout = None
-    lambda_function = "png2y4m"
-    bucket = "excamera-us-east-1"
     in_format = "png16"
-    regions = ["us-east-1"]
-    host_addr = None
-    kill_time = None
-    out_file = None
-    profiling = None
-    cacert = None
-    srvcrt = None
-    srvkey = None
 
     @classmethod
-    def outputs(cls, part):
+    def outputs(cls, part: int) -> str:
         """What a part leaves in S3: --resume skips the parts that have left it."""
         return f"{cls.video_name}-y4m_{cls.num_frames:02d}/{part + cls.num_offset:08d}.y4m"
+
+
+def number(actorNum: int) -> int:
+    """The part that the n-th worker has: with -N the n-th of the list."""
+    return ServerInfo.num_list[actorNum] if ServerInfo.num_list else actorNum
 
 
 # The states stand in reverse order, because each names the one that follows it: read from the end.
@@ -67,14 +56,12 @@ class PNG2Y4MRetrieveAndRunState(CommandListState):
         ("OK:RETVAL(0)", None),
     ]
 
-    def __init__(self, prevState, actorNum=0):
+    def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
-        chunk = self.actorNum + ServerInfo.num_offset
+        chunk = number(self.actorNum) + ServerInfo.num_offset
         name = f"{1 + ServerInfo.num_frames * chunk + self.info['frame']:08d}.png"
         key = f"{ServerInfo.video_name}-{ServerInfo.in_format}/{name}"
-        self.commands = [
-            command and command.format(key=key, target=f"##TMPDIR##/{name}") for command in self.commands
-        ]
+        self.format(key=key, target=f"##TMPDIR##/{name}")
 
 
 class PNG2Y4MRetrieveLoopState(ForLoopState):
@@ -84,7 +71,7 @@ class PNG2Y4MRetrieveLoopState(ForLoopState):
     loopState = PNG2Y4MRetrieveAndRunState
     exitState = PNG2Y4MUploadState
 
-    def __init__(self, prevState, actorNum=0):
+    def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
         self.iterFin = ServerInfo.num_frames
 
@@ -107,13 +94,13 @@ class PNG2Y4MConfigState(CommandListState):
     ]
     nextState = PNG2Y4MRetrieveLoopState
 
-    def __init__(self, prevState, actorNum=0):
+    def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
-        chunk, key = self.actorNum + ServerInfo.num_offset, ServerInfo.outputs(self.actorNum)
-        self.commands = [command and command.format(chunk=chunk, key=key) for command in self.commands]
+        part = number(self.actorNum)
+        self.format(chunk=part + ServerInfo.num_offset, key=ServerInfo.outputs(part))
 
 
-def main():
+def main() -> None:
     """Launch the workers and drive them."""
     server.options(ServerInfo)
     server.server_launch(ServerInfo, {"mode": 1, "bucket": ServerInfo.bucket})

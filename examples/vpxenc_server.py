@@ -5,38 +5,26 @@ Chunk p is read from VIDEO/%08d.y4m; its encoding goes to VIDEO/out/%08d.ivf. Th
 with the switches that it is to have: `lambdaize.sh vpxenc '' '--ivf ... -o ##OUTFILE## ##INFILE##'`.
 """
 
-from mu import CommandListState, TerminalState, server
+from mu import CommandListState, SocketNB, TerminalState, server
 
 
-class ServerInfo:
-    """The settings of this job; each is a flag, too (--help)."""
+class ServerInfo(server.Job):
+    """The settings of this job that differ from `server.Job`'s; each is a flag, too (--help)."""
 
-    port_number = 13579
-    video_name = "sintel-1k-y4m_06"
-    num_offset = 0
-    num_parts = 1
-    num_list = None
-    overprovision = 0
-    retries = 2
-    backup = None
-    resume = False
-    connect_timeout = None
     lambda_function = "vpxenc"
     bucket = "excamera-us-east-1"
-    regions = ["us-east-1"]
-    host_addr = None
-    kill_time = None
-    hashed_names = False
-    out_file = None
-    profiling = None
-    cacert = None
-    srvcrt = None
-    srvkey = None
+    port_number = 13579
+    video_name = "sintel-1k-y4m_06"
 
     @classmethod
-    def outputs(cls, part):
+    def outputs(cls, part: int) -> str:
         """What a part leaves in S3: --resume skips the parts that have left it."""
         return f"{cls.video_name}/out/{part + cls.num_offset:08d}.ivf"
+
+
+def number(actorNum: int) -> int:
+    """The part that the n-th worker has: with -N the n-th of the list."""
+    return ServerInfo.num_list[actorNum] if ServerInfo.num_list else actorNum
 
 
 # The states stand in reverse order, because each names the one that follows it: read from the end.
@@ -66,14 +54,15 @@ class VPXEncState(CommandListState):
     ]
     nextState = FinalState
 
-    def __init__(self, prevState, actorNum=0):
+    def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
-        names = {"video": ServerInfo.video_name, "chunk": self.actorNum + ServerInfo.num_offset}
-        names["output"] = ServerInfo.outputs(self.actorNum)
-        self.commands = [command.format(**names) for command in self.commands]
+        part = number(self.actorNum)
+        self.format(
+            video=ServerInfo.video_name, chunk=part + ServerInfo.num_offset, output=ServerInfo.outputs(part)
+        )
 
 
-def main():
+def main() -> None:
     """Launch the workers and drive them."""
     server.options(ServerInfo)
     server.server_launch(ServerInfo, {"mode": 1, "bg_silent": 1, "bucket": ServerInfo.bucket})

@@ -10,8 +10,10 @@ encoding goes to VIDEO_FF/out_Q/%08d.ivf, FF being -f and Q the quantizers, Y_S.
 """
 
 import sys
+from collections.abc import Sequence
+from typing import Any
 
-from mu import CommandListState, IfElseState, TerminalState, server, util
+from mu import CommandListState, IfElseState, MachineState, SocketNB, TerminalState, server, util
 
 
 class ServerInfo:
@@ -25,7 +27,7 @@ class ServerInfo:
     num_frames = 6
     num_offset = 0
     num_parts = 1
-    num_list = None
+    num_list: list[int] | None = None
     overprovision = 25
     quality_y = 30
     quality_s = None
@@ -46,24 +48,35 @@ class ServerInfo:
     job_name = util.rand_str(16)
 
     @staticmethod
-    def dependants(failed):
-        """The parts that wait for the state of one that has failed: they end with it instead of waiting for ever."""
+    def dependants(failed: MachineState) -> list[int]:
+        """Those that wait for the state of one that has failed: they end with it instead of waiting for ever."""
         if "XCEncFinishState" in failed.stateinfo:
             return []  # it has sent its state
-        return range(failed.actorNum + 1, (group(failed.actorNum) + 1) * ServerInfo.keyframe_distance)
+        part = number(failed.actorNum)
+        return [n for n, other in enumerate(parts()) if part < other and group(other) == group(part)]
 
 
-def group(part):
+def parts() -> Sequence[int]:
+    """The numbers of all parts."""
+    return ServerInfo.num_list or range(ServerInfo.num_parts)
+
+
+def number(actorNum: int) -> int:
+    """The part that the n-th worker has: with -N the n-th of the list."""
+    return parts()[actorNum]
+
+
+def group(part: int) -> int:
     """The group of neighbours that `part` belongs to."""
     return part // ServerInfo.keyframe_distance
 
 
-def place(part):
+def place(part: int) -> int:
     """The place of `part` in its group; place 0 needs nobody's state."""
     return part % ServerInfo.keyframe_distance
 
 
-def names(part):
+def names(part: int) -> dict[str, Any]:
     """What commands are formatted with."""
     frames = ServerInfo.num_frames
     return {
@@ -105,12 +118,12 @@ class FinalState(TerminalState):
 class FormattedState(CommandListState):
     """A list of commands with the part's own names and numbers in them."""
 
-    def __init__(self, prevState, actorNum=0, groupNum=0):
+    def __init__(self, prevState: SocketNB, actorNum: int = 0, groupNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
+        part = number(self.actorNum)
         # By number: with -N the n-th part need not be of the n-th part's group, and neighbours share a relay.
-        port = ServerInfo.state_srv_port + group(self.actorNum) % ServerInfo.state_srv_threads
-        values = names(self.actorNum)
-        self.commands = [command and command.format(port=port, **values) for command in self.commands]
+        port = ServerInfo.state_srv_port + group(part) % ServerInfo.state_srv_threads
+        self.format(port=port, **names(part))
 
 
 class XCEncFinishState(FormattedState):
@@ -153,8 +166,8 @@ class XCEncFirstState(IfElseState):
     consequentState = XCEncTerminateState
     alternativeState = XCEncContinueState
 
-    def testfn(self):
-        return place(self.actorNum) == 0
+    def testfn(self) -> bool:
+        return place(number(self.actorNum)) == 0
 
 
 class XCEncSettingsState(FormattedState):
@@ -171,17 +184,17 @@ class XCEncSettingsState(FormattedState):
     nextState = XCEncFirstState
 
 
-def check():
+def check() -> None:
     """Exits if the flags do not go together."""
-    for part in ServerInfo.num_list or []:
-        if place(part) and part - 1 not in ServerInfo.num_list:
+    for part in parts():
+        if place(part) and part - 1 not in parts():
             sys.stderr.write(
                 f"{sys.argv[0]}: -N: part {part} needs the state of part {part - 1}, not in the list\n"
             )
             sys.exit(2)
 
 
-def main():
+def main() -> None:
     """Launch the workers and drive them."""
     server.options(ServerInfo)
     check()

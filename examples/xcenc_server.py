@@ -12,8 +12,19 @@ neighbour had after the pass before. Today's xc-enc knows only what -K needs.
 """
 
 import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
-from mu import CommandListState, ErrorState, ForLoopState, TerminalState, server, util
+from mu import (
+    CommandListState,
+    ErrorState,
+    ForLoopState,
+    MachineState,
+    SocketNB,
+    TerminalState,
+    server,
+    util,
+)
 
 
 class ServerInfo:
@@ -26,12 +37,12 @@ class ServerInfo:
     video_name = "sintel-1k-y4m_06"
     num_offset = 0
     num_parts = 1
-    num_list = None
+    num_list: list[int] | None = None
     overprovision = 25
     quality_y = 30
-    quality_s = None
+    quality_s: int | None = None
     quality_str = "30_x"
-    keyframe_distance = None
+    keyframe_distance: int | None = None
     num_passes = (1, 0, 3, 2)
     min_passes = (1, 0, 1, 2)
     tot_passes = 6
@@ -51,76 +62,81 @@ class ServerInfo:
     job_name = util.rand_str(16)
 
     @staticmethod
-    def dependants(failed):
-        """The parts that wait for states of one that has failed: they end with it instead of waiting for ever."""
+    def dependants(failed: MachineState) -> list[int]:
+        """Those that wait for states of one that has failed: they end with it instead of waiting for ever."""
         if isinstance(failed, XCEncNotConvergedState) or "XCEncFinishState" in failed.stateinfo:
             return []  # it has sent them all
-        part = failed.actorNum
-        return [other for other in parts() if part < other and group(other) == group(part)]
+        part = number(failed.actorNum)
+        return [n for n, other in enumerate(parts()) if part < other and group(other) == group(part)]
 
 
-def parts():
+def parts() -> Sequence[int]:
     """The numbers of all parts."""
     return ServerInfo.num_list or range(ServerInfo.num_parts)
 
 
-def group(part):
+def number(actorNum: int) -> int:
+    """The part that the n-th worker has: with -N the n-th of the list."""
+    return parts()[actorNum]
+
+
+def group(part: int) -> int:
     """The group of neighbours that `part` belongs to: all parts are in one, unless there are key frames."""
     return part // ServerInfo.keyframe_distance if ServerInfo.keyframe_distance else 0
 
 
-def place(part):
+def place(part: int) -> int:
     """The place of `part` in its group; place 0 needs nobody's state."""
     return part % ServerInfo.keyframe_distance if ServerInfo.keyframe_distance else part
 
 
-def passes(part):
+def passes(part: int) -> int:
     """How often `part` is encoded: no oftener than states have come a longer way since."""
     longest = 3 if ServerInfo.keyframe_distance else ServerInfo.tot_passes
     return min(longest, 1 + place(part))
 
 
-def phase(number):
-    """The phase, 1 to 4, that pass `number` is in."""
+def phase(pass_number: int) -> int:
+    """The phase, 1 to 4, that a pass is in."""
     ends = [sum(ServerInfo.num_passes[:phases]) for phases in (1, 2, 3, 4)]
-    return 1 + sum(number >= end for end in ends)
+    return 1 + sum(pass_number >= end for end in ends)
 
 
-def quality(number):
-    """What the encoder is told in pass `number`."""
-    if phase(number) == 1:
+def quality(pass_number: int) -> str:
+    """What the encoder is told in a pass."""
+    if phase(pass_number) == 1:
         return str(ServerInfo.quality_y)
-    if phase(number) == 3 and ServerInfo.quality_s is not None:
+    if phase(pass_number) == 3 and ServerInfo.quality_s is not None:
         return f"--s-ac-qi {ServerInfo.quality_s}"
-    if phase(number) == 4:
-        return "--refine-sw" + (" --fix-prob-tables" if number == ServerInfo.tot_passes - 1 else "")
+    if phase(pass_number) == 4:
+        return "--refine-sw" + (" --fix-prob-tables" if pass_number == ServerInfo.tot_passes - 1 else "")
     return ""
 
 
-def run_iter(part, number):
+def run_iter(part: int, pass_number: int) -> int:
     """The worker's own number for a pass: in pass n it waits for the state that its neighbour sent in pass n - 1."""
     # The last pass with -K is the one in which states go through the whole group, from place to place.
-    return place(part) if ServerInfo.keyframe_distance and number == 2 else number
+    return place(part) if ServerInfo.keyframe_distance and pass_number == 2 else pass_number
 
 
-def sends_state(part, number):
+def sends_state(part: int, pass_number: int) -> bool:
     """Whether the state after a pass goes to the right neighbour."""
     if not ServerInfo.keyframe_distance:
         return part + 1 in parts()
     last = place(part) == ServerInfo.keyframe_distance - 1
     # With -K, a state after pass 1 is final at place 1 only, and place 2 waits for that one.
-    return not last and (number != 1 or place(part) == 1)
+    return not last and (pass_number != 1 or place(part) == 1)
 
 
-def names(part, number=0):
+def names(part: int, pass_number: int = 0) -> dict[str, Any]:
     """What commands are formatted with."""
     return {
         "video": ServerInfo.video_name,
         "q": ServerInfo.quality_str,
         "chunk": part + ServerInfo.num_offset,
-        "run_iter": run_iter(part, number),
-        "quality": quality(number),
-        "send": int(sends_state(part, number)),
+        "run_iter": run_iter(part, pass_number),
+        "quality": quality(pass_number),
+        "send": int(sends_state(part, pass_number)),
     }
 
 
@@ -147,7 +163,7 @@ class FinalState(TerminalState):
 class XCEncNotConvergedState(ErrorState):
     """Another pass would have changed the state: this part does not fit its right neighbour."""
 
-    def __init__(self, prevState, actorNum=0):
+    def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
         super().__init__(prevState, f"not converged after {ServerInfo.tot_passes} passes")
 
 
@@ -176,18 +192,18 @@ class XCEncFinishState(CommandListState):
     failedState = XCEncNotConvergedState
     exits = {"nextState": "", "failedState": "not converged"}
 
-    def __init__(self, prevState, actorNum=0):
+    def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
         if ServerInfo.upload_states:
             self.add(self.with_states if self.info["converged"] else self.with_states + self.not_converged)
-        self.commands = [command and command.format(**names(self.actorNum)) for command in self.commands]
+        self.format(**names(number(self.actorNum)))
 
-    def add(self, uploads):
+    def add(self, uploads: list[str]) -> None:
         """More uploads, and as many more answers to wait for."""
         self.commands = [self.commands[0], *uploads, None]
         self.expects = [None] + ["OK:UPLOAD"] * (1 + len(uploads))
 
-    def post_transition(self):
+    def post_transition(self) -> MachineState:
         return self.nextState(self) if self.info["converged"] else self.failedState(self)
 
 
@@ -201,9 +217,9 @@ class XCEncCompareState(CommandListState):
     ]
     nextState = XCEncFinishState
 
-    def post_transition(self):
+    def post_transition(self) -> MachineState:
         # The first parts have had the final states of all that is left of them, whatever the comparison says.
-        settled = self.actorNum < ServerInfo.tot_passes - 1
+        settled = number(self.actorNum) < ServerInfo.tot_passes - 1
         self.info["converged"] = settled or self.messages[-1].startswith("OK:RETVAL(0)")
         return self.nextState(self)
 
@@ -227,18 +243,18 @@ class XCEncRunState(CommandListState):
     finishState = XCEncFinishState
     exits = {"nextState": "", "dumpState": "after pass 0", "finishState": "-K 1"}
 
-    def __init__(self, prevState, actorNum=0):
+    def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
-        number = self.info["iter_key"]
-        command = XC_ENC if number else VPXENC
-        if number == 1 + sum(ServerInfo.num_passes[:2]):
+        pass_number = self.info["iter_key"]
+        command = XC_ENC if pass_number else VPXENC
+        if pass_number == 1 + sum(ServerInfo.num_passes[:2]):
             command = command.replace("##QUALITY##", "##QUALITY## --reencode-first-frame")
         self.commands[0] = f"run:{command}"
 
-    def str_extra(self):
+    def str_extra(self) -> str:
         return f"(pass {self.info['iter_key']})"
 
-    def post_transition(self):
+    def post_transition(self) -> MachineState:
         if self.info["iter_key"] > 0:
             return self.nextState(self)
         if ServerInfo.keyframe_distance == 1 and not ServerInfo.upload_states:
@@ -260,10 +276,9 @@ class XCEncPreRunState(CommandListState):
     pipelined = True
     nextState = XCEncRunState
 
-    def __init__(self, prevState, actorNum=0):
+    def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
-        values = names(self.actorNum, self.info["iter_key"])
-        self.commands = [command and command.format(**values) for command in self.commands]
+        self.format(**names(number(self.actorNum), self.info["iter_key"]))
 
 
 class XCEncLoopState(ForLoopState):
@@ -271,11 +286,11 @@ class XCEncLoopState(ForLoopState):
 
     iterKey = "iter_key"
     loopState = XCEncPreRunState
-    exitState = XCEncCompareState
+    exitState: type[CommandListState] = XCEncCompareState
 
-    def __init__(self, prevState, actorNum=0):
+    def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
-        self.iterFin = passes(self.actorNum)
+        self.iterFin = passes(number(self.actorNum))
 
 
 # The two names that states above need and that could not be known there: passes lead back to the loop.
@@ -295,23 +310,22 @@ class XCEncSettingsState(CommandListState):
     pipelined = True
     nextState = XCEncLoopState
 
-    def __init__(self, prevState, actorNum=0, groupNum=0):
+    def __init__(self, prevState: SocketNB, actorNum: int = 0, groupNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
         self.info["converged"] = True
-        values = {
-            "relay": ServerInfo.state_srv_addr,
+        part = number(self.actorNum)
+        self.format(
+            relay=ServerInfo.state_srv_addr,
             # By number: with -N the n-th part need not be of the n-th part's group, and neighbours share a relay.
-            "port": ServerInfo.state_srv_port + group(self.actorNum) % ServerInfo.state_srv_threads,
-            "job": ServerInfo.job_name,
-            "part": self.actorNum,
-            "partner": self.actorNum + 1,
-        }
-        self.commands = [
-            command and command.format(**names(self.actorNum), **values) for command in self.commands
-        ]
+            port=ServerInfo.state_srv_port + group(part) % ServerInfo.state_srv_threads,
+            job=ServerInfo.job_name,
+            part=part,
+            partner=part + 1,
+            **names(part),
+        )
 
 
-def settle():
+def settle() -> None:
     """What follows from the flags; exits if they do not go together."""
     if ServerInfo.keyframe_distance:
         ServerInfo.num_passes = (1, ServerInfo.keyframe_distance, 0, 0)
@@ -324,13 +338,13 @@ def settle():
             refuse(f"-N: part {part} needs the state of part {part - 1}, which is not in the list")
 
 
-def refuse(text):
+def refuse(text: str) -> NoReturn:
     """One line for what is wrong with the flags, and the end."""
     sys.stderr.write(f"{sys.argv[0]}: {text}\n")
     sys.exit(2)
 
 
-def main():
+def main() -> None:
     """Launch the workers and drive them."""
     server.options(ServerInfo)
     settle()

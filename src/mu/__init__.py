@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mu import testing as testing
     from mu.defs import Defs as Defs
     from mu.errors import JobError as JobError
     from mu.errors import LaunchError as LaunchError
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
     from mu.jobs.errors import Skip as Skip
     from mu.jobs.errors import TransferFailed as TransferFailed
     from mu.jobs.errors import WorkerLost as WorkerLost
+    from mu.jobs.job import Job as Job
     from mu.jobs.requests import done as done
     from mu.jobs.requests import sleep as sleep
     from mu.jobs.requests import timeout as timeout
     from mu.jobs.results import Completed as Completed
+    from mu.jobs.run import main as main
+    from mu.jobs.run import run as run
     from mu.jobs.worker import Worker as Worker
     from mu.machine_state import CommandListState as CommandListState
     from mu.machine_state import ErrorState as ErrorState
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from mu.machine_state import TerminalState as TerminalState
     from mu.mapping.api import MapResult as MapResult
     from mu.mapping.api import map as map
+    from mu.mapping.keys import objects as objects
     from mu.wire.fd_wrapper import FDWrapper as FDWrapper
     from mu.wire.socket_nb import SocketNB as SocketNB
 
@@ -53,9 +58,12 @@ _HOMES = {
         "TransferFailed",
         "WorkerLost",
     ),
+    "mu.jobs.job": ("Job",),
     "mu.jobs.requests": ("done", "sleep", "timeout"),
     "mu.jobs.results": ("Completed",),
+    "mu.jobs.run": ("main", "run"),
     "mu.jobs.worker": ("Worker",),
+    "mu.mapping.keys": ("objects",),
     "mu.mapping.api": ("MapResult", "map"),
     "mu.wire.fd_wrapper": ("FDWrapper",),
     "mu.wire.socket_nb": ("SocketNB",),
@@ -74,10 +82,12 @@ _HOMES = {
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = sorted(_HOME_OF)
+__all__ = sorted([*_HOME_OF, "testing"])
 
 
 def __getattr__(name: str) -> Any:
+    if name == "testing":  # a module, and no name of one
+        return importlib.import_module("mu.testing")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'mu' has no attribute '{name}'")
     return getattr(importlib.import_module(_HOME_OF[name]), name)

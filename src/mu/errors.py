@@ -34,7 +34,8 @@ class JobError(MuError, SystemExit):
 
     def __init__(self, message: str, code: int = 1) -> None:
         super().__init__(message)
-        self.code = code
+        self.code: int = code
+        self.job: object = None  # what `mu.run` would have returned
 
 
 def describe(error: BaseException) -> str:

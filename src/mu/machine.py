@@ -71,16 +71,19 @@ class MachineState(SocketNB):
         self.prevState: MachineState | None = None
         if isinstance(prevState, MachineState):
             self.prevState = prevState
-            self._depth = prevState._depth + 1
-            if self._depth >= 2 * KEPT_STATES:
-                forget(self)
-            if prevState.prevState is not None and prevState.prevState._is_large():
-                prevState.prevState = None
-        if isinstance(prevState, MachineState | Beginning):
             self.actorNum: int = prevState.actorNum
             self.info: dict[str, Any] = prevState.info
             self.timestamps: list[float] = prevState.timestamps
             self.stateinfo: list[str] = prevState.stateinfo
+            self._depth = depth = prevState._depth + 1
+            if depth >= 2 * KEPT_STATES:
+                forget(self)
+            before = prevState.prevState
+            if before is not None and before._is_large():
+                prevState.prevState = None
+        elif isinstance(prevState, Beginning):
+            self.actorNum, self.info = prevState.actorNum, prevState.info
+            self.timestamps, self.stateinfo = prevState.timestamps, prevState.stateinfo
         else:
             self.actorNum, self.info, self.timestamps, self.stateinfo = actorNum, {}, [], []
         self._settled = False
@@ -96,7 +99,10 @@ class MachineState(SocketNB):
         return self.extra
 
     def _is_large(self) -> bool:
-        return sum(len(text) for text in self.messages if isinstance(text, str)) > KEPT_CHARACTERS
+        try:
+            return sum(map(len, self.messages)) > KEPT_CHARACTERS
+        except TypeError:  # scripts may put other things there
+            return sum(len(text) for text in self.messages if isinstance(text, str)) > KEPT_CHARACTERS
 
     # What subclasses define.
 
@@ -167,10 +173,6 @@ class MachineState(SocketNB):
 
     def do_handle(self) -> "MachineState":
         """Move the machine as far as the messages that have come allow."""
-        state = self._handle()
-        return ended(state) if state.terminal else state
-
-    def _handle(self) -> "MachineState":
         channel = self._channel
         waiting = channel.parser.messages
         state: MachineState = self
@@ -191,7 +193,7 @@ class MachineState(SocketNB):
                 del waiting[position]
             msg = to_text(message)
             if msg.startswith("FAIL"):
-                return ErrorState(state, msg)
+                return ended(ErrorState(state, msg))
             try:
                 following = state.transition(msg)
             except ValueError:
@@ -199,16 +201,16 @@ class MachineState(SocketNB):
                 position = min(position + 1, len(waiting))
                 continue
             except Exception as error:
-                return broken(state, "transition", error)
+                return ended(broken(state, "transition", error))
             position = 0
             if following is not state:
                 state = settle(checked(state, "transition", lambda made=following: made))
         if position > state._refused and too_many(islice(waiting, position)):
-            return ErrorState(state, f"{position} messages that no state expects")
+            return ended(ErrorState(state, f"{position} messages that no state expects"))
         state._refused = position
         if channel.sock is None and not state.terminal:
-            return ErrorState(state, "the worker closed the connection")
-        return state
+            return ended(ErrorState(state, "the worker closed the connection"))
+        return ended(state) if state.terminal else state
 
     def _take_info(self) -> "MachineState":
         """Move the INFO messages that wait into `info`."""
@@ -276,6 +278,23 @@ class ErrorState(TerminalState):
     def str_extra(self) -> str:
         """The error."""
         return self.err
+
+
+class ListedNumber(int):
+    """The number of a part that people have named in a list: to states its place there, to people the listed one."""
+
+    listed: int
+
+    def __new__(cls, place: int, listed: int) -> "ListedNumber":
+        """The number of the part that stands in this place as `listed`."""
+        made = super().__new__(cls, place)
+        made.listed = listed
+        return made
+
+
+def listed(number: int) -> int:
+    """What people call the part that states know by this number."""
+    return number.listed if isinstance(number, ListedNumber) else number
 
 
 class Beginning(SocketNB):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mu.history import times_file
 from tests.compat.conftest import BUCKET, SCRIPTS, Script
 
 
@@ -113,6 +114,18 @@ def test_the_address_by_h_is_refused(script: Script) -> None:
     done = script("settings", "-h", "10.0.0.1", launches=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[0] == "settings.py: -h is help; the address is -a"
+
+
+def test_parts_of_a_list(script: Script, s3: Any, tmp_path: Path) -> None:
+    done = script("listed", "-t", "0", "-N", "12,7,30", "-O", "times.txt")
+    assert said(done) == ["raised: 1 of 3 parts failed", "[0, 1, 2]"]
+    assert "part 30 failed in WorkState: exit status 1" in done.stderr
+    listing = s3.list_objects_v2(Bucket=BUCKET, Prefix="listed/")["Contents"]
+    assert [entry["Key"] for entry in listing] == ["listed/00000007", "listed/00000012"]
+    for key, body in (("listed/00000007", b"part 7\n"), ("listed/00000012", b"part 12\n")):
+        assert s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() == body
+    times = times_file.parse((tmp_path / "times.txt").read_text().splitlines(), "times.txt")
+    assert sorted((each.part, each.failed) for each in times) == [(7, False), (12, False), (30, True)]
 
 
 def test_a_main_loop_of_its_own(script: Script) -> None:

@@ -1,5 +1,6 @@
 """What the original's README types, in the places where it has it."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -17,6 +18,14 @@ PATHS = [
     ("src/lambdaize/lambdaize.sh", "bin/lambdaize.sh"),
     ("src/lambdaize/png2y4m_server.py", "examples/png2y4m_server.py"),
 ]
+
+
+def test_porting_tells_them() -> None:
+    text = (ROOT / "docs" / "porting.md").read_text()
+    rows = re.findall(
+        r"^\| `(src/[^`]+)` \| `([^`]+)` \(the original's path works, too\) \|$", text, re.MULTILINE
+    )
+    assert rows == PATHS
 
 
 def help_of(path: str, directory: Path) -> str:

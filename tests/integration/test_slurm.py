@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mu.cli.main import main
 from mu.engines.protocol import Engine
 from mu.engines.slurm import Slurm
 from mu.errors import UsageError
@@ -150,3 +151,10 @@ def test_a_pilot_that_is_told_to_end_soon(slurm: slurm_rig.Slurm) -> None:
         (job,) = [line.split()[0] for line in jobs(slurm, engine)]
         slurm.command("scancel", "--batch", "--signal=TERM", job)
         assert ask(worker, "run:true").startswith("OK:RETVAL(0)")  # the part goes on
+
+
+def test_the_doctor_asks_slurm(slurm: slurm_rig.Slurm, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "-e", "slurm:main", "-t", "0"]) == 0
+    assert "ok  engine slurm:main: Slurm would take it: Job " in capsys.readouterr().out
+    assert main(["doctor", "-e", "slurm:main", "-t", "0", "--engine-args", "--mem=1000G"]) == 1
+    assert "BAD engine slurm:main: sbatch: " in capsys.readouterr().out

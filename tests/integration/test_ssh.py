@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mu.cli.main import main
 from mu.engines import shipped
 from mu.engines.protocol import Engine
 from mu.engines.ssh import Ssh, ssh
@@ -234,3 +235,23 @@ def test_the_event_is_for_each_host(tmp_path: Path) -> None:
             event = json.loads(coordinator.event())
             engine.start(json.dumps({**event, "addr": own}), 1)
             assert ask(coordinator.worker(), "get:addr") == "OK:GET(127.0.0.1)"
+
+
+def test_the_doctor_looks_at_each_host(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with hosts(tmp_path) as made:
+        made.add("one")
+        made.add("two", known=False)
+        words = ["doctor", "-e", "ssh:one=3,two", "-t", "0", "--engine-args", " ".join(made.arguments)]
+        assert main(words) == 1
+    said = capsys.readouterr().out
+    assert "ok  engine ssh:one=3,two: one: workers can be started there\n" in said
+    assert "BAD engine ssh:one=3,two: two: its host key is not known: " in said
+
+
+def test_the_doctor_knows_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "-e", "here", "-t", "0"]) == 0
+    said = capsys.readouterr().out
+    assert "ok  engine here: this machine: workers can be started there\n" in said
+    assert "workers at a time (the CPUs of this machine)" in said
+    assert main(["doctor", "-e", "nowhere", "-t", "0"]) == 1
+    assert "BAD engine nowhere: no engine 'nowhere'" in capsys.readouterr().out

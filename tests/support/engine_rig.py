@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from mu.engines.protocol import Engine
 from mu.tls.keys import JobKeys, make_job_keys
-from mu.util import Listener, accept_socket, listen_socket
+from mu.util import accept_socket, listen_socket
 from mu.wire.socket_nb import SocketNB
 from tests.support.local_rig import eventually
 
@@ -20,7 +20,7 @@ class Coordinator:
     def __init__(self) -> None:
         self.keys: JobKeys = make_job_keys()
         own = self.keys.server
-        self.listener: Listener = listen_socket("127.0.0.1", 0, self.keys.ca, own.cert, own.key, 64)
+        self.listener: Any = listen_socket("127.0.0.1", 0, self.keys.ca, own.cert, own.key, 64)
 
     def event(self, **fields: Any) -> str:
         """What workers get."""

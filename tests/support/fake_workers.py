@@ -17,6 +17,7 @@ ANSWERS = {
     "retrieve": "OK:RETRIEVE(bucket/key)",
     "run": "OK:RETVAL(0):OUTPUT():COMMAND({rest})",
     "upload": "OK:UPLOAD(bucket/key)",
+    "reset": "OK:HELLO",
 }
 
 

@@ -65,7 +65,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mapping": BELOW_MAPPING,
     "testing": BELOW_MAPPING | {"work", "handler", "worker"},
     "local": {"console", "aws", "engines"},  # of engines the model of growth, which the engine obeys
-    "__init__": BELOW_MAPPING | {"mapping"},  # late: a name's module is imported when the name is first used
+    "__init__": BELOW_MAPPING
+    | {"mapping", "testing"},  # late: a name's module is imported when the name is first used
     "cli": BELOW_MAPPING
     | {"mapping", "local", "testing", "pylaunch", "work", "handler", "worker", "standalone"},
     "__main__": {"cli"},
@@ -222,3 +223,36 @@ def test_a_worker_starts_without_what_is_slow() -> None:
         check=True,
     )
     assert not {name.partition(".")[0] for name in done.stdout.split()} & SLOW
+
+
+@pytest.mark.parametrize("name", [*worker_files(), "lambdaize/package_main.py"])
+def test_workers_run_on_python_3_9(name: str) -> None:
+    """Hosts of the ssh and slurm engines may have no newer one. What only newer ones have: the syntax that `ast` knows
+    of, and unions of types with `|` where they are evaluated, which annotations are not if the module says so."""
+    tree = ast.parse((SOURCE / name).read_bytes(), feature_version=(3, 9))
+    late = any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body)
+    annotations = {
+        id(inner)
+        for node in ast.walk(tree)
+        for field in ("annotation", "returns")
+        if (annotation := getattr(node, field, None)) is not None
+        for inner in ast.walk(annotation)
+    }
+    unions = [
+        ast.unparse(node)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.BitOr)
+        and not (late and id(node) in annotations)
+        and (id(node) in annotations or any(is_type(side) for side in (node.left, node.right)))
+    ]
+    assert unions == []
+
+
+def is_type(node: ast.expr) -> bool:
+    """Whether an expression looks like a type: `None`, `list[str]`, `int`, or a name like a class's."""
+    if isinstance(node, ast.Name):
+        return node.id in {"int", "str", "bytes", "float", "bool", "list", "dict", "tuple", "set"} or (
+            node.id[0].isupper() and not node.id.isupper()
+        )
+    return isinstance(node, ast.Constant) and node.value is None

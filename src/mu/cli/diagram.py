@@ -4,32 +4,58 @@ import argparse
 import runpy
 import sys
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from mu import server
 from mu.errors import MuError, UsageError, describe
+from mu.history import runs
 from mu.machine import MachineState
 from mu.machine_state import ForLoopState, IfElseState, MultiPassState, OnePassState, SuperpositionState
 
-DESCRIPTION = """Draw the states of a coordinator script as a Mermaid diagram.
+DESCRIPTION = """Draw the states of a coordinator script as a Mermaid diagram, or what the parts of a job have done.
 
 The script is run up to its main loop: its flags are not read, nothing is launched. A state that overrides
-post_transition may go where no class attribute says; the diagram shows the attributes.
+post_transition may go where no class attribute says; the diagram shows the attributes. A job of coroutines
+(mu.main) has no states that could be known before: give the directory of its record, and the diagram shows the
+stages, or the commands and their lines, that the parts that are done went through.
 
-example:
-  mu diagram examples/png2y4m_server.py"""
+examples:
+  mu diagram examples/png2y4m_server.py
+  mu diagram run"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of `mu diagram`."""
-    parser.add_argument("script", metavar="SCRIPT", help="a coordinator script")
+    parser.add_argument("script", metavar="SCRIPT", help="a coordinator script, or a record's directory")
 
 
 def run(args: argparse.Namespace) -> int:
     """`mu diagram SCRIPT`."""
-    sys.stdout.write(mermaid(first_state(args.script)))
+    is_record = Path(args.script).is_dir() or args.script.endswith(".json")
+    sys.stdout.write(of_record(args.script) if is_record else mermaid(first_state(args.script)))
     return 0
+
+
+def of_record(path: str) -> str:
+    """The diagram of what the parts of a recorded run that are done have gone through. UsageError if there are none."""
+    rows = [row for row in runs.load(path).rows if row.outcome == "done" and row.states]
+    if not rows:
+        raise UsageError(f"{path}: no part of this run is done")
+    steps: dict[tuple[str, str], None] = {}
+    for row in rows[:MOST_ROWS]:
+        names = ["", *(name for _, name in row.states), ""]
+        steps |= dict.fromkeys(pairwise(names))
+    states = list(dict.fromkeys(name for step in steps for name in step if name))
+    numbers = {name: f"s{place}" for place, name in enumerate(states)} | {"": "[*]"}
+    lines = [f'state "{name.replace(chr(34), chr(39))}" as {numbers[name]}' for name in states]
+    lines += [f"{numbers[before]} --> {numbers[after]}" for before, after in steps]
+    return "stateDiagram-v2\n" + "".join(f"    {line}\n" for line in lines)
+
+
+# Parts of a record that are looked at: more show nothing new.
+MOST_ROWS = 1000
 
 
 class _MainLoopReached(BaseException):

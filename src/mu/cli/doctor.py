@@ -181,6 +181,14 @@ def check_address(address: str, port: int) -> Findings:
 
 def diagnose(args: argparse.Namespace) -> Findings:
     """All findings, in the order in which a job would come upon them."""
+    if args.engine:
+        from mu.cli.doctor_engines import check_engines
+
+        verdicts = {True: OK, False: BAD, None: UNKNOWN}
+        yield from (Finding(verdicts[check.well], check.text) for check in check_engines(args))
+        if "lambda" not in args.engine:
+            yield from check_port(args.port)
+            return
     credentials = list(_attempt(BAD, "credentials", check_credentials, args.regions[0]))
     yield from credentials
     known = all(finding.verdict == OK for finding in credentials)
@@ -245,6 +253,7 @@ exit status is 0 if none is BAD.
 
 example:
   mu doctor -l png2y4m_ab12cd34 -b mybucket -n 1000 -r us-east-1,us-west-2
+  mu doctor -e ssh:host1=8,host2=8
 """
 
 
@@ -256,6 +265,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", "--parts", type=at_least(1), default=1, metavar="N", help="number of workers")
     text = "this machine's address, as workers reach it (default: found out)"
     parser.add_argument("-a", "--host-addr", metavar="ADDR", default="", help=text)
+    text = "an engine of the job: here, ssh:HOSTS, slurm, ...; may be given several times (default: lambda)"
+    parser.add_argument("-e", "--engine", action="append", default=[], metavar="NAME", help=text)
+    text = "words for ssh or sbatch, such as --gres=gpu:1"
+    parser.add_argument("--engine-args", metavar="TEXT", default="", help=text)
+    text = "-e ssh: bring the coordinator's port along"
+    parser.add_argument("--tunnel", action="store_true", help=text)
     text = "the coordinator's port (default: 13579)"
     parser.add_argument("-t", "--port", type=PORT, default=13579, metavar="PORT", help=text)
 

@@ -2,10 +2,14 @@
 
 import argparse
 import difflib
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from mu.console.terminal import say
+
+# Flags whose values are flags of another program: `--engine-args --gres=gpu:1`.
+TAKES_ANY = ("--engine-args",)
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
@@ -36,6 +40,16 @@ class Parser(argparse.ArgumentParser):
         if any(action.nargs in rest for action in self._get_positional_actions()):
             return self.parse_args(words)
         return self.parse_intermixed_args(words)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse, but what follows a flag of `TAKES_ANY` is its value, whatever that begins with."""
+        words = list(sys.argv[1:] if args is None else args)
+        for place, word in enumerate(words):
+            if word == "--":
+                break
+            if word in TAKES_ANY and place + 1 < len(words):
+                words[place : place + 2] = [f"{word}={words[place + 1]}"]
+        return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Print `message` and where help is, and exit with status 2."""

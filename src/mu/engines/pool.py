@@ -97,8 +97,21 @@ class Pool:
         """Start so many more, where there is room, now or when others have ended."""
         if number > 0:
             self.starts.ask(number)
-            self._begin_pilots()
+            self._begin_pilots(self.asked)
             self._place()
+
+    def probe(self, event: str, patience: float) -> list[tuple[str, str]]:
+        """Start every machine's pilot and no worker: each one's name, and why it is of no use, empty if all is well.
+
+        Waits, up to `patience` in seconds; `wait` ends it.
+        """
+        self._event = json.loads(event)
+        self._begin_pilots(len(self.machines))
+        until = time.monotonic() + patience
+        while time.monotonic() < until and not all(m.ready or m.dead for m in self.machines):
+            time.sleep(0.05)
+        late = f"it has not answered for {patience:g} s"
+        return [(m.name, m.dead or ("" if m.ready else late)) for m in self.machines]
 
     def shown(self, facts: Mapping[str, Any]) -> None:
         """A worker has said hello."""
@@ -155,14 +168,14 @@ class Pool:
     def _said_of(self, machine: Machine) -> str:
         return machine.dead if len(self.machines) == 1 else f"{machine.name}: {machine.dead}"
 
-    def _begin_pilots(self) -> None:
-        """Start the pilots of as many machines as there are workers for."""
+    def _begin_pilots(self, number: int) -> None:
+        """Start pilots on as many machines as there are workers for."""
         with self._lock:
             new = [machine for machine in self.machines if machine.process is None and not machine.dead]
             begun = len(self.machines) - len(new)
             if len(self._threads) >= len(self.machines):
                 return
-            for machine in new[: max(0, self.asked - begun)]:
+            for machine in new[: max(0, number - begun)]:
                 if any(thread.name == f"pilot {machine.name}" for thread in self._threads):
                     continue
                 thread = threading.Thread(

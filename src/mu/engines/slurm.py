@@ -156,6 +156,13 @@ class Slurm:
             self._thread = threading.Thread(target=self._run, name="slurm", daemon=True)
             self._thread.start()
 
+    def check(self) -> str:
+        """What Slurm says of a pilot that it would be given: when it would start, and where. MuError if not at all."""
+        words = [f"--partition={self._partition}"] if self._partition else []
+        words += ["--test-only", "--output=/dev/null", *self._arguments]
+        said = _command("sbatch", *words, stdin="#!/bin/sh\ntrue\n", errors=True)
+        return one_line(said.partition("sbatch: ")[2] or said)
+
     def shown(self, facts: Mapping[str, Any]) -> None:
         """A worker has said hello."""
         self.starts.shown(facts)
@@ -345,8 +352,10 @@ def _check_partition(partition: str) -> None:
         )
 
 
-def _command(*words: str, stdin: str = "") -> str:
-    """What one of Slurm's commands prints. MuError with its reason, and what to do, if it fails."""
+def _command(*words: str, stdin: str = "", errors: bool = False) -> str:
+    """What one of Slurm's commands prints, or, with `errors`, what it writes to stderr.
+
+    MuError with its reason, and what to do, if it fails."""
     try:
         done = subprocess.run(
             words,
@@ -363,7 +372,7 @@ def _command(*words: str, stdin: str = "") -> str:
     except OSError as error:
         raise MuError(f"cannot run {words[0]}: {reason(error)}") from None
     if done.returncode == 0:
-        return done.stdout
+        return done.stderr if errors else done.stdout
     lines = [line.partition(": error: ")[2] or line for line in done.stderr.splitlines() if line.strip()]
     said = one_line("; ".join(line for line in lines if not line.startswith("Try ")))
     explained = _explained(said)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mu.errors import UsageError
-from mu.machine import ErrorState, MachineState
+from mu.machine import ErrorState, MachineState, listed
 
 NUMBER = r"-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?"
 PAIR = re.compile(rf"\(({NUMBER}), ?'(\w*)'\)")
@@ -33,7 +33,7 @@ def write(path: str | Path, machines: Sequence[MachineState], start: float) -> N
     lines = []
     for machine in machines:
         pairs = zip(machine.timestamps, machine.stateinfo, strict=True)
-        lines.append(f"{machine.actorNum}:{[(moment - start, name) for moment, name in pairs]}\n")
+        lines.append(f"{listed(machine.actorNum)}:{[(moment - start, name) for moment, name in pairs]}\n")
     errors = [place for place, machine in enumerate(machines) if isinstance(machine, ErrorState)]
     if errors:
         lines.append(f"ERR:{errors}\n")

@@ -479,10 +479,12 @@ class CoroutineState(MachineState):
 
     def forgotten(self, request: Request[Any]) -> None:
         """A request was dropped without having been awaited."""
+        self.misused(f"{request.where}: {request.call()} was not awaited: write `await` before it")
+
+    def misused(self, text: str) -> None:
+        """Have the part fail with this text, where it awaits next or at its end."""
         if self._main is not None and not self._lost:
-            self._forgotten = self._forgotten or (
-                f"{request.where}: {request.call()} was not awaited: write `await` before it"
-            )
+            self._forgotten = self._forgotten or text
 
     def sleep_until(self, moment: float, task: Task) -> None:
         """Resume a task at a moment of the monotonic clock."""

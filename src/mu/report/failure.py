@@ -7,7 +7,7 @@ expression with more than one repetition that has no bound runs over them.
 from typing import NamedTuple
 
 from mu.console.terminal import visible
-from mu.machine import ErrorState, MachineState, described, state_name
+from mu.machine import ErrorState, MachineState, described, listed, state_name
 
 MAX_OUTPUT_LINES = 20  # of what a program printed
 MAX_STATUS_DIGITS = 18
@@ -24,7 +24,7 @@ class Failure(NamedTuple):
 def failure_of(machine: MachineState) -> Failure:
     """What became of a failed machine."""
     state = machine.failed_in if isinstance(machine, ErrorState) else state_name(machine)
-    return Failure(machine.actorNum, state, explain(described(machine)))
+    return Failure(listed(machine.actorNum), state, explain(described(machine)))
 
 
 def explain(error: str) -> str:

@@ -166,7 +166,7 @@ class LiveReporter(PlainReporter):
             ("failed", f"{run.failed:,}", "bold red" if run.failed else "dim"),
             ("done", f"{run.done:,} of {run.parts:,}", "green"),
             ("running", f"{len(self._moved):,}", "cyan"),
-            ("connected", f"{run.begun:,}", ""),
+            ("workers", f"{run.workers:,}", "") if run.shared else ("connected", f"{run.begun:,}", ""),
         ]
         if run.launch is not None:
             counts.append(("launched", f"{run.launch.accepted:,}", ""))

@@ -43,6 +43,11 @@ def _tally(reasons: Counter[str]) -> str:
     return "; ".join(f"{number} × {why}" for why, number in shown) + (f"; and {rest} more" if rest else "")
 
 
+def _number(number: int, noun: str) -> str:
+    """`1 worker`, `2 workers`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 class PlainReporter(Reporter):
     """Lines on `stream` (standard error): progress every `LINE_EVERY` seconds if there is any.
 
@@ -62,9 +67,7 @@ class PlainReporter(Reporter):
 
     def listening(self, port: int, tls: bool) -> None:
         """Says so."""
-        self.note(
-            f"listening on port {port} ({'mutual TLS' if tls else 'plain TCP'}) for {self.counts.parts} workers"
-        )
+        self.note(f"listening on port {port} ({'mutual TLS' if tls else 'plain TCP'}) for {self._awaited()}")
 
     def dropped_stranger(self, peer: str, why: str) -> None:
         """Tells of the first few."""
@@ -100,12 +103,27 @@ class PlainReporter(Reporter):
         if now >= self._next:
             self._progress(now)
 
+    def _awaited(self) -> str:
+        """What the run waits for, in words."""
+        counts = self.counts
+        if not counts.shared:
+            return _number(counts.parts, "worker")
+        parts = _number(counts.parts, "part") if counts.parts_known else "parts as they are read"
+        if counts.limit is None:
+            return parts
+        reason = f" ({counts.limit_reason})" if counts.limit_reason else ""
+        return f"{parts}, {_number(counts.limit, 'worker')} at a time{reason}"
+
     def _progress(self, now: float) -> None:
         counts = self.counts
-        text = (
-            f"{counts.begun} of {counts.parts} workers connected, "
-            f"{counts.done} done, {counts.failed} failed{counts.launch_note}"
-        )
+        begun = f"{counts.begun} of {counts.parts}{'' if counts.parts_known else ' or more'}"
+        if counts.shared:
+            # Those that are there; in the end, all that were.
+            workers = counts.hellos if self._closed else counts.workers
+            text = f"{_number(workers, 'worker')}, {begun} parts begun"
+        else:
+            text = f"{begun} workers connected"
+        text += f", {counts.done} done, {counts.failed} failed{counts.launch_note}"
         if text != self._shown and not self.quiet:
             self._next = now + LINE_EVERY
             self._shown = text
@@ -127,8 +145,9 @@ class PlainReporter(Reporter):
         shown = len(failures) if self.verbose else MAX_FAILURES_SHOWN
         for failure in failures[:shown]:
             self.line(f"part {failure.part} failed in {failure.state}: {failure.why}")
-        if len(failures) > shown:
-            self.line(f"... and {len(failures) - shown} more parts failed")
+        failed = max(len(failures), self.counts.failed)  # of a large job, not all are handed over
+        if failed > shown:
+            self.line(f"... and {failed - shown} more parts failed")
         if ended:
             self.line(ended)
         if missing:

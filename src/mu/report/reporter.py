@@ -25,8 +25,9 @@ class Counts(NamedTuple):
     `parts` are wanted (so many are known by now, if `parts_known` is False: inputs are still being read). `begun` parts
     have had a worker, `done` and `failed` are over; `repeated` attempts failed and did not end their part, for these
     `reasons`. `workers` are connected now, `hellos` have been so far; `limit` is how many there may be at a time (None:
-    no limit is known). So many unverified connections were `dropped`, and so many invocations that the service had
-    accepted were `lost`. `launch` is how far launching is (None: nothing is launched), `launch_note` the same in words.
+    no limit is known), and `limit_reason` where that number comes from. So many unverified connections were `dropped`,
+    and so many invocations that the service had accepted were `lost`. `launch` is how far launching is (None: nothing
+    is launched), `launch_note` the same in words.
     """
 
     parts: int = 0
@@ -43,6 +44,12 @@ class Counts(NamedTuple):
     launch: "Progress | None" = None
     launch_note: str = ""
     reasons: Mapping[str, int] = {}
+    limit_reason: str = ""
+
+    @property
+    def shared(self) -> bool:
+        """Whether workers take part after part: there are fewer of them than parts."""
+        return not self.parts_known or (self.limit is not None and self.limit < self.parts)
 
 
 NAMES = {name: name for name in Counts._fields} | {"connected": "begun"}

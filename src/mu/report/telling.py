@@ -35,6 +35,7 @@ class Tally:
         self._of_ledger = of_ledger
         self.repeated = self.workers = self.hellos = self.dropped = self.lost = 0
         self.limit: int | None = None
+        self.limit_reason = ""
         self.launch: Progress | None = None
         self.launch_note = ""
         self.reasons: Counter[str] = Counter()
@@ -45,7 +46,7 @@ class Tally:
         parts, known, begun, done, failed = self._of_ledger()
         return Counts(
             parts, known, begun, done, failed, self.repeated, self.workers, self.hellos, self.limit,
-            self.dropped, self.lost, self.launch, self.launch_note, self._shown_reasons,
+            self.dropped, self.lost, self.launch, self.launch_note, self._shown_reasons, self.limit_reason,
         )  # fmt: skip
 
     def repeat(self, reason: str) -> None:
@@ -61,6 +62,7 @@ class Telling:
     def __init__(self, reporter: Reporter, tally: Tally) -> None:
         self.tally = tally
         self.broken = ""
+        self._summed_up = False
         self._take(reporter)
 
     def _take(self, reporter: Reporter) -> None:
@@ -115,6 +117,7 @@ class Telling:
     def summary(self, failures: Sequence[Failure], missing: int, ended: str) -> None:
         """The end, and what became of the reporter, if it broke."""
         self._tell("summary", failures, missing, ended)
+        self._summed_up = True
         if self.broken:
             self._call("line", self.broken)
 
@@ -155,6 +158,8 @@ class Telling:
         if isinstance(started, float):
             substitute.started = started
         self._take(substitute)
+        if self._summed_up:
+            substitute.line(self.broken)
 
 
 def _overrides(kind: type[Reporter], method: str) -> bool:

@@ -5,17 +5,26 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from mu.machine import listed
+from mu.wire import protocol
 from mu.wire.protocol import ACCOUNT
 
 if TYPE_CHECKING:
     from mu.machine import MachineState
 
 MAX_TEXT = 200
-RUN = re.compile(rb"OK:RETVAL\((-?\d{1,18})\)")
+# The status of a program, in the answers to `run:` and to `exec:`.
+RUN = re.compile(rb"OK:RETVAL\((-?\d{1,18})\)|OK:EXEC\(\{\"status\": ?(-?\d{1,18})[,}]")
+EXEC, FETCH = protocol.EXEC.encode(), protocol.FETCH.encode()
 ACCOUNT_BYTES = ACCOUNT.encode()
 MOVED = re.compile(re.escape(ACCOUNT_BYTES) + rb"(retrieved|uploaded):(\d{1,18})")
 # What a worker has been doing before it says this.
-ACTIVITIES = ((b"OK:RETRIEVE(", "retrieve"), (b"OK:UPLOAD(", "upload"), (b"OK:RETVAL(", "run"))
+ACTIVITIES = (
+    (protocol.RETRIEVE.encode(), "retrieve"),
+    (protocol.UPLOAD.encode(), "upload"),
+    (protocol.RETVAL.encode(), "run"),
+    (EXEC, "run"),
+)
 
 
 class Track:
@@ -49,7 +58,7 @@ class Track:
     def __init__(
         self, machine: "MachineState", address: str, number: int = 1, keep: int = 0, worker: int = 0
     ) -> None:
-        self.part = machine.actorNum
+        self.part = listed(machine.actorNum)
         self.worker = worker
         self.number = number
         self.address = address
@@ -80,7 +89,7 @@ class Track:
         if activity == "run":
             run = RUN.match(message)
             if run:
-                self.runs.append((now, int(run[1])))
+                self.runs.append((now, int(run[1] or run[2])))
         return False
 
 
@@ -91,5 +100,11 @@ def shortened(message: bytes) -> str:
         output, end, command = rest.rpartition(b"):COMMAND(")
         if begin and end:
             message = b"%s:OUTPUT(%d bytes):COMMAND(%s" % (status, len(output), command)
+    elif message.startswith(EXEC):
+        status, begin, rest = message.partition(b',"stdout')
+        if begin:
+            message = b"%s, %d bytes more})" % (status, len(begin) + len(rest) - len(b"})"))
+    elif message.startswith(FETCH):
+        message = b"%s%d bytes)" % (FETCH, len(message) - len(FETCH) - 1)
     text = message[: 4 * MAX_TEXT].decode("utf-8", "replace")
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"

@@ -30,7 +30,7 @@ def options(ServerInfo: Any, argv: Sequence[str] | None = None) -> None:
     A flag exists when `ServerInfo` has its attribute; `--help` lists them. Afterwards `cacert`,
     `srvcrt`, `srvkey` hold keys (one-line base64), made for this run if no files were named.
     """
-    _end_quietly_on_interrupt()
+    end_quietly_on_interrupt()
     command_line.parse(ServerInfo, argv)
 
 
@@ -126,7 +126,7 @@ def _put(info: Any, name: str, value: Any) -> None:
         setattr(info, name, value)
 
 
-def _end_quietly_on_interrupt() -> None:
+def end_quietly_on_interrupt() -> None:
     """Until the main loop takes over, Ctrl-C ends the script without a traceback."""
     in_main = threading.current_thread() is threading.main_thread()
     if in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mu.errors import MuError, describe
-from mu.machine import ErrorState, MachineState, described, enter
+from mu.machine import ErrorState, MachineState, described, enter, listed
 from mu.report.failure import Failure, failure_of
 from mu.report.telling import Telling
 from mu.report.worker_log import Track
@@ -123,7 +123,7 @@ class Attempts:
         final = getattr(machine, "final", False) is True or number in self._doomed
         if self._ledger.failure(attempt, why, final=final, proven=peer.completed > 0):
             if len(self.failures) < FAILURES_KEPT or self._states is not None:
-                self.failures.append(failure_of(machine)._replace(part=number))
+                self.failures.append(failure_of(machine)._replace(part=listed(number)))
             if self._on_outcome is not None:
                 self._tell_outcome(attempt, machine, "failed", why, now, peer)
             return False, self._dependants(machine, number)
@@ -174,7 +174,7 @@ class Attempts:
         try:
             numbers = list(dependants(machine))
         except Exception as error:
-            self._telling.note(f"dependants of part {failed}: {describe(error)}")
+            self._telling.note(f"dependants of part {listed(failed)}: {describe(error)}")
             return []
         for number in numbers:
             self._doomed.setdefault(number, failed)
@@ -190,4 +190,4 @@ def summary_of(failures: Sequence[Failure]) -> list[Failure]:
 
 def waits_in_vain(failed: int) -> str:
     """What became of a part whose left neighbour, or one further left, has failed."""
-    return f"waits for part {failed}, which failed"
+    return f"waits for part {listed(failed)}, which failed"

@@ -29,6 +29,8 @@ class Ended(Protocol):
     states: "list[MachineState] | None"
     lookup: cost.Lookup | None
     engines: list[Any]
+    estimate: dict[str, Any] | None
+    recorded: str
 
     @property
     def loop(self) -> "Loop":
@@ -97,10 +99,12 @@ def conclude(run: Ended, telling: "Telling") -> list[str]:
                 made["cost"] = estimate
                 recorded = leave(setup.record_dir, lambda path: record.write(path, made, secrets, number))
         telling.note(cost.describe(estimate))
+    run.estimate = estimate
     for path, why in unwritten:
         telling.line(f"cannot write {path}: {why}")
     if recorded:
-        telling.note(f"record: {record.path_in(directory, number)}")
+        run.recorded = str(record.path_in(directory, number))
+        telling.note(f"record: {run.recorded}")
     return [path for path, _ in unwritten]
 
 

@@ -40,7 +40,7 @@ QUANTIZER = at_least(0, 127)
 FLAGS = (
     Flag("-O", "--out-file", "out_file", word, "FILE", "write the times of the state machines here"),
     Flag("-P", "--profile", "profiling", word, "FILE", "write cProfile data of the main loop here"),
-    Flag("-n", "--parts", "num_parts", at_least(1, 1_000_000), "N", "number of workers"),
+    Flag("-n", "--parts", "num_parts", at_least(1, 1_000_000), "N", "number of parts"),
     Flag("-N", "--part-list", "num_list", listed(COUNT), "A,B,C", "exactly these parts; not with -n or -o"),
     Flag("-X", "--overprovision", "overprovision", COUNT, "N", "launch this many more workers than needed"),
     Flag("-f", "--frames", "num_frames", at_least(1), "N", "frames in each chunk"),
@@ -72,6 +72,7 @@ FLAGS = (
         "FACTOR",
         "second worker for parts that take FACTOR times the median",
     ),
+    Flag("", "--part-timeout", "part_timeout", SECONDS, "SECONDS", "no part for workers with less time left"),
     Flag(
         "", "--connect-timeout", "connect_timeout", SECONDS, "SECONDS", "how long to wait for missing workers"
     ),

@@ -35,6 +35,7 @@ class Job:
     kill_time: ClassVar[float | None] = None
     kill_state: ClassVar["Callable[..., MachineState] | None"] = None
     connect_timeout: ClassVar[float | None] = None
+    part_timeout: ClassVar[float | None] = None
     dependants: "ClassVar[Callable[[MachineState], Iterable[int]] | None]" = None
 
     # `--resume` skips the parts whose outputs are there: `outputs(part)` names a part's keys.
@@ -42,7 +43,7 @@ class Job:
     hashed_names: ClassVar[bool] = False
 
     # How workers reach this machine, and with which keys: files, or None for keys of this run's own.
-    port_number: ClassVar[int] = 0
+    port_number: ClassVar[int] = 13579
     host_addr: ClassVar[str | None] = None
     cacert: ClassVar[str | None] = None
     srvcrt: ClassVar[str | None] = None

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, NamedTuple
 
 from mu.errors import describe
+from mu.machine import ListedNumber
 from mu.server.durations import Durations
 
 # Backups begin when so many of the parts are done: by then it is known how long a part takes.
@@ -46,13 +47,14 @@ class PartOrder(Sequence[Part]):
     def __iter__(self) -> Iterator[Part]:
         numbers, size = self._num_list, self._size
         for part in self._order:
-            yield Part(numbers[part] if numbers else part, part // size)
+            yield Part(ListedNumber(part, numbers[part]) if numbers else part, part // size)
 
     def __getitem__(self, place: Any) -> Any:
         if isinstance(place, slice):
             return PartOrder(self._order[place], self._size, self._num_list)
         part = self._order[place]
-        return Part(self._num_list[part] if self._num_list else part, part // self._size)
+        numbers = self._num_list
+        return Part(ListedNumber(part, numbers[part]) if numbers else part, part // self._size)
 
 
 def connection_order(
@@ -61,8 +63,8 @@ def connection_order(
     """The parts in the order in which connecting workers get them.
 
     With a keyframe distance K the groups are 0..K-1, K..2K-1, …; all first members come first, then all
-    second ones, so that no worker waits for a left neighbour that has not started. `num_list` gives the
-    n-th part another number.
+    second ones, so that no worker waits for a left neighbour that has not started. `num_list` says
+    what people call the n-th part; its number is n all the same.
     """
     size = keyframe_distance or 1
     order = sorted(range(num_parts), key=lambda part: (part % size, part)) if size > 1 else range(num_parts)

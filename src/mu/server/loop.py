@@ -25,7 +25,7 @@ from mu.console.terminal import debug
 from mu.defs import Defs
 from mu.engines.protocol import Engine
 from mu.errors import ProtocolError, describe
-from mu.machine import ErrorState, MachineState, checked, described, enter_fitting, settle
+from mu.machine import ErrorState, MachineState, checked, described, enter_fitting, listed, settle
 from mu.report.telling import Telling
 from mu.report.worker_log import Track
 from mu.server.acceptor import Door
@@ -210,7 +210,7 @@ class Loop:
         channel._channel.kept = bool(peer.facts)
         machine = self._attempts.begin(peer, channel, attempt)
         if Defs.debug:
-            debug(f"part {attempt.part.number}: worker at {peer.address}")
+            debug(f"part {listed(attempt.part.number)}: worker at {peer.address}")
         if self._settings.kill_time is not None:
             self._timers.set(peer, self._settings.kill_time, self._kill)
         if not self.ledger.may_want_more and not self.ledger.wanted:

@@ -90,10 +90,10 @@ class _Resume:
     def __init__(self, info: Any) -> None:
         self._info = info
 
-    def __call__(self, parts: Iterable[Part], region: str) -> list[Part]:
+    def __call__(self, parts: Iterable[Part | None], region: str) -> list[Part]:
         from mu.server import resume
 
-        return resume.unfinished(self._info, list(parts), region)
+        return resume.unfinished(self._info, [part for part in parts if part is not None], region)
 
 
 def parts_of(info: Any) -> PartOrder:

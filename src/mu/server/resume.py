@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 from mu.aws import client, explained
 from mu.errors import UsageError, describe
+from mu.machine import listed
 from mu.server.ledger import Part
 from mu.wire.protocol import spread
 
@@ -24,12 +25,13 @@ def unfinished(info: Any, parts: Sequence[Part], region: str) -> list[Part]:
         )
     wanted: dict[Part, list[str]] = {}
     for part in parts:
+        number = listed(part.number)
         try:
-            keys = name_outputs(part.number)
+            keys = name_outputs(number)
             wanted[part] = [keys] if isinstance(keys, str) else list(keys)
         except Exception as error:
             raise UsageError(
-                f"ServerInfo.outputs({part.number}): {describe(error)}; it must be a static method that takes a part's "
+                f"ServerInfo.outputs({number}): {describe(error)}; it must be a static method that takes a part's "
                 "number and returns the key of its output, or a list of keys"
             ) from None
     if getattr(info, "hashed_names", False):

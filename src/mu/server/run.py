@@ -21,7 +21,7 @@ from typing import Any
 from mu.console.system import allow_connections
 from mu.engines.protocol import Engine
 from mu.errors import JobError, UsageError, reason
-from mu.machine import MachineState
+from mu.machine import MachineState, listed
 from mu.report import choose
 from mu.report.cost import Lookup
 from mu.report.failure import Failure
@@ -52,7 +52,8 @@ class Run:
     none. `reporter` is told what happens; by default it is one that writes to standard error.
 
     After `drive`: `error` is the exception that ended the loop, if one did; `counts`, `tracks`, `failures`, `ended`
-    and `worker_seconds` say how it went.
+    and `worker_seconds` say how it went. After `conclude`: `estimate` is that of the cost (None: there is none), and
+    `recorded` the path of the record, empty if none was kept.
     """
 
     def __init__(
@@ -77,6 +78,8 @@ class Run:
         self.lookup: Lookup | None = None
         self.profile: cProfile.Profile | None = None
         self.error: BaseException | None = None
+        self.estimate: dict[str, Any] | None = None
+        self.recorded = ""
         self.before: dict[
             str, Any
         ] = {}  # what a script's ServerInfo said before the run set it (`prepare.READ_BACK`)
@@ -124,6 +127,16 @@ class Run:
         return Counts() if self._telling is None else self._telling.tally.counts()
 
     @property
+    def ended(self) -> str:
+        """Why the loop stopped early; empty if it did not."""
+        return "" if self._loop is None else self._loop.ended
+
+    @property
+    def worker_seconds(self) -> float:
+        """The sum of all workers' lives."""
+        return 0.0 if self._loop is None else self._loop.worker_seconds
+
+    @property
     def tracks(self) -> list[Track]:
         """All attempts, as they began, if a record is kept."""
         return [] if self._attempts is None else self._attempts.tracks
@@ -138,7 +151,7 @@ class Run:
         """The numbers of all parts that the run knows of, for its record."""
         parts = self.settings.parts
         if isinstance(parts, Sequence):
-            return [part.number for part in parts]
+            return [listed(part.number) for part in parts]
         return sorted({track.part for track in self.tracks})
 
     @property
@@ -205,8 +218,8 @@ class Run:
         try:
             if setup.cacert:
                 context = connection.context(setup.cacert, setup.srvcrt, setup.srvkey, server=True)
-            telling.listening(self.port, tls=context is not None)
             staffing = self._staff(engine)
+            telling.listening(self.port, tls=context is not None)
             workers = min(ledger.parts, staffing.limit) if ledger.parts_known else staffing.limit
             room = allow_connections(workers if ledger.parts_known else 0)
             settings = dataclasses.replace(self.settings, workers=workers, room=room)
@@ -268,6 +281,11 @@ class Run:
     def wake(self, machine: MachineState) -> None:
         """Have `machine` handled soon although its worker has said nothing. Only from the loop's thread."""
         self.loop.wake(machine)
+
+    def say(self, text: str) -> None:
+        """Tell people something while the run goes on. Only from the loop's thread."""
+        if self._telling is not None:
+            self._telling.line(text)
 
     def stop(self, why: str) -> None:
         """End the run at the loop's next turn, for this reason. Only from the loop's thread, or a signal handler."""

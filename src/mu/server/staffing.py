@@ -35,7 +35,9 @@ class Staffing:
         self._telling = telling
         self._engine = engine
         self._port = port
-        self.limit, self.limit_reason = most_workers(settings, engine)
+        self.limit, reason = most_workers(settings, engine)
+        if self.limit < NO_LIMIT:
+            telling.tally.limit, telling.tally.limit_reason = self.limit, reason
         self._hellos = 0
         self._given_up = 0  # workers that were launched and are not expected any more
         self._lost = 0

@@ -54,9 +54,12 @@ def key_to_pem(line: str) -> str:
 
 def _decode(body: str, what: str) -> bytes:
     try:
-        return binascii.a2b_base64(body.encode("ascii"), strict_mode=True)
+        der = binascii.a2b_base64(body.encode("ascii"))
+        if binascii.b2a_base64(der, newline=False).decode("ascii") == body:  # else something was passed over
+            return der
     except ValueError:  # binascii.Error and UnicodeEncodeError; the text would show the key
-        raise UsageError(f"a {what} is not base64") from None
+        pass
+    raise UsageError(f"a {what} is not base64") from None
 
 
 def _block(label: str, der: bytes) -> str:

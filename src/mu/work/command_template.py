@@ -49,7 +49,7 @@ def _value(name: str, vals: Mapping[str, Any], event: Mapping[str, Any]) -> Any:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return " ".join(map(str, value))
     return "" if value is None else str(value)
 

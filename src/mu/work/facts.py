@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from math import inf
 from time import monotonic
 from typing import Any
@@ -24,6 +25,7 @@ def facts(directory: str, end: float, request_id: str, fresh: bool) -> dict[str,
     }
 
 
+@lru_cache(maxsize=1)
 def memory() -> int:
     """Bytes of memory: the function's size, the container's limit, or the machine's."""
     size = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
@@ -37,6 +39,7 @@ def memory() -> int:
     return min([machine, *limits])
 
 
+@lru_cache(maxsize=1)
 def cpus() -> int:
     """How many processors this process may use."""
     try:

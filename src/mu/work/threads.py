@@ -2,7 +2,8 @@
 
 `retrieve`, `upload`, `run` and `connect` would each hold the loop up, so each is a job for a
 thread. Jobs begin in the order they were given; a thread goes on with the next waiting job when it
-has finished one, and ends when none waits. What a job has to say to the loop it posts: a call that
+has finished one, and ends when none has come for a while: parts of one short command after the other
+would else pay for a thread each. What a job has to say to the loop it posts: a call that
 `collect` makes on the loop's thread. The loop learns of it by a pipe that becomes readable, so one
 poll covers sockets and work alike.
 """
@@ -21,6 +22,8 @@ from mu.errors import reason
 # Runs of a chain wait for each other's state files, so this many must be able to wait at a time. A run costs
 # a thread and two to four processes, of which Lambda allows 1,024 together.
 MOST_AT_A_TIME = 128
+# How long a thread waits for another job, in seconds.
+IDLE = 2.0
 
 
 class Tasks:
@@ -34,7 +37,9 @@ class Tasks:
         self._posted: deque[Callable[[], None]] = deque()
         self._stopped = False
         self._working = 0
+        self._idle = 0
         self._quiet = threading.Condition(self._lock)
+        self._given = threading.Condition(self._lock)
         self._readable, self._writable = os.pipe()
         os.set_blocking(self._readable, False)
         os.set_blocking(self._writable, False)
@@ -57,7 +62,9 @@ class Tasks:
         def work() -> None:
             try:
                 answer = job()
-            except Exception as error:
+            except (
+                BaseException
+            ) as error:  # whatever it is, the command gets its answer, and the thread goes on
                 answer = f"FAIL({reason(error)})"
             self.post(lambda: done(answer))
 
@@ -66,6 +73,9 @@ class Tasks:
                 self._waiting.appendleft(work)
             else:
                 self._waiting.append(work)
+            if self._idle >= len(self._waiting):
+                self._given.notify()
+                return
             if len(self._threads) >= self._limit and not at_once:
                 return
             thread = threading.Thread(target=self._work, daemon=True)
@@ -116,6 +126,7 @@ class Tasks:
             self._stopped = True
             self._waiting.clear()
             threads = list(self._threads)
+            self._given.notify_all()
             os.close(self._readable)
             os.close(self._writable)
         for thread in threads:
@@ -124,6 +135,10 @@ class Tasks:
     def _work(self) -> None:
         while True:
             with self._lock:
+                if not self._waiting and not self._stopped:
+                    self._idle += 1
+                    self._given.wait(IDLE)
+                    self._idle -= 1
                 if not self._waiting:
                     self._threads.discard(threading.current_thread())
                     return

@@ -522,6 +522,11 @@ def test_which_reporter(
         (b"OK:SET(x)", "OK:SET(x)"),
         (b"OK:RETVAL(0):OUTPUT(secret\n):COMMAND(./x)", "OK:RETVAL(0):OUTPUT(7 bytes):COMMAND(./x)"),
         (b"OK:RETVAL(-9):OUTPUT(a):COMMAND(b):COMMAND(c)", "OK:RETVAL(-9):OUTPUT(12 bytes):COMMAND(c)"),
+        (
+            b'OK:EXEC({"status":3,"stdout":"secret","stderr":"","cut":0})',
+            'OK:EXEC({"status":3, 38 bytes more})',
+        ),
+        (b"OK:FETCH(secret)", "OK:FETCH(6 bytes)"),
         (b"x" * 500, "x" * (MAX_TEXT - 1) + "…"),
         (b"\xff\xc3\xa9", "\ufffdé"),
     ],

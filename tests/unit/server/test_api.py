@@ -131,12 +131,17 @@ def test_keyframe_groups_and_the_groups_number() -> None:
     assert made[:2] == [(0, 0), (4, 1)]
 
 
-def test_a_list_of_parts() -> None:
-    job = Job(num_parts=2, num_list=[7, 3])
-    for _ in range(2):
-        job.worker().in_thread()
-    job.end()
-    assert [state.actorNum for state in job.states] == [7, 3]
+def test_a_list_of_parts(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """States count from 0, people see the numbers of the list."""
+    job = Job(num_parts=2, num_list=[7, 3], out_file=str(tmp_path / "times"))
+    job.worker().serve(lambda command: "FAIL(no)" if command == "run:" else obey(command))
+    job.worker().serve()
+    with pytest.raises(JobError):
+        job.end()
+    assert "part 7 failed in Work: no\n" in capfd.readouterr().err
+    lines = (tmp_path / "times").read_text().splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["7", "3", "ERR"]
+    assert [state.actorNum for state in job.states] == [0, 1]
 
 
 def test_a_failed_part_is_told_and_the_others_finish(
@@ -217,6 +222,22 @@ def test_strangers_with_other_keys_are_refused(capfd: pytest.CaptureFixture[str]
     said = capfd.readouterr().err
     assert said.count("TLS handshake failed") == 2
     assert "1 of 1 parts done" in said
+
+
+@pytest.mark.parametrize(("kind", "hinted"), [("ec", True), ("rsa", False)])
+def test_a_worker_that_cannot_read_its_key_is_told_why(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kind: str, hinted: bool
+) -> None:
+    """The original's worker connects, finds that its key is none that it reads, and closes the connection."""
+    made = keys.make_job_keys(kind)
+    monkeypatch.setattr(keys, "make_job_keys", lambda: made)
+    job = Job(tls=True)
+    socket.create_connection(("127.0.0.1", job.port)).close()
+    job.worker().in_thread()
+    job.end()
+    said = capfd.readouterr().err
+    assert "TLS handshake failed: " in said
+    assert ("It reads RSA keys only: mu genkeys --rsa, or key_type = 'rsa'" in said) == hinted
 
 
 def test_a_silent_stranger_is_dropped_in_time(capfd: pytest.CaptureFixture[str]) -> None:
@@ -636,7 +657,7 @@ def test_a_list_of_parts_that_the_script_names() -> None:
     for _ in range(2):
         job.worker().in_thread()
     job.end()
-    assert [state.actorNum for state in job.states] == [7, 3]
+    assert [state.actorNum for state in job.states] == [0, 1]
 
 
 def test_a_list_that_names_a_part_twice(capfd: pytest.CaptureFixture[str]) -> None:
@@ -923,7 +944,7 @@ server.server_main_loop([], First, ServerInfo)
     [
         (["-n", "5", "-K", "4"], [0, 4, 1, 2, 3], 0),
         (["-n", "4", "--keyframe-distance", "2"], [0, 2, 1, 3], 0),
-        (["-N", "7,3,5"], [7, 3, 5], 0),
+        (["-N", "7,3,5"], [0, 1, 2], 0),
         (["-n", "2", "-m", "0.2"], [0, 1], 1),
     ],
 )
@@ -982,6 +1003,7 @@ def test_png2y4m_sends_what_the_original_sent(monkeypatch: pytest.MonkeyPatch) -
         sent.append(worker.commands[:-1])
         if number == 0:
             job.end()
+            monkeypatch.setattr(info, "num_list", [1])
             job = Job(png2y4m_server.PNG2Y4MConfigState, num_parts=1, num_list=[1])
     job.end()
     assert sent == expected

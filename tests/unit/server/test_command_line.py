@@ -9,6 +9,7 @@ import pytest
 
 from mu import UsageError, server
 from mu.defs import Defs
+from mu.engines.ramp import Ramp
 from mu.server.command_line import ENDPOINTS
 from mu.server.flags import FLAGS, WORKER_FLAGS
 from mu.tls import keys
@@ -35,6 +36,13 @@ def parsed(*words: str, **attributes: Any) -> Any:
         ("-f 6", "num_frames", 6),
         ("-o 7", "num_offset", 7),
         ("-q 1,-2", "quality_values", [1, -2]),
+        ("-e here", "engine", ["here"]),
+        ("-e ssh:a,b=2 --engine here", "engine", ["ssh:a,b=2", "here"]),
+        ("--engine-args --time=1", "engine_args", "--time=1"),
+        ("--engine-args=--time=1", "engine_args", "--time=1"),
+        ("--tunnel", "tunnel", True),
+        ("--ramp 10,5", "ramp", Ramp(10, 5.0)),
+        ("-W 9", "workers", 9),
         ("-x", "run_xcenc", True),
         ("-Y 30", "quality_y", 30),
         ("-S 10", "quality_s", 10),
@@ -54,6 +62,7 @@ def parsed(*words: str, **attributes: Any) -> Any:
         ("--retries 3", "retries", 3),
         ("--backup 1.5", "backup", 1.5),
         ("--connect-timeout 7", "connect_timeout", 7.0),
+        ("--part-timeout 60", "part_timeout", 60.0),
         ("--resume", "resume", True),
         ("-M", "hashed_names", True),
     ],
@@ -68,7 +77,8 @@ def test_a_flag_sets_its_attribute(
 def test_every_flag_of_the_table_is_tried_above() -> None:
     mark = next(m for m in test_a_flag_sets_its_attribute.pytestmark if m.name == "parametrize")  # type: ignore[attr-defined]
     tried = {row[1] for row in mark.args[1]} | {"num_passes", "cacert", "srvcrt", "srvkey"}
-    assert {flag.attribute for flag in FLAGS} == tried
+    engines = {"engine", "engine_args", "tunnel", "ramp", "workers"}  # which every script has
+    assert {flag.attribute for flag in FLAGS} | engines == tried
 
 
 def test_passes() -> None:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mu.server.ledger import Attempt, Ledger, connection_order
+from mu.machine import listed
+from mu.server.ledger import Attempt, Ledger, Part, connection_order
 
 
 @pytest.mark.parametrize(
@@ -19,14 +20,21 @@ from mu.server.ledger import Attempt, Ledger, connection_order
         (7, 3, None, [0, 3, 6, 1, 4, 2, 5]),
         (3, 1, None, [0, 1, 2]),
         (3, 8, None, [0, 1, 2]),
-        (3, None, [9, 4, 7], [9, 4, 7]),
-        (5, 4, [10, 11, 12, 13, 20], [10, 20, 11, 12, 13]),
+        (3, None, [9, 4, 7], [0, 1, 2]),
+        (5, 4, [10, 11, 12, 13, 20], [0, 4, 1, 2, 3]),
     ],
 )
 def test_connection_order(
     number: int, distance: int | None, listed: list[int] | None, order: list[int]
 ) -> None:
     assert [part.number for part in connection_order(number, distance, listed)] == order
+
+
+def test_what_people_call_the_parts_of_a_list() -> None:
+    order = [part.number for part in connection_order(5, 4, [10, 11, 12, 13, 20])]
+    assert [listed(number) for number in order] == [10, 20, 11, 12, 13]
+    assert [listed(part.number) for part in connection_order(2)] == [0, 1]
+    assert f"{order[1]:02d} {order[1]} {order[1] + 1}" == "04 4 5"
 
 
 def test_groups() -> None:
@@ -76,6 +84,28 @@ def test_how_often_a_part_is_tried(retries: int, error: str, attempts: int) -> N
         assert attempt.number == number
         assert book.failure(attempt, error) == (number == attempts)
     assert (book.finished, book.failed, book.wanted) == (True, 1, 0)
+
+
+def test_parts_that_are_not_at_hand_yet() -> None:
+    """None is not the end: the parts' source is asked again."""
+    source: list[Part | None] = [Part(0, 0, "a"), None, None, Part(1, 1, "b"), None]
+    made = Ledger(iter(source))
+    first = made.begin(0.0)
+    assert first is not None
+    assert made.begin(0.0) is None
+    assert not made.parts_known
+    made.succeeded(first, 1.0)
+    assert not made.finished
+    assert made.may_want_more
+    assert made.wanted
+    second = made.begin(1.0)
+    assert second is not None
+    assert second.part.input == "b"
+    assert made.waiting(5) == 0
+    made.succeeded(second, 2.0)
+    assert made.finished
+    assert made.parts_known
+    assert (made.parts, made.done) == (2, 2)
 
 
 def test_a_part_that_failed_comes_before_those_that_wait() -> None:

@@ -1,5 +1,6 @@
 """What a worker tells of itself."""
 
+from collections.abc import Iterator
 from math import inf
 from pathlib import Path
 from time import monotonic
@@ -8,6 +9,14 @@ import pytest
 
 from mu.wire import protocol
 from mu.work import facts
+
+
+@pytest.fixture(autouse=True)
+def _forgotten() -> Iterator[None]:
+    """What is looked up once in a process is looked up anew."""
+    facts.memory.cache_clear()
+    yield
+    facts.memory.cache_clear()
 
 
 def test_facts_are_those_of_the_hello(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

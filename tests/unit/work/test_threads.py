@@ -2,6 +2,7 @@
 
 import select
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from time import monotonic
@@ -9,6 +10,7 @@ from typing import NoReturn
 
 import pytest
 
+from mu.work import threads
 from mu.work.threads import Tasks
 
 PATIENCE = 10.0
@@ -47,12 +49,12 @@ class Gate:
 
 def test_answers_come_in_completion_order_on_the_loops_thread(tasks: Tasks) -> None:
     answers: list[str] = []
-    threads = set()
+    makers = set()
     gates = [Gate(name) for name in "abc"]
 
     def done(answer: str) -> None:
         answers.append(answer)
-        threads.add(threading.current_thread())
+        makers.add(threading.current_thread())
 
     for gate in gates:
         tasks.start(gate, done)
@@ -60,7 +62,7 @@ def test_answers_come_in_completion_order_on_the_loops_thread(tasks: Tasks) -> N
         gates["abc".index(name)].may_end.set()
         collect(tasks, answers, number)
     assert answers == ["c", "a", "b"]
-    assert threads == {threading.current_thread()}
+    assert makers == {threading.current_thread()}
 
 
 def test_no_more_than_the_limit_run_and_the_rest_wait_in_order(tasks: Tasks) -> None:
@@ -86,13 +88,16 @@ def test_a_thousand_jobs(tasks: Tasks) -> None:
     assert threading.active_count() < 50
 
 
-def test_an_exception_is_a_fail(tasks: Tasks) -> None:
+@pytest.mark.parametrize("error", [MemoryError, SystemExit, KeyboardInterrupt])
+def test_an_exception_is_a_fail_and_the_thread_goes_on(error: type[BaseException], tasks: Tasks) -> None:
     def job() -> NoReturn:
-        raise MemoryError
+        raise error
 
     answers: list[str] = []
     tasks.start(job, answers.append)
-    assert collect(tasks, answers, 1) == ["FAIL(MemoryError)"]
+    assert collect(tasks, answers, 1) == [f"FAIL({error.__name__})"]
+    tasks.start(lambda: "next", answers.append)
+    assert collect(tasks, answers, 2)[1] == "next"
 
 
 def test_what_a_job_posts_comes_before_its_answer(tasks: Tasks) -> None:
@@ -107,6 +112,7 @@ def test_what_a_job_posts_comes_before_its_answer(tasks: Tasks) -> None:
 
 
 def test_no_thread_to_be_had(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "IDLE", 0.0)
     answers: list[str] = []
     first = Gate("first")
     tasks.start(first, answers.append)
@@ -139,3 +145,37 @@ def test_after_stop_nothing_begins_and_nothing_is_posted() -> None:
     assert not thread.is_alive()
     assert not waiting.begun.is_set()
     assert answers == []
+
+
+def test_a_thread_does_one_job_after_the_other(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "IDLE", PATIENCE)
+    workers: list[str] = []
+    for number in range(1, 4):
+        tasks.start(lambda: threading.current_thread().name, workers.append, at_once=True)
+        collect(tasks, workers, number)
+        while tasks._idle == 0:  # it has told, and is about to wait for more
+            time.sleep(0)
+    assert len(set(workers)) == 1
+
+
+def test_quiet_waits_for_others_and_forgets_what_waits(tasks: Tasks) -> None:
+    answers: list[str] = []
+    gates = [Gate(str(number)) for number in range(4)]
+    for gate in gates:
+        tasks.start(gate, answers.append)
+    for gate in gates[:3]:
+        assert gate.begun.wait(PATIENCE)
+    tasks.forget()
+    found: list[bool] = []
+
+    def reset() -> str:
+        found.append(tasks.quiet(0.01))
+        for gate in gates:
+            gate.may_end.set()
+        found.append(tasks.quiet(PATIENCE))
+        return "reset"
+
+    tasks.start(reset, answers.append, at_once=True)
+    assert sorted(collect(tasks, answers, 4)) == ["0", "1", "2", "reset"]
+    assert found == [False, True]
+    assert not gates[3].begun.is_set()

@@ -1,0 +1,64 @@
+"""What `mu doctor -e ...` looks at: each engine's machines, whether they are there and of use."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from mu.engines import by_name
+from mu.engines.pool import Pool
+from mu.engines.protocol import Engine
+from mu.errors import MuError
+
+PATIENCE = 60.0  # seconds that hosts may take to answer
+
+
+class Check(NamedTuple):
+    """What was found: whether it is well (None: it cannot be told from here), and the text."""
+
+    well: bool | None
+    text: str
+
+
+def check_engines(args: argparse.Namespace) -> Iterator[Check]:
+    """A line or more for each engine but `lambda`, whose checks are those without `-e`."""
+    for spec in args.engine:
+        if spec == "lambda":
+            continue
+        try:
+            wanted = by_name.Wanted(
+                function=args.function,
+                regions=args.regions,
+                arguments=by_name.words(args.engine_args),
+                tunnel=args.tunnel,
+            )
+            engine = by_name.by_name(spec, wanted)
+            yield from check_engine(spec, engine, args)
+        except MuError as error:
+            yield Check(False, f"engine {spec}: {error}")
+
+
+def check_engine(spec: str, engine: Engine, args: argparse.Namespace) -> Iterator[Check]:
+    """What one says of itself. Raises MuError."""
+    from mu.engines.slurm import Slurm
+
+    if isinstance(engine, Pool):
+        event = json.dumps({"addr": args.host_addr or engine.own_address(), "port": args.port, "bucket": ""})
+        try:
+            for name, why in engine.probe(event, PATIENCE):
+                yield Check(not why, f"engine {spec}: {name}: {why or 'workers can be started there'}")
+        finally:
+            engine.cancel()
+            engine.wait()
+    elif isinstance(engine, Slurm):
+        yield Check(True, f"engine {spec}: Slurm would take it: {engine.check()}")
+    else:
+        yield Check(
+            None, f"engine {spec}: whether workers can be started cannot be told without starting one"
+        )
+    number, reason = engine.limit()
+    least = "any number of" if number is None else str(number)
+    yield Check(True, f"engine {spec}: {least} workers at a time ({reason})")
+    if spec != "here" and not args.tunnel:
+        text = f"engine {spec}: workers connect to {args.host_addr or engine.own_address()}, port {args.port}"
+        yield Check(None, f"{text}: a firewall must let them in")

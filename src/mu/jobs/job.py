@@ -1,0 +1,71 @@
+"""What a job returns."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+I = TypeVar("I")  # noqa: E741
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[I, R]):
+    """What became of the part `number` (from 0, in the order of the inputs).
+
+    `status` is `done`, `skipped` (`mu.Skip`; `error` says why), `failed`, or `stopped` (the job ended while the part
+    was under way). `result` is what the part returned, None unless it is done; `error` is one text, `where` the file
+    and line that it came from. `attempt` counts from 1, `seconds` are of that attempt, and `worker` is what its worker
+    has told of itself.
+    """
+
+    number: int
+    input: I
+    status: str
+    result: R | None = None
+    error: str = ""
+    where: str = ""
+    attempt: int = 0
+    seconds: float = 0.0
+    worker: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Job(Generic[I, R]):
+    """A job that is over. `outcomes` has one for each part that has begun, in the order of the inputs; it is empty if
+    they were not kept.
+
+    `parts`, `done` (those skipped included) and `failed` count parts. `ended` says why the job stopped early, if so.
+    `seconds` of wall time; `worker_seconds` sums the lives of workers. `cost` is the estimate in US dollars, None if
+    there is none; `record` the path of the record, empty if none was kept.
+    """
+
+    outcomes: list[Outcome[I, R]] = field(default_factory=list)
+    parts: int = 0
+    done: int = 0
+    failed: int = 0
+    ended: str = ""
+    seconds: float = 0.0
+    worker_seconds: float = 0.0
+    cost: float | None = None
+    record: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether all parts are done."""
+        return not self.ended and self.done == self.parts
+
+    @property
+    def results(self) -> list[R | None]:
+        """What the parts returned, in the order of the inputs; None where there is nothing."""
+        return [outcome.result for outcome in self.outcomes]
+
+    @property
+    def failures(self) -> list[Outcome[I, R]]:
+        """The parts that are not done."""
+        return [outcome for outcome in self.outcomes if outcome.status not in ("done", "skipped")]
+
+    def __iter__(self) -> Iterator[Outcome[I, R]]:
+        return iter(self.outcomes)
+
+    def __len__(self) -> int:
+        return len(self.outcomes)

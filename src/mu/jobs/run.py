@@ -1,0 +1,338 @@
+"""Runs a job of coroutines: `mu.run` for programs and notebooks, `mu.main` for scripts."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar, Unpack
+
+from mu.engines import by_name
+from mu.engines.protocol import Engine
+from mu.engines.ramp import LAMBDA
+from mu.errors import JobError, MuError, UsageError
+from mu.jobs.context import Context
+from mu.jobs.coroutine_state import CoroutineState, DoneState, FailedState
+from mu.jobs.job import Job, Outcome
+from mu.jobs.reading import ReadAhead, is_at_hand
+from mu.jobs.settings import Info, Settings
+from mu.jobs.unawaited import watched
+from mu.jobs.worker import Part as PartFunction
+from mu.report.reporter import Reporter
+from mu.server import command_line, prepare
+from mu.server import run as server_run
+from mu.server.job_keys import take_keys
+from mu.server.ledger import Attempt, Part
+from mu.server.settings import Outcome as ServerOutcome
+from mu.wire.socket_nb import SocketNB
+
+I = TypeVar("I")  # noqa: E741
+R = TypeVar("R")
+
+
+def run(
+    part: PartFunction[I, R],
+    inputs: Iterable[I],
+    *,
+    check: bool = True,
+    on_outcome: Callable[[Outcome[I, R]], object] | None = None,
+    keep: bool = True,
+    reporter: Reporter | None = None,
+    **settings: Unpack[Settings],
+) -> Job[I, R]:
+    """Do a job: `part(worker, input)` for each of `inputs`, on as many workers as there may be.
+
+    `inputs` are read as they are needed; parts are numbered in their order, from 0. `on_outcome` is called for each
+    part when it is over; with `keep` False nothing of it is kept, so that a job of any size takes the same memory (and
+    `mu.done` has no results to give). JobError if not all parts are done, unless `check` is False; its `job` is what
+    would have been returned. UsageError or MuError if nothing could be started.
+    """
+    info = Info(settings)
+    take_keys(info)
+    return checked(do(info, part, inputs, on_outcome=on_outcome, keep=keep, reporter=reporter), check)
+
+
+def main(
+    part: PartFunction[I, R],
+    inputs: Iterable[I],
+    argv: Sequence[str] | None = None,
+    **settings: Unpack[Settings],
+) -> Job[I, R]:
+    """Do a job from a script: each setting is a flag, too (`--help`), read from `argv` or the command line.
+
+    Ends the script as the job has ended: with status 0 if all parts are done, 1 if not, 2 if nothing was started, 130
+    or 143 after a signal.
+    """
+    from mu.console.terminal import say
+    from mu.server.api import end_quietly_on_interrupt
+
+    end_quietly_on_interrupt()
+    try:
+        info = Info(settings)
+        command_line.parse(info, argv)
+        done = do(info, part, inputs)
+    except MuError as error:
+        say(f"{Path(sys.argv[0]).name}: {error}")
+        raise SystemExit(2) from None
+    return checked(done)
+
+
+class Ended(NamedTuple):
+    """A job that is over, the error that it ended in, and those of its parts, if they were to be kept."""
+
+    job: Job[Any, Any]
+    error: JobError | None
+    errors: dict[int, BaseException]
+
+
+def checked(ended: Ended, check: bool = True) -> Job[Any, Any]:
+    """The job; JobError if it has not ended well and `check`."""
+    job, error, _ = ended
+    if error is None:
+        return job
+    if check:
+        error.job = job
+        raise error
+    job.ended = job.ended or str(error)
+    return job
+
+
+def do(
+    info: Info,
+    part: PartFunction[I, R],
+    inputs: Iterable[I],
+    *,
+    on_outcome: Callable[[Outcome[I, R]], object] | None = None,
+    keep: bool = True,
+    keep_errors: bool = False,
+    reporter: Reporter | None = None,
+) -> Ended:
+    """Do a job with the settings `info`, its keys included. UsageError or MuError if nothing could be started."""
+    context = Context(
+        part,
+        bucket=info.bucket or "",
+        hashed_names=bool(info.hashed_names),
+        keep_results=keep,
+        keep_errors=keep_errors,
+    )
+    source = Source(inputs, context)
+    try:
+        if not source.wait():
+            raise UsageError("there is nothing to do: the inputs are empty")
+        books: Books[I, R] = Books(context, on_outcome, keep)
+        settings = dataclasses.replace(prepare.settings_of(info), parts=source.parts())
+        setup = prepare.setup_of(info)
+        if getattr(info, "resume", False):
+            setup = dataclasses.replace(setup, resume_from=_Unfinished(info, source))
+        server = server_run.Run(
+            settings,
+            Start(context),
+            setup=setup,
+            engines=[_engine(info)],
+            reporter=reporter,
+            on_outcome=books.take,
+            states=[] if setup.out_file else None,
+        )
+        began = time.monotonic()
+        error: JobError | None = None
+        try:
+            context.wake = server.wake
+            context.note = server.say
+            server.prepare()
+            server.launch(_event(info))
+            with watched():
+                server.drive()
+        finally:
+            server.close()
+    finally:
+        source.stop()
+    try:
+        server.conclude()
+    except JobError as problem:
+        error = problem
+    return Ended(books.job(server, time.monotonic() - began), error, books.errors)
+
+
+class Start:
+    """Makes the state that an attempt begins in."""
+
+    takes_attempt = True
+    __name__ = "CoroutineState"
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __call__(self, channel: SocketNB, attempt: Attempt, facts: Any = None) -> CoroutineState:
+        part = attempt.part
+        return CoroutineState(channel, part.number, part.input, self._context, attempt.number, facts)
+
+
+class Source:
+    """The inputs as parts, read as they are needed."""
+
+    def __init__(self, inputs: Iterable[Any], context: Context) -> None:
+        self._context = context
+        self._ahead = None if is_at_hand(inputs) else ReadAhead(inputs)
+        self._inputs = inputs
+
+    def wait(self) -> bool:
+        """Whether there is an input at all. Waits for it."""
+        if self._ahead is not None:
+            return self._ahead.wait()
+        return any(True for _ in self._inputs)
+
+    def parts(self) -> Iterable[Part]:
+        """The parts: with a length if that is known."""
+        if self._ahead is None:
+            return _AtHand(self._inputs, self._context)
+        return self._read(self._ahead)
+
+    def _read(self, ahead: ReadAhead) -> Iterator[Any]:
+        number = 0
+        for there, given in ahead:
+            if there:
+                yield Part(number, number, given)
+                number += 1
+            else:
+                yield None  # ask again soon
+        self._context.all_parts_known(number)
+
+    def all(self) -> list[Part]:
+        """All parts, however long reading the inputs takes."""
+        inputs = self._inputs if self._ahead is None else self._ahead.all()
+        found = [Part(number, number, given) for number, given in enumerate(inputs)]
+        self._context.all_parts_known(len(found))
+        return found
+
+    def stop(self) -> None:
+        """Read no more."""
+        if self._ahead is not None:
+            self._ahead.stop()
+
+
+class _AtHand:
+    """Parts of inputs that are there: a list, a range."""
+
+    def __init__(self, inputs: Any, context: Context) -> None:
+        self._inputs = inputs
+        context.all_parts_known(len(inputs))
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+    def __iter__(self) -> Iterator[Part]:
+        for number, given in enumerate(self._inputs):
+            yield Part(number, number, given)
+
+
+class Books(Generic[I, R]):
+    """Takes down what becomes of each part."""
+
+    def __init__(
+        self,
+        context: Context,
+        on_outcome: Callable[[Outcome[I, R]], object] | None,
+        keep: bool,
+    ) -> None:
+        self._context = context
+        self._on_outcome = on_outcome
+        self._kept: dict[int, Outcome[I, R]] | None = {} if keep else None
+        self.errors: dict[int, BaseException] = {}
+
+    def take(self, told: ServerOutcome) -> None:
+        """A part is over: those that wait for it go on."""
+        outcome: Outcome[I, R] = outcome_of(told)
+        if self._kept is not None:
+            self._kept[outcome.number] = outcome
+        if outcome.status != "stopped":
+            self._context.over(
+                outcome.number, outcome.result, outcome.error if outcome.status == "failed" else None
+            )
+        if isinstance(told.machine, FailedState) and told.machine.error is not None:
+            self.errors[outcome.number] = told.machine.error
+        if self._on_outcome is not None:
+            self._on_outcome(outcome)
+
+    def job(self, server: server_run.Run, seconds: float) -> Job[I, R]:
+        """The result of the whole job."""
+        counts = server.counts
+        kept = self._kept or {}
+        return Job(
+            outcomes=[kept[number] for number in sorted(kept)],
+            parts=counts.parts,
+            done=counts.done,
+            failed=counts.failed,
+            ended=server.ended,
+            seconds=seconds,
+            worker_seconds=server.worker_seconds,
+            cost=(server.estimate or {}).get("dollars"),
+            record=server.recorded,
+        )
+
+
+def outcome_of(told: ServerOutcome) -> Outcome[Any, Any]:
+    """What the coordinator tells of a part, as a job's user sees it."""
+    machine, status, error = told.machine, told.status, told.error
+    if isinstance(machine, DoneState) and machine.skipped:
+        status, error = "skipped", machine.skipped
+    return Outcome(
+        number=told.part.number,
+        input=told.part.input,
+        status=status,
+        result=told.result,
+        error=error,
+        where=machine.where if isinstance(machine, FailedState) else "",
+        attempt=told.attempt,
+        seconds=told.seconds,
+        worker=told.worker,
+    )
+
+
+def _engine(info: Info) -> Engine:
+    if isinstance(info.engine, Engine):
+        return info.engine
+    wanted = by_name.Wanted(
+        function=info.lambda_function or "",
+        regions=list(info.regions or ["us-east-1"]),
+        workers=info.workers,
+        dispensable=info.overprovision or 0,
+        arguments=by_name.words(info.engine_args),
+        pace=info.ramp or LAMBDA,
+        tunnel=bool(info.tunnel),
+    )
+    return by_name.all_of(info.engine, wanted, default="lambda" if info.lambda_function else "here")
+
+
+def _event(info: Info) -> dict[str, Any]:
+    """What workers are told."""
+    region = next(iter(info.regions or ()), "us-east-1")
+    made = {"mode": 1, "region": region, "tell_facts": 1, "tell_bytes": 1}
+    if info.bucket:
+        made["bucket"] = info.bucket
+    return {**made, **getattr(info, "event", {})}
+
+
+class _Unfinished:
+    """The parts whose outputs are not there."""
+
+    def __init__(self, info: Info, source: Source) -> None:
+        self._info = info
+        self._source = source
+
+    def __call__(self, _: object, region: str) -> list[Part]:
+        from mu.server import resume
+
+        info = self._info
+        if getattr(info, "outputs", None) is None:
+            raise UsageError("resume needs to know what each part makes: give the job `outputs`")
+        known = {part.number: part for part in self._source.all()}
+
+        class Outputs:
+            bucket = info.bucket
+            hashed_names = info.hashed_names
+
+            @staticmethod
+            def outputs(number: int) -> Any:
+                return info.outputs(known[number].input)
+
+        return resume.unfinished(Outputs, list(known.values()), region)

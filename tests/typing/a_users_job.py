@@ -1,0 +1,70 @@
+"""A job as a user writes it, under `mypy --strict` (it is among the `files` of pyproject.toml): what each call returns.
+
+Each `type: ignore` here is an error that mypy must find: an unused one is an error itself.
+"""
+
+from pathlib import Path
+from typing import assert_type
+
+import mu
+
+
+async def thumbnail(worker: mu.Worker, key: str) -> int:
+    """Each method once."""
+    assert_type(await worker.retrieve(key, "in.png"), int)
+    ended = await worker.run("./convert", Path("in.png"), timeout=60, env={"A": "b"}, stdin=Path("x"))
+    assert_type(ended, mu.Completed)
+    assert_type(ended.stdout, str)
+    assert_type(await worker.shell("ls | wc -l", check=False), mu.Completed)
+    assert_type(await worker.program(infile="in.png"), mu.Completed)
+    assert_type(await worker.fetch("out.jpg"), bytes)
+    assert_type(await worker.put("name", b"data"), int)
+    assert_type((await worker.files("*.jpg"))[0].size, int)
+    assert_type(await worker.command("echo:x"), str)
+    both = await worker.together(worker.upload("out.jpg", f"{key}.jpg"), worker.fetch("log"), mu.sleep(1))
+    assert_type(both, tuple[int, bytes, None])
+    many = await worker.together(*[worker.run("x") for _ in range(3)])
+    assert_type(many, tuple[mu.Completed, ...])
+    await worker.stage("the end")
+    async with mu.timeout(5):
+        assert_type(await worker.together(helper(worker)), tuple[float])
+    with mu.timeout(5):
+        assert_type(worker.seconds_left, float | None)
+    await worker.machine(mu.TerminalState)
+    if worker.memory < 1 << 30:
+        raise mu.Final("too small")
+    if worker.attempt > 1:
+        raise mu.Skip("once is enough")
+    await worker.retrieve(3, "in.png")  # type: ignore[arg-type]
+    await worker.run("x", shell=True)  # type: ignore[call-arg]
+    return both[0]
+
+
+async def helper(worker: mu.Worker) -> float:
+    """A coroutine of one's own."""
+    try:
+        return (await worker.run("true")).seconds
+    except mu.ProgramFailed as error:
+        assert_type(error.completed, mu.Completed)
+        return -1.0
+    except mu.WorkerLost:
+        raise
+
+
+def job() -> None:
+    """What `mu.run` returns is generic over input and result."""
+    done = mu.run(thumbnail, ["a", "b"], bucket="mybucket", function="convert", retries=3)
+    assert_type(done, mu.Job[str, int])
+    assert_type(done.results, list[int | None])
+    assert_type(done.outcomes[0].input, str)
+    for outcome in done.failures:
+        assert_type(outcome.error, str)
+    assert_type(mu.run(thumbnail, mu.objects("s3://b/*.png"), engine="here"), mu.Job[str, int])
+    assert_type(mu.testing.run(thumbnail, ["a"], Path("store")), mu.Job[str, int])
+    mu.run(thumbnail, [1, 2])  # type: ignore[arg-type]
+    mu.run(thumbnail, ["a"], bukcet="mybucket")  # type: ignore[call-arg]
+    mu.run(job, ["a"])  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    mu.main(thumbnail, mu.objects("s3://mybucket/frames/*.png"), function="convert", bucket="mybucket")

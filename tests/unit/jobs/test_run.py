@@ -1,0 +1,313 @@
+"""Jobs of coroutines on workers of this machine: `mu.run`, `mu.main` and `mu.testing.run`."""
+
+import itertools
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mu
+from mu.jobs.job import Outcome
+from mu.jobs.reading import ReadAhead
+from mu.jobs.run import do
+from mu.jobs.settings import DEFAULTS, Info
+from mu.report.reporter import Reporter
+from mu.server.flags import EVERY_SCRIPT, FLAGS, WORKER_FLAGS
+
+HERE = Path(__file__).name
+
+
+async def copy(worker: mu.Worker, name: str) -> int:
+    moved = await worker.retrieve(name, "in")
+    await worker.run("cp", "in", "out")
+    await worker.upload("out", f"copies/{name}")
+    return moved
+
+
+def test_a_job_in_five_lines(tmp_path: Path) -> None:
+    """As a user would write one."""
+    (tmp_path / "a").write_text("first")
+    (tmp_path / "b c").write_text("second one")
+    job = mu.testing.run(copy, ["a", "b c"], tmp_path)
+    assert job.results == [5, 10]
+    assert (tmp_path / "copies" / "b c").read_text() == "second one"
+
+
+def test_what_fails_in_a_test_is_raised_there(tmp_path: Path) -> None:
+    async def fails(worker: mu.Worker, number: int) -> None:
+        if number:
+            await worker.shell(f"echo bad; exit {number}")
+
+    with pytest.raises(mu.ProgramFailed, match="exit status 3 from: echo bad; exit 3\nbad"):
+        mu.testing.run(fails, [0, 3, 4], tmp_path)
+    with pytest.raises(mu.TransferFailed, match="no such key"):
+        mu.testing.run(copy, ["missing"], tmp_path)
+    job = mu.testing.run(fails, [0, 3], tmp_path, check=False, retries=1)
+    assert [(outcome.status, outcome.attempt) for outcome in job] == [("done", 1), ("failed", 2)]
+    assert (job.parts, job.done, job.failed, job.ok) == (2, 1, 1, False)
+    failure = job.failures[0]
+    assert failure.error == "exit status 3 from: echo bad; exit 3\nbad"
+    assert failure.where.startswith(f"{HERE}:")
+    assert failure.input == 3
+    with pytest.raises(mu.MuError, match="there is no directory"):
+        mu.testing.run(fails, [0], tmp_path / "none")
+
+
+def test_workers_take_part_after_part_and_each_begins_anew(tmp_path: Path) -> None:
+    async def job(worker: mu.Worker, number: int) -> list[Any]:
+        there = await worker.files()
+        await worker.put("left", "behind")
+        await worker.command(f"set:left:{number}")
+        return [[file.name for file in there], worker.request_id, worker.fresh, worker.memory > 0]
+
+    found = mu.testing.run(job, range(6), tmp_path, workers=1).results
+    assert all(each is not None and each[0] == [] for each in found)
+    assert len({each[1] for each in found if each is not None}) == 1
+    assert [each[2] for each in found if each is not None] == [True] + [False] * 5
+
+
+def test_parts_that_wait_for_others_and_inputs_that_are_read_as_they_are_needed(tmp_path: Path) -> None:
+    """A merge at the end of inputs that a generator makes, for which nobody knows how many there will be."""
+    threads: set[str] = set()
+
+    def inputs() -> Iterator[list[int]]:
+        for number in range(5):
+            threads.add(threading.current_thread().name)
+            yield [number]
+        yield list(range(5))
+
+    async def part(worker: mu.Worker, which: list[int]) -> int:
+        if len(which) == 1:
+            return which[0] * 10
+        return sum([await mu.done(number) for number in which])
+
+    job = mu.testing.run(part, inputs(), tmp_path)
+    assert job.results == [0, 10, 20, 30, 40, 100]
+    assert threads == {"mu inputs"}
+
+
+def test_skipped_parts_and_outcomes_as_they_come(tmp_path: Path) -> None:
+    seen: list[Outcome[int, int]] = []
+
+    async def part(worker: mu.Worker, number: int) -> int:
+        if number % 2:
+            raise mu.Skip("odd")
+        return number
+
+    job = do(
+        Info({"engine": "here", "quiet": True}),
+        part,
+        range(4),
+        on_outcome=seen.append,
+        keep=False,
+        reporter=Reporter(0),
+    ).job
+    assert job.outcomes == []
+    assert (job.parts, job.done) == (4, 4)
+    assert sorted((each.number, each.status, each.result, each.error) for each in seen) == [
+        (0, "done", 0, ""),
+        (1, "skipped", None, "odd"),
+        (2, "done", 2, ""),
+        (3, "skipped", None, "odd"),
+    ]
+
+
+def test_inputs_that_come_slowly_are_waited_for(tmp_path: Path) -> None:
+    over = threading.Event()
+
+    def inputs() -> Iterator[int]:
+        for number in range(3):
+            yield number
+            assert over.wait(30)  # the next input is there only when this part is over
+            over.clear()
+
+    async def part(worker: mu.Worker, number: int) -> int:
+        await worker.run("true")
+        return number
+
+    def told(_: Outcome[int, int]) -> None:
+        over.set()
+
+    ended = do(Info({"engine": "here", "quiet": True}), part, inputs(), on_outcome=told, reporter=Reporter(0))
+    assert ended.job.results == [0, 1, 2]
+    assert ended.job.ok
+
+
+def test_a_forgotten_helper_fails_its_part(tmp_path: Path) -> None:
+    async def helper(worker: mu.Worker) -> None:
+        await worker.run("true")
+
+    async def part(worker: mu.Worker, _: int) -> None:
+        helper(worker)  # type: ignore[unused-coroutine]
+        await worker.run("true")
+
+    with pytest.raises(
+        mu.MuError, match=rf"^{HERE}:\d+: coroutine '.*helper' was never awaited: write `await`"
+    ):
+        mu.testing.run(part, [0], tmp_path)
+
+
+def test_blocking_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    async def part(worker: mu.Worker, _: int) -> None:
+        import time
+
+        await worker.run("true")
+        time.sleep(0.11)
+
+    mu.run(part, [1, 2], workers=1)
+    told = capsys.readouterr().err
+    assert told.count("part kept the coordinator and all other workers waiting") == 1
+    assert f"{HERE}:" in told
+
+
+def test_run_raises_with_the_job_at_hand(capsys: pytest.CaptureFixture[str]) -> None:
+    async def part(worker: mu.Worker, number: int) -> int:
+        if number == 1:
+            raise mu.Final("not this one")
+        return number
+
+    with pytest.raises(mu.JobError, match="1 of 3 parts failed") as raised:
+        mu.run(part, [0, 1, 2])
+    job = raised.value.job
+    assert isinstance(job, mu.Job)
+    assert job.results == [0, None, 2]
+    assert "part 1 failed in part: not this one" in capsys.readouterr().err
+    job = mu.run(part, [0, 1, 2], check=False, quiet=True)
+    assert job.ended == "1 of 3 parts failed"
+    assert job.seconds > 0
+    assert job.worker_seconds > 0
+
+
+def test_nothing_to_do_and_settings_that_are_none(tmp_path: Path) -> None:
+    for inputs in ([], iter([])):
+        with pytest.raises(mu.UsageError, match="there is nothing to do: the inputs are empty"):
+            mu.run(copy, inputs)
+    with pytest.raises(mu.UsageError, match="a job has no setting bukcet: there are backup, bucket"):
+        mu.run(copy, ["a"], bukcet="x")  # type: ignore[call-arg]
+    with pytest.raises(mu.UsageError, match="no engine 'nowhere'"):
+        mu.run(copy, ["a"], engine="nowhere")
+
+    def broken() -> Iterator[str]:
+        yield "a"
+        raise ValueError("no more")
+
+    with pytest.raises(mu.MuError, match="reading the inputs: ValueError: no more"):
+        mu.testing.run(copy, broken(), tmp_path)
+
+
+def test_each_default_is_a_flags_or_one_that_is_known() -> None:
+    flags = {flag.attribute for flag in (*FLAGS, *WORKER_FLAGS, *EVERY_SCRIPT)}
+    others = {"part_timeout"}
+    assert set(DEFAULTS) <= flags | others
+
+
+def test_a_part_whose_worker_dies_is_done_by_another(tmp_path: Path) -> None:
+    swallowed: list[str] = []
+
+    async def part(worker: mu.Worker, number: int) -> list[Any]:
+        if worker.attempt == 1 and number == 1:
+            try:
+                await worker.shell("kill -9 $PPID; sleep 60")
+            except Exception:
+                swallowed.append("WorkerLost is no Exception")
+        return [number, worker.attempt, (await worker.run("echo", "done")).stdout]
+
+    job = mu.testing.run(part, range(3), tmp_path, retries=1, workers=1)
+    assert job.results == [[0, 1, "done\n"], [1, 2, "done\n"], [2, 1, "done\n"]]
+    assert swallowed == []
+
+
+def test_what_a_timed_out_program_leaves_costs_its_worker_and_no_part(tmp_path: Path) -> None:
+    async def part(worker: mu.Worker, number: int) -> str:
+        try:
+            with mu.timeout(0.1):
+                await worker.shell("sleep 60")
+        except TimeoutError:
+            return worker.request_id
+        return "in time"
+
+    results = mu.testing.run(part, range(2), tmp_path, workers=1).results
+    assert len(set(results)) == 2
+    assert "in time" not in results
+
+
+SCRIPT = '''"""Says how long its words are."""
+import mu
+
+async def length(worker, word):
+    ended = await worker.run("printf", "%s", word)
+    if word == "bad":
+        raise ValueError(word)
+    return len(ended.stdout)
+
+if __name__ == "__main__":
+    job = mu.main(length, WORDS)
+    print(job.results)
+'''
+
+
+def script(directory: Path, words: list[str], *flags: str) -> subprocess.CompletedProcess[str]:
+    """A job of its own in a process of its own."""
+    (directory / "job.py").write_text(SCRIPT.replace("WORDS", repr(words)))
+    return subprocess.run(
+        [sys.executable, "job.py", *flags], cwd=directory, capture_output=True, text=True, check=False
+    )
+
+
+def test_main_has_flags_and_an_exit_status(tmp_path: Path) -> None:
+    done = script(tmp_path, ["a", "b c"], "--record", "record", "-O", "times", "-W", "1")
+    assert (done.returncode, done.stdout) == (0, "[1, 3]\n"), done.stderr
+    assert "2 of 2 parts done" in done.stderr
+    record = json.loads((tmp_path / "record" / "run.json").read_text())
+    names = [name.partition(":")[0] for _, name in record["parts"][0]["attempts"][0]["states"]]
+    assert names == ["length", "run", "DoneState"]
+    attempt = record["parts"][1]["attempts"][0]
+    assert [status for _, status in attempt["runs"]] == [0]
+    assert attempt["spent"].keys() == {"other", "run"} or attempt["spent"].keys() == {"run"}
+    assert "b c" not in json.dumps(record)  # what programs print is their user's
+    assert "run:5" in (tmp_path / "times").read_text()
+    for command in (["stats", "record"], ["timeline", "record", "-o", "t.html"], ["diagram", "record"]):
+        shown = subprocess.run(
+            [sys.executable, "-m", "mu", *command], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        text = (tmp_path / "t.html").read_text() if command[0] == "timeline" else shown.stdout
+        assert "run:5" in text
+
+
+def test_main_tells_of_parts_that_fail(tmp_path: Path) -> None:
+    failed = script(tmp_path, ["a", "bad"], "--retries", "0", "--record", "record", "-D")
+    assert failed.returncode == 1
+    assert "part 1 failed in run:5: ValueError: bad (job.py:7)" in failed.stderr
+    assert "part 1 failed at job.py:7: ValueError: bad" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    record = json.loads((tmp_path / "record" / "run.json").read_text())
+    error = record["parts"][1]["attempts"][0]["error"]
+    assert error == {"state": "run:5", "why": "ValueError: bad (job.py:7)", "where": "job.py:7"}
+    for words, flags, text in (
+        ([], (), "job.py: there is nothing to do: the inputs are empty\n"),
+        (["a"], ("--nonsense",), "job.py: unrecognized arguments: --nonsense\n"),
+        (["a"], ("-e", "nowhere"), "job.py: no engine 'nowhere'"),
+    ):
+        refused = script(tmp_path, words, *flags)
+        assert refused.returncode == 2
+        assert refused.stderr.startswith(text)
+    told = script(tmp_path, ["a"], "--help")
+    assert "Says how long its words are." in told.stdout
+    assert "--workers" in told.stdout
+
+
+def test_reading_ahead_stops_when_nobody_reads() -> None:
+    read = ReadAhead(itertools.count())
+    assert read.wait()
+    got = [item for item in itertools.islice(iter(read), 5000) if item[0]]
+    assert [number for _, number in got] == list(range(len(got)))
+    read.stop()
+    names = [thread for thread in threading.enumerate() if thread.name == "mu inputs"]
+    for thread in names:
+        thread.join(30)
+        assert not thread.is_alive()

@@ -1,0 +1,468 @@
+"""A whole run: reporters that break, workers that take part after part, parts that are read as they are needed."""
+
+import contextlib
+import gc
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mu import CommandListState, ErrorState, JobError, OnePassState, TerminalState, server
+from mu.machine import MachineState
+from mu.report.plain import PlainReporter
+from mu.report.reporter import Reporter
+from mu.server import api, run
+from mu.server.ledger import Attempt, Part
+from mu.server.run import Run, prepared
+from mu.server.settings import Outcome, Settings, Setup
+from tests.support.fake_workers import FakeWorker, obey
+from tests.support.part_workers import PartWorkers
+
+FACTS = {"seconds_left": None, "region": "here"}
+
+
+class Done(TerminalState):
+    pass
+
+
+class Quits(CommandListState):
+    """A state of the original's kind: a worker each."""
+
+    commandlist = [("OK:HELLO", "set:part:{0}"), "run:", ("OK:RETVAL(0)", "quit:")]
+    nextState = Done
+
+    def __init__(self, prevState: Any, actorNum: int = 0) -> None:
+        super().__init__(prevState, actorNum)
+        self.commands = [command and command.format(actorNum) for command in self.commands]
+
+
+class Stays(Quits):
+    """A state that leaves its worker to other parts."""
+
+    commandlist = [("OK:HELLO", "set:part:{0}"), "run:", ("OK:RETVAL(0)", None)]
+
+
+def parts(number: int) -> list[Part]:
+    return [Part(place, 0, f"input {place}") for place in range(number)]
+
+
+def go(
+    engine: PartWorkers, first: Any = Stays, number: int = 10, **settings: Any
+) -> tuple[Run, list[Outcome]]:
+    """A run of `number` parts, its error in `error`."""
+    outcomes: list[Outcome] = []
+    made = Run(Settings(parts(number), **settings), first, engines=[engine], on_outcome=outcomes.append)
+    made.launch()
+    made.drive()
+    with contextlib.suppress(JobError):
+        made.conclude()
+    return made, outcomes
+
+
+# Part after part
+
+
+def test_workers_take_part_after_part() -> None:
+    engine = PartWorkers(facts=FACTS)
+    made, outcomes = go(engine, number=50, workers=3)
+    assert (engine.asked, engine.most) == (3, 3)
+    assert engine.resets == 47
+    assert made.counts.done == 50
+    assert sorted(outcome.part.input for outcome in outcomes) == sorted(f"input {n}" for n in range(50))
+    assert {(outcome.status, outcome.attempt, outcome.error) for outcome in outcomes} == {("done", 1, "")}
+    assert {outcome.worker["region"] for outcome in outcomes} == {"here"}
+    assert engine.cancelled
+
+
+def test_scripts_that_quit_are_refilled_and_never_more_than_the_limit() -> None:
+    engine = PartWorkers(facts=FACTS, limit=4)
+    made, _ = go(engine, Quits, number=30)
+    assert made.counts.done == 30
+    assert (engine.asked, engine.resets) == (30, 0)
+    assert engine.most <= 4
+
+
+def test_an_old_worker_that_has_no_reset_ends_with_its_part() -> None:
+    engine = PartWorkers(facts=None, limit=2)
+    made, _ = go(engine, number=6)
+    assert made.counts.done == 6
+    assert engine.asked == 6
+    assert engine.most <= 2
+
+
+def test_overprovisioned_workers_are_beyond_the_limit() -> None:
+    engine = PartWorkers(facts=FACTS, limit=2)
+    go(engine, number=20, overprovision=1)
+    assert engine.asked == 3
+
+
+class NeedsReset:
+    """A worker on which the first command of each part fails if nobody has cleaned up."""
+
+    def __init__(self, *, fails: int = 0, cannot_reset: bool = False) -> None:
+        self.fails = fails
+        self.cannot_reset = cannot_reset
+
+    def __call__(self, command: str) -> str | list[str] | None:
+        if command == "reset:" and self.cannot_reset:
+            return "FAIL(cannot remove x)"
+        if command == "run:" and self.fails:
+            self.fails -= 1
+            return "FAIL(disk full)"
+        return obey(command)
+
+
+def test_a_failed_part_does_not_cost_its_worker() -> None:
+    engine = PartWorkers(NeedsReset(fails=2), facts=FACTS)
+    made, outcomes = go(engine, number=5, workers=1, retries=1)
+    assert (made.counts.done, made.counts.repeated) == (4, 1)  # the first part fails twice
+    assert engine.asked == 1
+    assert [(outcome.part.number, outcome.status, outcome.attempt) for outcome in outcomes] == [
+        (0, "failed", 2), (1, "done", 1), (2, "done", 1), (3, "done", 1), (4, "done", 1)
+    ]  # fmt: skip
+    assert outcomes[0].error == "FAIL(disk full)"
+
+
+def test_a_worker_on_which_everything_fails_is_given_no_more() -> None:
+    engine = PartWorkers(NeedsReset(fails=1000), NeedsReset(), facts=FACTS)
+    made, _ = go(engine, number=20, workers=1, retries=3)
+    assert made.counts.done == 20
+    assert engine.asked == 2
+
+
+def test_a_worker_that_cannot_clean_up_is_replaced() -> None:
+    engine = PartWorkers(NeedsReset(cannot_reset=True), NeedsReset(), facts=FACTS)
+    made, _ = go(engine, number=5, workers=1)
+    assert made.counts.done == 5
+    assert engine.asked == 2
+
+
+def test_answers_that_come_after_a_failure_are_no_answers_to_the_next_part() -> None:
+    class Pipelined(Stays):
+        commandlist = [("OK:HELLO", "run:a"), "run:b", "run:c"]
+        pipelined = True
+
+        def post_transition(self) -> MachineState:
+            return Last(self)
+
+    class Last(OnePassState):
+        expect = "OK:RETVAL(0)"
+        nextState = Done
+
+    fails = iter([True])
+
+    def answer(command: str) -> str | None:
+        return "FAIL(no)" if command == "run:a" and next(fails, False) else obey(command)
+
+    engine = PartWorkers(answer, facts=FACTS)
+    made, _ = go(engine, Pipelined, number=3, workers=1, retries=1)
+    assert (made.counts.done, made.counts.repeated) == (3, 1)
+    assert engine.asked == 1
+
+
+def test_a_worker_without_time_for_another_part_is_replaced() -> None:
+    engine = PartWorkers(facts={"seconds_left": 20.0})
+    made, _ = go(engine, number=4, workers=1, part_timeout=30.0)
+    assert made.counts.done == 4
+    assert (engine.asked, engine.resets) == (4, 0)
+
+
+def test_time_enough_for_another_part_is_measured_on_those_that_are_done() -> None:
+    engine = PartWorkers(facts={"seconds_left": 1000.0})
+    _, _ = go(engine, number=4, workers=1)
+    assert engine.asked == 1
+
+
+def test_one_that_drains_gets_no_other_part() -> None:
+    def drains(command: str) -> str | list[str] | None:
+        said = obey(command)
+        return ["INFO:mu.draining:the machine goes away", said or ""] if command == "run:" else said
+
+    engine = PartWorkers(drains, obey, facts=FACTS)
+    made, _ = go(engine, number=4, workers=1)
+    assert made.counts.done == 4
+    assert engine.asked == 2
+
+
+def test_lost_invocations_are_replaced_and_told(capfd: pytest.CaptureFixture[str]) -> None:
+    class Late(PartWorkers):
+        """Workers are known to be lost once another has shown up."""
+
+        def lost(self, now: float) -> int:
+            return self.gone if self.most else 0
+
+    engine = Late(facts=FACTS)
+    engine.never = 2
+    made, outcomes = go(engine, Quits, number=3, workers=3)
+    assert made.counts.done == 3
+    assert made.counts.lost == 2
+    assert engine.asked == 5
+    assert {outcome.attempt for outcome in outcomes} == {1}
+    assert "2 workers were started and never connected" in capfd.readouterr().err
+
+
+# Parts
+
+
+def test_parts_are_read_as_they_are_needed() -> None:
+    read = 0
+    most_ahead = 0
+    over = 0
+
+    def lazily() -> Iterator[Part]:
+        nonlocal read, most_ahead
+        for number in range(200):
+            read += 1
+            most_ahead = max(most_ahead, read - over)
+            yield Part(number, 0)
+
+    def count(_: Outcome) -> None:
+        nonlocal over
+        over += 1
+
+    engine = PartWorkers(facts=FACTS, limit=2)
+    run.run(Settings(lazily()), Stays, engines=[engine], on_outcome=count)
+    assert over == 200
+    assert most_ahead <= 6
+
+
+def test_inputs_that_cannot_be_read_end_the_run() -> None:
+    def breaking() -> Iterator[Part]:
+        yield Part(0, 0)
+        raise OSError(5, "Input/output error")
+
+    with pytest.raises(JobError, match="reading the inputs: OSError"):
+        run.run(Settings(breaking()), Stays, engines=[PartWorkers(facts=FACTS)])
+
+
+@pytest.mark.parametrize("asked", [{"num_parts": 0}, {"num_parts": 0, "record_dir": None}])
+def test_no_parts_are_nothing_to_do(asked: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
+    info = type("ServerInfo", (), {"port_number": 0, "lambda_function": "f", **asked})
+    server.server_launch(info, {}, "AKIDEXAMPLE", "secret")
+    server.server_main_loop([], Quits, info)
+    assert "nothing to do" in capfd.readouterr().err
+
+
+def test_a_state_that_takes_the_attempt_and_what_its_worker_is() -> None:
+    seen: list[tuple[str, int, Any]] = []
+
+    class Taking(MachineState):
+        takes_attempt = True
+
+        def __init__(self, prevState: Any, attempt: Attempt, worker: Any) -> None:
+            super().__init__(prevState, attempt.part.number)
+            seen.append((attempt.part.input, attempt.number, worker["region"]))
+
+        def transition(self, msg: str) -> MachineState:
+            made = Done(self)
+            made.result = len(msg)  # type: ignore[attr-defined]
+            return made
+
+    _, outcomes = go(PartWorkers(facts=FACTS), Taking, number=2, workers=1)
+    assert seen == [("input 0", 1, "here"), ("input 1", 1, "here")]
+    assert all(outcome.result > 0 for outcome in outcomes)
+
+
+def test_a_failure_that_is_final_is_not_tried_again() -> None:
+    class Final(OnePassState):
+        expect = "OK:HELLO"
+
+        def post_transition(self) -> MachineState:
+            error = ErrorState(self, "never")
+            error.final = True
+            return error
+
+    made, outcomes = go(PartWorkers(facts=FACTS), Final, number=2, workers=1, retries=5)
+    assert [(outcome.status, outcome.attempt, outcome.error) for outcome in outcomes] == [
+        ("failed", 1, "never")
+    ] * 2
+    assert made.counts.repeated == 0
+
+
+def test_an_outcome_that_nobody_takes_ends_the_run_in_order() -> None:
+    def full(outcome: Outcome) -> None:
+        raise OSError(28, "No space left on device")
+
+    engine = PartWorkers(facts=FACTS)
+    made = Run(Settings(parts(5), workers=2), Stays, engines=[engine], on_outcome=full)
+    made.launch()
+    port = made.port
+    made.drive()
+    with pytest.raises(OSError, match="No space left"):
+        made.conclude()
+    assert engine.cancelled
+    assert_closed(port, engine)
+
+
+def test_workers_and_parts_are_told_apart(capfd: pytest.CaptureFixture[str]) -> None:
+    go(PartWorkers(facts=FACTS, limit=3), number=20)
+    said = capfd.readouterr().err
+    assert "(plain TCP) for 20 parts, 3 workers at a time (says the test)\n" in said
+    assert re.search(r": [123] workers?, 20 of 20 parts begun, 20 done, 0 failed\n", said)
+    go(PartWorkers(facts=FACTS, limit=3), number=2)
+    said = capfd.readouterr().err
+    assert "(plain TCP) for 2 workers\n" in said
+    assert "2 of 2 workers connected, 2 done, 0 failed" in said
+
+
+# Reporters
+
+
+def assert_closed(port: int, engine: PartWorkers) -> None:
+    """Nobody listens, and the workers were told to end."""
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", port))
+    for thread in engine.threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert engine.cancelled
+
+
+METHODS = [name for name in vars(Reporter) if not name.startswith("_")]
+
+
+def breaks(*_: Any, **__: Any) -> None:
+    raise RuntimeError("out of ink")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_reporter_that_raises_ends_nothing_but_itself(
+    method: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    kind = type("Breaking", (PlainReporter,), {method: breaks})
+    failing = NeedsReset(fails=1)
+    engine = PartWorkers(failing, facts=FACTS)
+    made = Run(Settings(parts(3), retries=1, workers=1), Stays, engines=[engine], reporter=kind(3), states=[])
+    made.launch()
+    port = made.port
+    with socket.create_connection(("127.0.0.1", port)) as stranger:
+        stranger.sendall(b"nonsense nonsense")
+        made.drive()
+    assert made._telling is not None
+    made._telling.line("a line")
+    made._telling.note("a note")
+    made.conclude()
+    said = capfd.readouterr().err
+    called = "listening" if method in ("line", "note") else method  # by way of which it is called first
+    assert said.count(f"reporter Breaking failed in method {called}: RuntimeError: out of ink") == 1
+    assert "3 of 3 parts done" in said
+    assert_closed(port, engine)
+
+
+def test_what_a_reporter_calls_its_own_changes_nothing() -> None:
+    class Own(Reporter):
+        def __init__(self) -> None:
+            super().__init__(2)
+            self.done = True
+            self.failed = 99
+            self.summed: Any = None
+
+        def summary(self, failures: Any, missing: int, ended: str) -> None:
+            self.summed = (self.done, self.counts.done, self.connected, missing)
+
+    reporter = Own()
+    made = Run(Settings(parts(2)), Stays, engines=[PartWorkers(facts=FACTS)], reporter=reporter)
+    made.launch()
+    made.drive()
+    made.conclude()
+    assert reporter.summed == (True, 2, 2, 0)
+
+
+def test_an_exception_in_the_loop_closes_all_and_writes_the_files(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mu.server.attempts.Attempts.end", lambda *_: 1 / 0)
+    engine = PartWorkers(facts=FACTS)
+    info = type("ServerInfo", (), {"port_number": 0, "num_parts": 2, "out_file": str(tmp_path / "times")})
+    info.record_dir = str(tmp_path / "run")  # type: ignore[attr-defined]
+    made = prepared(info)
+    made.engines = [engine]
+    port = made.port
+    made.launch()
+    with pytest.raises(ZeroDivisionError):
+        server.server_main_loop([], Stays, info)
+    assert engine.cancelled
+    assert_closed(port, engine)
+    assert (tmp_path / "times").exists()
+    assert "division by zero" in json.loads((tmp_path / "run" / "run.json").read_text())["run"]["ended"]
+    assert "the run was ended: division by zero" in capfd.readouterr().err
+
+
+# What belongs to a script's ServerInfo
+
+
+def test_nothing_is_parked_on_a_scripts_class() -> None:
+    info = type("ServerInfo", (), {"port_number": 0, "num_parts": 1})
+    before = set(vars(info))
+    port = prepared(info).port
+    FakeWorker(port).in_thread()
+    server.server_main_loop([], Quits, info)
+    assert set(vars(info)) == before
+    assert info.port_number == 0  # type: ignore[attr-defined]
+
+
+def test_the_port_can_be_read_back_while_the_run_goes_on() -> None:
+    info = type("ServerInfo", (), {"port_number": 0, "num_parts": 1})
+    read: list[int] = []
+
+    class Reading(Quits):
+        def __init__(self, prevState: Any, actorNum: int = 0) -> None:
+            super().__init__(prevState, actorNum)
+            read.append(info.port_number)  # type: ignore[attr-defined]
+
+    port = api._listener(info).getsockname()[1]
+    FakeWorker(port).in_thread()
+    server.server_main_loop([], Reading, info)
+    assert read == [port]
+
+
+def test_a_run_is_forgotten_with_its_class() -> None:
+    info: Any = type("ServerInfo", (), {"port_number": 0, "num_parts": 1})
+    made = prepared(info)
+    assert prepared(info) is made
+    known = len(run.KNOWN._runs)
+    del info
+    gc.collect()
+    assert len(run.KNOWN._runs) == known - 1
+    made.close()
+
+
+def test_two_runs_of_one_script_keep_two_records(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        info = type("ServerInfo", (), {"port_number": 0, "num_parts": 1, "record_dir": str(tmp_path)})
+        FakeWorker(prepared(info).port).in_thread()
+        server.server_main_loop([], Quits, info)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run-2.json", "run.json"]
+    assert f"record: {tmp_path}/run-2.json\n" in capfd.readouterr().err
+
+
+def test_a_record_tells_parts_from_workers(tmp_path: Path) -> None:
+    engine = PartWorkers(facts=FACTS)
+    settings = Settings(parts(6), workers=2, journal=10)
+    run.run(settings, Stays, engines=[engine], setup=Setup(record_dir=str(tmp_path)))
+    made = json.loads((tmp_path / "run.json").read_text())
+    workers = [attempt["worker"] for part in made["parts"] for attempt in part["attempts"]]
+    assert len(workers) == 6
+    assert set(workers) <= {1, 2}
+
+
+def test_a_run_can_be_stopped_from_its_own_thread() -> None:
+    stopped = threading.Event()
+
+    def stop(outcome: Outcome) -> None:
+        made.stop("enough")
+        stopped.set()
+
+    engine = PartWorkers(facts=FACTS)
+    made = Run(Settings(parts(1000), workers=1), Stays, engines=[engine], on_outcome=stop)
+    made.launch()
+    made.drive()
+    with pytest.raises(JobError, match="enough"):
+        made.conclude()
+    assert stopped.is_set()
+    assert made.counts.done < 1000
