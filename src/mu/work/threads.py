@@ -62,7 +62,9 @@ class Tasks:
         def work() -> None:
             try:
                 answer = job()
-            except Exception as error:
+            except (
+                BaseException
+            ) as error:  # whatever it is, the command gets its answer, and the thread goes on
                 answer = f"FAIL({reason(error)})"
             self.post(lambda: done(answer))
 
