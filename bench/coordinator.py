@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a worker costs the coordinator: CPU time and memory, of states, of a coroutine, and of a bare pyOpenSSL epoll loop.
+"""What a worker costs the coordinator, in CPU time and memory: states, a coroutine, and a bare pyOpenSSL epoll loop.
 
 N fake workers in another process connect over mutual TLS, all at once. Nobody answers the first command
 until everybody has it, so that all are connected at the same time; then each obeys 40 `set:` commands. All
