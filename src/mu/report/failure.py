@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from mu.console.terminal import visible
 from mu.machine import ErrorState, MachineState, described, listed, state_name
+from mu.wire.protocol import failure_text, run_result
 
 MAX_OUTPUT_LINES = 20  # of what a program printed
-MAX_STATUS_DIGITS = 18
 
 
 class Failure(NamedTuple):
@@ -29,28 +29,15 @@ def failure_of(machine: MachineState) -> Failure:
 
 def explain(error: str) -> str:
     """A worker's error for people: what failed, then the end of what a program printed, indented."""
-    run = program_answer(error)
+    run = run_result(error)
     if run is not None:
         status, output, command = run
         fate = f"signal {-status}" if status < 0 else f"exit status {status}"
         return f"{fate} from: {visible(command)}" + _indented(output)
-    if error.startswith("FAIL(") and error.endswith(")"):
-        error = error[len("FAIL(") : -1]
+    reason = failure_text(error)
+    error = error if reason is None else reason
     first, *more = error.strip().splitlines() or ["no reason given"]
     return visible(first) + _indented("\n".join(more))
-
-
-def program_answer(text: str) -> tuple[int, str, str] | None:
-    """Exit status, output and command of a whole `OK:RETVAL(...)` answer; None if `text` is none."""
-    status, begin, rest = text.partition("):OUTPUT(")
-    output, middle, command = rest.rpartition("):COMMAND(")
-    number = status.removeprefix("OK:RETVAL(")
-    digits = number.removeprefix("-")
-    if not (begin and middle and command.endswith(")") and number != status):
-        return None
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= MAX_STATUS_DIGITS):
-        return None
-    return int(number), output, command[:-1]
 
 
 def _indented(output: str) -> str:
