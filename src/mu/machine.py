@@ -30,8 +30,10 @@ from typing import Any
 
 from mu.errors import MuError, describe, place
 from mu.wire.framing import to_text
+from mu.wire.protocol import INFO
 from mu.wire.socket_nb import SocketLike, SocketNB
 
+INFO_BYTES = INFO.encode()
 MAX_KICKS = 100_000
 # How many states back `prevState` leads at least. Once twice as many hang together, the older half is let go.
 KEPT_STATES = 8
@@ -71,16 +73,19 @@ class MachineState(SocketNB):
         self.prevState: MachineState | None = None
         if isinstance(prevState, MachineState):
             self.prevState = prevState
-            self._depth = prevState._depth + 1
-            if self._depth >= 2 * KEPT_STATES:
-                forget(self)
-            if prevState.prevState is not None and prevState.prevState._is_large():
-                prevState.prevState = None
-        if isinstance(prevState, MachineState | Beginning):
             self.actorNum: int = prevState.actorNum
             self.info: dict[str, Any] = prevState.info
             self.timestamps: list[float] = prevState.timestamps
             self.stateinfo: list[str] = prevState.stateinfo
+            self._depth = depth = prevState._depth + 1
+            if depth >= 2 * KEPT_STATES:
+                forget(self)
+            before = prevState.prevState
+            if before is not None and before._is_large():
+                prevState.prevState = None
+        elif isinstance(prevState, Beginning):
+            self.actorNum, self.info = prevState.actorNum, prevState.info
+            self.timestamps, self.stateinfo = prevState.timestamps, prevState.stateinfo
         else:
             self.actorNum, self.info, self.timestamps, self.stateinfo = actorNum, {}, [], []
         self._settled = False
@@ -96,7 +101,10 @@ class MachineState(SocketNB):
         return self.extra
 
     def _is_large(self) -> bool:
-        return sum(len(text) for text in self.messages if isinstance(text, str)) > KEPT_CHARACTERS
+        try:
+            return sum(map(len, self.messages)) > KEPT_CHARACTERS
+        except TypeError:  # scripts may put other things there
+            return sum(len(text) for text in self.messages if isinstance(text, str)) > KEPT_CHARACTERS
 
     # What subclasses define.
 
@@ -167,15 +175,11 @@ class MachineState(SocketNB):
 
     def do_handle(self) -> "MachineState":
         """Move the machine as far as the messages that have come allow."""
-        state = self._handle()
-        return ended(state) if state.terminal else state
-
-    def _handle(self) -> "MachineState":
         channel = self._channel
         waiting = channel.parser.messages
         state: MachineState = self
         for message in islice(waiting, self._refused, None) if self._refused else waiting:
-            if message.startswith(b"INFO:"):
+            if message.startswith(INFO_BYTES):
                 self._refused = 0  # what was not this state's may be now
                 state = self._take_info()
                 break
@@ -191,7 +195,7 @@ class MachineState(SocketNB):
                 del waiting[position]
             msg = to_text(message)
             if msg.startswith("FAIL"):
-                return ErrorState(state, msg)
+                return ended(ErrorState(state, msg))
             try:
                 following = state.transition(msg)
             except ValueError:
@@ -199,22 +203,22 @@ class MachineState(SocketNB):
                 position = min(position + 1, len(waiting))
                 continue
             except Exception as error:
-                return broken(state, "transition", error)
+                return ended(broken(state, "transition", error))
             position = 0
             if following is not state:
                 state = settle(checked(state, "transition", lambda made=following: made))
         if position > state._refused and too_many(islice(waiting, position)):
-            return ErrorState(state, f"{position} messages that no state expects")
+            return ended(ErrorState(state, f"{position} messages that no state expects"))
         state._refused = position
         if channel.sock is None and not state.terminal:
-            return ErrorState(state, "the worker closed the connection")
-        return state
+            return ended(ErrorState(state, "the worker closed the connection"))
+        return ended(state) if state.terminal else state
 
     def _take_info(self) -> "MachineState":
         """Move the INFO messages that wait into `info`."""
         waiting = self._channel.parser.messages
-        found = [message for message in waiting if message.startswith(b"INFO:")]
-        rest = [message for message in waiting if not message.startswith(b"INFO:")]
+        found = [message for message in waiting if message.startswith(INFO_BYTES)]
+        rest = [message for message in waiting if not message.startswith(INFO_BYTES)]
         waiting.clear()
         waiting.extend(rest)
         for message in found:

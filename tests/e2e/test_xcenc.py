@@ -35,12 +35,12 @@ def y4m(pictures: list[bytes]) -> bytes:
     return b"YUV4MPEG2 W4 H4 F24:1\n" + b"".join(b"FRAME\n" + picture for picture in pictures)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def s3(engine: LocalEngine) -> Any:
     return boto3.client("s3", **engine.client_arguments())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def videos(s3: Any) -> str:
     s3.create_bucket(Bucket=BUCKET)
     for part in range(16):
@@ -63,12 +63,12 @@ def package(environment: dict[str, str], directory: Path, **others: str) -> str:
     return lambdaize(environment, directory, main, "", "", *map(str, extra))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def standins(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
     return package(environment, tmp_path_factory.mktemp("standins"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def content(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
     """The same, with a comp-states that finds all states alike."""
     directory = tmp_path_factory.mktemp("content")

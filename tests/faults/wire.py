@@ -96,9 +96,9 @@ class Wire:
         self._listener.close()
 
     def rewrite(self, event: dict[str, Any]) -> dict[str, Any]:
-        """The event with this port in it."""
+        """The event with this port in it. Workers say a plain `OK:HELLO`, which its length tells from the rest."""
         self._target = event["port"]
-        return {**event, "addr": "127.0.0.1", "port": self.port}
+        return {**event, "addr": "127.0.0.1", "port": self.port, "tell_facts": 0}
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
