@@ -97,7 +97,7 @@ class LocalEngine:
             from moto.core.models import DEFAULT_ACCOUNT_ID
             from moto.iam.models import iam_backends
 
-            from mu.local import http_api, moto_lambda, objects, web_server
+            from mu.local import http_api, listing, moto_lambda, objects, web_server
             from mu.local.bucket_files import Data
             from mu.local.function_files import Functions, names
         except ImportError as error:
@@ -129,6 +129,7 @@ class LocalEngine:
         )
         stack.callback(executor.close)
         stack.enter_context(objects.plug_in())
+        stack.enter_context(listing.plug_in())
         stack.enter_context(moto_lambda.plug_in(executor, server.pool.lent))
         self.role_arn = (
             iam_backends[DEFAULT_ACCOUNT_ID]["aws"]
