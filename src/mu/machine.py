@@ -30,8 +30,10 @@ from typing import Any
 from mu.errors import MuError, describe, place
 from mu.wire import clock
 from mu.wire.framing import to_text
+from mu.wire.protocol import INFO
 from mu.wire.socket_nb import SocketLike, SocketNB
 
+INFO_BYTES = INFO.encode()
 MAX_KICKS = 100_000
 # How many states back `prevState` leads at least. Once twice as many hang together, the older half is let go.
 KEPT_STATES = 8
@@ -177,7 +179,7 @@ class MachineState(SocketNB):
         waiting = channel.parser.messages
         state: MachineState = self
         for message in islice(waiting, self._refused, None) if self._refused else waiting:
-            if message.startswith(b"INFO:"):
+            if message.startswith(INFO_BYTES):
                 self._refused = 0  # what was not this state's may be now
                 state = self._take_info()
                 break
@@ -215,8 +217,8 @@ class MachineState(SocketNB):
     def _take_info(self) -> "MachineState":
         """Move the INFO messages that wait into `info`."""
         waiting = self._channel.parser.messages
-        found = [message for message in waiting if message.startswith(b"INFO:")]
-        rest = [message for message in waiting if not message.startswith(b"INFO:")]
+        found = [message for message in waiting if message.startswith(INFO_BYTES)]
+        rest = [message for message in waiting if not message.startswith(INFO_BYTES)]
         waiting.clear()
         waiting.extend(rest)
         for message in found:

@@ -15,7 +15,7 @@ from mu.errors import MuError
 from mu.jobs.errors import CommandFailed, Misuse
 from mu.jobs.task import Task
 from mu.machine import Constructor, MachineState
-from mu.wire.protocol import failure_text
+from mu.wire.protocol import expected_response, failure_text
 
 T = TypeVar("T")
 
@@ -185,6 +185,21 @@ class BesideCommand(Command[T]):
         if not self.background:
             return answer.startswith(self.expected)
         return answer.startswith(self.success) or (answer.startswith("FAIL") and self.failure in answer)
+
+
+class Quiet:
+    """A command that goes with another one: its answer is only taken away."""
+
+    __slots__ = ("expected",)
+    background = False
+    task = None
+
+    def __init__(self, text: str) -> None:
+        self.expected = (expected_response(text), "FAIL")
+
+    def matches(self, answer: str) -> bool:
+        """Whether this is its answer."""
+        return answer.startswith(self.expected)
 
 
 class Stage(Request[None]):

@@ -40,7 +40,6 @@ from mu.tls import keys
 
 ENDPOINTS = ("AWS_ENDPOINT_URL_LAMBDA", "AWS_ENDPOINT_URL")
 RECORDED = 10_000  # inputs up to which --results comes with a record and a timeline
-DEFAULT_REGION = "us-east-1"
 
 
 class Target(NamedTuple):
@@ -93,8 +92,7 @@ def run(
 
 def regions_of(given: Given) -> list[str]:
     """Where functions are."""
-    own = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or DEFAULT_REGION
-    return list(given.regions) or [own]
+    return list(given.regions) or [aws.default_region()]
 
 
 def target_of(checked: Checked) -> Target | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mu.machine import listed
 from mu.wire import clock, protocol
-from mu.wire.protocol import ACCOUNT
+from mu.wire.protocol import ACCOUNT, RETVAL
 
 if TYPE_CHECKING:
     from mu.machine import MachineState
@@ -15,7 +15,7 @@ MAX_TEXT = 200
 # The status of a program, in the answers to `run:` and to `exec:`.
 RUN = re.compile(rb"OK:RETVAL\((-?\d{1,18})\)|OK:EXEC\(\{\"status\": ?(-?\d{1,18})[,}]")
 EXEC, FETCH = protocol.EXEC.encode(), protocol.FETCH.encode()
-ACCOUNT_BYTES = ACCOUNT.encode()
+ACCOUNT_BYTES, RETVAL_BYTES = ACCOUNT.encode(), RETVAL.encode()
 MOVED = re.compile(re.escape(ACCOUNT_BYTES) + rb"(retrieved|uploaded):(\d{1,18})")
 # What a worker has been doing before it says this.
 ACTIVITIES = (
@@ -94,7 +94,7 @@ class Track:
 
 def shortened(message: bytes) -> str:
     """A worker's answer in at most `MAX_TEXT` characters; a program's output, which is its user's, becomes its size."""
-    if message.startswith(b"OK:RETVAL("):
+    if message.startswith(RETVAL_BYTES):
         status, begin, rest = message.partition(b":OUTPUT(")
         output, end, command = rest.rpartition(b"):COMMAND(")
         if begin and end:

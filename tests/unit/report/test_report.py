@@ -246,6 +246,23 @@ def test_reasons_of_one_kind_are_told_together(errors: list[str], told: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("command", "meant"),
+    [
+        ("retreive:key", ": did you mean retrieve:?"),
+        ("uplaod:", ": did you mean upload:?"),
+        ("quit", ": a command ends with a colon"),
+        ("something else:", ""),
+        ("", ""),
+        ("r" * 1_000_000 + ":", ""),
+    ],
+)
+def test_an_unknown_command_is_told_with_the_one_that_was_meant(command: str, meant: str) -> None:
+    said = failure.explain(f"FAIL(no such command '{command}')")
+    assert said.startswith("no such command '")
+    assert said.endswith(meant or ("..." if len(command) > 100 else "'"))
+
+
+@pytest.mark.parametrize(
     ("error", "text"),
     [
         ("OK:RETVAL(1):OUTPUT(\x1b[2Jhi\x07\n\x9b5A\tx\n):COMMAND(a\nb)",
