@@ -36,7 +36,7 @@ from mu.wire.socket_nb import SocketLike, SocketNB
 INFO_BYTES = INFO.encode()
 MAX_KICKS = 100_000
 # How many states back `prevState` leads at least. Once twice as many hang together, the older half is let go.
-KEPT_STATES = 8
+KEPT_STATES = 3
 # A state is kept for longer than while it is the present one or the one before, if its messages are no longer than
 # this: what workers say must not decide how much memory a run needs.
 KEPT_CHARACTERS = 4096
