@@ -20,7 +20,6 @@ when each is taken (a word or two, for diagrams).
 """
 
 import inspect
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -29,6 +28,7 @@ from types import FunctionType
 from typing import Any
 
 from mu.errors import MuError, describe, place
+from mu.wire import clock
 from mu.wire.framing import to_text
 from mu.wire.protocol import INFO
 from mu.wire.socket_nb import SocketLike, SocketNB
@@ -90,7 +90,7 @@ class MachineState(SocketNB):
             self.actorNum, self.info, self.timestamps, self.stateinfo = actorNum, {}, [], []
         self._settled = False
         self._refused = 0  # so many of the waiting messages, from the oldest on, are not this state's
-        self.timestamps.append(time.time())
+        self.timestamps.append(clock.now())
         self.stateinfo.append(type(self).__name__)
 
     def __str__(self) -> str:

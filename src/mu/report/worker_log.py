@@ -1,12 +1,11 @@
 """One worker's time with the coordinator, as the coordinator saw it."""
 
 import re
-import time
 from collections import deque
 from typing import TYPE_CHECKING
 
 from mu.machine import listed
-from mu.wire import protocol
+from mu.wire import clock, protocol
 from mu.wire.protocol import ACCOUNT, RETVAL
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class Track:
         self.number = number
         self.address = address
         self.machine = machine
-        self.connected = self._last = time.time()
+        self.connected = self._last = clock.now()
         self.finished: float | None = None
         self.heard = 0
         if keep:
@@ -80,7 +79,7 @@ class Track:
                 verb = account[1].decode()
                 self.moved[verb] = self.moved.get(verb, 0) + int(account[2])
             return True
-        now = time.time()
+        now = clock.now()
         activity = next((name for start, name in ACTIVITIES if message.startswith(start)), "other")
         self.spent[activity] = self.spent.get(activity, 0.0) + now - self._last
         self._last = now

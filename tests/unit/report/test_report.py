@@ -31,6 +31,7 @@ from mu.report.plain import PlainReporter
 from mu.report.reporter import Reporter
 from mu.report.telling import Tally, Telling
 from mu.report.worker_log import MAX_TEXT, Track, shortened
+from mu.wire import clock
 
 
 class NoSocket:
@@ -553,8 +554,8 @@ def test_messages_are_shortened(message: bytes, text: str) -> None:
 
 
 def test_a_track_adds_up_what_was_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([100.0, 100.0, 101.0, 103.0, 106.0, 110.0, 115.0])
-    monkeypatch.setattr(time, "time", lambda: next(clock))
+    moments = iter([100.0, 100.0, 101.0, 103.0, 106.0, 110.0, 115.0])
+    monkeypatch.setattr(clock, "now", lambda: next(moments))
     track = Track(Waiting(NoSocket(), 7), "x", keep=3)
     for message in (
         b"OK:SET(a)",
