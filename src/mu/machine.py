@@ -20,7 +20,6 @@ when each is taken (a word or two, for diagrams).
 """
 
 import inspect
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -29,12 +28,15 @@ from types import FunctionType
 from typing import Any
 
 from mu.errors import MuError, describe, place
+from mu.wire import clock
 from mu.wire.framing import to_text
+from mu.wire.protocol import INFO
 from mu.wire.socket_nb import SocketLike, SocketNB
 
+INFO_BYTES = INFO.encode()
 MAX_KICKS = 100_000
 # How many states back `prevState` leads at least. Once twice as many hang together, the older half is let go.
-KEPT_STATES = 8
+KEPT_STATES = 3
 # A state is kept for longer than while it is the present one or the one before, if its messages are no longer than
 # this: what workers say must not decide how much memory a run needs.
 KEPT_CHARACTERS = 4096
@@ -88,7 +90,7 @@ class MachineState(SocketNB):
             self.actorNum, self.info, self.timestamps, self.stateinfo = actorNum, {}, [], []
         self._settled = False
         self._refused = 0  # so many of the waiting messages, from the oldest on, are not this state's
-        self.timestamps.append(time.time())
+        self.timestamps.append(clock.now())
         self.stateinfo.append(type(self).__name__)
 
     def __str__(self) -> str:
@@ -177,7 +179,7 @@ class MachineState(SocketNB):
         waiting = channel.parser.messages
         state: MachineState = self
         for message in islice(waiting, self._refused, None) if self._refused else waiting:
-            if message.startswith(b"INFO:"):
+            if message.startswith(INFO_BYTES):
                 self._refused = 0  # what was not this state's may be now
                 state = self._take_info()
                 break
@@ -215,8 +217,8 @@ class MachineState(SocketNB):
     def _take_info(self) -> "MachineState":
         """Move the INFO messages that wait into `info`."""
         waiting = self._channel.parser.messages
-        found = [message for message in waiting if message.startswith(b"INFO:")]
-        rest = [message for message in waiting if not message.startswith(b"INFO:")]
+        found = [message for message in waiting if message.startswith(INFO_BYTES)]
+        rest = [message for message in waiting if not message.startswith(INFO_BYTES)]
         waiting.clear()
         waiting.extend(rest)
         for message in found:

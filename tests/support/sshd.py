@@ -23,7 +23,7 @@ needs_sshd = pytest.mark.skipif(
 class Sshd:
     """One server. `cache` is where what mu copies there is kept."""
 
-    def __init__(self, folder: Path, name: str, *more: str) -> None:
+    def __init__(self, folder: Path, name: str, *more: str, cache: bool = True) -> None:
         self.folder = folder
         self.name = name
         self.cache = folder / f"cache-{name}"
@@ -48,7 +48,9 @@ class Sshd:
                     "PidFile none",
                     "UsePAM no",
                     "PermitRootLogin yes",
-                    f"SetEnv XDG_CACHE_HOME={self.cache}",
+                    *(
+                        [f"SetEnv XDG_CACHE_HOME={self.cache}"] if cache else []
+                    ),  # only the first SetEnv counts
                     *more,
                 ]
             )
@@ -91,9 +93,9 @@ class Hosts:
         self.servers: list[Sshd] = []
         self.arguments = ("-F", str(folder / "config"))
 
-    def add(self, name: str, *more: str, known: bool = True, client: str = "") -> Sshd:
+    def add(self, name: str, *more: str, known: bool = True, client: str = "", cache: bool = True) -> Sshd:
         """Start one more; `more` lines for its configuration, `client` for ours."""
-        server = Sshd(self.folder, name, *more)
+        server = Sshd(self.folder, name, *more, cache=cache)
         self.servers.append(server)
         if known:
             server.known()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from mu.console.arguments import Parser
+from mu.console.arguments import Parser, closest
 from mu.console.terminal import say, silence
 from mu.errors import MuError, UsageError, reason
 
@@ -107,7 +107,8 @@ def _run(words: Sequence[str]) -> int:
         print(f"mu {version()}")
         return 0
     if name not in COMMANDS:
-        say(f"mu: no such command '{name}'\nTry 'mu --help'.")
+        guess = closest(name, COMMANDS)
+        say(f"mu: no such command '{name}'{f': did you mean {guess}?' if guess else ''}\nTry 'mu --help'.")
         return 2
     module, parser = load(name)
     parse = getattr(module, "parse", Parser.parse_words)  # a command that has words of its own after --

@@ -32,6 +32,7 @@ from mu.mapping.settings import Given
 from mu.mapping.sources import Source, bucket_region
 from mu.report import choose, cost
 from mu.report.cost import Function
+from mu.report.plain import PlainReporter
 from mu.report.reporter import Counts, Reporter
 from mu.server.ledger import Part
 from mu.server.run import Run
@@ -305,7 +306,12 @@ class _Counted(_Parts):
 def reporter_of(made: Map) -> Reporter:
     """The ordinary display, whose summary is of inputs, with failures in groups."""
     given = made.given
-    reporter = choose.for_run(made.total or 0, quiet=given.quiet, verbose=given.verbose)
+    parts = made.total or 0
+    if not made.checked.outputs and sys.stdout is not None and sys.stdout.isatty():
+        # What programs print goes to this terminal, too: a painting would overwrite it.
+        reporter: Reporter = PlainReporter(parts, quiet=given.quiet, verbose=given.verbose)
+    else:
+        reporter = choose.for_run(parts, quiet=given.quiet, verbose=given.verbose)
 
     def summary(_failures: Sequence[Any], _missing: int, ended: str) -> None:
         found = made.summary(0, ended, None)

@@ -1,13 +1,12 @@
 """One worker's time with the coordinator, as the coordinator saw it."""
 
 import re
-import time
 from collections import deque
 from typing import TYPE_CHECKING
 
 from mu.machine import listed
-from mu.wire import protocol
-from mu.wire.protocol import ACCOUNT
+from mu.wire import clock, protocol
+from mu.wire.protocol import ACCOUNT, RETVAL
 
 if TYPE_CHECKING:
     from mu.machine import MachineState
@@ -16,7 +15,7 @@ MAX_TEXT = 200
 # The status of a program, in the answers to `run:` and to `exec:`.
 RUN = re.compile(rb"OK:RETVAL\((-?\d{1,18})\)|OK:EXEC\(\{\"status\": ?(-?\d{1,18})[,}]")
 EXEC, FETCH = protocol.EXEC.encode(), protocol.FETCH.encode()
-ACCOUNT_BYTES = ACCOUNT.encode()
+ACCOUNT_BYTES, RETVAL_BYTES = ACCOUNT.encode(), RETVAL.encode()
 MOVED = re.compile(re.escape(ACCOUNT_BYTES) + rb"(retrieved|uploaded):(\d{1,18})")
 # What a worker has been doing before it says this.
 ACTIVITIES = (
@@ -63,7 +62,7 @@ class Track:
         self.number = number
         self.address = address
         self.machine = machine
-        self.connected = self._last = time.time()
+        self.connected = self._last = clock.now()
         self.finished: float | None = None
         self.heard = 0
         if keep:
@@ -80,7 +79,7 @@ class Track:
                 verb = account[1].decode()
                 self.moved[verb] = self.moved.get(verb, 0) + int(account[2])
             return True
-        now = time.time()
+        now = clock.now()
         activity = next((name for start, name in ACTIVITIES if message.startswith(start)), "other")
         self.spent[activity] = self.spent.get(activity, 0.0) + now - self._last
         self._last = now
@@ -95,7 +94,7 @@ class Track:
 
 def shortened(message: bytes) -> str:
     """A worker's answer in at most `MAX_TEXT` characters; a program's output, which is its user's, becomes its size."""
-    if message.startswith(b"OK:RETVAL("):
+    if message.startswith(RETVAL_BYTES):
         status, begin, rest = message.partition(b":OUTPUT(")
         output, end, command = rest.rpartition(b"):COMMAND(")
         if begin and end:
