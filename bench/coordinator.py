@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What a worker costs the coordinator: CPU time and memory, ours beside a bare pyOpenSSL epoll loop.
+"""What a worker costs the coordinator, in CPU time and memory: states, a coroutine, and a bare pyOpenSSL epoll loop.
 
 N fake workers in another process connect over mutual TLS, all at once. Nobody answers the first command
-until everybody has it, so that all are connected at the same time; then each obeys 40 `set:` commands. Both
+until everybody has it, so that all are connected at the same time; then each obeys 40 `set:` commands. All
 coordinators do the same work in the same run; the bare one has no states, no timers and no error handling.
 
 usage: bench/coordinator.py [N ...]   (default: 100 1000 4000 10000)
@@ -106,7 +106,7 @@ def load(port: int, workers: int) -> None:
                 link[1] += 1
 
 
-# The two coordinators
+# The coordinators
 
 
 def keys_for_load(job: Any) -> str:
@@ -263,15 +263,21 @@ def run(kind: str, workers: int) -> tuple[float, float]:
 
 
 def main(numbers: list[int]) -> None:
-    """Both sides in turn, the median of three runs each."""
-    print(f"{'N':>6} {'ours ms':>8} {'bare ms':>8} {'ratio':>6} {'ours KB':>8} {'bare KB':>8}   (per worker)")
+    """All sides in turn, the median of three runs each."""
+    print(
+        f"{'N':>6} {'states ms':>9} {'corout. ms':>10} {'bare ms':>8} {'s/bare':>6} {'c/s':>5} "
+        f"{'states KB':>9} {'corout. KB':>10} {'bare KB':>8}   (per worker)"
+    )
     for workers in numbers:
-        runs = [(run("ours", workers), run("bare", workers)) for _ in range(ROUNDS)]
-        cpu, plain = (statistics.median(pair[side][0] for pair in runs) for side in (0, 1))
-        memory, plain_memory = (statistics.median(pair[side][1] for pair in runs) for side in (0, 1))
-        ratio = statistics.median(pair[0][0] / pair[1][0] for pair in runs)
+        runs = [[run(kind, workers) for kind in ("ours", "coroutine", "bare")] for _ in range(ROUNDS)]
+        cpu, memory = (
+            [statistics.median(each[side][what] for each in runs) for side in range(3)] for what in (0, 1)
+        )
+        ratios = [statistics.median(each[a][0] / each[b][0] for each in runs) for a, b in ((0, 2), (1, 0))]
         print(
-            f"{workers:6} {cpu:8.2f} {plain:8.2f} {ratio:6.2f} {memory:8.1f} {plain_memory:8.1f}", flush=True
+            f"{workers:6} {cpu[0]:9.2f} {cpu[1]:10.2f} {cpu[2]:8.2f} {ratios[0]:6.2f} {ratios[1]:5.2f} "
+            f"{memory[0]:9.1f} {memory[1]:10.1f} {memory[2]:8.1f}",
+            flush=True,
         )
 
 

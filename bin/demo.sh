@@ -26,6 +26,11 @@ if [ "${1:-}" = --inside ]; then # the engine runs: what a user does from here o
     function=$(sed -n 's/^Function name: //p' lambdaize.txt)
     say "running examples/png2y4m_server.py -n $parts -l $function -b mybucket"
     "$root/examples/png2y4m_server.py" -n $parts -f $frames -l "$function" -b mybucket -t 0 -O times.txt --record run
+    say "the same program once for each frame, without a script:"
+    say "mu map 's3://mybucket/sintel-1k-png16/*.png' --out 's3://mybucket/y4m/{/.}.y4m' -e lambda -- ./png2y4m -o {out} {in}"
+    cp "$root/tools/png2y4m/png2y4m" .
+    mu map 's3://mybucket/sintel-1k-png16/*.png' --out 's3://mybucket/y4m/{/.}.y4m' -e lambda -W $parts -- \
+        ./png2y4m -o {out} {in}
     exit
 fi
 
@@ -81,6 +86,9 @@ while [ $part -lt $parts ]; do
 done
 rm -rf "$out/check"
 say "all $parts chunks are right: $chunks"
+made=$(find "$out/s3/mybucket/y4m" -name '*.y4m' -size +0 | wc -l)
+[ "$made" -eq $((parts * frames)) ] || { say "mu map has made $made of $((parts * frames)) files" >&2; exit 1; }
+say "mu map has made a file of each frame: $out/s3/mybucket/y4m"
 mu timeline "$out/run" -o "$out/timeline.png" >/dev/null
 mu timeline "$out/run" -o "$out/timeline.html" >/dev/null
 say "the times of each worker's states: $out/times.txt"

@@ -21,6 +21,8 @@ has_python 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Pyth
     missing="$missing python3-dev"
 # The real encoder of the tests.
 [ "$extra" != dev ] || { command -v vpxenc && command -v vpxdec; } >/dev/null || missing="$missing vpx-tools"
+# What the recipes of docs/map.md run; without it their tests are skipped.
+[ "$extra" != dev ] || command -v identify >/dev/null || missing="$missing imagemagick"
 # Servers that the tests of engines start for themselves; the tests that need them are skipped without.
 services=
 if [ "$extra" = dev ] && [ -z "${MU_NO_SERVICES:-}" ] && command -v apt-get >/dev/null; then

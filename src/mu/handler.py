@@ -80,7 +80,7 @@ class Handler:
         if not name or not colon:
             return [fail("invalid syntax for SET")]
         self.vals[name] = value
-        return [f"OK:SET({name})"]
+        return [protocol.answer("set", name)]
 
     def set_integer(self, argument: str) -> Reply:
         """`K:N`: variable K becomes integer N."""
@@ -91,28 +91,28 @@ class Handler:
             self.vals[name] = int(value)
         except ValueError:
             return [fail(f"could not interpret {value} as an integer")]
-        return [f"OK:SETI({name})"]
+        return [protocol.answer("seti", name)]
 
     def get(self, name: str) -> Reply:
         """The value of a variable."""
         if name not in self.vals:
             return [fail(f"no such variable {name}")]
-        return [f"OK:GET({self.vals[name]})"]
+        return [protocol.answer("get", str(self.vals[name]))]
 
     def get_info(self, name: str) -> Reply:
         """The value of a variable, as information for the worker's state machine."""
         if name not in self.vals:
             return [fail(f"no such variable {name}")]
-        return [f"INFO:{name}:{self.vals[name]}", f"OK:GETI({name})"]
+        return [protocol.info(name, self.vals[name]), protocol.answer("geti", name)]
 
     def dump(self, _: str) -> Reply:
         """All variables, but for those by the names of keys."""
         shown = {name: value for name, value in sorted(self.vals.items()) if name not in SECRETS}
-        return [f"OK:DUMP_VALS:{shown}"]
+        return [f"{protocol.VARIABLES}{shown}"]
 
     def echo(self, text: str) -> Reply:
         """The text itself."""
-        return [f"OK:ECHO({text})"]
+        return [protocol.answer("echo", text)]
 
     # Objects and files
 
@@ -133,10 +133,10 @@ class Handler:
                 *([str(self.vals["if_match"])] if self.vals.get("if_match") else []),
             ),
             self._teller(RETRIEVED),
-            partial(self._moved, f"{protocol.RETRIEVE}{bucket}/{key})"),
+            partial(self._moved, protocol.answer("retrieve", f"{bucket}/{key}")),
             f"retrieving {bucket}:{key}->{file} from s3",
         )
-        return self._work(f"retrieve:{key}", job, f"OK:RETRIEVING({bucket}/{key}->{file})")
+        return self._work(f"retrieve:{key}", job, protocol.early("retrieve", f"{bucket}/{key}->{file}"))
 
     def upload(self, argument: str) -> Reply:
         """`KEY\\0FILE`, else `outkey` and `fromfile`: file to object."""
@@ -148,10 +148,10 @@ class Handler:
             _transfer,
             partial(self._store(bucket).upload, str(self.vals["region"]), bucket, key, file),
             self._teller(UPLOADED),
-            partial(self._moved, f"{protocol.UPLOAD}{bucket}/{key})"),
+            partial(self._moved, protocol.answer("upload", f"{bucket}/{key}")),
             f"uploading {file}->{bucket}:{key} to s3",
         )
-        return self._work(f"upload:{key}", job, f"OK:UPLOADING({file}->{bucket}/{key})")
+        return self._work(f"upload:{key}", job, protocol.early("upload", f"{file}->{bucket}/{key}"))
 
     def _transfer_names(self, argument: str, key_name: str, file_name: str) -> tuple[str, str, str] | None:
         """Bucket, key and file; None if one of them is missing."""
@@ -210,7 +210,7 @@ class Handler:
                     return failure
             return protocol.run_answer(code, protocol.decoded(output), command)
 
-        return self._work(f"run:{command}", job, f"OK:RUNNING({command})")._replace(awaits=awaits)
+        return self._work(f"run:{command}", job, protocol.early("run", command))._replace(awaits=awaits)
 
     def _keep_state(self, run_iter: int, send: bool) -> str:
         """Keep, and send, what a run that made a state has left; returns a failure or nothing."""
@@ -253,7 +253,7 @@ class Handler:
             return protocol.exec_answer({**result, "id": identity} if identity else result)
 
         shown = " ".join(fields["argv"]) if "argv" in fields else fields["shell"]
-        return self._work(f"exec:{shown[:LONGEST_LABEL]}", job, f"OK:EXECUTING({identity})")
+        return self._work(f"exec:{shown[:LONGEST_LABEL]}", job, protocol.early("exec", identity))
 
     # Small files over the channel
 
@@ -304,14 +304,14 @@ class Handler:
             except (OSError, ValueError) as error:
                 return fail(f"connecting to {host}:{port}: {reason(error)}")
             outside.post(partial(outside.state.adopt, sock, text))
-            return f"OK:CONNECT({argument})"
+            return protocol.answer("connect", argument)
 
         return Work(f"connect:{argument}", job)
 
     def close_connect(self, _: str) -> Reply:
         """Close the state socket, if it is open."""
         self._outside.state.close()
-        return ["OK:CLOSE_CONNECT"]
+        return [protocol.CLOSED]
 
     def reset(self, _: str) -> Reply:
         """Forget the last part and whatever it has left."""

@@ -20,7 +20,6 @@ when each is taken (a word or two, for diagrams).
 """
 
 import inspect
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -29,18 +28,26 @@ from types import FunctionType
 from typing import Any
 
 from mu.errors import MuError, describe, place
+from mu.wire import clock
 from mu.wire.framing import to_text
+from mu.wire.protocol import INFO
 from mu.wire.socket_nb import SocketLike, SocketNB
 
+INFO_BYTES = INFO.encode()
 MAX_KICKS = 100_000
 # How many states back `prevState` leads at least. Once twice as many hang together, the older half is let go.
-KEPT_STATES = 8
+KEPT_STATES = 3
 # A state is kept for longer than while it is the present one or the one before, if its messages are no longer than
 # this: what workers say must not decide how much memory a run needs.
 KEPT_CHARACTERS = 4096
 # What may wait for a later state: messages, and bytes of them.
 MAX_WAITING = 10_000
 MAX_WAITING_BYTES = 256 << 20
+# Of what a worker says by INFO messages: names, and characters of names and values together.
+MAX_INFO = 10_000
+MAX_INFO_CHARACTERS = 16 << 20
+# Characters of an error that are kept: its beginning, which says what it is of, and its end, where programs say why.
+ERROR_BEGINNING, ERROR_END = 2048, 14336
 
 Constructor = Callable[["MachineState"], "MachineState"]
 
@@ -71,21 +78,24 @@ class MachineState(SocketNB):
         self.prevState: MachineState | None = None
         if isinstance(prevState, MachineState):
             self.prevState = prevState
-            self._depth = prevState._depth + 1
-            if self._depth >= 2 * KEPT_STATES:
-                forget(self)
-            if prevState.prevState is not None and prevState.prevState._is_large():
-                prevState.prevState = None
-        if isinstance(prevState, MachineState | Beginning):
             self.actorNum: int = prevState.actorNum
             self.info: dict[str, Any] = prevState.info
             self.timestamps: list[float] = prevState.timestamps
             self.stateinfo: list[str] = prevState.stateinfo
+            self._depth = depth = prevState._depth + 1
+            if depth >= 2 * KEPT_STATES:
+                forget(self)
+            before = prevState.prevState
+            if before is not None and before._is_large():
+                prevState.prevState = None
+        elif isinstance(prevState, Beginning):
+            self.actorNum, self.info = prevState.actorNum, prevState.info
+            self.timestamps, self.stateinfo = prevState.timestamps, prevState.stateinfo
         else:
             self.actorNum, self.info, self.timestamps, self.stateinfo = actorNum, {}, [], []
         self._settled = False
         self._refused = 0  # so many of the waiting messages, from the oldest on, are not this state's
-        self.timestamps.append(time.time())
+        self.timestamps.append(clock.now())
         self.stateinfo.append(type(self).__name__)
 
     def __str__(self) -> str:
@@ -96,7 +106,10 @@ class MachineState(SocketNB):
         return self.extra
 
     def _is_large(self) -> bool:
-        return sum(len(text) for text in self.messages if isinstance(text, str)) > KEPT_CHARACTERS
+        try:
+            return sum(map(len, self.messages)) > KEPT_CHARACTERS
+        except TypeError:  # scripts may put other things there
+            return sum(len(text) for text in self.messages if isinstance(text, str)) > KEPT_CHARACTERS
 
     # What subclasses define.
 
@@ -167,15 +180,11 @@ class MachineState(SocketNB):
 
     def do_handle(self) -> "MachineState":
         """Move the machine as far as the messages that have come allow."""
-        state = self._handle()
-        return ended(state) if state.terminal else state
-
-    def _handle(self) -> "MachineState":
         channel = self._channel
         waiting = channel.parser.messages
         state: MachineState = self
         for message in islice(waiting, self._refused, None) if self._refused else waiting:
-            if message.startswith(b"INFO:"):
+            if message.startswith(INFO_BYTES):
                 self._refused = 0  # what was not this state's may be now
                 state = self._take_info()
                 break
@@ -191,7 +200,7 @@ class MachineState(SocketNB):
                 del waiting[position]
             msg = to_text(message)
             if msg.startswith("FAIL"):
-                return ErrorState(state, msg)
+                return ended(ErrorState(state, msg))
             try:
                 following = state.transition(msg)
             except ValueError:
@@ -199,29 +208,36 @@ class MachineState(SocketNB):
                 position = min(position + 1, len(waiting))
                 continue
             except Exception as error:
-                return broken(state, "transition", error)
+                return ended(broken(state, "transition", error))
             position = 0
             if following is not state:
                 state = settle(checked(state, "transition", lambda made=following: made))
         if position > state._refused and too_many(islice(waiting, position)):
-            return ErrorState(state, f"{position} messages that no state expects")
+            return ended(ErrorState(state, f"{position} messages that no state expects"))
         state._refused = position
         if channel.sock is None and not state.terminal:
-            return ErrorState(state, "the worker closed the connection")
-        return state
+            return ended(ErrorState(state, "the worker closed the connection"))
+        return ended(state) if state.terminal else state
 
     def _take_info(self) -> "MachineState":
         """Move the INFO messages that wait into `info`."""
         waiting = self._channel.parser.messages
-        found = [message for message in waiting if message.startswith(b"INFO:")]
-        rest = [message for message in waiting if not message.startswith(b"INFO:")]
+        found = [message for message in waiting if message.startswith(INFO_BYTES)]
+        rest = [message for message in waiting if not message.startswith(INFO_BYTES)]
         waiting.clear()
         waiting.extend(rest)
+        channel = self._channel
         for message in found:
             _, _, pair = to_text(message).partition(":")
             key, colon, value = pair.partition(":")
             if not key or not colon:
                 return ErrorState(self, to_text(message))
+            before = self.info.get(key)
+            channel.told += len(value) - len(before) if isinstance(before, str) else len(key) + len(value)
+            if channel.told > MAX_INFO_CHARACTERS or len(self.info) > MAX_INFO:
+                return ErrorState(
+                    self, f"it sent more than {MAX_INFO_CHARACTERS >> 20} MB or {MAX_INFO} names by INFO"
+                )
             self.info[key] = value
         return checked(self, "info_updated", tell, self)
 
@@ -269,13 +285,21 @@ class ErrorState(TerminalState):
     def __init__(self, prevState: SocketLike | SocketNB, err: object = "", actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
         self.failed_in = state_name(prevState)
-        self.err = describe(err) if isinstance(err, Exception) else "" if err is None else str(err)
+        self.err = shortened(describe(err) if isinstance(err, Exception) else "" if err is None else str(err))
         if not self._channel.kept:
             self.close()
 
     def str_extra(self) -> str:
         """The error."""
         return self.err
+
+
+def shortened(error: str) -> str:
+    """An error without its middle if it is long; a program may have printed anything before it failed."""
+    left_out = len(error) - ERROR_BEGINNING - ERROR_END
+    if left_out <= 0:
+        return error
+    return f"{error[:ERROR_BEGINNING]}\n... ({left_out} characters left out)\n{error[-ERROR_END:]}"
 
 
 class ListedNumber(int):

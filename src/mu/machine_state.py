@@ -203,9 +203,10 @@ class MultiPassState(MachineState):
 
     def transition(self, msg: str) -> MachineState:
         """Send the command of this place, if `msg` is what was expected, and go on."""
-        if not self.expects_message(msg) or (
-            isinstance(self.expects[self.cmdNum], RanWell) and RanWell.refuses(msg)
-        ):
+        expect = self.get_expect()
+        if not (msg.startswith(expect) if isinstance(expect, str) else self.expects_message(msg)):
+            return ErrorState(self, msg)
+        if type(expect) is RanWell and expect.refuses(msg):
             return ErrorState(self, msg)
         self.messages.append(msg)
         self._send()

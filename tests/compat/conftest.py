@@ -31,26 +31,26 @@ BUCKET = "compat"
 Script = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def engine() -> Iterator[LocalEngine]:
     with LocalEngine() as made:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def s3(engine: LocalEngine) -> Any:
     client = boto3.client("s3", **engine.client_arguments())
     client.create_bucket(Bucket=BUCKET)
     return client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def environment(engine: LocalEngine) -> dict[str, str]:
     paths = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return {**os.environ, **engine.environment(), "PATH": paths}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def function(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
     """A function whose workers run what they are told."""
     directory = tmp_path_factory.mktemp("package")
@@ -60,7 +60,7 @@ def function(environment: dict[str, str], tmp_path_factory: pytest.TempPathFacto
     return lambdaize(environment, directory, program)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with all scripts, after 2to3 and with `libmu` replaced by `mu`."""
     directory = tmp_path_factory.mktemp("scripts")

@@ -14,14 +14,14 @@ from tests.support.jobs import BUCKET, FRAMES, PNG2Y4M, SIZE, lambdaize
 from tests.support.png import picture, write_png
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def engine() -> Iterator[LocalEngine]:
     subprocess.run(["make", "-s", "-C", PNG2Y4M.parent], check=True)
     with LocalEngine() as made:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def environment(engine: LocalEngine) -> dict[str, str]:
     """What `mu local start` exports, and this interpreter first in PATH."""
     return {
@@ -31,7 +31,7 @@ def environment(engine: LocalEngine) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five chunks of 16-bit frames, no two alike."""
     directory = tmp_path_factory.mktemp("frames")
@@ -40,7 +40,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def bucket(engine: LocalEngine, frames: Path) -> str:
     s3 = boto3.client("s3", **engine.client_arguments())
     s3.create_bucket(Bucket=BUCKET)
@@ -49,7 +49,7 @@ def bucket(engine: LocalEngine, frames: Path) -> str:
     return BUCKET
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def function(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
     directory = tmp_path_factory.mktemp("package")
     return lambdaize(environment, directory, PNG2Y4M, "", "-i -d -o ##OUTFILE## ##INFILE##")

@@ -1,9 +1,11 @@
 """The main example on engines that need no account, from a directory as the store: what png2y4m makes alone."""
 
+import gzip
 import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from tests.support import slurm_rig
 from tests.support.jobs import PNG2Y4M, ROOT, run_example
 from tests.support.sshd import hosts, needs_sshd
 
+NOWHERE = "192.0.2.1"  # of a network that does not exist
 NEEDS_SLURM = pytest.mark.skipif(bool(slurm_rig.missing()), reason=slurm_rig.missing())
 
 
@@ -87,6 +90,30 @@ def test_ssh_and_here_at_the_same_time(
         done = run_example({**outside, "PATH": path}, tmp_path, *words)
         assert done.returncode == 0, done.stderr
         assert "5 of 5 parts done" in done.stderr
+
+
+@needs_sshd
+def test_a_map_of_local_files_on_a_host_without_a_way_back(outside: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(6):
+        (tmp_path / "in" / f"{number}.txt").write_text(f"text {number}\n" * 100)
+    with hosts(tmp_path) as made:
+        made.add("one")
+        words = ["in/*.txt", "-e", "ssh:one=2", "--tunnel", "-a", NOWHERE]
+        words += ["--engine-args", " ".join(made.arguments), "--out", "out/{/}.gz"]
+        done = subprocess.run(
+            [sys.executable, "-m", "mu", "map", *words, "--sh", "gzip -c {in} > {out}"],
+            cwd=tmp_path,
+            env=outside,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    for path in (tmp_path / "in").iterdir():
+        packed = (tmp_path / "out" / f"{path.name}.gz").read_bytes()
+        assert gzip.decompress(packed) == path.read_bytes()
 
 
 @NEEDS_SLURM

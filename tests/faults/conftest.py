@@ -8,7 +8,7 @@ from tests.faults.rig import Rig
 from tests.faults.rig import rig as make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def one_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """The engine, with everything that jobs need."""
     with make(tmp_path_factory.mktemp("rig")) as made:

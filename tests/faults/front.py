@@ -22,12 +22,13 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-GET, PUT, LIST, INVOKE, CONFIGURATION = (
+GET, PUT, LIST, INVOKE, CONFIGURATION, LIMITS = (
     "GetObject",
     "PutObject",
     "ListObjectsV2",
     "Invoke",
     "GetFunctionConfiguration",
+    "GetLimits",
 )
 PATIENCE = 45.0
 MESSAGES = {
@@ -133,7 +134,7 @@ def error(status: int, code: str, **headers: str) -> Fault:
         exchange.read()
         message = MESSAGES.get(code, "No.")
         lines = {name.replace("_", "-"): value for name, value in headers.items()}
-        if exchange.operation in (INVOKE, CONFIGURATION):
+        if exchange.operation in (INVOKE, CONFIGURATION, LIMITS):
             lines["x-amzn-ErrorType"] = code
             body = json.dumps({"Type": "User", "message": message}).encode()
         else:
@@ -372,6 +373,9 @@ def name(method: str, path: str) -> tuple[str, str]:
     function = re.fullmatch(r"/[\d-]{10}/functions/([^/]+)/(invocations|configuration)/?", url.path)
     if function:
         return (INVOKE if function[2] == "invocations" else CONFIGURATION), unquote(function[1])
+    limits = re.fullmatch(r"/[\d-]{10}/(account-settings|functions/[^/]+/[a-z-]+)/?", url.path)
+    if limits:  # what an account and a function allow
+        return LIMITS, unquote(limits[1])
     _, _, key = unquote(url.path).lstrip("/").partition("/")
     if "list-type" in parse_qs(url.query):
         return LIST, parse_qs(url.query).get("prefix", [""])[0]

@@ -87,12 +87,13 @@ def test_passing(rig: Rig, group: str) -> None:
     ids=["GetObject 403", "GetObject 404", "PutObject 403"],
 )
 def test_final_for_a_part(rig: Rig, operation: str, key: str, fault: Fault, says: str) -> None:
-    """When a second worker has said the same it is not tried again, the other parts are done, and once the reason is
-    gone a second run does the rest."""
-    rig.rules(Rule(operation, fault, key, times=2))
+    """A second worker says the same: then it is not tried again, the other parts are done, and once the reason is gone
+    a second run does the rest."""
+    rig.rules(Rule(operation, fault, key, times=3))
     text = rig.run(status=1)
     assert re.search(f"^{says}", text, re.MULTILINE), text
     assert "1 attempt failed on the way" in text
+    assert len([struck for struck in rig.front.struck() if struck]) == 2
     rig.all_there([0, 1, 3])
     rig.front.reset()
     rig.run("--resume")

@@ -96,10 +96,9 @@ class Wire:
         self._listener.close()
 
     def rewrite(self, event: dict[str, Any]) -> dict[str, Any]:
-        """The event with this port in it; it asks for no facts, so that a hello has the length that we know."""
+        """The event with this port in it. Workers say a plain `OK:HELLO`, which its length tells from the rest."""
         self._target = event["port"]
-        asked = {name: value for name, value in event.items() if name != "tell_facts"}
-        return {**asked, "addr": "127.0.0.1", "port": self.port}
+        return {**event, "addr": "127.0.0.1", "port": self.port, "tell_facts": 0}
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):

@@ -16,6 +16,7 @@ from typing import Any
 import boto3
 import pytest
 
+from mu.cli import local
 from mu.cli.main import main
 from mu.local import executor, http_api, web_server
 from tests.support.local_rig import HANDLERS, PATIENCE, archive, beyond_tmp, eventually, isolated, processes
@@ -248,6 +249,88 @@ print(json.loads(answer["Payload"].read()).strip())
     assert (tmp_path / "canary").read_text() == "alive"
 
 
+@pytest.mark.parametrize("text", [local.DESCRIPTION, local.EXEC_DESCRIPTION, local.START_DESCRIPTION])
+def test_the_examples_of_the_help_run_as_printed(
+    environment: dict[str, str], tmp_path: Path, text: str
+) -> None:
+    path = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    process = subprocess.Popen(
+        ["sh", "-ec", text.partition("example:\n")[2]],
+        env={**environment, "PATH": path},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    assert process.stdout
+    if text is local.START_DESCRIPTION:
+        assert process.stdout.readline().startswith("export AWS_ENDPOINT_URL=")
+        os.killpg(process.pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert "Traceback" not in err
+    assert "usage" not in err
+    if text is local.DESCRIPTION:
+        assert (process.returncode, out) == (0, "")
+        assert err == "mu functions: lambdaize has made none in us-east-1\n"
+
+
+KEEPING = """
+import boto3, json, os, sys
+client = boto3.client("lambda", "eu-west-1")
+if sys.argv[1] == "make":
+    client.create_function(
+        FunctionName="kept", Runtime="python3.13", Role=os.environ["AWS_ROLE"], Timeout=60, MemorySize=512,
+        Handler="lambda_function.look", Code={"ZipFile": CODE}, Tags={"mu": "yes"},
+        Environment={"Variables": {"X": "1"}},
+    )
+    client.put_function_concurrency(FunctionName="kept", ReservedConcurrentExecutions=7)
+    client.put_function_event_invoke_config(FunctionName="kept", MaximumEventAgeInSeconds=60)
+if sys.argv[1] == "remove":
+    client.delete_function(FunctionName="kept")
+found = client.list_functions()["Functions"]
+for function in found:
+    answer = client.invoke(FunctionName="kept", Payload=json.dumps({"look": ["os.environ['X']"]}))
+    tags = client.list_tags(Resource=function["FunctionArn"])["Tags"]
+    reserved = client.get_function_concurrency(FunctionName="kept")["ReservedConcurrentExecutions"]
+    age = client.get_function_event_invoke_config(FunctionName="kept")["MaximumEventAgeInSeconds"]
+    print(function["FunctionName"], function["MemorySize"], json.loads(answer["Payload"].read()), tags, reserved, age)
+""".replace("CODE", repr(CODE))
+
+
+def test_functions_are_kept_with_data(execute: Execute, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "bucket").mkdir(parents=True)
+    line = "kept 512 1 {'mu': 'yes'} 7 60\n"
+    words = ("exec", "--data", str(data), "--", sys.executable, "-c", KEEPING)
+    assert execute(*words, "make") == (0, line, "")
+    folder = data / ".mu-functions" / "eu-west-1"
+    assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {
+        "kept.json": 0o600,
+        "kept.zip": 0o600,
+    }
+    assert execute(*words, "look") == (0, line, "")
+    (folder / "odd.json").write_text("{}")
+    status, out, err = execute(*words, "remove")
+    assert (status, out) == (0, "")
+    assert "odd.json: the function was not made anew" in err
+    assert [path.name for path in folder.iterdir()] == ["odd.json"]
+
+
+def test_only_lambdas_programs_with_strict(execute: Execute) -> None:
+    command = """
+import boto3, json, os
+client = boto3.client("lambda")
+client.create_function(
+    FunctionName="strict", Runtime="python3.13", Role=os.environ["AWS_ROLE"], Timeout=60, MemorySize=512,
+    Handler="lambda_function.look", Code={"ZipFile": CODE},
+)
+words = ["os.system('sed --version >/dev/null && python3 -c pass && ! command -v find && ! command -v gzip')"]
+print(client.invoke(FunctionName="strict", Payload=json.dumps({"look": words}))["Payload"].read().decode())
+""".replace("CODE", repr(CODE))
+    assert execute("exec", "--strict", "--", sys.executable, "-c", command) == (0, "0\n", "")
+
+
 def test_data_there_and_back(execute: Execute, tmp_path: Path) -> None:
     (tmp_path / "data" / "bucket").mkdir(parents=True)
     (tmp_path / "data" / "bucket" / "in").write_bytes(b"1")
@@ -438,9 +521,24 @@ def test_start_serves_until_it_is_stopped(environment: dict[str, str], number: i
             aws_secret_access_key=found["AWS_SECRET_ACCESS_KEY"],
         )
         s3.create_bucket(Bucket="bucket")
+        functions = boto3.client(
+            "lambda",
+            endpoint_url=found["AWS_ENDPOINT_URL"],
+            region_name=found["AWS_REGION"],
+            aws_access_key_id=found["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=found["AWS_SECRET_ACCESS_KEY"],
+        )
+        functions.create_function(
+            FunctionName="short-lived",
+            Runtime="python3.13",
+            Role=found["AWS_ROLE"],
+            Handler="lambda_function.look",
+            Code={"ZipFile": CODE},
+        )
         made.process.send_signal(number)
         status, out, errors = made.ends()
-    assert (status, out, errors) == (0, "", "")
+    assert (status, out) == (0, "")
+    assert errors == "mu local: functions go with the engine: short-lived (--data DIR keeps them)\n"
 
 
 @pytest.mark.parametrize("misled", [False, True])

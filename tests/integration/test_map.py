@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -102,6 +103,22 @@ def test_output_in_input_order(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().out.split() == [str(n) for n in range(1, 21)]
 
 
+def test_on_a_terminal_no_painting_overwrites_what_programs_print() -> None:
+    reader, terminal = pty.openpty()
+    command = [sys.executable, "-m", "mu", "map", "--range", "1-3", "-k", "--", "echo", "{}"]
+    environment = {**os.environ, "TERM": "xterm"}
+    with subprocess.Popen(command, stdout=terminal, stderr=terminal, env=environment) as process:
+        os.close(terminal)
+        seen = b""
+        with contextlib.suppress(OSError):  # the terminal's end
+            while data := os.read(reader, 4096):
+                seen += data
+        assert process.wait(30) == 0
+    os.close(reader)
+    assert b"\x1b" not in seen
+    assert b"1\r\n2\r\n3\r\n" in seen
+
+
 def test_lines_are_done_before_the_last_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
     seen = threading.Event()
@@ -195,6 +212,22 @@ def test_one_line_and_status_2_for_mistakes(capfd: pytest.CaptureFixture[str]) -
         assert said in err
         assert err.count("\n") == 1
     assert os.listdir() == []
+
+
+def test_another_engine_gets_the_program_and_its_files_as_a_package() -> None:
+    """Workers with a directory of their own, as on other machines: here by an engine of the user's."""
+    Path("own.py").write_text(
+        "from mu.engines.here import here\n"
+        "def make(rest, wanted):\n"
+        "    return here(wanted.workers, wanted.package('here'))\n"
+    )
+    Path("tool").write_text('#!/bin/sh\ncat model.txt "$1" > "$2"; ls -A "$3" >> "$2"\n')
+    Path("tool").chmod(0o755)
+    Path("model.txt").write_text("model of ")
+    make(["1", "2"])
+    words = ["in/*", "--out", "out/{/}", "-e", "own.py:make", "--with", "model.txt", "--quiet"]
+    assert main(["map", *words, "--", "./tool", "{in}", "{out}", "{tmp}"]) == 0
+    assert files("out") == {name: f"model of this is {name}".encode() for name in "12"}
 
 
 def test_from_python() -> None:

@@ -1,5 +1,6 @@
 """Pilots on a real Slurm: its daemons run as one node, in private directories, without systemd."""
 
+import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from mu.cli.main import main
 from mu.engines.protocol import Engine
 from mu.engines.slurm import Slurm
 from mu.errors import UsageError
+from mu.lambdaize import archive
 from tests.support import slurm_rig
 from tests.support.engine_rig import Coordinator, ask, running
 from tests.support.local_rig import eventually
@@ -106,6 +108,21 @@ def test_pilots_that_cannot_connect(slurm: slurm_rig.Slurm) -> None:
             "workers end before they connect: could not reach the coordinator at 127.0.0.1:1: connection refused"
         )
         assert engine.lost(0.0) == 3
+
+
+def test_a_package_for_another_architecture(slurm: slurm_rig.Slurm, tmp_path: Path) -> None:
+    head = bytearray(Path("/bin/true").read_bytes())
+    head[18:20] = (8).to_bytes(2, "little")  # MIPS
+    (tmp_path / "tool").write_bytes(head)
+    members = [*archive.worker_members("./tool"), archive.Member("tool", tmp_path / "tool", True)]
+    archive.write(tmp_path / "tool.zip", members)
+    with running(Slurm(workers=3, package=tmp_path / "tool.zip")) as engine:
+        engine.start("{}", 3)
+        eventually(engine.failure)
+        assert engine.failure() == (
+            "workers end before they connect: "
+            f"the package is for another, and this node is {os.uname().machine}"
+        )
 
 
 def test_what_sbatch_does_not_take(slurm: slurm_rig.Slurm) -> None:

@@ -225,6 +225,30 @@ def test_hosts_that_are_none(hosts_text: str, words: str) -> None:
         ssh(hosts_text)
 
 
+def test_a_host_whose_workers_end_at_once_is_given_up(tmp_path: Path) -> None:
+    coordinator = Coordinator()
+    with hosts(tmp_path) as made:
+        made.add("one")
+        made.add("two", "SetEnv TMPDIR=/nonexistent", cache=False)
+        with running(ssh("one=1,two=3", arguments=made.arguments)) as engine:
+            engine.start(coordinator.event(), 4)
+            eventually(lambda: bool(engine.news))
+            assert engine.news.popleft() == (
+                "engine ssh: two: workers end there before they connect: cannot make a directory in /nonexistent: "
+                "no such file or directory"
+            )
+            lost = engine.lost(0.0)
+            assert lost >= 3
+            assert (engine.limit().number, engine.failure()) == (1, None)
+            engine.more(lost)  # as a run does; one waits for the other's end
+            for _ in range(2):
+                worker = coordinator.worker()
+                engine.shown({})
+                ask(worker, "run:true")
+                worker.enqueue("quit:")
+                worker.do_write()
+
+
 def test_the_event_is_for_each_host(tmp_path: Path) -> None:
     """An address that was found for the first host is found anew for each; one that was given stays."""
     coordinator = Coordinator()

@@ -8,14 +8,19 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from mu.lambdaize import archive
+from mu.local.executor import Executor
 from mu.tls import keys
 from mu.wire import protocol
+from mu.work.leftovers import own_temporary
 from mu.work.workdir import MARKER
-from tests.support.worker_rig import Listener, Peer, Worker, connected, ends
+from tests.support.local_rig import function, isolated
+from tests.support.worker_rig import SOURCE, Listener, Peer, Worker, connected, ends
 
 FACTS = {"tell_facts": 1}
 
@@ -197,40 +202,47 @@ def test_a_file_that_cannot_be_removed_ends_the_worker(place: Path) -> None:
         assert made.result().startswith("could not reset: ")
 
 
-def test_files_in_a_sandboxes_own_tmp_go(place: Path, tmp_path: Path) -> None:
-    """Where /tmp is the worker's alone; here a mount namespace gives it one, if that is allowed."""
-    code = """
-import os, subprocess, sys
-sys.path.insert(0, sys.argv[1])
-from mu.work import leftovers, process
-class Context:
-    get_remaining_time_in_millis = None
-os.environ["AWS_LAMBDA_FUNCTION_NAME"] = "f"
-os.environ.pop("TMPDIR", None)
-leftovers.base_directory = lambda: sys.argv[2]
-temporary = leftovers.own_temporary(Context())
-os.makedirs(sys.argv[2] + "/lambda_01234567/sub")
-open(sys.argv[2] + "/before", "w").close()
-left = leftovers.Leftovers(sys.argv[2] + "/lambda_01234567", process.Groups(), temporary)
-os.makedirs(sys.argv[2] + "/part/deep")
-os.symlink("/etc", sys.argv[2] + "/part/etc")
-open(sys.argv[2] + "/file", "w").close()
-left.clear(0)
-print(sorted(os.listdir(sys.argv[2])), leftovers.own_temporary(None))
-os.environ["TMPDIR"] = "/somewhere"
-print(leftovers.own_temporary(Context()))
-"""
-    import subprocess
-    import sys
-
-    done = subprocess.run(
-        [sys.executable, "-c", code, f"{os.getcwd()}/src", str(place)],
-        capture_output=True,
-        text=True,
-        check=True,
+@isolated
+def test_the_next_part_sees_nothing_in_tmp_either_where_that_is_the_workers_alone(tmp_path: Path) -> None:
+    source = archive.ENTRY_SOURCE.format(command="")
+    files = {f"mu/{name}": (SOURCE / "mu" / name).read_text() for name in archive.worker_files()}
+    worker_function = function(source, "lambda_handler", files=files)
+    reports: list[str] = []
+    executor = Executor(
+        tmp_path, {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}, report=reports.append
     )
-    assert done.stdout == "['before', 'lambda_01234567'] \n\n"
+    try:
+        with Listener() as listener:
+            running = executor.invoke(worker_function, json.dumps(listener.event(**FACTS)).encode())
+            with listener.greet(facts=True) as peer:
+                before = execute(peer, shell="ls -A /tmp")["stdout"]
+                leave = "head -c 100000000 /dev/zero > /tmp/big; mkdir -p /tmp/a/b; ln -s /etc /tmp/a/etc; ls -A /tmp"
+                assert "big" in execute(peer, shell=leave)["stdout"]
+                free = execute(peer, shell="df -k --output=avail /tmp | tail -1")["stdout"]
+                reset(peer)
+                assert execute(peer, shell="ls -A /tmp")["stdout"] == before
+                after = execute(peer, shell="df -k --output=avail /tmp | tail -1")["stdout"]
+                assert int(after) - int(free) > 90_000
+                peer.send("quit:")
+            assert running.result(20).payload == b'"quit"'
+    finally:
+        executor.close()
     assert os.path.isdir("/etc")
+
+
+def test_shared_directories_for_temporary_files_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = SimpleNamespace(get_remaining_time_in_millis=lambda: 1)
+    for name in ("TMPDIR", "AWS_LAMBDA_MAX_CONCURRENCY", "AWS_LAMBDA_FUNCTION_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    assert own_temporary(context) == ""  # no Lambda
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "f")
+    assert own_temporary(context) == "/tmp"
+    assert own_temporary(None) == ""
+    monkeypatch.setenv("AWS_LAMBDA_MAX_CONCURRENCY", "2")
+    assert own_temporary(context) == ""
+    monkeypatch.setenv("AWS_LAMBDA_MAX_CONCURRENCY", "1")
+    monkeypatch.setenv("TMPDIR", "/somewhere")
+    assert own_temporary(context) == ""
 
 
 @pytest.mark.parametrize("nonblock", [0, 1])
@@ -272,11 +284,11 @@ def test_a_worker_in_the_queue_of_a_coordinator_that_ends(ours: bool, place: Pat
             connection.close()  # as the end of a process resets those in its queue
             if ours:
                 following.accept()[0].close()  # it comes again
-                following.close()
+                worker.process.kill()
+                return
             result = worker.result()
             assert result.startswith(f"FAIL(could not reach the coordinator at 127.0.0.1:{port}: ")
-            if not ours:
-                assert not select.select([following], [], [], 0)[0]
+            assert not select.select([following], [], [], 0)[0]
 
 
 def test_orphans_that_end_do_not_pile_up(place: Path) -> None:

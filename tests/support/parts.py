@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mu.jobs.context import Context
-from mu.jobs.coroutine_state import CoroutineState, DoneState, FailedState
+from mu.jobs.coroutine_state import CoroutineState
+from mu.jobs.ends import DoneState, FailedState
 from mu.machine import MachineState
 from tests.support.machines import Driven
 

@@ -59,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"machine", "launch", "console", "wire", "aws"},
     "history": {"report", "machine", "launch", "console"},
     "lambdaize": {"aws", "console"},
-    "engines": {"launch", "lambdaize", "aws", "console"},
+    "engines": {"launch", "lambdaize", "aws", "console", "wire"},
     "server": BELOW_SERVER,
     "jobs": BELOW_JOBS,
     "mapping": BELOW_MAPPING,

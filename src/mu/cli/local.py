@@ -21,6 +21,7 @@ from typing import Self
 from mu.console.arguments import PORT, Parser, above, at_least
 from mu.engines import ramp
 from mu.errors import UsageError
+from mu.lambdaize.runtime_image import PROGRAMS
 from mu.local.account import CONCURRENCY
 from mu.local.engine import LocalEngine, print_report
 
@@ -35,8 +36,10 @@ Run AWS Lambda and S3 on this machine.
   mu local exec -- CMD ...   start the engine, run CMD with its environment, stop the engine, exit as CMD did
   mu local start             stay in the foreground, and print what other terminals have to 'export'
 
+Functions and objects go with the engine, unless --data keeps them.
+
 example:
-  mu local exec --data buckets -- examples/png2y4m_server.py -n 5 -l png2y4m_ab12cd34 -b mybucket
+  mu local exec -- mu functions
 """
 
 EXEC_DESCRIPTION = """\
@@ -46,7 +49,7 @@ ended it, or 127 if there is no such command. Invocations that have not ended wh
 SIGTERM and SIGHUP are passed on to CMD, and SIGINT where CMD does not get it from the terminal.
 
 example:
-  mu local exec -- aws s3 mb s3://mybucket
+  mu local exec -- mu doctor
 """
 
 START_DESCRIPTION = """\
@@ -54,6 +57,7 @@ Start the engine, print 'export' lines for other terminals, and serve until Ctrl
 exit status is then 0. SIGUSR1 writes new and changed objects to the --data directory.
 
 example:
+  mkdir -p buckets
   mu local start --data buckets --logs logs
 """
 
@@ -69,7 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             type=Path,
             metavar="DIR",
             help="each folder in DIR is a bucket; new and changed objects are written back at the end, "
-            "deleted ones keep their files",
+            "deleted ones keep their files; functions are kept in DIR/.mu-functions",
         )
         command.add_argument("--port", type=PORT, default=0, metavar="N", help="default: any that is free")
         command.add_argument(
@@ -94,6 +98,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
             default=1.0,
             metavar="F",
             help="run the account's delays F times faster: event age, retries, back-off, growth (not the functions)",
+        )
+        command.add_argument(
+            "--strict",
+            action="store_true",
+            help="functions find only those programs on PATH that Lambda's runtime image has",
         )
         command.add_argument(
             "--no-memory-limit",
@@ -127,6 +136,7 @@ def run(args: argparse.Namespace) -> int:
             ramp=args.ramp,
             clock_rate=args.clock_rate,
             memory_limit=not args.no_memory_limit,
+            programs=PROGRAMS if args.strict else None,
             logs=args.logs,
             cancelled=lambda: bool(signals.arrived),
         )
@@ -201,6 +211,9 @@ def _serve(engine: LocalEngine, signals: Signals, inherited: Sequence[str]) -> i
     print_report(f"serving on {engine.endpoint_url}; stop with Ctrl-C or 'kill {os.getpid()}'")
     while not signals.arrived:
         signals.sleep(engine.save)
+    names = engine.function_names()
+    if names and not engine.keeps:
+        print_report(f"functions go with the engine: {', '.join(names)} (--data DIR keeps them)")
     return 0
 
 

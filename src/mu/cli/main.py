@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from mu.console.arguments import Parser
+from mu.console.arguments import Parser, closest
 from mu.console.terminal import say, silence
 from mu.errors import MuError, UsageError, reason
 
@@ -32,6 +32,7 @@ COMMANDS = {
     "functions": ("package", "mu.cli.functions", "list or remove what lambdaize has made"),
     "genkeys": ("package", "mu.cli.genkeys", "make the keys of a job, in PEM files"),
     "ivf-join": ("package", "mu.cli.ivf_join", "join the IVF files of a video's chunks"),
+    "y4m-chop": ("package", "mu.cli.y4m_chop", "make a video's chunks overlap, for xcenc7_server.py"),
     "doctor": ("look", "mu.cli.doctor", "check that everything is ready for a job"),
     "plan": ("look", "mu.cli.plan", "predict a job: workers over time, its end, its cost"),
     "diagram": ("look", "mu.cli.diagram", "draw the states of a coordinator script"),
@@ -106,7 +107,8 @@ def _run(words: Sequence[str]) -> int:
         print(f"mu {version()}")
         return 0
     if name not in COMMANDS:
-        say(f"mu: no such command '{name}'\nTry 'mu --help'.")
+        guess = closest(name, COMMANDS)
+        say(f"mu: no such command '{name}'{f': did you mean {guess}?' if guess else ''}\nTry 'mu --help'.")
         return 2
     module, parser = load(name)
     parse = getattr(module, "parse", Parser.parse_words)  # a command that has words of its own after --

@@ -1,7 +1,6 @@
 """The command-line parser that `mu` and every coordinator script share."""
 
 import argparse
-import difflib
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -14,6 +13,8 @@ TAKES_ANY = ("--engine-args",)
 
 def closest(word: str, known: Iterable[str]) -> str | None:
     """What somebody who wrote `word` most likely meant; None if nothing of `known` is like it."""
+    import difflib  # late: only mistakes need it
+
     return next(iter(difflib.get_close_matches(word, sorted(known), 1, 0.7)), None)
 
 

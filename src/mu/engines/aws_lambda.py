@@ -16,6 +16,7 @@ from mu.engines.protocol import NOTHING, Limit, added_up
 from mu.engines.ramp import Growth, Ramp
 from mu.errors import reason
 from mu.launch import Invocation, LaunchOptions, Progress, launch_shares, resolve
+from mu.wire import clock
 
 CANCELLED = (
     "cancelled; the last attempt: "  # liblaunch's words about an invocation that was to be tried again
@@ -237,6 +238,12 @@ class AwsLambda:
         return added_up(self._ended, *(batch.progress for batch in self._batches))
 
     def _launch_when_due(self) -> None:
+        try:
+            self._launch_pending()
+        except Exception as error:  # such as that there are no more threads: no more workers will come
+            self._failure = reason(error)
+
+    def _launch_pending(self) -> None:
         """Launch what is pending, as fast as each region's allowance lets us; ends with `cancel`."""
         with self._changed:
             while not self._cancel.is_set():
@@ -294,7 +301,7 @@ class AwsLambda:
                     batch.accepted.append((time.monotonic(), progress.accepted))
                 told = self._told()
                 if not self.curve or told.accepted > self.curve[-1][1]:
-                    self.curve.append((time.time(), told.accepted))
+                    self.curve.append((clock.now(), told.accepted))
             if told.failed > self._dispensable:
                 self._cancel.set()  # the job cannot be done any more: do not start workers for nothing
 

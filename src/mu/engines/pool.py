@@ -10,6 +10,7 @@ import secrets
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from typing import Any
 
 from mu.console.terminal import debug
 from mu.engines.protocol import Limit, Progress
-from mu.engines.starts import Starts
+from mu.engines.starts import GIVE_UP, Starts
 from mu.errors import MuError, one_line, reason
 
 LINGER = 3.0  # seconds that the end of a run waits for workers, which have been told to quit, to end
@@ -35,6 +36,7 @@ class Machine:
     ready: bool = False
     dead: str = ""  # why there will be no (more) workers there
     running: set[str] = field(default_factory=set)
+    unseen: int = 0  # workers in a row that ended without having connected
     orders: "queue.SimpleQueue[bytes | None]" = field(default_factory=queue.SimpleQueue)
     said: list[str] = field(default_factory=list)
 
@@ -68,7 +70,7 @@ class Pool:
         self._lock = threading.RLock()
         self._threads: list[threading.Thread] = []
         self._cancelled = False
-        self._failure: str | None = None
+        self.news: deque[str] = deque()  # for people, once: machines that are not used any more
 
     @property
     def asked(self) -> int:
@@ -130,7 +132,7 @@ class Pool:
             dead = [machine for machine in self.machines if machine.dead]
             if len(dead) == len(self.machines) and not self._cancelled:
                 return "; ".join(dict.fromkeys(self._said_of(machine) for machine in dead))
-        if self.starts.hopeless:
+        if len(self.machines) == 1 and self.starts.hopeless:
             return f"workers end before they connect: {self.starts.last_words() or 'they say nothing'}"
         return None
 
@@ -227,7 +229,8 @@ class Pool:
             machine.process.kill()
         with self._lock:
             machine.ready = False
-            machine.dead = why
+            if not machine.dead:
+                self._give_up(machine, why)
             for name in machine.running:
                 self.starts.ended(name, why)
             machine.running.clear()
@@ -248,10 +251,22 @@ class Pool:
                 machine.ready = True
         name = message.get("ended")
         if isinstance(name, str):
+            said = one_line(str(message.get("said", "")))
             with self._lock:
                 machine.running.discard(name)
-            self.starts.ended(name, one_line(str(message.get("said", ""))))
+                machine.unseen = 0 if self.starts.ended(name, said) else machine.unseen + 1
+                hopeless = machine.unseen >= GIVE_UP and not self.starts.anonymous
+                if hopeless and len(self.machines) > 1 and not machine.dead:
+                    self._give_up(
+                        machine, f"workers end there before they connect: {said or 'they say nothing'}"
+                    )
         self._place()
+
+    def _give_up(self, machine: Machine, why: str) -> None:
+        """Start no more there; to be called with the lock held."""
+        machine.dead = why
+        if not self._cancelled:
+            self.news.append(f"engine {self.name}: {self._said_of(machine)}")
 
 
 def _write(machine: Machine, process: "subprocess.Popen[bytes]") -> None:

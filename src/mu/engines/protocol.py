@@ -34,7 +34,7 @@ class Engine(Protocol):
 
     `name`: as in `-e NAME`. `outcomes_known`: whether it learns of a worker that ends before it has connected, so that
     `lost` needs no waiting. It may have `pending`, too: how many starts wait in a queue of its system for as long as
-    that takes; a run has patience with them.
+    that takes; a run has patience with them. And `news`, a deque of lines that people are to be told, once each.
     """
 
     name: str

@@ -1,5 +1,6 @@
 """Several engines in one job: their starts are added up, and each new one goes where most room is."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ class Several:
         self._shown = [0] * len(self.engines)
         self._event = ""
         self._limits: list[Limit] | None = None
+        self._told: set[str] = set()  # engines that have failed
 
     @property
     def asked(self) -> int:
@@ -31,6 +33,20 @@ class Several:
     def pending(self) -> int:
         """How many wait in the queues of the engines' systems."""
         return sum(getattr(engine, "pending", 0) for engine in self.engines)
+
+    @property
+    def news(self) -> deque[str]:
+        """What the engines have to tell; reading it takes it from them."""
+        found: deque[str] = deque()
+        for engine in self.engines:
+            own = getattr(engine, "news", None) or deque()
+            while own:
+                found.append(own.popleft())
+            failure = engine.failure()
+            if failure is not None and engine.name not in self._told:
+                self._told.add(engine.name)
+                found.append(f"engine {engine.name}: {failure}")
+        return found
 
     @property
     def progress(self) -> Progress | None:

@@ -42,7 +42,9 @@ import sys
 if sys.version_info < (3, 9):
     sys.exit("mu: Python 3.9 or later is needed, and python3 there is %d.%d" % sys.version_info[:2])
 import os
-place, prefix, event, package = sys.argv[1:]
+place, prefix, event, package, machines = sys.argv[1:]
+if machines and os.uname().machine not in machines.split():
+    sys.exit("mu: the package is for %s, and this node is %s" % (machines, os.uname().machine))
 sys.path.insert(0, place)
 from mu import pilot
 task = os.environ["SLURM_ARRAY_JOB_ID"] + "_" + os.environ["SLURM_ARRAY_TASK_ID"]
@@ -245,6 +247,7 @@ class Slurm:
             str(self._folder / "event.json"),
             str(self._package_place or ""),
         ]
+        words.append(" ".join(sorted(shipped.machines_of(self._package))) if self._package else "")
         quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in words)
         script = f"#!/bin/sh\nexec python3 -c \"exec(bytes.fromhex('{code}'))\" {quoted}\n"
         while number > 0 and not self._cancelled:
@@ -317,7 +320,7 @@ class Slurm:
         except OSError:
             return ""
         lines = [line for line in text.splitlines() if line.strip() and not line.startswith("slurmstepd:")]
-        return one_line(lines[-1]).replace("mu worker: ", "", 1) if lines else ""
+        return one_line(lines[-1]).replace("mu worker: ", "", 1).removeprefix("mu: ") if lines else ""
 
 
 def unpacked(what: shipped.Shipped, root: Path) -> Path:

@@ -57,18 +57,19 @@ class Starts:
                 self._early.remove(name)
                 self._shown.add(name)
 
-    def ended(self, name: str, said: str = "") -> None:
-        """A worker has ended; `said` are its last words."""
+    def ended(self, name: str, said: str = "") -> bool:
+        """A worker has ended; `said` are its last words. Returns whether it has said hello."""
         with self._lock:
             if name not in self._running:
-                return
+                return True
             self._running.remove(name)
             if name in self._shown:
                 self._shown.remove(name)
-            else:
-                self._unseen.add(name)
-                if said:
-                    self._said[said] += 1
+                return True
+            self._unseen.add(name)
+            if said:
+                self._said[said] += 1
+            return False
 
     def shown(self, facts: Mapping[str, Any]) -> None:
         """A worker has said hello."""
@@ -93,6 +94,12 @@ class Starts:
         """How many have ended without a hello."""
         with self._lock:
             return max(0, len(self._unseen) - self._anonymous)
+
+    @property
+    def anonymous(self) -> int:
+        """How many have said hello without a name."""
+        with self._lock:
+            return self._anonymous
 
     @property
     def running(self) -> int:

@@ -162,6 +162,9 @@ def _attempt(track: Track, start: float) -> dict[str, Any]:
     if isinstance(machine, ErrorState):
         failure = failure_of(machine)
         made |= {"outcome": "failed", "error": {"state": failure.state, "why": failure.why}}
+        where = getattr(machine, "where", "")
+        if where:
+            made["error"]["where"] = where
     if track.heard:
         made |= {
             "runs": [(round(moment - start, 6), status) for moment, status in track.runs],

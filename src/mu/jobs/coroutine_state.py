@@ -16,26 +16,26 @@ from time import monotonic, time
 from typing import Any
 
 from mu.console.terminal import debug
-from mu.errors import MuError, describe
-from mu.jobs.context import STALL, Context
+from mu.errors import describe
+from mu.jobs import explain
+from mu.jobs.context import Context
+from mu.jobs.ends import DoneState, FailedState
 from mu.jobs.errors import CommandFailed, Final, Misuse, Skip, WorkerLost
 from mu.jobs.requests import (
     OUT_OF_TIME,
     WAITING,
     Command,
-    Expired,
+    Quiet,
     Request,
-    Timeout,
-    line_of,
     short,
     stepping,
 )
 from mu.jobs.task import Task
-from mu.jobs.tasks import Group, close, is_users, user_place
+from mu.jobs.tasks import Group, close, user_place
+from mu.jobs.waiting import WaitingState
 from mu.jobs.worker import Worker
-from mu.machine import Constructor, ErrorState, MachineState, TerminalState, enter
+from mu.machine import Constructor, ErrorState, MachineState, enter
 from mu.wire.framing import to_text
-from mu.wire.protocol import expected_response
 from mu.wire.socket_nb import SocketLike, SocketNB
 
 # A coroutine that blocks the coordinator for longer, in seconds, is told of.
@@ -45,76 +45,9 @@ MAX_STEPS = 100_000
 MAX_LOST = 100
 # How many moments of a part are kept for its timeline.
 MAX_TIMES = 10_000
-NOT_HERE = "cannot be awaited in a part, but only the methods of its worker, mu.sleep, mu.done, and coroutines of these"
 
 
-class DoneState(TerminalState):
-    """A part that is done: `result` is what its coroutine has returned, `skipped` why there was nothing to do."""
-
-    extra = "(done)"
-
-    def __init__(self, prevState: SocketLike | SocketNB, result: Any = None, skipped: str = "") -> None:
-        super().__init__(prevState)
-        self.prevState = None  # it holds what the part needed only while it went on
-        self.result = result
-        self.skipped = skipped
-
-
-class FailedState(ErrorState):
-    """A part whose coroutine has raised an exception.
-
-    `where` is the file and line, `final` whether another attempt would end the same way. The connection stays open if
-    the worker can be given another part: it is up to the loop to `reset:` it.
-    """
-
-    def __init__(
-        self,
-        prevState: MachineState,
-        failure: str,
-        *,
-        where: str = "",
-        final: bool = False,
-        usable: bool = False,
-    ) -> None:
-        TerminalState.__init__(self, prevState)
-        self.prevState = None
-        self.failed_in = prevState.title
-        self.err = self.failure = failure
-        self.where = where
-        self.final = final
-        self.error: BaseException | None = None
-        if not usable:
-            self.close()
-
-
-class Quiet:
-    """A command that goes with another one: its answer is only taken away."""
-
-    __slots__ = ("expected",)
-    background = False
-    task = None
-
-    def __init__(self, text: str) -> None:
-        self.expected = (expected_response(text), "FAIL")
-
-    def matches(self, answer: str) -> bool:
-        """Whether this is its answer."""
-        return answer.startswith(self.expected)
-
-
-class Nap:
-    """A moment at which a task is to go on (`part` None), or to look whether part `part` can ever be done."""
-
-    __slots__ = ("deadline", "part", "request", "task")
-
-    def __init__(self, deadline: float, task: Task, part: int | None = None) -> None:
-        self.deadline = deadline
-        self.task = task
-        self.request = task.request
-        self.part = part
-
-
-class CoroutineState(MachineState):
+class CoroutineState(WaitingState):
     """Drives one attempt at one part. `facts`: what the worker has said of itself in its hello."""
 
     def __init__(
@@ -126,28 +59,22 @@ class CoroutineState(MachineState):
         attempt: int = 1,
         facts: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(prevState, part)
+        super().__init__(prevState, part, context)
         self.title = self.stateinfo[-1] = context.name
-        self.wake_at = None
-        self._context = context
         self._hello = ""
         self._open: list[
             Command[Any] | Quiet
         ] = []  # commands whose answers are to come, in the order of sending
         self._main: Task | None = None
-        self._task: Task | None = None  # the one that runs
         self._frame: Any = None
+        self._place = -1  # the instruction of the part's own coroutine at which it has waited last
         self._staged = False
         self._lost = ""
         self._broken = ""
         self._spared = 0  # awaits in a row that have failed because the worker is gone
         self._forgotten = ""
         self._told_so = False
-        self._timers: list[Nap | Timeout] = []
-        self._arrived: list[Task] = []
-        self._awaited: dict[Task, int] = {}
         self._beside = 0  # so many `together` need background mode
-        self._inner: MachineState | None = None
         self._worker: Worker | None = Worker(self, part, attempt, facts or {}, context)
         self._input = input
         context.began(part)
@@ -207,6 +134,7 @@ class CoroutineState(MachineState):
         if main is not None and not main.finished:
             self._lost = "it is not needed any more"
             self._release()
+            self._context.ended(self.actorNum)
             close(main.coroutine)
 
     # Answers
@@ -289,14 +217,15 @@ class CoroutineState(MachineState):
 
     def _go_on(self, task: Task, value: Any, error: BaseException | None = None) -> MachineState:
         """Resume a task with a value, or an exception, and go on until it waits or is over."""
-        outer, line = self._task, self._frame.f_lasti
+        outer = self._task
         self._task = task
         task.request = None
         task.children = None
         coroutine = task.coroutine
-        began = monotonic()
+        steps, before, began = 0, self._place, monotonic()
         try:
-            for _ in range(MAX_STEPS):
+            while steps < MAX_STEPS:
+                steps += 1
                 try:
                     request = coroutine.send(value) if error is None else coroutine.throw(error)
                 except StopIteration as end:
@@ -313,11 +242,14 @@ class CoroutineState(MachineState):
                     self._told_so = True
                     error = Misuse(self._forgotten)
                 elif not isinstance(request, Request):
-                    error = self._foreign(task, request)
+                    error = explain.foreign(self._line_of(task), request)
                 else:
                     request.task = task
                     task.request = request
                     try:
+                        if type(request) is Command:  # the commonest, without a call in between
+                            self.send(request, task)
+                            return self
                         value = request.begin(self, task)
                     except Exception as raised:
                         error = raised
@@ -336,7 +268,9 @@ class CoroutineState(MachineState):
         finally:
             took = monotonic() - began
             if took > BLOCKING:
-                self._tell_blocking(took, line)
+                explain.tell_blocking(
+                    self._context, took, before, self._frame.f_lineno if self._frame is not None else 0
+                )
             self._task = outer
 
     def _over(self, task: Task, value: Any, error: BaseException | None) -> MachineState:
@@ -360,6 +294,7 @@ class CoroutineState(MachineState):
         )
         self._main = None
         self._release()
+        context.ended(self.actorNum)
         if error is None and self._forgotten:
             error = Misuse(self._forgotten)
         if error is None and self._lost:
@@ -379,56 +314,18 @@ class CoroutineState(MachineState):
             return DoneState(self, value, "" if error is None else str(error) or "skipped")
         return self._failed(error, usable=not unanswered and not self._lost)
 
-    def _release(self) -> None:
-        for task, part in self._awaited.items():
-            self._context.release(self, task, part)
-        self._awaited = {}
-        self._timers = []
-        self.wake_at = None
-        self._context.ended(self.actorNum)
-
     def _failed(self, error: BaseException, usable: bool) -> MachineState:
-        context = self._context
-        where = user_place(error)
-        if isinstance(error, RuntimeError) and str(error) == "no running event loop":
-            error = Misuse(f"{where}: asyncio {NOT_HERE}")
-        if isinstance(error, MuError | WorkerLost):
-            text = str(error) or describe(error)
-        else:
-            text = describe(error) + (f" ({where})" if where else "")
-        if self._lost and not isinstance(error, WorkerLost):
-            text += f", after the worker was lost: {self._lost}"
-        final = isinstance(error, Final | Misuse)
-        state = FailedState(self, text, where=where, final=final, usable=usable)
+        context, where = self._context, user_place(error)
+        error = explain.known_by_its_words(error)
+        text = explain.failure(error, where, self._lost)
+        state = FailedState(self, text, where=where, final=isinstance(error, Final | Misuse), usable=usable)
         if context.keep_errors:
             state.error = error
         debug(f"part {self.actorNum} failed at {where or context.defined}: {describe(error)}")
         return state
 
-    def _foreign(self, task: Task, awaited: object) -> Misuse:
-        what = "asyncio" if awaited is None or hasattr(awaited, "_asyncio_future_blocking") else "this"
-        shown = "" if awaited is None else f" ({type(awaited).__name__})"
-        return Misuse(f"{self._line_of(task)}: {what}{shown} {NOT_HERE}")
-
     def _line_of(self, task: Task) -> str:
-        """Where a task's innermost coroutine stands."""
-        place, coroutine = f"{short(self._frame.f_code.co_filename)}:{self._frame.f_lineno}", task.coroutine
-        while coroutine is not None and hasattr(coroutine, "cr_frame"):
-            if coroutine.cr_frame is not None and is_users(coroutine.cr_code):
-                place = f"{short(coroutine.cr_code.co_filename)}:{coroutine.cr_frame.f_lineno}"
-            coroutine = coroutine.cr_await
-        return place
-
-    def _tell_blocking(self, took: float, place: int) -> None:
-        context = self._context
-        first = line_of(context.code, place)
-        last = self._frame.f_lineno if self._frame is not None else 0
-        lines = f"{first}" if last in (0, first) else f"{first} to {last}"
-        context.tell_once(
-            f"{context.file}:{first}",
-            f"{short(context.file)}:{first}: {context.name} kept the coordinator and all other workers waiting "
-            f"for {took:.1f} s (lines {lines}): what takes long belongs into a program on the worker",
-        )
+        return explain.place_of_task(task, self._frame)
 
     # What requests do.
 
@@ -445,7 +342,8 @@ class CoroutineState(MachineState):
         for text in command.before:
             self._say(text)
         SocketNB.enqueue(self, command.text)
-        command.background = command.beside and bool(self._beside)
+        if self._beside and command.beside:
+            command.background = True
         self._open.append(command)
         for text in command.after:
             self._say(text)
@@ -460,11 +358,11 @@ class CoroutineState(MachineState):
         if self._staged:
             return
         frame, names = self._frame, self._context.names
-        key = (frame.f_lasti, word)
-        title = names.get(key)
-        if title is None:
-            title = names[key] = f"{word}:{frame.f_lineno}"
-        self.title = title
+        self._place = place = frame.f_lasti
+        known = names.get(place)
+        if known is None or known[0] != word:
+            known = names[place] = (word, f"{word}:{frame.f_lineno}")
+        self.title = title = known[1]
         if len(self.timestamps) < MAX_TIMES:
             self.timestamps.append(time())
             self.stateinfo.append(title)
@@ -486,105 +384,9 @@ class CoroutineState(MachineState):
         if self._main is not None and not self._lost:
             self._forgotten = self._forgotten or text
 
-    def sleep_until(self, moment: float, task: Task) -> None:
-        """Resume a task at a moment of the monotonic clock."""
-        self._set(Nap(moment, task))
-        self._mark("sleep")
-
-    def limit(self, timeout: Timeout) -> None:
-        """The running task has so much time."""
-        timeout.task = self._task
-        self._set(timeout)
-
-    def unlimit(self, timeout: Timeout) -> None:
-        """It is through."""
-        if timeout in self._timers:
-            self._timers.remove(timeout)
-            self._set()
-
-    def _set(self, *more: "Nap | Timeout") -> None:
-        self._timers += more
-        moments = [timer.deadline for timer in self._timers]
-        if self._inner is not None and self._inner.wake_at is not None:
-            moments.append(self._inner.wake_at)
-        self.wake_at = min(moments, default=None)
-
-    def wait_for(self, part: int, task: Task) -> Any:
-        """The result of a part, or WAITING: then `arrived` tells that it is there."""
-        assert task.request is not None
-        where = task.request.where
-        known, value = self._context.outcome(part, where)
-        if known:
-            return value
-        self._context.wait(self, task, part, where)
-        self._awaited[task] = part
-        self._set(Nap(monotonic() + STALL, task, part))
-        self._mark("done")
-        return WAITING
-
-    def arrived(self, task: Task) -> None:
-        """The part that a task waits for is over; the next `do_handle` resumes it."""
-        self._arrived.append(task)
-        self.wake_at = 0.0
-
-    def _look_at_clock(self) -> MachineState:
-        """Resume the tasks whose moment has come, or whose part is over."""
-        state: MachineState = self
-        while self._arrived and state is self:
-            state = self._resume_after(self._arrived.pop(0))
-        now = monotonic()
-        due = [timer for timer in self._timers if timer.deadline <= now]
-        if state is self:
-            self._timers = [timer for timer in self._timers if timer.deadline > now]
-            self._set()
-        for timer in sorted(due, key=lambda timer: timer.deadline):
-            if state is not self:
-                break
-            state = self._expire(timer)
-        return state
-
-    def _resume_after(self, task: Task) -> MachineState:
-        part = self._awaited.pop(task, None)
-        request = task.request
-        if part is None or request is None:
-            return self  # it waits no longer
-        self._context.release(self, task, part)
-        self._timers = [
-            timer for timer in self._timers if not (isinstance(timer, Nap) and timer.request is request)
-        ]
-        try:
-            _, value = self._context.outcome(part, request.where)
-        except MuError as error:
-            return self._go_on(task, None, error)
-        return self._go_on(task, value)
-
-    def _expire(self, timer: "Nap | Timeout") -> MachineState:
-        task = timer.task
-        if isinstance(timer, Timeout):
-            if task is None or task.finished:
-                return self
-            self._abandon(task)
-            return self._go_on(task, None, Expired(timer))
-        if task is None or task.request is None or task.request is not timer.request:
-            return self  # it does not wait any more
-        if timer.part is None:
-            return self._go_on(task, None)
-        if not self._context.stalled(timer.part):
-            self._set(Nap(monotonic() + STALL, task, timer.part))
-            return self
-        where = task.request.where
-        self._abandon(task)
-        text = (
-            f"{where}: part {timer.part} has not begun, and all workers have parts that wait for others: have more "
-            "workers, or put the inputs that others wait for first"
-        )
-        return self._go_on(task, None, Misuse(text))
-
     def _abandon(self, task: Task) -> None:
         """A task waits no longer for what it waits for: answers to its commands will be dropped."""
-        part = self._awaited.pop(task, None)
-        if part is not None:
-            self._context.release(self, task, part)
+        self._stop_waiting(task)
         if self._inner is not None:
             self._inner = None
             self._lost = "the time for its state machine was over"

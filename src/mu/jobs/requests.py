@@ -15,7 +15,7 @@ from mu.errors import MuError
 from mu.jobs.errors import CommandFailed, Misuse
 from mu.jobs.task import Task
 from mu.machine import Constructor, MachineState
-from mu.wire.protocol import failure_text
+from mu.wire.protocol import expected_response, failure_text
 
 T = TypeVar("T")
 
@@ -136,7 +136,7 @@ class Command(Request[T]):
         text: str,
         decode: Callable[[str], T],
         word: str,
-        expected: str,
+        expected: tuple[str, str],
         depth: int = 2,
         before: Sequence[str] = (),
         after: Sequence[str] = (),
@@ -152,7 +152,7 @@ class Command(Request[T]):
         self.word = word
         # What the answer means; CommandFailed or what derives from it if it is a failure.
         self.decode = decode  # type: ignore[assignment,method-assign]
-        self.expected = (expected, "FAIL")
+        self.expected = expected
         self.background = False
         self.before = before
         self.after = after
@@ -185,6 +185,21 @@ class BesideCommand(Command[T]):
         if not self.background:
             return answer.startswith(self.expected)
         return answer.startswith(self.success) or (answer.startswith("FAIL") and self.failure in answer)
+
+
+class Quiet:
+    """A command that goes with another one: its answer is only taken away."""
+
+    __slots__ = ("expected",)
+    background = False
+    task = None
+
+    def __init__(self, text: str) -> None:
+        self.expected = (expected_response(text), "FAIL")
+
+    def matches(self, answer: str) -> bool:
+        """Whether this is its answer."""
+        return answer.startswith(self.expected)
 
 
 class Stage(Request[None]):

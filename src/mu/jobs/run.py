@@ -12,7 +12,8 @@ from mu.engines.protocol import Engine
 from mu.engines.ramp import LAMBDA
 from mu.errors import JobError, MuError, UsageError
 from mu.jobs.context import Context
-from mu.jobs.coroutine_state import CoroutineState, DoneState, FailedState
+from mu.jobs.coroutine_state import CoroutineState
+from mu.jobs.ends import DoneState, FailedState
 from mu.jobs.job import Job, Outcome
 from mu.jobs.reading import ReadAhead, is_at_hand
 from mu.jobs.settings import Info, Settings

@@ -18,6 +18,7 @@ from moto.s3.models import FakeDeleteMarker, S3Backend, s3_backends
 from mu.errors import UsageError, reason
 from mu.local.objects import from_file, handed_on
 
+FUNCTIONS = ".mu-functions"  # a folder that is no bucket's (function_files.py)
 PARTIAL = ".mu-partial-"  # how the temporary files' names begin
 
 
@@ -42,6 +43,8 @@ class Data:
     def _load(self, cancelled: Callable[[], bool]) -> None:
         s3 = _s3()
         for folder in sorted(path for path in self.directory.iterdir() if path.is_dir()):
+            if folder.name == FUNCTIONS:
+                continue
             try:
                 s3.create_bucket(folder.name, "us-east-1")
             except S3ClientError as error:
@@ -77,7 +80,7 @@ class Data:
             if not target.parent.resolve().is_relative_to(folder.resolve()):
                 raise ValueError("a symbolic link leads out of the bucket's folder")
             target.parent.mkdir(parents=True, exist_ok=True)
-            _write(target, newest.pieces(0, newest.contentsize))
+            write_whole(target, newest.pieces(0, newest.contentsize))
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             self.report(f"s3://{bucket}/{name} was not saved: {reason}")
@@ -115,14 +118,15 @@ def _place(folder: Path, key: str) -> Path:
     return folder.joinpath(*parts)
 
 
-def _write(target: Path, pieces: Iterable[bytes]) -> None:
+def write_whole(target: Path, pieces: Iterable[bytes], mode: int = 0o666) -> None:
+    """Write a file beside its place and move it there; `mode` without the umask's bits. OSError if that cannot be."""
     descriptor, partial = tempfile.mkstemp(prefix=PARTIAL, dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.writelines(pieces)
         umask = os.umask(0)
         os.umask(umask)
-        Path(partial).chmod(0o666 & ~umask)
+        Path(partial).chmod(mode & ~umask)
         Path(partial).replace(target)
     except BaseException:
         Path(partial).unlink(missing_ok=True)

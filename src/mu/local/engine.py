@@ -11,7 +11,7 @@ import os
 import resource
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -42,6 +42,7 @@ class LocalEngine:
     `data` is a directory whose folders are buckets (bucket_files.py). `concurrency` is how many executions the
     account allows at a time in each region, `ramp` how fast a function may grow, `clock_rate` how many times faster
     than ours the clock of the account's delays is. With `memory_limit` functions are held to their memory sizes.
+    `programs` are the only ones on the functions' PATH (None: those of this machine).
     `logs` is where the workers' logs go (otherwise they end with the engine), `report` is called with texts for the
     user. Once `cancelled` says so, no more of `data` is loaded. A process can have one engine at a time, and not beside
     `moto.mock_aws`. UsageError if the port is taken, the directory is not there, or the extra `local` is not installed.
@@ -56,6 +57,7 @@ class LocalEngine:
         ramp: Ramp = LAMBDA,
         clock_rate: float = 1.0,
         memory_limit: bool = True,
+        programs: Collection[str] | None = None,
         logs: Path | None = None,
         report: Callable[[str], None] = print_report,
         cancelled: Callable[[], bool] = lambda: False,
@@ -67,10 +69,12 @@ class LocalEngine:
         self._account = Account(concurrency, ramp)
         self._clock_rate = clock_rate
         self._memory_limit = memory_limit
+        self._programs = programs
         self._logs = logs
         self._report = report
         self._cancelled = cancelled
         self._save: Callable[[], None] = lambda: None
+        self.function_names: Callable[[], list[str]] = list
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -93,8 +97,9 @@ class LocalEngine:
             from moto.core.models import DEFAULT_ACCOUNT_ID
             from moto.iam.models import iam_backends
 
-            from mu.local import http_api, moto_lambda, objects, web_server
+            from mu.local import http_api, listing, moto_lambda, objects, web_server
             from mu.local.bucket_files import Data
+            from mu.local.function_files import Functions, names
         except ImportError as error:
             raise UsageError(
                 f"the local engine needs {error.name}: pip install 'mu-workers[local]'"
@@ -118,11 +123,13 @@ class LocalEngine:
             account=self._account,
             clock_rate=self._clock_rate,
             memory_limit=self._memory_limit,
+            programs=self._programs,
             logs=self._logs,
             report=self._report,
         )
         stack.callback(executor.close)
         stack.enter_context(objects.plug_in())
+        stack.enter_context(listing.plug_in())
         stack.enter_context(moto_lambda.plug_in(executor, server.pool.lent))
         self.role_arn = (
             iam_backends[DEFAULT_ACCOUNT_ID]["aws"]
@@ -138,14 +145,17 @@ class LocalEngine:
             .arn
         )
         application = http_api.Application(self._report, self._account)
-        if data:
-            save, held = data.save, application.locks.held
+        self.function_names = names
+        if data and self._data:
+            functions, save, held = Functions(self._data, self._report), data.save, application.locks.held
 
             def save_apart() -> None:
                 with held():
                     save()
+                functions.save()
 
             data.load(self._cancelled)
+            functions.load()
             self._save = save_apart
             stack.callback(save_apart)
         # In the end, first those who wait for workers are told that there are none, then requests end, and
@@ -157,6 +167,11 @@ class LocalEngine:
     def stop(self) -> None:
         """Save the data, end all invocations, free the port, remove the temporary files."""
         self._stack.close()
+
+    @property
+    def keeps(self) -> bool:
+        """Whether functions and objects are kept when the engine stops."""
+        return self._data is not None
 
     def save(self) -> None:
         """Write new and changed objects to the data directory now."""

@@ -26,7 +26,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ class Executor:
     its own, `logs` is where the invocations' logs go (`<logs>/<function>/<request id>.log`). `account` holds the
     limits; its time is `clock` (seconds) times `clock_rate`. `report` is called, in another thread, with texts for the
     user. With `private_tmp` false the workers share the host's /tmp, and have a TMPDIR each. With `memory_limit` a
-    process of a function that uses more than its memory is killed.
+    process of a function that uses more than its memory is killed. `programs`: the only ones on the functions' PATH.
     """
 
     def __init__(
@@ -78,9 +78,12 @@ class Executor:
         report: Callable[[str], None],
         private_tmp: bool = True,
         memory_limit: bool = True,
+        programs: Collection[str] | None = None,
     ) -> None:
         self._directory = directory
         self._environment = dict(environment)
+        if programs is not None:
+            self._environment["PATH"] = str(_only(programs, directory / "bin"))
         self._logs = logs or directory / "logs"
         self._reports = FailureReports(report)
         self._settings = {"private_tmp": private_tmp, "memory_limit": memory_limit}
@@ -385,6 +388,16 @@ class Executor:
         if turn is not None:
             waits.append((turn - self._now()) / self._clock_rate)
         return max(0.0, min(waits)) if waits else None
+
+
+def _only(programs: Collection[str], directory: Path) -> Path:
+    """A new directory of links to those of the programs that this machine has."""
+    directory.mkdir()
+    for name in programs:
+        found = shutil.which(name)
+        if found:
+            (directory / name).symlink_to(found)
+    return directory
 
 
 def _error(kind: str, message: str) -> bytes:

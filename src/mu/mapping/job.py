@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mu import aws
 from mu.console.terminal import say
 from mu.errors import UsageError, reason
 from mu.mapping import carry, failures, feed, program, words
@@ -149,7 +150,7 @@ class Map:
         """Where the job's bucket is, or its first region."""
         if self.given.bucket:
             return bucket_region(self.given.bucket)
-        return self.given.regions[0] if self.given.regions else os.environ.get("AWS_REGION") or "us-east-1"
+        return self.given.regions[0] if self.given.regions else aws.default_region()
 
     def _begin(self, source: Source) -> Iterable[Input | None]:
         """Look at the inputs as far as that can be done before the start. UsageError."""

@@ -66,8 +66,18 @@ class Parts:
                     await sleep(LOOK_EVERY)
         elif not self._budget.allows_again():
             raise Final("another attempt could pass --max-cost")
-        carried: list[Any] = []
         began = monotonic()
+        try:
+            ended = await self._attempt(worker, work)
+        finally:
+            self._budget.spend(monotonic() - began)
+        if ended.verdict is not None:
+            self._fail(work, ended)
+        self.ended[work.item.number] = ended
+
+    async def _attempt(self, worker: Worker, work: Work) -> Ended:
+        """The commands of one attempt, and what they have come to. Raises as `_planned` does."""
+        carried: list[Any] = []
         with self._planned(work, worker.attempt) as made:
             mine = f"{work.item.number}.{worker.attempt}"
             if too_much := too_large(work, made, worker.facts.get("disk")):
@@ -83,7 +93,8 @@ class Parts:
                     if made.bring and self._carrier is not None and command.startswith("fetch:"):
                         break
                     word = command.partition(":")[0]
-                    await worker.stage("run" if word == "exec" else word)
+                    if word != "set":
+                        await worker.stage("run" if word == "exec" else word)
                     answer = await _answer(worker, command)
                     answers.append(answer)
                     if not self.maker.goes_on(answer):
@@ -101,10 +112,7 @@ class Parts:
             finally:
                 if self._carrier is not None:
                     self._carrier.forget(made, carried)
-        self._budget.spend(monotonic() - began)
-        if ended.verdict is not None:
-            self._fail(work, ended)
-        self.ended[work.item.number] = ended
+        return ended
 
     async def _bring(
         self, worker: Worker, made: Plan, mine: str, commands: list[str], answers: list[str]
@@ -116,7 +124,8 @@ class Parts:
         if self._carrier.bucket is not None:
             sizes = []
             for file, _ in made.bring:
-                found = protocol.list_result(await _answer(worker, protocol.list_command(file)))
+                answer = await _answer(worker, protocol.list_command(file))
+                found = [] if answer.startswith(protocol.FAIL) else protocol.list_result(answer)
                 sizes.append(found[0][1] if found else 0)
             carried = self._carrier.bring_by_bucket(made, mine, sizes)
         maker = self.maker

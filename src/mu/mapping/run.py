@@ -32,6 +32,7 @@ from mu.mapping.settings import Given
 from mu.mapping.sources import Source, bucket_region
 from mu.report import choose, cost
 from mu.report.cost import Function
+from mu.report.plain import PlainReporter
 from mu.report.reporter import Counts, Reporter
 from mu.server.ledger import Part
 from mu.server.run import Run
@@ -40,7 +41,6 @@ from mu.tls import keys
 
 ENDPOINTS = ("AWS_ENDPOINT_URL_LAMBDA", "AWS_ENDPOINT_URL")
 RECORDED = 10_000  # inputs up to which --results comes with a record and a timeline
-DEFAULT_REGION = "us-east-1"
 
 
 class Target(NamedTuple):
@@ -93,8 +93,7 @@ def run(
 
 def regions_of(given: Given) -> list[str]:
     """Where functions are."""
-    own = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or DEFAULT_REGION
-    return list(given.regions) or [own]
+    return list(given.regions) or [aws.default_region()]
 
 
 def target_of(checked: Checked) -> Target | None:
@@ -307,7 +306,12 @@ class _Counted(_Parts):
 def reporter_of(made: Map) -> Reporter:
     """The ordinary display, whose summary is of inputs, with failures in groups."""
     given = made.given
-    reporter = choose.for_run(made.total or 0, quiet=given.quiet, verbose=given.verbose)
+    parts = made.total or 0
+    if not made.checked.outputs and sys.stdout is not None and sys.stdout.isatty():
+        # What programs print goes to this terminal, too: a painting would overwrite it.
+        reporter: Reporter = PlainReporter(parts, quiet=given.quiet, verbose=given.verbose)
+    else:
+        reporter = choose.for_run(parts, quiet=given.quiet, verbose=given.verbose)
 
     def summary(_failures: Sequence[Any], _missing: int, ended: str) -> None:
         found = made.summary(0, ended, None)

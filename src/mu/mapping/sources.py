@@ -170,8 +170,8 @@ _REGIONS: dict[str, str] = {}
 
 
 def bucket_region(bucket: str, fallback: str | None = None) -> str:
-    """The region that a bucket is in, asked once; where it may not be asked, `fallback` or us-east-1."""
-    default = fallback or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    """The region that a bucket is in, asked once; where it may not be asked, `fallback` or the default one."""
+    default = fallback or aws.default_region()
     if bucket not in _REGIONS:
         client = aws.client("s3", default)
         try:

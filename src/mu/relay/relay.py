@@ -276,7 +276,7 @@ class Relay:
             if not peer.begun:
                 self._drop(peer, "it was gone before it came")
                 return
-            said = reason(error) if peer.ready else f"TLS handshake failed: {reason(error)}"
+            said = reason(error) if peer.ready else connection.handshake_failure(error, self._context)
         while channel.want_handle and peer.fd in self._peers:
             self._take(peer, channel.dequeue_bytes())
         if self._peers.get(peer.fd) is not peer:

@@ -6,11 +6,15 @@ expression with more than one repetition that has no bound runs over them.
 
 from typing import NamedTuple
 
+from mu.console.arguments import closest
 from mu.console.terminal import visible
 from mu.machine import ErrorState, MachineState, described, listed, state_name
+from mu.wire.protocol import EXPECTED, failure_text, run_result
 
+UNKNOWN_COMMAND = "no such command '"
+COMMAND_NAMES = {*EXPECTED, "quit"}
+MAX_COMMAND_NAME = 40  # characters of what a worker says that are compared with names
 MAX_OUTPUT_LINES = 20  # of what a program printed
-MAX_STATUS_DIGITS = 18
 
 
 class Failure(NamedTuple):
@@ -29,28 +33,26 @@ def failure_of(machine: MachineState) -> Failure:
 
 def explain(error: str) -> str:
     """A worker's error for people: what failed, then the end of what a program printed, indented."""
-    run = program_answer(error)
+    run = run_result(error)
     if run is not None:
         status, output, command = run
         fate = f"signal {-status}" if status < 0 else f"exit status {status}"
         return f"{fate} from: {visible(command)}" + _indented(output)
-    if error.startswith("FAIL(") and error.endswith(")"):
-        error = error[len("FAIL(") : -1]
+    reason = failure_text(error)
+    error = error if reason is None else reason
     first, *more = error.strip().splitlines() or ["no reason given"]
-    return visible(first) + _indented("\n".join(more))
+    return visible(first) + _meant(first) + _indented("\n".join(more))
 
 
-def program_answer(text: str) -> tuple[int, str, str] | None:
-    """Exit status, output and command of a whole `OK:RETVAL(...)` answer; None if `text` is none."""
-    status, begin, rest = text.partition("):OUTPUT(")
-    output, middle, command = rest.rpartition("):COMMAND(")
-    number = status.removeprefix("OK:RETVAL(")
-    digits = number.removeprefix("-")
-    if not (begin and middle and command.endswith(")") and number != status):
-        return None
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= MAX_STATUS_DIGITS):
-        return None
-    return int(number), output, command[:-1]
+def _meant(text: str) -> str:
+    """After an unknown command: which one was meant, as far as can be told."""
+    if not text.startswith(UNKNOWN_COMMAND):
+        return ""
+    name, colon, _ = text[len(UNKNOWN_COMMAND) :].partition(":")
+    if not colon and name.rstrip("'") in COMMAND_NAMES:
+        return ": a command ends with a colon"
+    guess = closest(name[:MAX_COMMAND_NAME], COMMAND_NAMES)
+    return f": did you mean {guess}:?" if guess else ""
 
 
 def _indented(output: str) -> str:

@@ -26,6 +26,7 @@ from mu.machine import ErrorState, MachineState, state_name
 from mu.report.failure import Failure, failure_of
 from mu.report.plain import PlainReporter
 from mu.report.worker_log import Track
+from mu.wire import clock
 
 RATE = 5.0
 SHARE = 0.02
@@ -65,7 +66,7 @@ class LiveReporter(PlainReporter):
         """Now the one that moved last."""
         self._count(track)
         del self._moved[track]
-        self._moved[track] = time.time()
+        self._moved[track] = clock.now()
 
     def worker_finished(self, track: Track) -> None:
         """One less."""
@@ -230,7 +231,7 @@ class LiveReporter(PlainReporter):
         """The workers that have not changed their state for longest."""
         if height < 3 or not self._moved:
             return []
-        now = time.time()
+        now = clock.now()
         lines = [Text(), Text("longest in one state", "bold")]
         for track, since in islice(self._moved.items(), min(height - 2, 15)):
             again = f" ({track.number})" if track.number > 1 else ""

@@ -12,6 +12,7 @@ from mu.machine import ErrorState
 from mu.report.failure import Failure, failure_of
 from mu.report.reporter import Reporter
 from mu.report.worker_log import Track
+from mu.wire import clock
 
 MAX_FAILURES_SHOWN = 20
 MAX_REASONS_SHOWN = 5
@@ -84,7 +85,7 @@ class PlainReporter(Reporter):
         if self.verbose:
             machine = track.machine
             fate = "failed" if isinstance(machine, ErrorState) else "done" if machine.terminal else "stopped"
-            self.line(f"part {track.part}: {fate} after {time.time() - track.connected:.1f} s")
+            self.line(f"part {track.part}: {fate} after {clock.now() - track.connected:.1f} s")
 
     def attempt_failed(self, track: Track, *, other_running: bool) -> None:
         """Says what failed, and how it goes on; of the first few."""

@@ -1,22 +1,29 @@
 """One worker's time with the coordinator, as the coordinator saw it."""
 
 import re
-import time
 from collections import deque
 from typing import TYPE_CHECKING
 
 from mu.machine import listed
-from mu.wire.protocol import ACCOUNT
+from mu.wire import clock, protocol
+from mu.wire.protocol import ACCOUNT, RETVAL
 
 if TYPE_CHECKING:
     from mu.machine import MachineState
 
 MAX_TEXT = 200
-RUN = re.compile(rb"OK:RETVAL\((-?\d{1,18})\)")
-ACCOUNT_BYTES = ACCOUNT.encode()
+# The status of a program, in the answers to `run:` and to `exec:`.
+RUN = re.compile(rb"OK:RETVAL\((-?\d{1,18})\)|OK:EXEC\(\{\"status\": ?(-?\d{1,18})[,}]")
+EXEC, FETCH = protocol.EXEC.encode(), protocol.FETCH.encode()
+ACCOUNT_BYTES, RETVAL_BYTES = ACCOUNT.encode(), RETVAL.encode()
 MOVED = re.compile(re.escape(ACCOUNT_BYTES) + rb"(retrieved|uploaded):(\d{1,18})")
 # What a worker has been doing before it says this.
-ACTIVITIES = ((b"OK:RETRIEVE(", "retrieve"), (b"OK:UPLOAD(", "upload"), (b"OK:RETVAL(", "run"))
+ACTIVITIES = (
+    (protocol.RETRIEVE.encode(), "retrieve"),
+    (protocol.UPLOAD.encode(), "upload"),
+    (protocol.RETVAL.encode(), "run"),
+    (EXEC, "run"),
+)
 
 
 class Track:
@@ -55,7 +62,7 @@ class Track:
         self.number = number
         self.address = address
         self.machine = machine
-        self.connected = self._last = time.time()
+        self.connected = self._last = clock.now()
         self.finished: float | None = None
         self.heard = 0
         if keep:
@@ -72,7 +79,7 @@ class Track:
                 verb = account[1].decode()
                 self.moved[verb] = self.moved.get(verb, 0) + int(account[2])
             return True
-        now = time.time()
+        now = clock.now()
         activity = next((name for start, name in ACTIVITIES if message.startswith(start)), "other")
         self.spent[activity] = self.spent.get(activity, 0.0) + now - self._last
         self._last = now
@@ -81,16 +88,22 @@ class Track:
         if activity == "run":
             run = RUN.match(message)
             if run:
-                self.runs.append((now, int(run[1])))
+                self.runs.append((now, int(run[1] or run[2])))
         return False
 
 
 def shortened(message: bytes) -> str:
     """A worker's answer in at most `MAX_TEXT` characters; a program's output, which is its user's, becomes its size."""
-    if message.startswith(b"OK:RETVAL("):
+    if message.startswith(RETVAL_BYTES):
         status, begin, rest = message.partition(b":OUTPUT(")
         output, end, command = rest.rpartition(b"):COMMAND(")
         if begin and end:
             message = b"%s:OUTPUT(%d bytes):COMMAND(%s" % (status, len(output), command)
+    elif message.startswith(EXEC):
+        status, begin, rest = message.partition(b',"stdout')
+        if begin:
+            message = b"%s, %d bytes more})" % (status, len(begin) + len(rest) - len(b"})"))
+    elif message.startswith(FETCH):
+        message = b"%s%d bytes)" % (FETCH, len(message) - len(FETCH) - 1)
     text = message[: 4 * MAX_TEXT].decode("utf-8", "replace")
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"

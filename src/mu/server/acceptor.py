@@ -101,7 +101,8 @@ class Door:
             self._drop(peer, str(error))
             return
         except OSError as error:
-            self._drop(peer, f"TLS handshake failed: {error}" if not peer.ready else describe(error))
+            failed = describe(error) if peer.ready else connection.handshake_failure(error, self._context)
+            self._drop(peer, failed)
             return
         if channel.want_handle:
             self._take_hello(peer, channel)

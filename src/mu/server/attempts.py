@@ -4,7 +4,6 @@ The ledger knows parts and attempts; here they are joined with machines, with wh
 (`states`, `on_outcome`), and with the parts that depend on others.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from mu.report.worker_log import Track
 from mu.server.connections import Peer
 from mu.server.ledger import Attempt, Ledger
 from mu.server.settings import Outcome, Settings
+from mu.wire import clock
 from mu.wire.socket_nb import SocketNB
 
 FAILURES_KEPT = 1000  # that the summary may show
@@ -109,7 +109,7 @@ class Attempts:
         assert track is not None
         del self._workers[attempt]
         peer.attempt = peer.machine = peer.track = None
-        track.finished = time.time()
+        track.finished = clock.now()
         self._telling.worker_finished(track)
         number = attempt.part.number
         if not isinstance(machine, ErrorState):
@@ -137,7 +137,7 @@ class Attempts:
     def abandon(self, peer: Peer) -> None:
         """A worker's part is taken from it: it is not needed any more."""
         if peer.track is not None:
-            peer.track.finished = time.time()
+            peer.track.finished = clock.now()
             self._telling.worker_finished(peer.track)
         peer.attempt = peer.machine = peer.track = None
 

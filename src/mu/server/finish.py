@@ -1,7 +1,6 @@
 """The end of a run: its files first, then words, which may have to wait for a terminal, or for Lambda."""
 
 import cProfile
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,6 +9,7 @@ from mu.history import record, times_file
 from mu.machine import ErrorState
 from mu.report import cost
 from mu.report.failure import failure_of
+from mu.wire import clock
 
 if TYPE_CHECKING:
     from mu.machine import MachineState
@@ -140,7 +140,7 @@ def _record(run: Ended, estimate: dict[str, Any] | None) -> dict[str, Any]:
     return record.build(
         script=record.script_name(),
         start=loop.start,
-        end=time.time(),
+        end=clock.now(),
         ended=loop.ended,
         parts=run.part_numbers,
         tracks=run.tracks,

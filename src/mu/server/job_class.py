@@ -28,6 +28,13 @@ class Job:
     num_list: ClassVar[list[int] | None] = None
     num_offset: ClassVar[int] = 0
 
+    # What starts workers, and how many at a time; None: Lambda, and as many as there are parts.
+    engine: ClassVar[str | None] = None
+    engine_args: ClassVar[str | None] = None
+    tunnel: ClassVar[bool] = False
+    ramp: ClassVar[str | None] = None
+    workers: ClassVar[int | None] = None
+
     # What is done about workers that fail, are slow, or never come.
     overprovision: ClassVar[int] = 0
     retries: ClassVar[int] = 2
@@ -48,8 +55,14 @@ class Job:
     cacert: ClassVar[str | None] = None
     srvcrt: ClassVar[str | None] = None
     srvkey: ClassVar[str | None] = None
+    worker_cert: ClassVar[str | None] = None
+    worker_key: ClassVar[str | None] = None
     key_type: ClassVar[str] = "ec"
 
-    # What a run leaves behind.
+    # What a run says, and leaves behind.
+    quiet: ClassVar[bool] = False
+    verbose: ClassVar[bool] = False
+    no_cost: ClassVar[bool] = False
     out_file: ClassVar[str | None] = None
     profiling: ClassVar[str | None] = None
+    record_dir: ClassVar[str | None] = None

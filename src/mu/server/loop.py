@@ -35,6 +35,7 @@ from mu.server.ledger import Ledger
 from mu.server.settings import Settings
 from mu.server.staffing import Staffing
 from mu.server.timers import Timers
+from mu.wire import clock
 from mu.wire.framing import to_text
 from mu.wire.protocol import ACCOUNT, DRAINING, HELLO, MAX_HELLO, Hello, parse_hello
 from mu.wire.socket_nb import SocketNB
@@ -70,7 +71,7 @@ class Loop:
     ) -> None:
         self.ended = ""
         self.signal = 0
-        self.start = time.time()
+        self.start = clock.now()
         self.worker_seconds = 0.0
         self.ledger = ledger
         self._settings = settings

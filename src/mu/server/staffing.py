@@ -132,6 +132,9 @@ class Staffing:
         """Take in how far launching is; whether more invocations have been accepted."""
         tally = self._telling.tally
         tally.launch, tally.launch_note = engine.progress, engine.note()
+        news = getattr(engine, "news", None)
+        while news:
+            self._telling.note(news.popleft())
         accepted = 0 if tally.launch is None else tally.launch.accepted
         more = accepted - self._accepted
         self._accepted = accepted

@@ -10,21 +10,29 @@ import ssl
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 
+from mu.errors import reason
 from mu.wire.connect import OUR_CA
 
 
-def context(cacert: str, cert: str, key: str, *, server: bool | None) -> SSL.Context:
+class JobContext(SSL.Context):
+    """A context with a job's keys; `rsa`: the own key is an RSA key."""
+
+    rsa = False
+
+
+def context(cacert: str, cert: str, key: str, *, server: bool | None) -> JobContext:
     """A TLS context from the one-line base64 bodies that keys travel as; `cert` may be a chain. `server` None: for
     connections of either kind.
 
     If the own certificate is of a CA that mu has made, the peer's has to say what it is for (extended key usage): one
     that was signed by it for nothing in particular is not taken for a worker's or the coordinator's.
     """
-    made = SSL.Context(
+    made = JobContext(
         SSL.TLS_METHOD if server is None else SSL.TLS_SERVER_METHOD if server else SSL.TLS_CLIENT_METHOD
     )
     made.set_min_proto_version(SSL.TLS1_2_VERSION)
@@ -39,7 +47,9 @@ def context(cacert: str, cert: str, key: str, *, server: bool | None) -> SSL.Con
     made.use_certificate(_certificate(own))
     for body in chain:
         made.add_extra_chain_cert(_certificate(body))
-    made.use_privatekey(load_der_private_key(base64.b64decode(key), None))  # type: ignore[arg-type]
+    private = load_der_private_key(base64.b64decode(key), None)
+    made.rsa = isinstance(private, rsa.RSAPrivateKey)
+    made.use_privatekey(private)  # type: ignore[arg-type]
     made.set_verify(
         SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT,
         _says_what_for if _made_by_mu(_certificate(own)) else None,
@@ -65,6 +75,21 @@ def _says_what_for(_: SSL.Connection, certificate: crypto.X509, __: int, depth: 
     """Beside OpenSSL's verdict: that a peer's certificate has an extended key usage. That it is the right one, OpenSSL
     has checked; one without any is good for everything, to OpenSSL."""
     return bool(accepted) and (depth > 0 or bool(usage(certificate.to_cryptography())))
+
+
+def handshake_failure(error: OSError, made: SSL.Context | None) -> str:
+    """Why a peer's handshake with us has failed, in one line; what may be wrong with the keys where that would show so.
+
+    A worker of the original's connects first and reads its key then: one that it cannot read ends the connection.
+    """
+    text = f"TLS handshake failed: {reason(error)}"
+    if (
+        isinstance(error, ssl.SSLEOFError | ConnectionResetError)
+        and isinstance(made, JobContext)
+        and not made.rsa
+    ):
+        text += " (a worker of the original? It reads RSA keys only: mu genkeys --rsa, or key_type = 'rsa')"
+    return text
 
 
 def _certificate(body: str) -> x509.Certificate:

@@ -67,6 +67,42 @@ def expected_response(command: str | None) -> str:
     return EXPECTED.get((command or "").partition(":")[0], OK)
 
 
+# The words of final answers, and of the early ones in background mode.
+ANSWERS = {
+    "set": "OK:SET",
+    "seti": "OK:SETI",
+    "get": "OK:GET",
+    "geti": "OK:GETI",
+    "echo": "OK:ECHO",
+    "connect": "OK:CONNECT",
+    "retrieve": "OK:RETRIEVE",
+    "upload": "OK:UPLOAD",
+}
+EARLY = {
+    "retrieve": "OK:RETRIEVING",
+    "upload": "OK:UPLOADING",
+    "run": "OK:RUNNING",
+    "exec": "OK:EXECUTING",
+}
+CLOSED = "OK:CLOSE_CONNECT"
+VARIABLES = "OK:DUMP_VALS:"
+
+
+def answer(command: str, text: str) -> str:
+    """The final answer of a command that has done what `text` says."""
+    return f"{ANSWERS[command]}({text})"
+
+
+def early(command: str, text: str) -> str:
+    """What a command answers in background mode before it begins."""
+    return f"{EARLY[command]}({text})"
+
+
+def info(key: str, value: object) -> str:
+    """A side message for the state machine."""
+    return f"{INFO}{key}:{value}"
+
+
 def fail(reason: str) -> str:
     """The answer of a command that failed."""
     return f"{FAIL}{reason})"
@@ -233,7 +269,7 @@ def exec_id(answer: str) -> str:
     if answer.startswith(EXEC):
         result = checks.json_object(_inside(EXEC, answer) or "") or {}
         return str(result.get("id", ""))
-    for start, end in (("OK:EXECUTING(", ")"), ("FAIL(exec ", ":")):
+    for start, end in ((f"{EARLY['exec']}(", ")"), (f"{FAIL}exec ", ":")):
         if answer.startswith(start):
             return answer[len(start) :].partition(end)[0]
     return ""

@@ -204,7 +204,8 @@ class Loop:
         self._room -= len(text)
         answer = payload(text)
         if len(answer) > Defs.max_message:
-            answer = b"FAIL(the answer has %d bytes, over the limit of %d)" % (len(answer), Defs.max_message)
+            why = f"the answer has {len(answer)} bytes, over the limit of {Defs.max_message}"
+            answer = protocol.fail(why).encode()
         self._link.enqueue(answer)
 
 

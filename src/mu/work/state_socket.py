@@ -20,6 +20,7 @@ import zlib
 from mu.errors import ProtocolError, one_line, reason
 from mu.wire.connect import drain, say_goodbye
 from mu.wire.framing import to_text
+from mu.wire.protocol import fail
 from mu.wire.socket_nb import SocketNB
 from mu.work.log import log
 
@@ -86,7 +87,7 @@ class StateSocket:
 
     def failure(self) -> str:
         """What the coordinator must hear of the loss, if it matters."""
-        return f"FAIL(lost the state socket: {self.lost})"
+        return fail(f"lost the state socket: {self.lost}")
 
     def serve(self, link: SocketNB) -> list[str]:
         """Read and write what can be; returns what the coordinator must hear of, `FAIL(...)` each."""
@@ -142,7 +143,7 @@ class StateSocket:
         try:
             _unpack(data[match.end() :], os.path.join(self._directory, name), self._most_bytes)
         except (OSError, ValueError) as error:
-            return [f"FAIL(receiving {name}: {reason(error)})"]
+            return [fail(f"receiving {name}: {reason(error)}")]
         return []
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from mu.errors import reason
+from mu.wire.protocol import fail
 
 # Runs of a chain wait for each other's state files, so this many must be able to wait at a time. A run costs
 # a thread and two to four processes, of which Lambda allows 1,024 together.
@@ -62,8 +63,10 @@ class Tasks:
         def work() -> None:
             try:
                 answer = job()
-            except Exception as error:
-                answer = f"FAIL({reason(error)})"
+            except (
+                BaseException
+            ) as error:  # whatever it is, the command gets its answer, and the thread goes on
+                answer = fail(reason(error))
             self.post(lambda: done(answer))
 
         with self._lock:
@@ -86,7 +89,7 @@ class Tasks:
                 if self._threads or not self._waiting:
                     return
                 self._waiting.popleft()
-            self.post(lambda: done("FAIL(the system gives the worker no more threads)"))
+            self.post(lambda: done(fail("the system gives the worker no more threads")))
 
     def post(self, call: Callable[[], None]) -> None:
         """Have the loop make `call`. From any thread; calls are made in the order they were posted."""

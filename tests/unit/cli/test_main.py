@@ -54,7 +54,9 @@ def test_version(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_no_such_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["timelin"]) == 2
-    assert capsys.readouterr().err == "mu: no such command 'timelin'\nTry 'mu --help'.\n"
+    assert (
+        capsys.readouterr().err == "mu: no such command 'timelin': did you mean timeline?\nTry 'mu --help'.\n"
+    )
 
 
 @pytest.mark.parametrize("name", main.COMMANDS)

@@ -12,7 +12,8 @@ import pytest
 import mu
 from mu import CommandListState, ErrorState, OnePassState, TerminalState
 from mu.jobs.context import Context
-from mu.jobs.coroutine_state import CoroutineState, DoneState, FailedState
+from mu.jobs.coroutine_state import CoroutineState
+from mu.jobs.ends import DoneState, FailedState
 from tests.support.parts import Part, executed
 
 HERE = Path(__file__).name
@@ -635,6 +636,16 @@ def test_timeouts_nest_and_do_not_outlive_their_block() -> None:
     part.move()
     assert part.failure == f"TimeoutError: not done within 1000 s ({line_of(job, 'mu.timeout(1000)')})"
     assert seen == []
+
+    async def goes_on(worker: mu.Worker, _: None) -> str:
+        try:
+            with mu.timeout(1000), mu.timeout(2000):
+                await worker.run("x")
+        except TimeoutError:
+            return await worker.command("echo:on")  # the other one, due by now as well, is over
+        return ""
+
+    assert due(Part(goes_on)).says(executed("1"), "OK:ECHO(on)").result == "OK:ECHO(on)"
 
     async def in_time(worker: mu.Worker, _: None) -> None:
         with mu.timeout(5):

@@ -9,7 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import mu
-from mu.jobs.coroutine_state import CoroutineState, DoneState, FailedState
+from mu.jobs.coroutine_state import CoroutineState
+from mu.jobs.ends import DoneState, FailedState
 from mu.wire.framing import encode, to_bytes
 from tests.support.parts import Part, executed
 

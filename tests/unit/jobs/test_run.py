@@ -206,6 +206,36 @@ def test_each_default_is_a_flags_or_one_that_is_known() -> None:
     assert set(DEFAULTS) <= flags | others
 
 
+def test_a_part_whose_worker_dies_is_done_by_another(tmp_path: Path) -> None:
+    swallowed: list[str] = []
+
+    async def part(worker: mu.Worker, number: int) -> list[Any]:
+        if worker.attempt == 1 and number == 1:
+            try:
+                await worker.shell("kill -9 $PPID; sleep 60")
+            except Exception:
+                swallowed.append("WorkerLost is no Exception")
+        return [number, worker.attempt, (await worker.run("echo", "done")).stdout]
+
+    job = mu.testing.run(part, range(3), tmp_path, retries=1, workers=1)
+    assert job.results == [[0, 1, "done\n"], [1, 2, "done\n"], [2, 1, "done\n"]]
+    assert swallowed == []
+
+
+def test_what_a_timed_out_program_leaves_costs_its_worker_and_no_part(tmp_path: Path) -> None:
+    async def part(worker: mu.Worker, number: int) -> str:
+        try:
+            with mu.timeout(0.1):
+                await worker.shell("sleep 60")
+        except TimeoutError:
+            return worker.request_id
+        return "in time"
+
+    results = mu.testing.run(part, range(2), tmp_path, workers=1).results
+    assert len(set(results)) == 2
+    assert "in time" not in results
+
+
 SCRIPT = '''"""Says how long its words are."""
 import mu
 
@@ -236,11 +266,28 @@ def test_main_has_flags_and_an_exit_status(tmp_path: Path) -> None:
     record = json.loads((tmp_path / "record" / "run.json").read_text())
     names = [name.partition(":")[0] for _, name in record["parts"][0]["attempts"][0]["states"]]
     assert names == ["length", "run", "DoneState"]
+    attempt = record["parts"][1]["attempts"][0]
+    assert [status for _, status in attempt["runs"]] == [0]
+    assert attempt["spent"].keys() == {"other", "run"} or attempt["spent"].keys() == {"run"}
+    assert "b c" not in json.dumps(record)  # what programs print is their user's
     assert "run:5" in (tmp_path / "times").read_text()
-    failed = script(tmp_path, ["a", "bad"], "--retries", "0")
+    for command in (["stats", "record"], ["timeline", "record", "-o", "t.html"], ["diagram", "record"]):
+        shown = subprocess.run(
+            [sys.executable, "-m", "mu", *command], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        text = (tmp_path / "t.html").read_text() if command[0] == "timeline" else shown.stdout
+        assert "run:5" in text
+
+
+def test_main_tells_of_parts_that_fail(tmp_path: Path) -> None:
+    failed = script(tmp_path, ["a", "bad"], "--retries", "0", "--record", "record", "-D")
     assert failed.returncode == 1
     assert "part 1 failed in run:5: ValueError: bad (job.py:7)" in failed.stderr
+    assert "part 1 failed at job.py:7: ValueError: bad" in failed.stderr
     assert "Traceback" not in failed.stderr
+    record = json.loads((tmp_path / "record" / "run.json").read_text())
+    error = record["parts"][1]["attempts"][0]["error"]
+    assert error == {"state": "run:5", "why": "ValueError: bad (job.py:7)", "where": "job.py:7"}
     for words, flags, text in (
         ([], (), "job.py: there is nothing to do: the inputs are empty\n"),
         (["a"], ("--nonsense",), "job.py: unrecognized arguments: --nonsense\n"),

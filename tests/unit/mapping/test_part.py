@@ -13,6 +13,7 @@ from mu.errors import UsageError
 from mu.mapping import rows, sources
 from mu.mapping.collect import Collector
 from mu.mapping.settings import Given
+from tests.support.local_rig import eventually
 from tests.support.map_rig import rows_of, run_map
 
 COPY = ("cp", "{in}", "{out}")
@@ -130,8 +131,14 @@ def test_a_program_that_reads_stdin_ends_and_children_do_not_stay() -> None:
     given = Given(shell="cat; sleep 60 & echo $! {}")
     run_map(given, rows.listed(["a"]), collector=Collector(stream))
     child = int(stream.getvalue().split()[0])
-    state = Path(f"/proc/{child}/stat")
-    assert not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+    def gone() -> bool:
+        try:
+            return Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+        except FileNotFoundError:
+            return True
+
+    eventually(gone)
 
 
 def test_more_output_than_a_message_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:

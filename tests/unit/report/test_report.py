@@ -31,6 +31,7 @@ from mu.report.plain import PlainReporter
 from mu.report.reporter import Reporter
 from mu.report.telling import Tally, Telling
 from mu.report.worker_log import MAX_TEXT, Track, shortened
+from mu.wire import clock
 
 
 class NoSocket:
@@ -242,6 +243,23 @@ def test_reasons_of_one_kind_are_told_together(errors: list[str], told: str) -> 
     reporter.summary([], 0, "")
     attempts = f"{len(errors)} attempt{'s' if len(errors) > 1 else ''}"
     assert f"{attempts} failed on the way: {told}\n" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("command", "meant"),
+    [
+        ("retreive:key", ": did you mean retrieve:?"),
+        ("uplaod:", ": did you mean upload:?"),
+        ("quit", ": a command ends with a colon"),
+        ("something else:", ""),
+        ("", ""),
+        ("r" * 1_000_000 + ":", ""),
+    ],
+)
+def test_an_unknown_command_is_told_with_the_one_that_was_meant(command: str, meant: str) -> None:
+    said = failure.explain(f"FAIL(no such command '{command}')")
+    assert said.startswith("no such command '")
+    assert said.endswith(meant or ("..." if len(command) > 100 else "'"))
 
 
 @pytest.mark.parametrize(
@@ -522,6 +540,11 @@ def test_which_reporter(
         (b"OK:SET(x)", "OK:SET(x)"),
         (b"OK:RETVAL(0):OUTPUT(secret\n):COMMAND(./x)", "OK:RETVAL(0):OUTPUT(7 bytes):COMMAND(./x)"),
         (b"OK:RETVAL(-9):OUTPUT(a):COMMAND(b):COMMAND(c)", "OK:RETVAL(-9):OUTPUT(12 bytes):COMMAND(c)"),
+        (
+            b'OK:EXEC({"status":3,"stdout":"secret","stderr":"","cut":0})',
+            'OK:EXEC({"status":3, 38 bytes more})',
+        ),
+        (b"OK:FETCH(secret)", "OK:FETCH(6 bytes)"),
         (b"x" * 500, "x" * (MAX_TEXT - 1) + "…"),
         (b"\xff\xc3\xa9", "\ufffdé"),
     ],
@@ -531,8 +554,8 @@ def test_messages_are_shortened(message: bytes, text: str) -> None:
 
 
 def test_a_track_adds_up_what_was_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([100.0, 100.0, 101.0, 103.0, 106.0, 110.0, 115.0])
-    monkeypatch.setattr(time, "time", lambda: next(clock))
+    moments = iter([100.0, 100.0, 101.0, 103.0, 106.0, 110.0, 115.0])
+    monkeypatch.setattr(clock, "now", lambda: next(moments))
     track = Track(Waiting(NoSocket(), 7), "x", keep=3)
     for message in (
         b"OK:SET(a)",

@@ -224,6 +224,22 @@ def test_strangers_with_other_keys_are_refused(capfd: pytest.CaptureFixture[str]
     assert "1 of 1 parts done" in said
 
 
+@pytest.mark.parametrize(("kind", "hinted"), [("ec", True), ("rsa", False)])
+def test_a_worker_that_cannot_read_its_key_is_told_why(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kind: str, hinted: bool
+) -> None:
+    """The original's worker connects, finds that its key is none that it reads, and closes the connection."""
+    made = keys.make_job_keys(kind)
+    monkeypatch.setattr(keys, "make_job_keys", lambda: made)
+    job = Job(tls=True)
+    socket.create_connection(("127.0.0.1", job.port)).close()
+    job.worker().in_thread()
+    job.end()
+    said = capfd.readouterr().err
+    assert "TLS handshake failed: " in said
+    assert ("It reads RSA keys only: mu genkeys --rsa, or key_type = 'rsa'" in said) == hinted
+
+
 def test_a_silent_stranger_is_dropped_in_time(capfd: pytest.CaptureFixture[str]) -> None:
     job = Job(hello_timeout=0.2)
     with socket.create_connection(("127.0.0.1", job.port)) as silent:

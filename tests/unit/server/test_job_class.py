@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mu import CommandListState, OnePassState, server
-from mu.server.flags import FLAGS
+from mu.server.flags import EVERY_SCRIPT, FLAGS, WORKER_FLAGS
 from mu.wire.socket_nb import SocketNB
 from tests.support.machines import Driven
 
@@ -16,7 +16,8 @@ OF_THE_RELAY = {"state_srv_addr", "state_srv_port", "state_srv_threads"}
 
 
 def test_it_has_every_setting() -> None:
-    lacking = {flag.attribute for flag in FLAGS if not hasattr(server.Job, flag.attribute)}
+    flags = (*FLAGS, *EVERY_SCRIPT, *WORKER_FLAGS)
+    lacking = {flag.attribute for flag in flags if not hasattr(server.Job, flag.attribute)}
     assert lacking == OF_VIDEOS | OF_THE_RELAY
 
 

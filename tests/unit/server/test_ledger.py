@@ -178,3 +178,24 @@ def test_whatever_happens_each_part_ends_once(
     assert book.finished
     assert sorted(ended) == list(range(parts))
     assert (book.wanted, book.running) == (0, 0)
+
+
+def test_parts_that_are_still_to_come() -> None:
+    """None says that none is at hand: nobody is told that there is no more, and it is asked again."""
+    ledger = Ledger(iter([Part(1, 0), None, None, Part(2, 0), None]))
+    assert ledger.waiting(5) == 1
+    assert ledger.pending
+    first = ledger.begin(0.0)
+    assert first is not None
+    assert ledger.begin(0.0) is None
+    ledger.succeeded(first, 1.0)
+    assert ledger.may_want_more
+    assert not ledger.finished
+    second = ledger.begin(1.0)
+    assert second is not None
+    assert second.part.number == 2
+    ledger.succeeded(second, 2.0)
+    assert not ledger.finished  # the last None
+    assert ledger.finished
+    assert not ledger.pending
+    assert ledger.counts()[:2] == (2, True)

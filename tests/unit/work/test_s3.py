@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NoReturn
 
 import boto3
 import pytest
@@ -378,6 +379,31 @@ def test_warm(imported: bool, made: list[str], monkeypatch: pytest.MonkeyPatch) 
     for thread in set(threading.enumerate()) - before:
         thread.join()
     assert asked == made
+
+
+def test_what_keeps_boto3_from_being_made_ready_is_told_by_the_first_transfer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tried = threading.Event()
+    unseen: list[object] = []
+
+    def refuse(*_: object) -> NoReturn:
+        tried.set()
+        raise MemoryError
+
+    monkeypatch.setattr(threading, "excepthook", unseen.append)
+    monkeypatch.delitem(sys.modules, "boto3")
+    monkeypatch.setattr(S3, "_client", refuse)
+    before = set(threading.enumerate())
+    access = S3(1)
+    access.warm("us-east-1", "b")
+    assert tried.wait(20)
+    for thread in set(threading.enumerate()) - before:
+        thread.join()
+    assert unseen == []
+    with pytest.raises(MemoryError) as raised:
+        access.retrieve("us-east-1", "b", "k", f"{tmp_path}/f")
+    assert failure(raised.value) == "MemoryError"
 
 
 @pytest.mark.parametrize(

@@ -88,13 +88,16 @@ def test_a_thousand_jobs(tasks: Tasks) -> None:
     assert threading.active_count() < 50
 
 
-def test_an_exception_is_a_fail(tasks: Tasks) -> None:
+@pytest.mark.parametrize("error", [MemoryError, SystemExit, KeyboardInterrupt])
+def test_an_exception_is_a_fail_and_the_thread_goes_on(error: type[BaseException], tasks: Tasks) -> None:
     def job() -> NoReturn:
-        raise MemoryError
+        raise error
 
     answers: list[str] = []
     tasks.start(job, answers.append)
-    assert collect(tasks, answers, 1) == ["FAIL(MemoryError)"]
+    assert collect(tasks, answers, 1) == [f"FAIL({error.__name__})"]
+    tasks.start(lambda: "next", answers.append)
+    assert collect(tasks, answers, 2)[1] == "next"
 
 
 def test_what_a_job_posts_comes_before_its_answer(tasks: Tasks) -> None:

@@ -1,0 +1,111 @@
+"""The functions of `--data DIR`: kept in DIR/.mu-functions/REGION/NAME.json, with the package beside it as NAME.zip.
+
+Kept are a function's own settings, its tags, reserved concurrency and event invoke config; versions and aliases are
+not. The files are for their owner to read only, as a function's variables may hold secrets.
+"""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from moto.awslambda.models import LambdaFunction
+from moto.awslambda_simple.models import lambda_simple_backends
+from moto.core.models import DEFAULT_ACCOUNT_ID
+
+from mu.errors import reason
+from mu.local.bucket_files import FUNCTIONS, write_whole
+
+
+class Functions:
+    """The directory, and which functions it is known to hold. `report` is called with what could not be done."""
+
+    def __init__(self, directory: Path, report: Callable[[str], None]) -> None:
+        self.directory = directory / FUNCTIONS
+        self.report = report
+        self.known: dict[Path, bytes] = {}
+
+    def load(self) -> None:
+        """Make the functions anew. What cannot be read or made is reported and left alone."""
+        for path in sorted(self.directory.glob("*/*.json")):
+            try:
+                text = path.read_bytes()
+                _make(path.parent.name, json.loads(text), path.with_suffix(".zip").read_bytes())
+            except Exception as error:  # whatever is in the files, the engine starts
+                message = getattr(error, "message", None) or reason(error)
+                self.report(f"{path}: the function was not made anew: {message}")
+            else:
+                self.known[path] = text
+
+    def save(self) -> None:
+        """Write the functions that are new or have changed, and remove those that are gone."""
+        found = set()
+        for region, function in _all():
+            path = self.directory / region / f"{function.function_name}.json"
+            found.add(path)
+            text = json.dumps(_settings(function), indent=1).encode()
+            if self.known.get(path) == text:
+                continue
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(path.with_suffix(".zip"), [function.code_bytes], mode=0o600)
+                write_whole(path, [text], mode=0o600)
+            except OSError as error:
+                self.report(f"function {function.function_name} was not saved: {reason(error)}")
+            else:
+                self.known[path] = text
+        for path in self.known.keys() - found:
+            path.unlink(missing_ok=True)
+            path.with_suffix(".zip").unlink(missing_ok=True)
+            del self.known[path]
+
+
+def names() -> list[str]:
+    """The names of all functions, in all regions."""
+    return sorted({function.function_name for _, function in _all()})
+
+
+def _all() -> Iterator[tuple[str, LambdaFunction]]:
+    for region, backend in list(_backends().items()):
+        for function in list(backend.list_functions()):
+            if function.package_type == "Zip":
+                yield region, function
+
+
+def _backends() -> Any:
+    return lambda_simple_backends[DEFAULT_ACCOUNT_ID]
+
+
+def _settings(function: LambdaFunction) -> dict[str, Any]:
+    """What CreateFunction takes, and what is set afterwards. `sha256` has a changed package written, too."""
+    events = function.event_invoke_config[0].config if function.event_invoke_config else None
+    return {
+        "create": {
+            "FunctionName": function.function_name,
+            "Runtime": function.run_time,
+            "Role": function.role,
+            "Handler": function.handler,
+            "Description": function.description,
+            "Timeout": function.timeout,
+            "MemorySize": function.memory_size,
+            "EphemeralStorage": {"Size": function.ephemeral_storage},
+            "Architectures": function.architectures,
+            "Environment": {"Variables": dict(function.environment_vars)},
+            "Tags": dict(function.tags),
+        },
+        "reserved": function.reserved_concurrency,
+        "events": events,
+        "sha256": function.code_sha_256,
+    }
+
+
+def _make(region: str, settings: dict[str, Any], code: bytes) -> None:
+    backend = _backends()[region]
+    packed = base64.b64encode(code).decode()
+    backend.create_function({**settings["create"], "Code": {"ZipFile": packed}})
+    name = settings["create"]["FunctionName"]
+    if settings["reserved"] is not None:
+        backend.put_function_concurrency(name, settings["reserved"])
+    if settings["events"]:
+        backend.put_function_event_invoke_config(name, settings["events"])

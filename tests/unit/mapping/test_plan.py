@@ -1,0 +1,91 @@
+"""Plans: where files are for a program, and the commands that move them."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mu.handler import Handler
+from mu.mapping import plan, words
+from mu.mapping.inputs import Input
+from mu.mapping.plan import Layout, Refused, Running, Transfer, Work, transfers
+from mu.wire import protocol
+from mu.work.outside import Outside, TimeLimit
+
+KEYS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=60)
+
+
+def moved(
+    moves: list[Transfer], event: dict[str, Any], regions: dict[str, str]
+) -> list[tuple[str, str, str, str]]:
+    """What a worker would do for these commands: bucket, region, key and ETag of each transfer."""
+    handler = Handler("", event, "/nowhere", Outside("/nowhere", TimeLimit(0, 0)))
+    made = []
+    for command in transfers(moves, "retrieve", lambda bucket: regions[bucket], event):
+        if command.startswith("retrieve:"):
+            found = handler._transfer_names(command.removeprefix("retrieve:"), "", "")
+            assert found is not None
+            vals = handler.vals
+            made.append((found[0], str(vals["region"]), found[1], str(vals.get("if_match", ""))))
+        else:
+            handler.handle(command)
+    assert handler.vals["bucket"] == event["bucket"]
+    assert handler.vals["region"] == event["region"]
+    return made
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["one", "two", "far"]), KEYS, st.sampled_from(["", "e1", "e2"])), max_size=5
+    ),
+    st.sampled_from(["one", "far"]),
+)
+def test_any_key_of_any_bucket_arrives_as_it_is(moves: list[tuple[str, str, str]], bucket: str) -> None:
+    regions = {"one": "us-east-1", "two": "us-east-1", "far": "eu-west-1"}
+    event = {"bucket": bucket, "region": regions[bucket]}
+    given = [Transfer("in.png", bucket, key, etag) for bucket, key, etag in moves]
+    assert moved(given, event, regions) == [
+        (bucket, regions[bucket], key, etag) for bucket, key, etag in moves
+    ]
+
+
+@given(KEYS)
+def test_elsewhere_an_objects_name_is_no_part_of_the_command(key: str) -> None:
+    layout = Layout(words.command(["tool", "{in}", "-o", "{out}"]))
+    work = Work(Input(1, f"s3://bbb/{key}"), {"": f"s3://bbb/out/{key}"}, "")
+    made = layout.plan(work, 1)
+    assert made.fetch == [Transfer(made.argv[1], "bbb", key)]
+    assert made.store == [Transfer(made.argv[3], "bbb", f"out/{key}")]
+    for word in (made.argv[1], made.argv[3]):
+        assert word.isascii()
+        assert len(word) < 30
+        assert not word.startswith("-")
+
+
+def test_what_exec_is_told() -> None:
+    made = Layout(words.command(["./tool", "{tmp}"]), "./tool").plan(Work(Input(1, "x"), {}, ""), 1)
+    running = Running(False, frozenset((0,)), 60.0, None, False, ["model.bin"])
+    fields = protocol.parse_exec(running.command(made).removeprefix("exec:"))
+    assert fields == {
+        "argv": ["./tool", "tmp"],
+        "timeout": 60.0,
+        "link": ["model.bin"],
+        "make": ["tmp"],
+        "max_output": plan.MAX_OTHER,
+    }
+
+
+@pytest.mark.parametrize("text", ["", "a\0b", "s3://bbb/", "s3://bbb/\udcff"])
+def test_what_names_no_file_is_refused(text: str) -> None:
+    with pytest.raises(Refused, match="names no"):
+        Layout(words.command(["cat", "{in}"])).plan(Work(Input(1, text), {}, ""), 1)
+
+
+def test_columns_name_files() -> None:
+    layout = Layout(words.command(["join", "{in:left}", "{in:right}"]))
+    item = Input(1, "row", {"left": "s3://bbb/a.csv", "right": "b.txt"})
+    made = layout.plan(Work(item, {}, ""), 1)
+    assert made.argv == ["join", "in-left.csv", "in-right.txt"]
+    assert made.fetch == [Transfer("in-left.csv", "bbb", "a.csv")]
+    assert made.send == [("b.txt", "in-right.txt")]
