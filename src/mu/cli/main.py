@@ -32,6 +32,7 @@ COMMANDS = {
     "functions": ("package", "mu.cli.functions", "list or remove what lambdaize has made"),
     "genkeys": ("package", "mu.cli.genkeys", "make the keys of a job, in PEM files"),
     "ivf-join": ("package", "mu.cli.ivf_join", "join the IVF files of a video's chunks"),
+    "y4m-chop": ("package", "mu.cli.y4m_chop", "make a video's chunks overlap, for xcenc7_server.py"),
     "doctor": ("look", "mu.cli.doctor", "check that everything is ready for a job"),
     "plan": ("look", "mu.cli.plan", "predict a job: workers over time, its end, its cost"),
     "diagram": ("look", "mu.cli.diagram", "draw the states of a coordinator script"),
