@@ -28,7 +28,8 @@ VIDEO = "sintel-1k-y4m_06"
 
 
 def frames(part: int, number: int = 6, mark: str = "") -> list[bytes]:
-    return [f"frame {frame} of part {part} {mark}".encode() for frame in range(number)]
+    """A chunk's pictures; each is as long as Y4M's 4:2:0 has it for the size in the header."""
+    return [f"frame {frame:2d} part {part:2d} {mark:7}".encode() for frame in range(number)]
 
 
 def y4m(pictures: list[bytes]) -> bytes:
@@ -44,11 +45,9 @@ def s3(engine: LocalEngine) -> Any:
 def videos(s3: Any) -> str:
     s3.create_bucket(Bucket=BUCKET)
     for part in range(16):
-        for video, number in ((VIDEO, 6), ("sintel-1k-y4m_07", 7)):
-            s3.put_object(Bucket=BUCKET, Key=f"{video}/{part:08d}.y4m", Body=y4m(frames(part, number)))
-            s3.put_object(
-                Bucket=BUCKET, Key=spread(f"{video}/{part:08d}.y4m"), Body=y4m(frames(part, number))
-            )
+        key, body = f"{VIDEO}/{part:08d}.y4m", y4m(frames(part))
+        for name in (key, spread(key)):
+            s3.put_object(Bucket=BUCKET, Key=name, Body=body)
     return BUCKET
 
 
@@ -218,7 +217,39 @@ def test_parts_that_do_not_converge_fail(example: Example, results: Any, standin
     assert len(made) == 5 * 3 + 2 * 2
 
 
-def test_seven_frames(example: Example, results: Any, standins: str) -> None:
+SEVEN = "sintel-1k-y4m_07"
+
+
+def overlapping(part: int) -> list[bytes]:
+    return [frames(part - 1)[-1], *frames(part)]
+
+
+@pytest.fixture(scope="package")
+def chopper(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    return lambdaize(environment, tmp_path_factory.mktemp("chopper"), ROOT / "examples" / "7frame.sh", "", "")
+
+
+def test_seven_frames(
+    example: Example,
+    results: Any,
+    standins: str,
+    chopper: str,
+    environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    """From six frames to the results, as a user does it; xcenc_server.py's results stay."""
+    done = example("xcenc_server.py", "-n", "4", "-K", "4", "-l", standins)
+    assert done.returncode == 0, done.stderr
+    words = ["-b", BUCKET, "-n", "8", "-l", chopper]
+    done = run_example(environment, tmp_path, *words, name="7frame_server.py")
+    assert done.returncode == 0, done.stderr
+    assert "7 of 7 parts done" in done.stderr
+    made = results()
+    assert {key for key in made if key.startswith(SEVEN)} == {
+        f"{SEVEN}/{part:08d}.y4m" for part in range(1, 8)
+    }
+    for part in range(1, 8):
+        assert made[f"{SEVEN}/{part:08d}.y4m"] == y4m(overlapping(part))
     done = example("xcenc7_server.py", "-n", "8", "-K", "4", "-l", standins)
     assert done.returncode == 0, done.stderr
     final: list[str] = []
@@ -226,9 +257,26 @@ def test_seven_frames(example: Example, results: Any, standins: str) -> None:
         if part % 4 == 0:
             final.append(digest("terminate", vpxenc(part)))
         else:
-            more = frames(part, 7)
+            more = overlapping(part)
             final.append(digest("xc-enc", PLAIN, final[-1], digest("vpxenc", 30, *more), *more[1:]))
-    assert outputs(results(), f"{VIDEO}/out_30_x_k4") == numbered(final)
+    made = results()
+    assert outputs(made, f"{VIDEO}/out7_30_x_k4") == numbered(final)
+    assert outputs(made, f"{VIDEO}/out_30_x_k4") == numbered(chain_with_key_frames(4, 4))
+
+
+def test_seven_frames_that_do_not_overlap(example: Example, results: Any, standins: str, s3: Any) -> None:
+    """What the obvious command makes: seven frames from 7p on. It fails, in one line for each part."""
+    for part in range(1, 4):
+        pictures = overlapping(part) if part == 1 else frames(part, 7)
+        s3.put_object(Bucket=BUCKET, Key=f"{SEVEN}/{part:08d}.y4m", Body=y4m(pictures))
+    done = example("xcenc7_server.py", "-n", "4", "-K", "4", "-l", standins)
+    assert done.returncode == 1
+    assert (
+        f"part 2 failed in XCEncOverlapState: {SEVEN}/00000002.y4m does not begin with the last frame of "
+        f"{VIDEO}/00000001.y4m: make it with 7frame_server.py\n"
+    ) in done.stderr
+    assert "2 of 4 parts done" in done.stderr
+    assert set(outputs(results(), f"{VIDEO}/out7_30_x_k4")) == {0, 1}
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,47 @@ needs_sshd = pytest.mark.skipif(
 )
 
 
+class Namespace:
+    """A network of its own, joined to ours by one wire: we are `ours` on it, and it is `address`. OSError if the system
+    does not let us have one."""
+
+    def __init__(self) -> None:
+        self.name = f"mu{os.urandom(3).hex()}"
+        network = f"198.{18 + os.urandom(1)[0] % 2}.{os.urandom(1)[0]}"  # of the range that is for tests of networks
+        self.ours, self.address = f"{network}.1", f"{network}.2"
+        self.inside = ("ip", "netns", "exec", self.name)
+        ours, theirs = f"{self.name}a", f"{self.name}b"
+        self._run("ip", "netns", "add", self.name)
+        try:
+            self._run("ip", "link", "add", ours, "type", "veth", "peer", "name", theirs, "netns", self.name)
+            self._run("ip", "address", "add", f"{self.ours}/24", "dev", ours)
+            self._run("ip", "link", "set", ours, "up")
+            self._run(*self.inside, "ip", "address", "add", f"{self.address}/24", "dev", theirs)
+            self._run(*self.inside, "ip", "link", "set", theirs, "up")
+            self._run(*self.inside, "ip", "link", "set", "lo", "up")
+        except OSError:
+            self.remove()
+            raise
+
+    def _run(self, *words: str) -> None:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise OSError(done.stderr.strip())
+
+    def remove(self) -> None:
+        """Take it away, and the wire with it."""
+        subprocess.run(["ip", "netns", "delete", self.name], capture_output=True, check=False)
+
+
 class Sshd:
     """One server. `cache` is where what mu copies there is kept."""
 
-    def __init__(self, folder: Path, name: str, *more: str, cache: bool = True) -> None:
+    def __init__(
+        self, folder: Path, name: str, *more: str, cache: bool = True, place: "Namespace | None" = None
+    ) -> None:
         self.folder = folder
         self.name = name
+        self.address = place.address if place else "127.0.0.1"
         self.cache = folder / f"cache-{name}"
         self.log = folder / f"{name}.log"
         for key in (f"host-{name}", "client"):
@@ -41,7 +76,7 @@ class Sshd:
             "\n".join(
                 [
                     f"Port {self.port}",
-                    "ListenAddress 127.0.0.1",
+                    f"ListenAddress {self.address}",
                     f"HostKey {folder / f'host-{name}'}",
                     f"AuthorizedKeysFile {folder / 'authorized'}",
                     "StrictModes no",
@@ -58,12 +93,14 @@ class Sshd:
         )
         Path("/run/sshd").mkdir(exist_ok=True)
         with self.log.open("w") as log:
-            self.process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stderr=log)
+            self.process = subprocess.Popen(
+                [*(place.inside if place else ()), SSHD, "-D", "-e", "-f", str(config)], stderr=log
+            )
         eventually(self._answers)
 
     def _answers(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)) as probe:
+        with contextlib.suppress(OSError), socket.create_connection((self.address, self.port)) as probe:
             return probe.recv(4) == b"SSH-"
         return False
 
@@ -71,7 +108,7 @@ class Sshd:
         """Let the client know the host's key."""
         key = (self.folder / f"host-{self.name}.pub").read_text()
         with (self.folder / "known").open("a") as known:
-            known.write(f"[127.0.0.1]:{self.port} {key}")
+            known.write(f"[{self.address}]:{self.port} {key}")
 
     def stop(self) -> None:
         """End the server and its connections."""
@@ -93,15 +130,23 @@ class Hosts:
         self.servers: list[Sshd] = []
         self.arguments = ("-F", str(folder / "config"))
 
-    def add(self, name: str, *more: str, known: bool = True, client: str = "", cache: bool = True) -> Sshd:
+    def add(
+        self,
+        name: str,
+        *more: str,
+        known: bool = True,
+        client: str = "",
+        cache: bool = True,
+        place: "Namespace | None" = None,
+    ) -> Sshd:
         """Start one more; `more` lines for its configuration, `client` for ours."""
-        server = Sshd(self.folder, name, *more, cache=cache)
+        server = Sshd(self.folder, name, *more, cache=cache, place=place)
         self.servers.append(server)
         if known:
             server.known()
         with (self.folder / "config").open("a") as config:
             config.write(
-                f"Host {name}\n  HostName 127.0.0.1\n  Port {server.port}\n  User root\n"
+                f"Host {name}\n  HostName {server.address}\n  Port {server.port}\n  User root\n"
                 f"  IdentityFile {self.folder / 'client'}\n  IdentitiesOnly yes\n"
                 f"  UserKnownHostsFile {self.folder / 'known'}\n  {client}\n"
             )

@@ -1,5 +1,6 @@
 """The flags of coordinator scripts, each by its name, and what wrong ones say."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mu import UsageError, server
+from mu import UsageError, server, util
 from mu.defs import Defs
 from mu.engines.ramp import Ramp
 from mu.server.command_line import ENDPOINTS
@@ -176,6 +177,32 @@ def test_what_wrong_flags_say(
     assert "--help" in said[1]
 
 
+@pytest.mark.parametrize(
+    ("number", "taken"), [(socket.EAI_NONAME, False), (socket.EAI_NODATA, False), (socket.EAI_AGAIN, True)]
+)
+def test_an_address_that_is_nobodys(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, taken: bool
+) -> None:
+    def unknown(*_: Any) -> None:
+        raise socket.gaierror(number, "not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    if taken:
+        assert parsed("-a", "my.server").host_addr == "my.server"
+        return
+    with pytest.raises(SystemExit) as ended:
+        parsed("-a", "my.server")
+    assert ended.value.code == 2
+    assert "there is no host 'my.server'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parsed(host_addr="my.server")
+
+
+def test_addresses_need_no_look_up() -> None:
+    for address in ("10.0.0.1", "::1", "localhost"):
+        assert parsed("-a", address).host_addr == address
+
+
 def test_an_endpoint_of_ones_own_may_have_regions_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     assert parsed("-r", "moon-base-7").regions == ["moon-base-7"]
@@ -259,6 +286,17 @@ def test_keys_are_made_for_the_run() -> None:
         assert set(body) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/= ")
         assert body != getattr(other, attribute)
     assert one.srvkey != one.worker_key
+
+
+def test_a_script_may_ask_for_keys_that_the_original_reads(capsys: pytest.CaptureFixture[str]) -> None:
+    info = parsed(key_type="rsa", **KEYS)
+    for body in (info.srvkey, info.worker_key):
+        assert util.format_ssl_key(body).startswith("-----BEGIN RSA PRIVATE KEY-----")
+    assert util.format_ssl_key(parsed(key_type="ec", **KEYS).srvkey).startswith("-----BEGIN PRIVATE KEY-----")
+    with pytest.raises(SystemExit) as ended:
+        parsed(key_type="dsa", **KEYS)
+    assert ended.value.code == 2
+    assert "ServerInfo.key_type is 'dsa': it is 'ec' or 'rsa'" in capsys.readouterr().err
 
 
 FLAGS_OF_FILES = "-c ca_cert.pem -s server_cert.pem -k server_key.pem"

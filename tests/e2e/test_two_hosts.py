@@ -1,0 +1,111 @@
+"""A job on two hosts, each in a network of its own, of which one has no way back to the coordinator."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.sshd import Hosts, Namespace, hosts, needs_sshd
+
+pytestmark = needs_sshd
+
+JOB = '''
+import sys
+from mu import CommandListState, TerminalState, server
+
+
+class ServerInfo:
+    port_number = 0
+    num_parts = 60
+    lambda_function = None
+    host_addr = None
+    retries = 3
+    cacert = srvcrt = srvkey = None
+
+
+class Final(TerminalState):
+    """Done."""
+
+
+class Work(CommandListState):
+    """Says where it is."""
+
+    nextState = Final
+    commandlist = [("OK:HELLO", "run:sleep 0.4; echo $MU_TEST_HOST >> DONE; echo {part} >> DONE.parts"), None]
+
+    def __init__(self, prevState, actorNum=0):
+        super().__init__(prevState, actorNum)
+        self.commands = [c and c.format(part=actorNum).replace("DONE", ServerInfo.done) for c in self.commands]
+
+
+ServerInfo.done = sys.argv.pop(1)
+server.options(ServerInfo)
+server.server_launch(ServerInfo, {"mode": 1})
+server.server_main_loop([], Work, ServerInfo)
+'''
+
+
+class Setting:
+    """Two hosts, `far` and `near`; the coordinator is to be reached at an address that only `near` has a way to."""
+
+    def __init__(self, folder: Path, made: Hosts, near: Namespace, far: Namespace) -> None:
+        self.folder = folder
+        self.near = made.add(
+            "near", f"SetEnv XDG_CACHE_HOME={folder}/near MU_TEST_HOST=near", cache=False, place=near
+        )
+        self.far = made.add(
+            "far", f"SetEnv XDG_CACHE_HOME={folder}/far MU_TEST_HOST=far", cache=False, place=far
+        )
+        self.done = folder / "done"
+        (folder / "job.py").write_text(JOB)
+        self.words = [sys.executable, "job.py", str(self.done), "-e", "ssh:near=3,far=3", "-a", near.ours]
+        self.words += ["--engine-args", " ".join(made.arguments)]
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen([*self.words, *words], cwd=self.folder, stderr=subprocess.PIPE, text=True)
+
+    def where(self) -> set[str]:
+        return set(self.done.read_text().split()) if self.done.exists() else set()
+
+    def check(self, job: "subprocess.Popen[str]") -> str:
+        """Wait for the end: all parts are done, each of them once at least."""
+        _, said = job.communicate(timeout=100)
+        assert job.returncode == 0, said
+        assert "60 of 60 parts done" in said
+        assert set(Path(f"{self.done}.parts").read_text().split()) == {str(part) for part in range(60)}
+        return said
+
+
+@pytest.fixture
+def setting(tmp_path: Path) -> Iterator[Setting]:
+    with ExitStack() as stack:
+        places = []
+        for _ in range(2):
+            try:
+                places.append(Namespace())
+            except OSError as error:
+                pytest.skip(f"no network namespaces here: {error}")
+            stack.callback(places[-1].remove)
+        yield Setting(tmp_path, stack.enter_context(hosts(tmp_path)), *places)
+
+
+def test_without_a_tunnel_the_host_that_has_a_way_back_does_it_all(setting: Setting) -> None:
+    said = setting.check(setting.start())
+    assert setting.where() == {"near"}
+    assert "engine ssh: far: workers end there before they connect: could not reach the coordinator" in said
+
+
+def test_with_a_tunnel_both_do_it_until_one_is_killed(setting: Setting) -> None:
+    job = setting.start("--tunnel")
+    until = time.monotonic() + 60
+    while setting.where() != {"near", "far"}:
+        assert time.monotonic() < until
+        assert job.poll() is None
+        time.sleep(0.05)
+    setting.far.stop()
+    said = setting.check(job)
+    assert "engine ssh: far: " in said
