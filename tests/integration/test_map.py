@@ -362,7 +362,7 @@ def test_large_files_go_by_the_bucket_and_nothing_stays_there(s3: Any, more: lis
         "{in}",
         "{out}",
     ]
-    assert main(["map", *words]) == 0
+    assert main(["map", "--results", "r", *words]) == 0
     assert files("out") == {"big": data, "small": b"x"}
     assert {row["input"]: row["bytes"] for row in rows_of(Path("r/results.jsonl"))} == {
         "in/big": len(data),
