@@ -8,15 +8,17 @@ import hashlib
 import json
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import boto3
 import pytest
 
+from mu.cli.ivf_join import join
 from mu.local.engine import LocalEngine
 from mu.wire.protocol import spread
 from tests.support.jobs import ROOT, lambdaize, run_example
@@ -148,12 +150,47 @@ def chain_of_passes(parts: int, qualities: list[tuple[object, ...]]) -> list[lis
     return made
 
 
+class Frame(NamedTuple):
+    time: int
+    shown: bool
+    data: bytes
+
+
+def ivf(body: bytes) -> tuple[tuple[int, int], list[Frame]]:
+    """An IVF file's time base (rate, scale), and its frames."""
+    assert body[:4] == b"DKIF"
+    found, place = [], 32
+    while place < len(body):
+        size, time = struct.unpack_from("<IQ", body, place)
+        data = body[place + 12 : place + 12 + size]
+        assert len(data) == size
+        found.append(Frame(time, bool(data[0] & 16), data))
+        place += 12 + size
+    rate, scale, number = struct.unpack_from("<III", body, 16)
+    assert number == len(found)
+    return (rate, scale), found
+
+
+def digest_in(body: bytes) -> str:
+    """The digest that all frames of a result hold; its times are what the program writes that made it."""
+    base, found = ivf(body)
+    made = json.loads(found[0].data[1:])
+    assert len({frame.data[1:] for frame in found}) == 1
+    if made["kind"] == "vpx":
+        assert base == (24, 1)
+        assert [frame.time for frame in found if frame.shown] == list(range(len(found) - 1))
+    else:
+        assert base == (1, 1)
+        assert {frame.time for frame in found} == {0}
+    return str(made["digest"])
+
+
 def outputs(made: dict[str, bytes], folder: str) -> dict[int, str]:
     """The digests in the results that lie in one folder, by part."""
     found = {}
     for key, body in made.items():
         if key.startswith(folder + "/"):
-            value = body[:64].decode() if key.endswith(".state") else json.loads(body)["digest"]
+            value = body[:64].decode() if key.endswith(".state") else digest_in(body)
             found[int(key[-len("00000000.ivf") :].removeprefix("/").partition(".")[0][-8:])] = value
     return found
 
@@ -162,13 +199,22 @@ def numbered(values: list[str]) -> dict[int, str]:
     return dict(enumerate(values))
 
 
-def test_with_a_keyframe_distance(example: Example, results: Any, standins: str) -> None:
+def test_with_a_keyframe_distance(example: Example, results: Any, standins: str, tmp_path: Path) -> None:
     done = example("xcenc_server.py", "-n", "16", "-K", "4", "-l", standins)
     assert done.returncode == 0, done.stderr
     assert "16 of 16 parts done" in done.stderr
     made = results()
     assert outputs(made, f"{VIDEO}/out_30_x_k4") == numbered(chain_with_key_frames(16, 4))
     assert len(made) == 16
+    chunks = [tmp_path / f"{part:08d}.ivf" for part in range(16)]
+    for part, path in enumerate(chunks):
+        path.write_bytes(made[f"{VIDEO}/out_30_x_k4/{part:08d}.ivf"])
+    assert join(chunks, tmp_path / "joined.ivf") == 16 * 7
+    base, found = ivf((tmp_path / "joined.ivf").read_bytes())
+    assert base == (24, 1)
+    assert [frame.time for frame in found if frame.shown] == list(range(16 * 6))
+    # Chunk 0's vpxenc gives the hidden frame its own time; both have it that a hidden one comes with the next shown.
+    assert [frame.time for frame in found if not frame.shown] == [6 * part + 1 for part in range(16)]
 
 
 def test_uploads_and_a_last_group_that_is_short(example: Example, results: Any, standins: str) -> None:
