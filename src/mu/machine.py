@@ -43,6 +43,11 @@ KEPT_CHARACTERS = 4096
 # What may wait for a later state: messages, and bytes of them.
 MAX_WAITING = 10_000
 MAX_WAITING_BYTES = 256 << 20
+# Of what a worker says by INFO messages: names, and characters of names and values together.
+MAX_INFO = 10_000
+MAX_INFO_CHARACTERS = 16 << 20
+# Characters of an error that are kept: its beginning, which says what it is of, and its end, where programs say why.
+ERROR_BEGINNING, ERROR_END = 2048, 14336
 
 Constructor = Callable[["MachineState"], "MachineState"]
 
@@ -221,11 +226,18 @@ class MachineState(SocketNB):
         rest = [message for message in waiting if not message.startswith(INFO_BYTES)]
         waiting.clear()
         waiting.extend(rest)
+        channel = self._channel
         for message in found:
             _, _, pair = to_text(message).partition(":")
             key, colon, value = pair.partition(":")
             if not key or not colon:
                 return ErrorState(self, to_text(message))
+            before = self.info.get(key)
+            channel.told += len(value) - len(before) if isinstance(before, str) else len(key) + len(value)
+            if channel.told > MAX_INFO_CHARACTERS or len(self.info) > MAX_INFO:
+                return ErrorState(
+                    self, f"it sent more than {MAX_INFO_CHARACTERS >> 20} MB or {MAX_INFO} names by INFO"
+                )
             self.info[key] = value
         return checked(self, "info_updated", tell, self)
 
@@ -273,13 +285,21 @@ class ErrorState(TerminalState):
     def __init__(self, prevState: SocketLike | SocketNB, err: object = "", actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
         self.failed_in = state_name(prevState)
-        self.err = describe(err) if isinstance(err, Exception) else "" if err is None else str(err)
+        self.err = shortened(describe(err) if isinstance(err, Exception) else "" if err is None else str(err))
         if not self._channel.kept:
             self.close()
 
     def str_extra(self) -> str:
         """The error."""
         return self.err
+
+
+def shortened(error: str) -> str:
+    """An error without its middle if it is long; a program may have printed anything before it failed."""
+    left_out = len(error) - ERROR_BEGINNING - ERROR_END
+    if left_out <= 0:
+        return error
+    return f"{error[:ERROR_BEGINNING]}\n... ({left_out} characters left out)\n{error[-ERROR_END:]}"
 
 
 class ListedNumber(int):

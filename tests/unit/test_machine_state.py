@@ -22,6 +22,7 @@ from mu import (
     machine,
 )
 from mu.machine import MAX_WAITING, described
+from mu.report.failure import explain
 from mu.wire.socket_nb import SocketNB
 from tests.support.machines import Driven
 
@@ -128,6 +129,30 @@ def test_info_is_stored_before_answers_are_taken() -> None:
     driven = Driven(Watching).says("INFO:a:1", "OK:HELLO", "INFO:b:2:3", "INFO:a:4")
     assert told == [{"a": "4", "b": "2:3"}]
     assert driven.at == "Final"
+
+
+def test_what_info_messages_may_fill_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "MAX_INFO_CHARACTERS", 1000)
+    monkeypatch.setattr(machine, "MAX_INFO", 5)
+    driven = Driven(Ask)
+    for number in range(50):
+        driven.says(f"INFO:progress:{number:900}")  # takes the place of the one before
+    assert driven.at == "Ask"
+    assert "by INFO" in error_of(driven.says(f"INFO:more:{'x' * 900}"))
+    names = Driven(Ask).says(*(f"INFO:{number}:x" for number in range(5)))
+    assert names.at == "Ask"
+    assert "5 names by INFO" in error_of(names.says("INFO:5:x", "INFO:6:x"))
+
+
+@pytest.mark.parametrize("answer", ["OK:RETVAL(7):OUTPUT({}):COMMAND(./encode)", "FAIL({})", "{}"])
+def test_a_long_error_keeps_its_beginning_and_its_end(answer: str) -> None:
+    """However much workers say, a failed part costs a few kilobytes."""
+    output = "".join(f"line {number} \N{GRINNING FACE}\n" for number in range(100_000))
+    kept = ErrorState(Driven(Ask).machine, answer.format(output)).err
+    assert len(kept) < machine.ERROR_BEGINNING + machine.ERROR_END + 100
+    said = explain(kept)
+    assert "line 99999" in said
+    assert said.startswith("exit status 7 from: ./encode") == answer.startswith("OK:")
 
 
 @pytest.mark.parametrize("waiting", [[], ["OK:GET(1)"]])

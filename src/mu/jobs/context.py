@@ -52,7 +52,7 @@ class Context:
         self.keep_results = keep_results
         self.keep_errors = keep_errors
         self.total: int | None = None  # how many parts there are, once it is known
-        self.names: dict[tuple[int, str], str] = {}
+        self.names: dict[int, tuple[str, str]] = {}  # by instruction: a command and its title
         self.told: set[str] = set()
         self._results: dict[int, Any] = {}
         self._failures: dict[int, str] = {}

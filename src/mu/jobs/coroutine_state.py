@@ -67,6 +67,7 @@ class CoroutineState(WaitingState):
         ] = []  # commands whose answers are to come, in the order of sending
         self._main: Task | None = None
         self._frame: Any = None
+        self._place = -1  # the instruction of the part's own coroutine at which it has waited last
         self._staged = False
         self._lost = ""
         self._broken = ""
@@ -216,14 +217,15 @@ class CoroutineState(WaitingState):
 
     def _go_on(self, task: Task, value: Any, error: BaseException | None = None) -> MachineState:
         """Resume a task with a value, or an exception, and go on until it waits or is over."""
-        outer, line = self._task, self._frame.f_lasti
+        outer = self._task
         self._task = task
         task.request = None
         task.children = None
         coroutine = task.coroutine
-        began = monotonic()
+        steps, before, began = 0, self._place, monotonic()
         try:
-            for _ in range(MAX_STEPS):
+            while steps < MAX_STEPS:
+                steps += 1
                 try:
                     request = coroutine.send(value) if error is None else coroutine.throw(error)
                 except StopIteration as end:
@@ -245,6 +247,9 @@ class CoroutineState(WaitingState):
                     request.task = task
                     task.request = request
                     try:
+                        if type(request) is Command:  # the commonest, without a call in between
+                            self.send(request, task)
+                            return self
                         value = request.begin(self, task)
                     except Exception as raised:
                         error = raised
@@ -264,7 +269,7 @@ class CoroutineState(WaitingState):
             took = monotonic() - began
             if took > BLOCKING:
                 explain.tell_blocking(
-                    self._context, took, line, self._frame.f_lineno if self._frame is not None else 0
+                    self._context, took, before, self._frame.f_lineno if self._frame is not None else 0
                 )
             self._task = outer
 
@@ -337,7 +342,8 @@ class CoroutineState(WaitingState):
         for text in command.before:
             self._say(text)
         SocketNB.enqueue(self, command.text)
-        command.background = command.beside and bool(self._beside)
+        if self._beside and command.beside:
+            command.background = True
         self._open.append(command)
         for text in command.after:
             self._say(text)
@@ -352,11 +358,11 @@ class CoroutineState(WaitingState):
         if self._staged:
             return
         frame, names = self._frame, self._context.names
-        key = (frame.f_lasti, word)
-        title = names.get(key)
-        if title is None:
-            title = names[key] = f"{word}:{frame.f_lineno}"
-        self.title = title
+        self._place = place = frame.f_lasti
+        known = names.get(place)
+        if known is None or known[0] != word:
+            known = names[place] = (word, f"{word}:{frame.f_lineno}")
+        self.title = title = known[1]
         if len(self.timestamps) < MAX_TIMES:
             self.timestamps.append(time())
             self.stateinfo.append(title)

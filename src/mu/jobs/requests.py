@@ -136,7 +136,7 @@ class Command(Request[T]):
         text: str,
         decode: Callable[[str], T],
         word: str,
-        expected: str,
+        expected: tuple[str, str],
         depth: int = 2,
         before: Sequence[str] = (),
         after: Sequence[str] = (),
@@ -152,7 +152,7 @@ class Command(Request[T]):
         self.word = word
         # What the answer means; CommandFailed or what derives from it if it is a failure.
         self.decode = decode  # type: ignore[assignment,method-assign]
-        self.expected = (expected, "FAIL")
+        self.expected = expected
         self.background = False
         self.before = before
         self.after = after

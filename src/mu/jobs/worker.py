@@ -17,7 +17,7 @@ from mu.jobs.requests import BesideCommand, Command, Driver, Machine, Request, S
 from mu.jobs.results import Completed, File
 from mu.machine import Constructor, MachineState
 from mu.wire import protocol
-from mu.wire.protocol import EXPECTED, spread
+from mu.wire.protocol import spread
 
 T = TypeVar("T")
 T1 = TypeVar("T1")
@@ -39,6 +39,9 @@ SLOW = {
     "connect": "connecting to ",
 }
 TMPDIR = "##TMPDIR##"
+# How a command's answer begins: success or failure.
+EXPECTED = {word: (start, "FAIL") for word, start in protocol.EXPECTED.items()}
+OK = (protocol.OK, "FAIL")
 
 
 class Worker:
@@ -234,15 +237,17 @@ class Worker:
     def put(self, file: str | os.PathLike[str], data: bytes | str) -> Request[int]:
         """Write a small file on the worker, whole or not at all; text becomes UTF-8. Returns its size in bytes."""
         raw = data.encode() if isinstance(data, str) else bytes(data)
-        return Command(self._driver, protocol.put_command(os.fspath(file), raw), _put, "put", "OK:PUT")
+        return Command(self._driver, protocol.put_command(os.fspath(file), raw), _put, "put", EXPECTED["put"])
 
     def fetch(self, file: str | os.PathLike[str]) -> Request[bytes]:
         """The bytes of a small file of the worker. CommandFailed if there is none, or it is too large for a message."""
-        return Command(self._driver, protocol.fetch_command(os.fspath(file)), _fetched, "fetch", "OK:FETCH")
+        return Command(
+            self._driver, protocol.fetch_command(os.fspath(file)), _fetched, "fetch", EXPECTED["fetch"]
+        )
 
     def files(self, pattern: str = "*") -> Request[list[File]]:
         """The worker's files that a pattern matches, with their sizes."""
-        return Command(self._driver, protocol.list_command(pattern), _listed, "files", "OK:LIST")
+        return Command(self._driver, protocol.list_command(pattern), _listed, "files", EXPECTED["list"])
 
     # The rest
 
@@ -250,8 +255,8 @@ class Worker:
         """Any command of the wire protocol; returns its answer. CommandFailed if that is a failure."""
         word = text.partition(":")[0]
         if word in SLOW:
-            return self._beside(text, _answer, word, EXPECTED[word], SLOW[word], 3)
-        return Command(self._driver, text, _answer, word, EXPECTED.get(word, "OK"))
+            return self._beside(text, _answer, word, EXPECTED[word][0], SLOW[word], 3)
+        return Command(self._driver, text, _answer, word, EXPECTED.get(word, OK))
 
     def machine(self, state: Constructor) -> Request[MachineState]:
         """Have a state machine drive the worker: from the state that `state` makes to its end, which is returned.
@@ -325,7 +330,7 @@ class ExecCommand(Command[Completed]):
         id: str,
         word: str,
     ) -> None:
-        super().__init__(driver, text, decode, word, "OK:EXEC", 4)
+        super().__init__(driver, text, decode, word, EXPECTED["exec"], 4)
         self.id = id
 
     def matches(self, answer: str) -> bool:

@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import socket
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}")
 REGIONS = {"us-east-1", "us-east-2", "us-west-1", "us-west-2", "ca-central-1", "sa-east-1"}
 REGIONS |= {"eu-west-1", "eu-west-2", "eu-west-3", "eu-central-1", "eu-north-1", "eu-south-1"}
 REGIONS |= {"ap-south-1", "ap-southeast-1", "ap-southeast-2", "ap-northeast-1", "ap-northeast-2"}
+NO_SUCH_HOST = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_LAMBDA")
 
 
@@ -68,13 +70,32 @@ def to_numlist(text: str, numbers: list[int] | None = None) -> list[int]:
 
 
 def check_names(info: Any) -> None:
-    """UsageError if the bucket or a region cannot be one: workers would find out one by one, each at its cost."""
+    """UsageError if the bucket, a region or this server's address cannot be one.
+
+    Workers would find out one by one, each at its cost.
+    """
     bucket = getattr(info, "bucket", None)
     if isinstance(bucket, str) and bucket:
         check_bucket(bucket)
+    address = getattr(info, "host_addr", None)
+    if isinstance(address, str) and address:
+        check_host(address)
     regions = getattr(info, "regions", None) or []
     for region in [regions] if isinstance(regions, str) else regions:
         check_region(region)
+
+
+def check_host(host: str) -> None:
+    """UsageError if the name is known to be nobody's; that it cannot be looked up here, now, says nothing."""
+    try:
+        socket.getaddrinfo(host, None)
+    except socket.gaierror as error:
+        if error.errno in NO_SUCH_HOST:
+            raise UsageError(
+                f"there is no host {host!r}: workers could not find this server by that name"
+            ) from None
+    except UnicodeError:
+        raise UsageError(f"there can be no host {host!r}") from None
 
 
 def check_bucket(bucket: str) -> None:

@@ -49,7 +49,7 @@ class SocketLike(Protocol):
 class _Channel:
     """One connection's state, shared by every handle on it."""
 
-    __slots__ = ("handshaking", "kept", "out", "parser", "pending", "quitting", "sock", "ssl_write")
+    __slots__ = ("handshaking", "kept", "out", "parser", "pending", "quitting", "sock", "ssl_write", "told")
 
     def __init__(self, sock: SocketLike, max_message: int) -> None:
         sock.setblocking(False)
@@ -64,6 +64,7 @@ class _Channel:
         self.ssl_write = False
         self.quitting = False  # the peer has been told to quit
         self.kept = False  # a machine's failure leaves the connection open: its owner decides
+        self.told = 0  # characters that the machine's `info` holds of what the peer has said
 
 
 class MessageQueue(MutableSequence[str]):

@@ -1,5 +1,6 @@
 """The flags of coordinator scripts, each by its name, and what wrong ones say."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -174,6 +175,32 @@ def test_what_wrong_flags_say(
     assert len(said) == 2
     assert said[0].endswith(f": {error}")
     assert "--help" in said[1]
+
+
+@pytest.mark.parametrize(
+    ("number", "taken"), [(socket.EAI_NONAME, False), (socket.EAI_NODATA, False), (socket.EAI_AGAIN, True)]
+)
+def test_an_address_that_is_nobodys(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, taken: bool
+) -> None:
+    def unknown(*_: Any) -> None:
+        raise socket.gaierror(number, "not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    if taken:
+        assert parsed("-a", "my.server").host_addr == "my.server"
+        return
+    with pytest.raises(SystemExit) as ended:
+        parsed("-a", "my.server")
+    assert ended.value.code == 2
+    assert "there is no host 'my.server'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parsed(host_addr="my.server")
+
+
+def test_addresses_need_no_look_up() -> None:
+    for address in ("10.0.0.1", "::1", "localhost"):
+        assert parsed("-a", address).host_addr == address
 
 
 def test_an_endpoint_of_ones_own_may_have_regions_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
