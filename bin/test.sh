@@ -10,5 +10,4 @@ ruff format --check .
 mypy
 tests/c/run.sh
 make --no-print-directory -C tools/png2y4m
-# Real processes on a busy machine: what fails is tried once more, and reported as a rerun.
-exec python -m pytest -n 2 --dist worksteal --reruns 1 -raR "$@"
+exec python -m pytest -n 2 --dist worksteal -ra "$@"

@@ -5,15 +5,26 @@ Like xcenc_server.py, in one pass: a part that is not the first of its group has
 last one of its left neighbour's. It encodes them all with vpxenc and has xc-enc put the state that its neighbour
 ended in under what follows the first; that ends in the state that goes to its right neighbour.
 
-Chunk p is read from VIDEO_FF/%08d.y4m, FF being the frames in it: first of a group, -f; others, one more. Its
-encoding goes to VIDEO_FF/out_Q/%08d.ivf, FF being -f and Q the quantizers, Y_S.
+Chunk p is read from VIDEO_FF/%08d.y4m, FF being the frames in it: first of a group, 06 (-f); others, 07, as
+7frame_server.py or `mu y4m-chop` makes them of those in VIDEO_06. One that does not begin with the last frame of
+VIDEO_06/p-1 is refused, as the video would be wrong. The encoding goes to VIDEO_06/out7_Q/%08d.ivf, Q being the
+quantizers, Y_S, and K.
 """
 
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from mu import CommandListState, IfElseState, MachineState, SocketNB, TerminalState, server, util
+from mu import (
+    CommandListState,
+    ErrorState,
+    IfElseState,
+    MachineState,
+    SocketNB,
+    TerminalState,
+    server,
+    util,
+)
 
 
 class ServerInfo:
@@ -79,10 +90,14 @@ def place(part: int) -> int:
 def names(part: int) -> dict[str, Any]:
     """What commands are formatted with."""
     frames = ServerInfo.num_frames
+    folder = f"{ServerInfo.video_name}_{frames:02d}"
     return {
-        "input": f"{ServerInfo.video_name}_{frames if place(part) == 0 else frames + 1:02d}",
-        "output": f"{ServerInfo.video_name}_{frames:02d}/out_{ServerInfo.quality_str}",
+        "folder": folder,
+        "input": folder if place(part) == 0 else f"{ServerInfo.video_name}_{frames + 1:02d}",
+        "output": f"{folder}/out{frames + 1}_{ServerInfo.quality_str}",
+        "frames": frames,
         "chunk": part + ServerInfo.num_offset,
+        "left_chunk": part + ServerInfo.num_offset - 1,
         "quality": ServerInfo.quality_y,
         "run_iter": place(part),
         "left": place(part) - 1,
@@ -99,6 +114,14 @@ VPXENC = (
     "--buf-initial-sz=10000 --buf-optimal-sz=20000 --buf-sz=40000 --undershoot-pct=100 --passes=2 --auto-alt-ref=1 "
     "--threads=1 --token-parts=0 --tune=ssim --target-bitrate=4294967295 "
     '-o "##TMPDIR##/prev.ivf" "##TMPDIR##/input.y4m"'
+)
+# The left chunk has `frames` frames of the same size behind its line of parameters. Status 3: there is no overlap.
+OVERLAP = (
+    'cd "##TMPDIR##" && begin() {{ head -n 1 "$1" | wc -c; }} && '
+    "size=$((($(wc -c <left.y4m) - $(begin left.y4m)) / {frames})) && "
+    'last=$(tail -c "$size" left.y4m | sha256sum) && rm left.y4m && '
+    'first=$(tail -c "+$(($(begin input.y4m) + 1))" input.y4m | head -c "$size" | sha256sum) && '
+    '{{ [ "$size" -gt 0 ] && [ "$first" = "$last" ] || exit 3; }}'
 )
 TERMINATE = './xc-terminate-chunk "##TMPDIR##/prev.ivf" "##TMPDIR##/output.ivf" "##TMPDIR##/final.state"'
 XC_ENC = (
@@ -170,8 +193,61 @@ class XCEncFirstState(IfElseState):
         return place(number(self.actorNum)) == 0
 
 
+class XCEncEncodeState(FormattedState):
+    """Encodes the chunk by itself."""
+
+    extra = "(encoding)"
+    commandlist = [(None, f"run:{VPXENC}")]
+    nextState = XCEncFirstState
+
+
+class XCEncNoOverlapState(ErrorState):
+    """The chunk is not what comes after the left neighbour's: to encode it would make a wrong video."""
+
+    final = True
+
+    def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+        text = "{input}/{chunk:08d}.y4m does not begin with the last frame of {folder}/{left_chunk:08d}.y4m: "
+        made = "make it with 7frame_server.py"
+        super().__init__(prevState, text.format(**names(number(actorNum))) + made)
+
+
+class XCEncOverlapState(FormattedState):
+    """Checks that the chunk begins with the last frame of the left neighbour's."""
+
+    extra = "(checking the overlap)"
+    commandlist = [
+        (None, "retrieve:{folder}/{left_chunk:08d}.y4m\0##TMPDIR##/left.y4m"),
+        f"run:{OVERLAP}",
+        ("OK:RETVAL(", None),
+    ]
+    nextState = XCEncEncodeState
+    failedState = XCEncNoOverlapState
+    exits = {"nextState": "", "failedState": "no overlap"}
+
+    def post_transition(self) -> MachineState:
+        status = self.messages[-1]
+        if status.startswith("OK:RETVAL(0)"):
+            return self.nextState(self)
+        if status.startswith("OK:RETVAL(3)"):
+            return self.failedState(self, self.actorNum)
+        return ErrorState(self, status)
+
+
+class XCEncInputState(IfElseState):
+    """Tells the first part of a group, which needs no overlap, from the others, once a part has its chunk."""
+
+    extra = "(retrieving)"
+    expect = "OK:RETRIEVE"
+    consequentState = XCEncEncodeState
+    alternativeState = XCEncOverlapState
+
+    def testfn(self) -> bool:
+        return place(number(self.actorNum)) == 0
+
+
 class XCEncSettingsState(FormattedState):
-    """Connects the worker to the relay, fetches its chunk and encodes it."""
+    """Connects the worker to the relay and fetches its chunk."""
 
     extra = "(connecting, retrieving)"
     commandlist = [
@@ -179,9 +255,8 @@ class XCEncSettingsState(FormattedState):
         "seti:run_iter:0",
         "seti:send_statefile:{send}",
         "retrieve:{input}/{chunk:08d}.y4m\0##TMPDIR##/input.y4m",
-        f"run:{VPXENC}",
     ]
-    nextState = XCEncFirstState
+    nextState = XCEncInputState
 
 
 def check() -> None:

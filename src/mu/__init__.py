@@ -1,4 +1,4 @@
-"""mu: run an ordinary program on thousands of AWS Lambda workers at once.
+"""mu: run an ordinary program on thousands of workers at once.
 
 The public names are found here; each module is imported when its first name is used, so that a
 worker does not load the coordinator's.

@@ -235,7 +235,7 @@ class Handler:
         try:
             fields = protocol.parse_exec(argument)
         except ValueError as error:
-            return [protocol.exec_failure("", reason(error))]
+            return [protocol.exec_failure(protocol.id_of_exec(argument), reason(error))]
         outside, directory, package = self._outside, self._directory, self._package
         identity = fields.get("id", "")
         # Both streams, as JSON, must fit a message.

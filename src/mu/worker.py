@@ -141,7 +141,9 @@ def serve(handler: Handler, outside: Outside, limit: TimeLimit, idle: float = ID
         # queue when a run ended must not join the next. Ours has other keys, or a run id.
         return tells or not outside.reached
 
-    if tells:
+    if (
+        tells and threading.current_thread() is threading.main_thread()
+    ):  # else this process is not the worker's alone
         outside.leftovers.adopt()
     try:
         until = min(limit.warning, monotonic() + PATIENCE)

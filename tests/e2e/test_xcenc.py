@@ -8,15 +8,17 @@ import hashlib
 import json
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import boto3
 import pytest
 
+from mu.cli.ivf_join import join
 from mu.local.engine import LocalEngine
 from mu.wire.protocol import spread
 from tests.support.jobs import ROOT, lambdaize, run_example
@@ -28,7 +30,8 @@ VIDEO = "sintel-1k-y4m_06"
 
 
 def frames(part: int, number: int = 6, mark: str = "") -> list[bytes]:
-    return [f"frame {frame} of part {part} {mark}".encode() for frame in range(number)]
+    """A chunk's pictures; each is as long as Y4M's 4:2:0 has it for the size in the header."""
+    return [f"frame {frame:2d} part {part:2d} {mark:7}".encode() for frame in range(number)]
 
 
 def y4m(pictures: list[bytes]) -> bytes:
@@ -44,11 +47,9 @@ def s3(engine: LocalEngine) -> Any:
 def videos(s3: Any) -> str:
     s3.create_bucket(Bucket=BUCKET)
     for part in range(16):
-        for video, number in ((VIDEO, 6), ("sintel-1k-y4m_07", 7)):
-            s3.put_object(Bucket=BUCKET, Key=f"{video}/{part:08d}.y4m", Body=y4m(frames(part, number)))
-            s3.put_object(
-                Bucket=BUCKET, Key=spread(f"{video}/{part:08d}.y4m"), Body=y4m(frames(part, number))
-            )
+        key, body = f"{VIDEO}/{part:08d}.y4m", y4m(frames(part))
+        for name in (key, spread(key)):
+            s3.put_object(Bucket=BUCKET, Key=name, Body=body)
     return BUCKET
 
 
@@ -149,12 +150,47 @@ def chain_of_passes(parts: int, qualities: list[tuple[object, ...]]) -> list[lis
     return made
 
 
+class Frame(NamedTuple):
+    time: int
+    shown: bool
+    data: bytes
+
+
+def ivf(body: bytes) -> tuple[tuple[int, int], list[Frame]]:
+    """An IVF file's time base (rate, scale), and its frames."""
+    assert body[:4] == b"DKIF"
+    found, place = [], 32
+    while place < len(body):
+        size, time = struct.unpack_from("<IQ", body, place)
+        data = body[place + 12 : place + 12 + size]
+        assert len(data) == size
+        found.append(Frame(time, bool(data[0] & 16), data))
+        place += 12 + size
+    rate, scale, number = struct.unpack_from("<III", body, 16)
+    assert number == len(found)
+    return (rate, scale), found
+
+
+def digest_in(body: bytes) -> str:
+    """The digest that all frames of a result hold; its times are what the program writes that made it."""
+    base, found = ivf(body)
+    made = json.loads(found[0].data[1:])
+    assert len({frame.data[1:] for frame in found}) == 1
+    if made["kind"] == "vpx":
+        assert base == (24, 1)
+        assert [frame.time for frame in found if frame.shown] == list(range(len(found) - 1))
+    else:
+        assert base == (1, 1)
+        assert {frame.time for frame in found} == {0}
+    return str(made["digest"])
+
+
 def outputs(made: dict[str, bytes], folder: str) -> dict[int, str]:
     """The digests in the results that lie in one folder, by part."""
     found = {}
     for key, body in made.items():
         if key.startswith(folder + "/"):
-            value = body[:64].decode() if key.endswith(".state") else json.loads(body)["digest"]
+            value = body[:64].decode() if key.endswith(".state") else digest_in(body)
             found[int(key[-len("00000000.ivf") :].removeprefix("/").partition(".")[0][-8:])] = value
     return found
 
@@ -163,13 +199,22 @@ def numbered(values: list[str]) -> dict[int, str]:
     return dict(enumerate(values))
 
 
-def test_with_a_keyframe_distance(example: Example, results: Any, standins: str) -> None:
+def test_with_a_keyframe_distance(example: Example, results: Any, standins: str, tmp_path: Path) -> None:
     done = example("xcenc_server.py", "-n", "16", "-K", "4", "-l", standins)
     assert done.returncode == 0, done.stderr
     assert "16 of 16 parts done" in done.stderr
     made = results()
     assert outputs(made, f"{VIDEO}/out_30_x_k4") == numbered(chain_with_key_frames(16, 4))
     assert len(made) == 16
+    chunks = [tmp_path / f"{part:08d}.ivf" for part in range(16)]
+    for part, path in enumerate(chunks):
+        path.write_bytes(made[f"{VIDEO}/out_30_x_k4/{part:08d}.ivf"])
+    assert join(chunks, tmp_path / "joined.ivf") == 16 * 7
+    base, found = ivf((tmp_path / "joined.ivf").read_bytes())
+    assert base == (24, 1)
+    assert [frame.time for frame in found if frame.shown] == list(range(16 * 6))
+    # Chunk 0's vpxenc gives the hidden frame its own time; both have it that a hidden one comes with the next shown.
+    assert [frame.time for frame in found if not frame.shown] == [6 * part + 1 for part in range(16)]
 
 
 def test_uploads_and_a_last_group_that_is_short(example: Example, results: Any, standins: str) -> None:
@@ -218,7 +263,39 @@ def test_parts_that_do_not_converge_fail(example: Example, results: Any, standin
     assert len(made) == 5 * 3 + 2 * 2
 
 
-def test_seven_frames(example: Example, results: Any, standins: str) -> None:
+SEVEN = "sintel-1k-y4m_07"
+
+
+def overlapping(part: int) -> list[bytes]:
+    return [frames(part - 1)[-1], *frames(part)]
+
+
+@pytest.fixture(scope="package")
+def chopper(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    return lambdaize(environment, tmp_path_factory.mktemp("chopper"), ROOT / "examples" / "7frame.sh", "", "")
+
+
+def test_seven_frames(
+    example: Example,
+    results: Any,
+    standins: str,
+    chopper: str,
+    environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    """From six frames to the results, as a user does it; xcenc_server.py's results stay."""
+    done = example("xcenc_server.py", "-n", "4", "-K", "4", "-l", standins)
+    assert done.returncode == 0, done.stderr
+    words = ["-b", BUCKET, "-n", "8", "-l", chopper]
+    done = run_example(environment, tmp_path, *words, name="7frame_server.py")
+    assert done.returncode == 0, done.stderr
+    assert "7 of 7 parts done" in done.stderr
+    made = results()
+    assert {key for key in made if key.startswith(SEVEN)} == {
+        f"{SEVEN}/{part:08d}.y4m" for part in range(1, 8)
+    }
+    for part in range(1, 8):
+        assert made[f"{SEVEN}/{part:08d}.y4m"] == y4m(overlapping(part))
     done = example("xcenc7_server.py", "-n", "8", "-K", "4", "-l", standins)
     assert done.returncode == 0, done.stderr
     final: list[str] = []
@@ -226,9 +303,26 @@ def test_seven_frames(example: Example, results: Any, standins: str) -> None:
         if part % 4 == 0:
             final.append(digest("terminate", vpxenc(part)))
         else:
-            more = frames(part, 7)
+            more = overlapping(part)
             final.append(digest("xc-enc", PLAIN, final[-1], digest("vpxenc", 30, *more), *more[1:]))
-    assert outputs(results(), f"{VIDEO}/out_30_x_k4") == numbered(final)
+    made = results()
+    assert outputs(made, f"{VIDEO}/out7_30_x_k4") == numbered(final)
+    assert outputs(made, f"{VIDEO}/out_30_x_k4") == numbered(chain_with_key_frames(4, 4))
+
+
+def test_seven_frames_that_do_not_overlap(example: Example, results: Any, standins: str, s3: Any) -> None:
+    """What the obvious command makes: seven frames from 7p on. It fails, in one line for each part."""
+    for part in range(1, 4):
+        pictures = overlapping(part) if part == 1 else frames(part, 7)
+        s3.put_object(Bucket=BUCKET, Key=f"{SEVEN}/{part:08d}.y4m", Body=y4m(pictures))
+    done = example("xcenc7_server.py", "-n", "4", "-K", "4", "-l", standins)
+    assert done.returncode == 1
+    assert (
+        f"part 2 failed in XCEncOverlapState: {SEVEN}/00000002.y4m does not begin with the last frame of "
+        f"{VIDEO}/00000001.y4m: make it with 7frame_server.py\n"
+    ) in done.stderr
+    assert "2 of 4 parts done" in done.stderr
+    assert set(outputs(results(), f"{VIDEO}/out7_30_x_k4")) == {0, 1}
 
 
 @pytest.mark.parametrize(

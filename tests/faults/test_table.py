@@ -18,6 +18,16 @@ def named() -> set[str]:
     return found
 
 
+def test_the_table_of_threads_names_every_module_that_starts_one_and_only_tests_that_are_there() -> None:
+    source = ROOT / "src" / "mu"
+    table = TABLE.partition("## Threads")[2]
+    for path in source.rglob("*.py"):
+        if re.search(r"Thread\(|ThreadPoolExecutor\(", path.read_text()):
+            assert f"`{path.relative_to(source)}`" in table
+    for file, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", table):
+        assert not name or f"def {name}(" in (ROOT / file).read_text()
+
+
 def test_rows_and_tests_agree() -> None:
     listed = subprocess.run(
         [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:xdist", "tests/faults"],

@@ -106,6 +106,22 @@ def test_why_it_was_throttled_is_known_at_the_end(monkeypatch: pytest.MonkeyPatc
     assert launch.note().endswith(" times (us-east-1: HTTP 429 TooManyRequestsException: Rate Exceeded.)")
 
 
+def test_whatever_ends_the_thread_that_paces_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as that the system has no more threads."""
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with service(lambda _: answer()) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", running.url)
+        launch = AwsLambda("work", ["us-east-1"], "AKID", "secret")
+        monkeypatch.setattr(launch, "_begin", fails)
+        launch.start('{"id": 0}', 1)
+        eventually(lambda: launch.failure() == "can't start new thread")
+        launch.cancel()
+        launch.wait()
+
+
 def test_whatever_ends_a_launch_is_its_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_arguments: object, **_options: object) -> None:
         raise MemoryError

@@ -16,6 +16,7 @@ from typing import Any
 import boto3
 import pytest
 
+from mu.cli import local
 from mu.cli.main import main
 from mu.local import executor, http_api, web_server
 from tests.support.local_rig import HANDLERS, PATIENCE, archive, beyond_tmp, eventually, isolated, processes
@@ -246,6 +247,32 @@ print(json.loads(answer["Payload"].read()).strip())
     found = execute("exec", "--", sys.executable, "-c", command)
     assert found == (0, "0\n", "")
     assert (tmp_path / "canary").read_text() == "alive"
+
+
+@pytest.mark.parametrize("text", [local.DESCRIPTION, local.EXEC_DESCRIPTION, local.START_DESCRIPTION])
+def test_the_examples_of_the_help_run_as_printed(
+    environment: dict[str, str], tmp_path: Path, text: str
+) -> None:
+    path = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    process = subprocess.Popen(
+        ["sh", "-ec", text.partition("example:\n")[2]],
+        env={**environment, "PATH": path},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    assert process.stdout
+    if text is local.START_DESCRIPTION:
+        assert process.stdout.readline().startswith("export AWS_ENDPOINT_URL=")
+        os.killpg(process.pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert "Traceback" not in err
+    assert "usage" not in err
+    if text is local.DESCRIPTION:
+        assert (process.returncode, out) == (0, "")
+        assert err == "mu functions: lambdaize has made none in us-east-1\n"
 
 
 KEEPING = """

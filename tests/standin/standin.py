@@ -7,6 +7,10 @@ wrong switch shows in the digests of all that follows. xc-enc waits for the end 
 it reads its state, and fails if that is missing or damaged, if there is no earlier result, or if -S is not
 the state that the earlier result was made from.
 
+Results are IVF files of VP8 frames, with a time base and timestamps as the real ones write them; each frame holds the
+digest of the whole, as JSON, behind the first byte that VP8 has. Frame 1 of each is a hidden one, an encoder's
+alternate reference, so that there is one frame more than there are pictures.
+
 A frame that holds DIE kills the worker in the middle of xc-enc; one that holds FAIL makes xc-enc fail.
 """
 
@@ -15,8 +19,10 @@ import hashlib
 import json
 import os
 import signal
+import struct
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 PADDING = 40_000  # bytes that do not compress: states are large
 
@@ -39,22 +45,66 @@ def read_state(path: str) -> str:
     return data[:64].decode()
 
 
-def read_frames(path: str) -> list[bytes]:
+def read_y4m(path: str) -> tuple[bytes, list[bytes]]:
+    """The line of parameters, and the frames."""
     header, *frames = Path(path).read_bytes().split(b"FRAME\n")
     if not header.startswith(b"YUV4MPEG2 ") or not frames:
         sys.exit(f"{path} is no Y4M file")
-    return frames
+    return header, frames
 
 
-def write_result(path: str, value: str, kind: str, source: str | None = None) -> None:
-    Path(path).write_text(json.dumps({"kind": kind, "from": source, "digest": value}))
+def write_vpx(path: str, value: str, parameters: bytes, pictures: int) -> None:
+    """As vpxenc writes: the Y4M's frame rate, and the frames' times; a hidden frame has the next one's."""
+    fields = {word[:1]: word[1:] for word in parameters.decode().split()[1:]}
+    rate, scale = map(int, fields["F"].split(":"))
+    times = [0, *range(1, pictures)]
+    times[1:1] = [1] * (pictures > 1)
+    write_ivf(path, value, "vpx", None, (int(fields["W"]), int(fields["H"]), rate, scale), times)
 
 
-def read_result(path: str) -> dict[str, str | None]:
+def write_xc(path: str, value: str, source: str | None, size: tuple[int, int], frames: int) -> None:
+    """As xc-enc and xc-terminate-chunk write: time base 1/1, and timestamp 0 in every frame."""
+    write_ivf(path, value, "xc", source, (*size, 1, 1), [0] * frames)
+
+
+def write_ivf(
+    path: str, value: str, kind: str, source: str | None, header: tuple[int, int, int, int], times: list[int]
+) -> None:
+    text = json.dumps({"kind": kind, "from": source, "digest": value}).encode()
+    made = struct.pack("<4sHH4sHHIIII", b"DKIF", 0, 32, b"VP80", *header, len(times), 0)
+    for number, time in enumerate(times):
+        # RFC 6386, 9.1: bit 0 is clear in a key frame, bit 4 is set in one that is shown.
+        key, shown = number == 0 and source is None, number != 1 or len(times) == 1
+        frame = bytes([(not key) | shown << 4]) + text
+        made += struct.pack("<IQ", len(frame), time) + frame
+    Path(path).write_bytes(made)
+
+
+class Result(NamedTuple):
+    """What is in a result; `origin` is the state that it was made from."""
+
+    kind: str
+    origin: str | None
+    digest: str
+    size: tuple[int, int]
+    frames: int
+
+
+def read_result(path: str) -> Result:
     try:
-        return json.loads(Path(path).read_text())
+        data = Path(path).read_bytes()
     except FileNotFoundError:
         sys.exit(f"no result {Path(path).name}")
+    width, height = struct.unpack_from("<HH", data, 12)
+    place, found = 32, []
+    while place < len(data):
+        size = int.from_bytes(data[place : place + 4], "little")
+        found.append(data[place + 13 : place + 12 + size])
+        place += 12 + size
+    if data[:4] != b"DKIF" or place != len(data) or len(set(found)) != 1:
+        sys.exit(f"{Path(path).name} is damaged")
+    made = json.loads(found[0])
+    return Result(made["kind"], made["from"], made["digest"], (width, height), len(found))
 
 
 def vpxenc(words: list[str]) -> None:
@@ -65,21 +115,22 @@ def vpxenc(words: list[str]) -> None:
     args, rest = parser.parse_known_args(words)
     if "--codec=vp8" not in rest or "--ivf" not in rest:
         sys.exit("not what xc-enc can go on from")
-    write_result(args.o, digest("vpxenc", args.cq_level, *read_frames(rest[-1])), "vpx")
+    parameters, frames = read_y4m(rest[-1])
+    write_vpx(args.o, digest("vpxenc", args.cq_level, *frames), parameters, len(frames))
 
 
 def xc_dump(words: list[str]) -> None:
     result, state = words
-    write_state(state, digest("dump", read_result(result)["digest"]))
+    write_state(state, digest("dump", read_result(result).digest))
 
 
 def xc_terminate_chunk(words: list[str]) -> None:
     before, result, state = words
     made = read_result(before)
-    if made["kind"] != "vpx":
+    if made.kind != "vpx":
         sys.exit("this chunk is not vpxenc's")
-    value = digest("terminate", made["digest"])
-    write_result(result, value, "xc")
+    value = digest("terminate", made.digest)
+    write_xc(result, value, None, made.size, made.frames)
     write_state(state, value)
 
 
@@ -100,9 +151,9 @@ def xc_enc(words: list[str]) -> None:
         sys.exit("started before the state was there")
     state, before = read_state(args.I), read_result(args.p)
     old = read_state(args.S) if args.S else None
-    if old != before["from"]:
+    if old != before.origin:
         sys.exit("-S is not the state that the result before was made from")
-    frames = read_frames(args.input)
+    _, frames = read_y4m(args.input)
     if any(b"FAIL" in frame for frame in frames):
         sys.exit("cannot encode this")
     if any(b"DIE" in frame for frame in frames):
@@ -111,8 +162,8 @@ def xc_enc(words: list[str]) -> None:
     if args.e:
         frames = frames[1:]
     quality = (args.s_ac_qi, args.refine_sw, args.fix_prob_tables, args.reencode_first_frame)
-    value = digest("xc-enc", quality, state, before["digest"], *frames)
-    write_result(args.o, value, "xc", state)
+    value = digest("xc-enc", quality, state, before.digest, *frames)
+    write_xc(args.o, value, state, before.size, len(frames) + (len(frames) > 1))
     write_state(args.O, value)
 
 

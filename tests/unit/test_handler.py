@@ -444,3 +444,15 @@ def test_all_words_are_documented() -> None:
     for name in COMMANDS:
         assert f"`{name}:" in text, name
     assert set(protocol.EXPECTED) | {"quit"} == set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ('{"id":"7","timeout":0,"shell":"x"}', "FAIL(exec 7: timeout is no number of seconds above 0)"),
+        ('{"id":"a b","shell":"x"}', "FAIL(exec: id is no text of up to 64 letters, digits and _.-)"),
+        ("{", "FAIL(exec: the argument is no JSON object)"),
+    ],
+)
+def test_a_bad_exec_is_told_apart_by_its_id(fields: str, told: str) -> None:
+    assert handler(nonblock=1).handle(f"exec:{fields}") == [told]

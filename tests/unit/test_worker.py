@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import threading
 import zlib
 from collections.abc import Iterator
@@ -543,6 +544,23 @@ def test_mode_1(place: Path) -> None:
             peer.send("quit:")
         thread.join(20)
         assert results == ["quit"]
+
+
+def test_in_a_thread_it_is_not_the_only_one_in_its_process(place: Path) -> None:
+    """There, other children of the process are none of its business: neither reset nor its end touches them."""
+    with subprocess.Popen(["sleep", "1000"]) as before, Listener() as listener:
+        thread = threading.Thread(target=lambda_handler, args=("", listener.event(tell_facts=1), None))
+        thread.start()
+        with listener.greet(facts=True) as peer:
+            assert str(peer.ask(protocol.exec_command(argv=["true"]))).startswith("OK:EXEC(")
+            with subprocess.Popen(["sleep", "1000"]) as after:
+                assert str(peer.ask("reset:")).startswith("OK:HELLO")
+                peer.send("quit:")
+                thread.join(20)
+                assert not thread.is_alive()
+                assert (before.poll(), after.poll()) == (None, None)
+                after.kill()
+        before.kill()
 
 
 def test_boto3_is_made_ready_when_there_is_a_bucket(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from mu import server
 from mu.errors import MuError, UsageError, describe
 from mu.history import runs
+from mu.jobs import run as jobs
 from mu.machine import MachineState
 from mu.machine_state import ForLoopState, IfElseState, MultiPassState, OnePassState, SuperpositionState
 
@@ -58,6 +59,10 @@ def of_record(path: str) -> str:
 MOST_ROWS = 1000
 
 
+class _JobReached(BaseException):
+    """A script has come to where its job would begin."""
+
+
 class _MainLoopReached(BaseException):
     """Carries the first state out of a script, past what the script may catch."""
 
@@ -72,25 +77,39 @@ def first_state(script: str) -> Any:
     def reached(_states: object, constructor: Any, _info: object, **_: object) -> None:
         raise _MainLoopReached(constructor)
 
+    def is_a_job(*_: object, **__: object) -> None:
+        raise _JobReached
+
     if not Path(script).is_file():
         raise UsageError(f"there is no script {script}")
-    stand_ins = {"options": _nothing, "server_launch": _nothing, "server_main_loop": reached}
-    before = {name: getattr(server, name) for name in stand_ins}
-    for name, function in stand_ins.items():
-        setattr(server, name, function)
+    stand_ins: dict[tuple[Any, str], Any] = {
+        (server, "options"): _nothing,
+        (server, "server_launch"): _nothing,
+        (server, "server_main_loop"): reached,
+        (jobs, "run"): is_a_job,
+        (jobs, "main"): is_a_job,
+    }
+    before = {(module, name): getattr(module, name) for module, name in stand_ins}
+    for (module, name), function in stand_ins.items():
+        setattr(module, name, function)
     arguments, sys.argv = sys.argv, [script]
     sys.path.insert(0, str(Path(script).parent))
     try:
         runpy.run_path(script, run_name="__main__")
     except _MainLoopReached as end:
         return end.constructor
+    except _JobReached:
+        raise UsageError(
+            f"{script} is a job of coroutines, whose steps only a run can tell: "
+            "run it with --record DIR, then mu diagram DIR"
+        ) from None
     except (Exception, SystemExit) as error:
         raise UsageError(f"{script} fails before its main loop: {describe(error)}") from None
     finally:
         sys.path.pop(0)
         sys.argv = arguments
-        for name, function in before.items():
-            setattr(server, name, function)
+        for (module, name), function in before.items():
+            setattr(module, name, function)
     raise UsageError(f"{script} never calls server_main_loop")
 
 

@@ -49,7 +49,7 @@ ended it, or 127 if there is no such command. Invocations that have not ended wh
 SIGTERM and SIGHUP are passed on to CMD, and SIGINT where CMD does not get it from the terminal.
 
 example:
-  mu local exec -- aws s3 mb s3://mybucket
+  mu local exec -- mu doctor
 """
 
 START_DESCRIPTION = """\
@@ -57,6 +57,7 @@ Start the engine, print 'export' lines for other terminals, and serve until Ctrl
 exit status is then 0. SIGUSR1 writes new and changed objects to the --data directory.
 
 example:
+  mkdir -p buckets
   mu local start --data buckets --logs logs
 """
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "functions": ("package", "mu.cli.functions", "list or remove what lambdaize has made"),
     "genkeys": ("package", "mu.cli.genkeys", "make the keys of a job, in PEM files"),
     "ivf-join": ("package", "mu.cli.ivf_join", "join the IVF files of a video's chunks"),
+    "y4m-chop": ("package", "mu.cli.y4m_chop", "make a video's chunks overlap, for xcenc7_server.py"),
     "doctor": ("look", "mu.cli.doctor", "check that everything is ready for a job"),
     "plan": ("look", "mu.cli.plan", "predict a job: workers over time, its end, its cost"),
     "diagram": ("look", "mu.cli.diagram", "draw the states of a coordinator script"),
@@ -45,7 +46,7 @@ def usage() -> str:
     """The text of `mu --help`."""
     lines = [
         "usage: mu COMMAND [ARGUMENT ...]\n",
-        "Run an ordinary program on thousands of AWS Lambda workers at once.",
+        "Run an ordinary program on thousands of workers at once: on AWS Lambda, on a cluster, on this machine.",
     ]
     for group, title in GROUPS.items():
         lines.append(f"\n{group}: {title}")

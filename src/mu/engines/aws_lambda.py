@@ -238,6 +238,12 @@ class AwsLambda:
         return added_up(self._ended, *(batch.progress for batch in self._batches))
 
     def _launch_when_due(self) -> None:
+        try:
+            self._launch_pending()
+        except Exception as error:  # such as that there are no more threads: no more workers will come
+            self._failure = reason(error)
+
+    def _launch_pending(self) -> None:
         """Launch what is pending, as fast as each region's allowance lets us; ends with `cancel`."""
         with self._changed:
             while not self._cancel.is_set():

@@ -1,6 +1,7 @@
 """Coroutines of the user's own that are called and not awaited: Python tells of those by a warning, which is taken here
 for the part that did it, so that the part fails."""
 
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,13 @@ NEVER_AWAITED = r"coroutine '.*' was never awaited"
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """Have parts fail that forget to await a coroutine, while this lasts; other warnings are shown as always."""
+    """Have parts fail that forget to await a coroutine, while this lasts; other warnings are shown as always.
+
+    What becomes of warnings belongs to the whole process: a job in another thread than the main one leaves it alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     with warnings.catch_warnings():
         warnings.filterwarnings("always", NEVER_AWAITED, RuntimeWarning)
         shown = warnings.showwarning

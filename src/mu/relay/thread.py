@@ -6,6 +6,7 @@ from collections.abc import Callable
 from OpenSSL import SSL
 
 from mu.console.system import allow_connections
+from mu.errors import describe
 from mu.relay.relay import Limits, Relay
 from mu.tls import listener as tls_listener
 
@@ -20,7 +21,14 @@ def start_thread(
     allow_connections(0)
     listener = tls_listener.listen("", port, flag="-T")
     relay = Relay(listener, context, Limits(), lambda text: say(f"relay: {text}"), report=False)
-    thread = threading.Thread(target=relay.run, name="relay", daemon=True)
+
+    def run() -> None:
+        try:
+            relay.run()
+        except Exception as error:  # whatever it is, it must not end unseen
+            say(f"relay: it has ended, states are no longer handed on: {describe(error)}")
+
+    thread = threading.Thread(target=run, name="relay", daemon=True)
 
     def stop() -> None:
         relay.stop()

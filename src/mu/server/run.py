@@ -12,6 +12,7 @@ import cProfile
 import dataclasses
 import json
 import socket
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence, Sized
@@ -21,6 +22,7 @@ from typing import Any
 from mu.console.system import allow_connections
 from mu.engines.protocol import Engine
 from mu.errors import JobError, UsageError, reason
+from mu.history import times_file
 from mu.machine import MachineState, listed
 from mu.report import choose
 from mu.report.cost import Lookup
@@ -211,7 +213,7 @@ class Run:
         assert telling is not None
         assert ledger is not None
         if self.idle:
-            telling.note("nothing to do")
+            telling.note("nothing to do: 0 of 0 parts done")
             return
         setup = self.setup
         context = None
@@ -254,7 +256,11 @@ class Run:
         """Write the files, tell how the run has ended, and raise if it did not end well: `error`, or JobError."""
         from mu.server import finish
 
-        if self._telling is None or self.idle:
+        if self._telling is None:
+            return
+        if self.idle:
+            if self.setup.out_file:
+                times_file.write(self.setup.out_file, [], time.time())
             return
         unwritten = finish.conclude(self, self._telling)
         if self.error is not None:

@@ -285,6 +285,12 @@ EXEC_RESULT = {
 }
 
 
+def id_of_exec(argument: str) -> str:
+    """The `id` of an `exec:` whose other fields may be wrong, for its failure; empty if it has no good one."""
+    given = (checks.json_object(argument) or {}).get("id")
+    return given if isinstance(given, str) and checks.is_id(given) else ""
+
+
 def parse_exec(argument: str) -> dict[str, Any]:
     """The fields of an `exec:`, each of a good type. Raises ValueError with a line that names what is wrong."""
     fields = checks.json_object(argument)

@@ -60,3 +60,13 @@ def test_what_parts_went_through(tmp_path: Path) -> None:
 def test_a_record_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no part of this run is done"):
         drawn(tmp_path, record(("failed", ["part"])))
+
+
+@pytest.mark.parametrize(
+    "call", ["mu.main(part, [1])", "mu.run(part, [1])", "from mu import main; main(part, [1])"]
+)
+def test_a_job_is_not_run_to_be_drawn(tmp_path: Path, call: str) -> None:
+    script = tmp_path / "job.py"
+    script.write_text(f"import mu\nasync def part(worker, n): ...\n{call}\nraise ValueError('it went on')\n")
+    with pytest.raises(UsageError, match="is a job of coroutines"):
+        diagram.first_state(str(script))

@@ -1,7 +1,9 @@
 """Joining IVF files; what a decoder makes of the result is tests/e2e/test_vpxenc.py's."""
 
 import os
+import shutil
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,56 @@ def test_times(tmp_path: Path, chunks: list[bytes], rate: int, times: list[int])
     assert [data for _, data in frames_of(joined)] == [
         data for chunk in chunks for _, data in frames_of(chunk)
     ]
+
+
+WIDTH, HEIGHT, LENGTH = 64, 48, 20
+
+
+def encoded(directory: Path, name: str) -> Path:
+    """What vpxenc makes of a square that moves, with an alternate reference, which is hidden."""
+    luma = [bytearray(b"\x30" * (WIDTH * HEIGHT)) for _ in range(LENGTH)]
+    for number, plane in enumerate(luma):
+        for row in range(16, 32):
+            plane[row * WIDTH + 2 * number : row * WIDTH + 2 * number + 16] = bytes(range(100, 196, 6))
+    chroma = b"\x80" * (WIDTH * HEIGHT // 2)
+    video, made = directory / f"{name}.y4m", directory / f"{name}.ivf"
+    head = f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F24:1 C420jpeg\n".encode()
+    video.write_bytes(head + b"".join(b"FRAME\n" + bytes(plane) + chroma for plane in luma))
+    switches = ["--ivf", "-q", "--codec=vp8", "--passes=2", "--auto-alt-ref=1", "--lag-in-frames=16"]
+    subprocess.run(["vpxenc", *switches, "--threads=1", "-o", made, video], check=True)
+    return made
+
+
+def as_xc_enc_writes(path: Path) -> None:
+    """Time base 1/1, and timestamp 0 in every frame."""
+    body = path.read_bytes()
+    frames = frames_of(body)
+    head = struct.pack("<4sHH4sHHIIII", *struct.unpack_from("<4sHH4sHH", body), 1, 1, len(frames), 0)
+    path.write_bytes(head + b"".join(struct.pack("<IQ", len(data), 0) + data for _, data in frames))
+
+
+@pytest.mark.skipif(not shutil.which("vpxenc"), reason="vpxenc (package vpx-tools) is not installed")
+@pytest.mark.parametrize("untimed", [(), (1, 2), (0, 1, 2)])
+def test_decoders_find_all_frames_of_real_chunks(tmp_path: Path, untimed: tuple[int, ...]) -> None:
+    """As vpxenc wrote them, after they went through xc-enc, and after xc-terminate-chunk and xc-enc."""
+    chunks = [encoded(tmp_path, str(number)) for number in range(3)]
+    assert any(not data[0] & 16 for _, data in frames_of(chunks[0].read_bytes()))
+    for number in untimed:
+        as_xc_enc_writes(chunks[number])
+    joined = tmp_path / "joined.ivf"
+    assert ivf_join.join(chunks, joined) > 3 * LENGTH
+    size = WIDTH * HEIGHT * 3 // 2
+    subprocess.run(["vpxdec", "--codec=vp8", "--i420", "-o", tmp_path / "raw", joined], check=True)
+    decoded = (tmp_path / "raw").read_bytes()
+    assert len(decoded) == 3 * LENGTH * size
+    if shutil.which("ffmpeg"):
+        video = tmp_path / "joined.y4m"
+        subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-i", joined, video], check=True)
+        line, _, frames = video.read_bytes().partition(b"\n")
+        assert b" F24:1 " in line
+        assert frames == b"".join(
+            b"FRAME\n" + decoded[place : place + size] for place in range(0, len(decoded), size)
+        )
 
 
 @pytest.mark.parametrize(

@@ -752,6 +752,13 @@ def test_parts_that_are_none() -> None:
     assert (
         parts[0].failure == f"{line_of(job, '# here')}: there is no part 7: this job has 3, numbered from 0"
     )
+
+    async def left_out(worker: mu.Worker, place: int) -> Any:
+        return await mu.done(2)
+
+    again = Context(left_out, bucket="b")
+    again.left_out = {2}
+    assert "part 2 is not done again, for its output is there" in Part(left_out, context=again).failure
     context.keep_results = False
     assert "keeps no results" in Part(job, context=context).failure
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from mu import CommandListState, ErrorState, JobError, OnePassState, TerminalState, server
+from mu import CommandListState, ErrorState, JobError, OnePassState, TerminalState, server, util
 from mu.defs import Defs
 from mu.engines.aws_lambda import AwsLambda
 from mu.engines.protocol import Limit
@@ -222,6 +223,26 @@ def test_strangers_with_other_keys_are_refused(capfd: pytest.CaptureFixture[str]
     said = capfd.readouterr().err
     assert said.count("TLS handshake failed") == 2
     assert "1 of 1 parts done" in said
+
+
+def test_a_worker_of_the_originals_with_rsa_keys(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It labels each key RSA PRIVATE KEY, says hello and no more, and knows no `reset:`."""
+    made = keys.make_job_keys("rsa")
+    monkeypatch.setattr(keys, "make_job_keys", lambda: made)
+    job = Job(tls=True, num_parts=2)
+    pem = tmp_path / "pair.pem"
+    blocks = (("CERTIFICATE", made.worker.cert), ("RSA PRIVATE KEY", made.worker.key))
+    pem.write_text("".join(util.format_pem(body, label) for label, body in blocks))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(cadata=util.format_pem(made.ca))
+    context.load_cert_chain(pem)
+    for _ in range(2):
+        FakeWorker(job.port, context).in_thread()
+    job.end()
+    assert "2 of 2 parts done" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(("kind", "hinted"), [("ec", True), ("rsa", False)])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mu import UsageError, server
+from mu import UsageError, server, util
 from mu.defs import Defs
 from mu.engines.ramp import Ramp
 from mu.server.command_line import ENDPOINTS
@@ -286,6 +286,17 @@ def test_keys_are_made_for_the_run() -> None:
         assert set(body) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/= ")
         assert body != getattr(other, attribute)
     assert one.srvkey != one.worker_key
+
+
+def test_a_script_may_ask_for_keys_that_the_original_reads(capsys: pytest.CaptureFixture[str]) -> None:
+    info = parsed(key_type="rsa", **KEYS)
+    for body in (info.srvkey, info.worker_key):
+        assert util.format_ssl_key(body).startswith("-----BEGIN RSA PRIVATE KEY-----")
+    assert util.format_ssl_key(parsed(key_type="ec", **KEYS).srvkey).startswith("-----BEGIN PRIVATE KEY-----")
+    with pytest.raises(SystemExit) as ended:
+        parsed(key_type="dsa", **KEYS)
+    assert ended.value.code == 2
+    assert "ServerInfo.key_type is 'dsa': it is 'ec' or 'rsa'" in capsys.readouterr().err
 
 
 FLAGS_OF_FILES = "-c ca_cert.pem -s server_cert.pem -k server_key.pem"
