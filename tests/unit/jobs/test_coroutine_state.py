@@ -283,7 +283,9 @@ def test_an_exception_in_finally_after_the_worker_died_names_both() -> None:
     )
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Python's word on such a coroutine
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # Python's word on such a coroutine
 def test_a_part_that_does_not_let_go_of_a_lost_worker_is_ended() -> None:
     async def job(worker: mu.Worker, _: None) -> None:
         while True:
