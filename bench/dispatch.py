@@ -252,7 +252,8 @@ def others() -> dict[str, Callable[[int], float]]:
     ):
         if not venv.exists():
             subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-        if subprocess.run([python, "-m", "pip", "install", "-q", package], check=False).returncode == 0:
+        pip = [python, "-m", "pip", "install", "-q", package]
+        if subprocess.run(pip, stderr=subprocess.DEVNULL, check=False).returncode == 0:
             found[name] = by_python(python, code)
     return found
 

@@ -206,6 +206,11 @@ def test_one_line_and_status_2_for_mistakes(capfd: pytest.CaptureFixture[str]) -
         (["map", "--range", "1-2", "-0", "--", "true"], "-0 goes with --lines"),
         (["map", "--range", "1-2", "--sample", "3", "--", "true"], "--sample goes with --dry-run"),
         (["map", "--range", "1-2", "-e", "nowhere", "--", "true"], "no engine 'nowhere'"),
+        (
+            ["map", "--range", "1-2", "--out", "o/{}", "-e", "nowhere", "--sh", "true {out}"],
+            "no engine 'nowhere'",
+        ),
+        (["map", "--range", "1-2", "--max-cost", "1", "--", "true"], "--max-cost is for -e lambda"),
     ):
         assert main(words) == 2
         err = capfd.readouterr().err
@@ -357,8 +362,12 @@ def test_large_files_go_by_the_bucket_and_nothing_stays_there(s3: Any, more: lis
         "{in}",
         "{out}",
     ]
-    assert main(["map", *words]) == 0
+    assert main(["map", "--results", "r", *words]) == 0
     assert files("out") == {"big": data, "small": b"x"}
+    assert {row["input"]: row["bytes"] for row in rows_of(Path("r/results.jsonl"))} == {
+        "in/big": len(data),
+        "in/small": 1,
+    }
     assert not s3.list_objects_v2(Bucket=BUCKET, Prefix=".mu/").get("Contents")
 
 

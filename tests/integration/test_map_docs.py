@@ -115,9 +115,9 @@ def test_the_readmes_opening(place: Path) -> None:
 
 
 def plain(text: str) -> list[str]:
-    """Lines without progress and cost; seconds, ports and the names of functions are made alike."""
-    lines = [line for line in text.splitlines() if not re.match(r"\d+\.\d s: |cost: ", line)]
-    for pattern, instead in ((r"\d+\.\d s", "N s"), (r"port \d+", "port N"), (r"map-\w+-\d+", "map-X")):
+    """Lines without progress, cost and where we listen; seconds and the names of functions are made alike."""
+    lines = [line for line in text.splitlines() if not re.match(r"\d+\.\d s: |cost: |listening on ", line)]
+    for pattern, instead in ((r"\d+\.\d s", "N s"), (r"map-\w+-\d+", "map-X")):
         lines = [re.sub(pattern, instead, line) for line in lines]
     return lines
 

@@ -81,9 +81,12 @@ def run_map(
 ) -> tuple[Summary, list[str]]:
     """A whole map, one input after the other; how it went, and the commands. `before(work)` is called before each."""
     checked = job.check(given, source)
-    made = Map(checked, collector=collector, event=event or {})
+    made = Map(checked)
     commands: list[str] = []
+    if made.total == 0:
+        return Summary(), commands
     try:
+        made.open(collector, event or {})
         for work in made.parts():
             if work is None:
                 time.sleep(0.002)

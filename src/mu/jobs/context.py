@@ -52,6 +52,7 @@ class Context:
         self.keep_results = keep_results
         self.keep_errors = keep_errors
         self.total: int | None = None  # how many parts there are, once it is known
+        self.left_out: set[int] = set()  # parts that this run does not do: their outputs are there
         self.names: dict[int, tuple[str, str]] = {}  # by instruction: a command and its title
         self.told: set[str] = set()
         self._results: dict[int, Any] = {}
@@ -98,6 +99,10 @@ class Context:
             raise PartFailed(f"part {part}, which this one waits for, failed: {self._failures[part]}")
         if part in self._results:
             return True, self._results[part]
+        if part in self.left_out:
+            raise Misuse(
+                f"{where}: part {part} is not done again, for its output is there: without it, do not resume"
+            )
         if not self.keep_results:
             raise Misuse(f"{where}: this job keeps no results, so mu.done has none to give")
         if not isinstance(part, int) or part < 0 or (self.total is not None and part >= self.total):

@@ -6,8 +6,9 @@ import threading
 from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
-# How many inputs are read before they are needed, and how long the first may take at least, in seconds, before workers
-# are asked for.
+from mu.errors import UsageError
+
+# How many inputs are read before they are needed, and how long the first may take, in seconds.
 AHEAD = 1000
 FIRST = 600.0
 
@@ -49,9 +50,13 @@ class ReadAhead:
         return False
 
     def wait(self) -> bool:
-        """Wait until there is an input; False if there is none at all. Raises what reading them has raised."""
+        """Wait until there is an input; False if there is none at all. Raises what reading them has raised, and
+        UsageError if there is neither in `FIRST` seconds."""
         if not self._first:
-            self._first.append(self._queue.get(timeout=FIRST))
+            try:
+                self._first.append(self._queue.get(timeout=FIRST))
+            except queue.Empty:
+                raise UsageError(f"the inputs have not brought forth a single one in {FIRST:g} s") from None
         first = self._first[0]
         if isinstance(first, _End):
             if first.error is not None:

@@ -172,7 +172,7 @@ class Source:
     """The inputs as parts, read as they are needed."""
 
     def __init__(self, inputs: Iterable[Any], context: Context) -> None:
-        self._context = context
+        self.context = context
         self._ahead = None if is_at_hand(inputs) else ReadAhead(inputs)
         self._inputs = inputs
 
@@ -185,7 +185,7 @@ class Source:
     def parts(self) -> Iterable[Part]:
         """The parts: with a length if that is known."""
         if self._ahead is None:
-            return _AtHand(self._inputs, self._context)
+            return _AtHand(self._inputs, self.context)
         return self._read(self._ahead)
 
     def _read(self, ahead: ReadAhead) -> Iterator[Any]:
@@ -196,13 +196,13 @@ class Source:
                 number += 1
             else:
                 yield None  # ask again soon
-        self._context.all_parts_known(number)
+        self.context.all_parts_known(number)
 
     def all(self) -> list[Part]:
         """All parts, however long reading the inputs takes."""
         inputs = self._inputs if self._ahead is None else self._ahead.all()
         found = [Part(number, number, given) for number, given in enumerate(inputs)]
-        self._context.all_parts_known(len(found))
+        self.context.all_parts_known(len(found))
         return found
 
     def stop(self) -> None:
@@ -336,4 +336,6 @@ class _Unfinished:
             def outputs(number: int) -> Any:
                 return info.outputs(known[number].input)
 
-        return resume.unfinished(Outputs, list(known.values()), region)
+        left = resume.unfinished(Outputs, list(known.values()), region)
+        self._source.context.left_out = known.keys() - {part.number for part in left}
+        return left

@@ -112,7 +112,8 @@ class Maker:
                 size += write(place, protocol.fetch_data(answer))
         except (Refused, ValueError) as error:
             return self._failed(ended, Verdict(one_line(str(error)), final=True), names)
-        return ended._replace(bytes=size if made.renames or made.bring else None)
+        size += sum(protocol.bytes_moved(answer) for answer in answers if answer.startswith(protocol.UPLOAD))
+        return ended._replace(bytes=size if work.places else None)
 
     def _program(self, answer: str, memory: int) -> Ended:
         try:

@@ -51,7 +51,6 @@ class Answer(NamedTuple):
     answers: list[str]
     error: str = ""
     final: bool = False
-    moved: int = 0
 
 
 class Invoker:
@@ -221,7 +220,7 @@ class Direct:
                     attempt.before.result()
                 answer = self._invoker.invoke(attempt.commands, ok)
                 if attempt.carried and len(answer.answers) == len(attempt.commands):
-                    answer = answer._replace(moved=carrier.fetch(attempt.carried).result())
+                    carrier.fetch(attempt.carried).result()
             except Refused as error:
                 answer = Answer([], str(error), True)
             except Exception as error:
@@ -253,8 +252,6 @@ class Direct:
             ended = Ended(Verdict(answer.error, answer.final), answer.error)
         else:
             ended = self._map.maker.end(made, work, attempt.commands, answer.answers, self._memory)
-            if answer.moved and ended.verdict is None:
-                ended = ended._replace(bytes=(ended.bytes or 0) + answer.moved)
         carrier.forget(made, attempt.carried)
         planning.tidy(made)
         verdict = ended.verdict

@@ -110,40 +110,49 @@ def check(given: Given, source: Source) -> Checked:
 
 
 class Map:
-    """One run: made ready by the constructor (UsageError, MuError; then nothing has been started), `close`d in the
-    end. `drive` and `direct` use it: `parts()` are the inputs, `part` the function, `book` what has become of them."""
+    """One run. The constructor looks at the inputs, `open` makes all ready (UsageError, MuError; nothing has been
+    started then), `close` gives it back. In between, `parts()` are the inputs, `parts_of` has the function of the job,
+    and `book` what has become of them."""
 
-    def __init__(
-        self, checked: Checked, *, collector: Printed | None, event: Mapping[str, Any], again: bool = False
-    ) -> None:
-        given, source = checked.given, checked.source
-        self.checked, self.given = checked, given
+    def __init__(self, checked: Checked) -> None:
+        self.checked, self.given = checked, checked.given
         self.run_id = f"{time.strftime('%Y%m%dT%H%M%S')}-{os.urandom(3).hex()}"
         self.started = time.monotonic()
         self.began = time.time()
         self.ended = ""  # why no more inputs are begun
         self.total: int | None = None
+        self.results: Results | None = None
+        self.carrier: Carrier | None = None
+        self.budget = Budget(self.given.max_cost)
+        self._book: Book | None = None
         self._scratch: str | None = None
         self._objects = Objects()
         self._reader: Reader | None = None
-        items = self._begin(source)
-        journal, results, past = self._journal(checked, again)
-        self.results = results
-        wants_stdout = not checked.outputs or results is not None
-        watch = Watch(checked.max_fails, self.total)
-        self.book = Book(watch, journal=journal, results=results, collector=collector)
-        exists = self._existing() if past is not None and checked.outputs else lambda _: True
-        self.feed = Feed(
-            items, checked.command, checked.outputs, checked.program.digest, past=past, exists=exists
-        )
-        self.feed.skip = self.book.skip
-        self.budget = Budget(given.max_cost)
         self._beside = Beside(self.run_id)
-        self.carrier = None if checked.here else Carrier(given.bucket, self.region, self.run_id)
-        self.maker = Maker(
-            self._layout(checked), self._running(checked, wants_stdout), checked.rules, bucket_region, event
-        )
+        self._items = self._begin(checked.source)
+
+    def open(self, collector: Printed | None, event: Mapping[str, Any], *, again: bool = False) -> None:
+        """Open the journal and all else that is written. `event`: what workers have by themselves; `again`: the inputs
+        are failed ones of the results that are there."""
+        checked = self.checked
+        layout = self._layout(checked)
+        journal, self.results, past = self._journal(checked, again)
+        wants_stdout = not checked.outputs or self.results is not None
+        watch = Watch(checked.max_fails, self.total)
+        self._book = Book(watch, journal=journal, results=self.results, collector=collector)
+        exists = self._existing() if past is not None and checked.outputs else lambda _: True
+        digest = checked.program.digest
+        self.feed = Feed(self._items, checked.command, checked.outputs, digest, past=past, exists=exists)
+        self.feed.skip = self.book.skip
+        self.carrier = None if checked.here else Carrier(self.given.bucket, self.region, self.run_id)
+        self.maker = Maker(layout, self._running(checked, wants_stdout), checked.rules, bucket_region, event)
         self.parts_of = Parts(self.maker, self.carrier, watch, self.budget)
+
+    @property
+    def book(self) -> Book:
+        """What has become of the inputs, once the run is open."""
+        assert self._book is not None
+        return self._book
 
     @property
     def region(self) -> str:
@@ -215,8 +224,6 @@ class Map:
     def _layout(self, checked: Checked) -> Layout:
         if not checked.here:
             return Layout(checked.command, checked.program.word)
-        if any(name.partition(":")[0] in (IN, OUT, words.TMP) for name in checked.command.names):
-            self._scratch = tempfile.mkdtemp(prefix="mu-map-")
         bases = {each.name: each.base for each in checked.outputs.templates}
         try:
             for each in checked.outputs.templates:
@@ -224,6 +231,8 @@ class Map:
                     self._beside(each.base)
         except OSError as error:
             raise UsageError(f"--out: cannot write in {each.base or '.'}: {reason(error)}") from None
+        if any(name.partition(":")[0] in (IN, OUT, words.TMP) for name in checked.command.names):
+            self._scratch = tempfile.mkdtemp(prefix="mu-map-")
         return Layout(checked.command, checked.program.word, self._scratch or "", self._beside, bases)
 
     def _running(self, checked: Checked, wants_stdout: bool) -> Running:
@@ -295,7 +304,8 @@ class Map:
         """Give back what the run has taken: threads, files, objects."""
         if self._reader is not None:
             self._reader.stop()
-        self.book.close()
+        if self._book is not None:
+            self._book.close()
         if self.carrier is not None:
             try:
                 self.carrier.close()

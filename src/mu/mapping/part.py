@@ -108,7 +108,7 @@ class Parts:
                     bringing = self._carrier.fetch(carried) if self._carrier else None
                     while bringing is not None and not bringing.done():
                         await sleep(LOOK_EVERY)
-                    ended = ended._replace(bytes=(ended.bytes or 0) + _result(bringing))
+                    _result(bringing)
             finally:
                 if self._carrier is not None:
                     self._carrier.forget(made, carried)

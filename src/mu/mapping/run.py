@@ -67,28 +67,39 @@ def run(
     nothing: see the summary's `code`.
     """
     checked = job.check(given, source)
-    target = target_of(checked)
-    stream = getattr(sys.stdout, "buffer", None)
-    if collector is None and not checked.outputs and stream is not None:
-        collector = Collector(stream, ordered=given.keep_order, tag=given.tag)
-    made = Map(checked, collector=collector, event=event_of(checked), again=again)
-    made.book.attempts = attempts
+    if given.max_cost is not None and LAMBDA not in given.engine:
+        raise UsageError("--max-cost is for -e lambda: what other engines cost is not known")
+    made = Map(checked)
+    if made.total == 0:
+        say("nothing to do: there is no input")
+        return Summary()
     try:
+        target = target_of(checked)
         if target is not None:
-            made.budget.set_price(target.price, given.timeout or target.timeout, target.regions)
-        if made.total == 0:
-            say("nothing to do: there is no input")
-            return made.finish(made.summary(0, "", None))
+            _set_price(made, target)
+        if collector is None and not checked.outputs and hasattr(sys.stdout, "buffer"):
+            collector = Collector(sys.stdout.buffer, ordered=given.keep_order, tag=given.tag)
         with tempfile.TemporaryDirectory(prefix="mu-package-") as directory:
-            engine = engine_of(made, target, directory)
+            engine = engine_of(checked, target, directory)
             why = unreachable(engine, given) if given.engine == (LAMBDA,) and not given.direct else ""
             if why:
                 say(f"workers cannot connect to this machine: {why}. Going on as with --direct")
+            made.open(collector, event_of(checked), again=again)
+            made.book.attempts = attempts
             if target is not None and (given.direct or why):
                 return _direct(made, target, engine)
             return _drive(made, target, engine)
     finally:
         made.close()
+
+
+def _set_price(made: Map, target: Target) -> None:
+    """What time costs. UsageError if that is not known, and there is a limit."""
+    given = made.given
+    made.budget.set_price(target.price, given.timeout or target.timeout, target.regions)
+    if given.max_cost is not None and not made.budget.worst:
+        where = ", ".join(target.regions)
+        raise UsageError(f"--max-cost: no price is known for {target.price.architecture} in {where}")
 
 
 def regions_of(given: Given) -> list[str]:
@@ -133,7 +144,7 @@ def _note(given: Given) -> Callable[[str], None]:
 def event_of(checked: Checked) -> dict[str, Any]:
     """What workers have by themselves: the bucket that most of what they move is in, and its region."""
     given = checked.given
-    event: dict[str, Any] = {"mode": 1, "tell_facts": 1}
+    event: dict[str, Any] = {"mode": 1, "tell_facts": 1, "tell_bytes": 1}
     places = [
         checked.source.description.partition(" ")[0],
         *(each.text for each in checked.outputs.templates),
@@ -144,9 +155,9 @@ def event_of(checked: Checked) -> dict[str, Any]:
     return event
 
 
-def engine_of(made: Map, target: Target | None, directory: str) -> Engine:
+def engine_of(checked: Checked, target: Target | None, directory: str) -> Engine:
     """What starts workers; packages that engines other than lambda need are made in `directory`. UsageError."""
-    given, checked = made.given, made.checked
+    given = checked.given
     specs = list(given.engine)
     if len(set(specs)) < len(specs):
         raise UsageError(f"-e names an engine twice: {', '.join(specs)}")
@@ -231,6 +242,7 @@ def _drive(made: Map, target: Target | None, engine: Engine) -> Summary:
         parts=parts,
         workers=given.workers,
         retries=given.retries,
+        part_timeout=given.timeout,
         journal=record.messages_each(made.total or RECORDED) if setup.record_dir else 0,
     )
     reporter = reporter_of(made)

@@ -283,6 +283,9 @@ def test_an_exception_in_finally_after_the_worker_died_names_both() -> None:
     )
 
 
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # Python's word on such a coroutine
 def test_a_part_that_does_not_let_go_of_a_lost_worker_is_ended() -> None:
     async def job(worker: mu.Worker, _: None) -> None:
         while True:
@@ -293,6 +296,8 @@ def test_a_part_that_does_not_let_go_of_a_lost_worker_is_ended() -> None:
 
     part = Part(job).hangs_up()
     assert "goes on although the worker closed the connection" in part.failure  # type: ignore[attr-defined]
+    del part
+    gc.collect()
 
 
 @pytest.mark.parametrize("answer", ["OK:SET(x)", "hello?", "OK:HELLO"])
@@ -752,6 +757,13 @@ def test_parts_that_are_none() -> None:
     assert (
         parts[0].failure == f"{line_of(job, '# here')}: there is no part 7: this job has 3, numbered from 0"
     )
+
+    async def left_out(worker: mu.Worker, place: int) -> Any:
+        return await mu.done(2)
+
+    again = Context(left_out, bucket="b")
+    again.left_out = {2}
+    assert "part 2 is not done again, for its output is there" in Part(left_out, context=again).failure
     context.keep_results = False
     assert "keeps no results" in Part(job, context=context).failure
 

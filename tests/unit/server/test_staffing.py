@@ -1,0 +1,145 @@
+"""Who must be launched, by what the ledger and the engine say."""
+
+from typing import Any
+
+import pytest
+
+from mu.engines.protocol import NOTHING, Limit, Progress
+from mu.report.reporter import Reporter
+from mu.report.telling import Tally, Telling
+from mu.server.ledger import Attempt, Ledger, Part
+from mu.server.settings import Settings
+from mu.server.staffing import NO_LIMIT, Staffing, most_workers
+from tests.support.fake_engine import FakeEngine
+
+
+class Office:
+    """A staffing of `parts` with an engine that starts nothing; `notes` is what people were told."""
+
+    def __init__(self, parts: int, limit: int | None = None, **settings: Any) -> None:
+        self.engine = FakeEngine("lambda", limit)
+        self.settings = Settings([Part(number, 0) for number in range(parts)], **settings)
+        self.ledger = Ledger(self.settings.parts, self.settings.retries)
+        self.notes: list[str] = []
+        reporter = Reporter(parts)
+        reporter.note = self.notes.append  # type: ignore[method-assign]
+        telling = Telling(reporter, Tally(self.ledger.counts))
+        self.staffing = Staffing(self.settings, self.ledger, telling, self.engine, 1234)
+        self.staffing.begin(0.0)
+        self.engine.start("", self.staffing.first())
+
+    def hello(self, now: float = 0.0) -> Attempt:
+        self.staffing.hello(now, {})
+        attempt = self.ledger.begin(now)
+        assert attempt is not None
+        return attempt
+
+
+@pytest.mark.parametrize(
+    ("workers", "limit", "most", "why"),
+    [
+        (None, None, NO_LIMIT, ""),
+        (7, None, 7, "--workers"),
+        (7, 5, 5, "says the test"),
+        (5, 7, 5, "--workers"),
+        (None, 5, 5, "says the test"),
+        (None, 0, 1, "says the test"),
+    ],
+)
+def test_how_many_there_may_be(workers: int | None, limit: int | None, most: int, why: str) -> None:
+    assert most_workers(Settings([], workers=workers), FakeEngine("x", limit)) == (most, why)
+    assert Limit(most, why)
+
+
+def test_the_first_launch_is_within_the_limit() -> None:
+    assert Office(100, limit=10).engine.asked == 10
+    assert Office(100, limit=10, overprovision=2).engine.asked == 12
+    assert Office(5, limit=10).engine.asked == 5
+    assert Office(0, limit=10, overprovision=2).engine.asked == 0
+
+
+def test_the_next_is_launched_when_one_ends_and_not_before() -> None:
+    office = Office(5, limit=2)
+    attempts = [office.hello(), office.hello()]
+    office.staffing.fill()
+    assert office.engine.asked == 2
+    office.ledger.succeeded(attempts[0], 1.0)
+    office.staffing.goodbye({})
+    office.staffing.fill()
+    office.staffing.fill()
+    assert office.engine.asked == 3
+    assert office.staffing.expected == 1
+
+
+def test_a_worker_that_cleans_up_takes_the_part_that_waits() -> None:
+    office = Office(3, limit=3)
+    attempts = [office.hello() for _ in range(3)]
+    office.ledger.failure(attempts[0], "x")
+    assert not office.ledger.wanted  # no retries
+    office = Office(3, limit=3, retries=1)
+    attempts = [office.hello() for _ in range(3)]
+    office.ledger.failure(attempts[0], "x")
+    office.staffing.resetting = 1
+    office.staffing.fill()
+    assert office.engine.asked == 3
+
+
+def test_what_is_lost_is_replaced_and_counts_against_no_retries() -> None:
+    office = Office(3, retries=0)
+    office.hello()
+    office.engine.gone = 2
+    assert office.staffing.watch(1.0) == ""
+    assert office.engine.asked == 5
+    assert office.notes == ["2 invocations were accepted and never started"]
+    assert office.staffing.watch(2.0) == ""
+    assert office.engine.asked == 5
+
+
+def test_losses_with_nobody_in_between_are_no_queues_fault() -> None:
+    office = Office(3, retries=1)
+    office.engine.gone = 3
+    assert office.staffing.watch(1.0) == ""
+    assert office.engine.asked == 6
+    office.engine.gone = 6
+    assert office.staffing.watch(2.0) == ""  # counts as a relaunch
+    assert office.engine.asked == 9
+    office.engine.gone = 9
+    assert "no worker has connected" in office.staffing.watch(3.0)
+    assert office.engine.asked == 9
+
+
+def test_workers_that_are_busy_are_not_missed() -> None:
+    office = Office(10, limit=1, connect_timeout=5.0)
+    office.hello()
+    for moment in range(0, 1000, 2):
+        assert office.staffing.watch(float(moment)) == ""
+    assert office.engine.asked == 1
+
+
+def test_a_launch_that_has_failed_ends_a_run_whose_parts_nobody_can_do() -> None:
+    office = Office(3)
+    office.hello()
+    office.engine.failed = "HTTP 403"
+    assert office.staffing.watch(1.0) == "launching failed: HTTP 403"
+    office.staffing.reused = 1  # a worker that takes part after part does the rest
+    assert office.staffing.watch(1.0) == ""
+    office.staffing.goodbye({})
+    assert office.staffing.watch(1.0) == "launching failed: HTTP 403"
+
+
+def test_launching_that_goes_on_is_waited_for() -> None:
+    office = Office(3, connect_timeout=5.0)
+
+    class Slow(FakeEngine):
+        accepted = 0
+
+        @property
+        def progress(self) -> Progress | None:
+            return NOTHING._replace(total=3, accepted=self.accepted)
+
+    office.staffing._engine = engine = Slow("lambda")
+    engine.asked = 3
+    for moment in range(3):
+        engine.accepted = moment + 1
+        assert office.staffing.watch(4.0 * moment) == ""
+    assert "no worker has connected for 5 s" in office.staffing.watch(20.0)
