@@ -46,7 +46,7 @@ def usage() -> str:
     """The text of `mu --help`."""
     lines = [
         "usage: mu COMMAND [ARGUMENT ...]\n",
-        "Run an ordinary program on thousands of workers at once: on AWS Lambda, on a cluster, on this machine.",
+        "Run an ordinary program on thousands of workers at once.",
     ]
     for group, title in GROUPS.items():
         lines.append(f"\n{group}: {title}")
