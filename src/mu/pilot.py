@@ -71,6 +71,7 @@ class Pilot:
         self.end: Optional[float] = None  # noqa: UP045
         self.workers: dict[int, tuple[str, int]] = {}  # process → its ID, and the descriptor of its log
         self.draining = False
+        self.remove = ""  # a package's directory that goes with this process
 
     def serve(self) -> None:
         """Do what the engine says until it stops us or is gone, and then until the workers have ended."""
@@ -124,6 +125,10 @@ class Pilot:
         for process in self.workers:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process, signal.SIGKILL)
+        if self.remove:
+            import shutil
+
+            shutil.rmtree(self.remove, ignore_errors=True)
 
     def obey(self, line: bytes) -> Optional[float]:  # noqa: UP045
         """Do what a line says; returns how long to wait for workers if it is to stop."""
@@ -135,6 +140,7 @@ class Pilot:
             if not str(self.event.get("bucket") or "").startswith("file:"):
                 warm_s3(self.event)
             package = order.get("package")
+            self.remove = package if order.get("remove") else ""
             if order.get("cached"):  # beside the directory that holds this module's package
                 package = os.path.join(os.path.dirname(sys.path[0]), order["cached"])
             self.handler = handler_of(package)

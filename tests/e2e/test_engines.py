@@ -13,7 +13,8 @@ import pytest
 
 from tests.e2e.test_main_job import alone
 from tests.support import slurm_rig
-from tests.support.jobs import PNG2Y4M, ROOT, run_example
+from tests.support.jobs import EXAMPLE, PNG2Y4M, ROOT, run_example
+from tests.support.local_rig import eventually
 from tests.support.sshd import hosts, needs_sshd
 
 NOWHERE = "192.0.2.1"  # of a network that does not exist
@@ -72,6 +73,27 @@ def test_here(outside: dict[str, str], package: Path, store: str, tmp_path: Path
     assert "cost:" not in done.stderr
     record = json.loads(next((tmp_path / "run").glob("run*.json")).read_text())
     assert record["launch"]["accepted"] >= 5
+
+
+def test_here_nothing_is_left_when_the_coordinator_is_killed(
+    outside: dict[str, str], package: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "sintel-1k-png16").mkdir()
+    os.mkfifo(tmp_path / "store" / "sintel-1k-png16" / "00000001.png")  # the part waits for what it holds
+    words = ["-n", "1", "-l", str(package), "-b", f"file://{tmp_path}/store", "-e", "here"]
+    job = subprocess.Popen(
+        [sys.executable, EXAMPLE, "-t", "0", *words],
+        cwd=tmp_path,
+        env={**outside, "TMPDIR": str(tmp_path / "tmp")},
+        stderr=subprocess.DEVNULL,
+    )
+    left = tmp_path / "tmp"
+    eventually(lambda: list(left.glob("mu-package-*")) and list(left.glob("lambda_*")))
+    job.kill()
+    job.wait()
+    eventually(lambda: not list(left.iterdir()))
 
 
 @needs_sshd

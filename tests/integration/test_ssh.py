@@ -229,7 +229,7 @@ def test_a_host_whose_workers_end_at_once_is_given_up(tmp_path: Path) -> None:
     coordinator = Coordinator()
     with hosts(tmp_path) as made:
         made.add("one")
-        made.add("two", "SetEnv TMPDIR=/nonexistent", cache=False)
+        made.add("two", f"SetEnv XDG_CACHE_HOME={tmp_path}/two TMPDIR=/nonexistent", cache=False)
         with running(ssh("one=1,two=3", arguments=made.arguments)) as engine:
             engine.start(coordinator.event(), 4)
             eventually(lambda: bool(engine.news))

@@ -93,6 +93,13 @@ def join(chunks: Sequence[Path], output: Path, rate: int = 24) -> int:
         raise UsageError(f"cannot write {output}: {reason(error)}") from None
 
 
+def examine(path: Path) -> tuple[Header, int]:
+    """An IVF file's header, and how many of its frames are shown. UsageError if it is none, or is cut short."""
+    with _open(path) as file:
+        header = _read_header(path, file)
+        return header, sum(frame.shown for frame in _frames(path, file, header))
+
+
 def _write(chunks: Sequence[Path], made: BinaryIO, rate: int) -> int:
     first, base = _time_base(chunks, rate)
     made.write(HEADER.pack(*first))

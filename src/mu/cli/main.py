@@ -33,6 +33,7 @@ COMMANDS = {
     "genkeys": ("package", "mu.cli.genkeys", "make the keys of a job, in PEM files"),
     "ivf-join": ("package", "mu.cli.ivf_join", "join the IVF files of a video's chunks"),
     "y4m-chop": ("package", "mu.cli.y4m_chop", "make a video's chunks overlap, for xcenc7_server.py"),
+    "quality": ("look", "mu.cli.quality", "SSIM and PSNR of a video against another"),
     "doctor": ("look", "mu.cli.doctor", "check that everything is ready for a job"),
     "plan": ("look", "mu.cli.plan", "predict a job: workers over time, its end, its cost"),
     "diagram": ("look", "mu.cli.diagram", "draw the states of a coordinator script"),
@@ -46,7 +47,7 @@ def usage() -> str:
     """The text of `mu --help`."""
     lines = [
         "usage: mu COMMAND [ARGUMENT ...]\n",
-        "Run an ordinary program on thousands of workers at once: on AWS Lambda, on a cluster, on this machine.",
+        "Run an ordinary program on thousands of workers at once.",
     ]
     for group, title in GROUPS.items():
         lines.append(f"\n{group}: {title}")

@@ -38,7 +38,7 @@ class ThisMachine(Machine):
 
     def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> bytes:
         """The event, with the address at which the coordinator is for this machine."""
-        first = {"event": {**event, "addr": "127.0.0.1"}, "package": self.unpacked or None}
+        first = {"event": {**event, "addr": "127.0.0.1"}, "package": self.unpacked or None, "remove": True}
         return json.dumps(first).encode() + b"\n"
 
     def explain(self, said: Sequence[str], status: int | None) -> str:

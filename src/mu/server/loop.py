@@ -15,8 +15,6 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from itertools import islice
-from math import inf
 
 from OpenSSL import SSL
 
@@ -27,30 +25,28 @@ from mu.engines.protocol import Engine
 from mu.errors import ProtocolError, describe
 from mu.machine import ErrorState, MachineState, checked, described, enter_fitting, listed, settle
 from mu.report.telling import Telling
-from mu.report.worker_log import Track
 from mu.server.acceptor import Door
 from mu.server.attempts import Attempts, waits_in_vain
 from mu.server.connections import Connections, Peer
 from mu.server.ledger import Ledger
+from mu.server.reuse import ACCOUNT_BYTES, Reuse, hear, learn, waits
 from mu.server.settings import Settings
 from mu.server.staffing import Staffing
 from mu.server.timers import Timers
 from mu.wire import clock
 from mu.wire.framing import to_text
-from mu.wire.protocol import ACCOUNT, DRAINING, HELLO, MAX_HELLO, Hello, parse_hello
+from mu.wire.protocol import HELLO, Hello, parse_hello
 from mu.wire.socket_nb import SocketNB
 
 FLUSH_TIMEOUT = 10.0
 RESET_TIMEOUT = 60.0  # seconds in which a worker must have cleaned up after a part
 MAX_LATE = 10_000  # answers to commands of the part before that a worker may still send after `reset:`
-MAX_FAILURES = 3  # parts that may fail on a worker in a row
-TIME_FOR_PART = 1.5  # a worker gets a part if its time left is this many times what most parts take
 TICK = 0.5
 LOOK_AGAIN = 0.02  # seconds between looks at inputs that are still to come
 BATCH = 64
 RESET = "reset:"
 QUIT = "quit:"
-HELLO_BYTES, ACCOUNT_BYTES, DRAINING_BYTES = HELLO.encode(), ACCOUNT.encode(), DRAINING.encode()
+HELLO_BYTES = HELLO.encode()
 
 
 class Loop:
@@ -84,6 +80,7 @@ class Loop:
         self._timers = Timers(self._connections, self._wake)
         self._door = Door(listener, context, self._connections, settings, telling, self._admit)
         self._spares: dict[int, Peer] = {}
+        self._reuse = Reuse(settings, ledger, staffing, self._spares)
         self._next_watch = 0.0
         self._next_look = 0.0
 
@@ -184,24 +181,18 @@ class Loop:
         """A worker has said hello for the first time."""
         peer.hello = time.monotonic()
         peer.worker = self._staffing.hello(peer.hello, hello.facts)
-        self._learn(peer, hello, peer.hello)
+        learn(peer, hello, peer.hello)
         self._give_part(peer, channel)
-
-    def _learn(self, peer: Peer, hello: Hello, now: float) -> None:
-        """Take in what a worker tells of itself."""
-        peer.facts = hello.facts
-        left = hello.facts.get("seconds_left")
-        peer.ends_at = inf if left is None else now + left
 
     def _give_part(self, peer: Peer, channel: SocketNB) -> None:
         """Let a worker that has said hello begin, or wait until it is needed."""
         now = time.monotonic()
-        attempt = self.ledger.begin(now) if self._has_time(peer, now) else None
+        attempt = self.ledger.begin(now) if self._reuse.has_time(peer, now) else None
         if attempt is None:
             peer.new = False
-            if not _waits(channel):
+            if not waits(channel):
                 self._forget(peer)
-            elif self._may_wait(peer, now):
+            elif self._reuse.may_wait(peer, now):
                 self._spares[peer.fd] = peer
                 self._connections.watch(peer, channel)
             else:
@@ -217,22 +208,6 @@ class Loop:
         if not self.ledger.may_want_more and not self.ledger.wanted:
             self._door.close()
         self._follow(peer, machine if machine.terminal else machine.do_handle())
-
-    def _has_time(self, peer: Peer, now: float) -> bool:
-        """Whether a worker has time enough left for a part."""
-        if peer.new or peer.ends_at == inf:
-            return True  # a new worker has all the time that there is
-        needed = self._settings.part_timeout
-        if needed is None:
-            needed = TIME_FOR_PART * self.ledger.durations.slow()
-        return peer.ends_at - now >= needed
-
-    def _may_wait(self, peer: Peer, now: float) -> bool:
-        """Whether a worker for which there is no part now is kept: parts may fail, or take long. Workers that have done
-        a part are kept only in the number that may be needed soon, since idle ones cost as much as others."""
-        if not self.ledger.may_want_more or not self._has_time(peer, now):
-            return False
-        return not peer.completed or len(self._spares) < 1 + self.ledger.running // 16
 
     def _find_workers(self) -> None:
         """Get parts that wait to spare workers, and have as many launched as there are too few."""
@@ -262,25 +237,12 @@ class Loop:
             peer.failures = 0
         else:
             peer.failures += 1
-        if self._may_go_on(peer, channel, well, now):
+        if not self.ended and self._reuse.may_go_on(peer, channel, well, now):
             self._reset(peer, channel)
         else:
             self._forget(peer)
         if self.ledger.wanted:
             self._find_workers()
-
-    def _may_go_on(self, peer: Peer, channel: SocketNB, well: bool, now: float) -> bool:
-        """Whether a worker whose machine has ended gets `reset:`, to take another part."""
-        inner = channel._channel
-        if inner.sock is None or inner.quitting or peer.draining or peer.failures >= MAX_FAILURES:
-            return False
-        if not well and not peer.facts:
-            return False  # an old worker, which a failure ends
-        if self.ended or not self._has_time(peer, now):
-            return False
-        return self.ledger.waiting(self._staffing.resetting + 1) > self._staffing.resetting or self._may_wait(
-            peer, now
-        )
 
     def _reset(self, peer: Peer, channel: SocketNB) -> None:
         """Have a worker clean up; it says hello again when it is ready for another part."""
@@ -336,7 +298,7 @@ class Loop:
         self._staffing.resetting -= 1
         self._staffing.reused += 1
         self._timers.clear(peer)
-        self._learn(peer, hello, time.monotonic())
+        learn(peer, hello, time.monotonic())
         self._give_part(peer, channel)
 
     def _give_up(self, peer: Peer) -> None:
@@ -359,26 +321,14 @@ class Loop:
         known = len(waiting)
         machine = machine.do_read()
         track = peer.track if self._settings.journal else None
-        if track is not None or any(message.startswith(ACCOUNT_BYTES) for message in waiting):
-            self._hear(peer, track, waiting, known)
+        if track is not None:
+            hear(peer, track, waiting, known)
+            return machine
+        for message in waiting:
+            if message.startswith(ACCOUNT_BYTES):
+                hear(peer, track, waiting, known)
+                break
         return machine
-
-    def _hear(self, peer: Peer, track: Track | None, waiting: deque[bytes], known: int) -> None:
-        """Take from the messages after the first `known` those that are for the coordinator itself."""
-        heard = list(islice(waiting, known, None))
-        kept = []
-        for message in heard:
-            if message.startswith(DRAINING_BYTES):
-                peer.draining = True
-            ours = message.startswith(ACCOUNT_BYTES)
-            if track is not None:
-                ours = track.hear(message) or ours
-            if not ours:
-                kept.append(message)
-        if len(kept) < len(heard):
-            for _ in heard:
-                waiting.pop()
-            waiting.extend(kept)
 
     def _serve_partless(self, peer: Peer) -> None:
         if peer.fd not in self._spares:
@@ -389,7 +339,7 @@ class Loop:
             peer.channel.do_read()
         except (OSError, ProtocolError) as error:
             debug(f"a spare worker: {describe(error)}")
-        if not _waits(peer.channel):
+        if not waits(peer.channel):
             self._forget(peer)
 
     def _follow(self, peer: Peer, machine: MachineState) -> None:
@@ -466,9 +416,3 @@ class Loop:
             peer.hello = None
             self._staffing.goodbye(peer.facts)
         self._connections.close(peer)
-
-
-def _waits(channel: SocketNB) -> bool:
-    """Whether a spare worker does what it should: it has said hello and, as it was asked nothing, nothing more. Its
-    only possible message now is that its time limit is near."""
-    return channel.sock is not None and len(channel.waiting) <= 1 and channel.unread <= MAX_HELLO

@@ -8,9 +8,10 @@ import pytest
 from mu.console import terminal
 
 SOURCE = Path(__file__).parents[3] / "src" / "mu"
-# These write to standard error themselves, and nothing that is not theirs: a progress line that is painted over, a
-# worker's and a function's own log.
+# These write to standard error themselves, and nothing that is not theirs: a progress line that is painted over; and
+# what runs without the console's modules: a worker's and a function's own log, and how a package says it cannot start.
 WRITERS = {"cli/launch.py", "work/log.py", "console/terminal.py", "local/invocation.py"}
+WRITERS |= {"pilot.py", "standalone.py", "lambdaize/package_main.py"}
 
 
 def writes_to_stderr(tree: ast.AST) -> bool:

@@ -283,6 +283,9 @@ def test_an_exception_in_finally_after_the_worker_died_names_both() -> None:
     )
 
 
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # Python's word on such a coroutine
 def test_a_part_that_does_not_let_go_of_a_lost_worker_is_ended() -> None:
     async def job(worker: mu.Worker, _: None) -> None:
         while True:
@@ -293,6 +296,8 @@ def test_a_part_that_does_not_let_go_of_a_lost_worker_is_ended() -> None:
 
     part = Part(job).hangs_up()
     assert "goes on although the worker closed the connection" in part.failure  # type: ignore[attr-defined]
+    del part
+    gc.collect()
 
 
 @pytest.mark.parametrize("answer", ["OK:SET(x)", "hello?", "OK:HELLO"])
