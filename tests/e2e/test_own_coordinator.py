@@ -14,7 +14,8 @@ from mu.local.engine import LocalEngine
 from tests.support.jobs import FRAMES, PNG2Y4M, ROOT, lambdaize
 
 README = (ROOT / "README.md").read_text()
-SCRIPTS = re.findall(r"```python\n(#!.*?)```", README, re.DOTALL)
+STATES = (ROOT / "docs" / "coordinators.md").read_text()
+SCRIPTS = re.findall(r"```python\n(#!.*?)```", README + STATES, re.DOTALL)
 PARTS = 3
 
 

@@ -65,7 +65,7 @@ def test_an_example_runs(number: int, monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 def test_there_are_examples() -> None:
-    assert len(EXAMPLES) == 5
+    assert len(EXAMPLES) == 6
     assert len([line for line in EXAMPLES[0].splitlines() if line]) <= 10
 
 

@@ -11,7 +11,7 @@ HEAD = """\
 # Reference
 
 Every command and flag of `mu`, and those of coordinator scripts. Made from the parsers by
-`python -m mu.reference > docs/reference.md`.
+`python -m mu.cli.reference > docs/reference.md`.
 
 Exit status, everywhere: 0 done, 1 failed, 2 wrong use (nothing was started), 130 and 143 after SIGINT and SIGTERM.
 """

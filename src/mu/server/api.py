@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mu.console.terminal import say
-from mu.errors import MuError
+from mu.errors import MuError, UsageError
 from mu.machine import MachineState
 from mu.report.reporter import Reporter
 from mu.server import command_line
@@ -92,7 +92,11 @@ def server_main_loop(
         run.close()
         for name, value in before.items():
             _put(ServerInfo, name, value)
-    run.conclude()
+    try:
+        run.conclude()
+    except UsageError as error:  # it has not begun
+        say(f"{Path(sys.argv[0]).name}: {error}")
+        raise SystemExit(2) from None
 
 
 def _listener(info: Any) -> socket.socket:

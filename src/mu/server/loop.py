@@ -321,8 +321,13 @@ class Loop:
         known = len(waiting)
         machine = machine.do_read()
         track = peer.track if self._settings.journal else None
-        if track is not None or any(message.startswith(ACCOUNT_BYTES) for message in waiting):
+        if track is not None:
             hear(peer, track, waiting, known)
+            return machine
+        for message in waiting:
+            if message.startswith(ACCOUNT_BYTES):
+                hear(peer, track, waiting, known)
+                break
         return machine
 
     def _serve_partless(self, peer: Peer) -> None:

@@ -223,8 +223,7 @@ class Run:
             staffing = self._staff(engine)
             telling.listening(self.port, tls=context is not None)
             workers = min(ledger.parts, staffing.limit) if ledger.parts_known else staffing.limit
-            room = allow_connections(workers if ledger.parts_known else 0)
-            settings = dataclasses.replace(self.settings, workers=workers, room=room)
+            settings = dataclasses.replace(self.settings, workers=workers, room=allow_connections(0))
             self._attempts = Attempts(
                 settings, self.constructor, self.states, ledger, telling, self.on_outcome
             )
@@ -258,6 +257,8 @@ class Run:
 
         if self._telling is None:
             return
+        if self._loop is None and self.error is not None:
+            raise self.error  # it has not begun
         if self.idle:
             if self.setup.out_file:
                 times_file.write(self.setup.out_file, [], time.time())
@@ -314,7 +315,10 @@ class Run:
         assert self._ledger is not None
         assert self._telling is not None
         if self._staffing is None:
-            self._staffing = Staffing(self.settings, self._ledger, self._telling, engine, self.port)
+            workers = self.settings.workers or 0
+            needed = min(workers, self._ledger.parts) if self._ledger.parts_known else workers
+            room = allow_connections(needed)
+            self._staffing = Staffing(self.settings, self._ledger, self._telling, engine, self.port, room)
         return self._staffing
 
     def _start_relay(self, address: str) -> None:

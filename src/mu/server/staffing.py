@@ -25,7 +25,13 @@ class Staffing:
     """`connected` workers have said hello and are there; `reused` counts those that were given another part."""
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, telling: Telling, engine: Engine | None, port: int
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        telling: Telling,
+        engine: Engine | None,
+        port: int,
+        room: int = NO_LIMIT,
     ) -> None:
         self.connected = 0
         self.resetting = 0  # of those connected; they take a part as soon as they are ready
@@ -36,6 +42,11 @@ class Staffing:
         self._engine = engine
         self._port = port
         self.limit, reason = most_workers(settings, engine)
+        if self.limit > max(1, room - settings.overprovision):
+            self.limit, reason = (
+                max(1, room - settings.overprovision),
+                "open files of this process, ulimit -n",
+            )
         if self.limit < NO_LIMIT:
             telling.tally.limit, telling.tally.limit_reason = self.limit, reason
         self._hellos = 0

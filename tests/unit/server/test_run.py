@@ -396,6 +396,24 @@ def test_an_exception_in_the_loop_closes_all_and_writes_the_files(
 # What belongs to a script's ServerInfo
 
 
+NO_KEYS = {"cacert": "!", "srvcrt": "!", "srvkey": "!"}
+TOO_MANY = {"workers": 1 << 30, "num_parts": 1 << 30}
+
+
+@pytest.mark.parametrize(("attributes", "error"), [(NO_KEYS, Exception), (TOO_MANY, SystemExit)])
+def test_a_run_that_cannot_begin_leaves_nothing(
+    attributes: dict[str, Any], error: type[BaseException], capfd: pytest.CaptureFixture[str]
+) -> None:
+    info = type("ServerInfo", (), {"port_number": 0, "num_parts": 1, **attributes})
+    port = prepared(info).port
+    with pytest.raises(error):
+        server.server_main_loop([], Quits, info)
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", port))
+    if error is SystemExit:
+        assert "open files" in capfd.readouterr().err
+
+
 def test_nothing_is_parked_on_a_scripts_class() -> None:
     info = type("ServerInfo", (), {"port_number": 0, "num_parts": 1})
     before = set(vars(info))
@@ -422,6 +440,7 @@ def test_the_port_can_be_read_back_while_the_run_goes_on() -> None:
 
 
 def test_a_run_is_forgotten_with_its_class() -> None:
+    gc.collect()  # the classes of other tests
     info: Any = type("ServerInfo", (), {"port_number": 0, "num_parts": 1})
     made = prepared(info)
     assert prepared(info) is made

@@ -58,6 +58,15 @@ def test_the_first_launch_is_within_the_limit() -> None:
     assert Office(0, limit=10, overprovision=2).engine.asked == 0
 
 
+def test_no_more_workers_than_files_may_be_open() -> None:
+    settings = Settings([Part(number, 0) for number in range(100)], overprovision=2)
+    ledger = Ledger(settings.parts)
+    telling = Telling(Reporter(100), Tally(ledger.counts))
+    staffing = Staffing(settings, ledger, telling, FakeEngine("x"), 1234, 50)
+    assert (staffing.first(), telling.tally.limit) == (50, 48)
+    assert "ulimit" in telling.tally.limit_reason
+
+
 def test_the_next_is_launched_when_one_ends_and_not_before() -> None:
     office = Office(5, limit=2)
     attempts = [office.hello(), office.hello()]
