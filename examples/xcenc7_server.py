@@ -118,10 +118,10 @@ VPXENC = (
 # The left chunk has `frames` frames of the same size behind its line of parameters. Status 3: there is no overlap.
 OVERLAP = (
     'cd "##TMPDIR##" && begin() {{ head -n 1 "$1" | wc -c; }} && '
-    "size=$((($(wc -c <left.y4m) - $(begin left.y4m)) / {frames})) && "
+    "all=$(($(wc -c <left.y4m) - $(begin left.y4m))) && size=$((all / {frames})) && "
     'last=$(tail -c "$size" left.y4m | sha256sum) && rm left.y4m && '
     'first=$(tail -c "+$(($(begin input.y4m) + 1))" input.y4m | head -c "$size" | sha256sum) && '
-    '{{ [ "$size" -gt 0 ] && [ "$first" = "$last" ] || exit 3; }}'
+    '{{ [ "$size" -gt 0 ] && [ "$all" -eq $((size * {frames})) ] && [ "$first" = "$last" ] || exit 3; }}'
 )
 TERMINATE = './xc-terminate-chunk "##TMPDIR##/prev.ivf" "##TMPDIR##/output.ivf" "##TMPDIR##/final.state"'
 XC_ENC = (

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,35 @@ def test_what_the_original_sent_for_seven_frames(monkeypatch: pytest.MonkeyPatch
             assert str(check).startswith('run:cd "##TMPDIR##" && ')
             del sent[4:6]
         assert sent == expected
+
+
+SIX, LAST = b"".join(b"FRAME\n%d....." % number for number in range(6)), b"FRAME\n5....."
+
+
+@pytest.mark.parametrize(
+    ("left", "chunk", "status"),
+    [
+        (b"YUV4MPEG2 W2 H2\n" + SIX, b"YUV4MPEG2 W2 H2 Ip\n" + LAST + SIX, 0),
+        (b"YUV4MPEG2 W2 H2\n" + SIX, b"YUV4MPEG2 W2 H2\n" + LAST, 0),
+        (b"YUV4MPEG2 W2 H2\n" + SIX, b"YUV4MPEG2 W2 H2\n" + SIX, 3),
+        (b"YUV4MPEG2 W2 H2\n" + SIX, b"YUV4MPEG2 W2 H2\n", 3),
+        (b"YUV4MPEG2 W2 H2\n" + SIX[:-1], b"YUV4MPEG2 W2 H2\n" + LAST + SIX, 3),
+        (b"YUV4MPEG2 W2 H2\n", b"YUV4MPEG2 W2 H2\n", 3),
+        (b"", b"", 3),
+        (None, b"YUV4MPEG2 W2 H2\n" + LAST, 1),
+    ],
+)
+def test_the_check_of_the_overlap(
+    left: bytes | None, chunk: bytes, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the shell on a worker does it; it removes what it needs no longer."""
+    command = example("xcenc7_server", monkeypatch).OVERLAP.format(frames=6)
+    if left is not None:
+        (tmp_path / "left.y4m").write_bytes(left)
+    (tmp_path / "input.y4m").write_bytes(chunk)
+    words = ["/bin/sh", "-c", command.replace("##TMPDIR##", str(tmp_path))]
+    assert subprocess.run(words, check=False, stderr=subprocess.DEVNULL).returncode == status
+    assert [path.name for path in tmp_path.iterdir()] == ["input.y4m"]
 
 
 def test_the_states_have_the_originals_names(monkeypatch: pytest.MonkeyPatch) -> None:

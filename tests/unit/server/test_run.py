@@ -440,6 +440,7 @@ def test_the_port_can_be_read_back_while_the_run_goes_on() -> None:
 
 
 def test_a_run_is_forgotten_with_its_class() -> None:
+    gc.collect()  # the classes of other tests
     info: Any = type("ServerInfo", (), {"port_number": 0, "num_parts": 1})
     made = prepared(info)
     assert prepared(info) is made
