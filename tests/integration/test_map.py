@@ -445,7 +445,8 @@ def test_dry_run(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
         s3.put_object(Bucket=BUCKET, Key=f"dry/{name}", Body=b"12345")
     words = ["map", f"s3://{BUCKET}/dry/**", "--out", f"s3://{BUCKET}/o/{{/}}", "-e", "lambda", "--dry-run"]
     assert main([*words, "--", "cp", "{in}", "{out}"]) == 1
-    out = capfd.readouterr().out
+    out, err = capfd.readouterr()
+    assert err == ""  # no function has been made either
     assert f"inputs: 3, 15 bytes (s3://{BUCKET}/dry/**)" in out
     assert "command 1: cp in out\n" in out
     assert f"    in is s3://{BUCKET}/dry/a b\n    out goes to s3://{BUCKET}/o/a b\n" in out

@@ -44,12 +44,13 @@ def run(given: Given, source: Source, sample: int) -> int:
     out = sys.stdout.write
     for line in described(found, checked):
         out(f"{line}\n")
-    target = running.target_of(checked)
+    on_lambda = job.LAMBDA in given.engine
     limit = None
-    if target is not None:
+    if on_lambda:
         from mu.engines.aws_lambda import AwsLambda
 
-        limit = AwsLambda(target.name, target.regions).limit()
+        # The function need not be there yet, and a dry run makes none: what holds then is the account's limit.
+        limit = AwsLambda(given.function or "mu-map", running.regions_of(given)).limit()
     elif checked.here:
         from mu.engines.here import here
 
@@ -57,7 +58,7 @@ def run(given: Given, source: Source, sample: int) -> int:
     most = min(found.inputs, given.workers or (limit.number if limit and limit.number else found.inputs))
     why = f": {limit.reason}" if limit and most == limit.number else ""
     out(f"workers: {most:,} at a time{why}\n")
-    if target is not None:
+    if on_lambda:
         ramp = 0.0 if most <= RAMP.burst else (most - RAMP.burst) / RAMP.per_second
         out(f"ramp: all of them after about {ramp:.0f} s\n")
     if not sample:
@@ -67,7 +68,7 @@ def run(given: Given, source: Source, sample: int) -> int:
     seconds = each * found.inputs
     out(f"sample: {each:.2f} s for each input\n")
     out(f"time: about {seconds / most + start:,.0f} s\n")
-    if target is not None:
+    if (target := running.target_of(checked)) is not None:
         price = cost.estimate(target.price, seconds + start * most, most, target.regions)
         dollars = price["dollars"]
         out(f"cost: about {'unknown' if dollars is None else cost.money(dollars)} (estimate, Lambda only)\n")
