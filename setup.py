@@ -7,7 +7,11 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-SHARED = {"bin": ("*.sh",), "examples": ("*.py",), "tools/png2y4m": ("Makefile", "README.md", "*.[ch]")}
+SHARED = {
+    "bin": ("*.sh",),
+    "examples": ("*.py", "*.sh"),
+    "tools/png2y4m": ("Makefile", "README.md", "*.[ch]"),
+}
 
 
 class BuildWithShared(build_py):
