@@ -128,7 +128,7 @@ def _cost(found: Prediction, configuration: dict[str, Any]) -> dict[str, Any] | 
         configuration["MemorySize"], (configuration.get("Architectures") or ["x86_64"])[0]
     )
     each = [
-        cost.estimate(function, found.worker_seconds[region], number, [region])
+        cost.estimate(function, found.worker_seconds[region], number, [region], starts=number)
         for region, number in found.invocations.items()
         if number
     ]
@@ -137,6 +137,7 @@ def _cost(found: Prediction, configuration: dict[str, Any]) -> dict[str, Any] | 
         **each[0],
         "gb_seconds": sum(one["gb_seconds"] for one in each),
         "requests": sum(one["requests"] for one in each),
+        "starts": sum(one["starts"] for one in each),
         "regions": [region for one in each for region in one["regions"]],
         "dollars": None if None in prices else sum(prices),
     }

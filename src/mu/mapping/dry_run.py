@@ -69,7 +69,7 @@ def run(given: Given, source: Source, sample: int) -> int:
     out(f"sample: {each:.2f} s for each input\n")
     out(f"time: about {seconds / most + start:,.0f} s\n")
     if (target := running.target_of(checked)) is not None:
-        price = cost.estimate(target.price, seconds + start * most, most, target.regions)
+        price = cost.estimate(target.price, seconds + start * most, most, target.regions, starts=most)
         dollars = price["dollars"]
         out(f"cost: about {'unknown' if dollars is None else cost.money(dollars)} (estimate, Lambda only)\n")
     else:

@@ -269,7 +269,8 @@ def _drive(made: Map, target: Target | None, engine: Engine) -> Summary:
     price = running.lookup.result() if running.lookup else None
     spent = None
     if price is not None and target is not None:
-        spent = cost.estimate(price, running.loop.worker_seconds, running.counts.hellos, target.regions)
+        hellos = running.counts.hellos
+        spent = cost.estimate(price, running.loop.worker_seconds, hellos, target.regions, starts=hellos)
     _timeline(made, setup.record_dir)
     return made.finish(made.summary(int(code), stopped, spent))
 

@@ -58,19 +58,26 @@ class Lookup:
             debug(f"cost: {type(error).__name__}")
 
 
+# AWS bills the start of a sandbox since August 2025, before the handler begins and a worker says hello. How long it
+# takes is in the function's log only ("Init Duration"); this is our assumption for a small package of Python.
+START_SECONDS = 0.2
+
+
 def estimate(
     function: Function,
     seconds: float,
     requests: int,
     regions: Sequence[str],
     prices: Mapping[str, Any] | None = None,
+    *,
+    starts: int = 0,
 ) -> dict[str, Any]:
-    """The cost of `seconds` of workers' lives and `requests`, spread evenly over `regions`.
+    """The cost of `seconds` of workers' lives, `starts` of workers and `requests`, spread evenly over `regions`.
 
     `dollars` is None if the table has no price for one of them.
     """
     prices = table() if prices is None else prices
-    gb_seconds = seconds * function.memory / 1024
+    gb_seconds = (seconds + starts * START_SECONDS) * function.memory / 1024
     dollars: float | None = 0.0
     for region in regions:
         price = prices["regions"].get(region, {})
@@ -85,6 +92,7 @@ def estimate(
         "worker_seconds": round(seconds, 3),
         "gb_seconds": round(gb_seconds, 3),
         "requests": requests,
+        "starts": starts,
         "regions": list(regions),
         "dollars": None if dollars is None else round(dollars, 9),
         "prices_of": prices["date"],

@@ -123,7 +123,8 @@ def _estimate(run: Ended, patience: float) -> dict[str, Any] | None:
         return None
     launch, hellos = run.counts.launch, run.counts.hellos
     accepted = launch.accepted if launch is not None else 0
-    return cost.estimate(function, run.loop.worker_seconds, max(accepted, hellos), lookup.regions)
+    requests = max(accepted, hellos)
+    return cost.estimate(function, run.loop.worker_seconds, requests, lookup.regions, starts=requests)
 
 
 def _record(run: Ended, estimate: dict[str, Any] | None) -> dict[str, Any]:

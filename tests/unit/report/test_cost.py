@@ -123,3 +123,12 @@ def test_lookup(aws: None, keys: tuple[str | None, ...], monkeypatch: pytest.Mon
 
 def test_a_lookup_that_fails_is_no_estimate(aws: None) -> None:
     assert cost.Lookup("nosuch", ["us-east-1"]).result() is None
+
+
+def test_starts_are_billed_as_time_and_requests_by_the_million() -> None:
+    function = cost.Function(2048, "x86_64")
+    prices = {"date": "d", "source": "s", "regions": {"r": {"x86_64": 0.5, "million_requests": 4.0}}}
+    made = cost.estimate(function, 10.0, 500_000, ["r"], prices, starts=50)
+    assert made["starts"] == 50
+    assert made["gb_seconds"] == (10 + 50 * cost.START_SECONDS) * 2
+    assert made["dollars"] == made["gb_seconds"] * 0.5 + 2.0
