@@ -13,7 +13,8 @@ Draw a run: a bar for each worker, coloured by the states it was in, and how man
 connected by when. RUN is a directory that --record made, or a file that -O wrote.
 
 The ending of the output's name decides: .png and .svg are pictures; .html is a page of one file to zoom and
-search in, for any browser, without a network.
+search in, for any browser, without a network; .json is a trace (Chrome trace events), which
+https://ui.perfetto.dev and chrome://tracing open.
 
 example:
   examples/png2y4m_server.py -n 5 -l png2y4m_ab12cd34 -b mybucket --record run1
@@ -21,14 +22,14 @@ example:
 """
 
 
-ENDINGS = (".png", ".svg", ".html")
+ENDINGS = (".png", ".svg", ".html", ".json")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of `mu timeline`."""
     parser.add_argument("run", metavar="RUN", help="a record's directory, or a file that -O wrote")
     parser.add_argument(
-        "-o", "--output", metavar="FILE", required=True, help="what to write: x.png, x.svg or x.html"
+        "-o", "--output", metavar="FILE", required=True, help="what to write: x.png, x.svg, x.html or x.json"
     )
 
 
@@ -43,6 +44,10 @@ def run(args: argparse.Namespace) -> int:
             from mu.history.timeline_html import page
 
             path.write_text(page(found), encoding="utf-8")
+        elif path.suffix == ".json":
+            from mu.history.trace import trace
+
+            path.write_text(trace(found), encoding="utf-8")
         else:
             draw(found, path)
     except OSError as error:

@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol, TypeVar
 
 from mu.history.runs import Row, Run
 
@@ -48,7 +50,49 @@ def curves(run: Run) -> dict[str, list[tuple[float, int]]]:
     return {name: points for name, points in found.items() if points}
 
 
-def lines(rows: Sequence[Row], most: int) -> list[Row]:
+@dataclass(frozen=True)
+class Worker:
+    """The attempts that one worker made, in the order in which they began; more than one if it took part after part."""
+
+    rows: Sequence[Row]
+
+    @property
+    def connected(self) -> float:
+        """When its first attempt began."""
+        return self.rows[0].connected
+
+    @property
+    def finished(self) -> float:
+        """When the last of its attempts ended."""
+        return max(row.finished for row in self.rows)
+
+    @property
+    def label(self) -> str:
+        """What people call it: by its part if it had only that one."""
+        first = self.rows[0]
+        return first.label if len(self.rows) == 1 else f"worker {first.worker}, {len(self.rows)} parts"
+
+
+def workers(run: Run) -> list[Worker]:
+    """The workers in the order in which they connected; each attempt is one if it is not known who made it."""
+    found: dict[tuple[int, int], list[Row]] = {}
+    for place, row in enumerate(run.rows):
+        found.setdefault((row.worker, 0) if row.worker > 0 else (0, place), []).append(row)
+    return [Worker(rows) for rows in found.values()]
+
+
+class Ends(Protocol):
+    """What ends at some time."""
+
+    @property
+    def finished(self) -> float:
+        """Seconds since the run's start."""
+
+
+T = TypeVar("T", bound=Ends)
+
+
+def lines(rows: Sequence[T], most: int) -> list[T]:
     """At most `most` of the rows, evenly: of each group of neighbours the one that ended last stands for all.
 
     So the end of the run is always among them, however many workers share a line of pixels.

@@ -16,11 +16,12 @@ LARGEST = 2**53  # what JavaScript can count to
 
 @dataclass(frozen=True)
 class Row:
-    """One worker: an attempt at a part. Times are seconds since the run's start.
+    """An attempt at a part, by one worker. Times are seconds since the run's start.
 
     `outcome` is done, failed or unfinished. `states` are those it entered and when; the last one lasts until
     `finished`. `spent` sums seconds by activity, `moved` has the bytes `retrieved` and `uploaded`, and `messages` what
-    the worker said and when; all are empty if that is not known.
+    the worker said and when; all are empty if that is not known. `worker` is the number of the worker, which may have
+    done several parts, from 1; 0 if that is not known.
     """
 
     part: int
@@ -37,6 +38,7 @@ class Row:
     moved: Mapping[str, int] = field(default_factory=dict)
     messages: Sequence[tuple[float, str]] = ()
     messages_left_out: int = 0
+    worker: int = 0
 
     @property
     def label(self) -> str:
@@ -171,6 +173,7 @@ def _row(part: int, made: Any, end: float) -> Row:
         moved=_get(made, "moved", _each(_whole), {}),
         messages=_get(made, "messages", _pairs(_text), []),
         messages_left_out=_get(made, "messages_left_out", _whole, 0),
+        worker=_get(made, "worker", _whole, 0),
     )
 
 

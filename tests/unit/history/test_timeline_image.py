@@ -294,7 +294,7 @@ def test_the_page_knows_of_programs_that_failed(tmp_path: Path) -> None:
     [
         ("nosuch", "x.png", "cannot read nosuch: No such file or directory"),
         ("n" * 300, "x.png", f"cannot read {'n' * 300}: File name too long"),
-        ("run", "x.gif", "x.gif: the name must end in .png, .svg or .html"),
+        ("run", "x.gif", "x.gif: the name must end in .png, .svg, .html or .json"),
         ("run", "no/such/x.png", "cannot write no/such/x.png: No such file or directory"),
         ("run", "no/such/x.html", "cannot write no/such/x.html: No such file or directory"),
     ],

@@ -1,0 +1,115 @@
+"""Traces follow the rules of the Trace Event Format, and say what the record says."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mu.cli import main
+from mu.history.runs import Row, Run, load
+from mu.history.trace import trace
+from tests.support.made_runs import write_record, write_times
+
+NEEDED = {
+    "X": {"name", "cat", "pid", "tid", "ts", "dur", "args"},
+    "M": {"name", "pid", "tid", "ts", "args"},
+    "C": {"name", "pid", "tid", "ts", "args"},
+    "i": {"name", "cat", "pid", "tid", "ts", "s", "args"},
+}
+NAMES = {"process_name": str, "thread_name": str, "thread_sort_index": int}
+
+
+def events(run: Run) -> list[dict[str, Any]]:
+    """The events of a run's trace; AssertionError if one of them is not of the form that viewers read."""
+    made = json.loads(trace(run))
+    assert made["displayTimeUnit"] in ("ms", "ns")
+    for event in made["traceEvents"]:
+        assert set(event) == NEEDED[event["ph"]] | {"ph"}
+        assert isinstance(event["name"], str)
+        assert all(isinstance(event[field], int) for field in ("pid", "tid", "ts"))
+        assert event["ts"] >= 0
+        assert event.get("dur", 0) >= 0
+        if event["ph"] == "C":
+            assert event["args"]
+            assert all(isinstance(value, int | float) and value >= 0 for value in event["args"].values())
+        if event["ph"] == "M":
+            ((_, value),) = event["args"].items()
+            assert isinstance(value, NAMES[event["name"]])
+        if event["ph"] == "i":
+            assert event["s"] in ("g", "p", "t")
+    found: list[dict[str, Any]] = made["traceEvents"]
+    named = {event["tid"] for event in found if event["name"] == "thread_name"}
+    assert {event["tid"] for event in found if event["ph"] == "X"} == named
+    for tid in named:
+        nested([event for event in found if event["ph"] == "X" and event["tid"] == tid])
+    return found
+
+
+def nested(slices: list[dict[str, Any]]) -> None:
+    """Two slices of a thread are one inside the other, or one after the other."""
+    open_until: list[int] = []
+    for event in sorted(slices, key=lambda event: (event["ts"], -event["dur"])):
+        while open_until and open_until[-1] <= event["ts"]:
+            open_until.pop()
+        end = event["ts"] + event["dur"]
+        assert not open_until or end <= open_until[-1]
+        open_until.append(end)
+
+
+def test_a_record(tmp_path: Path) -> None:
+    run = load(write_record(tmp_path / "run", 40, failing=0.2))
+    found = events(run)
+    origin = min(moment for moment, _ in run.launched)
+    assert origin < 0
+    states = [
+        (round((begin - origin) * 1e6), round((end - origin) * 1e6), name, row.part, row.attempt)
+        for row in run.rows
+        for begin, end, name in row.spans()
+    ]
+    assert sorted(
+        (e["ts"], e["ts"] + e["dur"], e["name"], e["args"]["part"], e["args"]["attempt"])
+        for e in found
+        if e.get("cat") == "state"
+    ) == sorted(states)
+    parts = Counter(e["name"] for e in found if e.get("cat") == "part")
+    assert parts == Counter(row.label for row in run.rows)
+    failed = [e["args"]["error"] for e in found if e["ph"] == "i"]
+    assert len(failed) == sum(row.outcome == "failed" for row in run.rows) > 0
+    at_work = [e["args"]["workers"] for e in found if e["name"] == "at work"]
+    assert at_work[-1] == 0
+    assert 1 < max(at_work) <= len(run.rows)
+    assert [e["args"]["workers"] for e in found if e["name"] == "launched"][-1] == 40
+
+
+def test_parts_of_one_worker_are_on_one_thread_even_if_a_clock_was_set_back() -> None:
+    rows = [
+        Row(0, 1, 1.0, 2.0, "done", [(0.9, "A"), (1.5, "B")], worker=3),
+        Row(1, 1, 1.5, 3.0, "failed", [(1.5, "A"), (2.5, "ErrorState")], error="bad", worker=3),
+        Row(2, 1, 3.5, 4.0, "done", [(3.5, "A")], worker=3),
+        Row(7, 1, 1.1, 9.0, "done", [(1.1, "A")], worker=1),
+        Row(8, 1, 1.2, 1.3, "done", [(1.2, "A")]),
+        Row(9, 1, 1.2, 1.3, "done", [(1.2, "A")]),
+    ]
+    run = Run("x", 9.0, 6, 5, rows)
+    found = events(run)
+    names = {e["tid"]: e["args"]["name"] for e in found if e["name"] == "thread_name"}
+    assert list(names.values()) == ["worker 3, 3 parts", "part 7", "part 8", "part 9"]
+    assert [e["args"]["part"] for e in found if e.get("cat") == "part" and e["tid"] == 1] == [0, 1, 2]
+    # Between its parts a worker is connected and not at work.
+    connected = {e["ts"]: e["args"]["workers"] for e in found if e["name"] == "connected"}
+    at_work = {e["ts"]: e["args"]["workers"] for e in found if e["name"] == "at work"}
+    assert connected[4_000_000] == 1
+    assert at_work[3_000_000] == 1
+    assert 3_000_000 not in connected
+    assert events(replace(run, rows=rows[3:]))
+
+
+@pytest.mark.parametrize("write", [write_record, write_times])
+def test_the_command(tmp_path: Path, write: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.json"
+    assert main.main(["timeline", str(write(tmp_path / "run", 3)), "-o", str(path)]) == 0
+    assert capsys.readouterr().out == f"{path}\n"
+    assert json.loads(path.read_text())["traceEvents"]
