@@ -9,18 +9,19 @@ import re
 from functools import cache
 
 from mu.history.runs import Row
-from mu.wire import protocol
 
 FETCH, RUN, UPLOAD, WAIT, OTHER = ACTIVITIES = ("fetch", "run", "upload", "wait", "other")
+# How answers begin in a record; a test holds them to `mu.wire.protocol`, which records outlive.
 ANSWERS = {
-    protocol.RETRIEVE: FETCH,
-    protocol.FETCH: FETCH,
-    protocol.LIST: FETCH,
-    protocol.RETVAL: RUN,
-    protocol.EXEC: RUN,
-    protocol.UPLOAD: UPLOAD,
-    protocol.PUT: UPLOAD,
+    "OK:RETRIEVE(": FETCH,
+    "OK:FETCH(": FETCH,
+    "OK:LIST(": FETCH,
+    "OK:RETVAL(": RUN,
+    "OK:EXEC(": RUN,
+    "OK:UPLOAD(": UPLOAD,
+    "OK:PUT(": UPLOAD,
 }
+REMARK, FAILURE = "INFO:", "FAIL("
 WORDS = {
     **dict.fromkeys(("retrieve", "retrieving", "fetch", "download", "get", "list", "input"), FETCH),
     **dict.fromkeys(("run", "running", "exec", "execute", "encode", "decode", "convert", "compare"), RUN),
@@ -45,10 +46,10 @@ def spans(row: Row) -> list[Span]:
     answered = row.messages[0][0] if row.messages and row.messages_left_out else begin
     found = _by_states(row, begin, answered)
     for moment, text in row.messages:
-        if text.startswith(protocol.INFO):
+        if text.startswith(REMARK):
             continue  # It is said while something goes on.
         until = min(max(moment, answered), row.finished)
-        if text.startswith(protocol.FAIL):
+        if text.startswith(FAILURE):
             found += _by_states(row, answered, until)
         else:
             found.append((answered, until, _of_answer(text)))

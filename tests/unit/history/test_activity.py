@@ -4,12 +4,20 @@ import pytest
 
 from mu.history import activity
 from mu.history.runs import Row
+from mu.wire import protocol
 
 STATES = [(1.0, "retrieve:3"), (2.0, "run:4"), (4.0, "upload:5"), (5.0, "FinalState")]
 
 
 def row(messages: list[tuple[float, str]] | None = None, left_out: int = 0) -> Row:
     return Row(0, 1, 1.0, 5.0, "done", STATES, messages=messages or [], messages_left_out=left_out)
+
+
+def test_answers_are_those_of_the_protocol() -> None:
+    assert list(activity.ANSWERS) == [
+        protocol.RETRIEVE, protocol.FETCH, protocol.LIST, protocol.RETVAL, protocol.EXEC, protocol.UPLOAD, protocol.PUT,
+    ]  # fmt: skip
+    assert (activity.REMARK, activity.FAILURE) == (protocol.INFO, protocol.FAIL)
 
 
 @pytest.mark.parametrize(
