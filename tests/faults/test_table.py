@@ -24,6 +24,7 @@ def test_the_table_of_threads_names_every_module_that_starts_one_and_only_tests_
     for path in source.rglob("*.py"):
         if re.search(r"Thread\(|ThreadPoolExecutor\(", path.read_text()):
             assert f"`{path.relative_to(source)}`" in table
+    assert "not tested" not in table
     for file, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", table):
         assert not name or f"def {name}(" in (ROOT / file).read_text()
 

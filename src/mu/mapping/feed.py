@@ -53,8 +53,8 @@ class Reader:
         self._stopped.set()
 
     def _read(self) -> None:
+        batch: list[Input] = []
         try:
-            batch: list[Input] = []
             for item in self._source:
                 batch.append(item)
                 # With an empty queue somebody may be waiting for this very input.
@@ -66,7 +66,9 @@ class Reader:
                 self._put(batch)
             self._put(None)
         except BaseException as error:
-            self._put(error)
+            # What was read before counts.
+            if not batch or self._put(batch):
+                self._put(error)
 
     def _put(self, batch: "list[Input] | BaseException | None") -> bool:
         while not self._stopped.is_set():
