@@ -9,8 +9,8 @@ from mu.history.runs import load
 from mu.history.timeline_image import draw
 
 DESCRIPTION = """\
-Draw a run: a bar for each worker, coloured by the states it was in, and how many workers had been launched and
-connected by when. RUN is a directory that --record made, or a file that -O wrote.
+Draw a run: a bar for each worker, coloured by what it was doing (fetch, run, upload, wait, other), and how many workers
+had been launched and connected by when. RUN is a directory that --record made, or a file that -O wrote.
 
 The ending of the output's name decides: .png and .svg are pictures; .html is a page of one file to zoom and
 search in, for any browser, without a network; .json is a trace (Chrome trace events), which

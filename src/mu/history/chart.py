@@ -1,47 +1,57 @@
 """What the pictures of a run share: colours and curves."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol, TypeVar
 
+from mu.history import activity
 from mu.history.runs import Row, Run
 
-SHOWN_STATES = 11
-LEAST_SHARE = 0.001  # of all time, for a state to have a colour of its own
-
-OTHER = "other states"
-# Distinct also to the colour-blind, most important first; red and black are not states'.
-COLOURS = (
-    "#4477aa", "#eebb44", "#228833", "#66ccee", "#aa4499", "#999933",
-    "#44aa99", "#bb7755", "#332288", "#cc99bb", "#77aadd",
-)  # fmt: skip
-OTHER_COLOUR = "#bbbbbb"
+# Apart for people with each kind of colour blindness, too (the tests compute it), and the same in every job.
+COLOURS = {
+    activity.FETCH: "#4477aa",
+    activity.RUN: "#eebb44",
+    activity.UPLOAD: "#882255",
+    activity.WAIT: "#d8d8d8",
+    activity.OTHER: "#999999",
+}
 
 
-def state_colours(run: Run) -> dict[str, str]:
-    """A colour for each of the states in which most time was spent, in the order in which they first occur;
-    the others share one, under the name `OTHER`."""
-    total: Counter[str] = Counter()
-    first: dict[str, float] = {}
+def worker_spans(worker: "Worker") -> list[activity.Span]:
+    """From, until and the activity of a worker's time. Between its parts it waits."""
+    found: list[activity.Span] = []
+    for row in worker.rows:
+        if found and row.connected > found[-1][1]:
+            found.append((found[-1][1], row.connected, activity.WAIT))
+        found += activity.spans(row)
+    return found
+
+
+def occurring(run: Run) -> dict[str, str]:
+    """The colours of those activities that take time in the run: what a legend has to explain."""
+    found = {name for worker in workers(run) for _, _, name in worker_spans(worker)}
+    return {name: colour for name, colour in COLOURS.items() if name in found}
+
+
+def final_failures(run: Run) -> set[tuple[int, int]]:
+    """Part and attempt of each failure that was the part's last word: it is not done, nor was it tried again."""
+    done = {row.part for row in run.rows if row.outcome == "done"}
+    latest: dict[int, int] = {}
     for row in run.rows:
-        for begin, end, name in row.spans():
-            total[name] += end - begin  # type: ignore[assignment]
-            first[name] = min(begin - row.connected, first.get(name, begin))
-    least = LEAST_SHARE * sum(total.values())
-    ranked = [name for name, took in total.most_common(SHOWN_STATES) if took >= least]
-    chosen = sorted(ranked, key=lambda name: first[name])
-    colours = dict(zip(chosen, COLOURS, strict=False))
-    if sum(took for name, took in total.items() if name not in colours) >= least > 0:
-        colours[OTHER] = OTHER_COLOUR
-    return colours
+        latest[row.part] = max(row.attempt, latest.get(row.part, 0))
+    return {
+        (row.part, row.attempt)
+        for row in run.rows
+        if row.outcome == "failed" and row.part not in done and row.attempt == latest[row.part]
+    }
 
 
 def curves(run: Run) -> dict[str, list[tuple[float, int]]]:
     """How many workers were launched (if that is known), connected, and at their end, by when."""
-    connected = sorted(row.connected for row in run.rows)
-    finished = sorted(row.finished for row in run.rows if row.outcome != "unfinished")
+    everyone = workers(run)
+    connected = sorted(worker.connected for worker in everyone)
+    finished = sorted(worker.finished for worker in everyone if worker.rows[-1].outcome != "unfinished")
     found = {
         "launched": list(run.launched),
         "connected": [(moment, count) for count, moment in enumerate(connected, 1)],

@@ -5,7 +5,8 @@ import json
 from importlib.resources import files
 from typing import Any
 
-from mu.history.chart import OTHER_COLOUR, curves, state_colours
+from mu.history import activity
+from mu.history.chart import COLOURS, curves, final_failures, occurring, workers
 from mu.history.runs import Row, Run
 
 MAX_MESSAGES = 200_000  # in one page; beyond it, the messages of the workers that connected last are left out
@@ -21,15 +22,20 @@ def page(run: Run) -> str:
 
 
 def _data(run: Run) -> dict[str, Any]:
-    colours = state_colours(run)
-    names = _names(run, colours)
+    names = list({name: None for row in run.rows for _, name in row.states})
     index = {name: place for place, name in enumerate(names)}
+    kinds = {name: place for place, name in enumerate(COLOURS)}
+    shown = occurring(run)
+    final = final_failures(run)
     left = MAX_MESSAGES
     rows = []
     for row in run.rows:
         messages = row.messages if len(row.messages) <= left else ()
         left -= len(messages)
-        rows.append(_row(row, index, messages))
+        rows.append(_row(row, index, kinds, messages))
+        if row.outcome == "failed" and (row.part, row.attempt) not in final:
+            rows[-1]["g"] = 1
+    places = {id(row): place for place, row in enumerate(run.rows)}
     return {
         "name": run.name,
         "started": run.started,
@@ -37,20 +43,18 @@ def _data(run: Run) -> dict[str, Any]:
         "seconds": run.seconds,
         "parts": run.parts,
         "done": run.done,
-        "states": [{"name": name, "colour": colours.get(name, OTHER_COLOUR)} for name in names],
+        "states": names,
+        "kinds": [
+            {"name": name, "colour": colour, "there": name in shown} for name, colour in COLOURS.items()
+        ],
         "curves": curves(run),
         "rows": rows,
+        "lines": [[places[id(row)] for row in worker.rows] for worker in workers(run)],
         "cost": None if run.cost is None else run.cost.get("dollars"),
     }
 
 
-def _names(run: Run, colours: dict[str, str]) -> list[str]:
-    """All states, those that have a colour of their own first."""
-    found = {name: None for row in run.rows for _, name in row.states}
-    return [*(name for name in colours if name in found), *(name for name in found if name not in colours)]
-
-
-def _row(row: Row, index: dict[str, int], messages: Any) -> dict[str, Any]:
+def _row(row: Row, index: dict[str, int], kinds: dict[str, int], messages: Any) -> dict[str, Any]:
     made: dict[str, Any] = {
         "p": row.part,
         "a": row.attempt,
@@ -58,7 +62,10 @@ def _row(row: Row, index: dict[str, int], messages: Any) -> dict[str, Any]:
         "f": row.finished,
         "o": row.outcome,
         "s": [part for moment, name in row.states for part in (moment, index[name])],
+        "k": [part for begin, _, name in activity.spans(row) for part in (begin, kinds[name])],
     }
+    if row.worker:
+        made["w"] = row.worker
     if row.address:
         made["h"] = row.address
     if row.error:

@@ -1,8 +1,8 @@
-"""`mu timeline`: a run as a picture. A bar for each worker, coloured by state; above them, how many were launched,
-connected and at their end by when.
+"""`mu timeline`: a run as a picture. A bar for each worker, coloured by what it was doing; above them, how many were
+launched, connected and at their end by when.
 
 matplotlib draws thousands of bars quickly if they are few objects: one collection of polygons for each
-state, whatever the number of workers.
+activity, whatever the number of workers.
 """
 
 import io
@@ -12,10 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from mu.errors import UsageError
-from mu.history.chart import OTHER_COLOUR, curves, lines, state_colours
+from mu.history.chart import COLOURS, Worker, curves, final_failures, lines, occurring, worker_spans, workers
 from mu.history.runs import Run
 
-FAILED_COLOUR = "#dd2222"
+# Failures differ by shape: a cross is final, a ring was tried again.
+FAILED: dict[str, dict[str, Any]] = {
+    "failed, tried again": {"marker": "o", "facecolor": "white", "edgecolor": "#111111", "linewidth": 1.2},
+    "failed for good": {"marker": "X", "facecolor": "#dd2222", "edgecolor": "white", "linewidth": 0.5},
+}
+PART_COLOUR = "#111111"
+MARKED_LINES = 100  # beyond so many bars, marks where parts begin would hide them
 DPI = 120
 
 
@@ -29,24 +35,23 @@ def draw(run: Run, path: Path) -> None:
         raise UsageError(
             "pictures need matplotlib: pip install 'mu-workers[look]' (a timeline in .html needs nothing)"
         ) from None
-    colours = state_colours(run)
-    count = max(1, len(run.rows))
+    colours = occurring(run)
+    count = max(1, len(workers(run)))
     # Inches: few bars are thick, many share what a screen or a page has.
     bars = min(max(0.25 * count, 1.2), 4.5 + 0.004 * min(count, 1000))
-    columns = 4 if sum(sorted(map(len, colours))[-4:]) < 110 else 3
-    strip, gap, head, foot = 1.1, 0.25, 0.7, 0.6 + 0.2 * -(-(len(colours) + 1) // columns)
+    strip, gap, head, foot = 1.1, 0.25, 0.7, 0.8
     height = head + strip + gap + bars + foot
     figure = Figure(figsize=(11, height), dpi=DPI)
     (FigureCanvasSVG if path.suffix == ".svg" else FigureCanvasAgg)(figure)
     left, width = 0.085, 0.885
     axes = figure.add_axes((left, foot / height, width, bars / height))
     above = figure.add_axes((left, (foot + bars + gap) / height, width, strip / height), sharex=axes)
-    _bars(axes, run, colours, int(bars * DPI))
+    _bars(axes, run, int(bars * DPI))
     _curves(above, run)
     figure.text(
         left, 1 - 0.25 / height, _title(run), fontsize=11, fontweight="bold", va="center", parse_math=False
     )
-    _legend(figure, run, colours, columns, 0.06 / height)
+    _legend(figure, run, colours, 0.06 / height)
     svg = path.suffix == ".svg"
     file = io.BytesIO()
     with warnings.catch_warnings():
@@ -68,22 +73,30 @@ def _title(run: Run) -> str:
     )
 
 
-def _bars(axes: Any, run: Run, colours: Mapping[str, str], pixels: int) -> None:
+def _bars(axes: Any, run: Run, pixels: int) -> None:
     """Bars in so many lines of pixels: where there are more workers than that, one stands for its neighbours."""
     from matplotlib.collections import PolyCollection
 
     boxes: dict[str, list[Sequence[tuple[float, float]]]] = {}
-    ends: list[tuple[float, int]] = []
-    shown = lines(run.rows, pixels)
+    everyone = workers(run)
+    shown = lines(everyone, pixels)
     count = len(shown)
     half = 0.4 if count <= 200 else 0.5
-    for place, row in enumerate(shown):
+    for place, worker in enumerate(shown):
         low, high = place - half, place + half
-        for begin, end, name in row.spans():
-            colour = colours.get(name, OTHER_COLOUR)
+        for begin, end, name in worker_spans(worker):
+            colour = COLOURS[name]
             boxes.setdefault(colour, []).append([(begin, low), (begin, high), (end, high), (end, low)])
-        if row.outcome == "failed":
-            ends.append((row.finished, place))
+    begins = [
+        (row.connected, place)
+        for place, worker in enumerate(shown)
+        for row in worker.rows
+        if len(worker.rows) > 1
+    ]
+    if begins and count <= MARKED_LINES:
+        moments, places = zip(*begins, strict=True)
+        lows, highs = [place - half for place in places], [place + half for place in places]
+        axes.vlines(moments, lows, highs, color=PART_COLOUR, linewidth=0.8, zorder=2.5)
     many = sum(map(len, boxes.values())) > 20_000
     thin = count > 200
     for number, (colour, polygons) in enumerate(boxes.items()):
@@ -98,10 +111,19 @@ def _bars(axes: Any, run: Run, colours: Mapping[str, str], pixels: int) -> None:
             gid=f"{'thin' if thin else 'bars'}{number}",
         )
         axes.add_collection(made, autolim=False)
-    if ends:
-        moments, places = zip(*ends, strict=True)
-        size = 40 if count <= 100 else 14
-        axes.scatter(moments, places, marker="x", s=size, color=FAILED_COLOUR, zorder=3, clip_on=False)
+    # Each failure is marked, also those of workers that share a line with others.
+    final = final_failures(run)
+    marks: dict[str, list[tuple[float, int]]] = {}
+    for number, worker in enumerate(everyone):
+        for row in worker.rows:
+            if row.outcome == "failed":
+                kind = "failed for good" if (row.part, row.attempt) in final else "failed, tried again"
+                marks.setdefault(kind, []).append((row.finished, number * count // len(everyone)))
+    for kind, look in FAILED.items():
+        if kind in marks:
+            moments, places = zip(*marks[kind], strict=True)
+            size = 55 if count <= 100 else 20
+            axes.scatter(moments, places, s=size, zorder=3, clip_on=False, label=kind, **look)
     begin = min([0.0, *(moment for moment, _ in run.launched)])
     axes.set_xlim(
         begin, max(run.seconds, *(row.finished for row in run.rows), begin + 1e-3) if run.rows else 1
@@ -109,9 +131,9 @@ def _bars(axes: Any, run: Run, colours: Mapping[str, str], pixels: int) -> None:
     axes.set_ylim(max(1, count) - 0.5, -0.5)
     axes.set_xlabel("seconds", fontsize=9)
     if count <= 30:
-        axes.set_yticks(range(count), [row.label.replace(", attempt ", " · ") for row in shown])
+        axes.set_yticks(range(count), [_label(worker) for worker in shown])
     else:
-        each = len(run.rows) / count
+        each = len(everyone) / count
         text = "workers, as they connected"
         axes.yaxis.set_major_formatter(lambda line, _: f"{line * each:.0f}")
         axes.set_ylabel(
@@ -122,6 +144,10 @@ def _bars(axes: Any, run: Run, colours: Mapping[str, str], pixels: int) -> None:
         axes.spines[side].set_visible(False)
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def _label(worker: Worker) -> str:
+    return worker.label.replace(", attempt ", " · ").replace(f", {len(worker.rows)} parts", "")
 
 
 def _curves(axes: Any, run: Run) -> None:
@@ -144,20 +170,26 @@ def _curves(axes: Any, run: Run) -> None:
     )
 
 
-def _legend(figure: Any, run: Run, colours: Mapping[str, str], columns: int, bottom: float) -> None:
+def _legend(figure: Any, run: Run, colours: Mapping[str, str], bottom: float) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    names = list(colours)
-    entries: list[Any] = [Patch(color=colour) for colour in colours.values()]
-    if any(row.outcome == "failed" for row in run.rows):
-        names.append("failed")
-        entries.append(Line2D([], [], color=FAILED_COLOUR, marker="x", linestyle=""))
+    entries: list[Any] = [Patch(color=colour, label=name) for name, colour in colours.items()]
+    everyone = workers(run)
+    if len(everyone) <= MARKED_LINES and any(len(worker.rows) > 1 for worker in everyone):
+        entries.append(Line2D([], [], color=PART_COLOUR, marker="|", linestyle="", label="a part begins"))
+    failed = {(row.part, row.attempt) for row in run.rows if row.outcome == "failed"}
+    final = final_failures(run)
+    for (label, look), found in zip(FAILED.items(), (failed - final, final), strict=True):
+        if found:
+            entries.append(
+                Line2D(
+                    [], [], linestyle="", label=label, marker=look["marker"], markersize=7,
+                    markerfacecolor=look["facecolor"], markeredgecolor=look["edgecolor"],
+                )
+            )  # fmt: skip
     if entries:
-        legend = figure.legend(
-            entries, ["-"] * len(entries), loc="lower center", bbox_to_anchor=(0.5, bottom),
-            ncols=min(columns, len(entries)), fontsize=8, frameon=False, handlelength=1.2, borderaxespad=0,
+        figure.legend(
+            handles=entries, loc="lower center", bbox_to_anchor=(0.5, bottom),
+            ncols=len(entries), fontsize=8, frameon=False, handlelength=1.2, borderaxespad=0,
         )  # fmt: skip
-        # Not as labels: matplotlib 3.9 leaves those out that begin with "_".
-        for text, name in zip(legend.get_texts(), names, strict=True):
-            text.set(text=name, parse_math=False)

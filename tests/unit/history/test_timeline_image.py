@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ def test_png(tmp_path: Path, parts: int, capsys: pytest.CaptureFixture[str]) -> 
 def one_long_worker(workers: int) -> Run:
     """A run of equal workers but for one, in the middle, that goes on for twice as long."""
     ends = [2.0 if place == workers // 2 else 1.0 for place in range(workers)]
-    rows = [Row(place, 1, 0.0, end, "done", [(0.0, "Work")]) for place, end in enumerate(ends)]
+    rows = [Row(place, 1, 0.0, end, "done", [(0.0, "run")]) for place, end in enumerate(ends)]
     return Run("x", 2.0, workers, workers, rows)
 
 
@@ -58,7 +57,7 @@ def test_the_last_pixel_of_a_picture_is_the_end(workers: int, tmp_path: Path) ->
     image = pytest.importorskip("matplotlib.image")
     timeline_image.draw(one_long_worker(workers), tmp_path / "x.png")
     pixels = image.imread(tmp_path / "x.png")[:, :, :3]
-    wanted = [int(chart.COLOURS[0][place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    wanted = [int(chart.COLOURS["run"][place : place + 2], 16) / 255 for place in (1, 3, 5)]
     inside = pixels[int(pixels.shape[0] * 0.3) : int(pixels.shape[0] * 0.9)]
     columns = ((inside - wanted) ** 2).sum(axis=2).min(axis=0) < 0.02
     last = max(place for place, found in enumerate(columns) if found)
@@ -74,13 +73,15 @@ def test_an_svg_of_very_many_workers_shows_the_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("parts", [5, 900])
-def test_svg_has_a_polygon_for_each_visit(tmp_path: Path, parts: int) -> None:
+def test_svg_has_a_polygon_for_each_activity(tmp_path: Path, parts: int) -> None:
     path = tmp_path / "x.svg"
     run = load(write_record(tmp_path / "run", parts))
     timeline_image.draw(run, path)
     text = path.read_text()
     drawn = re.findall(r'<g ([^>]*)id="(?:bars|thin)\d">(.*?)\n   </g>', text, re.DOTALL)
-    assert sum(block.count("<path") for _, block in drawn) == sum(len(row.spans()) for row in run.rows)
+    assert sum(block.count("<path") for _, block in drawn) == sum(
+        len(chart.worker_spans(worker)) for worker in chart.workers(run)
+    )
     # Thin bars would fade into each other.
     assert [how for how, _ in drawn] == ['shape-rendering="crispEdges" ' if parts > 200 else ""] * 3
 
@@ -88,10 +89,9 @@ def test_svg_has_a_polygon_for_each_visit(tmp_path: Path, parts: int) -> None:
 def test_names_are_taken_to_the_letter(tmp_path: Path) -> None:
     path = tmp_path / "x.svg"
     rows = load_rows(("done", 0.0, 1.0)).rows
-    states = [(0.0, "_hidden"), (0.3, "a_$5_vs_$6"), (0.6, "$\\nosuch$")]
-    timeline_image.draw(Run("cost_$5_vs_$\\6.txt", 1.0, 1, 1, [replace(rows[0], states=states)]), path)
+    timeline_image.draw(Run("cost_$5_vs_$\\6.txt", 1.0, 1, 1, rows), path)
     said = re.findall(r"<!-- (.*?) -->", path.read_text())
-    assert said[-4:] == ["cost_$5_vs_$\\6.txt: 1 of 1 parts done in 1.0 s", *(name for _, name in states)]
+    assert "cost_$5_vs_$\\6.txt: 1 of 1 parts done in 1.0 s" in said
 
 
 @pytest.mark.parametrize("name", ["cost_$5_vs_$6.txt", "caf\udce9.txt", "日本\x1b[2J.txt"])
@@ -134,18 +134,34 @@ def test_a_run_that_never_had_a_worker(tmp_path: Path) -> None:
         assert main.main(["timeline", str(tmp_path), "-o", str(tmp_path / f"x.{ending}")]) == 0
 
 
-def states_of(names: list[str]) -> Run:
-    entered = [(float(place * (place + 1)), name) for place, name in enumerate(names)]
-    end = float(len(names) * (len(names) + 1))
-    return Run("x", end, 1, 1, [Row(0, 1, 0.0, end, "done", entered)])
-
-
-def test_colours_are_for_the_states_that_take_most() -> None:
-    names = [f"S{number}" for number in range(40)]
-    colours = chart.state_colours(states_of(names))
-    assert list(colours) == [*names[-chart.SHOWN_STATES :], chart.OTHER]
-    assert len(set(colours.values())) == len(colours)
-    assert list(chart.state_colours(states_of(["A", "B"]))) == ["A", "B"]
+def test_a_legend_of_what_is_there(tmp_path: Path) -> None:
+    """Colours, marks of parts and both kinds of failures, each named if and only if it is drawn."""
+    rows = [
+        Row(0, 1, 0.0, 1.0, "failed", [(0.0, "run")], worker=1),
+        Row(1, 1, 1.5, 2.0, "done", [(1.5, "upload")], worker=1),
+        Row(2, 1, 0.0, 2.0, "failed", [(0.0, "run")], worker=2),
+    ]
+    words = {
+        "fetch",
+        "run",
+        "upload",
+        "wait",
+        "other",
+        "a part begins",
+        "failed, tried again",
+        "failed for good",
+    }
+    shown = []
+    again = Row(0, 2, 2.0, 3.0, "done", [(2.0, "run")], worker=1)
+    for number, some in enumerate((rows[2:], rows[:2], [*rows, again])):
+        path = tmp_path / f"{number}.svg"
+        timeline_image.draw(Run("x", 3.0, 3, 1, some), path)
+        shown.append(words & set(re.findall(r"<!-- (.*?) -->", path.read_text())))
+    assert shown == [
+        {"run", "failed for good"},
+        {"run", "upload", "wait", "a part begins", "failed for good"},
+        {"run", "upload", "wait", "a part begins", "failed, tried again", "failed for good"},
+    ]
 
 
 def test_curves() -> None:
