@@ -5,35 +5,69 @@ usage: bench/soak.py [--seed S] [--minutes M]
 
 Each job is the main example on a local engine. Its requests to S3 and Lambda fail, come late or are cut; its workers
 are killed or stopped; their connections to the coordinator are cut, corrupted or fall silent; strangers talk to its
-port; and sometimes the coordinator itself is killed and run again with --resume. What befalls what is drawn from the
-seed, the job's number and the request's name, so the same seed does the same again, as far as the order allows.
+port; the coordinator's keys expire, its clock is set, damaged packages are invoked beside it; and sometimes it is
+killed itself and run again with --resume. What befalls what is drawn from the seed, the job's number and the request's
+name, so the same seed does the same again, as far as the order allows.
+
+A part that was tried as often as `--retries` allows and failed each time has been given up, as promised: the job is run
+again with --resume, and that is counted. Anything else that is missing is lost.
 
 Exits with status 1 at the first job that is not as it should be, and tells the seed and what befell it.
 """
 
 import argparse
 import contextlib
+import io
 import os
 import random
+import re
 import signal
 import socket
 import sys
 import tempfile
 import threading
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.faults import front as faults
 from tests.faults import wire as wires
 from tests.faults.front import CONFIGURATION, GET, INVOKE, LIST, PUT, Exchange, Rule
-from tests.faults.rig import Rig, rig
+from tests.faults.rig import Job, Rig, rig
 
 PARTS = 8
-WORDS = ["--retries", "12", "--connect-timeout", "2", "-m", "5"]
+RETRIES = 12
+WORDS = ["--retries", str(RETRIES), "--connect-timeout", "2", "-m", "5", "--verbose"]
+RESUMES = 3  # runs after one that has given up
+# The coordinator's clock is set by `seconds` when it has run for `after`.
+CLOCK = """\
+import time
+real, begun = time.time, time.monotonic()
+time.time = lambda: real() + ({seconds} if time.monotonic() - begun > {after} else 0)
+"""
+
+
+def mutated(draw: random.Random) -> faults.Fault:
+    """One byte of the answer, after its first line, is another one; then the connection is closed."""
+
+    def fault(exchange: Exchange) -> None:
+        exchange.read()
+        data = bytearray(exchange.forward())
+        place = draw.randrange(data.index(b"\n") + 1, len(data))
+        data[place] ^= 1 << draw.randrange(8)
+        exchange.send(bytes(data))
+        exchange.cut()
+
+    return fault
+
+
 PASSING = {
     "cut before": faults.cut_before,
     "cut in the answer": faults.cut_head,
@@ -41,6 +75,7 @@ PASSING = {
     "late": faults.delay(0.5),
     "500": faults.error(500, "InternalError"),
 }
+MUTATED = "mutated answer"
 S3_ONLY = {"slow down": faults.error(503, "SlowDown")}
 EACH: dict[str, dict[str, faults.Fault]] = {
     GET: {**PASSING, **S3_ONLY, "cut in the answer's body": faults.cut_body},
@@ -73,6 +108,12 @@ class Chaos:
         self.dies_after = draw.choice(
             [0, 0, draw.randint(1, 3 * self.parts)]
         )  # requests; then the coordinator
+        self.expires = draw.choice([0, 0, 1, draw.randint(1, self.parts)])  # at this Invoke
+        self.clock = draw.choice([0, 0, 30, -30, -86400])  # seconds by which it is set
+        self.damaged = draw.choice([0, 0, 3])  # packages
+        self.gave_up = 0
+        self.invokes = 0
+        self._again: dict[str, str] = {}
         self.words = WORDS + draw.choice([[], ["-X", "2"], ["--backup", "3"]])
         self.told: list[str] = []
         self.stopped: list[int] = []
@@ -87,10 +128,15 @@ class Chaos:
     def befall(self, exchange: Exchange) -> None:
         """Deal with a request."""
         operation, name = exchange.operation, (exchange.operation, exchange.key)
+        if operation == INVOKE and self._expired(exchange):
+            faults.error(403, "ExpiredTokenException")(exchange)
+            return
         with self._lock:
             self._seen[name] += 1
             draw = self._draw(*name, self._seen[name])
-            kinds = EACH[operation]
+            kinds = dict(EACH[operation])
+            if operation in (GET, PUT, INVOKE):
+                kinds[MUTATED] = mutated(self._draw("byte", *name, self._seen[name]))
             fault = None
             if draw.random() < self.share and self._seen[name] <= MOST.get(operation, 1 << 30):
                 fault = draw.choice(sorted(kinds))
@@ -118,6 +164,86 @@ class Chaos:
             exchange.cut()
         else:
             (kinds[fault] if fault else faults.passes)(exchange)
+
+    def _write_keys(self, key: str) -> Path:
+        path = self.rig.directory / "soak-credentials"
+        path.write_text(f"[default]\naws_access_key_id = {key}\naws_secret_access_key = SECRETOFTHESOAK\n")
+        return path
+
+    def _expired(self, exchange: Exchange) -> bool:
+        """Whether the request is signed with keys that have expired; the next ones are there by then."""
+        with self._lock:
+            self.invokes += 1
+            if not self.expires or self.invokes < self.expires:
+                return False
+            if "AKIDOLD/" not in exchange.handler.headers["Authorization"]:
+                return False
+            if "the keys expire" not in str(self.told):
+                self.told.append("Invoke: the keys expire")
+                self._write_keys("AKIDNEW")
+            return True
+
+    def environment(self) -> dict[str, str]:
+        """Of the coordinator."""
+        made: dict[str, str] = {}
+        if self.expires:
+            made = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"), "")
+            made["AWS_SHARED_CREDENTIALS_FILE"] = str(self._write_keys("AKIDOLD"))
+        if self.clock:
+            folder = self.rig.directory / "soak-clock"
+            folder.mkdir(exist_ok=True)
+            after = self._draw("clock").uniform(0.1, 2)
+            (folder / "sitecustomize.py").write_text(CLOCK.format(seconds=self.clock, after=after))
+            made["PYTHONPATH"] = str(folder)
+            self.told.append(f"coordinator: clock set by {self.clock} s")
+        return made
+
+    def damage(self) -> None:
+        """Functions whose packages are damaged are invoked; what the engine makes of it is their affair only."""
+        aws = boto3.client("lambda", **self.rig.engine.client_arguments())  # type: ignore[call-overload]
+        role = aws.get_function_configuration(FunctionName=self.rig.function)["Role"]
+        for number in range(self.damaged):
+            draw = self._draw("package", number)
+            packed = io.BytesIO()
+            with zipfile.ZipFile(
+                packed, "w", draw.choice([zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+            ) as archive:
+                archive.writestr(
+                    "lambda_function.py", "def lambda_handler(event, context):\n    return 1\n" * 9
+                )
+            data = bytearray(packed.getvalue())
+            for _ in range(draw.randint(1, 5)):
+                data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+            name = f"damaged-{number}"
+            self.told.append("beside it: damaged package")
+            with contextlib.suppress(ClientError, BotoCoreError):
+                aws.create_function(
+                    FunctionName=name,
+                    Runtime="python3.11",
+                    Role=role,
+                    Handler="lambda_function.lambda_handler",
+                    Code={"ZipFile": bytes(data)},
+                )
+                try:
+                    aws.invoke(FunctionName=name)
+                finally:
+                    aws.delete_function(FunctionName=name)
+
+    def _finish(self, job: Job) -> None:
+        """To the end of a job; one that gave a part up after all its retries is run again."""
+        for resume in range(RESUMES):
+            job.process.wait(60)
+            ended = set(re.findall(r"^part (\d+) failed in ", job.text, re.MULTILINE))
+            tried = re.findall(r"^part (\d+), attempt (\d+)", job.text, re.MULTILINE)
+            used_up = {part for part, attempt in tried if int(attempt) >= RETRIES}
+            if job.process.returncode != 1 or not ended or not ended <= used_up:
+                break
+            self.gave_up += len(ended)
+            self.told.append("a part: given up")
+            if resume == RESUMES - 1:
+                self.rig.rules()  # nothing befalls the last one
+            job = self.rig.start(*self.words, "--resume", parts=self.parts, environment=self._again)
+        job.end()
 
     def tamper(self, link: wires.Link, stage: str, record: bytes) -> bytes | None:
         """What is heard of a record."""
@@ -149,17 +275,21 @@ class Chaos:
         made.rules(*(Rule(operation, self.befall, times=1 << 30) for operation in EACH))
         with wires.Wire(self.tamper) as wire, contextlib.ExitStack() as stack:
             made.front.rewrite = wire.rewrite
-            job = made.start(*self.words, parts=self.parts)
+            self._again = self.environment()
+            job = made.start(*self.words, parts=self.parts, environment=self._again)
             self.end_coordinator = job.process.kill
+            self.damage()
             if self.dies_after:
                 job.process.wait(60)
             else:
                 self.visit(job.port(), stack)
             if job.process.poll() == -signal.SIGKILL:
-                made.start(*self.words, "--resume", parts=self.parts).end()
-            else:
-                job.end()
-            made.all_there(range(self.parts))
+                job = made.start(*self.words, "--resume", parts=self.parts, environment=self._again)
+            self._finish(job)
+            try:
+                made.all_there(range(self.parts))
+            except AssertionError as error:
+                raise AssertionError(f"lost: {error}") from None
         # What befell a worker that goes on now would befall nobody's job.
         made.front.rules = []
         for worker in self.stopped:
@@ -178,6 +308,7 @@ def main() -> int:
     until = time.monotonic() + 60 * given.minutes
     seconds: list[float] = []
     befell: Counter[str] = Counter()
+    gave_up = 0
     with tempfile.TemporaryDirectory() as directory, rig(Path(directory), PARTS) as made:
         print(f"seed {given.seed}", flush=True)
         number = given.first
@@ -198,10 +329,12 @@ def main() -> int:
                 if isinstance(error, Exception):
                     return 1
                 raise
+            gave_up += chaos.gave_up
             seconds.append(time.monotonic() - began)
             befell.update(line.partition(": ")[2] for line in chaos.told)
             number += 1
     print(f"{len(seconds)} jobs, {sum(befell.values())} faults: nothing lost, nothing left, no hang")
+    print(f"{gave_up} parts given up after {RETRIES + 1} attempts, and done by --resume")
     print(f"longest job {max(seconds):.1f} s, median {sorted(seconds)[len(seconds) // 2]:.1f} s")
     print(*(f"{count:6} {what}" for what, count in befell.most_common()), sep="\n")
     return 0
