@@ -241,6 +241,7 @@ def test_statistics_lead_to_bars(browser: Browser, tmp_path: Path) -> None:
     said = details(browser)
     assert "what the job waited for" in said
     assert "straggling" in said
+    assert browser.run("$('details').scrollWidth <= $('details').clientWidth")
     click = "[...document.querySelectorAll('#details table button')].find(b => b.textContent === %s).click()"
     browser.run(click % "'straggling'")
     assert details(browser).startswith(max(run.rows, key=lambda row: row.finished).label + "\n")
