@@ -1,9 +1,13 @@
 """The table in docs/reliability.md names every test here, and no other."""
 
+import importlib
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 TABLE = (ROOT / "docs" / "reliability.md").read_text()
@@ -41,3 +45,42 @@ def test_rows_and_tests_agree() -> None:
     assert named() == {name for name in there if not name.startswith("test_table.py")}
     rows = [line for line in TABLE.splitlines() if line.startswith("| ")]
     assert all(line.count(" | ") == 2 for line in rows)
+
+
+def rows_of(heading: str) -> list[list[str]]:
+    """The cells of the table below a heading of SECURITY.md."""
+    text = (ROOT / "SECURITY.md").read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+def shown(value: Any) -> set[str]:
+    """How a bound may be written."""
+    if isinstance(value, float):
+        return {f"{value:g} s"}
+    return {f"{value:,}", f"{value >> 20:,} MiB" if value >> 20 else f"{value >> 10:,} KiB"}
+
+
+@pytest.mark.parametrize(("heading", "columns"), [("Who can reach what", 4), ("Bounds", 4)])
+def test_each_row_of_the_tables_in_security_names_tests_that_are_there(heading: str, columns: int) -> None:
+    rows = rows_of(heading)
+    assert rows
+    for row in rows:
+        assert len(row) == columns, row
+        tests = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", row[-1])
+        assert tests, row
+        for file, name in tests:
+            assert not name or f"def {name}(" in (ROOT / file).read_text(), name
+
+
+def test_each_bound_is_what_the_code_has() -> None:
+    for row in rows_of("Bounds"):
+        for name in re.findall(r"`(mu(?:\.\w+)+)`", row[1]):
+            module, _, attribute = name.rpartition(".")
+            owner = None
+            if module.rpartition(".")[2][:1].isupper():  # a default of a class
+                module, _, owner = module.rpartition(".")
+            found: Any = importlib.import_module(module)
+            value = getattr(getattr(found, owner) if owner else found, attribute)
+            if isinstance(value, int | float):
+                assert any(text in row[1] for text in shown(value)), name

@@ -29,7 +29,7 @@ from mu.report.failure import Failure
 from mu.report.live import RATE, LiveReporter
 from mu.report.plain import PlainReporter
 from mu.report.reporter import Reporter
-from mu.report.telling import Tally, Telling
+from mu.report.telling import MAX_REASONS, OTHER_REASONS, Tally, Telling
 from mu.report.worker_log import MAX_TEXT, Track, shortened
 from mu.wire import clock
 
@@ -581,3 +581,13 @@ def test_a_text_made_to_be_slow_is_told_all_the_same(start: str, piece: str) -> 
     """Four million characters; what took time with their square would not come to its end today."""
     said = failure.explain(start + piece * (4_000_000 // len(piece)))
     assert len(said) < (failure.MAX_OUTPUT_LINES + 2) * (MAX_LINE + 20)
+
+
+def test_reasons_without_end_are_counted_together() -> None:
+    """A worker may say something else each time."""
+    telling = told(Reporter(1))
+    for number in range(MAX_REASONS + 50):
+        telling.tally.repeat(f"reason {number}")
+    telling.tally.repeat("reason 0")
+    assert len(telling.tally.reasons) == MAX_REASONS + 1
+    assert (telling.tally.reasons[OTHER_REASONS], telling.tally.reasons["reason 0"]) == (50, 2)

@@ -17,7 +17,7 @@ from mu.server.settings import Settings
 from mu.tls import connection
 from mu.tls import listener as tls_listener
 from mu.tls.unverified import PLACES
-from mu.wire.protocol import Hello
+from mu.wire.protocol import MAX_HELLO, Hello
 from mu.wire.socket_nb import SocketNB
 
 HELLO = b"000000000008 OK:HELLO"
@@ -181,3 +181,14 @@ def test_accepted_connections_do_not_wait_to_send_and_are_probed() -> None:
             for level, option, value in tls_listener.INHERITED:
                 assert sock.getsockopt(level, option) == value
             assert not sock.getblocking()
+
+
+def test_a_hello_is_bounded(doorway: Doorway) -> None:
+    """Both what it claims to have and what comes without an end."""
+    long = b"OK:HELLO:" + b"x" * MAX_HELLO
+    doorway.connect(says=b"%012d " % len(long) + long[:100])
+    for _ in range(3):
+        doorway.greet()
+    assert len(doorway.dropped) == 1
+    assert f"over the limit of {MAX_HELLO}" in doorway.dropped[0]
+    assert doorway.admitted == []

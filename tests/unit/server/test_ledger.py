@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mu.machine import listed
-from mu.server.ledger import Attempt, Ledger, Part, connection_order
+from mu.server.ledger import TEXT_KEPT, Attempt, Ledger, Part, connection_order
 
 
 @pytest.mark.parametrize(
@@ -199,3 +199,12 @@ def test_parts_that_are_still_to_come() -> None:
     assert ledger.finished
     assert not ledger.pending
     assert ledger.counts()[:2] == (2, True)
+
+
+def test_what_is_kept_of_an_error_is_bounded() -> None:
+    """An error that looks final is compared with the next worker's, by its end only."""
+    book = ledger(1, retries=5)
+    assert not book.failure(begun(book), "x" * 1_000_000 + "no such key)", final=False, proven=False)
+    (trouble,) = book._troubles.values()
+    assert len(trouble.last_final) == TEXT_KEPT
+    assert book.failure(begun(book), "y" + "x" * 1_000_000 + "no such key)", final=False, proven=False)

@@ -485,3 +485,16 @@ def test_a_run_can_be_stopped_from_its_own_thread() -> None:
         made.conclude()
     assert stopped.is_set()
     assert made.counts.done < 1000
+
+
+def test_a_worker_that_goes_on_answering_after_its_part_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody reads what it says for ever: it is replaced, and its part stays done."""
+    monkeypatch.setattr("mu.server.loop.MAX_LATE", 20)
+
+    def answer(command: str) -> str | list[str] | None:
+        return ["OK"] * 21 if command == "reset:" else obey(command)
+
+    engine = PartWorkers(answer, obey, facts=FACTS)
+    made, _ = go(engine, number=2, workers=1)
+    assert made.counts.done == 2
+    assert engine.asked == 2
