@@ -215,3 +215,40 @@ def test_parts_are_within_their_workers_bars(browser: Browser, tmp_path: Path) -
     browser.frame()
     assert "of 12 attempts" in browser.run("document.getElementById('range').textContent")
     assert browser.errors == []
+
+
+def test_a_stretch_of_time_is_chosen_above_the_bars(browser: Browser, tmp_path: Path) -> None:
+    shown(browser, tmp_path, 100)
+    left, top, wide, begin, end = browser.run(
+        "(b => [b.left + LEFT, b.top, box().w, view.t0, view.t1])(canvas.getBoundingClientRect())"
+    )
+    rows = browser.run("[view.r0, view.r1]")
+    at = [left + wide * share for share in (0.75, 0.5, 0.25)]
+    browser.mouse("mousePressed", at[0], top + 60, button="left", clickCount=1)
+    browser.mouse("mouseMoved", at[1], top + 60, button="left", buttons=1)
+    browser.mouse("mouseReleased", at[2], top + 60, button="left", clickCount=1)
+    browser.frame()
+    wanted = [begin + (end - begin) * share for share in (0.25, 0.75)]
+    assert browser.run("[view.t0, view.t1]") == pytest.approx(wanted, abs=(end - begin) * 0.01)
+    assert browser.run("[view.r0, view.r1]") == rows
+    assert browser.errors == []
+
+
+def test_statistics_lead_to_bars(browser: Browser, tmp_path: Path) -> None:
+    """Each line of the tables shows the attempt that it is about."""
+    shown(browser, tmp_path, 100)
+    run = load(tmp_path / "run")
+    said = details(browser)
+    assert "what the job waited for" in said
+    assert "straggling" in said
+    assert browser.run("$('details').scrollWidth <= $('details').clientWidth")
+    click = "[...document.querySelectorAll('#details table button')].find(b => b.textContent === %s).click()"
+    browser.run(click % "'straggling'")
+    assert details(browser).startswith(max(run.rows, key=lambda row: row.finished).label + "\n")
+    browser.run("choose(-1)")
+    browser.run(click % "'PNG2Y4MUploadState'")
+    visits = [
+        (end - begin, row.label) for row in run.rows for begin, end, name in row.spans() if "Upload" in name
+    ]
+    assert details(browser).startswith(max(visits)[1] + "\n")
+    assert browser.errors == []

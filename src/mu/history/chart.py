@@ -91,6 +91,33 @@ def workers(run: Run) -> list[Worker]:
     return [Worker(rows) for rows in found.values()]
 
 
+def at_work(run: Run, begin: float, end: float, bins: int) -> dict[str, list[float]]:
+    """How many workers were at each activity, on average, in each of `bins` equal stretches from `begin` to `end`."""
+    width = (end - begin) / bins
+    found = {name: [0.0] * bins for name in COLOURS}
+    # A span fills all bins between its ends: one step up and one down, summed up afterwards.
+    steps = {name: [0.0] * (bins + 1) for name in COLOURS}
+    for worker in workers(run):
+        for since, until, name in worker_spans(worker):
+            first, last = (max(since, begin) - begin) / width, (min(until, end) - begin) / width
+            if last <= first:
+                continue
+            one, other = min(int(first), bins - 1), min(int(last), bins - 1)
+            if one == other:
+                found[name][one] += last - first
+                continue
+            found[name][one] += one + 1 - first
+            found[name][other] += last - other
+            steps[name][one + 1] += 1
+            steps[name][other] -= 1
+    for name, values in found.items():
+        level = 0.0
+        for place, step in enumerate(steps[name][:bins]):
+            level += step
+            values[place] += level
+    return {name: values for name, values in found.items() if any(values)}
+
+
 class Ends(Protocol):
     """What ends at some time."""
 

@@ -5,7 +5,7 @@ import json
 from importlib.resources import files
 from typing import Any
 
-from mu.history import activity
+from mu.history import activity, stats
 from mu.history.chart import COLOURS, curves, final_failures, occurring, workers
 from mu.history.runs import Row, Run
 
@@ -50,7 +50,25 @@ def _data(run: Run) -> dict[str, Any]:
         "curves": curves(run),
         "rows": rows,
         "lines": [[places[id(row)] for row in worker.rows] for worker in workers(run)],
+        "stats": _stats(run) if run.rows else None,
         "cost": None if run.cost is None else run.cost.get("dollars"),
+    }
+
+
+def _stats(run: Run) -> dict[str, Any]:
+    """What `mu stats` says, with the place of the row that it is about: the last to end, or the longest in a state."""
+    longest: dict[str, tuple[float, int]] = {}
+    for place, row in enumerate(run.rows):
+        for begin, end, name in row.spans():
+            longest[name] = max(longest.get(name, (0.0, 0)), (end - begin, place))
+    last = stats.last_row(run)
+    return {
+        "last": next(place for place, row in enumerate(run.rows) if row is last),
+        "waited": list(stats.waited_for(run).items()),
+        "states": [
+            [state.name, state.visits, state.percentiles[0], state.percentiles[-1], longest[state.name][1]]
+            for state in stats.state_times(run)
+        ],
     }
 
 

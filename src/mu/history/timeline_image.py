@@ -1,5 +1,5 @@
 """`mu timeline`: a run as a picture. A bar for each worker, coloured by what it was doing; above them, how many were
-launched, connected and at their end by when.
+doing what at each moment, and were launched, connected and at their end by when.
 
 matplotlib draws thousands of bars quickly if they are few objects: one collection of polygons for each
 activity, whatever the number of workers.
@@ -12,15 +12,27 @@ from pathlib import Path
 from typing import Any
 
 from mu.errors import UsageError
-from mu.history.chart import COLOURS, Worker, curves, final_failures, lines, occurring, worker_spans, workers
+from mu.history.chart import (
+    COLOURS,
+    Worker,
+    at_work,
+    curves,
+    final_failures,
+    lines,
+    occurring,
+    worker_spans,
+    workers,
+)
 from mu.history.runs import Run
 
 # Failures differ by shape: a cross is final, a ring was tried again.
+REPEATED, FINAL = "failed, tried again", "failed for good"
 FAILED: dict[str, dict[str, Any]] = {
-    "failed, tried again": {"marker": "o", "facecolor": "white", "edgecolor": "#111111", "linewidth": 1.2},
-    "failed for good": {"marker": "X", "facecolor": "#dd2222", "edgecolor": "white", "linewidth": 0.5},
+    REPEATED: {"marker": "o", "facecolor": "white", "edgecolor": "#111111", "linewidth": 1.2},
+    FINAL: {"marker": "X", "facecolor": "#dd2222", "edgecolor": "white", "linewidth": 0.5},
 }
 PART_COLOUR = "#111111"
+AREA_BINS = 400  # points of the areas, over all of the time
 MARKED_LINES = 100  # beyond so many bars, marks where parts begin would hide them
 DPI = 120
 
@@ -39,7 +51,7 @@ def draw(run: Run, path: Path) -> None:
     count = max(1, len(workers(run)))
     # Inches: few bars are thick, many share what a screen or a page has.
     bars = min(max(0.25 * count, 1.2), 4.5 + 0.004 * min(count, 1000))
-    strip, gap, head, foot = 1.1, 0.25, 0.7, 0.8
+    strip, gap, head, foot = 1.4, 0.25, 0.7, 0.8
     height = head + strip + gap + bars + foot
     figure = Figure(figsize=(11, height), dpi=DPI)
     (FigureCanvasSVG if path.suffix == ".svg" else FigureCanvasAgg)(figure)
@@ -117,12 +129,12 @@ def _bars(axes: Any, run: Run, pixels: int) -> None:
     for number, worker in enumerate(everyone):
         for row in worker.rows:
             if row.outcome == "failed":
-                kind = "failed for good" if (row.part, row.attempt) in final else "failed, tried again"
+                kind = FINAL if (row.part, row.attempt) in final else REPEATED
                 marks.setdefault(kind, []).append((row.finished, number * count // len(everyone)))
     for kind, look in FAILED.items():
         if kind in marks:
             moments, places = zip(*marks[kind], strict=True)
-            size = 55 if count <= 100 else 20
+            size = 55 if count <= 100 else 20 if kind == REPEATED else 40
             axes.scatter(moments, places, s=size, zorder=3, clip_on=False, label=kind, **look)
     begin = min([0.0, *(moment for moment, _ in run.launched)])
     axes.set_xlim(
@@ -152,7 +164,16 @@ def _label(worker: Worker) -> str:
 
 def _curves(axes: Any, run: Run) -> None:
     end = max([run.seconds, *(row.finished for row in run.rows)])
-    styles = {"launched": ("#777777", "--"), "connected": ("#111111", "-"), "at their end": ("#228833", "-")}
+    styles = {"launched": ("#777777", "--"), "connected": ("#111111", "-"), "at their end": ("#1b7837", "-")}
+    begin = min([0.0, *(moment for moment, _ in run.launched)])
+    if end > begin:
+        step = (end - begin) / AREA_BINS
+        moments = [begin + step * (place + 0.5) for place in range(AREA_BINS)]
+        below = [0.0] * AREA_BINS
+        for name, values in at_work(run, begin, end, AREA_BINS).items():
+            top = [low + value for low, value in zip(below, values, strict=True)]
+            axes.fill_between(moments, below, top, color=COLOURS[name], linewidth=0)
+            below = top
     for name, points in curves(run).items():
         colour, style = styles[name]
         moments = [points[0][0], *(moment for moment, _ in points), max(end, points[-1][0])]

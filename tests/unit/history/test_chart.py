@@ -78,5 +78,27 @@ def test_parts_are_within_their_workers() -> None:
     assert list(chart.occurring(RUN)) == ["fetch", "run", "upload", "wait"]
 
 
+def test_how_many_are_at_what() -> None:
+    rows = [
+        Row(0, 1, 0.0, 3.0, "done", [(0.0, "fetch"), (1.5, "run")], worker=1),
+        Row(1, 1, 4.0, 5.0, "done", [(4.0, "run")], worker=1),
+        Row(2, 1, 0.25, 0.75, "done", [(0.25, "run")], worker=2),
+    ]
+    assert chart.at_work(Run("x", 5.0, 3, 3, rows), -1.0, 5.0, 6) == {
+        "fetch": [0, 1, 0.5, 0, 0, 0],
+        "run": [0, 0.5, 0.5, 1, 0, 1],
+        "wait": [0, 0, 0, 0, 1, 0],
+    }
+
+
+@pytest.mark.parametrize("bins", [1, 7, 400])
+def test_all_time_is_in_the_areas(bins: int) -> None:
+    found = chart.at_work(RUN, 0.0, 3.0, bins)
+    spans = [span for worker in chart.workers(RUN) for span in chart.worker_spans(worker)]
+    for name, values in found.items():
+        assert sum(values) * 3.0 / bins == pytest.approx(sum(e - b for b, e, of in spans if of == name))
+    assert found.keys() == chart.occurring(RUN).keys()
+
+
 def test_a_failure_is_final_if_nothing_came_after_it() -> None:
     assert chart.final_failures(RUN) == {(0, 2)}

@@ -58,7 +58,7 @@ def test_the_last_pixel_of_a_picture_is_the_end(workers: int, tmp_path: Path) ->
     timeline_image.draw(one_long_worker(workers), tmp_path / "x.png")
     pixels = image.imread(tmp_path / "x.png")[:, :, :3]
     wanted = [int(chart.COLOURS["run"][place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    inside = pixels[int(pixels.shape[0] * 0.3) : int(pixels.shape[0] * 0.9)]
+    inside = pixels[int(pixels.shape[0] * 0.55) : int(pixels.shape[0] * 0.9)]
     columns = ((inside - wanted) ** 2).sum(axis=2).min(axis=0) < 0.02
     last = max(place for place, found in enumerate(columns) if found)
     assert abs(last - 0.97 * pixels.shape[1]) < 4
