@@ -498,3 +498,11 @@ def test_a_worker_that_goes_on_answering_after_its_part_is_given_up(monkeypatch:
     made, _ = go(engine, number=2, workers=1)
     assert made.counts.done == 2
     assert engine.asked == 2
+
+
+def test_of_the_parts_that_failed_a_bounded_number_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are counted and handed to `on_outcome`; the summary has the first."""
+    monkeypatch.setattr("mu.server.attempts.FAILURES_KEPT", 3)
+    engine = PartWorkers(lambda command: obey(command) if command == "reset:" else "FAIL(no)", facts=FACTS)
+    made, outcomes = go(engine, number=10, workers=2, retries=0)
+    assert (made.counts.failed, len(outcomes), len(made.failures)) == (10, 10, 3)
