@@ -498,6 +498,8 @@ def test_a_worker_that_goes_on_answering_after_its_part_is_given_up(monkeypatch:
     made, _ = go(engine, number=2, workers=1)
     assert made.counts.done == 2
     assert engine.asked == 2
+    for thread in engine.threads:
+        thread.join(30)
 
 
 def test_of_the_parts_that_failed_a_bounded_number_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
