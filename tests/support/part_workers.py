@@ -1,5 +1,6 @@
 """An engine whose workers are threads that do part after part: what tests of a whole run launch."""
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -60,6 +61,12 @@ class PartWorkers:
             thread.start()
 
     def _work(self, answer: Answer) -> None:
+        with contextlib.suppress(
+            ConnectionError
+        ):  # the run has ended before its worker came, or while it spoke
+            self._serve(answer)
+
+    def _serve(self, answer: Answer) -> None:
         worker = FakeWorker(self.event["port"])
         hello = protocol.hello("", self.facts)
         worker.say(hello)
