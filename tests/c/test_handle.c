@@ -412,7 +412,7 @@ static void test_cancel(void)
     do {
         CHECK(mu_launch_poll(l, 1) == 1);
         mu_launch_get_progress(l, &p);
-    } while (p.sent < 20);
+    } while (p.sent < 8);
     mu_launch_cancel(l);
     check_counts(l);
     CHECK(run(l, out) == 300);
@@ -454,13 +454,15 @@ static void test_cancelled_before_any_answer(void)
     mu_launch_free(l);
 }
 
+/* Each target begins with several connections, so that many targets want many at once, however fast the machine is. */
 static void test_few_connections_open_at_once(void)
 {
     mu_launch_options o = options();
-    o.max_connections = 60;
     mu_launch *l = new_launch(&o);
-    CHECK(mu_launch_add_target(l, "us-east-1", url, "f") == 0);
-    CHECK(mu_launch_add(l, 0, 0, 300) == MU_LAUNCH_OK);
+    for (int i = 0; i < 8; i++) {
+        CHECK(mu_launch_add_target(l, "us-east-1", url, "f") == i);
+        CHECK(mu_launch_add(l, i, 8 * i, 8) == MU_LAUNCH_OK);
+    }
     mu_launch_progress p = {0};
     for (int64_t before = 0; before < 60; before = p.connections) {
         CHECK(mu_launch_poll(l, 0) == 1);
