@@ -5,43 +5,30 @@ print, only the ends of failed ones' output are kept, as people see them; and wh
 here, the keys and credentials that this process has, is blanked wherever it occurs.
 """
 
-import json
-import os
 import platform
-import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cache
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from mu.console.files import replacing
 from mu.errors import UsageError
+from mu.history import schema
+from mu.history.blank import SECRET_SETTINGS, blanked
 from mu.launch.result import Invocation, Progress
 from mu.machine import ErrorState
 from mu.report.failure import failure_of
 from mu.report.worker_log import Track
 
-SCHEMA = 1
+T = TypeVar("T")
 FILE = "run.json"
 MESSAGES = 100_000  # kept in all, shared out among the workers
-SECRET_SETTINGS = frozenset(("cacert", "srvcrt", "srvkey", "worker_cert", "worker_key"))
-SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-BLANK = "***"
-# Access keys; PEM, of which the beginning or the end may have been cut off; the signature of an address that is
-# good for whoever has it; and credentials where a program prints its environment, or a file of them.
-LOOKS_SECRET = re.compile(
-    r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
-    r"|-----BEGIN [A-Z ]+-----(?:[^-]|-(?!----END))*(?:-----END [A-Z ]+-----)?"
-    r"|(?<![^\s|])(?:[A-Za-z0-9+/=]+[ \r]*\n[\s|]*)+-----END [A-Z ]+-----"
-    r"|(?<=X-Amz-Signature=)[0-9a-f]+"
-    r"|(?P<name>(?i:secret_?access_?key|(?:session|security)[_-]?token)[\"'=:\s]+)[^\s\"',;&]+"
-)
-CUT = 8  # characters of a secret that give it away: the rest may be beyond the end of a line that was cut
 
 
 def messages_each(parts: int) -> int:
@@ -104,76 +91,86 @@ def build(
     start: float,
     end: float,
     ended: str,
+    status: int,
     parts: Sequence[int],
     tracks: Iterable[Track],
     strangers: int,
     settings: Mapping[str, Any],
     launch: Mapping[str, Any] | None,
     cost: Mapping[str, Any] | None,
-) -> dict[str, Any]:
+    blank: Callable[[str], str],
+) -> schema.Record:
     """A record: `start` and `end` are seconds since the epoch, `parts` the numbers of all parts wanted."""
     from mu.console.share import version
 
-    attempts: dict[int, list[dict[str, Any]]] = {part: [] for part in parts}
+    attempts: dict[int, list[schema.Attempt]] = {part: [] for part in parts}
     for track in tracks:
-        attempts.setdefault(track.part, []).append(_attempt(track, start))
-    return {
-        "schema": SCHEMA,
-        "run": {
-            "script": script,
-            "started": datetime.fromtimestamp(start, UTC).isoformat(timespec="milliseconds"),
-            "seconds": round(end - start, 6),
-            "ended": ended,
-        },
-        "versions": {
-            "mu": version(),
-            "python": platform.python_version(),
-            "system": f"{platform.system()} {platform.machine()}",
-        },
-        "settings": dict(settings),
-        "launch": None if launch is None else dict(launch),
-        "strangers": strangers,
-        "parts": [
-            {"part": part, "outcome": _outcome(of_part), "attempts": of_part}
-            for part, of_part in attempts.items()
-        ],
-        "cost": None if cost is None else dict(cost),
-    }
+        attempts.setdefault(track.part, []).append(attempt_of(track, start, blank))
+    return schema.Record(
+        schema=schema.SCHEMA,
+        run=schema.About(
+            script=blank(script),
+            started=datetime.fromtimestamp(start, UTC).isoformat(timespec="milliseconds"),
+            seconds=round(end - start, 6),
+            ended=blank(ended),
+            status=status,
+        ),
+        versions=schema.Versions(
+            mu=version(),
+            python=platform.python_version(),
+            system=f"{platform.system()} {platform.machine()}",
+        ),
+        settings=blanked(dict(settings), blank),
+        launch=as_form(schema.Launch, launch, blank),
+        strangers=strangers,
+        parts=[schema.Part(part, _outcome(of_part), of_part) for part, of_part in attempts.items()],
+        cost=as_form(schema.Cost, cost, blank),
+    )
 
 
-def _outcome(attempts: Sequence[Mapping[str, Any]]) -> str:
+def as_form(form: type[T], data: Mapping[str, Any] | None, blank: Callable[[str], str]) -> T | None:
+    """Plain data as one of the record's structs, its texts blanked."""
+    return None if data is None else msgspec.convert(blanked(dict(data), blank), form)
+
+
+def _outcome(attempts: Sequence[schema.Attempt]) -> Any:
     """A part is done if any attempt is; else what became of the last."""
-    outcomes = [attempt["outcome"] for attempt in attempts]
+    outcomes = [attempt.outcome for attempt in attempts]
     return "done" if "done" in outcomes else outcomes[-1] if outcomes else "no worker"
 
 
-def _attempt(track: Track, start: float) -> dict[str, Any]:
+def attempt_of(track: Track, start: float, blank: Callable[[str], str]) -> schema.Attempt:
+    """What a record says of an attempt; `start` in seconds since the epoch."""
     machine = track.machine
     states = zip(machine.timestamps, machine.stateinfo, strict=True)
-    made: dict[str, Any] = {
-        "attempt": track.number,
-        "worker": track.worker,
-        "address": track.address,
-        "connected": round(track.connected - start, 6),
-        "finished": None if track.finished is None else round(track.finished - start, 6),
-        "outcome": "done" if machine.terminal else "unfinished",
-        "states": [(round(moment - start, 6), name) for moment, name in states],
-    }
+    made = schema.Attempt(
+        attempt=track.number,
+        worker=track.worker,
+        address=blank(track.address),
+        connected=round(track.connected - start, 6),
+        finished=None if track.finished is None else round(track.finished - start, 6),
+        outcome="done" if machine.terminal else "unfinished",
+        states=[(round(moment - start, 6), blank(name)) for moment, name in states],
+    )
     if isinstance(machine, ErrorState):
         failure = failure_of(machine)
-        made |= {"outcome": "failed", "error": {"state": failure.state, "why": failure.why}}
+        made.outcome = "failed"
+        made.error = schema.Error(blank(failure.state), blank(failure.why))
         where = getattr(machine, "where", "")
         if where:
-            made["error"]["where"] = where
+            made.error.where = blank(str(where))
     if track.heard:
-        made |= {
-            "runs": [(round(moment - start, 6), status) for moment, status in track.runs],
-            "moved": dict(track.moved),
-            "spent": {activity: round(seconds, 6) for activity, seconds in track.spent.items()},
-            "messages": [(round(moment - start, 6), text) for moment, text in track.messages],
-            "messages_left_out": track.heard - len(track.messages),
-        }
+        made.runs = [(round(moment - start, 6), readable(status)) for moment, status in track.runs]
+        made.moved = {verb: readable(size) for verb, size in track.moved.items()}
+        made.spent = {activity: round(seconds, 6) for activity, seconds in track.spent.items()}
+        made.messages = [(round(moment - start, 6), blank(text)) for moment, text in track.messages]
+        made.messages_left_out = track.heard - len(track.messages)
     return made
+
+
+def readable(number: int) -> int:
+    """A number that a worker has told, within what a record may hold."""
+    return max(-schema.LARGEST, min(schema.LARGEST, number))
 
 
 def launch_outcomes(
@@ -196,47 +193,15 @@ def launch_outcomes(
     return found
 
 
-def write(directory: str | Path, record: Mapping[str, Any], secrets: Iterable[str], number: int = 1) -> Path:
-    """Write the `record` of a process's run of this `number` (`run.json`, `run-2.json`, ...) in `directory`, without
-    the texts `secrets`; OSError if that fails."""
-    text = json.dumps(_blanked(record, secrets), separators=(",", ":"))
+def write(directory: str | Path, record: schema.Record, number: int = 1) -> Path:
+    """Write the `record` of a process's run of this `number` (`run.json`, `run-2.json`, ...) in `directory`. OSError if
+    that fails."""
+    text = msgspec.json.encode(record)
     path = path_in(directory, number)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
-        file.write((text.replace('{"part":', '\n{"part":') + "\n").encode())
+        file.write(text.replace(b'{"part":', b'\n{"part":') + b"\n")
     return path
-
-
-def _blanked(record: Any, secrets: Iterable[str]) -> Any:
-    """`record` without what is or looks secret in its texts."""
-    known = [f"{re.escape(secret)}|{re.escape(secret[:CUT])}\\S*" for secret in secrets]
-    search = re.compile("|".join([*known, LOOKS_SECRET.pattern]))
-
-    @cache  # most texts are there many times
-    def without(text: str) -> str:
-        return search.sub(lambda found: (found["name"] or "") + BLANK, text)
-
-    def walk(value: Any) -> Any:
-        if isinstance(value, str):
-            return without(value)
-        if isinstance(value, list | tuple):
-            return [walk(each) for each in value]
-        return {name: walk(each) for name, each in value.items()} if isinstance(value, dict) else value
-
-    return walk(record)
-
-
-def known_secrets(info: Any) -> list[str]:
-    """The secrets that this process has: the job's keys, and the credentials in its environment."""
-    found = [getattr(info, name, None) for name in SECRET_SETTINGS]
-    found += [os.environ.get(name) for name in SECRET_VARIABLES]
-    return worth_hiding(found)
-
-
-def worth_hiding(texts: Iterable[str | None]) -> list[str]:
-    """Those that are secrets: a short one, such as the local engine's, is none, and blanking it would garble the
-    rest."""
-    return [text for text in texts if isinstance(text, str) and len(text) >= 16]
 
 
 def script_name() -> str:

@@ -1,17 +1,14 @@
 """A run as it is looked at afterwards, read from its record or from an `-O` file."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+
+from msgspec import UNSET
 
 from mu.console.terminal import visible
 from mu.errors import UsageError
-from mu.history import record, times_file
-
-T = TypeVar("T")
-LARGEST = 2**53  # what JavaScript can count to
+from mu.history import record, schema, times_file
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ class Run:
     launched: Sequence[tuple[float, int]] = ()
     started: str = ""
     ended: str = ""
-    cost: Mapping[str, Any] | None = None
+    cost: schema.Cost | None = None
 
 
 def load(path: str | Path) -> Run:
@@ -77,19 +74,21 @@ def load(path: str | Path) -> Run:
     try:
         if path.is_dir():
             path = record.path_in(path)
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise UsageError(f"{path}, line {line}: this is not text") from None
-    run = _of_record(text, path) if text.lstrip().startswith("{") else _of_times(text, path)
+    run = _of_record(data, path) if data.lstrip()[:1] == b"{" else _of_times(data, path)
     if not run.rows and not run.launched:
         raise UsageError(f"{path}: no worker is in it")
     return run
 
 
-def _of_times(text: str, path: Path) -> Run:
+def _of_times(data: bytes, path: Path) -> Run:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UsageError(f"{path}, line {line}: this is not text") from None
     rows = []
     seen: dict[int, int] = {}
     for part, states, failed in times_file.parse(text.splitlines(), str(path)):
@@ -106,127 +105,56 @@ def _connected(row: Row) -> tuple[float, int]:
     return row.connected, row.part
 
 
-def _of_record(text: str, path: Path) -> Run:
-    try:
-        made = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{path}, line {error.lineno}: this is no JSON: {error.msg}") from None
-    except (ValueError, RecursionError):  # both have been seen in files that nobody wrote by accident
-        raise UsageError(f"{path}: numbers too long, or lists too deep, for any record") from None
-    try:
-        schema = _get(made, "schema", _whole)
-        if schema != record.SCHEMA:
-            raise UsageError(f"{path}: a record of schema {schema}; this version of mu reads {record.SCHEMA}")
-        return _run(made)
-    except ValueError as error:
-        raise UsageError(f"{path}: not the form of a record: {error}") from None
-
-
-def _run(made: Any) -> Run:
-    run, parts = _get(made, "run", dict), _get(made, "parts", list)
-    end = _get(run, "seconds", _seconds)
-    rows: list[Row] = []
-    for part in parts:
-        number = _get(part, "part", _whole)
-        try:
-            rows += [_row(number, attempt, end) for attempt in _get(part, "attempts", list)]
-        except ValueError as error:
-            raise ValueError(f"part {number}: {error}") from None
-    launch = _get(made, "launch", lambda value: value or {})
+def _of_record(data: bytes, path: Path) -> Run:
+    made = schema.read(data, str(path))
+    end = made.run.seconds
+    rows = [
+        _row(part.part, attempt, end, f"{path}: $.parts[{place}].attempts[{number}]")
+        for place, part in enumerate(made.parts)
+        for number, attempt in enumerate(part.attempts)
+    ]
     return Run(
-        name=_get(run, "script", _name),
+        name=visible(made.run.script),
         seconds=end,
-        parts=len(parts),
-        done=sum(_get(part, "outcome", _name) == "done" for part in parts),
+        parts=len(made.parts),
+        done=sum(part.outcome == "done" for part in made.parts),
         rows=sorted(rows, key=_connected),
-        launched=_get(launch, "accepted_by", _pairs(_whole), []),
-        started=_get(run, "started", _name),
-        ended=_get(run, "ended", _text),
-        cost=_get(made, "cost", _cost),
+        launched=[] if made.launch is None else made.launch.accepted_by,
+        started=visible(made.run.started),
+        ended=made.run.ended,
+        cost=made.cost,
     )
 
 
-def _row(part: int, made: Any, end: float) -> Row:
-    finished = _get(made, "finished", lambda value: end if value is None else _seconds(value))
-    *states, (finished, _) = _get(
-        made, "states", lambda value: times_file.ascending([*_pairs(_name)(value), (finished, "the end")])
-    )
-    if not states:
-        raise ValueError("states: there is none")
-    error: dict[str, Any] = _get(made, "error", dict, {})
+def _row(part: int, made: schema.Attempt, end: float, where: str) -> Row:
+    """An attempt, whose times are made to ascend. UsageError that says `where` if they cannot, or it has no state."""
+    if not made.states:
+        raise UsageError(f"{where}.states: there is none")
+    finished = end if made.finished is None else made.finished
+    try:
+        states = [(moment, visible(name)) for moment, name in made.states]
+        *states, (finished, _) = times_file.ascending([*states, (finished, "the end")])
+    except ValueError as error:
+        raise UsageError(f"{where}.states: {error}") from None
+    try:
+        connected = times_file.ascending([(made.connected, ""), (finished, "")])[0][0]
+    except ValueError as error:
+        raise UsageError(f"{where}.connected: {error}") from None
+    failure = made.error or None
     return Row(
         part=part,
-        attempt=_get(made, "attempt", _whole),
-        connected=_get(
-            made,
-            "connected",
-            lambda value: times_file.ascending([(_seconds(value), ""), (finished, "")])[0][0],
-        ),
+        attempt=made.attempt,
+        connected=connected,
         finished=finished,
-        outcome=_get(made, "outcome", _name),
+        outcome=made.outcome,
         states=states,
-        address=_get(made, "address", _name),
-        error=_get(error, "why", _text, ""),
-        error_state=_get(error, "state", _name, ""),
-        runs=_get(made, "runs", _pairs(_whole), []),
-        spent=_get(made, "spent", _each(_seconds), {}),
-        moved=_get(made, "moved", _each(_whole), {}),
-        messages=_get(made, "messages", _pairs(_text), []),
-        messages_left_out=_get(made, "messages_left_out", _whole, 0),
-        worker=_get(made, "worker", _whole, 0),
+        address=visible(made.address),
+        error=failure.why if failure else "",
+        error_state=visible(failure.state) if failure else "",
+        runs=made.runs or [],
+        spent={} if made.spent is UNSET else {visible(name): took for name, took in made.spent.items()},
+        moved={} if made.moved is UNSET else {visible(verb): size for verb, size in made.moved.items()},
+        messages=made.messages or [],
+        messages_left_out=made.messages_left_out or 0,
+        worker=made.worker,
     )
-
-
-# What a record is made of. Each takes a value as JSON has it; ValueError or TypeError if it is of another kind.
-
-
-def _get(made: Any, name: str, read: Callable[[Any], T], *default: T) -> T:
-    """A field, read; ValueError that names it if it is not there and has no default, or is of another kind."""
-    if not isinstance(made, dict):
-        raise ValueError(f"no {name} in {type(made).__name__}")
-    if name not in made:
-        if default:
-            return default[0]
-        raise ValueError(f"{name} is missing")
-    try:
-        return read(made[name])
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{name}: {error}") from None
-
-
-def _seconds(value: Any) -> float:
-    if not isinstance(value, int | float):
-        raise TypeError(f"{type(value).__name__} is no number")
-    return times_file.moment(value)
-
-
-def _whole(value: Any) -> int:
-    if not isinstance(value, int) or abs(value) > LARGEST:
-        raise ValueError(f"no whole number up to {LARGEST:,}")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{type(value).__name__} is no text")
-    return value.encode("utf-8", "replace").decode()  # JSON can have halves of characters
-
-
-def _name(value: Any) -> str:
-    return visible(_text(value))
-
-
-def _pairs(read: Callable[[Any], T]) -> Callable[[Any], list[tuple[float, T]]]:
-    return lambda value: [(_seconds(moment), read(what)) for moment, what in value]
-
-
-def _each(read: Callable[[Any], T]) -> Callable[[Any], dict[str, T]]:
-    return lambda value: {_name(name): read(what) for name, what in dict(value).items()}
-
-
-def _cost(value: Any) -> Any:
-    if value is not None:
-        dollars = _get(value, "dollars", lambda found: 0 if found is None else found)
-        if not isinstance(dollars, int | float) or not 0 <= dollars <= LARGEST:
-            raise ValueError("dollars: no amount")
-    return value

@@ -51,7 +51,7 @@ def _data(run: Run) -> dict[str, Any]:
         "rows": rows,
         "lines": [[places[id(row)] for row in worker.rows] for worker in workers(run)],
         "stats": _stats(run) if run.rows else None,
-        "cost": None if run.cost is None else run.cost.get("dollars"),
+        "cost": None if run.cost is None else run.cost.dollars,
     }
 
 

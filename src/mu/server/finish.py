@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mu.console.system import caught_signals
-from mu.history import record, times_file
+from mu.history import record, schema, times_file
+from mu.history.blank import blanker, worth_hiding
 from mu.machine import ErrorState
 from mu.report import cost
 from mu.report.failure import failure_of
@@ -31,6 +32,7 @@ class Ended(Protocol):
     engines: list[Any]
     estimate: dict[str, Any] | None
     recorded: str
+    error: BaseException | None
 
     @property
     def loop(self) -> "Loop":
@@ -65,9 +67,9 @@ def conclude(run: Ended, telling: "Telling") -> list[str]:
     setup, loop, profile, states = run.setup, run.loop, run.profile, run.states
     directory = setup.record_dir or ""
     estimate = _estimate(run, patience=0)
-    made: dict[str, Any] = {}
+    made: schema.Record | None = None
     credentials = [text for engine in run.engines for text in getattr(engine, "secrets", ())]
-    secrets = [*setup.secrets, *record.worth_hiding(credentials)]
+    blank = blanker([*setup.secrets, *worth_hiding(credentials)])
     number = record.next_number(directory) if directory else 1
     unwritten: list[tuple[str, str]] = []
 
@@ -87,17 +89,17 @@ def conclude(run: Ended, telling: "Telling") -> list[str]:
         if profile is not None:
             leave(setup.profiling, profile.dump_stats)
         if directory:
-            made = _record(run, estimate)
-        recorded = leave(setup.record_dir, lambda path: record.write(path, made, secrets, number))
+            made = _record(run, estimate, blank)
+        recorded = made is not None and leave(setup.record_dir, lambda path: record.write(path, made, number))
 
     counts = run.counts
     telling.summary(_failures(run), counts.parts - counts.begun, loop.ended)
     if run.lookup is not None and run.attempts_made and (estimate is not None or loop.signal == signal):
         if estimate is None:
             estimate = _estimate(run, patience=cost.PATIENCE)
-            if estimate is not None and recorded:
-                made["cost"] = estimate
-                recorded = leave(setup.record_dir, lambda path: record.write(path, made, secrets, number))
+            if estimate is not None and recorded and made is not None:
+                made.cost = record.as_form(schema.Cost, estimate, blank)
+                recorded = leave(setup.record_dir, lambda path: record.write(path, made, number))
         telling.note(cost.describe(estimate))
     run.estimate = estimate
     for path, why in unwritten:
@@ -127,7 +129,15 @@ def _estimate(run: Ended, patience: float) -> dict[str, Any] | None:
     return cost.estimate(function, run.loop.worker_seconds, requests, lookup.regions, starts=requests)
 
 
-def _record(run: Ended, estimate: dict[str, Any] | None) -> dict[str, Any]:
+def _status(run: Ended) -> int:
+    """The exit status of the run, as far as it does not depend on files that are still to be written."""
+    counts = run.counts
+    if run.loop.signal:
+        return 128 + run.loop.signal
+    return int(run.error is not None or counts.done < counts.parts or not counts.parts_known)
+
+
+def _record(run: Ended, estimate: dict[str, Any] | None, blank: Callable[[str], str]) -> schema.Record:
     loop, engine = run.loop, run.engines[0] if run.engines else None
     launch = None
     if engine is not None:
@@ -143,10 +153,12 @@ def _record(run: Ended, estimate: dict[str, Any] | None) -> dict[str, Any]:
         start=loop.start,
         end=clock.now(),
         ended=loop.ended,
+        status=_status(run),
         parts=run.part_numbers,
         tracks=run.tracks,
         strangers=run.counts.dropped,
         settings=run.setup.shown,
         launch=launch,
         cost=estimate,
+        blank=blank,
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from mu.errors import UsageError
 from mu.history import record
+from mu.history.blank import known_secrets
 from mu.server.flags import EVERY_SCRIPT, FLAGS
 from mu.server.ledger import Part, PartOrder, connection_order
 from mu.server.settings import Settings, Setup
@@ -74,7 +75,7 @@ def setup_of(info: Any) -> Setup:
         verbose=bool(getattr(info, "verbose", False)),
         function=None if getattr(info, "no_cost", False) else text("lambda_function"),
         shown=record.settings_of(info, [flag.attribute for flag in (*FLAGS, *EVERY_SCRIPT)]),
-        secrets=tuple(record.known_secrets(info)),
+        secrets=tuple(known_secrets(info)),
         resume_from=resume,
     )
 

@@ -208,14 +208,12 @@ GOOD = "0:[(0.5, 'A'), (1.0, 'B')]\n"
         ("", "no worker is in it"),
         ('{"schema": 1,\n"run": }', "line 2: this is no JSON"),
         ('{"schema": 99}', "a record of schema 99; this version of mu reads 1"),
-        ('{"schema": NaN}', "not the form of a record: schema: no whole number"),
-        ('{"schema": 1}', "not the form of a record: run is missing"),
-        (
-            '{"schema": 1, "run": 3, "parts": []}',
-            "not the form of a record: run: 'int' object is not iterable",
-        ),
+        ('{"schema": NaN}', "$.schema: expected int, got float"),
+        ('{"schema": 1}', "$: object missing required field run"),
+        ('{"schema": 1, "run": 3, "parts": []}', "$.run: expected object, got int"),
         ('{"schema": 1, "x": ' + "[" * 200_000, "lists too deep"),
-        ('{"schema": 1, "x": ' + "1" * 5000 + "}", "numbers too long"),
+        ('{"schema": ' + "1" * 5000 + "}", "$.schema: integer value out of range"),
+        ('{"schema": 1, "x": [Infinity, ' + "1" * 5000 + "]}", "numbers too long"),
         (b"0:[(0.5, 'A')]\n\xff\xfe\n", "line 2: this is not text"),
         (GOOD + "1:[(5.0, 'A'), (3.0, 'B')]\n", "line 2: time goes back, from 5 to 3 s"),
         (GOOD + "1:[(5.0, 'A'), (1e308, 'B')]\n", "line 2: a time that is beyond all bounds"),
@@ -239,31 +237,39 @@ def test_what_is_no_run(
 @pytest.mark.parametrize(
     ("field", "value", "why"),
     [
-        ("seconds", "NaN", "seconds: a time that is beyond all bounds"),
-        ("seconds", "Infinity", "seconds: a time"),
-        ("seconds", '"3"', "seconds: str is no number"),
-        ("script", "3", "script: int is no text"),
-        ("accepted_by", "[[0, Infinity]]", "accepted_by: no whole number up to "),
-        ("accepted_by", "[[0]]", "accepted_by: not enough values"),
-        ("cost", "3", "cost: no dollars in int"),
-        ("cost", '{"dollars": "3"}', "cost: dollars: no amount"),
-        ("cost", '{"dollars": NaN}', "cost: dollars: no amount"),
-        ("part", "Infinity", "part: no whole number"),
-        ("part", "1e999", "part: no whole number"),
-        ("attempts", "3", "part 0: attempts: 'int' object is not iterable"),
-        ("attempts", "[3]", "part 0: no finished in int"),
-        ("attempt", "Infinity", "part 0: attempt: no whole number"),
-        ("connected", "1e999", "part 0: connected: a time"),
-        ("connected", "99", "part 0: connected: time goes back, from 99 to "),
-        ("states", "[]", "part 0: states: there is none"),
-        ("states", '[[NaN, "A"]]', "part 0: states: a time"),
-        ("states", '[[5, "A"], [3, "B"]]', "part 0: states: time goes back, from 5 to 3 s"),
-        ("states", '[[1, "A"], [2, 3]]', "part 0: states: int is no text"),
-        ("states", '[[99, "A"]]', "part 0: states: time goes back, from 99 to "),
-        ("runs", "[[0, Infinity]]", "part 0: runs: no whole number"),
-        ("moved", '{"retrieved": ' + "1" * 400 + "}", "part 0: moved: no whole number"),
-        ("spent", '{"run": -Infinity}', "part 0: spent: a time"),
-        ("messages", "[3]", "part 0: messages: cannot unpack"),
+        ("seconds", "NaN", "$.run.seconds: expected float >= -1000000000000.0"),
+        ("seconds", "Infinity", "$.run.seconds: expected float <= 1000000000000.0"),
+        ("seconds", '"3"', "$.run.seconds: expected float, got str"),
+        ("script", "3", "$.run.script: expected str, got int"),
+        ("accepted_by", "[[0, Infinity]]", "$.launch.accepted_by[0][1]: expected int, got float"),
+        ("accepted_by", "[[0]]", "$.launch.accepted_by[0]: expected array of length 2"),
+        ("cost", "3", "$.cost: expected object | null, got int"),
+        ("cost", '{"dollars": "3"}', "$.cost.dollars: expected float | null, got str"),
+        ("cost", '{"dollars": NaN}', "$.cost.dollars: expected float >= 0.0"),
+        ("part", "Infinity", "$.parts[0].part: expected int, got float"),
+        ("part", "1e999", "$.parts[0].part: number out of range"),
+        ("attempts", "3", "$.parts[0].attempts: expected array, got int"),
+        ("attempts", "[3]", "$.parts[0].attempts[0]: expected object, got int"),
+        ("attempt", "Infinity", "$.parts[0].attempts[0].attempt: expected int, got float"),
+        ("connected", "1e999", "$.parts[0].attempts[0].connected: number out of range"),
+        ("connected", "99", "$.parts[0].attempts[0].connected: time goes back, from 99 to "),
+        ("states", "[]", "$.parts[0].attempts[0].states: there is none"),
+        ("states", '[[NaN, "A"]]', "$.parts[0].attempts[0].states[0][0]: expected float >= -1000000000000.0"),
+        ("states", '[[5, "A"], [3, "B"]]', "$.parts[0].attempts[0].states: time goes back, from 5 to 3 s"),
+        ("states", '[[1, "A"], [2, 3]]', "$.parts[0].attempts[0].states[1][1]: expected str, got int"),
+        ("states", '[[99, "A"]]', "$.parts[0].attempts[0].states: time goes back, from 99 to "),
+        ("runs", "[[0, Infinity]]", "$.parts[0].attempts[0].runs[0][1]: expected int, got float"),
+        (
+            "moved",
+            '{"retrieved": ' + "1" * 400 + "}",
+            "$.parts[0].attempts[0].moved[...]: expected int <= 9007199254740992",
+        ),
+        (
+            "spent",
+            '{"run": -Infinity}',
+            "$.parts[0].attempts[0].spent[...]: expected float >= -1000000000000.0",
+        ),
+        ("messages", "[3]", "$.parts[0].attempts[0].messages[0]: expected array, got int"),
     ],
 )
 @pytest.mark.parametrize("words", [["stats"], ["timeline", "-o", "x.png"], ["timeline", "-o", "x.html"]])
@@ -286,7 +292,7 @@ def test_a_field_that_makes_no_sense_is_named(
     Path("run.json").write_text(json.dumps(made).replace('"@"', value))
     assert main.main([words[0], "run.json", *words[1:]]) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"mu {words[0]}: run.json: not the form of a record: {why}")
+    assert said.startswith(f"mu {words[0]}: run.json: {why}")
     assert said.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
