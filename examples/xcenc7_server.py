@@ -46,7 +46,7 @@ class ServerInfo:
     keyframe_distance = 16
     lambda_function = "xcenc"
     bucket = "excamera-us-east-1"
-    regions = ["us-east-1"]
+    regions: list[str] | None = None  # the default region
     hashed_names = False
     host_addr = None
     kill_time = None

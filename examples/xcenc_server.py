@@ -49,7 +49,7 @@ class ServerInfo:
     upload_states = False
     lambda_function = "xcenc"
     bucket = "excamera-us-east-1"
-    regions = ["us-east-1"]
+    regions: list[str] | None = None  # the default region
     hashed_names = False
     host_addr = None
     kill_time = None

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from botocore.parsers import ResponseParserError
 
 from mu.errors import MuError, one_line, reason
+from mu.preflight import check_regions, listed_regions, region_of_environment
 
 # All that a request may raise.
 ERRORS = (BotoCoreError, ClientError, ResponseParserError, EOFError)
@@ -79,22 +79,26 @@ def _sessions() -> tuple[Any, Any, Any]:
         return _session
 
 
-REGION_VARIABLES = ("REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
-REGION_NAME = re.compile(r"[a-z]{2}(-[a-z]+){1,3}-\d{1,2}")
 FALLBACK_REGION = "us-east-1"
 
 
 def default_region() -> str:
-    """The region of whoever names none: the environment's (`REGION_VARIABLES`), the profile's, or us-east-1.
+    """The region of whoever names none: the environment's, the profile's, or us-east-1.
 
-    Raises MuError if the profile cannot be read.
+    Raises UsageError if a variable of AWS's holds no region, MuError if the profile cannot be read.
     """
-    for variable in REGION_VARIABLES:
-        named = os.environ.get(variable, "")
-        if REGION_NAME.fullmatch(named):
-            return named
+    named = region_of_environment()
+    if named:
+        return named
     with explained("cannot read the AWS configuration"):
         return str(botocore_session().get_config_variable("region") or FALLBACK_REGION)
+
+
+def regions(named: Any) -> list[str]:
+    """The regions that are named (a text or a list), or else the default one. UsageError if AWS has no such region."""
+    chosen = listed_regions(named) or [default_region()]
+    check_regions(chosen)
+    return chosen
 
 
 def client(

@@ -63,7 +63,7 @@ def test_lambdaize(place, way):
 
 def test_lambdaize_without_a_role(place):
     done = run([BIN / "lambdaize.sh", "tool"], place)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert (
         done.stderr == "mu lambdaize: AWS_ROLE is not set: it is the ARN of the role that the function has\n"
     )

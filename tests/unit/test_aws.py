@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from mu import aws
 from mu.errors import MuError
+from mu.preflight import REGION_VARIABLES
 from mu.work import transfer
 from tests.support.launch_service import answer, service
 
@@ -165,7 +166,7 @@ def test_an_mfa_code_without_a_terminal_is_one_line(with_mfa, words):
 def test_the_region_of_whoever_names_none(
     variables: dict[str, str], profile: str, region: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for variable in (*aws.REGION_VARIABLES, "AWS_PROFILE"):
+    for variable in (*REGION_VARIABLES, "AWS_PROFILE"):
         monkeypatch.delenv(variable, raising=False)
     config = tmp_path / "config"
     config.write_text(

@@ -1,4 +1,4 @@
-"""`mu doctor`: is everything ready for a job? It looks, and changes nothing.
+"""`mu doctor`: is everything ready for a job? Read-only.
 
 Each check yields findings. One that cannot be decided from here (a permission is missing, or only the network
 outside could tell) is a finding of its own kind, and no failure.
@@ -12,14 +12,14 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from botocore.exceptions import ClientError, ParamValidationError
+from botocore.exceptions import ClientError
 from botocore.exceptions import ConnectionError as Unreachable
 
-from mu import aws
+from mu import aws, preflight
 from mu.cli import regions
 from mu.console.arguments import PORT, at_least
 from mu.engines.aws_lambda import AwsLambda, shares
-from mu.errors import MuError
+from mu.errors import MuError, UsageError, reason
 from mu.lambdaize import deploy
 
 OK, BAD, UNKNOWN = "ok", "BAD", "?"
@@ -60,8 +60,8 @@ def check_function(where: str, found: dict[str, Any]) -> Findings:
     if state not in ("Active", "Inactive"):
         yield Finding(BAD, f"{where} is {state}: {found.get('StateReason', 'wait until it is Active')}")
     elif update != "Successful":
-        reason = found.get("LastUpdateStatusReason", "wait for it")
-        yield Finding(BAD, f"{where}: its last update is {update}: {reason}")
+        why = found.get("LastUpdateStatusReason", "wait for it")
+        yield Finding(BAD, f"{where}: its last update is {update}: {why}")
     else:
         if state == "Inactive":
             yield Finding(
@@ -119,14 +119,17 @@ def check_quota(name: str, region: str, needed: int) -> Findings:
 
 def check_bucket(bucket: str, region: str) -> Findings:
     """That the bucket is there, and that these credentials may look into it."""
+    try:
+        preflight.check_bucket(bucket)
+    except UsageError as error:
+        yield Finding(BAD, str(error))
+        return
     client = aws.client("s3", region)
     try:
         client.list_objects_v2(Bucket=bucket, MaxKeys=1)
         yield Finding(OK, f"bucket {bucket}: it is there, and these credentials may list it")
     except client.exceptions.NoSuchBucket:
         yield Finding(BAD, f"bucket {bucket} does not exist")
-    except ParamValidationError:
-        yield Finding(BAD, f"{bucket!r} is no name for a bucket")
     except ClientError as error:
         yield Finding(BAD, f"bucket {bucket} cannot be listed: {aws.failure(error)}")
 
@@ -158,16 +161,20 @@ def check_port(port: int) -> Findings:
             yield Finding(OK, f"port {port} is free")
     except OSError as error:
         # create_server adds the address to the system's text.
-        reason = os.strerror(error.errno).lower() if error.errno else str(error)
-        yield Finding(BAD, f"cannot listen on port {port}, {reason}: choose another with -t")
+        why = os.strerror(error.errno).lower() if error.errno else str(error)
+        yield Finding(BAD, f"cannot listen on port {port}, {why}: choose another with -t")
 
 
 def check_address(address: str, port: int) -> Findings:
     """That workers can reach this machine, as far as it knows."""
     try:
+        preflight.check_host(address)
         ip = ipaddress.ip_address(socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][4][0])
-    except (OSError, UnicodeError):
-        yield Finding(BAD, f"the name {address} has no address: give this machine's with -a")
+    except UsageError as error:
+        yield Finding(BAD, f"{error}: give this machine's address with -a")
+        return
+    except OSError as error:
+        yield Finding(BAD, f"the name {address} cannot be looked up: {reason(error)}")
         return
     if ip.is_loopback:
         yield Finding(OK, f"workers connect to {ip}: only those of the local engine can")
@@ -261,7 +268,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The flags of `mu doctor`, those of a coordinator where it has them too."""
     parser.add_argument("-l", "--function", metavar="NAME", default="", help="Lambda function of the job")
     parser.add_argument("-b", "--bucket", metavar="NAME", default="", help="S3 bucket of the job")
-    regions.add_flag(parser, "its regions")
+    regions.add_flag(parser.add_argument, "its regions")
     parser.add_argument("-n", "--parts", type=at_least(1), default=1, metavar="N", help="number of workers")
     text = "this machine's address, as workers reach it (default: found out)"
     parser.add_argument("-a", "--host-addr", metavar="ADDR", default="", help=text)

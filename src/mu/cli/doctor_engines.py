@@ -28,7 +28,7 @@ def check_engines(args: argparse.Namespace) -> Iterator[Check]:
         try:
             wanted = by_name.Wanted(
                 function=args.function,
-                regions=args.regions,
+                named_regions=args.regions,
                 arguments=by_name.words(args.engine_args),
                 tunnel=args.tunnel,
             )

@@ -109,7 +109,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="the functions to remove")
     parser.add_argument("--all", action="store_true", help="with rm: every one that lambdaize has made")
-    regions.add_flag(parser)
+    regions.add_flag(parser.add_argument)
 
 
 def run(args: argparse.Namespace) -> int:

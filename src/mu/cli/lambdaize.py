@@ -10,7 +10,7 @@ from typing import NoReturn
 from mu.console.terminal import say
 from mu.errors import MuError, UsageError
 from mu.lambdaize.build import lambdaize
-from mu.lambdaize.settings import SETTINGS, SWITCHES
+from mu.lambdaize.settings import SETTINGS, SWITCHES, function_of, given_settings
 from mu.lambdaize.try_out import try_out
 
 DESCRIPTION = """\
@@ -19,10 +19,12 @@ Make a Lambda function from an executable. A worker runs the command
 in which ##INFILE##, ##OUTFILE##, ##TMPDIR## and others stand for what a coordinator sets. EXECUTABLE is a
 static program, a script that begins with #!, or, with ALLOW_LD, a dynamic program. EXTRAFILEs, which may be
 directories, are put beside it; those that may be executed, libraries aside, must be programs for workers, too.
-The package stays in the current directory as NAME.zip.
+The package stays in the current directory as NAME.zip; those of earlier functions with made-up names from the same
+executable go, unless --keep is given.
 
-On stdout: the function's name, then Lambda's answer as JSON. Status 1 if it cannot be done; then nothing has
-been made or changed, unless it says so: once Lambda has taken the new code of an update there is no way back.
+On stdout: the function's name, then Lambda's answer as JSON. The exit status is 2 if a flag or a setting is wrong, and
+1 if the function cannot be made. In both cases nothing has been made or changed, unless the message says so: once
+Lambda has taken the new code of an update, that cannot be undone.
 
 example:
   AWS_ROLE=arn:aws:iam::123456789012:role/mu MEM_SIZE=1536 TIMEOUT=180 \\
@@ -34,7 +36,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The flags of `mu lambdaize`; each has an environment variable for its default."""
     parser.usage = f"{parser.prog} [OPTION ...] EXECUTABLE [PRE-ARGS [POST-ARGS [EXTRAFILE ...]]]"
     for flag, variable, takes, text in SETTINGS:
-        parser.add_argument(flag, metavar=takes, help=f"{text} [{variable}]")
+        also = ("-r", "--regions") if flag == "--region" else ()
+        dest = flag.removeprefix("--").replace("-", "_")
+        parser.add_argument(flag, *also, dest=dest, metavar=takes, help=f"{text} [{variable}]")
     for flag, variable, text in SWITCHES:
         on = os.environ.get(variable, "") not in ("", "0")
         parser.add_argument(flag, action="store_true", default=on, help=f"{text} [{variable}=1]")
@@ -42,7 +46,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--update", metavar="NAME", default="", help=text)
     text = "make the package, run its program with ARGS where nothing else is, and make no function"
     parser.add_argument("--try", dest="try_arguments", metavar="ARGS", help=text)
-    parser.add_argument("--quiet", action="store_true", help="print the function's name and nothing else")
+    parser.add_argument("--quiet", action="store_true", help="print only the function's name, and warnings")
+    text = "leave the packages of earlier functions of the same executable"
+    parser.add_argument("--keep", action="store_true", help=text)
     parser.add_argument("executable", metavar="EXECUTABLE", help="the program")
     parser.add_argument(
         "arguments", metavar="...", nargs=argparse.REMAINDER, help="PRE-ARGS, POST-ARGS, files"
@@ -53,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     """Make the function, and print its name and Lambda's answer."""
     if args.try_arguments is not None:
         args.skip_upload = True
+    function_of(args, given_settings(args))  # bad flags and settings: UsageError, status 2
     before = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         text = lambdaize(args)
@@ -62,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
             text.partition("\n")[0].removeprefix("Function name: ") + "\n" if args.quiet else text
         )
     except UsageError as error:
-        # Status 1, for the scripts around it: 2 is a command line that cannot be read.
+        # Status 1: the settings are right, but the executable or a file beside it is not.
         raise MuError(str(error)) from None
     finally:
         for number, handler in before.items():

@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-n", "--number", type=int, required=True, metavar="N", help="invocations in each region")
     add("-l", "--function", required=True, metavar="NAME", help="function: a name, name:alias, or ARN")
-    regions.add_flag(parser)
+    regions.add_flag(parser.add_argument)
     add("--payload", default="{}", metavar="JSON|@FILE", help="the event, or the file it is in (default: {})")
     add("--dry-run", action="store_true", help="only ask whether the invocations would be allowed")
     add("--max-connections", type=int, metavar="N", help="connections to each region at once (default: 128)")

@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mu.console.arguments import PORT, SECONDS, Parser, above, at_least, listed, word
+from mu.cli import regions
+from mu.console.arguments import PORT, SECONDS, Parser, above, at_least, word
 from mu.engines import by_name
 from mu.errors import UsageError
 from mu.mapping import rows, sources
@@ -77,13 +78,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=word,
         help="a function that exists; else one is made of the program",
     )
-    where(
-        "-r",
-        "--regions",
-        metavar="A,B",
-        type=listed(word),
-        help="of lambda (default: AWS_REGION, us-east-1)",
-    )
+    regions.add_flag(where, "of lambda")
     where(
         "-b",
         "--bucket",

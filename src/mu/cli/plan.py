@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds a part takes",
     )
-    regions.add_flag(parser)
+    regions.add_flag(parser.add_argument)
     parser.add_argument(
         "-W",
         "--workers",

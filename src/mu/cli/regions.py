@@ -1,21 +1,21 @@
 """`-r`, `--region`, `--regions`: the regions that a command is about, the same for every command."""
 
 import argparse
+from collections.abc import Callable
 
 from mu import aws
 from mu.console.arguments import listed, word
+from mu.preflight import DEFAULT_REGION
 
-DEFAULT = "$REGION, $AWS_REGION, $AWS_DEFAULT_REGION, the profile's, or us-east-1"
 
-
-def add_flag(parser: argparse.ArgumentParser, text: str = "regions") -> None:
-    """Add the flag; `text` says what the regions are for."""
+def add_flag(add: Callable[..., object], text: str = "regions") -> None:
+    """Add the flag by a parser's (or a group's) `add_argument`; `text` says what the regions are for."""
     flags = ("-r", "--regions", "--region")
-    parser.add_argument(
-        *flags, type=listed(word), default=None, metavar="A,B", help=f"{text} (default: {DEFAULT})"
-    )
+    add(*flags, type=listed(word), default=None, metavar="A,B", help=f"{text} (default: {DEFAULT_REGION})")
 
 
 def chosen(args: argparse.Namespace) -> list[str]:
-    """Those that were given, or the one that the environment or the profile names. Raises MuError."""
-    return args.regions or [aws.default_region()]
+    """Those that were given, or else the default one. UsageError if AWS has no such region."""
+    if getattr(args, "endpoint_url", None):  # a service that is not AWS's may have regions of its own
+        return args.regions or [aws.default_region()]
+    return aws.regions(args.regions)

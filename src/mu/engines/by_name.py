@@ -20,13 +20,14 @@ NAMES = "lambda, here, ssh:HOSTS, slurm[:PARTITION], microvm:IMAGE, or FILE.py:C
 class Wanted:
     """What a job says to its engines.
 
-    `function`: a Lambda function, or its package (NAME.zip), or "" for a job that needs none. `workers`: how many at a
+    `function`: a Lambda function, or its package (NAME.zip), or "" for a job that needs none. `named_regions`: those
+    that the job names itself; `regions` has the default one if it names none. `workers`: how many at a
     time (None: as the engine thinks right). `dispensable`: how many starts may fail without harm. `arguments`: words of
     `--engine-args`, for ssh, sbatch, or your own.
     """
 
     function: str = ""
-    regions: Sequence[str] = ("us-east-1",)
+    named_regions: Sequence[str] = ()
     workers: int | None = None
     access_key_id: str | None = field(default=None, repr=False)
     secret_access_key: str | None = field(default=None, repr=False)
@@ -34,6 +35,13 @@ class Wanted:
     pace: Ramp = LAMBDA
     arguments: Sequence[str] = ()
     tunnel: bool = False
+
+    @property
+    def regions(self) -> list[str]:
+        """The regions of the job, looked up late, because that loads boto3. UsageError, MuError."""
+        from mu import aws
+
+        return aws.regions(self.named_regions)
 
     def package(self, engine: str) -> Path | None:
         """The package file, for engines that need one; None for a job without. UsageError if it is not there."""

@@ -19,6 +19,7 @@ from mu.jobs.reading import ReadAhead, is_at_hand
 from mu.jobs.settings import Info, Settings
 from mu.jobs.unawaited import watched
 from mu.jobs.worker import Part as PartFunction
+from mu.preflight import listed_regions, region_of_environment
 from mu.report.reporter import Reporter
 from mu.server import command_line, prepare
 from mu.server import run as server_run
@@ -294,7 +295,7 @@ def _engine(info: Info) -> Engine:
         return info.engine
     wanted = by_name.Wanted(
         function=info.lambda_function or "",
-        regions=list(info.regions or ["us-east-1"]),
+        named_regions=listed_regions(info.regions),
         workers=info.workers,
         dispensable=info.overprovision or 0,
         arguments=by_name.words(info.engine_args),
@@ -306,8 +307,10 @@ def _engine(info: Info) -> Engine:
 
 def _event(info: Info) -> dict[str, Any]:
     """What workers are told."""
-    region = next(iter(info.regions or ()), "us-east-1")
-    made = {"mode": 1, "region": region, "tell_facts": 1, "tell_bytes": 1}
+    made: dict[str, Any] = {"mode": 1, "tell_facts": 1, "tell_bytes": 1}
+    named = listed_regions(info.regions)[:1] or [region_of_environment()]
+    if named[0]:  # else the run finds it out if the job has a bucket of S3
+        made["region"] = named[0]
     if info.bucket:
         made["bucket"] = info.bucket
     return {**made, **getattr(info, "event", {})}

@@ -25,7 +25,7 @@ class Settings(TypedDict, total=False):
     tunnel: bool
     ramp: Any
     bucket: str
-    regions: Sequence[str]
+    regions: Sequence[str] | None
     workers: int | None
     overprovision: int
     retries: int
@@ -61,7 +61,7 @@ DEFAULTS: dict[str, Any] = {
     "tunnel": False,
     "ramp": None,
     "bucket": "",
-    "regions": ["us-east-1"],
+    "regions": None,
     "workers": None,
     "overprovision": 0,
     "retries": RETRIES,

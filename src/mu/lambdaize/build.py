@@ -3,7 +3,10 @@
 import argparse
 import json
 import os
+import re
 import shlex
+import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +22,7 @@ from mu.lambdaize.needs import (
     warn_of_plugins,
     warn_of_scripts,
 )
-from mu.lambdaize.settings import NEWEST_RUNTIME, Given, function_of, given_settings
+from mu.lambdaize.settings import NEWEST_RUNTIME, SUFFIX, Given, function_of, given_settings
 
 
 def packaged_command(name: str, pre_args: str, post_args: str) -> str:
@@ -62,9 +65,8 @@ def lambdaize(args: argparse.Namespace) -> str:
     """
     given = given_settings(args)
     function = function_of(args, given)
+    tell: Callable[[str], None] = (lambda _: None) if args.quiet else _say
     pre_args, post_args = [*args.arguments, "", ""][:2]
-    if pre_args.startswith("-"):
-        raise UsageError(f"PRE-ARGS is {pre_args}, which is no command: flags go before EXECUTABLE")
     command = packaged_command(Path(args.executable).name, pre_args, post_args)
     members, needed = _contents(args, command, given["ARCH"])
     function = replace(function, arch=needed.arch)
@@ -88,21 +90,44 @@ def lambdaize(args: argparse.Namespace) -> str:
 
     def keep() -> None:
         unfinished.replace(target)
+        if not args.keep:
+            for older in older_packages(target):
+                older.unlink(missing_ok=True)
+                tell(f"removed {older}, the package of an earlier function (--keep leaves it)")
 
     text = f"Function name: {function.name}\n"
     try:
         archive.write(unfinished, members)
-        _say(f"package {target}: {unfinished.stat().st_size:,} bytes, command: {command}")
+        tell(f"package {target}: {unfinished.stat().st_size:,} bytes, command: {command}")
         if args.skip_upload:
             keep()
         else:
             do = deploy.update if args.update else deploy.create
-            text += json.dumps(do(function, unfinished, _say, keep=keep), indent=4, default=str) + "\n"
+            text += json.dumps(do(function, unfinished, tell, keep=keep), indent=4, default=str) + "\n"
     except OSError as error:
         raise MuError(f"cannot make {target} in the current directory: {reason(error)}") from None
     finally:
         unfinished.unlink(missing_ok=True)
     return text
+
+
+def older_packages(package: Path) -> list[Path]:
+    """The packages that earlier runs have made of the same executable and left beside this one, under names that were
+    made up then. Others, and what is no package of ours, are left alone."""
+    made_up = re.fullmatch(rf"(.+)_{SUFFIX}", package.stem)
+    if made_up is None:
+        return []
+    name = re.compile(rf"{re.escape(made_up[1])}_{SUFFIX}\.zip")
+    beside = package.parent.iterdir()
+    return sorted(each for each in beside if name.fullmatch(each.name) and each != package and _is_ours(each))
+
+
+def _is_ours(file: Path) -> bool:
+    try:
+        with zipfile.ZipFile(file) as package:
+            return {"lambda_function.py", "mu/worker.py"} <= set(package.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _say(text: str) -> None:

@@ -12,6 +12,7 @@ from mu import aws
 from mu.errors import UsageError
 from mu.lambdaize import deploy
 from mu.lambdaize.needs import LOADERS
+from mu.preflight import DEFAULT_REGION, REGION
 
 # Lambda's Python runtimes, and the C library in each: python3.11 is Amazon Linux 2, later ones are 2023.
 OLDEST_PYTHON = 11
@@ -21,6 +22,7 @@ NEWEST_RUNTIME = "python3.14"  # the newest that AWS documents as generally avai
 
 
 NAME_LENGTH = 64  # Lambda's limit
+SUFFIX = "[a-zA-Z0-9]{8}"  # of the names that `new_name` makes up
 
 
 class Given(NamedTuple):
@@ -30,7 +32,7 @@ class Given(NamedTuple):
     text: str
 
     def like(self, pattern: str, what: str) -> str | None:
-        """The text, None if it is empty. Raises UsageError if it is not `what`."""
+        """The text, None if it is empty. Raises UsageError, saying what it must do, if it is not like `pattern`."""
         if self.text and not re.fullmatch(pattern, self.text, re.ASCII):
             raise self.wrong(what)
         return self.text or None
@@ -40,12 +42,12 @@ class Given(NamedTuple):
         if not self.text:
             return None
         if not re.fullmatch("[0-9]{1,6}", self.text) or not low <= int(self.text) <= high:
-            raise self.wrong(f"a whole number from {low} to {high}")
+            raise self.wrong(f"be a whole number from {low} to {high}")
         return int(self.text)
 
     def wrong(self, what: str) -> UsageError:
-        """What to raise when it is not `what`."""
-        return UsageError(f"{self.by} is '{self.text}', but it is {what}")
+        """What to raise when it does not do what it must."""
+        return UsageError(f"{self.by} must {what}, not '{self.text}'")
 
 
 def new_name(executable: str) -> str:
@@ -66,6 +68,8 @@ def given_settings(args: argparse.Namespace) -> dict[str, Given]:
 
 def function_of(args: argparse.Namespace, given: dict[str, Given]) -> deploy.Function:
     """What the flags and the environment ask for, all of it checked. Raises UsageError."""
+    if args.arguments[:1] and args.arguments[0].startswith("-"):
+        raise UsageError(f"PRE-ARGS is {args.arguments[0]}, which is no command: flags go before EXECUTABLE")
     name = given["FUNCTION_NAME"]
     if args.update and name.text not in ("", args.update):
         raise UsageError(f"--update {args.update} and {name.by} {name.text} are not the same")
@@ -79,20 +83,30 @@ def function_of(args: argparse.Namespace, given: dict[str, Given]) -> deploy.Fun
         raise UsageError("AWS_ROLE is not set: it is the ARN of the role that the function has")
     runtime = re.fullmatch(r"python3\.(\d{1,3})", given["RUNTIME"].text, re.ASCII)
     if given["RUNTIME"].text and not (runtime and int(runtime[1]) >= OLDEST_PYTHON):
-        raise given["RUNTIME"].wrong(f"python3.{OLDEST_PYTHON} or later")
+        raise given["RUNTIME"].wrong(f"be python3.{OLDEST_PYTHON} or later")
     return deploy.Function(
         name=chosen,
-        region=given["REGION"].like("[a-z]+(-[a-z]+)+-[0-9]+", "like us-east-1") or aws.default_region(),
+        region=_region(given["REGION"]),
         runtime=given["RUNTIME"].text or None,
-        arch=given["ARCH"].like("|".join(LOADERS), " or ".join(LOADERS)),
+        arch=given["ARCH"].like("|".join(LOADERS), "be " + " or ".join(LOADERS)),
         role=role.like(
-            r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", "like arn:aws:iam::123456789012:role/NAME"
+            r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", "look like arn:aws:iam::123456789012:role/NAME"
         ),
         memory=given["MEM_SIZE"].number(128, 10240),
         timeout=given["TIMEOUT"].number(1, 900),
         tmp_size=given["TMP_SIZE"].number(512, 10240),
         code_bucket=given["CODE_BUCKET"].text or None,
     )
+
+
+def _region(given: Given) -> str:
+    """The one region of the function. UsageError if AWS has none of that name."""
+    if "," in given.text:
+        raise UsageError(
+            f"{given.by} is '{given.text}', but a function is made in one region: do it once for each"
+        )
+    named = given.like(REGION.pattern, "look like us-east-1")
+    return aws.regions(named)[0]
 
 
 # flag, environment variable, what it takes, help
@@ -110,7 +124,7 @@ SETTINGS = (
         "--region",
         "REGION",
         "REGION",
-        "where to make it (default: $AWS_REGION, the profile's, or us-east-1)",
+        f"where to make it (default: {DEFAULT_REGION})",
     ),
     ("--runtime", "RUNTIME", "RUNTIME", f"python3.{OLDEST_PYTHON} or later (default {NEWEST_RUNTIME})"),
     ("--arch", "ARCH", "ARCH", "x86_64 or arm64 (default: read from the executable)"),

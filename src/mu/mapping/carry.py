@@ -147,5 +147,5 @@ def failure_of(error: BaseException) -> str:
 
 def check(bucket: str | None) -> None:
     """UsageError if `bucket` is given and is no bucket's name."""
-    if bucket is not None and (not bucket or "/" in bucket):
+    if bucket is not None and not bucket:
         raise UsageError(f"--bucket: '{bucket}' is no bucket's name")

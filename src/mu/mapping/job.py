@@ -35,6 +35,7 @@ from mu.mapping.results import RESULTS, Results
 from mu.mapping.settings import Given
 from mu.mapping.sources import Source, bucket_region
 from mu.mapping.words import IN, OUT, Words
+from mu.preflight import check_names
 
 HERE, LAMBDA = "here", "lambda"
 JOURNAL = "journal.jsonl"
@@ -88,6 +89,7 @@ def check(given: Given, source: Source) -> Checked:
                 f"--out {each.text}: the command has no {{{name}}}, so nothing would be written there"
             )
     carry.check(given.bucket)
+    check_names(bucket=given.bucket, host=given.address, regions=given.regions)
     here = all(engine.partition(":")[0] == HERE for engine in given.engine)
     if given.resume and not (templates or given.results):
         raise UsageError("--resume goes by the journal of --results DIR or of --out: give one of them")
@@ -159,7 +161,7 @@ class Map:
         """Where the job's bucket is, or its first region."""
         if self.given.bucket:
             return bucket_region(self.given.bucket)
-        return self.given.regions[0] if self.given.regions else aws.default_region()
+        return aws.regions(self.given.regions)[0]
 
     def _begin(self, source: Source) -> Iterable[Input | None]:
         """Look at the inputs as far as that can be done before the start. UsageError."""

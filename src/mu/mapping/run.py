@@ -103,8 +103,8 @@ def _set_price(made: Map, target: Target) -> None:
 
 
 def regions_of(given: Given) -> list[str]:
-    """Where functions are."""
-    return list(given.regions) or [aws.default_region()]
+    """Where functions are. UsageError if AWS has no such region."""
+    return aws.regions(given.regions)
 
 
 def target_of(checked: Checked) -> Target | None:
@@ -171,7 +171,7 @@ def engine_of(checked: Checked, target: Target | None, directory: str) -> Engine
             function = str(zipped.file)
         wanted = by_name.Wanted(
             function=function,
-            regions=regions_of(given),
+            named_regions=given.regions,
             workers=given.workers,
             arguments=by_name.words(given.engine_args),
             tunnel=given.tunnel,

@@ -107,13 +107,16 @@ class PlainReporter(Reporter):
     def _awaited(self) -> str:
         """What the run waits for, in words."""
         counts = self.counts
+        where = f" in {counts.regions}" if counts.regions else ""
         if not counts.shared:
-            return _number(counts.parts, "worker")
+            return f"{_number(counts.parts, 'worker')}{where}"
         parts = _number(counts.parts, "part") if counts.parts_known else "parts as they are read"
         if counts.limit is None:
             return parts
         reason = f" ({counts.limit_reason})" if counts.limit_reason else ""
-        return f"{parts}, {_number(counts.limit, 'worker')} at a time{reason}"
+        if counts.regions in counts.limit_reason:
+            where = ""
+        return f"{parts}, {_number(counts.limit, 'worker')} at a time{where}{reason}"
 
     def _progress(self, now: float) -> None:
         counts = self.counts

@@ -25,7 +25,8 @@ class Counts(NamedTuple):
     `parts` are wanted (so many are known by now, if `parts_known` is False: inputs are still being read). `begun` parts
     have had a worker, `done` and `failed` are over; `repeated` attempts failed and did not end their part, for these
     `reasons`. `workers` are connected now, `hellos` have been so far; `limit` is how many there may be at a time (None:
-    no limit is known), and `limit_reason` where that number comes from. So many unverified connections were `dropped`,
+    no limit is known), and `limit_reason` where that number comes from; `regions` are those in which they are launched,
+    in words, empty if there are none. So many unverified connections were `dropped`,
     and so many invocations that the service had accepted were `lost`. `launch` is how far launching is (None: nothing
     is launched), `launch_note` the same in words.
     """
@@ -45,6 +46,7 @@ class Counts(NamedTuple):
     launch_note: str = ""
     reasons: Mapping[str, int] = {}
     limit_reason: str = ""
+    regions: str = ""
 
     @property
     def shared(self) -> bool:

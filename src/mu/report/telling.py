@@ -35,7 +35,7 @@ class Tally:
         self._of_ledger = of_ledger
         self.repeated = self.workers = self.hellos = self.dropped = self.lost = 0
         self.limit: int | None = None
-        self.limit_reason = ""
+        self.limit_reason = self.regions = ""
         self.launch: Progress | None = None
         self.launch_note = ""
         self.reasons: Counter[str] = Counter()
@@ -47,6 +47,7 @@ class Tally:
         return Counts(
             parts, known, begun, done, failed, self.repeated, self.workers, self.hellos, self.limit,
             self.dropped, self.lost, self.launch, self.launch_note, self._shown_reasons, self.limit_reason,
+            self.regions,
         )  # fmt: skip
 
     def repeat(self, reason: str) -> None:

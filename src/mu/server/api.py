@@ -28,10 +28,19 @@ def options(ServerInfo: Any, argv: Sequence[str] | None = None) -> None:
     """Read the command line into `ServerInfo`; exits with status 2 if something is wrong with it.
 
     A flag exists when `ServerInfo` has its attribute; `--help` lists them. Afterwards `cacert`,
-    `srvcrt`, `srvkey` hold keys (one-line base64), made for this run if no files were named.
+    `srvcrt`, `srvkey` hold keys (one-line base64), made for this run if no files were named. `regions`, if the script
+    has the attribute and names none, holds the default one.
     """
     end_quietly_on_interrupt()
     command_line.parse(ServerInfo, argv)
+    if hasattr(ServerInfo, "regions") and not ServerInfo.regions:
+        from mu import aws  # late: it loads boto3
+
+        try:
+            ServerInfo.regions = aws.regions(None)  # scripts put the first of them into their event
+        except MuError as error:
+            say(f"{Path(sys.argv[0]).name}: {error}")
+            raise SystemExit(2) from None
 
 
 def server_launch(

@@ -2,28 +2,17 @@
 
 import argparse
 import os
-import re
-import socket
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mu.console.arguments import MAX_PORT, Parser, closest, listed
+from mu.console.arguments import MAX_PORT, Parser, listed
 from mu.defs import Defs
 from mu.errors import UsageError
+from mu.preflight import check_names
 from mu.server.flags import EVERY_SCRIPT, FLAGS, INTEGER, KEY_VARIABLES, REPEATED, WORKER_FLAGS, Flag
 from mu.server.job_keys import key_files, take_keys
-
-# What S3 takes as a name; buckets that are older than today's rules may have capitals, underscores and a long name.
-BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
-REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}")
-# Most people's, which need no look into boto3's own list: that takes a tenth of a second to load.
-REGIONS = {"us-east-1", "us-east-2", "us-west-1", "us-west-2", "ca-central-1", "sa-east-1"}
-REGIONS |= {"eu-west-1", "eu-west-2", "eu-west-3", "eu-central-1", "eu-north-1", "eu-south-1"}
-REGIONS |= {"ap-south-1", "ap-southeast-1", "ap-southeast-2", "ap-northeast-1", "ap-northeast-2"}
-NO_SUCH_HOST = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
-ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_LAMBDA")
 
 
 def parse(info: Any, argv: Sequence[str] | None = None) -> None:
@@ -45,7 +34,11 @@ def parse(info: Any, argv: Sequence[str] | None = None) -> None:
             setattr(info, name, value)
         if hasattr(info, "quality_str") and hasattr(info, "quality_y"):
             info.quality_str = _quality_name(info)
-        check_names(info)
+        check_names(
+            bucket=getattr(info, "bucket", None),
+            host=getattr(info, "host_addr", None),
+            regions=getattr(info, "regions", None),
+        )
         if hasattr(info, "cacert") and (
             not hasattr(info, "keys_of_run") or values.keys() & KEY_VARIABLES.keys()
         ):
@@ -67,74 +60,6 @@ def to_numlist(text: str, numbers: list[int] | None = None) -> list[int]:
     except argparse.ArgumentTypeError as error:
         raise UsageError(str(error)) from None
     return made
-
-
-def check_names(info: Any) -> None:
-    """UsageError if the bucket, a region or this server's address cannot be one.
-
-    Workers would find out one by one, each at its cost.
-    """
-    bucket = getattr(info, "bucket", None)
-    if isinstance(bucket, str) and bucket:
-        check_bucket(bucket)
-    address = getattr(info, "host_addr", None)
-    if isinstance(address, str) and address:
-        check_host(address)
-    regions = getattr(info, "regions", None) or []
-    for region in [regions] if isinstance(regions, str) else regions:
-        check_region(region)
-
-
-def check_host(host: str) -> None:
-    """UsageError if the name is known to be nobody's; that it cannot be looked up here, now, says nothing."""
-    try:
-        socket.getaddrinfo(host, None)
-    except socket.gaierror as error:
-        if error.errno in NO_SUCH_HOST:
-            raise UsageError(
-                f"there is no host {host!r}: workers could not find this server by that name"
-            ) from None
-    except UnicodeError:
-        raise UsageError(f"there can be no host {host!r}") from None
-
-
-def check_bucket(bucket: str) -> None:
-    """UsageError if there can be no S3 bucket of this name, and it is no other store's either."""
-    if bucket.startswith("file:"):
-        if not bucket.startswith("file:///"):
-            raise UsageError(f"bucket {bucket}: a directory is named by file:/// and its absolute path")
-        return
-    if re.fullmatch(r"s3\+https?://[^/]+/[^/]+", bucket):
-        return
-    if bucket.startswith("s3://"):
-        name = bucket.removeprefix("s3://").partition("/")[0]
-        raise UsageError(f"bucket {bucket}: give the name alone: {name or 'NAME'}")
-    if not bucket.startswith("arn:") and not BUCKET.fullmatch(bucket):
-        raise UsageError(
-            f"there can be no bucket {bucket!r}: a name has 3 to 63 lower-case letters, digits, dots and hyphens"
-        )
-
-
-def check_region(region: str) -> None:
-    """UsageError if AWS has no such region; with an endpoint of one's own, if it does not even look like one."""
-    if not REGION.fullmatch(region):
-        raise UsageError(f"there is no region {region!r}: one looks like us-east-1")
-    if region in REGIONS or any(os.environ.get(name) for name in ENDPOINTS):
-        return
-    import botocore.session
-
-    session = botocore.session.get_session()
-    known = {
-        name
-        for partition in session.get_available_partitions()
-        for name in session.get_available_regions("lambda", partition)
-    }
-    if region not in known:
-        guess = closest(region, known)
-        raise UsageError(
-            f"AWS has no region {region}"
-            + (f": did you mean {guess}?" if guess else ", as far as boto3 knows")
-        )
 
 
 def _refuse_host_address(parser: Parser, words: Sequence[str]) -> None:

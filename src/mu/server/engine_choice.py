@@ -4,6 +4,7 @@ from typing import Any
 
 from mu.engines import by_name, ramp
 from mu.engines.protocol import Engine
+from mu.preflight import listed_regions
 from mu.server.settings import Settings
 
 
@@ -22,7 +23,7 @@ def engine_of(
         return chosen
     wanted = by_name.Wanted(
         function=getattr(info, "lambda_function", None) or "",
-        regions=list(getattr(info, "regions", None) or ["us-east-1"]),
+        named_regions=listed_regions(getattr(info, "regions", None)),
         workers=settings.workers,
         access_key_id=access_key_id,
         secret_access_key=secret_access_key,

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from mu.console.arguments import PORT, SECONDS, above, at_least, listed, word
 from mu.engines import ramp
 from mu.engines.by_name import NAMES
+from mu.preflight import DEFAULT_REGION
 
 # Flags that may be given several times.
 REPEATED = ("engine",)
@@ -25,7 +26,7 @@ class Flag(NamedTuple):
     parse: Callable[[str], Any] | None
     metavar: str
     text: str
-    also: tuple[str, ...] = ()  # other short names that are taken and not documented
+    also: tuple[str, ...] = ()  # other names that are taken and not documented
 
 
 COUNT = at_least(0)
@@ -61,7 +62,15 @@ FLAGS = (
     Flag("-T", "--state-port", "state_srv_port", PORT, "PORT", "port of the relay"),
     Flag("-R", "--state-threads", "state_srv_threads", at_least(1), "N", "relays, on ports from -T on"),
     Flag("-l", "--function", "lambda_function", word, "NAME", "Lambda function to start"),
-    Flag("-r", "--regions", "regions", listed(word), "A,B", "regions to start it in"),
+    Flag(
+        "-r",
+        "--regions",
+        "regions",
+        listed(word),
+        "A,B",
+        f"regions to start it in (default: {DEFAULT_REGION})",
+        ("--region",),
+    ),
     Flag("-m", "--kill-time", "kill_time", SECONDS, "SECONDS", "end a worker that is not finished by then"),
     Flag("", "--retries", "retries", COUNT, "N", "give a part that failed to another worker, so many times"),
     Flag(

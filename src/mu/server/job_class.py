@@ -20,7 +20,7 @@ class Job:
 
     # What is run, and where.
     lambda_function: ClassVar[str | None] = None
-    regions: ClassVar[list[str]] = ["us-east-1"]
+    regions: ClassVar[list[str] | None] = None
     bucket: ClassVar[str | None] = None
 
     # Which parts there are: `num_parts` of them, or those of `num_list`.

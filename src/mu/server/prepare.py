@@ -8,6 +8,7 @@ from typing import Any
 from mu.errors import UsageError
 from mu.history import record
 from mu.history.blank import known_secrets
+from mu.preflight import listed_regions
 from mu.server.flags import EVERY_SCRIPT, FLAGS
 from mu.server.ledger import Part, PartOrder, connection_order
 from mu.server.settings import Settings, Setup
@@ -74,6 +75,7 @@ def setup_of(info: Any) -> Setup:
         quiet=bool(getattr(info, "quiet", False)),
         verbose=bool(getattr(info, "verbose", False)),
         function=None if getattr(info, "no_cost", False) else text("lambda_function"),
+        regions=listed_regions(getattr(info, "regions", None)),
         shown=record.settings_of(info, [flag.attribute for flag in (*FLAGS, *EVERY_SCRIPT)]),
         secrets=tuple(known_secrets(info)),
         resume_from=resume,

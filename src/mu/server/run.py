@@ -42,7 +42,6 @@ from mu.tls import listener as tls_listener
 from mu.wire.connect import BOTH_READ
 
 LOOPBACK = ("127.0.0.1", "localhost")
-DEFAULT_REGION = "us-east-1"
 
 
 class Run:
@@ -184,11 +183,12 @@ class Run:
         if setup.cacert:
             made |= {"cacert": setup.cacert, "srvcrt": setup.worker_cert, "srvkey": setup.worker_key}
         if setup.resume_from is not None:
-            region = made.get("region") or DEFAULT_REGION
-            parts = setup.resume_from(self.settings.parts, region)
+            parts = setup.resume_from(self.settings.parts, made.get("region") or self._region())
             self.settings = dataclasses.replace(self.settings, parts=parts)
         if self.idle or engine is None:
             return made
+        if str(made.get("bucket") or "file:").partition(":")[0] != "file":
+            made.setdefault("region", self._region())
         made["port"] = self.port
         if not made.get("addr"):
             made["addr"] = setup.address or engine.own_address()
@@ -200,10 +200,18 @@ class Run:
         self._start_relay(made["addr"])
         staffing = self._staff(engine)
         engine.start(json.dumps(made), staffing.first())
+        if self._telling is not None:
+            self._telling.tally.regions = ", ".join(getattr(engine, "regions", ()))
         credentials = getattr(engine, "credentials", None)
         if setup.function and credentials is not None:
             self.lookup = Lookup(setup.function, engine.regions, *credentials)  # type: ignore[attr-defined]
         return made
+
+    def _region(self) -> str:
+        """Where the job's bucket is taken to be if the event names no region. UsageError or MuError."""
+        from mu import aws  # late: it loads boto3, which a job without S3 and Lambda does not need
+
+        return aws.regions(self.setup.regions)[0]
 
     def drive(self) -> None:
         """Drive one machine for each part until all are over. What goes wrong is kept in `error`, for `conclude`."""

@@ -1,6 +1,6 @@
 """What a run is told, and what it tells of each part."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,7 +50,9 @@ class Setup:
     `cacert` None: plain TCP, for this machine only. `worker_cert` and `worker_key` are what workers get. `event` holds
     fields for every worker's event. `relay` is the address and port of a relay that the run starts itself.
     `shown` are the settings that a record shows, `secrets` the texts that it must not. `function`: the Lambda function
-    whose price is looked up (None: no cost is told). `resume_from`: given the parts and a region, those to be done.
+    whose price is looked up (None: no cost is told). `regions`: those that the script names; workers get the first as
+    the region of their bucket, unless the event has one, or else the default region. `resume_from`: given the parts
+    and a region, those to be done.
     """
 
     port: int = 0
@@ -68,6 +70,7 @@ class Setup:
     quiet: bool = False
     verbose: bool = False
     function: str | None = None
+    regions: Sequence[str] = ()
     shown: Mapping[str, Any] = field(default_factory=dict)
     secrets: tuple[str, ...] = field(default=(), repr=False)
     resume_from: Callable[[Iterable[Any], str], Iterable[Part]] | None = None

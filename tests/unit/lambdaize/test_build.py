@@ -163,7 +163,7 @@ def test_settings(cloud, run, monkeypatch, variable, flag, value, key, expected)
     monkeypatch.setenv(variable, "wrong")
     monkeypatch.setenv("SKIP_UPLOAD", "1")
     assert run(flag, value, script())[0] == 0
-    assert run(script())[0] == (0 if variable == "FUNCTION_NAME" else 1)
+    assert run(script())[0] == (0 if variable == "FUNCTION_NAME" else 2)
 
 
 def test_region(cloud, run, monkeypatch):
@@ -239,9 +239,31 @@ def test_two_runs_make_the_same_bytes(place, run, monkeypatch, built):
     monkeypatch.setenv("ALLOW_LD", "1")
     monkeypatch.setenv("LD_LIBRARY_PATH", str(built / "libs"))
     for _ in range(2):
-        assert run(built / "dynamic", "", "-x", script())[0] == 0
+        assert run("--keep", built / "dynamic", "", "-x", script())[0] == 0
     first, second = place.glob("*.zip")
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_packages_of_earlier_functions_go_unless_they_are_to_be_kept(place, run, monkeypatch):
+    monkeypatch.setenv("SKIP_UPLOAD", "1")
+    first = run("--quiet", script())[1].strip()
+    other = run("--quiet", script("tool_two"))[1].strip()
+    named = run("--quiet", "--function-name", "tool", script())[1].strip()
+    Path("tool_ABCDEFGH.zip").write_bytes(b"no package of ours")
+    status, output, errors = run(script())
+    second = output.removeprefix("Function name: ").strip()
+    assert status == 0
+    assert f"removed {first}.zip" in errors
+    kept = {"tool_ABCDEFGH.zip", *(f"{name}.zip" for name in (other, named, second))}
+    assert {file.name for file in place.glob("*.zip")} == kept
+    third = run("--quiet", "--keep", script())[1].strip()
+    assert {file.name for file in place.glob("*.zip")} == {*kept, f"{third}.zip"}
+
+
+def test_quiet_prints_the_name_alone(cloud, run):
+    status, output, errors = run("--quiet", script())
+    assert (status, errors) == (0, "")
+    assert output == f"{functions(cloud)[0]}\n"
 
 
 def test_a_dynamic_executable_runs_with_the_packaged_libraries_alone(place, run, monkeypatch, built):
@@ -369,42 +391,56 @@ NO_ROLE = {"AWS_ROLE": ""}
         ({"ALLOW_LD": "1"}, ["musl"], "the loader /lib/ld-musl-x"),
         ({"ARCH": "arm64"}, ["x86"], "is for x86_64, but ARCH is arm64"),
         ({"ARCH": "x86_64"}, ["arm"], "is for arm64, but ARCH is x86_64"),
-        ({"ARCH": "sparc"}, ["tool"], "ARCH is 'sparc'"),
-        (NO_ROLE, ["tool"], "AWS_ROLE is not set"),
-        ({"AWS_ROLE": "mu"}, ["tool"], "AWS_ROLE is 'mu'"),
-        ({"MEM_SIZE": "127"}, ["tool"], "MEM_SIZE is '127'"),
-        ({"MEM_SIZE": "10241"}, ["tool"], "128 to 10240"),
-        ({"MEM_SIZE": "1e3"}, ["tool"], "MEM_SIZE is '1e3'"),
-        ({"TIMEOUT": "0"}, ["tool"], "TIMEOUT is '0'"),
-        ({"TIMEOUT": "901"}, ["tool"], "1 to 900"),
-        ({"TIMEOUT": "-3"}, ["tool"], "TIMEOUT is '-3'"),
-        ({"TIMEOUT": "٣"}, ["tool"], "TIMEOUT is '٣'"),
-        ({"TMP_SIZE": "511"}, ["tool"], "512 to 10240"),
-        ({"TMP_SIZE": "99999999999999999999"}, ["tool"], "512 to 10240"),
-        ({}, ["--memory", "5", "tool"], "--memory is '5'"),
-        ({"MEM_SIZE": "1"}, ["--memory", "5", "tool"], "--memory is '5'"),
-        ({"MEM_SIZE": "512"}, ["--timeout", "0", "tool"], "--timeout is '0'"),
-        ({}, ["--tmp-size", "1", "tool"], "--tmp-size is '1'"),
-        ({}, ["--role", "mu", "tool"], "--role is 'mu'"),
-        ({}, ["--region", "moon", "tool"], "--region is 'moon'"),
-        ({}, ["--runtime", "python2", "tool"], "--runtime is 'python2'"),
-        ({}, ["--arch", "sparc", "tool"], "--arch is 'sparc'"),
         ({}, ["--arch", "arm64", "x86"], "x86 is for x86_64, but --arch is arm64"),
-        ({}, ["--update", "b", "--function-name", "a", "tool"], "--update b and --function-name a are not the same"),
-        ({"RUNTIME": "python3.10"}, ["tool"], "python3.11 or later"),
-        ({"RUNTIME": "nodejs22.x"}, ["tool"], "python3.11 or later"),
-        ({"REGION": "moon"}, ["tool"], "REGION is 'moon'"),
-        ({"FUNCTION_NAME": "a.b"}, ["tool"], "cannot be called 'a.b'"),
-        ({"FUNCTION_NAME": "a" * 65}, ["tool"], "at most 64"),
         ({"FUNCTION_NAME": "blocked"}, ["tool"], "in the way"),
-        ({"FUNCTION_NAME": "a"}, ["--update", "b", "tool"], "not the same"),
         ({}, ["tool", "", "", "absent"], "absent: no such file"),
-        ({}, ["tool", "--memory", "512"], "PRE-ARGS is --memory, which is no command: flags go before EXECUTABLE"),
         ({}, ["tool", "", "", "sub/tool"], "the same name"),
     ],
 )  # fmt: skip
-def test_refusals(place, run, monkeypatch, built, environment, words, what):
+def test_refused_executables(place, run, monkeypatch, built, environment, words, what):
     """One line, status 1, nothing asked of AWS, no file."""
+    refused(place, run, monkeypatch, built, environment, words, what, 1)
+
+
+@pytest.mark.parametrize(
+    ("environment", "words", "what"),
+    [
+        ({"ARCH": "sparc"}, ["tool"], "ARCH must be x86_64 or arm64, not 'sparc'"),
+        (NO_ROLE, ["tool"], "AWS_ROLE is not set"),
+        ({"AWS_ROLE": "mu"}, ["tool"], "AWS_ROLE must look like arn:aws:iam::123456789012:role/NAME, not 'mu'"),
+        ({"MEM_SIZE": "127"}, ["tool"], "MEM_SIZE must be a whole number from 128 to 10240, not '127'"),
+        ({"MEM_SIZE": "10241"}, ["tool"], "128 to 10240"),
+        ({"MEM_SIZE": "1e3"}, ["tool"], "MEM_SIZE must be a whole number from 128 to 10240, not '1e3'"),
+        ({"TIMEOUT": "0"}, ["tool"], "TIMEOUT must be a whole number from 1 to 900, not '0'"),
+        ({"TIMEOUT": "901"}, ["tool"], "1 to 900"),
+        ({"TIMEOUT": "-3"}, ["tool"], "TIMEOUT must be a whole number from 1 to 900, not '-3'"),
+        ({"TIMEOUT": "٣"}, ["tool"], "TIMEOUT must be a whole number from 1 to 900, not '٣'"),
+        ({"TMP_SIZE": "511"}, ["tool"], "512 to 10240"),
+        ({"TMP_SIZE": "99999999999999999999"}, ["tool"], "512 to 10240"),
+        ({}, ["--memory", "5", "tool"], "--memory must be a whole number from 128 to 10240, not '5'"),
+        ({"MEM_SIZE": "1"}, ["--memory", "5", "tool"], "--memory must be a whole number from 128 to 10240, not '5'"),
+        ({"MEM_SIZE": "512"}, ["--timeout", "0", "tool"], "--timeout must be a whole number from 1 to 900, not '0'"),
+        ({}, ["--tmp-size", "1", "tool"], "--tmp-size must be a whole number from 512 to 10240, not '1'"),
+        ({}, ["--role", "mu", "tool"], "--role must look like arn:aws:iam::123456789012:role/NAME, not 'mu'"),
+        ({}, ["--region", "moon", "tool"], "--region must look like us-east-1, not 'moon'"),
+        ({}, ["--runtime", "python2", "tool"], "--runtime must be python3.11 or later, not 'python2'"),
+        ({}, ["--arch", "sparc", "tool"], "--arch must be x86_64 or arm64, not 'sparc'"),
+        ({}, ["--update", "b", "--function-name", "a", "tool"], "--update b and --function-name a are not the same"),
+        ({"RUNTIME": "python3.10"}, ["tool"], "python3.11 or later"),
+        ({"RUNTIME": "nodejs22.x"}, ["tool"], "python3.11 or later"),
+        ({"REGION": "moon"}, ["tool"], "REGION must look like us-east-1, not 'moon'"),
+        ({"FUNCTION_NAME": "a.b"}, ["tool"], "cannot be called 'a.b'"),
+        ({"FUNCTION_NAME": "a" * 65}, ["tool"], "at most 64"),
+        ({"FUNCTION_NAME": "a"}, ["--update", "b", "tool"], "not the same"),
+        ({}, ["tool", "--memory", "512"], "PRE-ARGS is --memory, which is no command: flags go before EXECUTABLE"),
+    ],
+)  # fmt: skip
+def test_refused_settings(place, run, monkeypatch, built, environment, words, what):
+    """One line, status 2, nothing asked of AWS, no file."""
+    refused(place, run, monkeypatch, built, environment, words, what, 2)
+
+
+def refused(place, run, monkeypatch, built, environment, words, what, expected):
     static, dynamic = (built / "static").read_bytes(), (built / "dynamic").read_bytes()
     loader = re.search(rb"/lib(64)?/ld-linux[^\0]*", dynamic)[0]
     contents = {
@@ -433,7 +469,7 @@ def test_refusals(place, run, monkeypatch, built, environment, words, what):
         monkeypatch.setenv(variable, value)
     monkeypatch.setattr(aws, "client", None)
     status, output, errors = run(*(word.replace("BUILT", str(built)) for word in words))
-    assert (status, output) == (1, "")
+    assert (status, output) == (expected, "")
     assert what in errors
     assert errors.count("\n") == 1
     assert files(place) == before

@@ -324,7 +324,10 @@ def test_results_have_what_was_said_and_used() -> None:
         (Given(("true",), direct=True), "--direct is for -e lambda"),
         (Given(("true",), beside=("nothing",)), "--with: there is no nothing"),
         (Given(("true", "{x}")), "{x}, which is no field"),
-        (Given(("true",), bucket="a/b"), "no bucket's name"),
+        (Given(("true",), bucket="a/b"), "there can be no bucket 'a/b'"),
+        (Given(("true",), bucket="s3://a/b"), "bucket s3://a/b: give the name alone: a"),
+        (Given(("true",), bucket=""), "no bucket's name"),
+        (Given(("true",), regions=("eu-wets-3",)), "AWS has no region eu-wets-3: did you mean eu-west-3"),
     ],
 )
 def test_mistakes_are_found_before_anything_starts(given: Given, message: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from mu import UsageError, server, util
 from mu.defs import Defs
 from mu.engines.ramp import Ramp
-from mu.server.command_line import ENDPOINTS
+from mu.preflight import ENDPOINTS
 from mu.server.flags import FLAGS, WORKER_FLAGS
 from mu.tls import keys
 
@@ -141,8 +141,8 @@ def test_debug(monkeypatch: pytest.MonkeyPatch) -> None:
         ("-N 1,2 -o 2", "-N gives the exact parts: it does not go together with -o"),
         ("-N 1,,2", "argument -N/--part-list: '1,,2' is not a comma-separated list without gaps"),
         ("-N 1,1", "-N names a part twice"),
-        ("-r ,", "argument -r/--regions: ',' is not a comma-separated list without gaps"),
-        ("-r=", "argument -r/--regions: '' is not a comma-separated list without gaps"),
+        ("-r ,", "argument -r/--region/--regions: ',' is not a comma-separated list without gaps"),
+        ("-r=", "argument -r/--region/--regions: '' is not a comma-separated list without gaps"),
         ("-t 65536", "argument -t/--port: 65536 is not from 0 to 65535"),
         ("-m 0", "argument -m/--kill-time: 0 is not a positive number of seconds"),
         ("-m soon", "argument -m/--kill-time: 'soon' is not a number"),
