@@ -104,7 +104,7 @@ OTHER_LIMITS = {
         "mu.console.arguments.MAX_PORT",
         "mu.engines.prediction.MOST_PARTS",
         "mu.engines.ssh.MAX_HOSTS",
-        "mu.history.runs.LARGEST",
+        "mu.history.schema.LARGEST",
         "mu.server.staffing.NO_LIMIT",
         "mu.wire.checks.LARGEST",
     },
