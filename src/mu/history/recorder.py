@@ -32,7 +32,6 @@ from mu.history.blank import blanker
 from mu.machine import state_name
 from mu.report.reporter import Counts
 from mu.report.worker_log import Track
-from mu.wire import clock
 
 BUFFER = 1 << 16  # bytes of lines that wait to be written
 INTERVAL = 1.0  # seconds between two states of `run.live.json`, at least
@@ -65,6 +64,7 @@ class Recorder:
         self.path = path
         self.about = about
         self._start = start
+        self._began = time.monotonic()
         self._secrets_of = secrets_of
         self._known: tuple[str, ...] | None = None
         self._blank: Callable[[str], str] = str
@@ -203,7 +203,7 @@ class Recorder:
             )  # fmt: skip
         now = schema.Now(
             started=self.about.run.started,
-            at=round(clock.now() - start, 3),
+            at=round(time.monotonic() - self._began, 3),
             counts=_plain(counts, blank),
             states=[blank(name) for name in states],
             running=rows,
