@@ -84,3 +84,61 @@ def test_each_bound_is_what_the_code_has() -> None:
             value = getattr(getattr(found, owner) if owner else found, attribute)
             if isinstance(value, int | float):
                 assert any(text in row[1] for text in shown(value)), name
+
+
+# Constants that look like bounds, and why no peer comes near them.
+OTHER_LIMITS = {
+    "what the services themselves allow": {
+        "mu.engines.microvm.LONGEST",
+        "mu.engines.microvm.PAYLOAD_MAX",
+        "mu.lambdaize.deploy.DIRECT_LIMIT",
+        "mu.launch.options.TIMEOUT_MAX",
+        "mu.mapping.outputs.LONGEST_KEY",
+        "mu.mapping.outputs.LONGEST_NAME",
+        "mu.mapping.outputs.LONGEST_PATH",
+    },
+    "numbers of formats and arguments": {
+        "mu.cli.ivf_join.MOST_FRAMES",
+        "mu.cli.ivf_join.MOST_TIME",
+        "mu.cli.y4m_chop.MOST_LINE",
+        "mu.console.arguments.MAX_PORT",
+        "mu.engines.prediction.MOST_PARTS",
+        "mu.engines.ssh.MAX_HOSTS",
+        "mu.history.schema.LARGEST",
+        "mu.server.staffing.NO_LIMIT",
+        "mu.wire.checks.LARGEST",
+    },
+    "how much is drawn or printed of what other bounds let in": {
+        "mu.cli.diagram.MOST_ROWS",
+        "mu.errors.LONGEST",
+        "mu.handler.LONGEST_LABEL",
+        "mu.report.failure.MAX_COMMAND_NAME",
+        "mu.report.failure.MAX_OUTPUT_LINES",
+        "mu.report.live.ERRORS_KEPT",
+        "mu.report.plain.MAX_REASONS_SHOWN",
+    },
+    "how much of the user's own files is looked at": {
+        "mu.lambdaize.runtime_image.MOST_OF_A_SCRIPT",
+        "mu.work.executable.MAX_INTERPRETER",
+    },
+}
+BOUND = re.compile(
+    r"^((?:MAX|MOST|LONGEST|LARGEST)(?:_[A-Z_]+)?|[A-Z_]+_(?:KEPT|MAX|LIMIT)) *(?::.*)?= *[\d(]", re.M
+)
+
+
+def bounds() -> set[str]:
+    """Each module's constants that have a bound's name and are numbers."""
+    source = ROOT / "src"
+    found = set()
+    for path in source.rglob("*.py"):
+        module = ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
+        found |= {f"{module}.{name}" for name in BOUND.findall(path.read_text())}
+    return found
+
+
+def test_each_bound_of_the_code_is_in_the_table() -> None:
+    told = set(re.findall(r"`(mu(?:\.\w+)+)`", " ".join(row[1] for row in rows_of("Bounds"))))
+    other = set().union(*OTHER_LIMITS.values())
+    assert bounds() - told == other
+    assert not told & other

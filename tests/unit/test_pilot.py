@@ -1,5 +1,8 @@
 """What the pilot reads from its surroundings."""
 
+import contextlib
+import subprocess
+import sys
 import time
 
 import pytest
@@ -38,3 +41,13 @@ def test_newer_slurms_say_when_a_job_ends(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("SLURM_JOB_END_TIME")
     monkeypatch.setenv("PATH", "/nonexistent")
     assert pilot.slurm_end() is None
+
+
+def test_a_line_without_end_ends_the_pilot() -> None:
+    program = "from mu.pilot import Pilot; Pilot(0, 1).serve()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # what it has not read when it ends
+            process.stdin.write(b"x" * (pilot.MAX_LINE + (1 << 20)))
+            process.stdin.flush()
+        assert process.wait() == 0  # although there may be more to come

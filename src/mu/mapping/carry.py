@@ -17,8 +17,6 @@ from mu.mapping.globs import OWN
 from mu.mapping.plan import SMALL, Plan, Refused, Transfer
 
 THREADS = 8
-# The largest output that comes over the channel where there is no bucket, in bytes.
-LARGEST_MESSAGE = 32 << 20
 
 
 class Carrier:

@@ -16,7 +16,7 @@ from mu.mapping import journal
 from mu.mapping.journal import FileJournal, Row
 
 RESULTS, RUN = "results.jsonl", "run.json"
-STDERR_KEPT = 2000  # characters of the end of stderr in a row
+STDERR_KEPT = 2000  # bytes of the end of stderr in a row
 FORMAT = 1
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mu.cli import main, stats
-from mu.history import chart, timeline_image
+from mu.history import chart, timeline_html, timeline_image
 from mu.history.runs import Row, Run, load
 from mu.history.timeline_html import page
 from tests.support.made_runs import record, write_record, write_times
@@ -184,6 +184,17 @@ def test_the_page_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
     data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])  # type: ignore[index]
     assert any("<b>bad</b>" in row["e"][1] for row in data["rows"] if "e" in row)
     assert text.count("</script>") == 2
+
+
+def test_a_page_holds_a_bounded_number_of_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        Row(part, 1, 0.0, 1.0, "done", [(0.0, "A")], messages=[(0.5, "INFO:x")] * number)
+        for part, number in enumerate((2, 3, 1))
+    ]
+    run = Run("x", 9.0, len(rows), len(rows), rows)
+    monkeypatch.setattr(timeline_html, "MAX_MESSAGES", 4)
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page(run), re.DOTALL)[1])  # type: ignore[index]
+    assert [len(row.get("m", [])) for row in data["rows"]] == [2, 0, 1]
 
 
 GOOD = "0:[(0.5, 'A'), (1.0, 'B')]\n"

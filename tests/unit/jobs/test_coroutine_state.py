@@ -11,8 +11,9 @@ import pytest
 
 import mu
 from mu import CommandListState, ErrorState, OnePassState, TerminalState
+from mu.jobs import coroutine_state
 from mu.jobs.context import Context
-from mu.jobs.coroutine_state import CoroutineState
+from mu.jobs.coroutine_state import MAX_LOST, CoroutineState
 from mu.jobs.ends import DoneState, FailedState
 from tests.support.parts import Part, executed
 
@@ -242,6 +243,37 @@ def test_every_await_fails_once_the_worker_is_lost() -> None:
     part = Part(job).hangs_up()
     assert seen == ["finally", "the worker closed the connection"]
     assert part.failure == "the worker closed the connection"  # type: ignore[attr-defined]
+
+
+def test_a_coroutine_that_goes_on_without_a_worker_is_ended() -> None:
+    seen = 0
+
+    async def job(worker: mu.Worker, _: None) -> None:
+        nonlocal seen
+        while True:
+            try:
+                await worker.run("x")
+            except mu.WorkerLost:
+                seen += 1
+
+    part = Part(job).hangs_up()
+    assert seen == MAX_LOST + 1  # of which the first was for the command under way
+    assert "goes on although" in part.failure  # type: ignore[attr-defined]
+
+
+def test_the_moments_that_are_kept_of_a_part_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coroutine_state, "MAX_TIMES", 10)
+
+    async def job(worker: mu.Worker, _: None) -> int:
+        for number in range(20):
+            await worker.command(f"echo:{number}")
+        return 20
+
+    part = Part(job)
+    for _ in range(20):
+        part.says("OK:ECHO")
+    assert part.result == 20
+    assert len(part.machine.timestamps) == len(part.machine.stateinfo) <= 11  # and its end
 
 
 def test_the_time_limit_of_a_worker_is_no_failure_of_the_command() -> None:

@@ -12,7 +12,7 @@ import pytest
 from moto.core.models import DEFAULT_ACCOUNT_ID
 
 from mu.local import objects
-from mu.local.objects import ALGORITHMS, BadBodyError, StoredKey, byte_range, receive
+from mu.local.objects import ALGORITHMS, MOST_TRAILERS, BadBodyError, StoredKey, byte_range, receive
 
 DATA = b"123456789"
 # Of these nine bytes; the CRCs are the check values of the catalogue of parametrised CRC algorithms.
@@ -113,6 +113,11 @@ def test_uploads_in_chunks() -> None:
         (b"", {}, "IncompleteBody"),
         (b"1" * 100_000, {}, "IncompleteBody"),
         (chunks(DATA)[:-2], {}, "IncompleteBody"),
+        (
+            chunks(DATA, trailer="".join(f"x-{number}:1\r\n" for number in range(MOST_TRAILERS + 1))),
+            {},
+            "IncompleteBody",
+        ),
     ],
 )
 def test_bad_chunks(data: bytes, headers: dict[str, str], code: str) -> None:

@@ -1,12 +1,13 @@
 """The threads that invoke for `mu map --direct`, on the real command handler."""
 
+import threading
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mu.mapping import job, rows
+from mu.mapping import direct, job, rows
 from mu.mapping.direct import Answer, Direct
 from mu.mapping.job import Map
 from mu.mapping.settings import Given
@@ -46,11 +47,19 @@ def test_whatever_is_raised_fails_that_attempt_and_the_thread_goes_on(
             return future
 
         monkeypatch.setattr(made.carrier, "send", send)
-        direct = Direct(made, Invoked(), 1, lambda: None, 0)  # type: ignore[arg-type]
-        direct.run(lambda: False)
+        one = Direct(made, Invoked(), 1, lambda: None, 0)  # type: ignore[arg-type]
+        one.run(lambda: False)
         summary = made.summary(0, "", None)
     finally:
         made.close()
     assert (summary.done, summary.failed) == (2, 1)
     assert "odd" in str(summary.failures)
-    assert direct.requests == 4  # the failed one was tried again
+    assert one.requests == 4  # the failed one was tried again
+
+
+def test_commands_that_are_longer_than_an_event_are_refused_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")  # nobody is asked
+    invoker = direct.Invoker("f", "us-east-1", {}, threading.Event())
+    answer = invoker.invoke(["put:f\0" + "x" * direct.LARGEST_EVENT], [0])
+    assert answer.final
+    assert f"Lambda takes {direct.LARGEST_EVENT:,}" in answer.error

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mu.errors import MuError
 from mu.mapping import journal
-from mu.mapping.journal import FileJournal, ObjectJournal, Past, identity, read
+from mu.mapping.journal import LONGEST_ROW, FileJournal, ObjectJournal, Past, identity, read
 
 
 def row(text: str, status: str = "done", program: str = "p") -> dict[str, object]:
@@ -113,3 +113,9 @@ def test_a_journal_in_a_bucket_is_written_after_some_seconds(monkeypatch: pytest
 @pytest.mark.parametrize("same", ["", "xyz", "f" * 17])
 def test_an_identity_that_is_none_is_left_out(same: str) -> None:
     assert not Past([{"input": "a", "status": "done", "identity": same}])
+
+
+def test_a_line_without_end_is_read_in_pieces_and_is_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    path.write_bytes(b'{"in": "' + b"x" * 3 * LONGEST_ROW + b'"}\n{"in": "a"}\n')
+    assert [row["in"] for row in read(path)] == ["a"]

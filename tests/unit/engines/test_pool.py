@@ -1,0 +1,32 @@
+"""What a pilot says is bounded; how machines are used is in tests/integration and tests/e2e."""
+
+import io
+import subprocess
+from typing import cast
+
+from mu.engines import pool
+from mu.engines.pool import Machine
+
+
+class Process:
+    """A pilot that has written `said` to stderr, and has ended."""
+
+    def __init__(self, said: bytes) -> None:
+        self.stderr = io.BytesIO(said)
+
+
+def heard(said: bytes) -> list[str]:
+    machine = Machine("host", 1)
+    pool._hear_errors(machine, cast("subprocess.Popen[bytes]", Process(said)))
+    return machine.said
+
+
+def test_only_the_last_lines_that_a_pilot_says_are_kept() -> None:
+    lines = [f"line {number}" for number in range(pool.SAID_KEPT + 7)]
+    assert heard("\n".join(lines).encode()) == lines[-pool.SAID_KEPT :]
+
+
+def test_a_line_without_end_is_read_in_pieces() -> None:
+    kept = heard(b"x" * (pool.SAID_KEPT + 3) * pool.MAX_LINE)
+    assert len(kept) == pool.SAID_KEPT
+    assert max(map(len, kept)) <= pool.MAX_LINE
