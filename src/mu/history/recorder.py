@@ -78,9 +78,7 @@ class Recorder:
         self._parts, self._numbers, self._fates = array("q"), array("q"), array("b")
         self._begins, self._sizes = array("q"), array("q")
         try:
-            self._open()
-            self._put(msgspec.json.encode(about) + b"\n")
-            self._flush()
+            self._open(msgspec.json.encode(about) + b"\n")
         except Exception as error:
             self._fail(error)
 
@@ -159,8 +157,8 @@ class Recorder:
         if fd >= 0:
             os.close(fd)
 
-    def _open(self) -> None:
-        """A new file in the place of what another run may have left."""
+    def _open(self, first: bytes) -> None:
+        """A new file with its first line, in the place of what another run may have left."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lines = lines_beside(self.path)
         beside = lines.with_name(f".{lines.name}.{secrets.token_hex(8)}")
@@ -169,6 +167,8 @@ class Recorder:
         try:
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._put(first)
+            self._flush()
             live_beside(self.path).unlink(missing_ok=True)
             beside.replace(lines)
         except BaseException:
