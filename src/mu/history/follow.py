@@ -52,7 +52,7 @@ class Failed(ErrorState):
 
     def __init__(self, part: int, error: schema.Error, since: float) -> None:
         self.actorNum = part
-        self.failed_in = error.state
+        self.title, self.failed_in = "ErrorState", error.state
         self.err = error.why.replace("\n    | ", "\n")  # as it was before it was made fit for people
         self.timestamps, self.stateinfo = [since], ["ErrorState"]
 
@@ -110,6 +110,8 @@ def _none(given: Path, path: Path) -> str:
         return f"{given}: no such file, and no run that goes on: give the directory of --record"
     except OSError as error:
         return f"cannot read {path}: {reason(error)}"
+    except UsageError as error:
+        return f"no record of a run: {error}"
     done = sum(part.outcome == "done" for part in made.parts)
     return f"{path}: this run has ended, with {done} of {len(made.parts)} parts done: see mu stats {path}"
 
