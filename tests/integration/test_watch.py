@@ -2,10 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +9,7 @@ import pytest
 from mu.cli import main
 from tests.support.fake_workers import FakeWorker
 from tests.support.local_rig import eventually
+from tests.support.watching import running, said, watched
 
 # It cannot end before the file `go` is there, whatever the machine is.
 WAIT = "until test -e DIRECTORY/go; do sleep 0.02; done; test $0 != 1"
@@ -38,44 +35,6 @@ if __name__ == "__main__":
 """
 
 
-@contextmanager
-def running(directory: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """A process with this interpreter; what it says on standard error is to be read."""
-    with ExitStack() as stack:
-        process = subprocess.Popen(
-            [sys.executable, *words],
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        stack.callback(process.wait)
-        stack.callback(process.kill)
-        assert process.stderr is not None
-        stack.enter_context(process.stderr)
-        yield process
-
-
-@contextmanager
-def watched(
-    directory: Path, path: str, *words: str
-) -> Iterator[tuple[subprocess.Popen[str], subprocess.Popen[str]]]:
-    """A run, and `mu watch` of it that has told of it already: one line, which is left out of what is read later."""
-    record = directory / "results" / "record" if path == "results" else directory / "run"
-    with running(directory, *words) as run:
-        eventually((record / "run.live.json").exists)
-        with running(directory, "-m", "mu", "watch", path) as watch:
-            assert watch.stderr is not None
-            assert " parts begun, 0 done, 0 failed" in watch.stderr.readline()
-            yield run, watch
-
-
-def said(process: subprocess.Popen[str]) -> str:
-    """All that it says until its end."""
-    assert process.stderr is not None
-    return process.stderr.read()
-
-
 @pytest.mark.parametrize(
     ("path", "words", "done", "status"),
     [
@@ -89,7 +48,10 @@ def test_a_run_is_followed_to_its_end(
     tmp_path: Path, path: str, words: list[str], done: str, status: int
 ) -> None:
     (tmp_path / "job.py").write_text(JOB.replace("DIRECTORY", str(tmp_path)))
-    with watched(tmp_path, path, *(word.replace("DIRECTORY", str(tmp_path)) for word in words)) as (run, watch):
+    with watched(tmp_path, path, *(word.replace("DIRECTORY", str(tmp_path)) for word in words)) as (
+        run,
+        watch,
+    ):
         (tmp_path / "go").touch()
         told = said(watch)
         assert f"{done} parts done in " in told.splitlines()[-1]
