@@ -20,6 +20,7 @@ from rich.text import Text
 
 from mu.console.terminal import visible
 from mu.report.cost import money
+from mu.report.figures import duration, in_megabytes, megabytes, short, span
 from mu.report.graph import History, drawn
 from mu.report.reporter import Counts
 from mu.report.snapshot import PERCENTS, Snapshot, Standing
@@ -241,7 +242,8 @@ class Display:
             .append("  now ", LABEL)
             .append(graph.written(graph.now), "bold")
         )
-        title.append(f"  most {graph.written(top)}", LABEL)
+        if top > graph.now or graph.rate:
+            title.append(f"  most {graph.written(top)}", LABEL)
         rows = [Text(row, graph.colour) for row in drawn(values, height - 2, top, blocks=self._blocks)]
         end = f" {duration(history.end)}"
         line = self._axis * max(0, width - 1 - len("0 s ") - len(end))
@@ -292,21 +294,25 @@ class Display:
         if not slowest:
             return []
         names = [self._part(each) for each in slowest]
-        room = max(20, width - 24)
+        wide = width >= 48
+        room = max(20, width - (24 if wide else 14))
         state = max(len(each.state) for each in slowest)
         part = max(10, min(max(map(len, names)), room - min(state, room // 2)))
         state = max(8, min(state, room - part))
-        head = f"{'slowest parts now':<{part + 3}}{'in state':<{state}}{'for':>9}{'of':>10}"
+        head = f"{'slowest parts now':<{part + 3}}{'in state':<{state}}{'for':>9}"
+        head += f"{'of':>10}" if wide else ""
         lines = [Text(), Text().append(head[:17], "bold").append(head[17:], LABEL)]
         for name, each in zip(names, slowest, strict=True):
-            text = Text(f"  {self._name(name, part):<{part}} ")
-            text.append(f"{self._name(each.state, state):<{state}}", RUNNING)
-            lines.append(text.append(f"{each.in_state:7.1f} s{each.under_way:8.1f} s"))
+            text = Text(f"  {self._name(name, part, end=True):<{part}} ")
+            text.append(f"{self._name(each.state, state):<{state}}", RUNNING).append(
+                f"{each.in_state:7.1f} s"
+            )
+            lines.append(text.append(f"{each.under_way:8.1f} s") if wide else text)
         return lines
 
     def _part(self, each: Standing) -> str:
         again = f" ({each.attempt})" if each.attempt > 1 else ""
-        name = self._name(visible(each.name), NAME)
+        name = self._name(each.name, NAME, end=True)
         return f"part {each.part}{again}" + (f" {name}" if name else "")
 
     def _error_lines(self, share: int, most: int) -> list[Text]:
@@ -320,7 +326,7 @@ class Display:
         outputs = 3 if 5 * len(kinds) <= room else 1
         for kind in kinds:
             first, *output = self.sayable(kind.last.why).splitlines() or [""]
-            name = f" {self._name(visible(kind.name), NAME)}" if kind.name else ""
+            name = f" {self._name(kind.name, NAME, end=True)}" if kind.name else ""
             text = Text().append(f"  {kind.number:,} {times} ", f"bold {FAILED}").append(first, FAILED)
             where = f"  part {kind.last.part}{name} in {self.sayable(visible(kind.last.state))}"
             lines.append(text.append(where, LABEL))
@@ -352,42 +358,14 @@ class Display:
         """`text` as far as the terminal's encoding has it, in its place what will be there: its width is counted on."""
         return text.encode(self._coding, "replace").decode(self._coding)
 
-    def _name(self, name: str, width: int) -> str:
-        name = self.sayable(name)
-        return name if len(name) <= width else name[: max(1, width - 1)] + self.cut
-
-
-def duration(seconds: float) -> str:
-    """`0:07`, `12:30`, `1:02:03`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def megabytes(size: float) -> str:
-    """`0.4 MB`, `12.3 MB`, `4.5 GB`, in powers of ten."""
-    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
-
-
-def span(seconds: float) -> str:
-    """`0.42 s`, `12.3 s`, `20:05`."""
-    return f"{seconds:.3g} s" if seconds < 600 else duration(seconds)
-
-
-def in_megabytes(size: float) -> str:
-    """Bytes as megabytes, without the unit."""
-    return short(size / 1e6)
-
-
-def short(number: float) -> str:
-    """A number as short as it can be told: `0.02`, `4.1`, `120`, `1,234`."""
-    return (
-        f"{number:,.0f}"
-        if number >= 100 or number == round(number)
-        else f"{number:.1f}"
-        if number >= 1
-        else f"{number:.2g}"
-    )
+    def _name(self, name: str, width: int, *, end: bool = False) -> str:
+        """A name in at most `width` characters; `end`: if it is cut, its end, which differs most, is left."""
+        name = self.sayable(visible(name))
+        if len(name) <= width:
+            return name
+        if end and width > 20:
+            return name[: width // 2] + self.cut + name[len(name) - (width - width // 2 - 1) :]
+        return name[: max(1, width - 1)] + self.cut
 
 
 def styles() -> Sequence[str]:
