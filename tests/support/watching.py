@@ -36,8 +36,8 @@ def running(
 def watched(
     directory: Path, path: str, *words: str, environment: Mapping[str, str] | None = None, given: str = ""
 ) -> Iterator[tuple[subprocess.Popen[str], subprocess.Popen[str]]]:
-    """A run, which is `given` a text on standard input, and `mu watch` of it, which has told of it already: that line is
-    not among what is read later."""
+    """A run, which is `given` a text on standard input, and `mu watch` of it, which has told of it already: that line
+    is not among what is read later."""
     record = directory / "results" / "record" if path == "results" else directory / "run"
     with running(directory, *words, environment=environment) as run:
         assert run.stdin is not None

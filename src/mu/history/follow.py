@@ -228,30 +228,22 @@ class Follower:
         """Tell of workers that have begun a part, and of those in another state."""
         self.counts = _counts(now.counts)
         reporter.counts = self.counts
-        for part, number, worker, place, since, connected in sorted(now.running, key=lambda row: row[4]):
+        for part, number, worker, place, since, connected, label in sorted(
+            now.running, key=lambda row: row[4]
+        ):
             name = now.states[place] if 0 <= place < len(now.states) else "?"
             track = self._running.get((part, number))
             state = Seen(part, name, self._start + since)
             if track is None:
-                self._begin(state, number, worker, "", connected, reporter)
+                self._begin(Track(state, "", number, 1, worker, label), connected, reporter)
             elif track.machine.title != name or track.machine.timestamps[-1] < state.timestamps[-1] - MOVED:
                 before, track.machine = track.machine, state
                 reporter.worker_moved(track, before)
 
-    def _begin(
-        self,
-        state: MachineState,
-        number: int,
-        worker: int,
-        address: str,
-        connected: float,
-        reporter: Reporter,
-    ) -> Track:
-        track = Track(state, address, number, keep=1, worker=worker)
+    def _begin(self, track: Track, connected: float, reporter: Reporter) -> None:
         track.connected = self._start + connected
-        self._running[track.part, number] = track
+        self._running[track.part, track.number] = track
         reporter.worker_connected(track)
-        return track
 
     def _over(self) -> list[tuple[Key, schema.Attempt]]:
         """The attempts that are over since the last time; the first time the last `REPLAYED` of them."""
@@ -275,7 +267,8 @@ class Follower:
         track = self._running.get(key)
         if track is None:
             before = Seen(part, states[0][1], self._start + states[0][0])
-            track = self._begin(before, number, made.worker, made.address, made.connected, reporter)
+            track = Track(before, made.address, number, 1, made.worker, made.name or "")
+            self._begin(track, made.connected, reporter)
         old = track.machine
         if made.error:
             track.machine = Failed(part, made.error, self._start + since)

@@ -38,6 +38,7 @@ INTERVAL = 1.0  # seconds between two states of `run.live.json`, at least
 RATE = 100_000  # bytes per second that are written to it, at most
 SHARE = 0.01  # of the loop's time that it may take
 REASONS, REASON_LENGTH = 50, 200  # that are told of attempts that failed
+NAME_LENGTH = 60  # characters of the names of inputs that are told
 FATES = ("done", "failed", "unfinished")
 
 
@@ -190,7 +191,7 @@ class Recorder:
         """Write what the run is doing now; how many bytes that were."""
         blank, start = self.blank, self._start
         states: dict[str, int] = {}
-        rows: list[tuple[int, int, int, int, float, float]] = []
+        rows: list[tuple[int, int, int, int, float, float, str]] = []
         for track in running:
             machine = track.machine
             state = states.setdefault(state_name(machine), len(states))
@@ -198,7 +199,7 @@ class Recorder:
             rows.append(
                 (
                     record.readable(track.part), track.number, track.worker, state,
-                    round(since - start, 3), round(track.connected - start, 3),
+                    round(since - start, 3), round(track.connected - start, 3), blank(track.name)[:NAME_LENGTH],
                 )
             )  # fmt: skip
         now = schema.Now(

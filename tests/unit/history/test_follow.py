@@ -36,7 +36,8 @@ class Told(Reporter):
         return said
 
     def worker_connected(self, track: Any) -> None:
-        self.said.append(f"{track.part}.{track.number} begins in {state_name(track.machine)}")
+        name = f" ({track.name})" if track.name else ""
+        self.said.append(f"{track.part}.{track.number}{name} begins in {state_name(track.machine)}")
 
     def worker_moved(self, track: Any, before: Any) -> None:
         self.said.append(f"{track.part}: {state_name(before)} -> {state_name(track.machine)}")
@@ -72,10 +73,11 @@ def test_a_run_is_told_of_as_it_goes_on(tmp_path: Path, made: Recorder, follower
     assert follower.turn(told) is None
     assert (told.new, told.counts.parts) == ([], 3)
     one, two = under_way(0), under_way(1, Loading)
+    two.name = "a.png"
     progress = Progress(3, 0, 0, 0, 3, 0, 0, 3, 0, 0, 8, 1.0)
     made.tick(1.0, lambda: Counts(3, begun=2, launch=progress), lambda: [one, two])
     assert follower.turn(told) is None
-    assert told.new == ["0.1 begins in MachineState", "1.1 begins in Loading"]
+    assert told.new == ["0.1 begins in MachineState", "1.1 (a.png) begins in Loading"]
     assert (told.counts.begun, told.counts.launch) == (2, progress)
     assert follower.turn(told) is None
     assert told.new == []  # nothing is new
