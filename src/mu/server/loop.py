@@ -272,11 +272,11 @@ class Loop:
         machine = machine.do_read()
         track = peer.track if self._settings.journal else None
         if track is not None:
-            hear(peer, track, waiting, known)
+            hear(peer, track, waiting, known, self._telling.tally)
             return machine
         for message in waiting:
             if message.startswith(ACCOUNT_BYTES):
-                hear(peer, track, waiting, known)
+                hear(peer, track, waiting, known, self._telling.tally)
                 break
         return machine
 
