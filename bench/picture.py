@@ -35,23 +35,22 @@ pre {{margin: 0; font: SIZEpx/HEIGHTpx "DejaVu Sans Mono", monospace}} {styleshe
 def window(cast: str, at: float) -> tuple[list[str], int, int]:
     """The lines in the window after so many seconds, with their colours; its columns and lines."""
     head, *events = map(json.loads, cast.splitlines())
-    lines, row = [""], 0
-    for moment, _, data in events:
-        if moment > at:
-            break
-        end = 0
-        for found in MOVES.finditer(data):
-            lines[row] += data[end : found.start()]
-            end = found.end()
-            if found[2] == "F":
-                row = max(0, row - int(found[1] or 1))
-                lines[row] = ""
-            elif found[2] == "J":
-                del lines[row + 1 :]
-            elif found[2] is None and "\n" in found[0]:
-                row += 1
-                lines[row : row + 1] = [""]
-        lines[row] += data[end:]
+    data = "".join(text for moment, _, text in events if moment <= at)
+    whole = data.rfind("\x1b[J")  # the end of a painting
+    data = data if whole < 0 or at == float("inf") else data[: whole + 3]
+    lines, row, end = [""], 0, 0
+    for found in MOVES.finditer(data):
+        lines[row] += data[end : found.start()]
+        end = found.end()
+        if found[2] == "F":
+            row = max(0, row - int(found[1] or 1))
+            lines[row] = ""
+        elif found[2] == "J":
+            del lines[row + 1 :]
+        elif found[2] is None and "\n" in found[0]:
+            row += 1
+            lines[row : row + 1] = [""]
+    lines[row] += data[end:]
     return lines[-head["height"] :], head["width"], head["height"]
 
 
