@@ -1,6 +1,6 @@
-"""The form of Chrome trace events, written down from the documentation of the Trace Event Format (Google, 2016), as far as
-mu writes it: the JSON object format, and complete, metadata, counter and instant events. What the documentation
-calls required is required, and other fields are refused.
+"""The form of Chrome trace events, written from the documentation of the Trace Event Format (Google, 2016), as far as
+mu uses it: the JSON object format, and complete, metadata, counter and instant events. What the documentation calls
+required is required, and other fields are refused.
 
 https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 """
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-# "The timestamps are provided at microsecond granularity." Viewers take no negative ones; beyond 2^53 they are not exact.
+# "The timestamps are provided at microsecond granularity." Viewers take no negative ones, and count to 2^53.
 Microseconds = Annotated[int, Meta(ge=0, le=2**53)]
 Identifier = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Text = Annotated[str, Meta(min_length=1)]
@@ -78,9 +78,9 @@ class Trace(Struct, forbid_unknown_fields=True):
     metadata for the trace."
     """
 
-    traceEvents: list[Complete | Metadata | Counter | Instant]  # noqa: N815 - the format's name
-    displayTimeUnit: Literal["ms", "ns"]  # noqa: N815
-    otherData: dict[str, str]  # noqa: N815
+    traceEvents: list[Complete | Metadata | Counter | Instant]
+    displayTimeUnit: Literal["ms", "ns"]
+    otherData: dict[str, str]
 
 
 def read(text: str) -> Trace:
