@@ -16,6 +16,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 from OpenSSL import SSL
 
@@ -270,6 +271,10 @@ class Loop:
         waiting = machine._channel.parser.messages
         known = len(waiting)
         machine = machine.do_read()
+        outputs = self._telling.outputs
+        if outputs is not None and peer.track is not None:
+            for message in islice(waiting, known, None):
+                outputs.take(peer.track, message)
         track = peer.track if self._settings.journal else None
         if track is not None:
             hear(peer, track, waiting, known, self._telling.tally)
