@@ -35,6 +35,7 @@ from mu.jobs.tasks import Group, close, user_place
 from mu.jobs.waiting import WaitingState
 from mu.jobs.worker import Worker
 from mu.machine import Constructor, ErrorState, MachineState, enter
+from mu.report.failure import subject_of
 from mu.wire.framing import to_text
 from mu.wire.socket_nb import SocketLike, SocketNB
 
@@ -77,6 +78,7 @@ class CoroutineState(WaitingState):
         self._beside = 0  # so many `together` need background mode
         self._worker: Worker | None = Worker(self, part, attempt, facts or {}, context)
         self._input = input
+        self._subject = subject_of(input)
         context.began(part)
 
     # What the coordinator's loop calls.
@@ -318,7 +320,14 @@ class CoroutineState(WaitingState):
         context, where = self._context, user_place(error)
         error = explain.known_by_its_words(error)
         text = explain.failure(error, where, self._lost)
-        state = FailedState(self, text, where=where, final=isinstance(error, Final | Misuse), usable=usable)
+        state = FailedState(
+            self,
+            text,
+            where=where,
+            final=isinstance(error, Final | Misuse),
+            usable=usable,
+            subject=self._subject,
+        )
         if context.keep_errors:
             state.error = error
         debug(f"part {self.actorNum} failed at {where or context.defined}: {describe(error)}")

@@ -43,6 +43,11 @@ class Work(NamedTuple):
     identity: str
     refused: str = ""
 
+    @property
+    def subject(self) -> str:
+        """What it is called where people are told of a part."""
+        return self.item.text
+
 
 class Transfer(NamedTuple):
     """A file between the worker and a bucket: `etag` is what the object must still be, if it is known."""
