@@ -38,6 +38,7 @@ INTERVAL = 1.0  # seconds between two states of `run.live.json`, at least
 RATE = 100_000  # bytes per second that are written to it, at most
 SHARE = 0.01  # of the loop's time that it may take
 REASONS, REASON_LENGTH = 50, 200  # that are told of attempts that failed
+NAME_LENGTH = 60  # characters of the names of inputs that are told
 FATES = ("done", "failed", "unfinished")
 
 
@@ -78,9 +79,7 @@ class Recorder:
         self._parts, self._numbers, self._fates = array("q"), array("q"), array("b")
         self._begins, self._sizes = array("q"), array("q")
         try:
-            self._open()
-            self._put(msgspec.json.encode(about) + b"\n")
-            self._flush()
+            self._open(msgspec.json.encode(about) + b"\n")
         except Exception as error:
             self._fail(error)
 
@@ -159,8 +158,8 @@ class Recorder:
         if fd >= 0:
             os.close(fd)
 
-    def _open(self) -> None:
-        """A new file in the place of what another run may have left."""
+    def _open(self, first: bytes) -> None:
+        """A new file with its first line, in the place of what another run may have left."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lines = lines_beside(self.path)
         beside = lines.with_name(f".{lines.name}.{secrets.token_hex(8)}")
@@ -169,6 +168,8 @@ class Recorder:
         try:
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._put(first)
+            self._flush()
             live_beside(self.path).unlink(missing_ok=True)
             beside.replace(lines)
         except BaseException:
@@ -190,7 +191,7 @@ class Recorder:
         """Write what the run is doing now; how many bytes that were."""
         blank, start = self.blank, self._start
         states: dict[str, int] = {}
-        rows: list[tuple[int, int, int, int, float, float]] = []
+        rows: list[tuple[int, int, int, int, float, float, str]] = []
         for track in running:
             machine = track.machine
             state = states.setdefault(state_name(machine), len(states))
@@ -198,7 +199,7 @@ class Recorder:
             rows.append(
                 (
                     record.readable(track.part), track.number, track.worker, state,
-                    round(since - start, 3), round(track.connected - start, 3),
+                    round(since - start, 3), round(track.connected - start, 3), blank(track.name)[:NAME_LENGTH],
                 )
             )  # fmt: skip
         now = schema.Now(

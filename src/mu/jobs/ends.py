@@ -21,8 +21,7 @@ class DoneState(TerminalState):
 class FailedState(ErrorState):
     """A part whose coroutine has raised an exception.
 
-    `where` is the file and line, `subject` the part's input for people, `final` whether another attempt would end
-    the same way. The connection stays open if
+    `where` is the file and line, `final` whether another attempt would end the same way. The connection stays open if
     the worker can be given another part: it is up to the loop to `reset:` it.
     """
 
@@ -34,14 +33,12 @@ class FailedState(ErrorState):
         where: str = "",
         final: bool = False,
         usable: bool = False,
-        subject: str = "",
     ) -> None:
         TerminalState.__init__(self, prevState)
         self.prevState = None
         self.failed_in = prevState.title
         self.err = self.failure = failure
         self.where = where
-        self.subject = subject
         self.final = final
         self.error: BaseException | None = None
         if not usable:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from mu.console.terminal import visible
 from mu.errors import UsageError, one_line
-from mu.report.failure import subject_of
+from mu.report.failure import shown_name
 
 CANARIES = 10  # the first inputs: if all of them fail in the same way, the inputs are not what is wrong
 PERCENT_FROM = 100  # inputs that must be over before a percentage of an unknown number means anything
@@ -99,7 +99,7 @@ class Groups:
         if len(numbers) < NUMBERS_SHOWN:
             numbers.append(number)
             names.append(
-                f"{number}: {shown}" if (shown := subject_of(name)) not in ("", str(number)) else str(number)
+                f"{number}: {shown}" if (shown := shown_name(name)) not in ("", str(number)) else str(number)
             )
 
     def lines(self) -> list[str]:

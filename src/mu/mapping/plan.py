@@ -44,8 +44,8 @@ class Work(NamedTuple):
     refused: str = ""
 
     @property
-    def subject(self) -> str:
-        """What it is called where people are told of a part."""
+    def name(self) -> str:
+        """What people call the input: what `{}` stands for."""
         return self.item.text
 
 

@@ -5,9 +5,7 @@ expression with more than one repetition that has no bound runs over them.
 """
 
 import re
-import reprlib
 from collections.abc import Iterable, Sequence
-from pathlib import PurePath
 from typing import NamedTuple
 
 from mu.console.arguments import closest
@@ -56,30 +54,15 @@ class Failure(NamedTuple):
         return f"{self.part} ({self.subject})" if named else f"{self.part}"
 
 
-def failure_of(machine: MachineState) -> Failure:
-    """What became of a failed machine."""
+def failure_of(machine: MachineState, name: str = "") -> Failure:
+    """What became of a failed machine; `name` is what people call the input of its part."""
     state = machine.failed_in if isinstance(machine, ErrorState) else state_name(machine)
-    subject = getattr(machine, "subject", "")
-    return Failure(
-        listed(machine.actorNum),
-        state,
-        explain(described(machine)),
-        subject if isinstance(subject, str) else "",
-    )
+    return Failure(listed(machine.actorNum), state, explain(described(machine)), shown_name(name))
 
 
-def subject_of(given: object) -> str:
-    """A part's input for people, cut; empty if it has no short form."""
-    named = getattr(given, "subject", None)
-    if isinstance(named, str):
-        given = named
-    if isinstance(given, str):
-        return one_line(visible(given[: 2 * MAX_SUBJECT]), MAX_SUBJECT)
-    if isinstance(given, int | float | PurePath):
-        return subject_of(str(given))
-    if isinstance(given, tuple | list | dict):
-        return subject_of(reprlib.repr(given))
-    return ""
+def shown_name(name: str) -> str:
+    """An input's name fit for a line, cut."""
+    return one_line(visible(name[: 2 * MAX_SUBJECT]), MAX_SUBJECT)
 
 
 def explain(error: str) -> str:
@@ -133,6 +116,8 @@ def kind_of(text: str, subject: str = "") -> str:
     """What a reason has in common with others of its kind: keys, paths, quoted words and numbers are taken out, but
     not a program's exit status, nor a place in the user's own code."""
     text = text.partition("\n")[0].partition(" (from: ")[0]
+    if text.startswith(("exit status ", "signal ")):
+        text = text.partition(" from: ")[0]
     for begin in OBJECTS:
         if text.startswith(begin) and ": " in text:
             return f"{begin}…: {text.rpartition(': ')[2]}"

@@ -83,17 +83,16 @@ class PlainReporter(Reporter):
         """Says what failed, and how it goes on; of the first few."""
         if self.counts.repeated > MAX_ATTEMPTS_COMPARED and not self.verbose:
             return
-        failure = failure_of(track.machine)
+        failure = failure_of(track.machine, track.name)._replace(part=track.part)
         kind = (failure.state, kind_of(failure.why, failure.subject))
         self._kinds[kind] += 1
         if not self.verbose and (self._kinds[kind] > MAX_APART or len(self._kinds) > MAX_FAILURES_SHOWN):
             return
-        name = failure._replace(part=track.part).name
         what = "another worker goes on with it" if other_running else "it is tried again"
         if self._kinds[kind] == MAX_APART and not self.verbose:
             what += "; more failures of this kind are not told before the end"
         self.note(
-            f"part {name}, attempt {track.number}: failed in {failure.state}: {failure.why}\n    {what}"
+            f"part {failure.name}, attempt {track.number}: failed in {failure.state}: {failure.why}\n    {what}"
         )
 
     def tick(self, *, now: float | None = None) -> None:

@@ -5,6 +5,7 @@ The ledger knows parts and attempts; here they are joined with machines, with wh
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from mu.errors import MuError, describe
@@ -19,6 +20,7 @@ from mu.server.settings import Outcome, Settings
 from mu.wire import clock
 from mu.wire.socket_nb import SocketNB
 
+MAX_NAME = 200  # characters of a part's name
 FAILURES_KEPT = 1000  # that the summary may show
 
 
@@ -67,7 +69,12 @@ class Attempts:
             machine = ErrorState(MachineState(channel, part.number), str(error))
             machine.final = True
         track = Track(
-            machine, peer.address, number=attempt.number, keep=self._settings.journal, worker=peer.worker
+            machine,
+            peer.address,
+            number=attempt.number,
+            keep=self._settings.journal,
+            worker=peer.worker,
+            name=name_of(part.input),
         )
         peer.attempt, peer.machine, peer.track, peer.title = attempt, machine, track, machine.title
         self._workers[attempt] = peer
@@ -121,7 +128,9 @@ class Attempts:
         final = getattr(machine, "final", False) is True or number in self._doomed
         if self._ledger.failure(attempt, why, final=final, proven=peer.completed > 0):
             if len(self.failures) < FAILURES_KEPT or self._states is not None:
-                self.failures.append(failure_of(machine)._replace(part=listed(number)))
+                self.failures.append(
+                    failure_of(machine, name_of(attempt.part.input))._replace(part=listed(number))
+                )
             if self._on_outcome is not None:
                 self._tell_outcome(attempt, machine, "failed", why, now, peer)
             return False, self._dependants(machine, number)
@@ -197,6 +206,15 @@ class Attempts:
 def summary_of(failures: Sequence[Failure]) -> list[Failure]:
     """Failures in the order of parts."""
     return sorted(failures, key=lambda failure: failure.part)
+
+
+def name_of(given: Any) -> str:
+    """What people call a part by its input: a text, a number, or what has a `name` that is a text; empty for all else,
+    which might be long to write down. At most `MAX_NAME` characters."""
+    name = getattr(given, "name", given)
+    if isinstance(name, int | float | PurePath) and not isinstance(name, bool):
+        name = str(name)
+    return name[:MAX_NAME] if isinstance(name, str) else ""
 
 
 def waits_in_vain(failed: int) -> str:
