@@ -12,6 +12,7 @@ In memory there are 33 bytes for each attempt that is over.
 """
 
 import fcntl
+import logging
 import os
 import secrets
 import time
@@ -25,13 +26,14 @@ from typing import Any
 import msgspec
 
 from mu.console.files import replacing
-from mu.console.terminal import debug
 from mu.errors import reason
 from mu.history import record, schema
 from mu.history.blank import blanker
 from mu.machine import state_name
 from mu.report.reporter import Counts
 from mu.report.worker_log import Track
+
+logger = logging.getLogger(__name__)
 
 BUFFER = 1 << 16  # bytes of lines that wait to be written
 INTERVAL = 1.0  # seconds between two states of `run.live.json`, at least
@@ -215,7 +217,7 @@ class Recorder:
                 file.write(text)
         except OSError as error:  # the record does not depend on it
             self._live = False
-            debug(f"{live_beside(self.path)}: {reason(error)}")
+            logger.debug("%s: %s", live_beside(self.path), reason(error))
         return len(text)
 
     def _texts(self, parts: Iterable[int]) -> Iterator[bytes]:
@@ -241,7 +243,7 @@ class Recorder:
 
     def _fail(self, error: Exception) -> None:
         """Keep what went wrong for the end, and let the run go on without its record."""
-        debug(f"{lines_beside(self.path)}: {reason(error)}")
+        logger.debug("%s: %s", lines_beside(self.path), reason(error))
         self._error = error
         self._waiting.clear()
 

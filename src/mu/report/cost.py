@@ -5,12 +5,14 @@ are in prices.json, which says of when they are.
 """
 
 import json
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from mu.console.terminal import debug
+logger = logging.getLogger(__name__)
+
 
 METER = 0.5  # seconds between two readings of what a run has cost so far
 PATIENCE = 3.0  # seconds that the end of a run waits for the function's configuration
@@ -56,7 +58,7 @@ class Lookup:
             found = client.get_function_configuration(FunctionName=self._name)
             self._found = Function(found["MemorySize"], (found.get("Architectures") or ["x86_64"])[0])
         except Exception as error:  # whatever it is, a run does not depend on it
-            debug(f"cost: {type(error).__name__}")
+            logger.debug("cost: %s", type(error).__name__)
 
 
 class Meter:

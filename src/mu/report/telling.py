@@ -4,15 +4,14 @@
 exception in one of its methods is noted, and lines on standard error take the reporter's place.
 """
 
+import logging
 import sys
-import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from mu.console.terminal import debug
 from mu.errors import describe
 from mu.machine import MachineState
 from mu.report.cost import Meter
@@ -20,6 +19,8 @@ from mu.report.failure import Failure, failure_of
 from mu.report.plain import PlainReporter
 from mu.report.reporter import Counts, Reporter
 from mu.report.worker_log import Track
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from mu.launch.result import Progress
@@ -164,7 +165,7 @@ class Telling:
         """Go on with lines in the reporter's place."""
         failed = self._reporter
         self.broken = f"reporter {type(failed).__name__} failed in method {method}: {describe(error)}"
-        debug("".join(traceback.format_exception(error)))
+        logger.debug("%s", self.broken, exc_info=error)
         with suppress(Exception):
             if method != "close":
                 failed.close()  # a painting goes before lines come

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any
 
+from mu.console.debugging import follow_defs
 from mu.console.system import allow_connections
 from mu.engines.protocol import Engine
 from mu.errors import JobError, UsageError, reason
@@ -305,6 +306,7 @@ class Run:
         """Open the books: the ledger reads no part yet."""
         if self._ledger is not None:
             return
+        follow_defs()
         self._ledger = Ledger(self.settings.parts, self.settings.retries, self.settings.backup)
         if self.reporter is None:
             self.reporter = choose.for_run(

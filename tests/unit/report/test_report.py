@@ -20,7 +20,7 @@ from rich.text import Text
 
 from mu import OnePassState, TerminalState
 from mu.console import terminal
-from mu.console.terminal import MAX_LINE, debug
+from mu.console.terminal import MAX_LINE
 from mu.defs import Defs
 from mu.machine import ErrorState, MachineState
 from mu.report import choose, failure
@@ -385,8 +385,6 @@ def test_a_stream_that_fails_is_left_alone(kind: Any) -> None:
 
 def test_without_standard_error_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
-    monkeypatch.setattr(Defs, "debug", True)
-    debug("x")
     a_run(choose.for_run(3))
 
 
