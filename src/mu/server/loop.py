@@ -28,6 +28,7 @@ from mu.report.telling import Telling
 from mu.server.acceptor import Door
 from mu.server.attempts import Attempts, waits_in_vain
 from mu.server.connections import Connections, Peer
+from mu.server.intake import Intake
 from mu.server.ledger import Ledger
 from mu.server.reuse import ACCOUNT_BYTES, Reuse, hear, learn, waits
 from mu.server.settings import Settings
@@ -77,6 +78,7 @@ class Loop:
         self._notes = notes  # of the relay, which is another thread
         self._staffing = staffing
         self._connections = Connections()
+        self._intake = Intake(self._connections)
         self._timers = Timers(self._connections, self._wake)
         self._door = Door(listener, context, self._connections, settings, telling, self._admit)
         self._spares: dict[int, Peer] = {}
@@ -153,6 +155,7 @@ class Loop:
     def _watch(self, now: float) -> None:
         """See to what no connection tells: launching, silence, unverified connections, stragglers."""
         self._door.expire(now)
+        self._intake.watch()
         while self._notes:
             self._telling.note(self._notes.popleft())
         slow = self.ledger.want_backups(now)
@@ -271,6 +274,8 @@ class Loop:
                 channel.do_write()
         except (OSError, ProtocolError) as error:
             debug(f"worker at {peer.address}: {describe(error)}")
+        if channel.unread or peer in self._intake.held:
+            self._take_in(peer, channel)
         messages = channel._channel.parser.messages
         while messages:
             if messages[0].startswith(HELLO_BYTES):
@@ -320,6 +325,8 @@ class Loop:
         waiting = machine._channel.parser.messages
         known = len(waiting)
         machine = machine.do_read()
+        if machine._channel.parser.unfinished or peer in self._intake.held:
+            self._take_in(peer, machine)
         track = peer.track if self._settings.journal else None
         if track is not None:
             hear(peer, track, waiting, known)
@@ -329,6 +336,18 @@ class Loop:
                 hear(peer, track, waiting, known)
                 break
         return machine
+
+    def _take_in(self, peer: Peer, channel: SocketNB) -> None:
+        """Account for the unfinished message of a worker; give up the worst if all of them together are too much."""
+        worst = self._intake.note(peer, channel)
+        if worst is None:
+            return
+        why = f"{self._intake.held[worst]:,} bytes of its unfinished message took too much memory"
+        debug(f"worker at {worst.address}: {why}")
+        if worst.machine is None or worst.machine.terminal:
+            self._give_up(worst)
+        else:
+            self._end(worst, why)
 
     def _serve_partless(self, peer: Peer) -> None:
         if peer.fd not in self._spares:
@@ -416,3 +435,5 @@ class Loop:
             peer.hello = None
             self._staffing.goodbye(peer.facts)
         self._connections.close(peer)
+        if peer in self._intake.held:
+            self._intake.forget(peer)
