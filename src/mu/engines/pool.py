@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mu.console.terminal import debug
-from mu.engines.protocol import Limit, Progress
-from mu.engines.starts import GIVE_UP, Starts
+from mu.engines.protocol import Limit
+from mu.engines.starts import GIVE_UP, CountedEngine, Starts
 from mu.errors import MuError, one_line, reason
 
 LINGER = 3.0  # seconds that the end of a run waits for workers, which have been told to quit, to end
@@ -56,10 +56,8 @@ class Machine:
         """Leave nothing behind there."""
 
 
-class Pool:
+class Pool(CountedEngine):
     """An engine over some machines."""
-
-    outcomes_known = True
 
     def __init__(self, name: str, machines: Sequence[Machine], reason: str) -> None:
         self.name = name
@@ -71,16 +69,6 @@ class Pool:
         self._threads: list[threading.Thread] = []
         self._cancelled = False
         self.news: deque[str] = deque()  # for people, once: machines that are not used any more
-
-    @property
-    def asked(self) -> int:
-        """How many workers it was to start in all."""
-        return self.starts.asked
-
-    @property
-    def progress(self) -> Progress | None:
-        """How far starting is."""
-        return self.starts.progress
 
     def limit(self) -> Limit:
         """One for each slot."""
@@ -115,16 +103,8 @@ class Pool:
         late = f"it has not answered for {patience:g} s"
         return [(m.name, m.dead or ("" if m.ready else late)) for m in self.machines]
 
-    def shown(self, facts: Mapping[str, Any]) -> None:
-        """A worker has said hello."""
-        self.starts.shown(facts)
-
     def left(self, facts: Mapping[str, Any]) -> None:
         """Its machine tells of its end."""
-
-    def lost(self, now: float) -> int:
-        """How many have ended without a hello."""
-        return self.starts.lost
 
     def failure(self) -> str | None:
         """That no machine can be used, or that workers end before they connect, all of them."""
@@ -132,9 +112,7 @@ class Pool:
             dead = [machine for machine in self.machines if machine.dead]
             if len(dead) == len(self.machines) and not self._cancelled:
                 return "; ".join(dict.fromkeys(self._said_of(machine) for machine in dead))
-        if len(self.machines) == 1 and self.starts.hopeless:
-            return f"workers end before they connect: {self.starts.last_words() or 'they say nothing'}"
-        return None
+        return super().failure() if len(self.machines) == 1 else None
 
     def note(self) -> str:
         """Machines that cannot be used, and how many workers wait."""

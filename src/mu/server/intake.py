@@ -27,7 +27,7 @@ class Intake:
     def note(self, peer: Peer, channel: SocketNB) -> Peer | None:
         """Something was read from `peer`. Returns the connection that is to be given up, if it has come to that."""
         unread = channel._channel.parser.unfinished
-        if not unread:
+        if not unread or peer not in self._connections:
             self.forget(peer)
             return None
         self.total += unread - self.held.get(peer, 0)

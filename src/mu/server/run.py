@@ -4,8 +4,7 @@
 files, tells how it ended and raises if it did not end well. Whatever ends the loop, launching is cancelled, the port
 closed, workers are told to quit, and `conclude` still writes the files.
 
-A script of the original's kind makes three calls that know of each other by its `ServerInfo` only: `prepared` finds the
-run that belongs to one. Nothing is kept on `ServerInfo` itself but what `prepare.READ_BACK` lists.
+How a script's three calls find their run is in `mu.server.script_runs`.
 """
 
 import cProfile
@@ -13,24 +12,22 @@ import dataclasses
 import json
 import socket
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence, Sized
-from contextlib import suppress
 from typing import Any
 
 from mu.console.system import allow_connections
 from mu.engines.protocol import Engine
 from mu.errors import JobError, UsageError, reason
 from mu.history import times_file
+from mu.history.recorder import Recorder
 from mu.machine import MachineState, listed
 from mu.report import choose
 from mu.report.cost import Lookup
 from mu.report.failure import Failure
 from mu.report.reporter import Counts, Reporter
 from mu.report.telling import Tally, Telling
-from mu.report.worker_log import Track
-from mu.server import prepare
+from mu.server import finish, prepare
 from mu.server.attempts import Attempts, summary_of
 from mu.server.flags import bracketed
 from mu.server.ledger import Ledger
@@ -52,7 +49,7 @@ class Run:
     be quick, and an exception in it ends the run. `states` receives the machines, as for `server_main_loop`; None keeps
     none. `reporter` is told what happens; by default it is one that writes to standard error.
 
-    After `drive`: `error` is the exception that ended the loop, if one did; `counts`, `tracks`, `failures`, `ended`
+    After `drive`: `error` is the exception that ended the loop, if one did; `counts`, `failures`, `ended`
     and `worker_seconds` say how it went. After `conclude`: `estimate` is that of the cost (None: there is none), and
     `recorded` the path of the record, empty if none was kept.
     """
@@ -81,6 +78,7 @@ class Run:
         self.error: BaseException | None = None
         self.estimate: dict[str, Any] | None = None
         self.recorded = ""
+        self.recorder: Recorder | None = None
         self.before: dict[
             str, Any
         ] = {}  # what a script's ServerInfo said before the run set it (`prepare.READ_BACK`)
@@ -138,22 +136,15 @@ class Run:
         return 0.0 if self._loop is None else self._loop.worker_seconds
 
     @property
-    def tracks(self) -> list[Track]:
-        """All attempts, as they began, if a record is kept."""
-        return [] if self._attempts is None else self._attempts.tracks
-
-    @property
     def failures(self) -> list[Failure]:
         """The parts that failed for good, the first thousand of them, in the order of parts."""
         return [] if self._attempts is None else summary_of(self._attempts.failures)
 
     @property
-    def part_numbers(self) -> list[int]:
-        """The numbers of all parts that the run knows of, for its record."""
+    def part_numbers(self) -> list[int] | None:
+        """The numbers of all parts; None if they are read as they are needed."""
         parts = self.settings.parts
-        if isinstance(parts, Sequence):
-            return [listed(part.number) for part in parts]
-        return sorted({track.part for track in self.tracks})
+        return [listed(part.number) for part in parts] if isinstance(parts, Sequence) else None
 
     @property
     def attempts_made(self) -> int:
@@ -246,6 +237,7 @@ class Run:
                 self._notes,
                 staffing,
             )
+            self.recorder = self._attempts.recorder = finish.recorder(self)
             if setup.profiling:
                 self.profile = cProfile.Profile()
                 self.profile.runcall(self._loop.run)
@@ -261,8 +253,6 @@ class Run:
 
     def conclude(self) -> None:
         """Write the files, tell how the run has ended, and raise if it did not end well: `error`, or JobError."""
-        from mu.server import finish
-
         if self._telling is None:
             return
         if self._loop is None and self.error is not None:
@@ -372,42 +362,3 @@ def run(
         made.close()
     made.conclude()
     return made
-
-
-class _Known:
-    """The runs of scripts that are prepared and not over, by their ServerInfo."""
-
-    def __init__(self) -> None:
-        self._runs: dict[int, tuple[Any, Run]] = {}
-
-    def find(self, info: Any) -> Run | None:
-        """The run of `info`, if it has one."""
-        found = self._runs.get(id(info))
-        return None if found is None else found[1]
-
-    def keep(self, info: Any, made: Run) -> None:
-        """`made` is the run of `info`, until that is gone or the run is over."""
-        key = id(info)
-        held: Any = info  # what has no weak references is held until the run is over
-        with suppress(TypeError):
-            held = weakref.ref(info, lambda _: self._runs.pop(key, None))
-        self._runs[key] = (held, made)
-
-    def forget(self, info: Any) -> None:
-        """The run of `info` is over."""
-        self._runs.pop(id(info), None)
-
-
-KNOWN = _Known()
-
-
-def prepared(info: Any) -> Run:
-    """The run of a script's `ServerInfo`: made, and its port opened, the first time. `info` is read only then.
-
-    UsageError if its settings do not go together, or it cannot listen.
-    """
-    found = KNOWN.find(info)
-    if found is None:
-        found = Run(prepare.settings_of(info), setup=prepare.setup_of(info)).prepare()
-        KNOWN.keep(info, found)
-    return found

@@ -21,7 +21,7 @@ from mu.launch.result import Invocation, Progress
 from mu.machine import MachineState
 from mu.report.reporter import Reporter
 from mu.report.worker_log import Track
-from mu.server.run import prepared
+from mu.server.script_runs import prepared
 from mu.tls import keys
 from tests.support.fake_workers import FakeWorker, client_context, obey
 
@@ -107,6 +107,7 @@ def test_what_is_in_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
         assert moments == sorted(moments)
         assert 0 <= moments[0] <= moments[-1] <= made["run"]["seconds"]
     assert f"record: {tmp_path / 'new' / 'run' / 'run.json'}\n" in capfd.readouterr().err
+    assert [path.name for path in (tmp_path / "new" / "run").iterdir()] == ["run.json"]
     assert len(load(tmp_path / "new" / "run").rows) == 2
 
 
@@ -270,7 +271,7 @@ def test_a_script_brings_its_own_reporter(capfd: pytest.CaptureFixture[str]) -> 
 
 SCRIPT = """
 from mu import server, OnePassState
-from mu.server.run import prepared
+from mu.server.script_runs import prepared
 class Waiting(OnePassState):
     expect = "OK:NEVER"
 class First(OnePassState):
