@@ -78,7 +78,7 @@ def coordinator(workers: int, case: str) -> None:
         commandlist = [("OK:HELLO", "run:x"), ("OK:RETVAL(0)", "quit:")]
         nextState = TerminalState
 
-    if case == "unpaused":
+    if case == "unpaused":  # as if there were no bound
         intake.PRESSED = intake.MOST_HELD = 1 << 62
     states: list[Any] = []
     settings = Settings(
