@@ -8,6 +8,7 @@ Nothing here has met the service itself: the tests are against botocore's stub o
 """
 
 import json
+import logging
 import queue
 import secrets
 import threading
@@ -15,11 +16,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mu import aws
-from mu.console.terminal import debug
 from mu.engines.address import towards_endpoint
 from mu.engines.protocol import Limit, assumed
 from mu.engines.starts import CountedEngine, Starts
 from mu.errors import MuError, UsageError, reason
+
+logger = logging.getLogger(__name__)
 
 SERVICE = "lambda-microvms"
 ASSUMED = 100  # at a time, where -W does not say
@@ -160,7 +162,7 @@ class Microvms(CountedEngine):
         try:
             self._client.terminate_microvm(microvmIdentifier=machine)
         except aws.ERRORS as error:
-            debug(f"microvm {machine}: {aws.failure(error)}")
+            logger.debug("microvm %s: %s", machine, aws.failure(error))
 
     def _watch(self) -> None:
         """See, until the run is over, which MicroVMs have ended."""
@@ -168,7 +170,7 @@ class Microvms(CountedEngine):
             try:
                 self.look()
             except Exception as error:  # it may be back the next time
-                debug(f"microvm: {reason(error)}")
+                logger.debug("microvm: %s", reason(error))
 
     def look(self) -> None:
         """Note the MicroVMs that have ended. Raises what botocore raises."""

@@ -5,6 +5,7 @@ each machine starts its pilot and reads what it says; another writes, so that no
 """
 
 import json
+import logging
 import queue
 import secrets
 import subprocess
@@ -16,10 +17,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from mu.console.terminal import debug
 from mu.engines.protocol import Limit
 from mu.engines.starts import GIVE_UP, CountedEngine, Starts
 from mu.errors import MuError, one_line, reason
+
+logger = logging.getLogger(__name__)
 
 LINGER = 3.0  # seconds that the end of a run waits for workers, which have been told to quit, to end
 SAID_KEPT = 20  # lines that a pilot, or ssh, has written to stderr
@@ -213,7 +215,7 @@ class Pool(CountedEngine):
                 self.starts.ended(name, why)
             machine.running.clear()
         machine.close()
-        debug(f"{self.name}: {machine.name}: {why}")
+        logger.debug("%s: %s: %s", self.name, machine.name, why)
         self._place()
 
     def _take(self, machine: Machine, line: bytes) -> None:
@@ -222,7 +224,7 @@ class Pool(CountedEngine):
         except ValueError:
             message = None
         if not isinstance(message, dict):  # what a login script prints, for instance
-            debug(f"{machine.name}: {one_line(line.decode(errors='replace'))}")
+            logger.debug("%s: %s", machine.name, one_line(line.decode(errors="replace")))
             return
         if "ready" in message:
             with self._lock:

@@ -7,6 +7,7 @@ compute nodes share. It goes when the run ends, as do all its jobs.
 
 import contextlib
 import json
+import logging
 import os
 import re
 import secrets
@@ -21,11 +22,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mu.console.terminal import debug
 from mu.engines import address, shipped
 from mu.engines.protocol import Limit, assumed
 from mu.engines.starts import CountedEngine, Starts
 from mu.errors import MuError, UsageError, one_line, reason
+
+logger = logging.getLogger(__name__)
 
 POLL = 2.0  # seconds between two looks at the queue
 PATIENCE = 60.0  # seconds that one of Slurm's commands may take
@@ -260,7 +262,7 @@ class Slurm(CountedEngine):
         try:
             listed = _command("squeue", "--noheader", "--array", f"--name={self.job}", "--format=%i|%T|%r")
         except MuError as error:  # it may be back the next time
-            debug(f"slurm: {error}")
+            logger.debug("slurm: %s", error)
             return
         states = {}
         reasons: Counter[str] = Counter()
