@@ -293,7 +293,7 @@ class Loop:
         if worst is None:
             return
         why = f"{self._intake.held[worst]:,} bytes of its unfinished message took too much memory"
-        debug(f"worker at {worst.address}: {why}")
+        logger.debug("worker at %s: %s", worst.address, why)
         if worst.machine is None or worst.machine.terminal:
             self._give_up(worst)
         else:
