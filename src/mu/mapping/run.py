@@ -34,6 +34,7 @@ from mu.mapping.settings import Given
 from mu.mapping.sources import Source, bucket_region
 from mu.report import choose, cost, outputs
 from mu.report.cost import Function
+from mu.report.failure import readable
 from mu.report.plain import PlainReporter
 from mu.report.reporter import Counts, Reporter
 from mu.server.ledger import Part
@@ -219,7 +220,7 @@ def _drive(made: Map, target: Target | None, engine: Engine) -> Summary:
             return
         ended = parts_of.over(work.item.number)
         if ended is None or (ended.verdict is None) != (outcome.status == "done"):
-            text = (outcome.error.strip() or "the worker was lost").splitlines()[0]
+            text = readable((outcome.error.strip() or "the worker was lost").splitlines()[0])
             ended = Ended(Verdict(text), text)
         book.over(work, ended, outcome.attempt, outcome.seconds, outcome.worker)
         if book.stop:
