@@ -174,7 +174,7 @@ def test_bad_inputs_then_retry_does_just_those(capfd: pytest.CaptureFixture[str]
     words = ["map", "in/*", "--out", "out/{/}", "--results", "r", "--retries", "0", "--sh", script]
     assert main(words) == 1
     err = capfd.readouterr().err
-    assert "3 failed: exit status 3: bad magic 007 (inputs 8, 28, 48)" in err
+    assert "3 failed: exit status 3: bad magic 007 (inputs 8: in/007, 28: in/027, 48: in/047)" in err
     assert "to try the failed ones again: mu retry r" in err
     assert len(files("out")) == 57
     Path("bad").unlink()

@@ -151,7 +151,7 @@ def test_a_failure_is_in_it_and_no_secret(tmp_path: Path, monkeypatch: pytest.Mo
     (attempt,) = failed["attempts"]
     assert attempt["error"] == {
         "state": "Work",
-        "why": "exit status 3 from: ./tool -x\n    | key ***\n    | *** is no good",
+        "why": "exit status 3: *** is no good (from: ./tool -x)\n    | key ***\n    | *** is no good",
     }
     assert [status for _, status in attempt["runs"]] == [3]
     text = (tmp_path / "run.json").read_text()

@@ -174,9 +174,7 @@ def test_a_failed_part_is_told_and_the_others_finish(
         job.end()
     assert ended.value.code == 1
     said = capfd.readouterr().err
-    assert (
-        "part 0 failed in Work: exit status 3 from: ./tool -x\n    | one\n    | two: no such thing\n" in said
-    )
+    assert "part 0 failed in Work: exit status 3: two: no such thing (from: ./tool -x)\n    | one\n" in said
     assert "part 1 failed in Work: disk full\n" in said
     assert "part 2 failed in Work: the worker closed the connection\n" in said
     assert "0 of 3 parts done in " in said
@@ -458,7 +456,7 @@ def begin(launch: FakeLaunch, port: int, number: int) -> None:
         (
             [failing, failing, obedient],
             "",
-            "2 attempts failed on the way: 2 × retrieving b:k->f from s3: slow down",
+            "2 attempts failed on the way: 2 × s3://b/k: slow down",
         ),
         ([stalling, obedient], "kill_time", "1 × terminated after {:g} seconds"),
         (
