@@ -142,7 +142,9 @@ class Attempts:
         final = getattr(machine, "final", False) is True or number in self._doomed
         if self._ledger.failure(attempt, why, final=final, proven=peer.completed > 0):
             if len(self.failures) < FAILURES_KEPT or self._states is not None:
-                self.failures.append(failure_of(machine)._replace(part=listed(number)))
+                self.failures.append(
+                    failure_of(machine, name_of(attempt.part.input))._replace(part=listed(number))
+                )
             if self._on_outcome is not None:
                 self._tell_outcome(attempt, machine, "failed", why, now, peer)
             return False, self._dependants(machine, number)

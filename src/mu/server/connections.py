@@ -48,6 +48,7 @@ class Peer:
         "machine",
         "mask",
         "new",
+        "paused",
         "ready",
         "resetting",
         "run_id",
@@ -83,6 +84,7 @@ class Peer:
         self.machine: MachineState | None = None
         self.track: Track | None = None
         self.new = True  # it has had no part, and was never a spare
+        self.paused = False  # it is not read from: memory is short (server/intake.py)
         self.title = ""  # of the machine, as the reporter knows it
         self.wake_at: float | None = None  # the earliest timer that is set for the machine's own `wake_at`
         self.mask = select.EPOLLIN
@@ -121,8 +123,8 @@ class Connections:
         return list(self._peers.values())
 
     def watch(self, peer: Peer, channel: SocketNB) -> None:
-        """Wait for what the channel wants: to read always, to write if something is to be sent."""
-        wanted = select.EPOLLIN
+        """Wait for what the channel wants: to read unless it is paused, to write if something is to be sent."""
+        wanted = 0 if peer.paused else select.EPOLLIN
         if channel.want_write or channel.ssl_write:
             wanted |= select.EPOLLOUT
         if wanted != peer.mask:

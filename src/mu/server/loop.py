@@ -16,6 +16,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 from OpenSSL import SSL
 
@@ -27,6 +28,7 @@ from mu.report.telling import Telling
 from mu.server.acceptor import Door
 from mu.server.attempts import Attempts, waits_in_vain
 from mu.server.connections import Ahead, Connections, Peer
+from mu.server.intake import Intake
 from mu.server.ledger import Attempt, Ledger
 from mu.server.resets import Resets
 from mu.server.reuse import ACCOUNT_BYTES, Reuse, hear, learn, waits
@@ -74,6 +76,7 @@ class Loop:
         self._notes = notes  # of the relay, which is another thread
         self._staffing = staffing
         self._connections = Connections()
+        self._intake = Intake(self._connections)
         self._timers = Timers(self._connections, self._wake)
         self._door = Door(listener, context, self._connections, settings, telling, self._admit)
         self._spares: dict[int, Peer] = {}
@@ -139,6 +142,7 @@ class Loop:
                 ready.append((peer, self._read(peer, peer.machine)))
             elif peer.resetting:
                 self._resets.read(peer)
+                self._take_in(peer, peer.channel)
             else:
                 self._serve_partless(peer)
         ready = [(peer, machine if machine.terminal else machine.do_handle()) for peer, machine in ready]
@@ -161,6 +165,7 @@ class Loop:
     def _watch(self, now: float) -> None:
         """See to what no connection tells: launching, silence, unverified connections, stragglers."""
         self._door.expire(now)
+        self._intake.watch()
         self._attempts.report(now)
         while self._notes:
             self._telling.note(self._notes.popleft())
@@ -292,6 +297,11 @@ class Loop:
         waiting = machine._channel.parser.messages
         known = len(waiting)
         machine = machine.do_read()
+        outputs = self._telling.outputs
+        if outputs is not None and peer.track is not None:
+            for message in islice(waiting, known, None):
+                outputs.take(peer.track, message)
+        self._take_in(peer, machine)
         track = peer.track if self._settings.journal else None
         if track is not None:
             hear(peer, track, waiting, known, self._telling.tally)
@@ -301,6 +311,20 @@ class Loop:
                 hear(peer, track, waiting, known, self._telling.tally)
                 break
         return machine
+
+    def _take_in(self, peer: Peer, channel: SocketNB | None) -> None:
+        """Account for the unfinished message of a worker; give up the worst if all of them together are too much."""
+        if channel is None or not (channel._channel.parser.unfinished or peer in self._intake.held):
+            return
+        worst = self._intake.note(peer, channel)
+        if worst is None:
+            return
+        why = f"{self._intake.held[worst]:,} bytes of its unfinished message took too much memory"
+        logger.debug("worker at %s: %s", worst.address, why)
+        if worst.machine is None or worst.machine.terminal:
+            self._give_up(worst)
+        else:
+            self._end(worst, why)
 
     def _serve_partless(self, peer: Peer) -> None:
         if peer.fd not in self._spares:
@@ -387,3 +411,5 @@ class Loop:
             peer.hello = None
             self._staffing.goodbye(peer.facts)
         self._connections.close(peer)
+        if peer in self._intake.held:
+            self._intake.forget(peer)
