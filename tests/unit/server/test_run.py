@@ -71,6 +71,38 @@ def go(
 
 # Part after part
 
+AHEAD = {**FACTS, "ahead": True}
+
+
+@pytest.mark.parametrize("journal", [0, 5])
+def test_parts_that_are_given_along_with_reset(journal: int) -> None:
+    """Each worker hears the next part's first command before it has said hello again."""
+    engine = PartWorkers(
+        lambda command: moves(command) if command == "run:" else obey(command), facts=AHEAD, limit=2
+    )
+    made, outcomes = go(engine, number=20, journal=journal)
+    assert not made.error
+    assert sorted(outcome.part.number for outcome in outcomes) == list(range(20))
+    assert {outcome.status for outcome in outcomes} == {"done"}
+    assert engine.asked == 2
+    assert engine.resets >= 18
+
+
+def test_a_part_given_along_with_a_reset_that_fails_is_another_workers() -> None:
+    """It counts as not begun, so that no retry is needed for it."""
+
+    def unclean(command: str) -> str | None:
+        return "FAIL(reset: a file stays)" if command == "reset:" else obey(command)
+
+    engine = PartWorkers(
+        unclean, unclean, lambda command: None if command == "reset:" else obey(command), obey
+    )
+    engine.facts = AHEAD
+    made, outcomes = go(engine, number=6, workers=1, retries=0)
+    assert not made.error
+    assert sorted(outcome.part.number for outcome in outcomes) == list(range(6))
+    assert {(outcome.status, outcome.attempt) for outcome in outcomes} == {("done", 1)}
+
 
 def test_workers_take_part_after_part() -> None:
     engine = PartWorkers(facts=FACTS)
