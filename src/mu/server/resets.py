@@ -20,8 +20,8 @@ HELLO_BYTES = HELLO.encode()
 
 
 class Resets:
-    """The workers that are cleaning up. `welcome` is called with each one that is ready for another part, `give_up`
-    with each one that did not clean up, or cannot."""
+    """Tells workers to clean up. `welcome` is called with each worker that is ready for another part, `give_up` with
+    each one that has failed to clean up, or has taken too long."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Resets:
         return True
 
     def read(self, peer: Peer) -> None:
-        """Read what a worker says that was told to clean up."""
+        """Read what a worker that is cleaning up has said."""
         channel = peer.channel
         assert channel is not None
         try:
