@@ -125,7 +125,7 @@ def test_no_such_bucket(environment: dict[str, str], function: str, tmp_path: Pa
     text = said(run_example(environment, tmp_path, "-n", "2", "-l", function, "-b", "nosuchbucket"), 1)
     for part in range(2):
         assert re.search(
-            rf"^part {part} failed in PNG2Y4MRetrieveAndRunState: retrieving nosuchbucket:.*no such bucket",
+            rf"^part {part} failed in PNG2Y4MRetrieveAndRunState: s3://nosuchbucket/.*: no such bucket",
             text,
             re.MULTILINE,
         )
@@ -144,7 +144,7 @@ def test_a_missing_frame(
         s3.put_object(Bucket=bucket, Key=key, Body=body)
     text = said(done, 1)
     assert re.search(
-        rf"^part 3 failed in PNG2Y4MRetrieveAndRunState: .*{bucket}:{key}->.*no such key", text, re.MULTILINE
+        rf"^part 3 failed in PNG2Y4MRetrieveAndRunState: s3://{bucket}/{key}: no such key", text, re.MULTILINE
     )
     assert "4 of 5 parts done" in text
     assert (tmp_path / "times").read_text().splitlines()[-1].startswith("ERR:[")
@@ -157,7 +157,7 @@ def test_a_program_that_fails(environment: dict[str, str], bucket: str, tmp_path
     function = lambdaize(environment, tmp_path, script)
     text = said(run_example(environment, tmp_path, "-n", "1", "-l", function, "-b", bucket), 1)
     assert re.search(
-        r"^part 0 failed in PNG2Y4MRetrieveAndRunState: exit status 1 from: .*\./broken.*\n    \| this went wrong$",
+        r"^part 0 failed in PNG2Y4MRetrieveAndRunState: exit status 1: this went wrong \(from: .*\./broken.*\)$",
         text,
         re.MULTILINE,
     )

@@ -114,7 +114,9 @@ OTHER_LIMITS = {
         "mu.handler.LONGEST_LABEL",
         "mu.report.failure.MAX_COMMAND_NAME",
         "mu.report.failure.MAX_OUTPUT_LINES",
-        "mu.report.live.ERRORS_KEPT",
+        "mu.report.display.MAX_GRAPH",
+        "mu.report.snapshot.LONGEST",
+        "mu.report.snapshot.MAX_LINES",
         "mu.report.plain.MAX_REASONS_SHOWN",
     },
     "how much of the user's own files is looked at": {

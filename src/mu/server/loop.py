@@ -16,6 +16,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 from OpenSSL import SSL
 
@@ -26,8 +27,9 @@ from mu.machine import ErrorState, MachineState, checked, described, enter_fitti
 from mu.report.telling import Telling
 from mu.server.acceptor import Acceptor
 from mu.server.attempts import Attempts, waits_in_vain
-from mu.server.connections import Connections, Peer
-from mu.server.ledger import Ledger
+from mu.server.connections import Ahead, Connections, Peer
+from mu.server.intake import Intake
+from mu.server.ledger import Attempt, Ledger
 from mu.server.resets import Resets
 from mu.server.reuse import ACCOUNT_BYTES, Reuse, hear, learn, waits
 from mu.server.settings import Settings
@@ -74,11 +76,21 @@ class Loop:
         self._notes = notes  # of the relay, which is another thread
         self._staffing = staffing
         self._connections = Connections()
+        self._intake = Intake(self._connections)
         self._timers = Timers(self._connections, self._wake)
         self._acceptor = Acceptor(listener, context, self._connections, settings, telling, self._admit)
         self._spares: dict[int, Peer] = {}
         self._reuse = Reuse(settings, ledger, staffing, self._spares)
-        self._resets = Resets(self._connections, self._timers, staffing, self._welcome_back, self._give_up)
+        self._resets = Resets(
+            self._connections,
+            self._timers,
+            staffing,
+            ledger,
+            attempts,
+            self._give_part,
+            self._begin_ahead,
+            self._give_up,
+        )
         self._debugging = logger.isEnabledFor(logging.DEBUG)
         self._next_watch = 0.0
         self._next_look = 0.0
@@ -130,6 +142,7 @@ class Loop:
                 ready.append((peer, self._read(peer, peer.machine)))
             elif peer.resetting:
                 self._resets.read(peer)
+                self._take_in(peer, peer.channel)
             else:
                 self._serve_partless(peer)
         ready = [(peer, machine if machine.terminal else machine.do_handle()) for peer, machine in ready]
@@ -152,6 +165,7 @@ class Loop:
     def _watch(self, now: float) -> None:
         """Check what no connection reports: launching, silence, unverified connections, slow parts."""
         self._acceptor.expire(now)
+        self._intake.watch()
         self._attempts.report(now)
         while self._notes:
             self._telling.note(self._notes.popleft())
@@ -200,14 +214,32 @@ class Loop:
             return
         peer.new = False
         channel._channel.kept = bool(peer.facts)
-        machine = self._attempts.begin(peer, channel, attempt)
+        self._begin_part(peer, attempt, self._attempts.begin(peer, channel, attempt))
+
+    def _begin_part(self, peer: Peer, attempt: Attempt, machine: MachineState) -> None:
+        """A worker has a part: see to its machine from now on."""
         if self._debugging:
             logger.debug("part %d: worker at %s", listed(attempt.part.number), peer.address)
         if self._settings.kill_time is not None:
             self._timers.set(peer, self._settings.kill_time, self._kill)
-        if not self.ledger.may_want_more and not self.ledger.wanted:
+        if not self.ledger.may_want_more and not self.ledger.wanted and not self._resets.ahead:
             self._acceptor.close()
         self._follow(peer, machine if machine.terminal else machine.do_handle())
+
+    def _begin_ahead(self, peer: Peer, channel: SocketNB, ahead: Ahead) -> None:
+        """A worker is at the part that it was given along with `reset:`."""
+        attempt, unread = ahead.attempt, int(ahead.unread)
+        attempt.began = time.monotonic()
+        self._attempts.confirm(peer, ahead.machine, attempt)
+        waiting = channel._channel.parser.messages
+        if len(waiting) > unread:
+            track = peer.track if self._settings.journal else None
+            hear(peer, track, waiting, unread, self._telling.tally)
+        failed = self._attempts.doomed_by(attempt)
+        if failed is not None and not ahead.machine.terminal:
+            self._end(peer, waits_in_vain(failed))
+        else:
+            self._begin_part(peer, attempt, ahead.machine)
 
     def _find_workers(self) -> None:
         """Give waiting parts to spare workers, and have more workers launched if they are too few."""
@@ -238,18 +270,13 @@ class Loop:
         else:
             peer.failures += 1
         if not self.ended and self._reuse.may_go_on(peer, channel, well, now):
-            going_on = self._resets.begin(peer, channel)
+            going_on = self._resets.begin(peer, channel, well=well)
         else:
             going_on = False
         if not going_on:
             self._forget(peer)
         if self.ledger.wanted:
             self._find_workers()
-
-    def _welcome_back(self, peer: Peer, channel: SocketNB, hello: Hello) -> None:
-        """A worker has cleaned up and is ready for another part."""
-        learn(peer, hello, time.monotonic())
-        self._give_part(peer, channel)
 
     def _give_up(self, peer: Peer) -> None:
         """A worker has failed to clean up: replace it by another."""
@@ -270,6 +297,11 @@ class Loop:
         waiting = machine._channel.parser.messages
         known = len(waiting)
         machine = machine.do_read()
+        outputs = self._telling.outputs
+        if outputs is not None and peer.track is not None:
+            for message in islice(waiting, known, None):
+                outputs.take(peer.track, message)
+        self._take_in(peer, machine)
         track = peer.track if self._settings.journal else None
         if track is not None:
             hear(peer, track, waiting, known, self._telling.tally)
@@ -279,6 +311,20 @@ class Loop:
                 hear(peer, track, waiting, known, self._telling.tally)
                 break
         return machine
+
+    def _take_in(self, peer: Peer, channel: SocketNB | None) -> None:
+        """Account for the unfinished message of a worker; give up the worst if all of them together are too much."""
+        if channel is None or not (channel._channel.parser.unfinished or peer in self._intake.held):
+            return
+        worst = self._intake.note(peer, channel)
+        if worst is None:
+            return
+        why = f"{self._intake.held[worst]:,} bytes of its unfinished message took too much memory"
+        logger.debug("worker at %s: %s", worst.address, why)
+        if worst.machine is None or worst.machine.terminal:
+            self._give_up(worst)
+        else:
+            self._end(worst, why)
 
     def _serve_partless(self, peer: Peer) -> None:
         if peer.fd not in self._spares:
@@ -359,11 +405,11 @@ class Loop:
     def _forget(self, peer: Peer) -> None:
         """Close the connection of a worker."""
         self._spares.pop(peer.fd, None)
-        if peer.resetting:
-            peer.resetting = False
-            self._staffing.resetting -= 1
+        self._resets.forget(peer)
         if peer.hello is not None:
             self.worker_seconds += time.monotonic() - peer.hello
             peer.hello = None
             self._staffing.goodbye(peer.facts)
         self._connections.close(peer)
+        if peer in self._intake.held:
+            self._intake.forget(peer)

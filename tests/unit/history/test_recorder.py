@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -171,6 +172,17 @@ def test_what_cannot_be_written_is_told_at_the_end_and_the_lines_stay(tmp_path: 
     with pytest.raises(IsADirectoryError):
         finish(made, [5])
     assert [row.part for row in load(lines_beside(tmp_path / "run.json")).rows] == [5]
+
+
+def test_a_directory_that_was_removed_meanwhile_is_made_again(tmp_path: Path) -> None:
+    made = recorder(tmp_path / "run", [0])
+    made.over(ended(0))
+    shutil.rmtree(tmp_path / "run")
+    made.tick(1.0, Counts, list)
+    made.over(ended(1))
+    finish(made, [0, 1])
+    made.remove()
+    assert [row.part for row in load(tmp_path / "run").rows] == [0, 1]
 
 
 def test_a_mistake_in_a_state_ends_the_record_only(tmp_path: Path, made: Recorder) -> None:
