@@ -32,8 +32,9 @@ HELLO_BYTES = HELLO.encode()
 
 
 class Resets:
-    """Tells workers to clean up. `welcome` is called with each one that is ready for another part, `begin` with one that
-    was given its next part along with `reset:`, `give_up` with one that has failed to clean up, or took too long."""
+    """Tells workers to clean up. `welcome` is called with each one that is ready for another part, `begin` with one
+    that was given its next part along with `reset:`, `give_up` with one that has failed to clean up, or took too
+    long."""
 
     def __init__(
         self,
