@@ -71,12 +71,18 @@ fi
 
 # Installing is skipped when nothing that it depends on has changed since the last time: the place counts, too.
 stamp=.venv/.installed-$extra
+# An environment of another Python than the one that PYTHON names is made anew.
+identity='import os, sys; print(os.path.realpath(sys.base_prefix), sys.version_info[:3])'
+other=
+[ -z "${PYTHON:-}" ] || [ ! -x .venv/bin/python ] ||
+    [ "$("$python" -c "$identity")" = "$(.venv/bin/python -c "$identity")" ] || other=yes
 wanted="$(find pyproject.toml setup.py src/mu/launch -name '_liblaunch*' -prune -o -type f ! -name '*.pyc' -print |
     sort | xargs cat | cksum) $PWD"
-if [ ! -x .venv/bin/python ] || [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
+if [ -n "$other" ] || [ ! -x .venv/bin/python ] || [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     echo "setup: installing mu in .venv" >&2
     # A virtual environment does not survive being moved.
     clear=
+    [ -z "$other" ] || clear=--clear
     [ ! -e .venv/bin/pip ] || grep -qsF "$PWD/.venv/bin/python" .venv/bin/pip || clear=--clear
     "$python" -m venv $clear .venv
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extra]"

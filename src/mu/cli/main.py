@@ -22,6 +22,7 @@ GROUPS = {
 }
 # Name: group, module, what it does.
 COMMANDS = {
+    "demo": ("run", "mu.cli.demo", "run the main job on this machine, from frames to video"),
     "map": ("run", "mu.cli.map", "run a program once for each input, here or on AWS"),
     "retry": ("run", "mu.cli.retry", "do those inputs of a map again that failed"),
     "local": ("run", "mu.cli.local", "run Lambda and S3 on this machine"),

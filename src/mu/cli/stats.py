@@ -6,8 +6,9 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
+from mu.console.terminal import say
 from mu.errors import UsageError
-from mu.history.runs import Row, Run, load
+from mu.history.runs import Row, Run, load, unfinished
 from mu.history.stats import PERCENTS, last_row, state_times, waited_for
 
 DESCRIPTION = """\
@@ -27,8 +28,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the tables."""
     found = load(args.run)
+    if found.unfinished:
+        say(unfinished(args.run))
     if not found.rows:
-        raise UsageError(f"{args.run}: no worker connected in this run")
+        none = "has come to its end with a part yet" if found.unfinished else "connected in this run"
+        raise UsageError(f"{args.run}: no worker {none}")
     sys.stdout.write(report(found))
     return 0
 

@@ -4,8 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from mu.console.terminal import say
 from mu.errors import UsageError
-from mu.history.runs import load
+from mu.history.runs import load, unfinished
 from mu.history.timeline_image import draw
 
 DESCRIPTION = """\
@@ -39,6 +40,10 @@ def run(args: argparse.Namespace) -> int:
     if path.suffix not in ENDINGS:
         raise UsageError(f"{path}: the name must end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
     found = load(args.run)
+    if found.unfinished:
+        say(unfinished(args.run))
+        if not found.rows:
+            raise UsageError(f"{args.run}: no worker has come to its end with a part yet")
     try:
         if path.suffix == ".html":
             from mu.history.timeline_html import page

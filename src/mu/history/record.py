@@ -28,6 +28,7 @@ from mu.report.worker_log import Track
 
 T = TypeVar("T")
 FILE = "run.json"
+UNFINISHED = "the run has not ended"
 MESSAGES = 100_000  # kept in all, shared out among the workers
 
 
@@ -85,35 +86,23 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, str | int) or (isinstance(value, float) and isfinite(value))
 
 
-def build(
-    *,
+def so_far(
     script: str,
     start: float,
-    end: float,
-    ended: str,
-    status: int,
-    parts: Sequence[int],
-    tracks: Iterable[Track],
-    strangers: int,
     settings: Mapping[str, Any],
-    launch: Mapping[str, Any] | None,
-    cost: Mapping[str, Any] | None,
+    parts: Sequence[int] | None,
     blank: Callable[[str], str],
-) -> schema.Record:
-    """A record: `start` and `end` are seconds since the epoch, `parts` the numbers of all parts wanted."""
+) -> schema.SoFar:
+    """What is known when a run begins: `start` is in seconds since the epoch, `parts` the numbers of all parts wanted
+    (None: they are not known yet)."""
     from mu.console.share import version
 
-    attempts: dict[int, list[schema.Attempt]] = {part: [] for part in parts}
-    for track in tracks:
-        attempts.setdefault(track.part, []).append(attempt_of(track, start, blank))
-    return schema.Record(
-        schema=schema.SCHEMA,
+    return schema.SoFar(
         run=schema.About(
             script=blank(script),
             started=datetime.fromtimestamp(start, UTC).isoformat(timespec="milliseconds"),
-            seconds=round(end - start, 6),
-            ended=blank(ended),
-            status=status,
+            seconds=0.0,
+            ended=UNFINISHED,
         ),
         versions=schema.Versions(
             mu=version(),
@@ -121,9 +110,41 @@ def build(
             system=f"{platform.system()} {platform.machine()}",
         ),
         settings=blanked(dict(settings), blank),
+        parts=None if parts is None else ranges(parts),
+    )
+
+
+def ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """The first and the last of each row of numbers that follow each other."""
+    found: list[tuple[int, int]] = []
+    for number in sorted(numbers):
+        if found and found[-1][1] == number - 1:
+            found[-1] = (found[-1][0], number)
+        else:
+            found.append((number, number))
+    return found
+
+
+def build(
+    about: schema.SoFar,
+    *,
+    seconds: float,
+    ended: str,
+    status: int,
+    strangers: int,
+    launch: Mapping[str, Any] | None,
+    cost: Mapping[str, Any] | None,
+    blank: Callable[[str], str],
+) -> schema.Record:
+    """The record of a run that has ended, without its parts."""
+    return schema.Record(
+        schema=schema.SCHEMA,
+        run=schema.About(blank(about.run.script), about.run.started, round(seconds, 6), blank(ended), status),
+        versions=about.versions,
+        settings=about.settings,
         launch=as_form(schema.Launch, launch, blank),
         strangers=strangers,
-        parts=[schema.Part(part, _outcome(of_part), of_part) for part, of_part in attempts.items()],
+        parts=[],
         cost=as_form(schema.Cost, cost, blank),
     )
 
@@ -131,12 +152,6 @@ def build(
 def as_form(form: type[T], data: Mapping[str, Any] | None, blank: Callable[[str], str]) -> T | None:
     """Plain data as one of the record's structs, its texts blanked."""
     return None if data is None else msgspec.convert(blanked(dict(data), blank), form)
-
-
-def _outcome(attempts: Sequence[schema.Attempt]) -> Any:
-    """A part is done if any attempt is; else what became of the last."""
-    outcomes = [attempt.outcome for attempt in attempts]
-    return "done" if "done" in outcomes else outcomes[-1] if outcomes else "no worker"
 
 
 def attempt_of(track: Track, start: float, blank: Callable[[str], str]) -> schema.Attempt:
@@ -150,7 +165,7 @@ def attempt_of(track: Track, start: float, blank: Callable[[str], str]) -> schem
         connected=round(track.connected - start, 6),
         finished=None if track.finished is None else round(track.finished - start, 6),
         outcome="done" if machine.terminal else "unfinished",
-        states=[(round(moment - start, 6), blank(name)) for moment, name in states],
+        states=[(round(moment - start, 6), blank(str(name))) for moment, name in states],
     )
     if isinstance(machine, ErrorState):
         failure = failure_of(machine)
@@ -191,17 +206,6 @@ def launch_outcomes(
         found["fields"] = Invocation._fields
         found["invocations"] = [list(invocation) for invocation in invocations]
     return found
-
-
-def write(directory: str | Path, record: schema.Record, number: int = 1) -> Path:
-    """Write the `record` of a process's run of this `number` (`run.json`, `run-2.json`, ...) in `directory`. OSError if
-    that fails."""
-    text = msgspec.json.encode(record)
-    path = path_in(directory, number)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        file.write(text.replace(b'{"part":', b'\n{"part":') + b"\n")
-    return path
 
 
 def script_name() -> str:

@@ -9,6 +9,9 @@ from msgspec import UNSET
 from mu.console.terminal import visible
 from mu.errors import UsageError
 from mu.history import record, schema, times_file
+from mu.history.recorder import lines_beside
+
+SO_FAR = b'{"so_far":'
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class Row:
 class Run:
     """`rows` in the order in which workers connected; `launched`: how many invocations had been accepted by when.
 
-    `parts` were wanted, `done` of them are done. `cost` is the record's.
+    `parts` were wanted, `done` of them are done. `cost` is the record's. `unfinished`: it goes on, or was killed:
+    attempts that were not over are not in it.
     """
 
     name: str
@@ -65,22 +69,37 @@ class Run:
     launched: Sequence[tuple[float, int]] = ()
     started: str = ""
     ended: str = ""
+    unfinished: bool = False
     cost: schema.Cost | None = None
 
 
 def load(path: str | Path) -> Run:
-    """The run of a record (its directory or file) or an `-O` file. UsageError, one line, if it is neither."""
+    """The run of a record (its directory or file) or an `-O` file. UsageError, one line, if it is neither.
+
+    A run that goes on, or was killed, has no record yet: what there is of it is read. In a directory it comes before
+    the record of an earlier run.
+    """
     path = Path(path)
     try:
         if path.is_dir():
-            path = record.path_in(path)
+            lines = lines_beside(record.path_in(path))
+            path = lines if lines.exists() else record.path_in(path)
+        elif not path.exists() and lines_beside(path).exists():
+            path = lines_beside(path)
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    if data.startswith(SO_FAR):
+        return _of_lines(data, path)
     run = _of_record(data, path) if data.lstrip()[:1] == b"{" else _of_times(data, path)
     if not run.rows and not run.launched:
         raise UsageError(f"{path}: no worker is in it")
     return run
+
+
+def unfinished(path: str | Path) -> str:
+    """What people are told of a run that has no record yet."""
+    return f"{path}: the run has not ended: this is what is known of it so far"
 
 
 def _of_times(data: bytes, path: Path) -> Run:
@@ -123,6 +142,33 @@ def _of_record(data: bytes, path: Path) -> Run:
         started=visible(made.run.started),
         ended=made.run.ended,
         cost=made.cost,
+    )
+
+
+def _of_lines(data: bytes, path: Path) -> Run:
+    """What is known of a run that has not ended. The last line may be half there."""
+    first, *lines = data[: data.rfind(b"\n") + 1].split(b"\n")[:-1] or [data]
+    about = schema.decode(first, schema.SoFar, f"{path}, line 1")
+    made = [
+        schema.decode(line, tuple[schema.Whole, schema.Attempt], f"{path}, line {number}")
+        for number, line in enumerate(lines, 2)
+    ]
+    end = max((attempt.finished or attempt.connected for _, attempt in made), default=0.0)
+    rows = [
+        _row(part, attempt, end, f"{path}, line {number}: $[1]")
+        for number, (part, attempt) in enumerate(made, 2)
+    ]
+    seen = {part for part, _ in made}
+    wanted = sum(last + 1 - first for first, last in about.parts or ())
+    return Run(
+        name=visible(about.run.script),
+        seconds=end,
+        parts=max(wanted, len(seen)),
+        done=len({part for part, attempt in made if attempt.outcome == "done"}),
+        rows=sorted(rows, key=_connected),
+        started=visible(about.run.started),
+        ended=about.run.ended,
+        unfinished=True,
     )
 
 

@@ -167,6 +167,32 @@ class Record(Struct, kw_only=True):
     parts: Annotated[list[Part], Meta(description="One for each part wanted.")]
 
 
+class SoFar(Struct, kw_only=True):
+    """The first line of `run.jsonl`, which is there while a run goes on; after it there is a line `[part, Attempt]` for
+    each attempt that is over. `parts` are ranges, first and last; None if parts are read as they are needed."""
+
+    so_far: Literal[1] = 1
+    run: About
+    versions: Versions
+    settings: dict[str, Any]
+    parts: list[tuple[Whole, Whole]] | None
+
+
+class Now(Struct, kw_only=True):
+    """What a run is doing now: `run.live.json`. It changes with mu's version, and is only for `mu watch`.
+
+    `started` is that of the run. `at`, and the times in `running`, are seconds since then. `counts` are those of
+    `mu.report.reporter.Counts`. In `running` there is for each worker that has a part: the part, the attempt, the
+    worker, the place of its state in `states`, since when it is in that, and since when it has the part.
+    """
+
+    started: str
+    at: Seconds
+    counts: dict[str, Any]
+    states: list[str]
+    running: list[tuple[Whole, Whole, Whole, Whole, Seconds, Seconds]]
+
+
 class Version(Struct):
     """The first look at a file: which form it has."""
 

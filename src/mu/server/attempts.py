@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mu.errors import MuError, describe
+from mu.history.recorder import Recorder
 from mu.machine import ErrorState, MachineState, described, enter, listed
 from mu.report.failure import Failure, failure_of
 from mu.report.telling import Telling
@@ -23,8 +24,8 @@ FAILURES_KEPT = 1000  # that the summary may show
 
 class Attempts:
     """`states` receives a machine for each part in the order in which parts got their first worker, and has their last
-    states at the end, each of the attempt that counted; None keeps none. `tracks` has all attempts as they began, if a
-    record is wanted. `failures` are the first of the parts that failed for good.
+    states at the end, each of the attempt that counted; None keeps none. `recorder` is told of each attempt that is
+    over, if a record is wanted. `failures` are the first of the parts that failed for good.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class Attempts:
         telling: Telling,
         on_outcome: Callable[[Outcome], object] | None,
     ) -> None:
-        self.tracks: list[Track] = []
+        self.recorder: Recorder | None = None
         self.failures: list[Failure] = []
         self.made = 0  # attempts so far
         self._settings = settings
@@ -71,8 +72,6 @@ class Attempts:
         peer.attempt, peer.machine, peer.track, peer.title = attempt, machine, track, machine.title
         self._workers[attempt] = peer
         self.made += 1
-        if self._settings.journal:
-            self.tracks.append(track)
         if self._states is not None:
             place = self._places.get(part.number)
             if place is None:
@@ -109,8 +108,7 @@ class Attempts:
         assert track is not None
         del self._workers[attempt]
         peer.attempt = peer.machine = peer.track = None
-        track.finished = clock.now()
-        self._telling.worker_finished(track)
+        self._over(track)
         number = attempt.part.number
         if not isinstance(machine, ErrorState):
             if self._states is not None:
@@ -137,9 +135,22 @@ class Attempts:
     def abandon(self, peer: Peer) -> None:
         """A worker's part is taken from it: it is not needed any more."""
         if peer.track is not None:
-            peer.track.finished = clock.now()
-            self._telling.worker_finished(peer.track)
+            self._over(peer.track)
         peer.attempt = peer.machine = peer.track = None
+
+    def _over(self, track: Track) -> None:
+        track.finished = clock.now()
+        self._telling.worker_finished(track)
+        if self.recorder is not None:
+            self.recorder.over(track)
+
+    def report(self, now: float) -> None:
+        """Have the record, if there is one, say how far the run is."""
+        if self.recorder is not None:
+            self.recorder.tick(now, self._telling.tally.counts, self._under_way)
+
+    def _under_way(self) -> list[Track]:
+        return [peer.track for peer in self._workers.values() if peer.track is not None]
 
     def stop(self, now: float) -> None:
         """The run ends: tell of the parts that have begun and are not over."""

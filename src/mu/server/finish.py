@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mu.console.system import caught_signals
 from mu.history import record, schema, times_file
 from mu.history.blank import blanker, worth_hiding
+from mu.history.recorder import Recorder
 from mu.machine import ErrorState
 from mu.report import cost
 from mu.report.failure import failure_of
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from mu.report.failure import Failure
     from mu.report.reporter import Counts
     from mu.report.telling import Telling
-    from mu.report.worker_log import Track
     from mu.server.loop import Loop
     from mu.server.settings import Setup
 
@@ -33,6 +33,7 @@ class Ended(Protocol):
     estimate: dict[str, Any] | None
     recorded: str
     error: BaseException | None
+    recorder: Recorder | None
 
     @property
     def loop(self) -> "Loop":
@@ -43,10 +44,6 @@ class Ended(Protocol):
         """How far it has come."""
 
     @property
-    def tracks(self) -> "list[Track]":
-        """All attempts."""
-
-    @property
     def failures(self) -> "list[Failure]":
         """The parts that failed."""
 
@@ -55,8 +52,8 @@ class Ended(Protocol):
         """How many attempts there were."""
 
     @property
-    def part_numbers(self) -> list[int]:
-        """All parts."""
+    def part_numbers(self) -> list[int] | None:
+        """All parts, if they are known."""
 
 
 def conclude(run: Ended, telling: "Telling") -> list[str]:
@@ -65,12 +62,9 @@ def conclude(run: Ended, telling: "Telling") -> list[str]:
     A signal while files are written stops the run as one before would have, once they are there; a second one at once.
     """
     setup, loop, profile, states = run.setup, run.loop, run.profile, run.states
-    directory = setup.record_dir or ""
+    recorder = run.recorder
     estimate = _estimate(run, patience=0)
     made: schema.Record | None = None
-    credentials = [text for engine in run.engines for text in getattr(engine, "secrets", ())]
-    blank = blanker([*setup.secrets, *worth_hiding(credentials)])
-    number = record.next_number(directory) if directory else 1
     unwritten: list[tuple[str, str]] = []
 
     def leave(path: str | None, write: Callable[[str], object]) -> bool:
@@ -88,25 +82,29 @@ def conclude(run: Ended, telling: "Telling") -> list[str]:
         leave(setup.out_file, lambda path: times_file.write(path, states or [], loop.start))
         if profile is not None:
             leave(setup.profiling, profile.dump_stats)
-        if directory:
-            made = _record(run, estimate, blank)
-        recorded = made is not None and leave(setup.record_dir, lambda path: record.write(path, made, number))
+        recorded = False
+        if recorder is not None:
+            made = _record(run, recorder, estimate)
+            recorded = leave(str(recorder.path), lambda _: _write(recorder, made, run))
 
     counts = run.counts
     telling.summary(_failures(run), counts.parts - counts.begun, loop.ended)
     if run.lookup is not None and run.attempts_made and (estimate is not None or loop.signal == signal):
         if estimate is None:
             estimate = _estimate(run, patience=cost.PATIENCE)
-            if estimate is not None and recorded and made is not None:
-                made.cost = record.as_form(schema.Cost, estimate, blank)
-                recorded = leave(setup.record_dir, lambda path: record.write(path, made, number))
+            if estimate is not None and recorder is not None and made is not None and recorded:
+                made.cost = record.as_form(schema.Cost, estimate, recorder.blank)
+                recorded = leave(str(recorder.path), lambda _: _write(recorder, made, run))
         telling.note(cost.describe(estimate))
     run.estimate = estimate
     for path, why in unwritten:
         telling.line(f"cannot write {path}: {why}")
-    if recorded:
-        run.recorded = str(record.path_in(directory, number))
-        telling.note(f"record: {run.recorded}")
+    if recorder is not None:
+        if recorded:
+            recorder.remove()
+            run.recorded = str(recorder.path)
+            telling.note(f"record: {run.recorded}")
+        recorder.close()
     return [path for path, _ in unwritten]
 
 
@@ -137,7 +135,27 @@ def _status(run: Ended) -> int:
     return int(run.error is not None or counts.done < counts.parts or not counts.parts_known)
 
 
-def _record(run: Ended, estimate: dict[str, Any] | None, blank: Callable[[str], str]) -> schema.Record:
+def recorder(run: Ended) -> Recorder | None:
+    """What writes the record of a run that begins; None if none is wanted."""
+    directory = run.setup.record_dir
+    if not directory:
+        return None
+
+    def secrets() -> list[str]:
+        credentials = [text for engine in run.engines for text in getattr(engine, "secrets", ())]
+        return [*run.setup.secrets, *worth_hiding(credentials)]
+
+    path = record.path_in(directory, record.next_number(directory))
+    start = run.loop.start
+    about = record.so_far(record.script_name(), start, run.setup.shown, run.part_numbers, blanker(secrets()))
+    return Recorder(path, about, start, secrets)
+
+
+def _write(recorder: Recorder, made: schema.Record, run: Ended) -> None:
+    recorder.finish(made, run.part_numbers or [])
+
+
+def _record(run: Ended, recorder: Recorder, estimate: dict[str, Any] | None) -> schema.Record:
     loop, engine = run.loop, run.engines[0] if run.engines else None
     launch = None
     if engine is not None:
@@ -149,16 +167,12 @@ def _record(run: Ended, estimate: dict[str, Any] | None, blank: Callable[[str], 
             engine.failure(),
         )
     return record.build(
-        script=record.script_name(),
-        start=loop.start,
-        end=clock.now(),
+        recorder.about,
+        seconds=clock.now() - loop.start,
         ended=loop.ended,
         status=_status(run),
-        parts=run.part_numbers,
-        tracks=run.tracks,
         strangers=run.counts.dropped,
-        settings=run.setup.shown,
         launch=launch,
         cost=estimate,
-        blank=blank,
+        blank=recorder.blank,
     )

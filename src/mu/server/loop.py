@@ -153,6 +153,7 @@ class Loop:
     def _watch(self, now: float) -> None:
         """See to what no connection tells: launching, silence, unverified connections, stragglers."""
         self._door.expire(now)
+        self._attempts.report(now)
         while self._notes:
             self._telling.note(self._notes.popleft())
         slow = self.ledger.want_backups(now)

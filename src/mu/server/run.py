@@ -23,14 +23,14 @@ from mu.console.system import allow_connections
 from mu.engines.protocol import Engine
 from mu.errors import JobError, UsageError, reason
 from mu.history import times_file
+from mu.history.recorder import Recorder
 from mu.machine import MachineState, listed
 from mu.report import choose
 from mu.report.cost import Lookup
 from mu.report.failure import Failure
 from mu.report.reporter import Counts, Reporter
 from mu.report.telling import Tally, Telling
-from mu.report.worker_log import Track
-from mu.server import prepare
+from mu.server import finish, prepare
 from mu.server.attempts import Attempts, summary_of
 from mu.server.flags import bracketed
 from mu.server.ledger import Ledger
@@ -52,7 +52,7 @@ class Run:
     be quick, and an exception in it ends the run. `states` receives the machines, as for `server_main_loop`; None keeps
     none. `reporter` is told what happens; by default it is one that writes to standard error.
 
-    After `drive`: `error` is the exception that ended the loop, if one did; `counts`, `tracks`, `failures`, `ended`
+    After `drive`: `error` is the exception that ended the loop, if one did; `counts`, `failures`, `ended`
     and `worker_seconds` say how it went. After `conclude`: `estimate` is that of the cost (None: there is none), and
     `recorded` the path of the record, empty if none was kept.
     """
@@ -81,6 +81,7 @@ class Run:
         self.error: BaseException | None = None
         self.estimate: dict[str, Any] | None = None
         self.recorded = ""
+        self.recorder: Recorder | None = None
         self.before: dict[
             str, Any
         ] = {}  # what a script's ServerInfo said before the run set it (`prepare.READ_BACK`)
@@ -138,22 +139,15 @@ class Run:
         return 0.0 if self._loop is None else self._loop.worker_seconds
 
     @property
-    def tracks(self) -> list[Track]:
-        """All attempts, as they began, if a record is kept."""
-        return [] if self._attempts is None else self._attempts.tracks
-
-    @property
     def failures(self) -> list[Failure]:
         """The parts that failed for good, the first thousand of them, in the order of parts."""
         return [] if self._attempts is None else summary_of(self._attempts.failures)
 
     @property
-    def part_numbers(self) -> list[int]:
-        """The numbers of all parts that the run knows of, for its record."""
+    def part_numbers(self) -> list[int] | None:
+        """The numbers of all parts; None if they are read as they are needed."""
         parts = self.settings.parts
-        if isinstance(parts, Sequence):
-            return [listed(part.number) for part in parts]
-        return sorted({track.part for track in self.tracks})
+        return [listed(part.number) for part in parts] if isinstance(parts, Sequence) else None
 
     @property
     def attempts_made(self) -> int:
@@ -246,6 +240,7 @@ class Run:
                 self._notes,
                 staffing,
             )
+            self.recorder = self._attempts.recorder = finish.recorder(self)
             if setup.profiling:
                 self.profile = cProfile.Profile()
                 self.profile.runcall(self._loop.run)
@@ -261,8 +256,6 @@ class Run:
 
     def conclude(self) -> None:
         """Write the files, tell how the run has ended, and raise if it did not end well: `error`, or JobError."""
-        from mu.server import finish
-
         if self._telling is None:
             return
         if self._loop is None and self.error is not None:

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -35,8 +36,8 @@ def test_the_version() -> None:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built without the network, from a copy of the tree, which setuptools may write into."""
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the source tree, which setuptools may write into."""
     pytest.importorskip("setuptools", minversion="77")  # an older one does not read our pyproject.toml
     tree = tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
@@ -44,10 +45,31 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ignored = shutil.ignore_patterns("__pycache__", "*.so", "*.o", "*.egg-info", "png2y4m-*")
     for name in ("src", "bin", "examples", "tools"):
         shutil.copytree(ROOT / name, tree / name, ignore=ignored)
-    command = ["-c", "from setuptools import build_meta; print(build_meta.build_wheel('dist'))"]
+    return tree
+
+
+def built(tree: Path, kind: str) -> Path:
+    """A wheel or an sdist, built without the network."""
+    command = ["-c", f"from setuptools import build_meta; print(build_meta.build_{kind}('dist'))"]
     done = subprocess.run([sys.executable, *command], cwd=tree, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return tree / "dist" / done.stdout.split()[-1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tree: Path) -> Path:
+    return built(tree, "wheel")
+
+
+def test_the_sdist(tree: Path) -> None:
+    with tarfile.open(built(tree, "sdist")) as file:
+        names = {name.partition("/")[2] for name in file.getnames()}
+    for folder in ("src/mu", *FOLDERS):
+        patterns = ("*.py", "*.sh", "*.[ch]", "*.cdef", "Makefile", "*.html", "*.json", "py.typed")
+        wanted = {path for pattern in patterns for path in (tree / folder).rglob(pattern)}
+        wanted = {path for path in wanted if not path.name.startswith(("mu.launch._liblaunch", "_liblaunch"))}
+        assert wanted
+        assert {str(path.relative_to(tree)) for path in wanted} <= names
 
 
 def test_the_wheel(wheel: Path) -> None:

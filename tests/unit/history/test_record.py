@@ -107,6 +107,7 @@ def test_what_is_in_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
         assert moments == sorted(moments)
         assert 0 <= moments[0] <= moments[-1] <= made["run"]["seconds"]
     assert f"record: {tmp_path / 'new' / 'run' / 'run.json'}\n" in capfd.readouterr().err
+    assert [path.name for path in (tmp_path / "new" / "run").iterdir()] == ["run.json"]
     assert len(load(tmp_path / "new" / "run").rows) == 2
 
 

@@ -145,11 +145,15 @@ def test_the_cost_is_in_the_record_whenever_it_comes(
     run.lookup = Lookup(*answers)  # type: ignore[assignment]
     with worker_sockets() as (sock, _):
         track = Track(MachineState(SocketNB(sock), 0), "x")
-        run._attempts = SimpleNamespace(tracks=[track], made=1, failures=[])  # type: ignore[assignment]
+        run._attempts = SimpleNamespace(made=1, failures=[])  # type: ignore[assignment]
         run._loop = SimpleNamespace(  # type: ignore[assignment]
             ended="", signal=0, start=0.0, worker_seconds=7.0, on_signal=lambda number: None
         )
+        run.recorder = finish.recorder(run)
+        assert run.recorder is not None
+        run.recorder.over(track)
         assert finish.conclude(run, telling) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
     found = json.loads((tmp_path / "run.json").read_text())["cost"]
     assert (found and found["gb_seconds"]) == gb_seconds
     said = capsys.readouterr().err

@@ -1,0 +1,254 @@
+"""Writes a run's record while the run goes on, so that parts that are over cost no memory.
+
+Beside the record that is to come (`run.json`) there are two files until then:
+
+`run.jsonl`      a line about the run, then one for each attempt that is over. They become the record at the end. A run
+                 that is killed leaves this file, and `mu stats` and `mu timeline` read it.
+`run.live.json`  what the run is doing now, for `mu watch`: how far it is, and the state of each worker. It is replaced
+                 as a whole, once in `INTERVAL` seconds at most, less often the larger it is, or the longer it takes.
+
+The run holds a lock (flock) on `run.jsonl`: whoever can get one knows that the run's process is gone.
+In memory there are 33 bytes for each attempt that is over.
+"""
+
+import fcntl
+import os
+import secrets
+import time
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mu.console.files import replacing
+from mu.console.terminal import debug
+from mu.errors import reason
+from mu.history import record, schema
+from mu.history.blank import blanker
+from mu.machine import state_name
+from mu.report.reporter import Counts
+from mu.report.worker_log import Track
+
+BUFFER = 1 << 16  # bytes of lines that wait to be written
+INTERVAL = 1.0  # seconds between two states of `run.live.json`, at least
+RATE = 100_000  # bytes per second that are written to it, at most
+SHARE = 0.01  # of the loop's time that it may take
+REASONS, REASON_LENGTH = 50, 200  # that are told of attempts that failed
+FATES = ("done", "failed", "unfinished")
+
+
+def lines_beside(path: Path) -> Path:
+    """Where the lines of a record of this path are while the run goes on."""
+    return path.with_suffix(".jsonl")
+
+
+def live_beside(path: Path) -> Path:
+    """Where that run tells what it is doing now."""
+    return path.with_suffix(".live.json")
+
+
+class Recorder:
+    """The record of one run, whose path is `path`. `about` is its first line, `start` in seconds since the epoch.
+
+    `secrets_of` gives the texts that must not be in it; new ones may come while the run goes on. Nothing that goes
+    wrong here ends the run: `finish` raises it.
+    """
+
+    def __init__(
+        self, path: Path, about: schema.SoFar, start: float, secrets_of: Callable[[], Iterable[str]]
+    ) -> None:
+        self.path = path
+        self.about = about
+        self._start = start
+        self._began = time.monotonic()
+        self._secrets_of = secrets_of
+        self._known: tuple[str, ...] | None = None
+        self._blank: Callable[[str], str] = str
+        self._error: Exception | None = None
+        self._fd = -1
+        self._end = 0  # of what has been written
+        self._waiting = bytearray()
+        self._next = 0.0
+        self._live = True
+        # Of each attempt: its part, its number, its outcome, and where it is in the file.
+        self._parts, self._numbers, self._fates = array("q"), array("q"), array("b")
+        self._begins, self._sizes = array("q"), array("q")
+        try:
+            self._open()
+            self._put(msgspec.json.encode(about) + b"\n")
+            self._flush()
+        except Exception as error:
+            self._fail(error)
+
+    @property
+    def blank(self) -> Callable[[str], str]:
+        """What blanks all that is secret by now."""
+        known = tuple(self._secrets_of())
+        if known != self._known:
+            self._known, self._blank = known, blanker(known)
+        return self._blank
+
+    @property
+    def parts(self) -> list[int]:
+        """The parts that have had an attempt that is over, ascending."""
+        return sorted(set(self._parts))
+
+    def over(self, track: Track) -> None:
+        """An attempt has come to its end."""
+        if self._error is not None:
+            return
+        try:
+            made = record.attempt_of(track, self._start, self.blank)
+            text = msgspec.json.encode(made)
+            part = record.readable(track.part)
+            begin = b"[%d," % part
+            self._parts.append(part)
+            self._numbers.append(made.attempt)
+            self._fates.append(FATES.index(made.outcome))
+            self._begins.append(self._end + len(self._waiting) + len(begin))
+            self._sizes.append(len(text))
+            self._put(b"%b%b]\n" % (begin, text))
+        except Exception as error:
+            self._fail(error)
+
+    def tick(self, now: float, counts: Callable[[], Counts], running: Callable[[], Iterable[Track]]) -> None:
+        """Write what has come to its end and, if it is time to, what goes on; `now` is of the monotonic clock."""
+        if self._error is not None or now < self._next:
+            return
+        begin = time.thread_time()
+        size = 0
+        try:
+            self._flush()
+            if self._live:
+                size = self._tell(counts(), running())
+        except Exception as error:
+            self._fail(error)
+        self._next = now + max(INTERVAL, size / RATE, (time.thread_time() - begin) / SHARE)
+
+    def finish(self, made: schema.Record, parts: Sequence[int]) -> None:
+        """Write the record: `made`, whose parts are these, with their attempts. OSError if it cannot be; then the lines
+        stay."""
+        if self._error is not None:
+            raise self._error if isinstance(self._error, OSError) else OSError(reason(self._error))
+        self._flush()
+        head, tail = msgspec.json.encode(made)[: -len(b"]}")], b"]}\n"
+        with replacing(self.path) as file:
+            file.write(head)
+            for place, text in enumerate(self._texts(parts)):
+                file.write(b",\n%b" % text if place else b"\n%b" % text)
+            file.write(tail)
+
+    def remove(self) -> None:
+        """The record is there: what was beside it goes, unless another run has put its own in that place."""
+        if self._fd < 0:
+            return
+        lines = lines_beside(self.path)
+        with suppress(OSError):
+            if os.path.samestat(lines.stat(), os.fstat(self._fd)):
+                live_beside(self.path).unlink(missing_ok=True)
+                lines.unlink()
+        self.close()
+
+    def close(self) -> None:
+        """Give the file back; what is in it stays."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _open(self) -> None:
+        """A new file in the place of what another run may have left."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lines = lines_beside(self.path)
+        beside = lines.with_name(f".{lines.name}.{secrets.token_hex(8)}")
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._fd = os.open(beside, flags, 0o666)
+        try:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            live_beside(self.path).unlink(missing_ok=True)
+            beside.replace(lines)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+
+    def _put(self, text: bytes) -> None:
+        self._waiting += text
+        if len(self._waiting) >= BUFFER:
+            self._flush()
+
+    def _flush(self) -> None:
+        while self._waiting:
+            written = os.pwrite(self._fd, self._waiting, self._end)
+            self._end += written
+            del self._waiting[:written]
+
+    def _tell(self, counts: Counts, running: Iterable[Track]) -> int:
+        """Write what the run is doing now; how many bytes that were."""
+        blank, start = self.blank, self._start
+        states: dict[str, int] = {}
+        rows: list[tuple[int, int, int, int, float, float]] = []
+        for track in running:
+            machine = track.machine
+            state = states.setdefault(state_name(machine), len(states))
+            since = machine.timestamps[-1] if machine.timestamps else track.connected
+            rows.append(
+                (
+                    record.readable(track.part), track.number, track.worker, state,
+                    round(since - start, 3), round(track.connected - start, 3),
+                )
+            )  # fmt: skip
+        now = schema.Now(
+            started=self.about.run.started,
+            at=round(time.monotonic() - self._began, 3),
+            counts=_plain(counts, blank),
+            states=[blank(name) for name in states],
+            running=rows,
+        )
+        text = msgspec.json.encode(now)
+        try:
+            with replacing(live_beside(self.path)) as file:
+                file.write(text)
+        except OSError as error:  # the record does not depend on it
+            self._live = False
+            debug(f"{live_beside(self.path)}: {reason(error)}")
+        return len(text)
+
+    def _texts(self, parts: Iterable[int]) -> Iterator[bytes]:
+        """Each part as the record has it."""
+        of, numbers = self._parts, self._numbers
+        order = sorted(range(len(of)), key=lambda place: (of[place], numbers[place]))
+        wanted = dict.fromkeys(map(record.readable, parts))
+        wanted.update(dict.fromkeys(self.parts))
+        for part in wanted:
+            at = bisect_left(order, part, key=of.__getitem__)
+            attempts, fates = [], []
+            while at < len(order) and of[order[at]] == part:
+                place = order[at]
+                attempts.append(os.pread(self._fd, self._sizes[place], self._begins[place]))
+                fates.append(FATES[self._fates[place]])
+                at += 1
+            outcome = "done" if "done" in fates else fates[-1] if fates else "no worker"
+            yield b'{"part":%d,"outcome":"%b","attempts":[%b]}' % (
+                part,
+                outcome.encode(),
+                b",".join(attempts),
+            )
+
+    def _fail(self, error: Exception) -> None:
+        """Keep what went wrong for the end, and let the run go on without its record."""
+        debug(f"{lines_beside(self.path)}: {reason(error)}")
+        self._error = error
+        self._waiting.clear()
+
+
+def _plain(counts: Counts, blank: Callable[[str], str]) -> dict[str, Any]:
+    """Counts as a file has them: only those reasons that are the most frequent, cut."""
+    made = counts._asdict()
+    reasons = sorted(counts.reasons.items(), key=lambda each: -each[1])[:REASONS]
+    made["reasons"] = {blank(text)[:REASON_LENGTH]: number for text, number in reasons}
+    made["launch"] = None if counts.launch is None else counts.launch._asdict()
+    return {name: blank(value) if isinstance(value, str) else value for name, value in made.items()}
