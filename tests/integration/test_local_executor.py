@@ -21,8 +21,9 @@ from mu.engines.prediction import predict
 from mu.engines.ramp import Ramp
 from mu.local import executor, failure_reports, fork_server_handle, memory
 from mu.local.account import Account, EventConfig
-from mu.local.executor import CancelledError, DroppedError, Executor, ThrottledError
+from mu.local.executor import Executor
 from mu.local.fork_server_handle import Outcome
+from mu.local.outcomes import CancelledError, DroppedError, ThrottledError
 from tests.support.local_rig import (
     HANDLERS,
     PATIENCE,

@@ -10,7 +10,7 @@ import pytest
 
 from mu import ErrorState, server
 from mu.cli import diagram
-from mu.server.run import prepared
+from mu.server.script_runs import prepared
 from tests.support.fake_workers import ANSWERS, FakeWorker, obey
 
 ROOT = Path(__file__).parents[2]

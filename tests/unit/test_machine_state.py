@@ -19,9 +19,10 @@ from mu import (
     OnePassState,
     SuperpositionState,
     TerminalState,
-    machine,
 )
-from mu.machine import MAX_WAITING, described
+from mu.machine import described
+from mu.machine import state as machine_code
+from mu.machine.state import MAX_WAITING
 from mu.report.failure import explain
 from mu.wire.socket_nb import SocketNB
 from tests.support.machines import Driven
@@ -132,8 +133,8 @@ def test_info_is_stored_before_answers_are_taken() -> None:
 
 
 def test_what_info_messages_may_fill_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "MAX_INFO_CHARACTERS", 1000)
-    monkeypatch.setattr(machine, "MAX_INFO", 5)
+    monkeypatch.setattr(machine_code, "MAX_INFO_CHARACTERS", 1000)
+    monkeypatch.setattr(machine_code, "MAX_INFO", 5)
     driven = Driven(Ask)
     for number in range(50):
         driven.says(f"INFO:progress:{number:900}")  # takes the place of the one before
@@ -149,7 +150,7 @@ def test_a_long_error_keeps_its_beginning_and_its_end(answer: str) -> None:
     """However much workers say, a failed part costs a few kilobytes."""
     output = "".join(f"line {number} \N{GRINNING FACE}\n" for number in range(100_000))
     kept = ErrorState(Driven(Ask).machine, answer.format(output)).err
-    assert len(kept) < machine.ERROR_BEGINNING + machine.ERROR_END + 100
+    assert len(kept) < machine_code.ERROR_BEGINNING + machine_code.ERROR_END + 100
     said = explain(kept)
     assert "line 99999" in said
     assert said.startswith("exit status 7 from: ./encode") == answer.startswith("OK:")
@@ -302,7 +303,7 @@ def test_messages_that_nobody_takes_are_bounded() -> None:
 
 
 def test_messages_that_nobody_takes_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "MAX_WAITING_BYTES", 1000)
+    monkeypatch.setattr(machine_code, "MAX_WAITING_BYTES", 1000)
     driven = Driven(superposition(expecting("OK:A"))).says("x" * 500, "y" * 500)
     assert driven.at == "Both"
     assert "3 messages that no state expects" in error_of(driven.says("z"))
@@ -878,16 +879,18 @@ def test_a_machine_that_goes_round_for_ever_keeps_a_bounded_chain() -> None:
         length, state = 0, driven.machine
         while state.prevState is not None:
             length, state = length + 1, state.prevState
-        assert length >= machine.KEPT_STATES
+        assert length >= machine_code.KEPT_STATES
         longest = max(longest, length)
-    assert longest <= 2 * machine.KEPT_STATES
+    assert longest <= 2 * machine_code.KEPT_STATES
     del state
     gc.collect()
-    assert sum(isinstance(each, Round | Turn) for each in gc.get_objects()) <= 2 * machine.KEPT_STATES + 1
+    assert (
+        sum(isinstance(each, Round | Turn) for each in gc.get_objects()) <= 2 * machine_code.KEPT_STATES + 1
+    )
 
 
 def test_large_messages_are_not_kept_for_long() -> None:
-    large = "OK" + "x" * (machine.KEPT_CHARACTERS + 1)
+    large = "OK" + "x" * (machine_code.KEPT_CHARACTERS + 1)
 
     class Third(OnePassState):
         expect = "OK"

@@ -10,7 +10,8 @@ from mu.console.system import allow_connections
 from mu.console.terminal import say
 from mu.defs import Defs
 from mu.errors import UsageError
-from mu.relay.relay import Limits, Relay
+from mu.relay.connections import Limits
+from mu.relay.relay import Relay
 from mu.server.command_line import check_writable
 from mu.tls import connection, keys
 from mu.tls import listener as tls_listener

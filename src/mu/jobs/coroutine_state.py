@@ -4,20 +4,17 @@ A coroutine goes on until it awaits something that takes time, a request (`mu.jo
 the coroutine stands still until the answer has come; nothing else of it exists meanwhile, no thread and no task of
 asyncio. The machine is one object from the hello to the end, so what people see of it is its `title`: the stage that
 the part has named, or the command that it waits for and the line where it does.
-
-Which answer is whose: a worker does one command after the other, so answers come in the order of the commands. Only
-within `together` are commands done side by side (the worker's background mode), and their answers come in any order:
-then each command says which answers are its own (`Command.matches`), and the rest goes by order again.
 """
 
 import json
 from collections.abc import Awaitable, Mapping, Sequence
-from time import monotonic, time
+from time import monotonic
 from typing import Any
 
 from mu.console.terminal import debug
 from mu.errors import describe
 from mu.jobs import explain
+from mu.jobs.commands import CommandState
 from mu.jobs.context import Context
 from mu.jobs.ends import DoneState, FailedState
 from mu.jobs.errors import CommandFailed, Final, Misuse, Skip, WorkerLost
@@ -25,14 +22,12 @@ from mu.jobs.requests import (
     OUT_OF_TIME,
     WAITING,
     Command,
-    Quiet,
     Request,
     short,
     stepping,
 )
 from mu.jobs.task import Task
 from mu.jobs.tasks import Group, close, user_place
-from mu.jobs.waiting import WaitingState
 from mu.jobs.worker import Worker
 from mu.machine import Constructor, ErrorState, MachineState, enter
 from mu.wire.framing import to_text
@@ -43,11 +38,9 @@ BLOCKING = 0.1
 # How many awaits in a row may need no answer, and how many may fail because the worker is gone.
 MAX_STEPS = 100_000
 MAX_LOST = 100
-# How many moments of a part are kept for its timeline.
-MAX_TIMES = 10_000
 
 
-class CoroutineState(WaitingState):
+class CoroutineState(CommandState):
     """Drives one attempt at one part. `facts`: what the worker has said of itself in its hello."""
 
     def __init__(
@@ -62,19 +55,12 @@ class CoroutineState(WaitingState):
         super().__init__(prevState, part, context)
         self.title = self.stateinfo[-1] = context.name
         self._hello = ""
-        self._open: list[
-            Command[Any] | Quiet
-        ] = []  # commands whose answers are to come, in the order of sending
         self._main: Task | None = None
-        self._frame: Any = None
-        self._place = -1  # the instruction of the part's own coroutine at which it has waited last
-        self._staged = False
         self._lost = ""
         self._broken = ""
         self._spared = 0  # awaits in a row that have failed because the worker is gone
         self._forgotten = ""
         self._told_so = False
-        self._beside = 0  # so many `together` need background mode
         self._worker: Worker | None = Worker(self, part, attempt, facts or {}, context)
         self._input = input
         context.began(part)
@@ -166,16 +152,6 @@ class CoroutineState(WaitingState):
         if task is None:
             return self
         return self._go_on(task, answer)
-
-    def _whose(self, answer: str) -> int:
-        """The place of the command that an answer is to: of one that is done beside others, or else of the first."""
-        first = None
-        for place, command in enumerate(self._open):
-            if not command.background:
-                first = place if first is None else first
-            elif command.matches(answer):
-                return place
-        return first or 0
 
     def _unexpected(self, answer: str) -> MachineState:
         if answer.startswith("FAIL"):  # of the worker itself: nothing was asked
@@ -328,52 +304,6 @@ class CoroutineState(WaitingState):
         return explain.place_of_task(task, self._frame)
 
     # What requests do.
-
-    def send(self, command: Command[Any], task: Task) -> None:
-        """Send a command; its answer resumes `task`."""
-        if (
-            self._beside
-            and command.word == "program"
-            and any(getattr(other, "word", "") == "program" for other in self._open)
-        ):
-            raise Misuse(
-                f"{command.where}: a worker runs one packaged program at a time: use `run` beside it"
-            )
-        for text in command.before:
-            self._say(text)
-        SocketNB.enqueue(self, command.text)
-        if self._beside and command.beside:
-            command.background = True
-        self._open.append(command)
-        for text in command.after:
-            self._say(text)
-        self._mark(command.word)
-
-    def _say(self, text: str) -> None:
-        self.enqueue(text)
-        self._open.append(Quiet(text))
-
-    def _mark(self, word: str) -> None:
-        """Note for the timeline what the part is at, unless it has named that itself."""
-        if self._staged:
-            return
-        frame, names = self._frame, self._context.names
-        self._place = place = frame.f_lasti
-        known = names.get(place)
-        if known is None or known[0] != word:
-            known = names[place] = (word, f"{word}:{frame.f_lineno}")
-        self.title = title = known[1]
-        if len(self.timestamps) < MAX_TIMES:
-            self.timestamps.append(time())
-            self.stateinfo.append(title)
-
-    def begin_stage(self, name: str) -> None:
-        """From now on the part is at `name`."""
-        self._staged = bool(name)
-        self.title = name or self._context.name
-        if len(self.timestamps) < MAX_TIMES:
-            self.timestamps.append(time())
-            self.stateinfo.append(self.title)
 
     def forgotten(self, request: Request[Any]) -> None:
         """A request was dropped without having been awaited."""

@@ -10,9 +10,9 @@ from time import monotonic
 from typing import Any, TypeVar, overload
 
 from mu.errors import MuError
-from mu.jobs import results
+from mu.jobs import answers, results
 from mu.jobs.context import Context
-from mu.jobs.errors import CommandFailed, ProgramFailed, TransferFailed
+from mu.jobs.errors import ProgramFailed
 from mu.jobs.requests import BesideCommand, Command, Driver, Machine, Request, Stage, Together, failed
 from mu.jobs.results import Completed, File
 from mu.machine import Constructor, MachineState
@@ -185,7 +185,7 @@ class Worker:
         text = protocol.exec_command(**fields, id=name)
 
         def decode(answer: str) -> Completed:
-            ended = _exec_result(answer)
+            ended = answers.exec_result(answer)
             if check and (ended.status or ended.timed_out):
                 raise ProgramFailed(results.story(shown, ended), ended)
             return ended
@@ -223,7 +223,7 @@ class Worker:
         )
         return self._beside(
             f"{word}:{key}\0{_path(file)}",
-            _moved,
+            answers.bytes_moved,
             word,
             f"{verb}{place}/{full})",
             failure,
@@ -237,17 +237,25 @@ class Worker:
     def put(self, file: str | os.PathLike[str], data: bytes | str) -> Request[int]:
         """Write a small file on the worker, whole or not at all; text becomes UTF-8. Returns its size in bytes."""
         raw = data.encode() if isinstance(data, str) else bytes(data)
-        return Command(self._driver, protocol.put_command(os.fspath(file), raw), _put, "put", EXPECTED["put"])
+        return Command(
+            self._driver, protocol.put_command(os.fspath(file), raw), answers.put_size, "put", EXPECTED["put"]
+        )
 
     def fetch(self, file: str | os.PathLike[str]) -> Request[bytes]:
         """The bytes of a small file of the worker. CommandFailed if there is none, or it is too large for a message."""
         return Command(
-            self._driver, protocol.fetch_command(os.fspath(file)), _fetched, "fetch", EXPECTED["fetch"]
+            self._driver,
+            protocol.fetch_command(os.fspath(file)),
+            answers.file_data,
+            "fetch",
+            EXPECTED["fetch"],
         )
 
     def files(self, pattern: str = "*") -> Request[list[File]]:
         """The worker's files that a pattern matches, with their sizes."""
-        return Command(self._driver, protocol.list_command(pattern), _listed, "files", EXPECTED["list"])
+        return Command(
+            self._driver, protocol.list_command(pattern), answers.file_list, "files", EXPECTED["list"]
+        )
 
     # The rest
 
@@ -255,8 +263,8 @@ class Worker:
         """Any command of the wire protocol; returns its answer. CommandFailed if that is a failure."""
         word = text.partition(":")[0]
         if word in SLOW:
-            return self._beside(text, _answer, word, EXPECTED[word][0], SLOW[word], 3)
-        return Command(self._driver, text, _answer, word, EXPECTED.get(word, OK))
+            return self._beside(text, answers.answer_or_failure, word, EXPECTED[word][0], SLOW[word], 3)
+        return Command(self._driver, text, answers.answer_or_failure, word, EXPECTED.get(word, OK))
 
     def machine(self, state: Constructor) -> Request[MachineState]:
         """Have a state machine drive the worker: from the state that `state` makes to its end, which is returned.
@@ -368,43 +376,3 @@ def _options(
     if max_output is not None:
         made["max_output"] = max_output
     return made
-
-
-def _answer(answer: str) -> str:
-    if answer.startswith("FAIL"):
-        raise failed(answer)
-    return answer
-
-
-def _exec_result(answer: str) -> Completed:
-    try:
-        return results.completed(protocol.exec_result(answer))
-    except ValueError as error:
-        raise CommandFailed(str(error)) from None
-
-
-def _moved(answer: str) -> int:
-    if not answer.startswith("OK"):
-        raise TransferFailed(str(failed(answer)))
-    return protocol.bytes_moved(answer)
-
-
-def _put(answer: str) -> int:
-    number = answer[len(protocol.PUT) : -1]
-    if not answer.startswith(protocol.PUT) or not number.isdigit():
-        raise failed(answer)
-    return int(number)
-
-
-def _fetched(answer: str) -> bytes:
-    try:
-        return protocol.fetch_data(answer)
-    except ValueError as error:
-        raise CommandFailed(str(error)) from None
-
-
-def _listed(answer: str) -> list[File]:
-    try:
-        return [File(name, size) for name, size in protocol.list_result(answer)]
-    except ValueError as error:
-        raise CommandFailed(str(error)) from None

@@ -31,29 +31,18 @@ from pathlib import Path
 from typing import Any
 
 from mu.errors import describe
-from mu.local import invocation
+from mu.local import outcomes
 from mu.local.account import Account, EventConfig, EventQueue
 from mu.local.failure_reports import FailureReports
 from mu.local.fork_server_handle import ForkServer, Job, Outcome
 from mu.local.function_spec import FunctionSpec
+from mu.local.outcomes import CancelledError, DroppedError, ThrottledError
 from mu.local.unzip import BadPackageError
 
 IDLE_SERVERS = 4  # fork servers kept although they have nothing to do
 INIT_SECONDS = 60.0  # how long the import of a handler may take
 FAULTS = 10  # errors of our own in the executor's thread after which it gives up
 PROCESSES = 1 << 30  # more than any system has
-
-
-class CancelledError(Exception):
-    """The executor was closed before the invocation had ended."""
-
-
-class ThrottledError(Exception):
-    """The account's limits refused a synchronous invocation; `str()` is Lambda's `Reason`."""
-
-
-class DroppedError(Exception):
-    """An event became too old in the queue."""
 
 
 class Executor:
@@ -201,7 +190,7 @@ class Executor:
                     self._handle(server, head)
         except Exception as error:
             message = str(error) if isinstance(error, EOFError) else f"the local engine: {describe(error)}"
-            self._fail_all(server, _error("Runtime.ExitError", message))
+            self._fail_all(server, outcomes.error("Runtime.ExitError", message))
             self._stop(server)
 
     def _handle(self, server: ForkServer, head: dict[str, Any]) -> None:
@@ -244,7 +233,7 @@ class Executor:
                     if isinstance(error, (BadPackageError, OSError))
                     else "Runtime.Unknown"
                 )
-                self._fail(job, _error(kind, str(error) or describe(error)))
+                self._fail(job, outcomes.error(kind, str(error) or describe(error)))
                 continue
             server.jobs[job.request_id] = job
             if server.ready:
@@ -264,7 +253,7 @@ class Executor:
         """No process could be made for the job."""
         others = self._running - 1
         if others == 0:
-            self._fail(job, _error("Runtime.NoProcess", f"no process for the worker: {reason}"))
+            self._fail(job, outcomes.error("Runtime.NoProcess", f"no process for the worker: {reason}"))
             return
         self._running = self._limit = others
         self._waiting.appendleft(job)
@@ -279,30 +268,12 @@ class Executor:
     def _end(self, server: ForkServer, job: Job, head: dict[str, Any]) -> None:
         """A worker's process has ended."""
         answer = server.take_result(job)
-        memory = (
-            f"Runtime exited with error: signal: killed: {job.function.memory_mb} MB of memory were used up"
-        )
-        timeout = f"Task timed out after {job.function.timeout:.2f} seconds"
-        with contextlib.suppress(OSError), job.log.open("a") as log:
-            if head["timed_out"]:
-                log.write(f"{job.request_id} {timeout}\n")
-            if head["out_of_memory"]:
-                log.write(f"{job.request_id} {memory}\n")
-            log.write(
-                f"END RequestId: {job.request_id}\n"
-                f"REPORT RequestId: {job.request_id}\tDuration: {head['seconds'] * 1000:.2f} ms\t"
-                f"Memory Size: {job.function.memory_mb} MB\tMax Memory Used: {head['peak_kb'] // 1024} MB\n"
-            )
-        if head["timed_out"]:
-            self._fail(job, _error("Sandbox.Timedout", f"RequestId: {job.request_id} Error: {timeout}"))
-        elif head["out_of_memory"]:
-            self._fail(job, _error("Runtime.OutOfMemory", f"RequestId: {job.request_id} Error: {memory}"))
-        elif head["code"] != 0 or not answer:
-            self._fail(job, invocation.ended_badly(job.request_id, head["code"]))
-        elif answer.startswith(invocation.ERROR):
-            self._fail(job, answer[1:])
+        outcomes.write_end(job, head)
+        failed, document = outcomes.of_process(job, head, answer)
+        if failed:
+            self._fail(job, document)
         else:
-            self._complete(job, Outcome(job.request_id, answer[1:], False, job.log))
+            self._complete(job, Outcome(job.request_id, document, False, job.log))
 
     def _fail(self, job: Job, error: bytes) -> None:
         self._reports.failed(job.function.name, error, job.request_id, job.log)
@@ -321,7 +292,7 @@ class Executor:
 
     def _fail_everything(self, error: Exception) -> None:
         """After an error of our own: fail all that runs or is ready to, and end all fork servers."""
-        document = _error("ServiceException", f"the local engine: {describe(error)}")
+        document = outcomes.error("ServiceException", f"the local engine: {describe(error)}")
         with contextlib.suppress(Exception):
             self._reports.report(f"an error of the engine itself ends all invocations: {describe(error)}")
         for server in list(self._servers.values()):
@@ -347,7 +318,7 @@ class Executor:
         for server in list(self._servers.values()):
             if not server.ready and time.monotonic() >= server.started + INIT_SECONDS:
                 message = f"the import of the handler took over {INIT_SECONDS:.0f} seconds"
-                self._fail_all(server, _error("Runtime.InitTimeout", message))
+                self._fail_all(server, outcomes.error("Runtime.InitTimeout", message))
                 self._stop(server)
 
     def _stop_idle(self) -> None:
@@ -398,7 +369,3 @@ def _only(programs: Collection[str], directory: Path) -> Path:
         if found:
             (directory / name).symlink_to(found)
     return directory
-
-
-def _error(kind: str, message: str) -> bytes:
-    return json.dumps({"errorMessage": message, "errorType": kind}).encode()

@@ -27,8 +27,9 @@ from moto.s3.exceptions import MissingKey, S3ClientError
 from moto.s3.models import s3_backends
 
 from mu.local.account import EventConfig
-from mu.local.executor import CancelledError, Executor, ThrottledError
+from mu.local.executor import Executor
 from mu.local.function_spec import FunctionSpec
+from mu.local.outcomes import CancelledError, ThrottledError
 
 MAX_EVENT, MAX_REQUEST, MAX_RESPONSE = 1 << 20, 6_291_456, 6_291_556  # bytes, as Lambda has them
 LOG_TAIL = 4096

@@ -26,14 +26,14 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from OpenSSL import SSL
 
 from mu.errors import ProtocolError, reason
+from mu.relay.connections import Limits, Peer, has_spoken
 from mu.relay.mailboxes import Inboxes, Name, shown
 from mu.tls import connection, listener
-from mu.tls.unverified import PLACES, Unverified
+from mu.tls.unverified import Unverified
 from mu.wire.socket_nb import SocketNB
 
 HELLO = re.compile(rb"HELLO_STATE:([!-9;-~]{1,128}):(-?\d{1,9}):(-?\d{1,9})")
@@ -44,57 +44,6 @@ REPORT_EVERY = 60.0
 NOTES_A_PERIOD = 20
 ACCEPTS_AT_ONCE = 256
 GONE = select.EPOLLHUP | select.EPOLLERR
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Sizes in bytes, times in seconds.
-
-    `message`: the payload of one; `kept` and `kept_of_job`: all messages for partners that are not there;
-    `strangers`: connections that have not said hello, which have `hello_timeout` for it, or less if all places are
-    taken (`mu.tls.unverified` says who goes); `tombstone_timeout`: how long messages are kept.
-    """
-
-    message: int = 64 << 20
-    kept: int = 1 << 30
-    kept_of_job: int = 512 << 20
-    strangers: int = PLACES
-    hello_timeout: float = 10.0
-    tombstone_timeout: float = 600.0
-
-
-class _Peer:
-    """One connection; without a `name` it is a stranger's."""
-
-    __slots__ = (
-        "address",
-        "begun",
-        "channel",
-        "deadline",
-        "fd",
-        "mask",
-        "name",
-        "partner",
-        "paused",
-        "ready",
-        "sock",
-    )
-
-    def __init__(self, sock: socket.socket, address: str, deadline: float) -> None:
-        self.sock = sock
-        self.channel = SocketNB(sock)  # by TLS once something has come
-        self.address = address
-        self.deadline = deadline
-        self.fd = sock.fileno()
-        self.mask = select.EPOLLIN
-        self.begun = False  # something has come
-        self.ready = False  # the handshake is done
-        self.paused = False
-        self.name: Name | None = None
-        self.partner: Name | None = None
-
-    def __str__(self) -> str:
-        return self.address if self.name is None else f"{shown(self.name)} at {self.address}"
 
 
 class Relay:
@@ -123,10 +72,10 @@ class Relay:
         self._stopped = False
         self._accepting = False
         self._crowded = False  # and people know
-        self._peers: dict[int, _Peer] = {}
-        self._strangers = Unverified[_Peer](limits.strangers, 0, _has_spoken)
-        self._named: dict[Name, _Peer] = {}
-        self._inboxes = Inboxes[_Peer](limits.kept, limits.kept_of_job)
+        self._peers: dict[int, Peer] = {}
+        self._strangers = Unverified[Peer](limits.strangers, 0, has_spoken)
+        self._named: dict[Name, Peer] = {}
+        self._inboxes = Inboxes[Peer](limits.kept, limits.kept_of_job)
         self._passed = self._passed_bytes = 0
         self._notes = 0
         self._reported = ""
@@ -231,14 +180,14 @@ class Relay:
                 self._accept_more(False)  # until the next tick
                 return
             sock.setblocking(False)
-            peer = _Peer(sock, listener.shown(address), time.monotonic() + self._limits.hello_timeout)
+            peer = Peer(sock, listener.shown(address), time.monotonic() + self._limits.hello_timeout)
             self._peers[peer.fd] = peer
             self._epoll.register(peer.fd, peer.mask)
             crowded_out = self._strangers.add(peer)
             if crowded_out is not None:
                 self._crowd_out(crowded_out)
 
-    def _crowd_out(self, peer: _Peer) -> None:
+    def _crowd_out(self, peer: Peer) -> None:
         """Close a connection that had to go for another; people are told once for as long as it is crowded."""
         if not self._crowded:
             self._note(
@@ -248,14 +197,14 @@ class Relay:
         del self._peers[peer.fd]
         peer.channel.close()
 
-    def _begin(self, peer: _Peer) -> None:
+    def _begin(self, peer: Peer) -> None:
         """Something has come for the first time: now the connection is worth its TLS. Raises OSError."""
         peer.channel = SocketNB(connection.wrap(peer.sock, self._context))
         peer.channel.limit_message(self._limits.message)
         self._strangers.heard(peer)
         peer.begun = True
 
-    def _serve(self, peer: _Peer, events: int) -> None:
+    def _serve(self, peer: Peer, events: int) -> None:
         """Read and write what can be."""
         channel = peer.channel
         said = ""
@@ -291,7 +240,7 @@ class Relay:
         else:
             self._feed(peer)
 
-    def _set_mask(self, peer: _Peer) -> None:
+    def _set_mask(self, peer: Peer) -> None:
         channel = peer.channel
         if channel.sock is None:  # it is about to be forgotten
             return
@@ -302,18 +251,18 @@ class Relay:
             self._epoll.modify(peer.fd, wanted)
             peer.mask = wanted
 
-    def _drop(self, peer: _Peer, reason: str) -> None:
+    def _drop(self, peer: Peer, reason: str) -> None:
         self._note(f"dropped the connection of {peer}: {reason}")
         self._forget(peer)
 
-    def _refuse(self, peer: _Peer, reason: str) -> None:
+    def _refuse(self, peer: Peer, reason: str) -> None:
         """Drop a worker and tell it why, so that it can tell its coordinator."""
         peer.channel.enqueue(f"REFUSED:{reason}")
         with suppress(OSError):
             peer.channel.do_write()
         self._drop(peer, reason)
 
-    def _forget(self, peer: _Peer) -> None:
+    def _forget(self, peer: Peer) -> None:
         """Close a connection; a closed descriptor leaves the epoll by itself."""
         if peer.name is not None and peer.channel.unread:
             self._note(
@@ -332,7 +281,7 @@ class Relay:
 
     # Messages
 
-    def _take(self, peer: _Peer, data: bytes) -> None:
+    def _take(self, peer: Peer, data: bytes) -> None:
         """One message that has come."""
         if peer.partner is not None:
             self._post(peer, peer.partner, data)
@@ -350,7 +299,7 @@ class Relay:
         self._strangers.remove(peer)
         self._named[name] = peer
 
-    def _post(self, sender: _Peer, name: Name, data: bytes) -> None:
+    def _post(self, sender: Peer, name: Name, data: bytes) -> None:
         """Put a message into the partner's inbox."""
         receiver = self._named.get(name)
         refusal = self._inboxes.refusal(name, data) if receiver is None else ""
@@ -365,7 +314,7 @@ class Relay:
                 self._inboxes.open(name).senders.add(sender)
                 sender.paused = True
 
-    def _feed(self, peer: _Peer) -> None:
+    def _feed(self, peer: Peer) -> None:
         """Pass on what is in a connection's inbox, and let its senders go on once that is empty."""
         name, channel = peer.name, peer.channel
         inbox = self._inboxes.get(name)
@@ -389,13 +338,6 @@ class Relay:
         for sender in self._inboxes.let_go(name):
             sender.paused = False
             self._set_mask(sender)
-
-
-def _has_spoken(peer: _Peer) -> bool:
-    """Whether something has come that was not read."""
-    poll = select.poll()
-    poll.register(peer.fd, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def _megabytes(size: int) -> str:

@@ -7,7 +7,8 @@ from OpenSSL import SSL
 
 from mu.console.system import allow_connections
 from mu.errors import describe
-from mu.relay.relay import Limits, Relay
+from mu.relay.connections import Limits
+from mu.relay.relay import Relay
 from mu.tls import listener as tls_listener
 
 

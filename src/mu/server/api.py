@@ -19,7 +19,8 @@ from mu.report.reporter import Reporter
 from mu.server import command_line
 from mu.server.engine_choice import engine_of
 from mu.server.prepare import READ_BACK
-from mu.server.run import KNOWN, Run, prepared
+from mu.server.run import Run
+from mu.server.script_runs import KNOWN, prepared
 
 _MISSING = object()
 

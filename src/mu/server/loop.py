@@ -29,24 +29,20 @@ from mu.server.acceptor import Door
 from mu.server.attempts import Attempts, waits_in_vain
 from mu.server.connections import Connections, Peer
 from mu.server.ledger import Ledger
+from mu.server.resets import Resets
 from mu.server.reuse import ACCOUNT_BYTES, Reuse, hear, learn, waits
 from mu.server.settings import Settings
 from mu.server.staffing import Staffing
 from mu.server.timers import Timers
 from mu.wire import clock
-from mu.wire.framing import to_text
-from mu.wire.protocol import HELLO, Hello, parse_hello
+from mu.wire.protocol import Hello
 from mu.wire.socket_nb import SocketNB
 
 FLUSH_TIMEOUT = 10.0
-RESET_TIMEOUT = 60.0  # seconds in which a worker must have cleaned up after a part
-MAX_LATE = 10_000  # answers to commands of the part before that a worker may still send after `reset:`
 TICK = 0.5
 LOOK_AGAIN = 0.02  # seconds between looks at inputs that are still to come
 BATCH = 64
-RESET = "reset:"
 QUIT = "quit:"
-HELLO_BYTES = HELLO.encode()
 
 
 class Loop:
@@ -81,6 +77,7 @@ class Loop:
         self._door = Door(listener, context, self._connections, settings, telling, self._admit)
         self._spares: dict[int, Peer] = {}
         self._reuse = Reuse(settings, ledger, staffing, self._spares)
+        self._resets = Resets(self._connections, self._timers, staffing, self._welcome_back, self._give_up)
         self._next_watch = 0.0
         self._next_look = 0.0
 
@@ -130,7 +127,7 @@ class Loop:
             elif peer.machine is not None:
                 ready.append((peer, self._read(peer, peer.machine)))
             elif peer.resetting:
-                self._take_reset(peer)
+                self._resets.read(peer)
             else:
                 self._serve_partless(peer)
         ready = [(peer, machine if machine.terminal else machine.do_handle()) for peer, machine in ready]
@@ -239,66 +236,16 @@ class Loop:
         else:
             peer.failures += 1
         if not self.ended and self._reuse.may_go_on(peer, channel, well, now):
-            self._reset(peer, channel)
+            going_on = self._resets.begin(peer, channel)
         else:
+            going_on = False
+        if not going_on:
             self._forget(peer)
         if self.ledger.wanted:
             self._find_workers()
 
-    def _reset(self, peer: Peer, channel: SocketNB) -> None:
-        """Have a worker clean up; it says hello again when it is ready for another part."""
-        peer.resetting = True
-        peer.late = 0
-        self._staffing.resetting += 1
-        channel._channel.parser.messages.clear()
-        channel.enqueue(RESET)
-        self._timers.set(peer, RESET_TIMEOUT, self._give_up)
-        try:
-            channel.do_write()
-        except (OSError, ProtocolError) as error:
-            debug(f"worker at {peer.address}: {describe(error)}")
-        if channel.sock is None:
-            self._forget(peer)
-        else:
-            self._connections.watch(peer, channel)
-
-    def _take_reset(self, peer: Peer) -> None:
-        """Read what a worker says that was told to clean up."""
-        channel = peer.channel
-        assert channel is not None
-        try:
-            channel.do_read()
-            if channel.want_write:
-                channel.do_write()
-        except (OSError, ProtocolError) as error:
-            debug(f"worker at {peer.address}: {describe(error)}")
-        messages = channel._channel.parser.messages
-        while messages:
-            if messages[0].startswith(HELLO_BYTES):
-                self._welcome_back(peer, channel)
-                return
-            message = messages.popleft()
-            peer.late += 1
-            # Only a failed part can have left commands behind whose answers are still to come.
-            if peer.late > MAX_LATE or (message.startswith(b"FAIL") and not peer.failures):
-                debug(f"worker at {peer.address}, after {RESET} {to_text(message)[:200]}")
-                self._give_up(peer)
-                return
-        if channel.sock is None:
-            self._give_up(peer)
-        else:
-            self._connections.watch(peer, channel)
-
-    def _welcome_back(self, peer: Peer, channel: SocketNB) -> None:
-        """A worker is ready for another part."""
-        hello = parse_hello(to_text(channel.peek_bytes()))
-        if hello is None:
-            self._give_up(peer)
-            return
-        peer.resetting = False
-        self._staffing.resetting -= 1
-        self._staffing.reused += 1
-        self._timers.clear(peer)
+    def _welcome_back(self, peer: Peer, channel: SocketNB, hello: Hello) -> None:
+        """A worker has cleaned up and is ready for another part."""
         learn(peer, hello, time.monotonic())
         self._give_part(peer, channel)
 

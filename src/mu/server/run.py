@@ -4,8 +4,7 @@
 files, tells how it ended and raises if it did not end well. Whatever ends the loop, launching is cancelled, the port
 closed, workers are told to quit, and `conclude` still writes the files.
 
-A script of the original's kind makes three calls that know of each other by its `ServerInfo` only: `prepared` finds the
-run that belongs to one. Nothing is kept on `ServerInfo` itself but what `prepare.READ_BACK` lists.
+How a script's three calls find their run is in `mu.server.script_runs`.
 """
 
 import cProfile
@@ -13,10 +12,8 @@ import dataclasses
 import json
 import socket
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence, Sized
-from contextlib import suppress
 from typing import Any
 
 from mu.console.system import allow_connections
@@ -365,42 +362,3 @@ def run(
         made.close()
     made.conclude()
     return made
-
-
-class _Known:
-    """The runs of scripts that are prepared and not over, by their ServerInfo."""
-
-    def __init__(self) -> None:
-        self._runs: dict[int, tuple[Any, Run]] = {}
-
-    def find(self, info: Any) -> Run | None:
-        """The run of `info`, if it has one."""
-        found = self._runs.get(id(info))
-        return None if found is None else found[1]
-
-    def keep(self, info: Any, made: Run) -> None:
-        """`made` is the run of `info`, until that is gone or the run is over."""
-        key = id(info)
-        held: Any = info  # what has no weak references is held until the run is over
-        with suppress(TypeError):
-            held = weakref.ref(info, lambda _: self._runs.pop(key, None))
-        self._runs[key] = (held, made)
-
-    def forget(self, info: Any) -> None:
-        """The run of `info` is over."""
-        self._runs.pop(id(info), None)
-
-
-KNOWN = _Known()
-
-
-def prepared(info: Any) -> Run:
-    """The run of a script's `ServerInfo`: made, and its port opened, the first time. `info` is read only then.
-
-    UsageError if its settings do not go together, or it cannot listen.
-    """
-    found = KNOWN.find(info)
-    if found is None:
-        found = Run(prepare.settings_of(info), setup=prepare.setup_of(info)).prepare()
-        KNOWN.keep(info, found)
-    return found

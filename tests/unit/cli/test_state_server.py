@@ -15,7 +15,7 @@ import pytest
 from mu.cli.main import main
 from mu.relay import thread
 from mu.server import api, prepare
-from mu.server.run import prepared
+from mu.server.script_runs import prepared
 from mu.tls import keys
 from mu.util import read_pem
 from tests.support.fake_workers import client_context

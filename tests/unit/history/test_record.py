@@ -21,7 +21,7 @@ from mu.launch.result import Invocation, Progress
 from mu.machine import MachineState
 from mu.report.reporter import Reporter
 from mu.report.worker_log import Track
-from mu.server.run import prepared
+from mu.server.script_runs import prepared
 from mu.tls import keys
 from tests.support.fake_workers import FakeWorker, client_context, obey
 
@@ -271,7 +271,7 @@ def test_a_script_brings_its_own_reporter(capfd: pytest.CaptureFixture[str]) -> 
 
 SCRIPT = """
 from mu import server, OnePassState
-from mu.server.run import prepared
+from mu.server.script_runs import prepared
 class Waiting(OnePassState):
     expect = "OK:NEVER"
 class First(OnePassState):

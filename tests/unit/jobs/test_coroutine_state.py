@@ -11,7 +11,7 @@ import pytest
 
 import mu
 from mu import CommandListState, ErrorState, OnePassState, TerminalState
-from mu.jobs import coroutine_state
+from mu.jobs import commands
 from mu.jobs.context import Context
 from mu.jobs.coroutine_state import MAX_LOST, CoroutineState
 from mu.jobs.ends import DoneState, FailedState
@@ -262,7 +262,7 @@ def test_a_coroutine_that_goes_on_without_a_worker_is_ended() -> None:
 
 
 def test_the_moments_that_are_kept_of_a_part_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coroutine_state, "MAX_TIMES", 10)
+    monkeypatch.setattr(commands, "MAX_TIMES", 10)
 
     async def job(worker: mu.Worker, _: None) -> int:
         for number in range(20):

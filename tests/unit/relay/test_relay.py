@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from mu.relay.connections import Limits
 from mu.relay.mailboxes import OVERHEAD
-from mu.relay.relay import HIGH, Limits, Relay
+from mu.relay.relay import HIGH, Relay
 from mu.tls import connection, keys
 from mu.tls import listener as tls_listener
 from mu.wire.framing import FrameParser, encode

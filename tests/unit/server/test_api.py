@@ -24,7 +24,7 @@ from mu.launch import Progress
 from mu.machine import MachineState
 from mu.report.plain import PlainReporter
 from mu.server import api
-from mu.server.run import prepared
+from mu.server.script_runs import prepared
 from mu.tls import keys
 from tests.support.fake_workers import FakeWorker, client_context, obey
 
@@ -873,7 +873,7 @@ SCRIPT = """
 import sys
 from mu import server, OnePassState, TerminalState
 from mu.server import api
-from mu.server.run import prepared
+from mu.server.script_runs import prepared
 
 class Waiting(OnePassState):
     expect = "OK:NEVER"
@@ -938,7 +938,7 @@ def test_a_signal_ends_the_run_in_order(
 FLAGS_SCRIPT = """
 from mu import server, CommandListState, TerminalState
 from mu.server import api
-from mu.server.run import prepared
+from mu.server.script_runs import prepared
 
 class First(CommandListState):
     commandlist = [("OK:HELLO", "set:part:{0}"), "quit:"]

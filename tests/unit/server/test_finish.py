@@ -37,7 +37,7 @@ import threading
 from mu import server
 from mu import CommandListState, TerminalState
 from mu.report import cost
-from mu.server.run import prepared
+from mu.server.script_runs import prepared
 
 class First(CommandListState):
     commandlist = [("OK:HELLO", "quit:")]

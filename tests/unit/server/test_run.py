@@ -18,7 +18,8 @@ from mu.report.plain import PlainReporter
 from mu.report.reporter import Reporter
 from mu.server import api, run
 from mu.server.ledger import Attempt, Part
-from mu.server.run import Run, prepared
+from mu.server.run import Run
+from mu.server.script_runs import KNOWN, prepared
 from mu.server.settings import Outcome, Settings, Setup
 from tests.support.fake_workers import FakeWorker, obey
 from tests.support.part_workers import PartWorkers
@@ -444,10 +445,10 @@ def test_a_run_is_forgotten_with_its_class() -> None:
     info: Any = type("ServerInfo", (), {"port_number": 0, "num_parts": 1})
     made = prepared(info)
     assert prepared(info) is made
-    known = len(run.KNOWN._runs)
+    known = len(KNOWN._runs)
     del info
     gc.collect()
-    assert len(run.KNOWN._runs) == known - 1
+    assert len(KNOWN._runs) == known - 1
     made.close()
 
 
@@ -489,7 +490,7 @@ def test_a_run_can_be_stopped_from_its_own_thread() -> None:
 
 def test_a_worker_that_goes_on_answering_after_its_part_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody reads what it says for ever: it is replaced, and its part stays done."""
-    monkeypatch.setattr("mu.server.loop.MAX_LATE", 20)
+    monkeypatch.setattr("mu.server.resets.MAX_LATE", 20)
 
     def answer(command: str) -> str | list[str] | None:
         return ["OK"] * 21 if command == "reset:" else obey(command)

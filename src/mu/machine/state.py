@@ -19,12 +19,9 @@ Where a machine can go is data: `exits` names the class attributes that hold a s
 when each is taken (a word or two, for diagrams).
 """
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from itertools import islice
-from types import FunctionType
 from typing import Any
 
 from mu.errors import MuError, describe, place
@@ -48,8 +45,6 @@ MAX_INFO = 10_000
 MAX_INFO_CHARACTERS = 16 << 20
 # Characters of an error that are kept: its beginning, which says what it is of, and its end, where programs say why.
 ERROR_BEGINNING, ERROR_END = 2048, 14336
-
-Constructor = Callable[["MachineState"], "MachineState"]
 
 
 class MachineState(SocketNB):
@@ -302,23 +297,6 @@ def shortened(error: str) -> str:
     return f"{error[:ERROR_BEGINNING]}\n... ({left_out} characters left out)\n{error[-ERROR_END:]}"
 
 
-class ListedNumber(int):
-    """The number of a part that people have named in a list: to states its place there, to people the listed one."""
-
-    listed: int
-
-    def __new__(cls, place: int, listed: int) -> "ListedNumber":
-        """The number of the part that stands in this place as `listed`."""
-        made = super().__new__(cls, place)
-        made.listed = listed
-        return made
-
-
-def listed(number: int) -> int:
-    """What people call the part that states know by this number."""
-    return number.listed if isinstance(number, ListedNumber) else number
-
-
 class Beginning(SocketNB):
     """What stands for the state before the first one where several machines begin on one connection: it hands on what
     they share with `state`, and is no state itself."""
@@ -361,63 +339,6 @@ def settle(state: MachineState) -> MachineState:
             state._settled = True
         state = following
     return misused(state, f"{type(state).__name__}: {MAX_KICKS} transitions without waiting for the worker")
-
-
-def successor(state: MachineState, attribute: str) -> MachineState:
-    """The state that one of the attributes in `exits` leads to, of the state itself or of its class."""
-    constructor = getattr(state, attribute)
-    # A plain function of one parameter in the class is a constructor, too, and no method.
-    function = getattr(type(state), attribute, None)
-    if (
-        isinstance(function, FunctionType)
-        and function.__code__.co_argcount == 1
-        and attribute not in vars(state)
-    ):
-        constructor = function
-    return enter(state, constructor)
-
-
-def enter(prevState: SocketNB, constructor: Callable[..., MachineState], *arguments: object) -> MachineState:
-    """`constructor(prevState, ...)`; a MuError that names the constructor, file and line if it fails or makes no
-    state."""
-    name = getattr(constructor, "__name__", repr(constructor))
-    try:
-        made: object = constructor(prevState, *arguments)
-    except Exception as error:
-        raise MuError(f"{name}: {describe(error)}{place(error)}") from error
-    if not isinstance(made, MachineState):
-        raise MuError(f"{name} made {made!r}, which is no state")
-    if "stateinfo" not in vars(made):
-        raise MuError(f"{name} does not call super().__init__(prevState, actorNum)")
-    return made
-
-
-def enter_fitting(
-    prevState: SocketNB, constructor: Callable[..., MachineState], *arguments: object
-) -> MachineState:
-    """As `enter`, with only as many of the arguments as `constructor` takes."""
-    return enter(prevState, constructor, *arguments[: _takes(constructor, len(arguments))])
-
-
-def _takes(constructor: Callable[..., object], most: int) -> int:
-    """How many arguments, `most` or fewer, a constructor takes beside the state before."""
-    try:
-        return _taken(constructor, most)
-    except TypeError:  # it cannot be hashed
-        return _taken.__wrapped__(constructor, most)
-
-
-@lru_cache(maxsize=1024)
-def _taken(constructor: Callable[..., object], most: int) -> int:
-    try:
-        signature = inspect.signature(constructor)
-    except (TypeError, ValueError):  # it is written in C, or nothing that can be called
-        return most
-    for number in range(most, 0, -1):
-        with suppress(TypeError):
-            signature.bind(None, *(None,) * number)
-            return number
-    return 0
 
 
 def checked(

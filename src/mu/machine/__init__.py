@@ -1,0 +1,19 @@
+"""State machines, as the coordinator's loop drives them: how they move is told in `mu.machine.state`."""
+
+from mu.machine.enter import Constructor as Constructor
+from mu.machine.enter import enter as enter
+from mu.machine.enter import enter_fitting as enter_fitting
+from mu.machine.enter import successor as successor
+from mu.machine.part_number import ListedNumber as ListedNumber
+from mu.machine.part_number import listed as listed
+from mu.machine.state import Beginning as Beginning
+from mu.machine.state import ErrorState as ErrorState
+from mu.machine.state import MachineState as MachineState
+from mu.machine.state import TerminalState as TerminalState
+from mu.machine.state import checked as checked
+from mu.machine.state import described as described
+from mu.machine.state import ended as ended
+from mu.machine.state import misused as misused
+from mu.machine.state import settle as settle
+from mu.machine.state import state_name as state_name
+from mu.machine.state import tell as tell

@@ -1,0 +1,70 @@
+"""Making the state that follows, with the constructors that scripts give: any mistake in one is told with its place."""
+
+import inspect
+from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache
+from types import FunctionType
+
+from mu.errors import MuError, describe, place
+from mu.machine.state import MachineState
+from mu.wire.socket_nb import SocketNB
+
+Constructor = Callable[[MachineState], MachineState]
+
+
+def successor(state: MachineState, attribute: str) -> MachineState:
+    """The state that one of the attributes in `exits` leads to, of the state itself or of its class."""
+    constructor = getattr(state, attribute)
+    # A plain function of one parameter in the class is a constructor, too, and no method.
+    function = getattr(type(state), attribute, None)
+    if (
+        isinstance(function, FunctionType)
+        and function.__code__.co_argcount == 1
+        and attribute not in vars(state)
+    ):
+        constructor = function
+    return enter(state, constructor)
+
+
+def enter(prevState: SocketNB, constructor: Callable[..., MachineState], *arguments: object) -> MachineState:
+    """`constructor(prevState, ...)`; a MuError that names the constructor, file and line if it fails or makes no
+    state."""
+    name = getattr(constructor, "__name__", repr(constructor))
+    try:
+        made: object = constructor(prevState, *arguments)
+    except Exception as error:
+        raise MuError(f"{name}: {describe(error)}{place(error)}") from error
+    if not isinstance(made, MachineState):
+        raise MuError(f"{name} made {made!r}, which is no state")
+    if "stateinfo" not in vars(made):
+        raise MuError(f"{name} does not call super().__init__(prevState, actorNum)")
+    return made
+
+
+def enter_fitting(
+    prevState: SocketNB, constructor: Callable[..., MachineState], *arguments: object
+) -> MachineState:
+    """As `enter`, with only as many of the arguments as `constructor` takes."""
+    return enter(prevState, constructor, *arguments[: _takes(constructor, len(arguments))])
+
+
+def _takes(constructor: Callable[..., object], most: int) -> int:
+    """How many arguments, `most` or fewer, a constructor takes beside the state before."""
+    try:
+        return _taken(constructor, most)
+    except TypeError:  # it cannot be hashed
+        return _taken.__wrapped__(constructor, most)
+
+
+@lru_cache(maxsize=1024)
+def _taken(constructor: Callable[..., object], most: int) -> int:
+    try:
+        signature = inspect.signature(constructor)
+    except (TypeError, ValueError):  # it is written in C, or nothing that can be called
+        return most
+    for number in range(most, 0, -1):
+        with suppress(TypeError):
+            signature.bind(None, *(None,) * number)
+            return number
+    return 0
