@@ -14,7 +14,7 @@ if (location.protocol === "file:") {
       const inside = frame.contentWindow;
       const load = source => new Promise((done, failed) => {
         const script = inside.document.createElement("script");
-        script.src = new URL(source, url);
+        script.src = new URL(source, location.href);
         script.onload = done;
         script.onerror = failed;
         inside.document.body.append(script);
