@@ -108,20 +108,11 @@ class Pilot:
         """Wait until all workers have ended; kill those that take longer."""
         with contextlib.suppress(KeyError):
             poll.unregister(self.source)
-        while self.workers and (left := until - time.monotonic()) > 0:
-            poll.poll(left * 1000)
-            with contextlib.suppress(BlockingIOError):
-                os.read(wake, 4096)
-            self.reap()
+        self.await_workers(until, poll, wake)
         for process in self.workers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGHUP)  # ends it at once, and with it what it has started
-        last = time.monotonic() + LINGER
-        while self.workers and (left := last - time.monotonic()) > 0:
-            poll.poll(left * 1000)
-            with contextlib.suppress(BlockingIOError):
-                os.read(wake, 4096)
-            self.reap()
+        self.await_workers(time.monotonic() + LINGER, poll, wake)
         for process in self.workers:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process, signal.SIGKILL)
@@ -188,6 +179,14 @@ class Pilot:
         signal.signal(signal.SIGTERM, context.drain)
         signal.signal(signal.SIGHUP, lambda *_: sys.exit(128 + signal.SIGHUP))
         self.handler(self.event, context)
+
+    def await_workers(self, until: float, poll: select.poll, wake: int) -> None:
+        """Wait until all workers have ended, or until a moment of the monotonic clock."""
+        while self.workers and (left := until - time.monotonic()) > 0:
+            poll.poll(left * 1000)
+            with contextlib.suppress(BlockingIOError):
+                os.read(wake, 4096)
+            self.reap()
 
     def reap(self) -> None:
         """Tell the engine of the workers that have ended."""

@@ -38,6 +38,7 @@ COMMANDS = {
     "doctor": ("look", "mu.cli.doctor", "check that everything is ready for a job"),
     "plan": ("look", "mu.cli.plan", "predict a job: workers over time, its end, its cost"),
     "diagram": ("look", "mu.cli.diagram", "draw the states of a coordinator script"),
+    "watch": ("look", "mu.cli.watch", "follow a run of another terminal as it goes on"),
     "timeline": ("look", "mu.cli.timeline", "draw a run: each worker a bar of what it did"),
     "stats": ("look", "mu.cli.stats", "what a run spent its time on"),
     "completion": ("look", "mu.cli.completion", "print a shell's completion of this command"),

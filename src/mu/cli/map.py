@@ -142,7 +142,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     before("--allow-empty", action="store_true", help="no input at all is a success")
     tell = parser.add_argument_group("telling").add_argument
-    tell("--record", metavar="DIR", help="keep a record of the run, for mu timeline and mu stats")
+    tell("--record", metavar="DIR", help="keep a record of the run, for mu watch, mu timeline and mu stats")
     tell("--quiet", action="store_true", help="only what went wrong")
     tell("--verbose", action="store_true", help="each input's beginning and end")
 

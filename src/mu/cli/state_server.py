@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 from mu.console.arguments import SECONDS, at_least
+from mu.console.debugging import follow_defs
 from mu.console.system import allow_connections
 from mu.console.terminal import say
 from mu.defs import Defs
@@ -86,6 +87,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Relay until a signal comes."""
     Defs.debug = args.debug
+    follow_defs()
     ca_path, cert_path, key_path = (
         getattr(args, variable) or os.environ.get(variable) for _, _, variable, _ in KEY_FLAGS
     )

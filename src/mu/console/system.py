@@ -1,5 +1,6 @@
 """What the coordinator's loop asks of the operating system: signals, and enough open files."""
 
+import logging
 import os
 import resource
 import signal
@@ -7,8 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mu.console.terminal import debug
 from mu.errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 # Files that are open besides connections: logs, libraries, pipes, the launcher's connections.
 OTHER_FILES = 128
@@ -47,7 +49,7 @@ def caught_signals(handle: Callable[[int], None]) -> Iterator[int]:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     before[number] = signal.signal(number, caught)
         except ValueError:
-            debug("not in the main thread: signals are left alone")
+            logger.debug("not in the main thread: signals are left alone")
         yield reader
     finally:
         for number, handler in before.items():

@@ -15,8 +15,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
-from mu.defs import Defs
-
 CHUNK = 4096  # bytes that a pipe that is ready takes at once
 MAX_LINE = 500  # characters of one line for people
 # Control characters, which could do anything to a terminal; bidirectional controls, which make a line read otherwise
@@ -108,12 +106,6 @@ def silence(stream: TextIO) -> None:
     """Send what `stream` still holds, and all that comes, nowhere: else Python would fail over it at its end."""
     with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
-
-
-def debug(text: str) -> None:
-    """A line on stderr, if debug messages are wanted."""
-    if Defs.debug:
-        say(f"debug: {visible(text)}")
 
 
 def visible(line: str) -> str:

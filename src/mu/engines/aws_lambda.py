@@ -1,5 +1,6 @@
 """AWS Lambda as an engine: threads in which liblaunch works, paced by what Lambda can take, beside the main loop."""
 
+import logging
 import math
 import threading
 import time
@@ -8,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mu import aws
-from mu.console.terminal import debug
 from mu.engines import aws_limits, ramp
 from mu.engines.address import towards_endpoint
 from mu.engines.aws_limits import Allowed
@@ -17,6 +17,8 @@ from mu.engines.ramp import Growth, Ramp
 from mu.errors import reason
 from mu.launch import Invocation, LaunchOptions, Progress, launch_shares, resolve
 from mu.wire import clock
+
+logger = logging.getLogger(__name__)
 
 CANCELLED = (
     "cancelled; the last attempt: "  # liblaunch's words about an invocation that was to be tried again
@@ -321,7 +323,7 @@ class AwsLambda:
         except Exception as error:  # whatever it is, no more workers will come
             self._failure = reason(error)
             return
-        debug(repr(result))
+        logger.debug("%r", result)
         now = time.monotonic()
         with self._changed:
             self._batches.remove(batch)

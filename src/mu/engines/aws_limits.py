@@ -1,12 +1,14 @@
 """What AWS Lambda allows a function, asked from the service: workers at a time, and how old an event may become."""
 
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mu import aws
-from mu.console.terminal import debug
 from mu.engines.protocol import Limit
+
+logger = logging.getLogger(__name__)
 
 ASSUMED = 1000  # workers at a time in a region: what an AWS account has unless it asks for more (or is new)
 EVENT_AGE = 60.0  # seconds, as lambdaize sets it: what we assume where it cannot be asked
@@ -71,7 +73,7 @@ def _concurrency(client: Any, function: str, region: str) -> tuple[int, str]:
     try:
         reserved = client.get_function_concurrency(FunctionName=function).get("ReservedConcurrentExecutions")
     except Exception as error:  # the account's limit holds in any case
-        debug(f"reserved concurrency of {function} in {region}: {_said(error)}")
+        logger.debug("reserved concurrency of %s in %s: %s", function, region, _said(error))
     if reserved is not None:
         return int(reserved), f"reserved for function {function} in {region}"
     limits = client.get_account_settings()["AccountLimit"]

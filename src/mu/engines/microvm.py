@@ -8,6 +8,7 @@ Nothing here has met the service itself: the tests are against botocore's stub o
 """
 
 import json
+import logging
 import queue
 import secrets
 import threading
@@ -15,11 +16,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mu import aws
-from mu.console.terminal import debug
 from mu.engines.address import towards_endpoint
-from mu.engines.protocol import Limit, Progress
-from mu.engines.starts import Starts
+from mu.engines.protocol import Limit, assumed
+from mu.engines.starts import CountedEngine, Starts
 from mu.errors import MuError, UsageError, reason
+
+logger = logging.getLogger(__name__)
 
 SERVICE = "lambda-microvms"
 ASSUMED = 100  # at a time, where -W does not say
@@ -31,11 +33,10 @@ LINGER = 15.0  # seconds that the end of a run waits for MicroVMs to be terminat
 OVER = {"TERMINATING", "TERMINATED"}
 
 
-class Microvms:
+class Microvms(CountedEngine):
     """The engine for one image, an ARN or a name. UsageError at once if botocore does not know the service."""
 
     name = "microvm"
-    outcomes_known = True
 
     def __init__(
         self,
@@ -63,21 +64,9 @@ class Microvms:
         self._over = threading.Event()
         self._failure: str | None = None
 
-    @property
-    def asked(self) -> int:
-        """How many workers it was to start in all."""
-        return self.starts.asked
-
-    @property
-    def progress(self) -> Progress | None:
-        """How far starting is."""
-        return self.starts.progress
-
     def limit(self) -> Limit:
         """As `-W` says; the service's own limit cannot be asked."""
-        if self._workers:
-            return Limit(self._workers, "--workers")
-        return Limit(ASSUMED, "assumed for MicroVMs; --workers says another number")
+        return assumed(self._workers, ASSUMED, "MicroVMs")
 
     def own_address(self) -> str:
         """The address of the interface that routes to the service."""
@@ -106,25 +95,14 @@ class Microvms:
         for _ in range(number):
             self._jobs.put(self._run_one)
 
-    def shown(self, facts: Mapping[str, Any]) -> None:
-        """A worker has said hello."""
-        self.starts.shown(facts)
-
     def left(self, facts: Mapping[str, Any]) -> None:
         """A worker has ended, and its MicroVM is terminated; one that is not known by name ends with its worker."""
         name = str(facts.get("request_id"))
         self._jobs.put(lambda: self._terminate(name))
 
-    def lost(self, now: float) -> int:
-        """How many have ended without a hello."""
-        return self.starts.lost
-
     def failure(self) -> str | None:
         """That the service runs none, or that workers end before they connect, all of them."""
-        if self._failure is None and self.starts.hopeless:
-            said = self.starts.last_words()
-            return f"MicroVMs end before their workers connect{': ' if said else ''}{said}"
-        return self._failure
+        return self._failure or super().failure()
 
     def note(self) -> str:
         """How many are still to be run."""
@@ -184,7 +162,7 @@ class Microvms:
         try:
             self._client.terminate_microvm(microvmIdentifier=machine)
         except aws.ERRORS as error:
-            debug(f"microvm {machine}: {aws.failure(error)}")
+            logger.debug("microvm %s: %s", machine, aws.failure(error))
 
     def _watch(self) -> None:
         """See, until the run is over, which MicroVMs have ended."""
@@ -192,7 +170,7 @@ class Microvms:
             try:
                 self.look()
             except Exception as error:  # it may be back the next time
-                debug(f"microvm: {reason(error)}")
+                logger.debug("microvm: %s", reason(error))
 
     def look(self) -> None:
         """Note the MicroVMs that have ended. Raises what botocore raises."""

@@ -5,6 +5,7 @@ each machine starts its pilot and reads what it says; another writes, so that no
 """
 
 import json
+import logging
 import queue
 import secrets
 import subprocess
@@ -16,10 +17,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from mu.console.terminal import debug
-from mu.engines.protocol import Limit, Progress
-from mu.engines.starts import GIVE_UP, Starts
+from mu.engines.protocol import Limit
+from mu.engines.starts import GIVE_UP, CountedEngine, Starts
 from mu.errors import MuError, one_line, reason
+
+logger = logging.getLogger(__name__)
 
 LINGER = 3.0  # seconds that the end of a run waits for workers, which have been told to quit, to end
 SAID_KEPT = 20  # lines that a pilot, or ssh, has written to stderr
@@ -56,10 +58,8 @@ class Machine:
         """Leave nothing behind there."""
 
 
-class Pool:
+class Pool(CountedEngine):
     """An engine over some machines."""
-
-    outcomes_known = True
 
     def __init__(self, name: str, machines: Sequence[Machine], reason: str) -> None:
         self.name = name
@@ -71,16 +71,6 @@ class Pool:
         self._threads: list[threading.Thread] = []
         self._cancelled = False
         self.news: deque[str] = deque()  # for people, once: machines that are not used any more
-
-    @property
-    def asked(self) -> int:
-        """How many workers it was to start in all."""
-        return self.starts.asked
-
-    @property
-    def progress(self) -> Progress | None:
-        """How far starting is."""
-        return self.starts.progress
 
     def limit(self) -> Limit:
         """One for each slot."""
@@ -115,16 +105,8 @@ class Pool:
         late = f"it has not answered for {patience:g} s"
         return [(m.name, m.dead or ("" if m.ready else late)) for m in self.machines]
 
-    def shown(self, facts: Mapping[str, Any]) -> None:
-        """A worker has said hello."""
-        self.starts.shown(facts)
-
     def left(self, facts: Mapping[str, Any]) -> None:
         """Its machine tells of its end."""
-
-    def lost(self, now: float) -> int:
-        """How many have ended without a hello."""
-        return self.starts.lost
 
     def failure(self) -> str | None:
         """That no machine can be used, or that workers end before they connect, all of them."""
@@ -132,9 +114,7 @@ class Pool:
             dead = [machine for machine in self.machines if machine.dead]
             if len(dead) == len(self.machines) and not self._cancelled:
                 return "; ".join(dict.fromkeys(self._said_of(machine) for machine in dead))
-        if len(self.machines) == 1 and self.starts.hopeless:
-            return f"workers end before they connect: {self.starts.last_words() or 'they say nothing'}"
-        return None
+        return super().failure() if len(self.machines) == 1 else None
 
     def note(self) -> str:
         """Machines that cannot be used, and how many workers wait."""
@@ -235,7 +215,7 @@ class Pool:
                 self.starts.ended(name, why)
             machine.running.clear()
         machine.close()
-        debug(f"{self.name}: {machine.name}: {why}")
+        logger.debug("%s: %s: %s", self.name, machine.name, why)
         self._place()
 
     def _take(self, machine: Machine, line: bytes) -> None:
@@ -244,7 +224,7 @@ class Pool:
         except ValueError:
             message = None
         if not isinstance(message, dict):  # what a login script prints, for instance
-            debug(f"{machine.name}: {one_line(line.decode(errors='replace'))}")
+            logger.debug("%s: %s", machine.name, one_line(line.decode(errors="replace")))
             return
         if "ready" in message:
             with self._lock:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from mu.launch.result import Progress
 
-__all__ = ["NOTHING", "Engine", "Limit", "Progress", "added_up"]
+__all__ = ["NOTHING", "Engine", "Limit", "Progress", "added_up", "assumed"]
 
 NOTHING = Progress(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0)
 
@@ -26,6 +26,13 @@ class Limit(NamedTuple):
 
     number: int | None
     reason: str
+
+
+def assumed(workers: int | None, number: int, what: str) -> Limit:
+    """The limit that `--workers` sets, or else `number`, for an engine whose system (`what`) tells no limit."""
+    if workers:
+        return Limit(workers, "--workers")
+    return Limit(number, f"assumed for {what}; --workers says another number")
 
 
 @runtime_checkable

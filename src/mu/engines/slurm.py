@@ -7,6 +7,7 @@ compute nodes share. It goes when the run ends, as do all its jobs.
 
 import contextlib
 import json
+import logging
 import os
 import re
 import secrets
@@ -21,11 +22,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mu.console.terminal import debug
 from mu.engines import address, shipped
-from mu.engines.protocol import Limit, Progress
-from mu.engines.starts import Starts
+from mu.engines.protocol import Limit, assumed
+from mu.engines.starts import CountedEngine, Starts
 from mu.errors import MuError, UsageError, one_line, reason
+
+logger = logging.getLogger(__name__)
 
 POLL = 2.0  # seconds between two looks at the queue
 PATIENCE = 60.0  # seconds that one of Slurm's commands may take
@@ -67,11 +69,13 @@ EXPLAINED = (
 )
 
 
-class Slurm:
-    """The engine. UsageError at once if there is no Slurm, or no such partition."""
+class Slurm(CountedEngine):
+    """The engine. UsageError at once if there is no Slurm, or no such partition.
+
+    In `asked`, a pilot that Slurm starts anew counts again; in `progress`, pilots that run are accepted.
+    """
 
     name = "slurm"
-    outcomes_known = True
 
     def __init__(
         self,
@@ -116,16 +120,6 @@ class Slurm:
         self._thread: threading.Thread | None = None
 
     @property
-    def asked(self) -> int:
-        """How many workers it was to start in all; a pilot that Slurm starts anew counts again."""
-        return self.starts.asked
-
-    @property
-    def progress(self) -> Progress | None:
-        """How far starting is: pilots that run are accepted."""
-        return self.starts.progress
-
-    @property
     def pending(self) -> int:
         """How many pilots wait for Slurm to start them."""
         with self._lock:
@@ -133,9 +127,7 @@ class Slurm:
 
     def limit(self) -> Limit:
         """As `-W` says: Slurm itself starts as many as it has room for."""
-        if self._workers:
-            return Limit(self._workers, "--workers")
-        return Limit(ASSUMED, "assumed for Slurm; --workers says another number")
+        return assumed(self._workers, ASSUMED, "Slurm")
 
     def own_address(self) -> str:
         """Of the interface that routes to Slurm's controller."""
@@ -165,23 +157,16 @@ class Slurm:
         said = _command("sbatch", *words, stdin="#!/bin/sh\ntrue\n", errors=True)
         return one_line(said.partition("sbatch: ")[2] or said)
 
-    def shown(self, facts: Mapping[str, Any]) -> None:
-        """A worker has said hello."""
-        self.starts.shown(facts)
-
     def left(self, facts: Mapping[str, Any]) -> None:
         """The queue tells of its end."""
 
-    def lost(self, now: float) -> int:
-        """How many have ended without a hello."""
-        return self.starts.lost
-
     def failure(self) -> str | None:
         """That Slurm takes no jobs of ours, or that workers end before they connect, all of them."""
-        if self._failure is None and self.starts.hopeless:
-            said = self.starts.last_words()
-            return f"workers end before they connect: {_explained(said) or 'they say nothing'}"
-        return self._failure
+        return self._failure or super().failure()
+
+    def explained(self, said: str) -> str:
+        """What a pilot's last words mean, and what to do."""
+        return _explained(said)
 
     def note(self) -> str:
         """How many pilots are pending, and why."""
@@ -277,7 +262,7 @@ class Slurm:
         try:
             listed = _command("squeue", "--noheader", "--array", f"--name={self.job}", "--format=%i|%T|%r")
         except MuError as error:  # it may be back the next time
-            debug(f"slurm: {error}")
+            logger.debug("slurm: %s", error)
             return
         states = {}
         reasons: Counter[str] = Counter()

@@ -126,3 +126,39 @@ class Starts:
         """Whether those that were started all ended without having connected, again and again."""
         with self._lock:
             return not self._hellos and len(self._unseen) >= GIVE_UP and not self._running
+
+
+class CountedEngine:
+    """The part of an engine (`mu.engines.protocol.Engine`) that only counts, for engines that learn of each worker that
+    ends. A sub-class sets `starts`, starts workers, and tells `starts` what becomes of them."""
+
+    outcomes_known = True
+    starts: Starts
+
+    @property
+    def asked(self) -> int:
+        """How many workers it was to start in all."""
+        return self.starts.asked
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far starting is; None before the first start."""
+        return self.starts.progress
+
+    def shown(self, facts: Mapping[str, Any]) -> None:
+        """A worker has said hello."""
+        self.starts.shown(facts)
+
+    def lost(self, now: float) -> int:
+        """How many have ended without a hello."""
+        return self.starts.lost
+
+    def failure(self) -> str | None:
+        """That all workers end before they connect, with what most of them have said last."""
+        if not self.starts.hopeless:
+            return None
+        return f"workers end before they connect: {self.explained(self.starts.last_words()) or 'they say nothing'}"
+
+    def explained(self, said: str) -> str:
+        """What a worker's last words mean; here, the words themselves."""
+        return said

@@ -167,6 +167,8 @@ def attempt_of(track: Track, start: float, blank: Callable[[str], str]) -> schem
         outcome="done" if machine.terminal else "unfinished",
         states=[(round(moment - start, 6), blank(str(name))) for moment, name in states],
     )
+    if track.name:
+        made.name = blank(track.name)
     if isinstance(machine, ErrorState):
         failure = failure_of(machine)
         made.outcome = "failed"

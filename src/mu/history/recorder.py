@@ -12,6 +12,7 @@ In memory there are 33 bytes for each attempt that is over.
 """
 
 import fcntl
+import logging
 import os
 import secrets
 import time
@@ -25,7 +26,6 @@ from typing import Any
 import msgspec
 
 from mu.console.files import replacing
-from mu.console.terminal import debug
 from mu.errors import reason
 from mu.history import record, schema
 from mu.history.blank import blanker
@@ -33,11 +33,14 @@ from mu.machine import state_name
 from mu.report.reporter import Counts
 from mu.report.worker_log import Track
 
+logger = logging.getLogger(__name__)
+
 BUFFER = 1 << 16  # bytes of lines that wait to be written
 INTERVAL = 1.0  # seconds between two states of `run.live.json`, at least
 RATE = 100_000  # bytes per second that are written to it, at most
 SHARE = 0.01  # of the loop's time that it may take
 REASONS, REASON_LENGTH = 50, 200  # that are told of attempts that failed
+NAME_LENGTH = 60  # characters of the names of inputs that are told
 FATES = ("done", "failed", "unfinished")
 
 
@@ -78,9 +81,7 @@ class Recorder:
         self._parts, self._numbers, self._fates = array("q"), array("q"), array("b")
         self._begins, self._sizes = array("q"), array("q")
         try:
-            self._open()
-            self._put(msgspec.json.encode(about) + b"\n")
-            self._flush()
+            self._open(msgspec.json.encode(about) + b"\n")
         except Exception as error:
             self._fail(error)
 
@@ -159,8 +160,8 @@ class Recorder:
         if fd >= 0:
             os.close(fd)
 
-    def _open(self) -> None:
-        """A new file in the place of what another run may have left."""
+    def _open(self, first: bytes) -> None:
+        """A new file with its first line, in the place of what another run may have left."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lines = lines_beside(self.path)
         beside = lines.with_name(f".{lines.name}.{secrets.token_hex(8)}")
@@ -169,6 +170,8 @@ class Recorder:
         try:
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._put(first)
+            self._flush()
             live_beside(self.path).unlink(missing_ok=True)
             beside.replace(lines)
         except BaseException:
@@ -190,7 +193,7 @@ class Recorder:
         """Write what the run is doing now; how many bytes that were."""
         blank, start = self.blank, self._start
         states: dict[str, int] = {}
-        rows: list[tuple[int, int, int, int, float, float]] = []
+        rows: list[tuple[int, int, int, int, float, float, str]] = []
         for track in running:
             machine = track.machine
             state = states.setdefault(state_name(machine), len(states))
@@ -198,7 +201,7 @@ class Recorder:
             rows.append(
                 (
                     record.readable(track.part), track.number, track.worker, state,
-                    round(since - start, 3), round(track.connected - start, 3),
+                    round(since - start, 3), round(track.connected - start, 3), blank(track.name)[:NAME_LENGTH],
                 )
             )  # fmt: skip
         now = schema.Now(
@@ -214,7 +217,7 @@ class Recorder:
                 file.write(text)
         except OSError as error:  # the record does not depend on it
             self._live = False
-            debug(f"{live_beside(self.path)}: {reason(error)}")
+            logger.debug("%s: %s", live_beside(self.path), reason(error))
         return len(text)
 
     def _texts(self, parts: Iterable[int]) -> Iterator[bytes]:
@@ -240,7 +243,7 @@ class Recorder:
 
     def _fail(self, error: Exception) -> None:
         """Keep what went wrong for the end, and let the run go on without its record."""
-        debug(f"{lines_beside(self.path)}: {reason(error)}")
+        logger.debug("%s: %s", lines_beside(self.path), reason(error))
         self._error = error
         self._waiting.clear()
 

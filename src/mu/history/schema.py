@@ -51,6 +51,9 @@ class Attempt(Struct, kw_only=True):
     states: Annotated[
         list[tuple[Seconds, str]], Meta(description="When each state was entered, and its name.")
     ]
+    name: Annotated[str | UnsetType, Meta(description="What people call its input, if it has a name.")] = (
+        UNSET
+    )
     error: Annotated[Error | UnsetType, Meta(description="There if it failed.")] = UNSET
     runs: Annotated[
         list[tuple[Seconds, Whole]] | UnsetType,
@@ -183,14 +186,15 @@ class Now(Struct, kw_only=True):
 
     `started` is that of the run. `at`, and the times in `running`, are seconds since then. `counts` are those of
     `mu.report.reporter.Counts`. In `running` there is for each worker that has a part: the part, the attempt, the
-    worker, the place of its state in `states`, since when it is in that, and since when it has the part.
+    worker, the place of its state in `states`, since when it is in that, since when it has the part, and the name of
+    its input.
     """
 
     started: str
     at: Seconds
     counts: dict[str, Any]
     states: list[str]
-    running: list[tuple[Whole, Whole, Whole, Whole, Seconds, Seconds]]
+    running: list[tuple[Whole, Whole, Whole, Whole, Seconds, Seconds, str]]
 
 
 class Version(Struct):

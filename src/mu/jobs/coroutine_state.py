@@ -7,11 +7,11 @@ the part has named, or the command that it waits for and the line where it does.
 """
 
 import json
+import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
-from mu.console.terminal import debug
 from mu.errors import describe
 from mu.jobs import explain
 from mu.jobs.commands import CommandState
@@ -32,6 +32,8 @@ from mu.jobs.worker import Worker
 from mu.machine import Constructor, ErrorState, MachineState, enter
 from mu.wire.framing import to_text
 from mu.wire.socket_nb import SocketLike, SocketNB
+
+logger = logging.getLogger(__name__)
 
 # A coroutine that blocks the coordinator for longer, in seconds, is told of.
 BLOCKING = 0.1
@@ -297,7 +299,8 @@ class CoroutineState(CommandState):
         state = FailedState(self, text, where=where, final=isinstance(error, Final | Misuse), usable=usable)
         if context.keep_errors:
             state.error = error
-        debug(f"part {self.actorNum} failed at {where or context.defined}: {describe(error)}")
+        place = where or context.defined
+        logger.debug("part %d failed at %s: %s", self.actorNum, place, describe(error))
         return state
 
     def _line_of(self, task: Task) -> str:

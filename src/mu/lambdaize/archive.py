@@ -10,7 +10,7 @@ import shutil
 import stat
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -67,6 +67,11 @@ class Member:
         if isinstance(self.content, Path):
             return self.content.stat().st_size
         return len(self.content or b"")
+
+
+def library_members(libraries: Mapping[str, Path]) -> list[Member]:
+    """The entries for the shared libraries that packaged programs need, by their names."""
+    return [Member(f"{LIBRARIES}/{name}", file) for name, file in libraries.items()]
 
 
 def worker_members(command: str) -> list[Member]:

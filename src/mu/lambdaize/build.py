@@ -46,9 +46,7 @@ def _contents(args: argparse.Namespace, command: str, arch: Given) -> tuple[list
     except OSError as error:
         raise UsageError(f"cannot read {error.filename or path}: {reason(error)}") from None
     members = [*archive.worker_members(command), *packaged]
-    members += [
-        archive.Member(f"{archive.LIBRARIES}/{name}", file) for name, file in needed.libraries.items()
-    ]
+    members += archive.library_members(needed.libraries)
     size = sum(member.size for member in members)
     if size > deploy.UNPACKED_LIMIT:
         raise UsageError(

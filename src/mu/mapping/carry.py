@@ -4,6 +4,7 @@ They lie under `.mu/carry/RUN/` in the bucket of `--bucket` and are removed when
 when the run is.
 """
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Any
 
 from mu import aws
 from mu.console.files import replacing
-from mu.console.terminal import debug
 from mu.errors import MuError, UsageError, reason
 from mu.mapping.globs import OWN
 from mu.mapping.plan import SMALL, Plan, Refused, Transfer
+
+logger = logging.getLogger(__name__)
 
 THREADS = 8
 
@@ -135,7 +137,7 @@ class Carrier:
             try:
                 self._s3().delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
             except (MuError, *aws.ERRORS) as error:
-                debug(f"removing carried files: {reason(error)}")
+                logger.debug("removing carried files: %s", reason(error))
 
 
 def failure_of(error: BaseException) -> str:

@@ -43,6 +43,11 @@ class Work(NamedTuple):
     identity: str
     refused: str = ""
 
+    @property
+    def name(self) -> str:
+        """What people call the input: what `{}` stands for."""
+        return self.item.text
+
 
 class Transfer(NamedTuple):
     """A file between the worker and a bucket: `etag` is what the object must still be, if it is known."""

@@ -109,9 +109,7 @@ def package(program: Program, beside: Sequence[str], directory: Path, *, allow_l
     members += archive.worker_members(
         build.packaged_command(program.path.name, "", "") if program.path else "true"
     )
-    members += [
-        archive.Member(f"{archive.LIBRARIES}/{name}", file) for name, file in needed.libraries.items()
-    ]
+    members += archive.library_members(needed.libraries)
     size = sum(member.size for member in members)
     if size > deploy.UNPACKED_LIMIT:
         raise UsageError(

@@ -1,6 +1,7 @@
 """Runs a map: engines start workers, and `mu.server.run` drives them; or, with --direct, invocations do the work."""
 
 import ipaddress
+import logging
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mu import aws
-from mu.console.terminal import debug, say
+from mu.console.terminal import say
 from mu.engines import by_name
 from mu.engines.protocol import Engine
 from mu.errors import JobError, MuError, UsageError, reason
@@ -38,6 +39,8 @@ from mu.server.ledger import Part
 from mu.server.run import Run
 from mu.server.settings import Outcome, Settings, Setup
 from mu.tls import keys
+
+logger = logging.getLogger(__name__)
 
 ENDPOINTS = ("AWS_ENDPOINT_URL_LAMBDA", "AWS_ENDPOINT_URL")
 RECORDED = 10_000  # inputs up to which --results comes with a record and a timeline
@@ -250,7 +253,7 @@ def _drive(made: Map, target: Target | None, engine: Engine) -> Summary:
         settings, constructor, setup=setup, engines=[engine], reporter=reporter, on_outcome=on_outcome
     )
     context.wake = running.wake
-    context.note = debug
+    context.note = logger.debug
     code: Any = 0
     stopped = ""
     try:

@@ -5,13 +5,16 @@ are in prices.json, which says of when they are.
 """
 
 import json
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from mu.console.terminal import debug
+logger = logging.getLogger(__name__)
 
+
+METER = 0.5  # seconds between two readings of what a run has cost so far
 PATIENCE = 3.0  # seconds that the end of a run waits for the function's configuration
 
 
@@ -55,7 +58,38 @@ class Lookup:
             found = client.get_function_configuration(FunctionName=self._name)
             self._found = Function(found["MemorySize"], (found.get("Architectures") or ["x86_64"])[0])
         except Exception as error:  # whatever it is, a run does not depend on it
-            debug(f"cost: {type(error).__name__}")
+            logger.debug("cost: %s", type(error).__name__)
+
+
+class Meter:
+    """What a run has cost so far, about: the workers that were connected, times the time that they were.
+
+    `dollars` is None as long as the price is not known. As `estimate`, without workers that never said hello.
+    """
+
+    def __init__(self, lookup: Lookup, prices: Mapping[str, Any] | None = None) -> None:
+        self.dollars: float | None = None
+        self._lookup = lookup
+        self._prices = prices
+        self._seconds = 0.0  # of workers
+        self._read_at: float | None = None
+
+    def read(self, now: float, workers: int, hellos: int) -> None:
+        """So many workers are connected at `now`, in seconds of any clock, and so many have been so far. Looks at it
+        every `METER` seconds."""
+        if self._read_at is None:
+            self._read_at = now
+        if now - self._read_at < METER:
+            return
+        self._seconds += workers * (now - self._read_at)
+        self._read_at = now
+        function = self._lookup.result(0)
+        if function is not None:
+            if self._prices is None:
+                self._prices = table()
+            regions = self._lookup.regions
+            found = estimate(function, self._seconds, hellos, regions, self._prices, starts=hellos)
+            self.dollars = found["dollars"]
 
 
 # AWS bills the start of a sandbox since August 2025, before the handler begins and a worker says hello. How long it

@@ -1,6 +1,5 @@
 """A reporter that writes lines."""
 
-import re
 import sys
 import time
 from collections import Counter
@@ -11,21 +10,13 @@ from mu.console.terminal import Outlet, fit
 from mu.machine import ErrorState
 from mu.report.failure import Failure, failure_of
 from mu.report.reporter import Reporter
+from mu.report.snapshot import gist
 from mu.report.worker_log import Track
 from mu.wire import clock
 
 MAX_FAILURES_SHOWN = 20
 MAX_REASONS_SHOWN = 5
 LINE_EVERY = 5.0  # seconds
-# What reasons have in common that name a key, or the worker's own directory.
-TRANSFER = re.compile(r"(retrieving|uploading) .*: (.*)")
-PROGRAM = re.compile(r"((?:exit status|signal) \d+) from: ")
-
-
-def gist(reason: str) -> str:
-    """What a reason has in common with others of its kind."""
-    transfer, program = TRANSFER.fullmatch(reason), PROGRAM.match(reason)
-    return f"{transfer[1]}: {transfer[2]}" if transfer else program[1] if program else reason
 
 
 def _tally(reasons: Counter[str]) -> str:

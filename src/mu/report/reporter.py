@@ -26,9 +26,10 @@ class Counts(NamedTuple):
     have had a worker, `done` and `failed` are over; `repeated` attempts failed and did not end their part, for these
     `reasons`. `workers` are connected now, `hellos` have been so far; `limit` is how many there may be at a time (None:
     no limit is known), and `limit_reason` where that number comes from; `regions` are those in which they are launched,
-    in words, empty if there are none. So many unverified connections were `dropped`,
-    and so many invocations that the service had accepted were `lost`. `launch` is how far launching is (None: nothing
-    is launched), `launch_note` the same in words.
+    in words, empty if there are none. `retrieved` and `uploaded` are bytes that workers have moved (None: none of them
+    tells), `dollars` what the run has cost so far, about (None: not known). So many unverified connections were
+    `dropped`, and so many invocations that the service had accepted were `lost`. `launch` is how far launching is
+    (None: nothing is launched), `launch_note` the same in words.
     """
 
     parts: int = 0
@@ -47,6 +48,9 @@ class Counts(NamedTuple):
     reasons: Mapping[str, int] = {}
     limit_reason: str = ""
     regions: str = ""
+    retrieved: int | None = None
+    uploaded: int | None = None
+    dollars: float | None = None
 
     @property
     def shared(self) -> bool:
@@ -63,8 +67,11 @@ class Reporter:
     `counts` is replaced before each `tick` and each call that tells of an end, and each of them can be read by its own
     name, too; `started` is of the monotonic clock.
     Every method is called from the loop, so it must be quick. An exception in one ends this reporter, and nothing else:
-    lines take its place, and the summary says what broke.
+    lines take its place, and the summary says what broke. `wants_sizes`: workers are asked to tell the sizes of what
+    they move, which takes a message for each transfer; else `retrieved` and `uploaded` may stay None.
     """
+
+    wants_sizes = False
 
     def __init__(self, parts: int) -> None:
         self.counts = Counts(parts)

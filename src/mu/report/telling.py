@@ -4,21 +4,23 @@
 exception in one of its methods is noted, and lines on standard error take the reporter's place.
 """
 
+import logging
 import sys
-import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from mu.console.terminal import debug
 from mu.errors import describe
 from mu.machine import MachineState
+from mu.report.cost import Meter
 from mu.report.failure import Failure, failure_of
 from mu.report.plain import PlainReporter
 from mu.report.reporter import Counts, Reporter
 from mu.report.worker_log import Track
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from mu.launch.result import Progress
@@ -38,6 +40,9 @@ class Tally:
         self.limit_reason = self.regions = ""
         self.launch: Progress | None = None
         self.launch_note = ""
+        self.retrieved: int | None = None
+        self.uploaded: int | None = None
+        self.meter: Meter | None = None
         self.reasons: Counter[str] = Counter()
         self._shown_reasons = MappingProxyType(self.reasons)
 
@@ -47,8 +52,12 @@ class Tally:
         return Counts(
             parts, known, begun, done, failed, self.repeated, self.workers, self.hellos, self.limit,
             self.dropped, self.lost, self.launch, self.launch_note, self._shown_reasons, self.limit_reason,
-            self.regions,
+            self.regions, self.retrieved, self.uploaded, None if self.meter is None else self.meter.dollars,
         )  # fmt: skip
+
+    def moved(self, verb: str, size: int) -> None:
+        """A worker has `retrieved` or `uploaded` so many bytes."""
+        setattr(self, verb, (getattr(self, verb) or 0) + size)
 
     def repeat(self, reason: str) -> None:
         """An attempt has failed that does not end its part."""
@@ -73,6 +82,11 @@ class Telling:
         self.hears_moves = _overrides(kind, "worker_moved")
         self._hears_begin = _overrides(kind, "worker_connected")
         self._hears_end = _overrides(kind, "worker_finished")
+
+    def replace(self, reporter: Reporter | None) -> None:
+        """Tell this reporter from now on; None changes nothing."""
+        if reporter is not None and reporter is not self._reporter:
+            self._take(reporter)
 
     def listening(self, port: int, tls: bool) -> None:
         """The coordinator is ready for workers."""
@@ -105,6 +119,9 @@ class Telling:
 
     def tick(self, now: float) -> None:
         """A turn of the loop."""
+        tally = self.tally
+        if tally.meter is not None:
+            tally.meter.read(now, tally.workers, tally.hellos)
         self._tell("tick", now=now)
 
     def line(self, text: str) -> None:
@@ -148,7 +165,7 @@ class Telling:
         """Go on with lines in the reporter's place."""
         failed = self._reporter
         self.broken = f"reporter {type(failed).__name__} failed in method {method}: {describe(error)}"
-        debug("".join(traceback.format_exception(error)))
+        logger.debug("%s", self.broken, exc_info=error)
         with suppress(Exception):
             if method != "close":
                 failed.close()  # a painting goes before lines come

@@ -31,6 +31,7 @@ class Track:
 
     `machine` is its present, in the end its last, state. `number` counts the part's attempts, from 1; `worker` is the
     number of the worker, in the order in which they said hello, from 1 (0: not known).
+    `name` is what people call the input of the part, empty if it has none.
     `finished` is None until the end. The rest is only there when a record is kept: `runs` has when each program
     ended and its exit status (negative: a signal), `moved` the bytes `retrieved` and `uploaded` as far as the worker
     tells, `spent` the seconds before each answer summed by
@@ -47,6 +48,7 @@ class Track:
         "machine",
         "messages",
         "moved",
+        "name",
         "number",
         "part",
         "runs",
@@ -55,10 +57,17 @@ class Track:
     )
 
     def __init__(
-        self, machine: "MachineState", address: str, number: int = 1, keep: int = 0, worker: int = 0
+        self,
+        machine: "MachineState",
+        address: str,
+        number: int = 1,
+        keep: int = 0,
+        worker: int = 0,
+        name: str = "",
     ) -> None:
         self.part = listed(machine.actorNum)
         self.worker = worker
+        self.name = name
         self.number = number
         self.address = address
         self.machine = machine

@@ -4,6 +4,7 @@ Until then a connection is a stranger's, which costs a socket until it sends som
 """
 
 import errno
+import logging
 import select
 import socket
 import time
@@ -11,7 +12,6 @@ from collections.abc import Callable
 
 from OpenSSL import SSL
 
-from mu.console.terminal import debug
 from mu.errors import ProtocolError, describe
 from mu.report.telling import Telling
 from mu.server.connections import Connections, Peer
@@ -21,6 +21,8 @@ from mu.tls.unverified import PLACES, Unverified
 from mu.wire.framing import to_text
 from mu.wire.protocol import MAX_HELLO, Hello, parse_hello
 from mu.wire.socket_nb import SocketNB
+
+logger = logging.getLogger(__name__)
 
 ACCEPTS_AT_ONCE = 256
 MAX_DELAYS = 5
@@ -70,7 +72,7 @@ class Door:
             except OSError as error:
                 to_go = self._strangers.to_go()
                 if error.errno not in (errno.EMFILE, errno.ENFILE) or to_go is None:
-                    debug(f"accept: {error}")
+                    logger.debug("accept: %s", error)
                     self._watch_listener(False)  # it would be ready again at once; until the next `expire`
                     return
                 self._drop(to_go, NO_ROOM)

@@ -5,6 +5,7 @@ The ledger knows parts and attempts; here they are joined with machines, with wh
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from mu.errors import MuError, describe
@@ -19,6 +20,7 @@ from mu.server.settings import Outcome, Settings
 from mu.wire import clock
 from mu.wire.socket_nb import SocketNB
 
+MAX_NAME = 200  # characters of a part's name
 FAILURES_KEPT = 1000  # that the summary may show
 
 
@@ -67,7 +69,12 @@ class Attempts:
             machine = ErrorState(MachineState(channel, part.number), str(error))
             machine.final = True
         track = Track(
-            machine, peer.address, number=attempt.number, keep=self._settings.journal, worker=peer.worker
+            machine,
+            peer.address,
+            number=attempt.number,
+            keep=self._settings.journal,
+            worker=peer.worker,
+            name=name_of(part.input),
         )
         peer.attempt, peer.machine, peer.track, peer.title = attempt, machine, track, machine.title
         self._workers[attempt] = peer
@@ -197,6 +204,15 @@ class Attempts:
 def summary_of(failures: Sequence[Failure]) -> list[Failure]:
     """Failures in the order of parts."""
     return sorted(failures, key=lambda failure: failure.part)
+
+
+def name_of(given: Any) -> str:
+    """What people call a part by its input: a text, a number, or what has a `name` that is a text; empty for all else,
+    which might be long to write down. At most `MAX_NAME` characters."""
+    name = getattr(given, "name", given)
+    if isinstance(name, int | float | PurePath) and not isinstance(name, bool):
+        name = str(name)
+    return name[:MAX_NAME] if isinstance(name, str) else ""
 
 
 def waits_in_vain(failed: int) -> str:

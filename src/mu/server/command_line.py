@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mu.console.arguments import MAX_PORT, Parser, listed
+from mu.console.debugging import follow_defs
 from mu.defs import Defs
 from mu.errors import UsageError
 from mu.preflight import check_names
@@ -27,6 +28,7 @@ def parse(info: Any, argv: Sequence[str] | None = None) -> None:
     given = parser.parse_args(words)
     if given.debug:
         Defs.debug = True
+    follow_defs()
     values = {name: value for name, value in vars(given).items() if name != "debug"}
     try:
         _combine(info, values)

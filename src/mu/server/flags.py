@@ -128,7 +128,7 @@ EVERY_SCRIPT = (
         "record_dir",
         word,
         "DIR",
-        "leave a record of the run here, for mu timeline and mu stats",
+        "leave a record of the run here, for mu watch, mu timeline and mu stats",
     ),
     Flag("", "--quiet", "quiet", None, "", "say only what went wrong"),
     Flag("", "--verbose", "verbose", None, "", "say when each part begins and ends, and leave nothing out"),

@@ -8,6 +8,7 @@ A worker's life here: hello → a part → its machine ends → `reset:` → hel
 machine has said `quit:` itself, as all of the original's do, ends with its part.
 """
 
+import logging
 import os
 import select
 import signal
@@ -19,8 +20,6 @@ from collections.abc import Callable
 from OpenSSL import SSL
 
 from mu.console.system import caught_signals
-from mu.console.terminal import debug
-from mu.defs import Defs
 from mu.engines.protocol import Engine
 from mu.errors import ProtocolError, describe
 from mu.machine import ErrorState, MachineState, checked, described, enter_fitting, listed, settle
@@ -37,6 +36,8 @@ from mu.server.timers import Timers
 from mu.wire import clock
 from mu.wire.protocol import Hello
 from mu.wire.socket_nb import SocketNB
+
+logger = logging.getLogger(__name__)
 
 FLUSH_TIMEOUT = 10.0
 TICK = 0.5
@@ -78,6 +79,7 @@ class Loop:
         self._spares: dict[int, Peer] = {}
         self._reuse = Reuse(settings, ledger, staffing, self._spares)
         self._resets = Resets(self._connections, self._timers, staffing, self._welcome_back, self._give_up)
+        self._debugging = logger.isEnabledFor(logging.DEBUG)
         self._next_watch = 0.0
         self._next_look = 0.0
 
@@ -199,8 +201,8 @@ class Loop:
         peer.new = False
         channel._channel.kept = bool(peer.facts)
         machine = self._attempts.begin(peer, channel, attempt)
-        if Defs.debug:
-            debug(f"part {listed(attempt.part.number)}: worker at {peer.address}")
+        if self._debugging:
+            logger.debug("part %d: worker at %s", listed(attempt.part.number), peer.address)
         if self._settings.kill_time is not None:
             self._timers.set(peer, self._settings.kill_time, self._kill)
         if not self.ledger.may_want_more and not self.ledger.wanted:
@@ -270,11 +272,11 @@ class Loop:
         machine = machine.do_read()
         track = peer.track if self._settings.journal else None
         if track is not None:
-            hear(peer, track, waiting, known)
+            hear(peer, track, waiting, known, self._telling.tally)
             return machine
         for message in waiting:
             if message.startswith(ACCOUNT_BYTES):
-                hear(peer, track, waiting, known)
+                hear(peer, track, waiting, known, self._telling.tally)
                 break
         return machine
 
@@ -286,7 +288,7 @@ class Loop:
         try:
             peer.channel.do_read()
         except (OSError, ProtocolError) as error:
-            debug(f"a spare worker: {describe(error)}")
+            logger.debug("a spare worker: %s", describe(error))
         if not waits(peer.channel):
             self._forget(peer)
 
@@ -296,8 +298,9 @@ class Loop:
         if channel.out and channel.sock is not None:
             machine = machine.do_write()
         if machine is not peer.machine:
-            if Defs.debug:
-                debug(f"{type(machine).__name__} {machine.actorNum}: {described(machine)}")
+            if self._debugging:
+                kind, number = type(machine).__name__, machine.actorNum
+                logger.debug("%s %d: %s", kind, number, described(machine))
             self._attempts.moved(peer, machine)
         elif machine.title != peer.title:
             self._attempts.retitled(peer, machine)
@@ -350,7 +353,7 @@ class Loop:
             try:
                 peer.channel.do_write()
             except OSError as error:
-                debug(f"worker at {peer.address}: {describe(error)}")
+                logger.debug("worker at %s: %s", peer.address, describe(error))
         self._forget(peer)
 
     def _forget(self, peer: Peer) -> None:

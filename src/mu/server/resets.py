@@ -1,8 +1,8 @@
 """Cleaning up between two parts: a worker is told `reset:`, and says hello again when it is ready for another part."""
 
+import logging
 from collections.abc import Callable
 
-from mu.console.terminal import debug
 from mu.errors import ProtocolError, describe
 from mu.server.connections import Connections, Peer
 from mu.server.staffing import Staffing
@@ -10,6 +10,8 @@ from mu.server.timers import Timers
 from mu.wire.framing import to_text
 from mu.wire.protocol import HELLO, Hello, parse_hello
 from mu.wire.socket_nb import SocketNB
+
+logger = logging.getLogger(__name__)
 
 RESET_TIMEOUT = 60.0  # seconds in which a worker must have cleaned up after a part
 MAX_LATE = 10_000  # answers to commands of the part before that a worker may still send after `reset:`
@@ -46,7 +48,7 @@ class Resets:
         try:
             channel.do_write()
         except (OSError, ProtocolError) as error:
-            debug(f"worker at {peer.address}: {describe(error)}")
+            logger.debug("worker at %s: %s", peer.address, describe(error))
         if channel.sock is None:
             return False
         self._connections.watch(peer, channel)
@@ -61,7 +63,7 @@ class Resets:
             if channel.want_write:
                 channel.do_write()
         except (OSError, ProtocolError) as error:
-            debug(f"worker at {peer.address}: {describe(error)}")
+            logger.debug("worker at %s: %s", peer.address, describe(error))
         messages = channel._channel.parser.messages
         while messages:
             if messages[0].startswith(HELLO_BYTES):
@@ -71,7 +73,7 @@ class Resets:
             peer.late += 1
             # Only a failed part can have left commands behind whose answers are still to come.
             if peer.late > MAX_LATE or (message.startswith(b"FAIL") and not peer.failures):
-                debug(f"worker at {peer.address}, after {RESET} {to_text(message)[:200]}")
+                logger.debug("worker at %s, after %s %s", peer.address, RESET, to_text(message)[:200])
                 self._give_up(peer)
                 return
         if channel.sock is None:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from itertools import islice
 from math import inf
 
-from mu.report.worker_log import Track
+from mu.report.telling import Tally
+from mu.report.worker_log import MOVED, Track
 from mu.server.connections import Peer
 from mu.server.ledger import Ledger
 from mu.server.settings import Settings
@@ -66,15 +67,18 @@ def learn(peer: Peer, hello: Hello, now: float) -> None:
     peer.ends_at = inf if left is None else now + left
 
 
-def hear(peer: Peer, track: Track | None, waiting: deque[bytes], known: int) -> None:
+def hear(peer: Peer, track: Track | None, waiting: deque[bytes], known: int, tally: Tally) -> None:
     """Take from the messages after the first `known` those that are for the coordinator itself; `track`, if any, hears
-    them all."""
+    them all, and `tally` counts the bytes that were moved."""
     heard = list(islice(waiting, known, None))
     kept = []
     for message in heard:
         if message.startswith(DRAINING_BYTES):
             peer.draining = True
         ours = message.startswith(ACCOUNT_BYTES)
+        moved = MOVED.fullmatch(message) if ours else None
+        if moved:
+            tally.moved(moved[1].decode(), int(moved[2]))
         if track is not None:
             ours = track.hear(message) or ours
         if not ours:

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any
 
+from mu.console.debugging import follow_defs
 from mu.console.system import allow_connections
 from mu.engines.protocol import Engine
 from mu.errors import JobError, UsageError, reason
@@ -23,7 +24,7 @@ from mu.history import times_file
 from mu.history.recorder import Recorder
 from mu.machine import MachineState, listed
 from mu.report import choose
-from mu.report.cost import Lookup
+from mu.report.cost import Lookup, Meter
 from mu.report.failure import Failure
 from mu.report.reporter import Counts, Reporter
 from mu.report.telling import Tally, Telling
@@ -190,12 +191,16 @@ class Run:
             )
         self._start_relay(made["addr"])
         staffing = self._staff(engine)
+        if self.reporter is not None and getattr(self.reporter, "wants_sizes", False):
+            made.setdefault("tell_sizes", 1)
         engine.start(json.dumps(made), staffing.first())
         if self._telling is not None:
             self._telling.tally.regions = ", ".join(getattr(engine, "regions", ()))
         credentials = getattr(engine, "credentials", None)
         if setup.function and credentials is not None:
             self.lookup = Lookup(setup.function, engine.regions, *credentials)  # type: ignore[attr-defined]
+            if self._telling is not None:
+                self._telling.tally.meter = Meter(self.lookup)
         return made
 
     def _region(self) -> str:
@@ -211,6 +216,7 @@ class Run:
         telling, ledger, engine = self._telling, self._ledger, self.engine
         assert telling is not None
         assert ledger is not None
+        telling.replace(self.reporter)
         if self.idle:
             telling.note("nothing to do: 0 of 0 parts done")
             return
@@ -300,6 +306,7 @@ class Run:
         """Open the books: the ledger reads no part yet."""
         if self._ledger is not None:
             return
+        follow_defs()
         self._ledger = Ledger(self.settings.parts, self.settings.retries, self.settings.backup)
         if self.reporter is None:
             self.reporter = choose.for_run(

@@ -54,8 +54,3 @@ def test_what_is_said_is_fit_for_a_terminal(
 ) -> None:
     terminal.say(text)
     assert capsys.readouterr().err == f"{shown}\n"
-    monkeypatch.setattr(terminal.Defs, "debug", True)
-    terminal.debug(text)
-    said = capsys.readouterr().err
-    assert "\x1b" not in said
-    assert "\u202e" not in said

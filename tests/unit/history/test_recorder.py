@@ -14,61 +14,13 @@ import pytest
 from mu.cli import main
 from mu.errors import UsageError
 from mu.history import record, schema
-from mu.history.blank import blanker
 from mu.history.recorder import BUFFER, REASON_LENGTH, REASONS, Recorder, lines_beside, live_beside
 from mu.history.runs import load
-from mu.machine import ErrorState, MachineState, TerminalState
 from mu.report.reporter import Counts
-from mu.report.worker_log import Track
-from mu.wire import clock
 from tests.support.fake_workers import FakeWorker
+from tests.support.made_tracks import ended, finish, recorder
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
-
-
-class Socket:
-    """One that nothing goes through."""
-
-    def setblocking(self, flag: bool) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-    def fileno(self) -> int:
-        return -1
-
-    recv = send = None
-
-
-def ended(part: int, *, number: int = 1, failure: str = "") -> Track:
-    """An attempt that is over, with some answers."""
-    machine: MachineState = MachineState(Socket(), part)  # type: ignore[arg-type]
-    track = Track(machine, "192.0.2.7", number=number, keep=8, worker=1)
-    for answer in (
-        b"OK:RETRIEVE(bucket/key)",
-        b"OK:RETVAL(0):OUTPUT():COMMAND(./x)",
-        b"OK:UPLOAD(bucket/key)",
-    ):
-        track.hear(answer)
-    track.machine = ErrorState(machine, failure) if failure else TerminalState(machine)
-    track.finished = clock.now()
-    return track
-
-
-def recorder(directory: Path, parts: list[int] | None = None, secrets: Any = list) -> Recorder:
-    start = clock.now()
-    about = record.so_far("job.py", start, {"num_parts": 3}, parts, blanker([]))
-    return Recorder(record.path_in(directory), about, start, secrets)
-
-
-def finish(made: Recorder, parts: list[int]) -> None:
-    made.finish(
-        record.build(
-            made.about, seconds=2.0, ended="", status=0, strangers=0, launch=None, cost=None, blank=made.blank
-        ),
-        parts,
-    )
 
 
 @pytest.fixture

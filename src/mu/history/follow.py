@@ -1,0 +1,338 @@
+"""Follows a run of another process by the files that it writes (`mu.history.recorder`), and hands on what it tells to a
+reporter of this process, as the run's own loop would."""
+
+import fcntl
+import os
+import time
+from collections import Counter, deque
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from msgspec import UNSET
+
+from mu.errors import UsageError, reason
+from mu.history import record, schema
+from mu.history.recorder import lines_beside, live_beside
+from mu.launch.result import Progress
+from mu.machine import ErrorState, MachineState
+from mu.report.failure import Failure
+from mu.report.reporter import Counts, Reporter
+from mu.report.worker_log import Track
+
+SILENCE = 60.0  # seconds without news after which a run is given up whose file system has no locks
+REPLAYED = 1000  # attempts that were over before we came, the last ones, that the reporter is told of
+CHUNK = 1 << 20
+FAILURES = 1000  # that the summary may show
+RECORDS = "record"  # where `mu map --results DIR` has its record in DIR
+SKEW = 10.0  # seconds by which the clocks of two hosts may differ and still be taken for one
+MOVED = 0.002  # seconds between two times that are not the same one, rounded
+Key = tuple[int, int]  # a part and the number of the attempt
+
+
+class Seen(MachineState):
+    """The state of a machine of another process: there is no connection behind it."""
+
+    def __init__(self, part: int, name: str, since: float) -> None:
+        self.actorNum = part
+        self.title = name
+        self.timestamps, self.stateinfo = [since], [name]
+
+
+class Done(Seen):
+    """One that is over, and well."""
+
+    terminal = True
+
+
+class Failed(ErrorState):
+    """One that is over, and failed."""
+
+    def __init__(self, part: int, error: schema.Error, since: float) -> None:
+        self.actorNum = part
+        self.title, self.failed_in = "ErrorState", error.state
+        self.err = error.why.replace("\n    | ", "\n")  # as it was before it was made fit for people
+        self.timestamps, self.stateinfo = [since], ["ErrorState"]
+
+
+@dataclass(frozen=True)
+class End:
+    """How a run has ended: its exit status, the parts that failed, how many had no worker, and why it stopped early.
+
+    `made` is its record; None if it is gone without one.
+    """
+
+    status: int
+    failures: list[Failure]
+    missing: int
+    ended: str
+    made: schema.Record | None
+
+
+def record_of(path: str | Path) -> Path:
+    """The path that the record of a run that goes on will have, given that, its directory, or the directory of
+    `--results`. UsageError, one line, if there is no such run."""
+    path = Path(path)
+    given = path
+    if path.name.endswith(".live.json"):
+        path = path.with_name(path.name.removesuffix(".live.json") + ".json")
+    elif path.suffix == ".jsonl":
+        path = path.with_suffix(".json")
+    places = [path, path / RECORDS] if path.is_dir() else [path.parent / RECORDS]
+    if not path.is_dir() and path.suffix == ".json" and lines_beside(path).exists():
+        return path
+    found = [
+        lines
+        for place in places
+        for lines in place.glob("run*.jsonl")
+        if path.is_dir() or path.name == record.FILE
+    ]
+    if found:
+        return max(found, key=lambda lines: lines.stat().st_mtime).with_suffix(".json")
+    raise UsageError(_none(given, path))
+
+
+def _none(given: Path, path: Path) -> str:
+    """Why there is nothing to follow."""
+    if path.is_dir():
+        path = next(
+            (each for each in (record.path_in(path), record.path_in(path / RECORDS)) if each.exists()), path
+        )
+    if path.is_dir():
+        return (
+            f"{given}: no run is here: give the directory of --record, or the {record.FILE} that is to come"
+        )
+    try:
+        made = schema.read(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        return f"{given}: no such file, and no run that goes on: give the directory of --record"
+    except OSError as error:
+        return f"cannot read {path}: {reason(error)}"
+    except UsageError as error:
+        return f"no record of a run: {error}"
+    done = sum(part.outcome == "done" for part in made.parts)
+    return f"{path}: this run has ended, with {done} of {len(made.parts)} parts done: see mu stats {path}"
+
+
+class Follower:
+    """Follows the run whose record will be at `path`. UsageError if none goes on there, or did until its end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lines = lines_beside(path)
+        try:
+            self._fd = os.open(lines, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise UsageError(f"cannot read {lines}: {reason(error)}") from None
+        self._read = 0  # bytes of the lines
+        self._rest = b""  # of the last line, which is not whole yet
+        self._line = 1
+        self._running: dict[Key, Track] = {}
+        self._stamp: tuple[int, int] | None = None  # of the last `run.live.json` that was read
+        self._heard = time.monotonic()
+        self._silent = False
+        try:
+            self.about = schema.decode(self._first(), schema.SoFar, f"{lines}, line 1")
+            self._start = datetime.fromisoformat(self.about.run.started).timestamp()
+        except (UsageError, ValueError, OSError) as error:
+            self.close()
+            raise (
+                error if isinstance(error, UsageError) else UsageError(f"{lines}: {reason(error)}")
+            ) from None
+        wanted = sum(last + 1 - begin for begin, last in self.about.parts or ())
+        self.counts = Counts(wanted, parts_known=self.about.parts is not None)
+
+    def close(self) -> None:
+        """End following."""
+        os.close(self._fd)
+
+    def turn(self, reporter: Reporter) -> End | None:
+        """Tell `reporter` what is new; how the run has ended, once it has. UsageError if its files make no sense."""
+        gone = self._gone()  # looked at before what it has left is read
+        now = self._now()
+        if now is not None:
+            self._take(now, reporter)
+        for key, attempt in self._over():
+            self._finish(key, attempt, reporter)
+        if now is not None:
+            here = {(part, number) for part, number, *_ in now.running}
+            for key in [key for key in self._running if key not in here]:
+                reporter.worker_finished(self._running.pop(key))  # it was not needed any more
+        quiet = time.monotonic() - self._heard > SILENCE
+        if quiet and not self._silent:
+            reporter.line(f"no news for {SILENCE:.0f} s: the run's process may be stopped")
+        self._silent = quiet
+        reporter.counts = self.counts
+        reporter.started = time.monotonic() - (time.time() - self._start)
+        if gone or not os.fstat(self._fd).st_nlink:
+            end = self._end(gone)
+            if end is not None:
+                return end
+        reporter.tick(now=time.monotonic())
+        return None
+
+    def summary(self, end: End, reporter: Reporter) -> None:
+        """Tell `reporter` how the run has ended, as the run tells its own."""
+        if end.made is not None:
+            self.counts = _counted(end.made, self.counts)
+            reporter.started = time.monotonic() - end.made.run.seconds
+        reporter.counts = self.counts
+        reporter.summary(end.failures, end.missing, end.ended)
+
+    def _gone(self) -> bool:
+        """Whether the run's process has ended: then nobody has the lock."""
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks
+            return time.monotonic() - self._heard > SILENCE
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+        return True
+
+    def _first(self) -> bytes:
+        found = b""
+        while b"\n" not in found:
+            more = os.pread(self._fd, CHUNK, len(found))
+            if not more:
+                return found
+            found += more
+        first = found.partition(b"\n")[0]
+        self._read = len(first) + 1
+        return first
+
+    def _now(self) -> schema.Now | None:
+        """What the run is doing now, if it has said so since the last time."""
+        path = live_beside(self.path)
+        try:
+            with path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                stamp = (status.st_ino, status.st_mtime_ns)
+                if stamp == self._stamp:
+                    return None
+                data = file.read()
+        except OSError:
+            return None
+        self._stamp = stamp
+        now = schema.decode(data, schema.Now, str(path))
+        if now.started != self.about.run.started:
+            return None  # another run's
+        self._heard = time.monotonic()
+        if abs(time.time() - now.at - self._start) > SKEW:
+            self._start = time.time() - now.at  # the clock of another host
+        return now
+
+    def _take(self, now: schema.Now, reporter: Reporter) -> None:
+        """Tell of workers that have begun a part, and of those in another state."""
+        self.counts = _counts(now.counts)
+        reporter.counts = self.counts
+        for part, number, worker, place, since, connected, label in sorted(
+            now.running, key=lambda row: row[4]
+        ):
+            name = now.states[place] if 0 <= place < len(now.states) else "?"
+            track = self._running.get((part, number))
+            state = Seen(part, name, self._start + since)
+            if track is None:
+                self._begin(Track(state, "", number, 1, worker, label), connected, reporter)
+            elif track.machine.title != name or track.machine.timestamps[-1] < state.timestamps[-1] - MOVED:
+                before, track.machine = track.machine, state
+                reporter.worker_moved(track, before)
+
+    def _begin(self, track: Track, connected: float, reporter: Reporter) -> None:
+        track.connected = self._start + connected
+        self._running[track.part, track.number] = track
+        reporter.worker_connected(track)
+
+    def _over(self) -> list[tuple[Key, schema.Attempt]]:
+        """The attempts that are over since the last time; the first time the last `REPLAYED` of them."""
+        found: deque[tuple[Key, schema.Attempt]] = deque(maxlen=REPLAYED if self._line == 1 else None)
+        while more := os.pread(self._fd, CHUNK, self._read):
+            self._read += len(more)
+            *lines, self._rest = (self._rest + more).split(b"\n")
+            for line in lines:
+                self._line += 1
+                name = f"{lines_beside(self.path)}, line {self._line}"
+                part, attempt = schema.decode(line, tuple[schema.Whole, schema.Attempt], name)
+                found.append(((part, attempt.attempt), attempt))
+            self._heard = time.monotonic()
+        return list(found)
+
+    def _finish(self, key: Key, made: schema.Attempt, reporter: Reporter) -> None:
+        """Tell of an attempt that is over."""
+        part, number = key
+        states = made.states or [(made.connected, "?")]
+        since, name = states[-1]
+        track = self._running.get(key)
+        if track is None:
+            before = Seen(part, states[0][1], self._start + states[0][0])
+            track = Track(before, made.address, number, 1, made.worker, made.name or "")
+            self._begin(track, made.connected, reporter)
+        old = track.machine
+        if made.error:
+            track.machine = Failed(part, made.error, self._start + since)
+        else:
+            track.machine = (Done if made.outcome == "done" else Seen)(part, name, self._start + since)
+        track.address = made.address
+        track.moved, track.spent = dict(made.moved or {}), dict(made.spent or {})
+        track.runs = [(self._start + moment, status) for moment, status in made.runs or []]
+        track.finished = self._start + (made.connected if made.finished is None else made.finished)
+        reporter.worker_moved(track, old)
+        del self._running[key]
+        reporter.worker_finished(track)
+
+    def _end(self, gone: bool) -> End | None:
+        """How the run has ended; None if it has not, and only its files are another's now."""
+        made: schema.Record | None = None
+        with suppress(FileNotFoundError):
+            made = schema.read(self.path.read_bytes(), str(self.path))
+        if made is not None and made.run.started == self.about.run.started:
+            failures = [
+                Failure(part.part, error.state, error.why)
+                for part in made.parts
+                if part.outcome == "failed" and (error := part.attempts[-1].error)
+            ]
+            missing = sum(not part.attempts for part in made.parts)
+            status = int(any(part.outcome != "done" for part in made.parts))
+            if made.run.status is not UNSET:
+                status = made.run.status
+            return End(status, failures[:FAILURES], missing, made.run.ended, made)
+        if not gone:
+            return None
+        why = f"the run's process is gone and has left no record: mu stats {lines_beside(self.path)} has what is known"
+        return End(1, [], 0, why, None)
+
+
+def _counts(told: dict[str, Any]) -> Counts:
+    """Counts as a run of any version of mu has told them."""
+    known = {name: value for name, value in told.items() if name in Counts._fields}
+    launch = known.get("launch")
+    known["launch"] = None
+    if isinstance(launch, dict) and set(launch) == set(Progress._fields):
+        known["launch"] = Progress(**launch)
+    return Counts(**known)
+
+
+def _counted(made: schema.Record, last: Counts) -> Counts:
+    """The counts of a run that has ended, by its record; what that does not have is as it was told last."""
+    reasons = Counter[str]()
+    for part in made.parts:
+        failed = [attempt.error for attempt in part.attempts if attempt.error]
+        if part.outcome == "failed":
+            failed = failed[:-1]
+        reasons.update(error.why.partition("\n")[0] for error in failed)
+    outcomes = Counter(part.outcome for part in made.parts)
+    workers = max((attempt.worker for part in made.parts for attempt in part.attempts), default=0)
+    return last._replace(
+        parts=len(made.parts),
+        parts_known=True,
+        begun=sum(bool(part.attempts) for part in made.parts),
+        done=outcomes["done"],
+        failed=outcomes["failed"],
+        repeated=reasons.total(),
+        reasons=reasons,
+        workers=0,
+        hellos=max(workers, last.hellos),
+        dropped=made.strangers,
+    )

@@ -1,0 +1,74 @@
+"""Attempts of workers that never were, and the recorder of their run."""
+
+from pathlib import Path
+from typing import Any
+
+from mu.history import record
+from mu.history.blank import blanker
+from mu.history.recorder import Recorder
+from mu.machine import ErrorState, MachineState, TerminalState
+from mu.report.worker_log import Track
+from mu.wire import clock
+
+
+class Socket:
+    """One that nothing goes through."""
+
+    def setblocking(self, flag: bool) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def fileno(self) -> int:
+        return -1
+
+    recv = send = None
+
+
+def under_way(part: int, state: type[MachineState] = MachineState, *, number: int = 1) -> Track:
+    """An attempt that has just begun."""
+    return Track(state(Socket(), part), "192.0.2.7", number=number, keep=8, worker=part + 1)  # type: ignore[arg-type]
+
+
+def ended(part: int, *, number: int = 1, failure: str = "") -> Track:
+    """An attempt that is over, with some answers."""
+    return end(under_way(part, number=number), failure)
+
+
+def end(track: Track, failure: str = "") -> Track:
+    """End an attempt, after some answers."""
+    machine = track.machine
+    for answer in (
+        b"OK:RETRIEVE(bucket/key)",
+        b"OK:RETVAL(0):OUTPUT():COMMAND(./x)",
+        b"OK:UPLOAD(bucket/key)",
+    ):
+        track.hear(answer)
+    track.machine = ErrorState(machine, failure) if failure else TerminalState(machine)
+    track.finished = clock.now()
+    return track
+
+
+def recorder(directory: Path, parts: list[int] | None = None, secrets: Any = list) -> Recorder:
+    """That of a run which begins now and wants `parts`."""
+    start = clock.now()
+    about = record.so_far("job.py", start, {"num_parts": 3}, parts, blanker([]))
+    return Recorder(record.path_in(directory), about, start, secrets)
+
+
+def finish(made: Recorder, parts: list[int], *, status: int = 0, ended: str = "") -> None:
+    """The run has ended, after two seconds."""
+    made.finish(
+        record.build(
+            made.about,
+            seconds=2.0,
+            ended=ended,
+            status=status,
+            strangers=0,
+            launch=None,
+            cost=None,
+            blank=made.blank,
+        ),
+        parts,
+    )
