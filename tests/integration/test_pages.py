@@ -40,6 +40,19 @@ def furnish(place: Path) -> None:
         (logs / f"{number}.log").write_text("line\n" * 1000)
     for name in ("a.txt", "b c.txt"):
         (place / "s3/mybucket" / name).write_text(name)
+    frames = place / "frames"
+    frames.mkdir()
+    for number in range(1, 31):
+        write_png(frames / f"{number:08d}.png", 60, 40, picture(60, 40))
+    for name in ("bin", "examples"):
+        (place / name).symlink_to(ROOT / name)
+    sources = [
+        *ROOT.glob("tools/png2y4m/*.[ch]"),
+        ROOT / "tools/png2y4m/Makefile",
+    ]  # each page builds its own
+    (place / "tools/png2y4m").mkdir(parents=True)
+    for source in sources:
+        shutil.copy(source, place / "tools/png2y4m")
     (place / "size.c").write_text(SIZE)
     subprocess.run(["cc", "-static", "-o", "size", "size.c"], cwd=place, check=True)
 
@@ -54,7 +67,7 @@ def test_the_commands_of_a_page(page: Path, tmp_path: Path) -> None:
     for command, status, output in pages.run(page, tmp_path):
         assert status == 0, f"{command.text}\n{output}"
         if command.expected is not None:
-            assert pages.plain(output) == pages.plain(command.expected), command.text
+            assert pages.as_it_stands(output, command.expected), f"{command.text}\n{output}"
 
 
 def test_what_is_not_run_says_why() -> None:
@@ -66,7 +79,7 @@ def test_what_is_not_run_says_why() -> None:
     assert len(reasons) <= MOST_NOT_RUN
 
 
-MOST_NOT_RUN = 25
+MOST_NOT_RUN = 30
 
 
 @pytest.mark.parametrize(
@@ -76,9 +89,10 @@ MOST_NOT_RUN = 25
 def test_other_output_is_seen(tmp_path: Path, printed: str, stands: str) -> None:
     """The comparison takes no notice of times, but of everything else."""
     page = tmp_path / "page.md"
-    page.write_text(f"```\n$ printf '{printed}'\n{stands}```\n".replace("\\n'", "\n'"))
+    escaped = printed.replace("\n", "\\n")
+    page.write_text(f"```\n$ printf '{escaped}'\n{stands}```\n")
     place = tmp_path / "place"
     place.mkdir()
     ((command, status, output),) = pages.run(page, place)
     assert (status, output) == (0, printed)
-    assert pages.plain(output) != pages.plain(command.expected or "")
+    assert not pages.as_it_stands(output, command.expected or "")

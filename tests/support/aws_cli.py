@@ -1,4 +1,4 @@
-"""As much of the AWS CLI as the documentation uses, by botocore: any operation of any service, and a little of `aws s3`."""
+"""As much of the AWS CLI as the documentation uses: any operation of any service, and a little of `aws s3`."""
 
 import json
 import re
@@ -64,7 +64,9 @@ def high_level(command: str, words: list[str]) -> None:
     else:
         root = Path(places[0])
         for path in sorted(each for each in [root, *root.rglob("*")] if each.is_file()):
-            key = "/".join(part for part in (prefix.rstrip("/"), path.relative_to(root).as_posix()) if part != ".")
+            key = "/".join(
+                part for part in (prefix.rstrip("/"), path.relative_to(root).as_posix()) if part != "."
+            )
             key = f"{prefix}{path.name}" if path == root else key
             client.put_object(Bucket=bucket, Key=key, Body=path.read_bytes())
             print(f"upload: {path} to s3://{bucket}/{key}")

@@ -1,4 +1,4 @@
-"""The documentation as a site: it builds strictly, fetches nothing from elsewhere, and can be searched from a directory."""
+"""The site: it builds strictly, fetches nothing from elsewhere, and can be searched from a directory."""
 
 import os
 import re
@@ -84,7 +84,9 @@ def test_the_python_api_is_all_of_the_public_names(made: dict[Path, Page], site:
 
     named = " ".join(made[site / "python.html"].names)
     missing = {
-        name for name in mu.__all__ if not re.search(rf"\b{name}\b", named) and name not in LEFT_TO_OTHER_PAGES
+        name
+        for name in mu.__all__
+        if not re.search(rf"\b{name}\b", named) and name not in LEFT_TO_OTHER_PAGES
     }
     assert missing == set()
 
@@ -100,7 +102,9 @@ def test_search_works_without_a_server(site: Path, tmp_path: Path) -> None:
         found = browser.run(SEARCH)
         assert ".html" in found
         assert browser.errors == []
-        assert [request for request in browser.requests if urlsplit(request).scheme not in ("file", "data")] == []
+        assert [
+            request for request in browser.requests if urlsplit(request).scheme not in ("file", "data")
+        ] == []
 
 
 # Type a word as a reader does, and wait until the list of results has something in it.
