@@ -9,6 +9,7 @@ usage: bench/display.py [-n WORKERS] [--size COLUMNSxLINES] [--seconds S] [--cas
 """
 
 import argparse
+import codecs
 import fcntl
 import heapq
 import json
@@ -140,6 +141,7 @@ def run(workers: int, size: tuple[int, int] | None, seconds: float, cast: Path |
     if size is not None:
         os.close(slave)
         frames, begin = [], 0.0
+        decode = codecs.getincrementaldecoder("utf-8")("replace").decode  # a read may end within a character
         while True:
             try:
                 data = os.read(master, 1 << 16)
@@ -148,7 +150,7 @@ def run(workers: int, size: tuple[int, int] | None, seconds: float, cast: Path |
             if not data:
                 break
             begin = begin or time.time()
-            frames.append([round(time.time() - begin, 3), "o", data.decode("utf-8", "replace")])
+            frames.append([round(time.time() - begin, 3), "o", decode(data)])
         os.close(master)
         if cast is not None:
             head = {"version": 2, "width": size[0], "height": size[1], "timestamp": int(begin)}

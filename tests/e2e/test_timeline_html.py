@@ -93,6 +93,24 @@ def test_search_shows_a_part(browser: Browser, tmp_path: Path) -> None:
     assert browser.errors == []
 
 
+def test_parts_are_found_by_the_names_of_their_inputs(browser: Browser, tmp_path: Path) -> None:
+    made = record(30)
+    for part in made["parts"]:
+        for attempt in part["attempts"]:
+            attempt["name"] = f"film/{part['part']:03}.png"
+    (tmp_path / "run.json").write_text(json.dumps(made))
+    (tmp_path / "x.html").write_text(page(load(tmp_path)))
+    browser.open(tmp_path / "x.html")
+    assert "film/0" in details(browser)  # among the longest
+    search(browser, "017.png")
+    assert details(browser).startswith("part 17 film/017.png")
+    search(browser, "7")  # a number is a part's
+    assert details(browser).startswith("part 7 film/007.png")
+    search(browser, "018.jpg")
+    assert details(browser) == "There is no part 018.jpg."
+    assert browser.errors == []
+
+
 def test_a_failure_is_told_as_text(browser: Browser, tmp_path: Path) -> None:
     shown(browser, tmp_path, 100)
     failed = next(part for part in record(100, failing=0.1)["parts"] if len(part["attempts"]) == 2)

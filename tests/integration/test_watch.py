@@ -77,6 +77,7 @@ def test_a_coordinator_is_followed_and_can_be_killed(tmp_path: Path) -> None:
             while "part 0: done" not in told[-1]:
                 told.append(watch.stderr.readline())
                 assert told[-1], told
+            eventually(lambda: b'"done":1' in (tmp_path / "run" / "run.live.json").read_bytes())
             assert watch.poll() is None
             run.kill()
             left = said(watch)

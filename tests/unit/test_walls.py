@@ -258,3 +258,15 @@ def is_type(node: ast.expr) -> bool:
             node.id[0].isupper() and not node.id.isupper()
         )
     return isinstance(node, ast.Constant) and node.value is None
+
+
+def test_the_map_in_contributing_names_all_that_there_is_and_nothing_else() -> None:
+    tables = [
+        line
+        for line in (SOURCE.parents[1] / "CONTRIBUTING.md").read_text().splitlines()
+        if line.startswith("| ")
+    ]
+    named = {name for line in tables for name in re.findall(r"`([\w/]+(?:/|\.py))`", line)}
+    assert {name for name in named if not (SOURCE / name).exists()} == set()
+    rooms = {f"{path.name}/" for path in SOURCE.iterdir() if (path / "__init__.py").exists()}
+    assert rooms | {path.name for path in SOURCE.glob("*.py")} - {"__init__.py"} <= named

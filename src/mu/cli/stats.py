@@ -68,13 +68,13 @@ def report(run: Run) -> str:
             for s in state_times(run)
         ]
     )
-    lines += ["", f"the critical path: {row.label}, which ended last, after {row.finished:.2f} s"]
+    lines += ["", f"the critical path: {row.title}, which ended last, after {row.finished:.2f} s"]
     lines += _table([("STATE", "VISITS", "SECONDS", "MEDIAN OF ALL"), *_path(run, row)])
     slow = sorted(run.rows, key=lambda other: other.connected - other.finished)[:5]
     lines += [
         "",
         "the longest: "
-        + ", ".join(f"{other.label} ({other.finished - other.connected:.2f} s)" for other in slow),
+        + ", ".join(f"{other.title} ({other.finished - other.connected:.2f} s)" for other in slow),
     ]
     return "\n".join(lines) + "\n"
 

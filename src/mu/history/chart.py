@@ -79,8 +79,16 @@ class Worker:
     @property
     def label(self) -> str:
         """What people call it: by its part if it had only that one."""
-        first = self.rows[0]
-        return first.label if len(self.rows) == 1 else f"worker {first.worker}, {len(self.rows)} parts"
+        return self.rows[0].label if len(self.rows) == 1 else self._several
+
+    @property
+    def title(self) -> str:
+        """The same, with the name of the part's input."""
+        return self.rows[0].title if len(self.rows) == 1 else self._several
+
+    @property
+    def _several(self) -> str:
+        return f"worker {self.rows[0].worker}, {len(self.rows)} parts"
 
 
 def workers(run: Run) -> list[Worker]:

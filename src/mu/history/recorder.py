@@ -137,6 +137,7 @@ class Recorder:
             raise self._error if isinstance(self._error, OSError) else OSError(reason(self._error))
         self._flush()
         head, tail = msgspec.json.encode(made)[: -len(b"]}")], b"]}\n"
+        self.path.parent.mkdir(parents=True, exist_ok=True)  # somebody may have tidied up meanwhile
         with replacing(self.path) as file:
             file.write(head)
             for place, text in enumerate(self._texts(parts)):

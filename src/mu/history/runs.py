@@ -21,7 +21,7 @@ class Row:
     `outcome` is done, failed or unfinished. `states` are those it entered and when; the last one lasts until
     `finished`. `spent` sums seconds by activity, `moved` has the bytes `retrieved` and `uploaded`, and `messages` what
     the worker said and when; all are empty if that is not known. `worker` is the number of the worker, which may have
-    done several parts, from 1; 0 if that is not known.
+    done several parts, from 1; 0 if that is not known. `name` is that of its input, empty if it has none.
     """
 
     part: int
@@ -39,11 +39,18 @@ class Row:
     messages: Sequence[tuple[float, str]] = ()
     messages_left_out: int = 0
     worker: int = 0
+    name: str = ""
 
     @property
     def label(self) -> str:
-        """What people call it."""
+        """What people call it, as short as it can be."""
         return f"part {self.part}" + (f", attempt {self.attempt}" if self.attempt > 1 else "")
+
+    @property
+    def title(self) -> str:
+        """What people call it, with the name of its input."""
+        again = f", attempt {self.attempt}" if self.attempt > 1 else ""
+        return f"part {self.part} {self.name}".rstrip() + again
 
     def spans(self) -> list[tuple[float, float, str]]:
         """From, until and the name of each state that took any time."""
@@ -203,4 +210,5 @@ def _row(part: int, made: schema.Attempt, end: float, where: str) -> Row:
         messages=made.messages or [],
         messages_left_out=made.messages_left_out or 0,
         worker=made.worker,
+        name=visible(made.name or ""),
     )

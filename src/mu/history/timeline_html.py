@@ -82,6 +82,8 @@ def _row(row: Row, index: dict[str, int], kinds: dict[str, int], messages: Any) 
         "s": [part for moment, name in row.states for part in (moment, index[name])],
         "k": [part for begin, _, name in activity.spans(row) for part in (begin, kinds[name])],
     }
+    if row.name:
+        made["n"] = row.name
     if row.worker:
         made["w"] = row.worker
     if row.address:

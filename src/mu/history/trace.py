@@ -39,7 +39,7 @@ def _events(run: Run) -> list[dict[str, Any]]:
     events = [_named("process_name", 0, name=run.name)]
     found = workers(run)
     for tid, worker in enumerate(found, 1):
-        events.append(_named("thread_name", tid, name=worker.label))
+        events.append(_named("thread_name", tid, name=worker.title))
         events.append(_named("thread_sort_index", tid, sort_index=tid))
         free = 0
         for row in worker.rows:
@@ -62,6 +62,8 @@ def _counter(name: str, ts: int, count: int) -> dict[str, Any]:
 def _slices(row: Row, tid: int, free: int, at: Any) -> list[dict[str, Any]]:
     """An attempt, its states, and its failure; nothing of it is before `free`, where the attempt before it ended."""
     args: dict[str, Any] = {"part": row.part, "attempt": row.attempt}
+    if row.name:
+        args["input"] = row.name
     begin = max(free, at(min(row.connected, row.states[0][0])))
     end = max(begin, at(row.finished))
     told = {**args, "outcome": row.outcome}
@@ -69,7 +71,7 @@ def _slices(row: Row, tid: int, free: int, at: Any) -> list[dict[str, Any]]:
         told["address"] = row.address
     if row.error:
         told |= {"error": row.error, "error_state": row.error_state}
-    events = [_slice(row.label, "part", tid, begin, end, told)]
+    events = [_slice(row.title, "part", tid, begin, end, told)]
     for from_, until, name in row.spans():
         first, last = max(begin, at(from_)), min(end, at(until))
         if last > first:

@@ -2,15 +2,20 @@
 
 
 class ListedNumber(int):
-    """The number of a part that people have named in a list: to states its place there, to people the listed one."""
+    """The number of a part of a list that people gave: states know the part by its place in the list, people by the
+    number that is listed there."""
 
     listed: int
 
     def __new__(cls, place: int, listed: int) -> "ListedNumber":
-        """The number of the part that stands in this place as `listed`."""
+        """The number of the part at `place`, which people call `listed`."""
         made = super().__new__(cls, place)
         made.listed = listed
         return made
+
+    def __getnewargs__(self) -> tuple[int, int]:  # type: ignore[override]
+        """What copies and pickles are made from."""
+        return int(self), self.listed
 
 
 def listed(number: int) -> int:

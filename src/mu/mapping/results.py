@@ -10,10 +10,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from mu.console.files import replacing
 from mu.errors import MuError, UsageError, reason
+from mu.history import schema
 from mu.mapping import journal
 from mu.mapping.journal import FileJournal, Row
+from mu.mapping.settings import Given
 
 RESULTS, RUN = "results.jsonl", "run.json"
 STDERR_KEPT = 2000  # bytes of the end of stderr in a row
@@ -64,18 +68,33 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
         raise MuError(f"cannot write {path}: {reason(error)}") from None
 
 
-def read_run(directory: Path) -> dict[str, Any]:
-    """run.json of an earlier run. UsageError if there is none."""
+class Format(Struct):
+    """The first look at a file: which form it has."""
+
+    format: int
+
+
+class Earlier(Struct):
+    """What `mu retry` needs of the run.json of an earlier map; `directory` is where that was run."""
+
+    settings: Given
+    directory: str = "."
+    columns: list[str] | None = None
+
+
+def read_run(directory: Path) -> Earlier:
+    """run.json of an earlier run. UsageError, one line with the path inside the file, if there is none."""
     path = directory / RUN
     try:
-        found = json.loads(path.read_text())
+        data = path.read_bytes()
     except FileNotFoundError:
         raise UsageError(f"{directory} has no {RUN}: it is no directory of --results") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
         raise UsageError(f"cannot read {path}: {reason(error)}") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise UsageError(f"{path} is not what this version of mu map writes")
-    return found
+    found = schema.decode(data, Format, str(path)).format
+    if found != FORMAT:
+        raise UsageError(f"{path}: results of format {found}; this version of mu map reads {FORMAT}")
+    return schema.decode(data, Earlier, str(path))
 
 
 def failed(directory: Path) -> list[Row]:

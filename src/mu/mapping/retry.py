@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from mu.console.terminal import say
-from mu.errors import UsageError
 from mu.mapping import results
 from mu.mapping.inputs import Input
 from mu.mapping.journal import Row
@@ -38,14 +37,11 @@ def of(directory: Path) -> tuple[Given, Source, str]:
     """The settings of the run whose results are in `directory`, its failed inputs, and where it was run. UsageError."""
     run = results.read_run(directory)
     rows = results.failed(directory)
-    columns = run.get("columns")
-    try:
-        given = Given.from_data(run["settings"])
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise UsageError(f"{directory / results.RUN} has no settings that make sense") from None
-    given = dataclasses.replace(given, results=str(directory), resume=False, allow_empty=True, quiet=False)
-    source = FailedInputs(rows, columns, str(directory))
-    return given, source, str(run.get("directory") or ".")
+    given = dataclasses.replace(
+        run.settings, results=str(directory), resume=False, allow_empty=True, quiet=False
+    )
+    source = FailedInputs(rows, run.columns, str(directory))
+    return given, source, run.directory
 
 
 def run(given: Given, source: Source, changes: Mapping[str, Any]) -> int:

@@ -1,7 +1,6 @@
 """What a map is told: the command line, or the arguments of `mu.map`, as data."""
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,13 +53,3 @@ class Given:
             if value != each.default:
                 made[each.name] = list(value) if isinstance(value, tuple) else value
         return made
-
-    @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> "Given":
-        """What `as_data` has made; what is unknown is left out. TypeError, ValueError if it makes no sense."""
-        known = {each.name: each for each in dataclasses.fields(cls)}
-        made: dict[str, Any] = {}
-        for name, value in data.items():
-            if name in known:
-                made[name] = tuple(value) if isinstance(known[name].default, tuple) else value
-        return cls(**made)

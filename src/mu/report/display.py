@@ -19,8 +19,7 @@ from typing import NamedTuple
 from rich.text import Text
 
 from mu.console.terminal import visible
-from mu.report.cost import money
-from mu.report.figures import duration, in_megabytes, megabytes, short, span
+from mu.report.figures import dollars, duration, in_megabytes, megabytes, short, span
 from mu.report.graph import History, drawn
 from mu.report.reporter import Counts
 from mu.report.snapshot import PERCENTS, Snapshot, Standing
@@ -161,9 +160,9 @@ class Display:
             pieces.append(took)
         if run.dollars is not None:
             hour = 3600 * recent(DOLLARS_FIGURE, WINDOW)
-            cost = Text().append("cost so far ", LABEL).append(f"~{money(run.dollars)}", "bold")
+            cost = Text().append("cost so far ", LABEL).append(f"~{dollars(run.dollars)}", "bold")
             if hour and width >= TWO_COLUMNS:
-                cost.append("  per hour ", LABEL).append(f"~{money(hour)}")
+                cost.append("  per hour ", LABEL).append(f"~{dollars(hour)}")
             pieces.append(cost)
         for verb, size, figure in (
             ("retrieved", run.retrieved, IN_FIGURE),
@@ -228,7 +227,7 @@ class Display:
             wanted.append(Graph("workers connected", WORKERS_FIGURE, RUNNING, workers, short, rate=False))
         wanted.append(Graph("parts done so far", DONE_FIGURE, DONE, float(run.done), short, rate=False))
         if run.dollars is not None:
-            wanted.append(Graph("cost so far", DOLLARS_FIGURE, AGAIN, run.dollars, money, rate=False))
+            wanted.append(Graph("cost so far", DOLLARS_FIGURE, AGAIN, run.dollars, dollars, rate=False))
         return wanted
 
     def _graph(self, graph: Graph, width: int, height: int) -> list[Text]:
@@ -297,11 +296,12 @@ class Display:
         wide = width >= 48
         room = max(20, width - (24 if wide else 14))
         state = max(len(each.state) for each in slowest)
-        part = max(10, min(max(map(len, names)), room - min(state, room // 2)))
+        part = max(16 if wide else 10, min(max(map(len, names)), room - min(state, room // 2)))
         state = max(8, min(state, room - part))
-        head = f"{'slowest parts now':<{part + 3}}{'in state':<{state}}{'for':>9}"
-        head += f"{'of':>10}" if wide else ""
-        lines = [Text(), Text().append(head[:17], "bold").append(head[17:], LABEL)]
+        lines = [Text(), Text().append("slowest parts now", "bold")]
+        if wide:
+            head = f"{'in state':<{state}}{'for':>9}{'of':>10}"
+            lines[1].append(" " * (part - 14)).append(head, LABEL)
         for name, each in zip(names, slowest, strict=True):
             text = Text(f"  {self._name(name, part, end=True):<{part}} ")
             text.append(f"{self._name(each.state, state):<{state}}", RUNNING).append(
@@ -310,10 +310,10 @@ class Display:
             lines.append(text.append(f"{each.under_way:8.1f} s") if wide else text)
         return lines
 
-    def _part(self, each: Standing) -> str:
+    @staticmethod
+    def _part(each: Standing) -> str:
         again = f" ({each.attempt})" if each.attempt > 1 else ""
-        name = self._name(each.name, NAME, end=True)
-        return f"part {each.part}{again}" + (f" {name}" if name else "")
+        return f"part {each.part}{again} {visible(each.name)}".rstrip()
 
     def _error_lines(self, share: int, most: int) -> list[Text]:
         """The kinds of errors, the most frequent first, in `share` lines, or up to `most` if there is one only."""

@@ -209,9 +209,9 @@ def summary_of(failures: Sequence[Failure]) -> list[Failure]:
 def name_of(given: Any) -> str:
     """What people call a part by its input: a text, a number, or what has a `name` that is a text; empty for all else,
     which might be long to write down. At most `MAX_NAME` characters."""
+    if isinstance(given, int | float | PurePath) and not isinstance(given, bool):
+        return str(given)[:MAX_NAME]
     name = getattr(given, "name", given)
-    if isinstance(name, int | float | PurePath) and not isinstance(name, bool):
-        name = str(name)
     return name[:MAX_NAME] if isinstance(name, str) else ""
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ def made(tmp_path: Path) -> Iterator[Recorder]:
 
 
 @pytest.fixture
-def follower(tmp_path: Path, made: Recorder) -> Iterator[Follower]:
+def follower(tmp_path: Path, made: Recorder, monkeypatch: pytest.MonkeyPatch) -> Iterator[Follower]:
+    monkeypatch.setattr(follow, "SILENCE", inf)  # however slow the machine is
     found = Follower(tmp_path / "run.json")
     yield found
     found.close()
@@ -85,7 +87,7 @@ def test_a_run_is_told_of_as_it_goes_on(tmp_path: Path, made: Recorder, follower
     made.over(end(two, "exit status 3"))
     quick = ended(2)  # it has begun and ended between two looks
     made.over(quick)
-    made.tick(100.0, lambda: Counts(3, begun=3, done=1), lambda: [one])
+    made.tick(1e6, lambda: Counts(3, begun=3, done=1), lambda: [one])
     assert follower.turn(told) is None
     assert told.new == [
         "0: MachineState -> Loading",
@@ -93,7 +95,7 @@ def test_a_run_is_told_of_as_it_goes_on(tmp_path: Path, made: Recorder, follower
         "2.1 begins in MachineState", "2: MachineState -> TerminalState", "2.1 done",
     ]  # fmt: skip
     again = under_way(1, number=2)
-    made.tick(200.0, lambda: Counts(3, begun=3, done=1), lambda: [again])
+    made.tick(1e9, lambda: Counts(3, begun=3, done=1), lambda: [again])
     assert follower.turn(told) is None
     assert told.new == ["1.2 begins in MachineState", "0.1 stopped"]
     made.over(end(again))

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -18,6 +19,7 @@ from mu.history.recorder import BUFFER, REASON_LENGTH, REASONS, Recorder, lines_
 from mu.history.runs import load
 from mu.report.reporter import Counts
 from tests.support.fake_workers import FakeWorker
+from tests.support.local_rig import eventually
 from tests.support.made_tracks import ended, finish, recorder
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -127,7 +129,7 @@ def test_what_goes_on_is_told_within_bounds(tmp_path: Path) -> None:
     assert SECRET.encode() not in first
     made.tick(10.5, counts, lambda: [track])  # not yet
     assert len(told) == 1
-    made.tick(1000.0, counts, lambda: [track])
+    made.tick(1e6, counts, lambda: [track])
     assert len(told) == 2
     made.remove()
     assert list(tmp_path.iterdir()) == []
@@ -170,6 +172,17 @@ def test_what_cannot_be_written_is_told_at_the_end_and_the_lines_stay(tmp_path: 
     with pytest.raises(IsADirectoryError):
         finish(made, [5])
     assert [row.part for row in load(lines_beside(tmp_path / "run.json")).rows] == [5]
+
+
+def test_a_directory_that_was_removed_meanwhile_is_made_again(tmp_path: Path) -> None:
+    made = recorder(tmp_path / "run", [0])
+    made.over(ended(0))
+    shutil.rmtree(tmp_path / "run")
+    made.tick(1.0, Counts, list)
+    made.over(ended(1))
+    finish(made, [0, 1])
+    made.remove()
+    assert [row.part for row in load(tmp_path / "run").rows] == [0, 1]
 
 
 def test_a_mistake_in_a_state_ends_the_record_only(tmp_path: Path, made: Recorder) -> None:
@@ -223,8 +236,7 @@ def test_a_run_that_is_killed_leaves_what_can_be_read(tmp_path: Path, capsys: An
     other.say("OK:HELLO")
     assert other.hear() == "run:x"
     lines = tmp_path / "run" / "run.jsonl"
-    while len(lines.read_bytes().splitlines()) < 2 or not live_beside(tmp_path / "run" / "run.json").exists():
-        assert process.poll() is None
+    eventually(lambda: len(lines.read_bytes().splitlines()) == 2)
     with lines.open("rb") as file, pytest.raises(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     process.kill()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mu.cli import main
+from mu.cli.stats import report
 from mu.history import stats
 from mu.history.runs import Row, Run, load
 from tests.support.made_runs import write_record, write_times
@@ -107,3 +108,16 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         "the longest: part ",
     ):
         assert text in said
+
+
+def test_tables_have_the_names_of_inputs() -> None:
+    run = Run(
+        "job",
+        9.0,
+        2,
+        2,
+        [row(0, (1.0, "A"), end=2.0, name="a.png"), row(1, (1.0, "A"), end=8.0, name="b.png")],
+    )
+    said = report(run)
+    assert "the critical path: part 1 b.png, which ended last" in said
+    assert "the longest: part 1 b.png (7.00 s), part 0 a.png (1.00 s)" in said

@@ -6,41 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from mu.cli import main
 from mu.history.runs import Row, Run, load
 from mu.history.trace import trace
+from tests.support import trace_events
 from tests.support.made_runs import write_record, write_times
-
-NEEDED = {
-    "X": {"name", "cat", "pid", "tid", "ts", "dur", "args"},
-    "M": {"name", "pid", "tid", "ts", "args"},
-    "C": {"name", "pid", "tid", "ts", "args"},
-    "i": {"name", "cat", "pid", "tid", "ts", "s", "args"},
-}
-NAMES = {"process_name": str, "thread_name": str, "thread_sort_index": int}
 
 
 def events(run: Run) -> list[dict[str, Any]]:
-    """The events of a run's trace; AssertionError if one of them is not of the form that viewers read."""
-    made = json.loads(trace(run))
-    assert made["displayTimeUnit"] in ("ms", "ns")
-    for event in made["traceEvents"]:
-        assert set(event) == NEEDED[event["ph"]] | {"ph"}
-        assert isinstance(event["name"], str)
-        assert all(isinstance(event[field], int) for field in ("pid", "tid", "ts"))
-        assert event["ts"] >= 0
-        assert event.get("dur", 0) >= 0
-        if event["ph"] == "C":
-            assert event["args"]
-            assert all(isinstance(value, int | float) and value >= 0 for value in event["args"].values())
-        if event["ph"] == "M":
-            ((_, value),) = event["args"].items()
-            assert isinstance(value, NAMES[event["name"]])
-        if event["ph"] == "i":
-            assert event["s"] in ("g", "p", "t")
-    found: list[dict[str, Any]] = made["traceEvents"]
+    """The events of a run's trace, which is of the documented form (`tests.support.trace_events`)."""
+    text = trace(run)
+    trace_events.read(text)
+    found: list[dict[str, Any]] = json.loads(text)["traceEvents"]
     named = {event["tid"] for event in found if event["name"] == "thread_name"}
     assert {event["tid"] for event in found if event["ph"] == "X"} == named
     for tid in named:
@@ -113,3 +93,37 @@ def test_the_command(tmp_path: Path, write: Any, capsys: pytest.CaptureFixture[s
     assert main.main(["timeline", str(write(tmp_path / "run", 3)), "-o", str(path)]) == 0
     assert capsys.readouterr().out == f"{path}\n"
     assert json.loads(path.read_text())["traceEvents"]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"ph": "X", "name": "a", "cat": "c", "pid": 1, "tid": 1, "ts": 0, "args": {}},
+        {"ph": "X", "name": "a", "cat": "c", "pid": 1, "tid": 1, "ts": -1, "dur": 1, "args": {}},
+        {"ph": "X", "name": "a", "cat": "c", "pid": 1, "tid": 1, "ts": 0.5, "dur": 1, "args": {}},
+        {"ph": "i", "name": "a", "cat": "c", "pid": 1, "tid": 1, "ts": 0, "s": "x", "args": {}},
+        {"ph": "C", "name": "a", "pid": 1, "tid": 1, "ts": 0, "args": {}},
+        {"ph": "M", "name": "thread_name", "pid": 1, "tid": 1, "ts": 0, "args": {"sort_index": 1}},
+        {"ph": "Q", "name": "a", "pid": 1, "tid": 1, "ts": 0, "args": {}},
+    ],
+)
+def test_the_form_is_held_to(event: dict[str, Any]) -> None:
+    text = json.dumps({"traceEvents": [event], "displayTimeUnit": "ms", "otherData": {}})
+    with pytest.raises(msgspec.ValidationError):
+        trace_events.read(text)
+
+
+def test_parts_go_by_the_names_of_their_inputs() -> None:
+    rows = [
+        Row(0, 1, 1.0, 2.0, "failed", [(1.0, "A")], worker=1, name="in/0.png"),
+        Row(0, 2, 2.0, 3.0, "done", [(2.0, "A")], worker=2, name="in/0.png"),
+        Row(1, 1, 4.0, 5.0, "done", [(4.0, "A")], worker=2, name="in/1.png"),
+    ]
+    found = events(Run("x", 9.0, 2, 2, rows))
+    slices = [event["name"] for event in found if event.get("cat") == "part"]
+    assert slices == ["part 0 in/0.png", "part 0 in/0.png, attempt 2", "part 1 in/1.png"]
+    assert all(event["args"]["input"].startswith("in/") for event in found if event.get("cat"))
+    assert [e["args"]["name"] for e in found if e["name"] == "thread_name"] == [
+        "part 0 in/0.png",
+        "worker 2, 2 parts",
+    ]

@@ -8,6 +8,7 @@ import pytest
 from mu.errors import UsageError
 from mu.mapping import results
 from mu.mapping.results import Results
+from mu.mapping.settings import Given
 
 
 def test_what_was_printed_is_kept_by_number(tmp_path: Path) -> None:
@@ -44,8 +45,10 @@ def test_which_failed_is_their_last_end(tmp_path: Path) -> None:
 
 
 def test_run_json_comes_back(tmp_path: Path) -> None:
-    Results(tmp_path, resume=False).finish({"done": 1})
-    assert results.read_run(tmp_path)["done"] == 1
+    given = Given(command=("a", "b"), engine=("here", "ssh:x"), timeout=3.0, results="r", shell=None)
+    data = {"settings": given.as_data(), "directory": "/x", "columns": ["id"], "done": 1, "new": [None]}
+    Results(tmp_path, resume=False).finish(data)
+    assert results.read_run(tmp_path) == results.Earlier(given, "/x", ["id"])
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "results.jsonl",
         "run.json",
@@ -58,9 +61,14 @@ def test_run_json_comes_back(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, "no directory of --results"),
-        ("{", "cannot read"),
-        ("[]", "not what"),
-        ('{"format": 99}', "not what"),
+        ("{", "run.json, line 1: this is no JSON"),
+        ("[]", r"run.json: \$: expected object, got array"),
+        ('{"format": 99}', "run.json: results of format 99; this version of mu map reads 1"),
+        ('{"format": 1}', r"run.json: \$: object missing required field settings"),
+        (
+            '{"format": 1, "settings": {"retries": "2"}}',
+            r"run.json: \$.settings.retries: expected int, got str",
+        ),
     ],
 )
 def test_what_is_no_run_is_one_line(tmp_path: Path, content: str | None, message: str) -> None:

@@ -1,6 +1,7 @@
 """The estimate of a run's cost."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import boto3
 import pytest
@@ -132,3 +133,34 @@ def test_starts_are_billed_as_time_and_requests_by_the_million() -> None:
     assert made["starts"] == 50
     assert made["gb_seconds"] == (10 + 50 * cost.START_SECONDS) * 2
     assert made["dollars"] == made["gb_seconds"] * 0.5 + 2.0
+
+
+class Found:
+    """A lookup that has, or has not, found out."""
+
+    regions = ("r",)
+
+    def __init__(self, function: cost.Function | None) -> None:
+        self.function = function
+
+    def result(self, _patience: float) -> cost.Function | None:
+        return self.function
+
+
+def test_a_meter_adds_up_what_connected_workers_cost() -> None:
+    prices = {"date": "d", "source": "s", "regions": {"r": {"x86_64": 0.5, "million_requests": 0.0}}}
+    lookup: Any = Found(None)
+    meter = cost.Meter(lookup, prices)
+    for tenth in range(101):
+        meter.read(1000 + tenth / 10, 4, 0)
+    assert meter.dollars is None  # nobody knows the price yet
+    lookup.function = cost.Function(1024, "x86_64")
+    meter.read(1020.0, 2, 3)
+    # Ten seconds of four workers, ten of two, as they were counted at the end of each stretch; three starts.
+    assert meter.dollars == pytest.approx((10 * 4 + 10 * 2 + 3 * cost.START_SECONDS) * 0.5)
+    before = meter.dollars
+    meter.read(1020.0 + cost.METER / 2, 1000, 3)
+    assert meter.dollars == before  # read again later
+    lookup.function = cost.Function(1024, "riscv")
+    meter.read(1030.0, 1, 3)
+    assert meter.dollars is None

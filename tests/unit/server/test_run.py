@@ -16,7 +16,7 @@ from mu import CommandListState, ErrorState, JobError, OnePassState, TerminalSta
 from mu.machine import MachineState
 from mu.report.plain import PlainReporter
 from mu.report.reporter import Reporter
-from mu.server import api, run
+from mu.server import api, attempts, run
 from mu.server.ledger import Attempt, Part
 from mu.server.run import Run
 from mu.server.script_runs import KNOWN, prepared
@@ -509,3 +509,68 @@ def test_of_the_parts_that_failed_a_bounded_number_is_kept(monkeypatch: pytest.M
     engine = PartWorkers(lambda command: obey(command) if command == "reset:" else "FAIL(no)", facts=FACTS)
     made, outcomes = go(engine, number=10, workers=2, retries=0)
     assert (made.counts.failed, len(outcomes), len(made.failures)) == (10, 10, 3)
+
+
+class Sees(Reporter):
+    """Keeps what it is told."""
+
+    wants_sizes = True
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.names: set[str] = set()
+        self.last: Any = None
+
+    def worker_connected(self, track: Any) -> None:
+        self.names.add(track.name)
+
+    def summary(self, failures: Any, missing: int, ended: str) -> None:
+        self.last = self.counts
+
+
+def moves(command: str) -> list[str]:
+    """A worker that tells how many bytes its program has moved."""
+    told = ["INFO:mu.retrieved:1000", "INFO:mu.uploaded:10"] if command == "run:" else []
+    return [*told, obey(command)]
+
+
+@pytest.mark.parametrize("journal", [0, 5])
+def test_a_reporter_that_wants_sizes_gets_them(journal: int) -> None:
+    engine, reporter = PartWorkers(moves, facts=FACTS), Sees()
+    made = Run(Settings(parts(4), journal=journal), Stays, engines=[engine], reporter=reporter)
+    made.launch({})
+    made.drive()
+    made.conclude()
+    assert engine.event["tell_sizes"] == 1
+    assert (reporter.last.retrieved, reporter.last.uploaded) == (4000, 40)
+    assert reporter.names == {"input 0", "input 1", "input 2", "input 3"}
+
+
+def test_workers_tell_no_sizes_that_nobody_wants() -> None:
+    engine = PartWorkers(facts=FACTS)
+    made = Run(Settings(parts(1)), Stays, engines=[engine], reporter=Reporter(1))
+    made.launch({})
+    made.drive()
+    assert "tell_sizes" not in engine.event
+    assert made.counts.retrieved is None
+
+
+def test_a_reporter_that_is_named_after_launching_is_told() -> None:
+    """As `server_main_loop` names it, after `server_launch`."""
+    made = Run(Settings(parts(2)), Stays, engines=[PartWorkers(facts=FACTS)], reporter=Reporter(2))
+    made.launch({})
+    made.reporter = reporter = Sees()
+    made.drive()
+    made.conclude()
+    assert reporter.last.done == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("a.png", "a.png"), (7, "7"), (Path("x/y"), "x/y"), (True, ""), (None, ""), (b"secret", ""),
+        ({"a": 1}, ""), ("x" * 1000, "x" * 200),
+    ],
+)  # fmt: skip
+def test_what_a_part_is_called(given: object, name: str) -> None:
+    assert attempts.name_of(given) == name

@@ -1,0 +1,226 @@
+"""The books of a run: which machine stands for which part, and what becomes of each attempt."""
+
+import socket
+from collections.abc import Iterable, Iterator
+from math import inf
+from typing import Any
+
+import pytest
+
+from mu.machine import ErrorState, MachineState, TerminalState
+from mu.report.reporter import Reporter
+from mu.report.telling import Tally, Telling
+from mu.server.attempts import FAILURES_KEPT, Attempts
+from mu.server.connections import Peer
+from mu.server.ledger import Ledger, Part, PartOrder, connection_order
+from mu.server.settings import Outcome, Settings
+from mu.wire.socket_nb import SocketNB
+
+
+class First(MachineState):
+    pass
+
+
+class Done(TerminalState):
+    result = "done well"
+
+
+class Hearing(Reporter):
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.failed: list[tuple[int, bool]] = []
+        self.lines: list[str] = []
+
+    def attempt_failed(self, track: Any, *, other_running: bool) -> None:
+        self.failed.append((track.part, other_running))
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+class Books:
+    """A run of some parts without a loop: workers are begun and ended by hand."""
+
+    def __init__(
+        self, parts: Iterable[Part] = (), constructor: Any = First, keep: bool = True, **settings: Any
+    ) -> None:
+        told = Settings(parts if isinstance(parts, PartOrder) else connection_order(3), **settings)
+        self.ledger = Ledger(told.parts, told.retries, told.backup)
+        self.reporter = Hearing()
+        telling = Telling(self.reporter, Tally(self.ledger.counts))
+        self.states: list[MachineState] = []
+        self.outcomes: list[Outcome] = []
+        self.attempts = Attempts(
+            told, constructor, self.states if keep else None, self.ledger, telling, self.outcomes.append
+        )
+        self.sockets: list[socket.socket] = []
+
+    def begin(self, now: float = 0.0) -> Peer:
+        mine, theirs = socket.socketpair()
+        self.sockets += [mine, theirs]
+        peer = Peer(mine, "worker", inf)
+        peer.channel = SocketNB(mine)
+        attempt = self.ledger.begin(now)
+        assert attempt is not None
+        self.attempts.begin(peer, peer.channel, attempt)
+        return peer
+
+    def end(self, peer: Peer, error: str = "", now: float = 5.0) -> tuple[bool, list[Peer]]:
+        assert peer.machine is not None
+        self.attempts.moved(peer, ErrorState(peer.machine, error) if error else Done(peer.machine))
+        return self.attempts.end(peer, now)
+
+    def told(self) -> list[tuple[int, str, str, int]]:
+        return [(each.part.number, each.status, each.error, each.attempt) for each in self.outcomes]
+
+
+@pytest.fixture
+def made() -> Iterator[list[Books]]:
+    all_of_them: list[Books] = []
+    yield all_of_them
+    for books in all_of_them:
+        for sock in books.sockets:
+            sock.close()
+
+
+def test_a_part_that_is_done(made: list[Books]) -> None:
+    books = Books()
+    made.append(books)
+    peer = books.begin(now=2.0)
+    assert isinstance(peer.machine, First)
+    assert books.end(peer, now=5.0) == (True, [])
+    assert (peer.attempt, peer.machine, peer.track) == (None, None, None)
+    (outcome,) = books.outcomes
+    assert (outcome.status, outcome.result, outcome.seconds, outcome.attempt) == ("done", "done well", 3.0, 1)
+    assert isinstance(books.states[0], Done)
+
+
+def test_a_failure_is_told_once_the_part_has_failed_for_good(made: list[Books]) -> None:
+    books = Books(retries=1)
+    made.append(books)
+    books.end(books.begin(), "no route")
+    assert (books.told(), books.reporter.failed) == ([], [(0, False)])
+    books.end(books.begin(), "no route again")
+    assert books.told() == [(0, "failed", "no route again", 2)]
+    (failure,) = books.attempts.failures
+    assert (failure.part, failure.state, failure.why) == (0, "First", "no route again")
+    assert (books.attempts.made, len(books.states)) == (2, 1)
+
+
+def test_the_first_of_two_attempts_that_is_done_counts(made: list[Books]) -> None:
+    books = Books(connection_order(1), backup=2.0)
+    made.append(books)
+    first = books.begin(now=0.0)
+    assert first.attempt is not None
+    books.ledger.durations.add(1.0)
+    books.ledger.done = 1  # as many as it takes to look for slow parts
+    assert books.ledger.want_backups(10.0) == 1
+    second = books.begin(now=10.0)
+    assert books.states == [first.machine]  # the part is known by the older attempt
+    well, losers = books.end(second)
+    assert (well, losers) == (True, [first])
+    assert isinstance(books.states[0], Done)
+    books.attempts.abandon(first)
+    assert (first.attempt, first.machine, first.track) == (None, None, None)
+
+
+def test_a_failed_attempt_leaves_its_part_to_the_other_one(made: list[Books]) -> None:
+    books = Books(connection_order(1), backup=2.0)
+    made.append(books)
+    first = books.begin(now=0.0)
+    books.ledger.durations.add(1.0)
+    books.ledger.done = 1
+    books.ledger.want_backups(10.0)
+    second = books.begin(now=10.0)
+    assert books.end(first, "killed") == (False, [])
+    assert books.reporter.failed == [(0, True)]
+    assert books.states == [second.machine]
+    assert books.told() == []
+
+
+def test_a_state_that_cannot_be_made_is_a_final_failure(made: list[Books]) -> None:
+    def constructor(prevState: Any, actorNum: int) -> Any:
+        raise KeyError("codec")
+
+    books = Books(constructor=constructor, retries=5)
+    made.append(books)
+    peer = books.begin()
+    assert isinstance(peer.machine, ErrorState)
+    assert books.attempts.end(peer, 1.0) == (False, [])
+    ((number, status, error, attempt),) = books.told()
+    assert (number, status, attempt) == (0, "failed", 1)
+    assert "constructor: KeyError: 'codec'" in error
+
+
+@pytest.mark.parametrize(
+    ("settings", "attribute", "given"),
+    [({}, None, ()), ({"grouped": True}, None, (0,))],
+)
+def test_what_the_first_state_is_made_from(
+    made: list[Books], settings: dict[str, Any], attribute: None, given: tuple[int, ...]
+) -> None:
+    got: list[tuple[Any, ...]] = []
+
+    def constructor(prevState: Any, actorNum: int, *more: Any) -> MachineState:
+        got.append(more)
+        return First(prevState, actorNum)
+
+    books = Books(constructor=constructor, **settings)
+    made.append(books)
+    books.begin()
+    assert got == [given]
+
+
+def test_a_constructor_may_ask_for_the_attempt_and_what_the_worker_tells(made: list[Books]) -> None:
+    got: list[tuple[Any, ...]] = []
+
+    class Knows(MachineState):
+        takes_attempt = True
+
+        def __init__(self, prevState: Any, attempt: Any, facts: Any) -> None:
+            super().__init__(prevState, attempt.part.number)
+            got.append((attempt.number, facts))
+
+    books = Books(constructor=Knows)
+    made.append(books)
+    books.begin()
+    assert got == [(1, {})]
+
+
+def test_parts_that_depend_on_a_failed_one_fail_with_it(made: list[Books]) -> None:
+    books = Books(dependants=lambda machine: [1, 2])
+    made.append(books)
+    first, second = books.begin(), books.begin()
+    assert books.end(first, "broken") == (False, [second])
+    assert second.attempt is not None
+    assert books.attempts.doomed_by(second.attempt) == 0
+    third = books.begin()
+    assert isinstance(third.machine, ErrorState)
+    assert third.machine.err == "waits for part 0, which failed"
+
+
+def test_dependants_that_cannot_be_told_are_told_as_such(made: list[Books]) -> None:
+    books = Books(dependants=lambda machine: 1 / 0)
+    made.append(books)
+    assert books.end(books.begin(), "broken") == (False, [])
+    assert books.reporter.lines == ["dependants of part 0: ZeroDivisionError: division by zero"]
+
+
+def test_parts_under_way_are_told_as_stopped(made: list[Books]) -> None:
+    books = Books()
+    made.append(books)
+    books.end(books.begin())
+    books.begin()
+    books.attempts.stop(9.0)
+    assert [(number, status) for number, status, _, _ in books.told()] == [(0, "done"), (1, "stopped")]
+
+
+def test_a_bounded_number_of_failures_is_kept_unless_all_states_are(made: list[Books]) -> None:
+    for keep, kept in ((False, FAILURES_KEPT), (True, FAILURES_KEPT + 1)):
+        books = Books(keep=keep)
+        made.append(books)
+        peer = books.begin()
+        books.end(peer, "broken")
+        books.attempts.failures *= FAILURES_KEPT
+        books.end(books.begin(), "broken")
+        assert len(books.attempts.failures) == kept

@@ -1,0 +1,57 @@
+"""One line for an exception, and the place in the user's own code."""
+
+import ssl
+from pathlib import Path
+
+import pytest
+
+from mu.errors import LONGEST, JobError, MuError, describe, one_line, place, reason
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "x"), "no such file or directory"),
+        (ConnectionRefusedError(111, "Connection refused"), "connection refused"),
+        (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)"), "wrong version number"),
+        (ValueError("two\nlines  and\tblanks"), "two lines and blanks"),
+        (ValueError(), "ValueError"),
+        (OSError("odd"), "odd"),
+        (MuError("no such part"), "no such part"),
+    ],
+)  # fmt: skip
+def test_a_reason_is_one_line(error: Exception, line: str) -> None:
+    assert reason(error) == line
+
+
+def test_a_reason_does_not_quote_a_header_with_a_credential() -> None:
+    assert "SECRET" not in reason(ValueError("Invalid header value b'SECRET\\n'"))
+
+
+def test_long_lines_are_cut() -> None:
+    assert one_line("x" * LONGEST) == "x" * LONGEST
+    assert one_line("x" * (LONGEST + 1)) == "x" * (LONGEST - 3) + "..."
+
+
+def test_a_description_names_the_class() -> None:
+    assert describe(KeyError("codec")) == "KeyError: 'codec'"
+    assert describe(ValueError("a\nb")) == "ValueError: a b"
+    assert describe(TimeoutError()) == "TimeoutError"
+
+
+def test_the_place_is_the_last_line_of_the_users_own_code(tmp_path: Path) -> None:
+    script = tmp_path / "job.py"
+    script.write_text("import json\n\n\ndef state():\n    json.loads('{')\n")
+    names: dict[str, object] = {}
+    exec(compile(script.read_text(), str(script), "exec"), names)
+    with pytest.raises(ValueError, match="Expecting") as raised:
+        names["state"]()  # type: ignore[operator]
+    assert place(raised.value) == f" ({script}:5)"
+    assert place(ValueError("never raised")) == ""
+
+
+def test_a_failed_job_ends_a_script_with_its_status() -> None:
+    with pytest.raises(SystemExit) as ended:
+        raise JobError("1 of 2 parts failed", 130)
+    assert ended.value.code == 130
+    assert str(ended.value) == "1 of 2 parts failed"
