@@ -57,6 +57,7 @@ def furnish(place: Path) -> None:
     subprocess.run(["cc", "-static", "-o", "size", "size.c"], cwd=place, check=True)
 
 
+@pytest.mark.timeout(1000)  # a page is a dozen processes one after the other, however slow the machine
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=[str(page.relative_to(ROOT)) for page in WITH_COMMANDS])
 def test_the_commands_of_a_page(page: Path, tmp_path: Path) -> None:
     for program, package in PROGRAMS.items():

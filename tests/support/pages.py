@@ -125,7 +125,7 @@ def run(page: Path, directory: Path) -> list[tuple[Command, int, str]]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            timeout=110,
+            timeout=900,
             check=False,
         )
         for command in group:

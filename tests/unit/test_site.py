@@ -15,6 +15,7 @@ from tests.support.browser import CHROMIUM, Browser
 ROOT = Path(__file__).parents[2]
 # What a browser fetches by itself. Links (<a href>) are followed only by a reader.
 FETCHED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href", "object": "data"}
+pytestmark = pytest.mark.timeout(1000)  # building takes seconds, or longer on a slow machine
 NO_FETCH = {"canonical", "next", "prev", "alternate"}
 
 
@@ -43,7 +44,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("material", reason="the group `docs` is not installed")
     place = tmp_path_factory.mktemp("site")
     done = subprocess.run(
-        [ROOT / "bin" / "docs.sh", place], capture_output=True, text=True, timeout=110, check=False
+        [ROOT / "bin" / "docs.sh", place], capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip() == f"docs: {place}/index.html"
