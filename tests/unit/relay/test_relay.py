@@ -267,7 +267,7 @@ def test_the_silent_are_dropped_in_time(make: Any) -> None:
 
 def test_the_silent_do_not_keep_others_out(make: Any) -> None:
     """The oldest of them goes at once, long before its time is over."""
-    running = make(strangers=8, hello_timeout=1000)
+    running = make(unverified=8, hello_timeout=1000)
     silent = [End(running.port) for _ in range(20)]
     late = running.worker(1, 1)
     late.send(b"to myself")
@@ -343,7 +343,7 @@ def test_a_slow_receiver_slows_its_senders(make: Any) -> None:
                 full = False
         time.sleep(0.005)
     assert all(len(left) > 0 for left in rest)
-    held = running.relay._inboxes.kept + sum(peer.channel.unsent for peer in running.relay._peers.values())
+    held = running.relay._mailboxes.kept + sum(peer.channel.unsent for peer in running.relay._peers.values())
     assert held < 2 * HIGH
     for sender in senders:
         sender.sock.settimeout(60)
