@@ -178,6 +178,8 @@ def failure(error: Exception) -> str:
         return f"AWS does not accept these credentials ({name})"
     if name in _EXPIRED:
         return f"these credentials have expired: sign in again ({name})"
+    if name == "ResourceNotFoundException" and "Function not found" in str(error):
+        return f"there is no such function ({name}); 'mu functions' lists those that there are"
     if isinstance(error, ClientError):
         message = error.response.get("Error", {}).get("Message", "")
         return one_line(f"{message} ({name})" if message else name)

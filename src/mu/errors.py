@@ -63,10 +63,10 @@ LIBRARY = os.__file__.rpartition("/")[0] + "/"
 LONGEST = 300  # characters of a reason in one line
 
 
-def one_line(text: str) -> str:
-    """`text` with its line breaks and runs of blanks as single blanks, cut at `LONGEST` characters."""
+def one_line(text: str, longest: int = LONGEST) -> str:
+    """`text` with its line breaks and runs of blanks as single blanks, cut at `longest` characters."""
     line = " ".join(text.split())
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."
+    return line if len(line) <= longest else f"{line[: longest - 3]}..."
 
 
 def reason(error: BaseException) -> str:

@@ -328,7 +328,7 @@ def test_seven_frames_that_do_not_overlap(example: Example, results: Any, standi
 @pytest.mark.parametrize(
     ("mark", "why"),
     [
-        ("FAIL", r"exit status 1 from: .*\n    \| cannot encode this$"),
+        ("FAIL", r"exit status 1: cannot encode this \(from: .*"),
         ("DIE", r"the worker closed the connection$"),
     ],
 )

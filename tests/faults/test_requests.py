@@ -128,7 +128,7 @@ def test_more_than_a_worker_tries(rig: Rig) -> None:
     """A worker gives up a download that breaks off for the third time; the part goes to another."""
     rig.rules(Rule(GET, cut_body, frame(2), times=3))
     text = rig.run()
-    assert "1 attempt failed on the way: 1 × retrieving" in text
+    assert "1 attempt failed on the way: 1 × s3://" in text
     rig.all_there()
 
 

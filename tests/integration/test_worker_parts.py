@@ -19,6 +19,7 @@ from mu.tls import keys
 from mu.wire import protocol
 from mu.work.leftovers import own_temporary
 from mu.work.workdir import MARKER
+from tests.support.in_time import in_time
 from tests.support.local_rig import function, isolated
 from tests.support.worker_rig import SOURCE, Listener, Peer, Worker, connected, ends
 
@@ -156,6 +157,40 @@ def test_the_next_part_sees_nothing_of_the_last(place: Path) -> None:
         peer.send("quit:")
 
 
+def test_the_next_parts_program_may_be_asked_for_behind_reset(place: Path) -> None:
+    with worker(place) as (peer, _):
+        for number in range(20):
+            peer.send("reset:", protocol.exec_command(argv=["echo", str(number)]))
+            hello = protocol.parse_hello(peer.receive() or "")
+            assert hello is not None
+            assert (hello.facts["ahead"], hello.facts["fresh"]) == (True, False)
+            assert protocol.exec_result(peer.receive() or "")["stdout"] == f"{number}\n"
+        peer.send("quit:")
+
+
+def test_the_hello_does_not_wait_for_a_long_program(place: Path, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with worker(place) as (peer, _):
+        peer.send("reset:", protocol.exec_command(argv=["cat", str(fifo)]))
+        assert (peer.receive() or "").startswith("OK:HELLO")
+        fifo.write_text("data")
+        assert protocol.exec_result(peer.receive() or "")["stdout"] == "data"
+        peer.send("quit:")
+
+
+def test_a_program_is_over_when_the_coordinator_goes(place: Path, tmp_path: Path) -> None:
+    """One that the worker's loop watches itself ends with the worker."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with worker(place) as (peer, made):
+        peer.send(protocol.exec_command(shell=f"echo $$ > {fifo}; sleep 1000"))
+        pid = int(fifo.read_text())
+        peer.close()
+        assert made.result() == "the coordinator has closed the connection"
+        assert ends(pid)
+
+
 def test_commands_of_the_last_part_get_no_answers(place: Path, tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -224,7 +259,7 @@ def test_the_next_part_sees_nothing_in_tmp_either_where_that_is_the_workers_alon
                 after = execute(peer, shell="df -k --output=avail /tmp | tail -1")["stdout"]
                 assert int(after) - int(free) > 90_000
                 peer.send("quit:")
-            assert running.result(20).payload == b'"quit"'
+            assert running.result(60).payload == b'"quit"'
     finally:
         executor.close()
     assert os.path.isdir("/etc")
@@ -247,11 +282,15 @@ def test_shared_directories_for_temporary_files_are_left_alone(monkeypatch: pyte
 
 @pytest.mark.parametrize("nonblock", [0, 1])
 def test_a_worker_that_ends_leaves_no_process(place: Path, nonblock: int) -> None:
-    with worker(place, nonblock=nonblock, bg_silent=1) as (peer, made):
-        result = execute(peer, shell="setsid sh -c 'echo $$; exec sleep 1000' & wait $!; true", timeout=0.3)
-        peer.send("quit:")
-        assert made.result() == "quit"
-    assert ends(int(result["stdout"]))
+    def check(seconds: float) -> None:
+        script = "setsid sh -c 'echo $$; exec sleep 1000' & wait $!; true"
+        with worker(place, nonblock=nonblock, bg_silent=1) as (peer, made):
+            result = execute(peer, shell=script, timeout=seconds)
+            peer.send("quit:")
+            assert made.result() == "quit"
+        assert ends(int(result["stdout"]))
+
+    in_time(check, 0.3)
 
 
 def test_the_original_coordinator_is_told_nothing_new(place: Path) -> None:
@@ -279,7 +318,7 @@ def test_a_worker_in_the_queue_of_a_coordinator_that_ends(ours: bool, place: Pat
             queue.close()
             following.bind(("127.0.0.1", port))
             following.listen()
-            following.settimeout(20)
+            following.settimeout(60)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             connection.close()  # as the end of a process resets those in its queue
             if ours:

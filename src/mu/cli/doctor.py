@@ -218,7 +218,10 @@ def _check_cloud(args: argparse.Namespace) -> Findings:
             yield _failure(UNKNOWN, where, error)
             continue
         if found is None:
-            yield Finding(BAD, f"{where} does not exist: make it with mu lambdaize, REGION={region}")
+            yield Finding(
+                BAD,
+                f"{where} does not exist: see 'mu functions', or make it with mu lambdaize --region {region}",
+            )
             continue
         role = role or found["Role"]
         yield from check_function(where, found)

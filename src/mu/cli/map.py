@@ -7,7 +7,7 @@ from typing import Any
 from mu.cli import regions
 from mu.console.arguments import PORT, SECONDS, Parser, above, at_least, word
 from mu.engines import by_name
-from mu.errors import UsageError
+from mu.errors import JobError, MuError, UsageError
 from mu.mapping import rows, sources
 from mu.mapping import run as running
 from mu.mapping.job import HERE
@@ -144,7 +144,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     tell = parser.add_argument_group("telling").add_argument
     tell("--record", metavar="DIR", help="keep a record of the run, for mu watch, mu timeline and mu stats")
     tell("--quiet", action="store_true", help="only what went wrong")
-    tell("--verbose", action="store_true", help="each input's beginning and end")
+    tell("--verbose", action="store_true", help="each input's beginning and end, and what its program prints")
 
 
 def parse(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
@@ -166,7 +166,12 @@ def run(args: argparse.Namespace) -> int:
         from mu.mapping import dry_run
 
         return dry_run.run(given, source, args.sample or 0)
-    return running.run(given, source).code
+    try:
+        return running.run(given, source).code
+    except JobError:
+        raise
+    except MuError as error:  # nothing has been started
+        raise UsageError(str(error)) from None
 
 
 def given_of(args: argparse.Namespace) -> Given:

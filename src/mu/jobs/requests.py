@@ -15,6 +15,7 @@ from mu.errors import MuError
 from mu.jobs.errors import CommandFailed, Misuse
 from mu.jobs.task import Task
 from mu.machine import Constructor, MachineState
+from mu.report.failure import readable
 from mu.wire.protocol import expected_response, failure_text
 
 T = TypeVar("T")
@@ -355,4 +356,4 @@ def timeout(seconds: float) -> Timeout:
 
 def failed(answer: str) -> CommandFailed:
     """What a command's failure is, from its answer."""
-    return CommandFailed(failure_text(answer) or answer)
+    return CommandFailed(readable(failure_text(answer) or answer))

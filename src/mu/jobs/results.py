@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from mu.report.failure import program_failure
 from mu.wire import protocol
 
 MAX_STORY = 8000  # characters of a program's output that are kept of a failure
@@ -58,5 +59,4 @@ def completed(result: Mapping[str, Any]) -> Completed:
 
 def story(what: str, ended: Completed) -> str:
     """A failed program for people: how it ended, what it was, and the end of what it printed."""
-    output = (ended.stderr or ended.stdout).rstrip()[-MAX_STORY:]
-    return f"{ended.fate()} from: {what}" + (f"\n{output}" if output else "")
+    return program_failure(ended.fate(), what, (ended.stderr or ended.stdout).rstrip()[-MAX_STORY:])

@@ -179,7 +179,9 @@ def find(function: Function) -> dict[str, Any]:
         try:
             found = client.get_function(FunctionName=name)
         except client.exceptions.ResourceNotFoundException:
-            raise MuError(f"there is no function {name} in {function.region} to update") from None
+            raise MuError(
+                f"there is no function {name} in {function.region} to update: 'mu functions' lists those that there are"
+            ) from None
     if not TAGS.items() <= found.get("Tags", {}).items():
         raise MuError(
             f"function {name} was not made by lambdaize (it lacks the tag mu=lambdaize): leaving it alone"

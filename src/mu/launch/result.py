@@ -8,6 +8,8 @@ from typing import Literal, NamedTuple
 
 from mu.errors import LaunchError
 
+ABSENT = "ResourceNotFoundException: Function not found"
+NO_FUNCTION = "; 'mu functions' lists those that there are"
 REASONS_SHOWN = 5
 
 Outcome = Literal["accepted", "failed", "cancelled"]
@@ -126,7 +128,9 @@ class LaunchResult:
     def failure_lines(self) -> list[str]:
         """The distinct reasons, each with its region and how often it came, the most frequent first."""
         return [
-            f"{region}: {error}" + (f" ({count} times)" if count > 1 else "")
+            f"{region}: {error}"
+            + (f" ({count} times)" if count > 1 else "")
+            + (NO_FUNCTION if ABSENT in error else "")
             for (region, error), count in self.reasons().most_common()
         ]
 

@@ -10,6 +10,7 @@ from mu.errors import one_line, reason
 from mu.mapping import plan as planning
 from mu.mapping.failures import Rules, Verdict, generic
 from mu.mapping.plan import Layout, Plan, Refused, Running, Work
+from mu.report.failure import OUT_OF_TIME, readable
 from mu.wire import protocol
 
 # What no other attempt would change, by how S3 and the worker say it.
@@ -137,7 +138,9 @@ class Maker:
 
     def _failure(self, command: str, answer: str, made: Plan) -> Verdict:
         """What a command that could not be done means."""
-        text = one_line(protocol.failure_text(answer) or answer)
+        text = one_line(readable(protocol.failure_text(answer) or answer))
+        if text.startswith(OUT_OF_TIME):
+            return Verdict(text)
         word = command.partition(":")[0]
         if word == "exec":
             return Verdict(f"the program could not be started: {text}", final=True, program=True)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from mu.console.terminal import visible
 from mu.errors import UsageError, one_line
+from mu.report.failure import shown_name
 
 CANARIES = 10  # the first inputs: if all of them fail in the same way, the inputs are not what is wrong
 PERCENT_FROM = 100  # inputs that must be over before a percentage of an unknown number means anything
@@ -84,26 +85,29 @@ class Groups:
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
-        self._first: dict[str, tuple[str, list[int]]] = {}
+        self._first: dict[str, tuple[str, list[int], list[str]]] = {}
         self.count = 0
 
-    def add(self, number: int, text: str) -> None:
-        """Input `number` has failed, for this (generic) reason."""
+    def add(self, number: int, text: str, name: str = "") -> None:
+        """Input `number`, which is called `name`, has failed, for this (generic) reason."""
         self.count += 1
         kind = kind_of(text)
         if kind not in self._counts and len(self._counts) >= KINDS_KEPT:
             kind = text = "other reasons"
         self._counts[kind] = self._counts.get(kind, 0) + 1
-        numbers = self._first.setdefault(kind, (text, []))[1]
+        _, numbers, names = self._first.setdefault(kind, (text, [], []))
         if len(numbers) < NUMBERS_SHOWN:
             numbers.append(number)
+            names.append(
+                f"{number}: {shown}" if (shown := shown_name(name)) not in ("", str(number)) else str(number)
+            )
 
     def lines(self) -> list[str]:
         """One line for each kind, the most frequent first."""
         made = []
         for kind, count in sorted(self._counts.items(), key=lambda each: -each[1])[:GROUPS_SHOWN]:
-            text, numbers = self._first[kind]
-            which = ", ".join(map(str, numbers)) + (", ..." if count > len(numbers) else "")
+            text, _, names = self._first[kind]
+            which = ", ".join(names) + (", ..." if count > len(names) else "")
             made.append(f"{count:,} failed: {text} (input{'s' * (count > 1)} {which})")
         left = len(self._counts) - GROUPS_SHOWN
         if left > 0:

@@ -4,13 +4,29 @@ Workers' texts may be of any size and shape, so everything here takes time in pr
 expression with more than one repetition that has no bound runs over them.
 """
 
+import re
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mu.console.arguments import closest
 from mu.console.terminal import visible
+from mu.errors import one_line
 from mu.machine import ErrorState, MachineState, described, listed, state_name
 from mu.wire.protocol import EXPECTED, failure_text, run_result
 
+OUT_OF_TIME = "worker is about to reach its time limit"
+RAISE_TIMEOUT = "raise TIMEOUT (mu lambdaize --update NAME --timeout SECONDS, at most 900)"
+# How a worker's text of a failed transfer begins and goes on, and what it begins with here.
+TRANSFERS = (("retrieving ", " from s3: ", ""), ("uploading ", " to s3: ", "uploading to "))
+OBJECTS = ("s3://", "uploading to s3://", "file:///", "uploading to file:///")
+STORES = ("file:///", "s3+http")  # other stores than S3 itself
+NUMBER = re.compile(r"\d+")
+QUOTES = ("'", '"', "`")
+MAX_SUBJECT = 80  # characters of an input
+MAX_CAUSE = 200  # characters of a program's last line in front of its command
+MAX_COMMAND = 400  # characters of a command that are looked at
+MAX_APART = 3  # failures of one kind that are told one by one
+MAX_NAMES = 5  # of other failed parts of a kind
 UNKNOWN_COMMAND = "no such command '"
 COMMAND_NAMES = {*EXPECTED, "quit"}
 MAX_COMMAND_NAME = 40  # characters of what a worker says that are compared with names
@@ -18,17 +34,35 @@ MAX_OUTPUT_LINES = 20  # of what a program printed
 
 
 class Failure(NamedTuple):
-    """A part that failed: the state it was in and what the worker said, for people."""
+    """A part that failed: the state it was in and what the worker said, for people; `subject` is the part's input, for
+    people too, empty if it is not known."""
 
     part: int
     state: str
     why: str
+    subject: str = ""
+
+    @property
+    def first(self) -> str:
+        """The first line of `why`."""
+        return self.why.partition("\n")[0]
+
+    @property
+    def name(self) -> str:
+        """The part's number, and its input unless the reason names that already."""
+        named = self.subject not in ("", str(self.part)) and self.subject not in self.first
+        return f"{self.part} ({self.subject})" if named else f"{self.part}"
 
 
-def failure_of(machine: MachineState) -> Failure:
-    """What became of a failed machine."""
+def failure_of(machine: MachineState, name: str = "") -> Failure:
+    """What became of a failed machine; `name` is what people call the input of its part."""
     state = machine.failed_in if isinstance(machine, ErrorState) else state_name(machine)
-    return Failure(listed(machine.actorNum), state, explain(described(machine)))
+    return Failure(listed(machine.actorNum), state, explain(described(machine)), shown_name(name))
+
+
+def shown_name(name: str) -> str:
+    """An input's name fit for a line, cut."""
+    return one_line(visible(name[: 2 * MAX_SUBJECT]), MAX_SUBJECT)
 
 
 def explain(error: str) -> str:
@@ -37,11 +71,99 @@ def explain(error: str) -> str:
     if run is not None:
         status, output, command = run
         fate = f"signal {-status}" if status < 0 else f"exit status {status}"
-        return f"{fate} from: {visible(command)}" + _indented(output)
-    reason = failure_text(error)
-    error = error if reason is None else reason
+        error = program_failure(fate, command, output)
+    else:
+        reason = failure_text(error)
+        error = error if reason is None else reason
     first, *more = error.strip().splitlines() or ["no reason given"]
-    return visible(first) + _meant(first) + _indented("\n".join(more))
+    return visible(readable(first)) + _meant(first) + _indented("\n".join(more))
+
+
+def program_failure(fate: str, command: str, output: str) -> str:
+    """How a program has failed: how it ended, the last line that it printed, and the command; on further lines what it
+    printed, if that is more."""
+    output = output.rstrip()
+    last = output[-MAX_CAUSE - 1 :].rpartition("\n")[2].strip()
+    command = visible(command[:MAX_COMMAND])
+    if not last:
+        return f"{fate} from: {command}"
+    more = "\n" in output or len(output) > MAX_CAUSE
+    return f"{fate}: {one_line(last, MAX_CAUSE)} (from: {command})" + (f"\n{output}" if more else "")
+
+
+def readable(text: str) -> str:
+    """A worker's text with an object as `s3://BUCKET/KEY`, and with what to do at a time limit."""
+    if text.startswith(OUT_OF_TIME):
+        return f"{text}: {RAISE_TIMEOUT}"
+    for begin, middle, end in TRANSFERS:
+        if text.startswith(begin) and middle in text:
+            names, _, why = text[len(begin) :].rpartition(middle)
+            source, _, target = names.rpartition("->") if end == "" else names.partition("->")
+            bucket, key = _bucket_and_key(source if end == "" else target)
+            if bucket and key:
+                return f"{end}{bucket if bucket.startswith(STORES) else f's3://{bucket}'}/{key}: {why}"
+    return text
+
+
+def _bucket_and_key(text: str) -> tuple[str, str]:
+    """Of `BUCKET:KEY`, in which the bucket of another store is a URL; empty texts if it is not that."""
+    begin = text.find("/", text.find("://") + 3) if text.startswith(STORES) else 0
+    colon = text.find(":", max(begin, 0))
+    return (text[:colon], text[colon + 1 :]) if colon > 0 else ("", "")
+
+
+def kind_of(text: str, subject: str = "") -> str:
+    """What a reason has in common with others of its kind: keys, paths, quoted words and numbers are taken out, but
+    not a program's exit status, nor a place in the user's own code."""
+    text = text.partition("\n")[0].partition(" (from: ")[0]
+    if text.startswith(("exit status ", "signal ")):
+        text = text.partition(" from: ")[0]
+    for begin in OBJECTS:
+        if text.startswith(begin) and ": " in text:
+            return f"{begin}…: {text.rpartition(': ')[2]}"
+    if subject:
+        text = text.replace(subject, "…")
+    found: list[str] = []
+    before = ""
+    for word in text.split(" "):
+        if before in ("status", "signal") or (word.startswith("(") and ".py:" in word):
+            found.append(word)
+        elif "/" in word or word[:1] in QUOTES or word[-1:] in QUOTES:
+            found.append("…")
+        else:
+            found.append(NUMBER.sub("0", word))
+        before = word
+    return " ".join(found)
+
+
+def grouped(failures: Iterable[Failure]) -> list[list[Failure]]:
+    """Failures of one kind together, in the order in which the kinds first came."""
+    kinds: dict[tuple[str, str], list[Failure]] = {}
+    for failure in failures:
+        kinds.setdefault((failure.state, kind_of(failure.why, failure.subject)), []).append(failure)
+    return [sorted(group, key=lambda failure: failure.part) for group in kinds.values()]
+
+
+def told(group: Sequence[Failure], apart: int = MAX_APART) -> list[str]:
+    """A group for people: up to `apart` failures one by one, more of them as a number, the first, and the names of some
+    others."""
+    if len(group) <= apart:
+        return [f"part {failure.name} failed in {failure.state}: {failure.why}" for failure in group]
+    first, *others = group
+    names = ", ".join(map(_with_object, others[:MAX_NAMES]))
+    more = f", and {len(others) - MAX_NAMES:,} more" if len(others) > MAX_NAMES else ""
+    return [
+        f"{len(group):,} parts failed in {first.state}, part {first.name} of them: {first.why}",
+        f"    the same in parts {names}{more}",
+    ]
+
+
+def _with_object(failure: Failure) -> str:
+    """The number of a part, and its input, or else the object that its failure names."""
+    text, what = failure.first, failure.subject
+    if not what and text.startswith(OBJECTS) and ": " in text:
+        what = text.rpartition(": ")[0]
+    return f"{failure.part} ({what})" if what not in ("", str(failure.part)) else f"{failure.part}"
 
 
 def _meant(text: str) -> str:

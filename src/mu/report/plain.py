@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TextIO
 
-from mu.console.terminal import Outlet, fit
+from mu.console.terminal import Output, fit
 from mu.machine import ErrorState
-from mu.report.failure import Failure, failure_of
+from mu.report.failure import MAX_APART, Failure, failure_of, grouped, kind_of, told
 from mu.report.reporter import Reporter
-from mu.report.snapshot import gist
 from mu.report.worker_log import Track
 from mu.wire import clock
 
 MAX_FAILURES_SHOWN = 20
+MAX_ATTEMPTS_COMPARED = 1000  # failed attempts that are looked at while the run goes on
 MAX_REASONS_SHOWN = 5
 LINE_EVERY = 5.0  # seconds
 
@@ -23,7 +23,7 @@ def _tally(reasons: Counter[str]) -> str:
     """How often what happened: reasons of one kind together, the commonest first, and the rest as a number."""
     kinds: dict[str, Counter[str]] = {}
     for reason, number in reasons.items():
-        kinds.setdefault(gist(reason), Counter())[reason] = number
+        kinds.setdefault(kind_of(reason), Counter())[reason] = number
     counted = Counter(
         {
             next(iter(of_kind)) if len(of_kind) == 1 else kind: of_kind.total()
@@ -52,8 +52,9 @@ class PlainReporter(Reporter):
     ) -> None:
         super().__init__(parts)
         self.quiet, self.verbose = quiet, verbose
-        self._out = Outlet(sys.stderr if stream is None else stream)
+        self._out = Output(sys.stderr if stream is None else stream)
         self._closed = False
+        self._kinds: Counter[tuple[str, str]] = Counter()  # of attempts that failed
         self._shown = ""
         self._next = 0.0
 
@@ -80,12 +81,18 @@ class PlainReporter(Reporter):
 
     def attempt_failed(self, track: Track, *, other_running: bool) -> None:
         """Says what failed, and how it goes on; of the first few."""
-        if self.counts.repeated > MAX_FAILURES_SHOWN and not self.verbose:
+        if self.counts.repeated > MAX_ATTEMPTS_COMPARED and not self.verbose:
             return
-        failure = failure_of(track.machine)
+        failure = failure_of(track.machine, track.name)._replace(part=track.part)
+        kind = (failure.state, kind_of(failure.why, failure.subject))
+        self._kinds[kind] += 1
+        if not self.verbose and (self._kinds[kind] > MAX_APART or len(self._kinds) > MAX_FAILURES_SHOWN):
+            return
         what = "another worker goes on with it" if other_running else "it is tried again"
+        if self._kinds[kind] == MAX_APART and not self.verbose:
+            what += "; more failures of this kind are not told before the end"
         self.note(
-            f"part {track.part}, attempt {track.number}: failed in {failure.state}: {failure.why}\n    {what}"
+            f"part {failure.name}, attempt {track.number}: failed in {failure.state}: {failure.why}\n    {what}"
         )
 
     def tick(self, *, now: float | None = None) -> None:
@@ -137,12 +144,17 @@ class PlainReporter(Reporter):
         """What failed and why, and the count."""
         self._out.flush(wait=self._closed)
         self._progress(time.monotonic())
-        shown = len(failures) if self.verbose else MAX_FAILURES_SHOWN
-        for failure in failures[:shown]:
-            self.line(f"part {failure.part} failed in {failure.state}: {failure.why}")
-        failed = max(len(failures), self.counts.failed)  # of a large job, not all are handed over
-        if failed > shown:
-            self.line(f"... and {failed - shown} more parts failed")
+        left = max(len(failures), self.counts.failed)  # of a large job, not all are handed over
+        lines = 0
+        for group in grouped(failures):
+            if lines >= MAX_FAILURES_SHOWN and not self.verbose:
+                break
+            for text in told(group, len(group) if self.verbose else MAX_APART):
+                self.line(text)
+                lines += 1
+            left -= len(group)
+        if left:
+            self.line(f"... and {left} more parts failed")
         if ended:
             self.line(ended)
         if missing:

@@ -5,11 +5,10 @@ files. Everything here is bounded, whatever workers say and however long a run t
 """
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from mu.report.failure import Failure
+from mu.report.failure import Failure, kind_of
 from mu.report.reporter import Counts
 
 PERCENTS = (50, 90, 99)
@@ -19,15 +18,6 @@ MAX_LINES = 3  # of what a program printed, for each kind
 STEP = 1.02  # durations are told apart if they differ by 2 %
 SHORTEST = 0.001  # seconds
 LONGEST = 1e7  # seconds
-# What reasons have in common that name a key, or the worker's own directory.
-TRANSFER = re.compile(r"(retrieving|uploading) .*: (.*)")
-PROGRAM = re.compile(r"((?:exit status|signal) \d+) from: ")
-
-
-def gist(reason: str) -> str:
-    """What a reason, one line, has in common with others of its kind."""
-    transfer, program = TRANSFER.fullmatch(reason), PROGRAM.match(reason)
-    return f"{transfer[1]}: {transfer[2]}" if transfer else program[1] if program else reason
 
 
 class Standing(NamedTuple):
@@ -109,7 +99,7 @@ class Errors:
     def add(self, failure: Failure, name: str = "") -> None:
         """An attempt has failed, at a part of this name."""
         first, *output = failure.why.splitlines() or [""]
-        what = gist(first)
+        what = kind_of(first, name)
         if what not in self._kinds and len(self._kinds) >= MAX_KINDS:
             what = OTHER_KINDS
         before = self._kinds.get(what)

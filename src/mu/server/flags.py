@@ -13,7 +13,7 @@ REPEATED = ("engine",)
 
 
 def bracketed(host: str) -> str:
-    """A host as it stands before a colon and a port: an IPv6 address in brackets."""
+    """A host in the form that a colon and a port can follow: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
@@ -26,15 +26,11 @@ class Flag(NamedTuple):
     parse: Callable[[str], Any] | None
     metavar: str
     text: str
-    also: tuple[str, ...] = ()  # other names that are taken and not documented
+    also: tuple[str, ...] = ()  # other names that are accepted and not documented
 
 
 COUNT = at_least(0)
-
-
 INTEGER = at_least(-(1 << 31))
-
-
 QUANTIZER = at_least(0, 127)
 
 
@@ -131,7 +127,22 @@ EVERY_SCRIPT = (
         "leave a record of the run here, for mu watch, mu timeline and mu stats",
     ),
     Flag("", "--quiet", "quiet", None, "", "say only what went wrong"),
-    Flag("", "--verbose", "verbose", None, "", "say when each part begins and ends, and leave nothing out"),
+    Flag(
+        "",
+        "--output",
+        "output_dir",
+        word,
+        "DIR",
+        "keep what programs print here: a file for each part and attempt, of 64 MiB at most",
+    ),
+    Flag(
+        "",
+        "--verbose",
+        "verbose",
+        None,
+        "",
+        "say when each part begins and ends and what its programs print, and leave no failure out",
+    ),
     Flag("", "--no-cost", "no_cost", None, "", "no estimate of the cost"),
 )
 

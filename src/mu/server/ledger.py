@@ -1,9 +1,9 @@
-"""Which part of the job each worker gets, and what becomes of parts: workers are told apart only by the
-order they connect in.
+"""Which part of the job each worker gets, and the state of each part. Workers differ only in the order in which they
+connect.
 
 `Ledger` knows no sockets and no clock: the loop tells it what happened, and when. Parts are read from an iterable as
-they are needed, so that a part that waits costs no more than the iterable spends on it; what the ledger keeps itself
-are the parts that are being worked on and those that have had trouble.
+they are needed, so a waiting part costs only what the iterable spends on it; the ledger itself keeps the parts that are
+being worked on, and those that have failed or have a backup.
 """
 
 from collections import deque
@@ -30,7 +30,7 @@ class Part(NamedTuple):
     input: Any = None
 
 
-END = Part(-1, -1)  # what the end of all parts is read as
+END = Part(-1, -1)  # stands for the end of the iterable
 
 
 class PartOrder(Sequence[Part]):
@@ -77,7 +77,7 @@ def worth_another_try(error: str) -> bool:
 
 
 class Attempt:
-    """One worker's go at a part, the part's first, second, …; `began` is in seconds of the loop's clock."""
+    """One attempt at a part by one worker; `number` counts from 1, `began` is in seconds of the loop's clock."""
 
     __slots__ = ("began", "number", "part")
 
@@ -205,6 +205,31 @@ class Ledger:
         else:
             running.append(attempt)
         return attempt
+
+    def begin_ahead(self, now: float) -> Attempt | None:
+        """As `begin`, but only for a part that no worker has had yet: `give_back` may have to follow."""
+        if self._again or not (self._ahead or self._read_ahead()):
+            return None
+        return self.begin(now)
+
+    def give_back(self, attempt: Attempt) -> None:
+        """An attempt has not begun after all: its part waits again, as if no worker had had it. Nothing happens if the
+        part is done by now."""
+        part = attempt.part
+        running = self._running.get(part.number, [])
+        if attempt not in running:
+            return
+        running.remove(attempt)
+        if running:  # another attempt, a backup, goes on
+            return
+        del self._running[part.number]
+        if part.number in self._troubles:
+            self._again.appendleft(part)
+            if part in self._backups:
+                self._backups.remove(part)
+        else:
+            self.begun -= 1
+            self._ahead.appendleft(part)
 
     def leads(self, attempt: Attempt) -> bool:
         """Whether this is the attempt that its part is known by."""

@@ -1,8 +1,8 @@
 """The coordinator's event loop: one epoll, one machine for each worker, one deadline for each connection.
 
-The acceptor lets workers in; the ledger says which part each one gets, or that it waits as a spare; `Attempts` keeps
-the books, `Staffing` has workers launched. Each wake-up costs work for the connections that are ready and the timers
-that are due, however many others there are.
+The acceptor admits workers; the ledger says which part each one gets, or that it waits as a spare; `Attempts` knows
+which machine does which part; `Staffing` has workers launched. A turn costs work only for the connections that are
+ready and the timers that are due, however many others there are.
 
 A worker's life here: hello → a part → its machine ends → `reset:` → hello → the next part … → `quit:`. A worker whose
 machine has said `quit:` itself, as all of the original's do, ends with its part.
@@ -16,6 +16,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 from OpenSSL import SSL
 
@@ -24,10 +25,11 @@ from mu.engines.protocol import Engine
 from mu.errors import ProtocolError, describe
 from mu.machine import ErrorState, MachineState, checked, described, enter_fitting, listed, settle
 from mu.report.telling import Telling
-from mu.server.acceptor import Door
+from mu.server.acceptor import Acceptor
 from mu.server.attempts import Attempts, waits_in_vain
-from mu.server.connections import Connections, Peer
-from mu.server.ledger import Ledger
+from mu.server.connections import Ahead, Connections, Peer
+from mu.server.intake import Intake
+from mu.server.ledger import Attempt, Ledger
 from mu.server.resets import Resets
 from mu.server.reuse import ACCOUNT_BYTES, Reuse, hear, learn, waits
 from mu.server.settings import Settings
@@ -74,11 +76,21 @@ class Loop:
         self._notes = notes  # of the relay, which is another thread
         self._staffing = staffing
         self._connections = Connections()
+        self._intake = Intake(self._connections)
         self._timers = Timers(self._connections, self._wake)
-        self._door = Door(listener, context, self._connections, settings, telling, self._admit)
+        self._acceptor = Acceptor(listener, context, self._connections, settings, telling, self._admit)
         self._spares: dict[int, Peer] = {}
         self._reuse = Reuse(settings, ledger, staffing, self._spares)
-        self._resets = Resets(self._connections, self._timers, staffing, self._welcome_back, self._give_up)
+        self._resets = Resets(
+            self._connections,
+            self._timers,
+            staffing,
+            ledger,
+            attempts,
+            self._give_part,
+            self._begin_ahead,
+            self._give_up,
+        )
         self._debugging = logger.isEnabledFor(logging.DEBUG)
         self._next_watch = 0.0
         self._next_look = 0.0
@@ -102,7 +114,7 @@ class Loop:
     def _close(self) -> None:
         if self._engine is not None:
             self._engine.cancel()
-        self._door.close()
+        self._acceptor.close()
         for peer in self._connections.all():
             self._dismiss(peer)
         if self._engine is not None:
@@ -116,7 +128,7 @@ class Loop:
         transitions, then writes keeps caches warm and saves CPU (bench/coordinator.py).
         """
         ready: list[tuple[Peer, MachineState]] = []
-        at_the_door = False
+        listener_ready = False
         get = self._connections.get
         for fd, _ in self._connections.epoll.poll(
             self._timers.timeout(LOOK_AGAIN if self.ledger.pending else TICK), BATCH
@@ -125,19 +137,20 @@ class Loop:
             if peer is None:
                 if fd == wake:
                     os.read(wake, 4096)
-                at_the_door = at_the_door or fd == self._door.fileno()
+                listener_ready = listener_ready or fd == self._acceptor.fileno()
             elif peer.machine is not None:
                 ready.append((peer, self._read(peer, peer.machine)))
             elif peer.resetting:
                 self._resets.read(peer)
+                self._take_in(peer, peer.channel)
             else:
                 self._serve_partless(peer)
         ready = [(peer, machine if machine.terminal else machine.do_handle()) for peer, machine in ready]
         for peer, machine in ready:
-            if get(peer.fd) is peer:  # not ended because of one before it
+            if get(peer.fd) is peer:  # a machine before it may have ended this one
                 self._follow(peer, machine)
-        if at_the_door:  # now that nobody is left over whose descriptor a new connection might get
-            self._door.accept()
+        if listener_ready:  # last: a new connection may get a descriptor that was closed in this turn
+            self._acceptor.accept()
         now = time.monotonic()
         self._timers.run(now)
         if self.ledger.pending and now >= self._next_look:
@@ -150,8 +163,9 @@ class Loop:
         self._telling.tick(now)
 
     def _watch(self, now: float) -> None:
-        """See to what no connection tells: launching, silence, unverified connections, stragglers."""
-        self._door.expire(now)
+        """Check what no connection reports: launching, silence, unverified connections, slow parts."""
+        self._acceptor.expire(now)
+        self._intake.watch()
         self._attempts.report(now)
         while self._notes:
             self._telling.note(self._notes.popleft())
@@ -169,7 +183,7 @@ class Loop:
         self.ended = self.ended or why
 
     def on_signal(self, number: int) -> None:
-        """Stop the run; this process, if it is being stopped already."""
+        """Stop the run; at the second signal, end this process at once."""
         if self.signal:
             os._exit(128 + number)  # the second one: at once
         self.signal = number
@@ -200,17 +214,35 @@ class Loop:
             return
         peer.new = False
         channel._channel.kept = bool(peer.facts)
-        machine = self._attempts.begin(peer, channel, attempt)
+        self._begin_part(peer, attempt, self._attempts.begin(peer, channel, attempt))
+
+    def _begin_part(self, peer: Peer, attempt: Attempt, machine: MachineState) -> None:
+        """A worker has a part: see to its machine from now on."""
         if self._debugging:
             logger.debug("part %d: worker at %s", listed(attempt.part.number), peer.address)
         if self._settings.kill_time is not None:
             self._timers.set(peer, self._settings.kill_time, self._kill)
-        if not self.ledger.may_want_more and not self.ledger.wanted:
-            self._door.close()
+        if not self.ledger.may_want_more and not self.ledger.wanted and not self._resets.ahead:
+            self._acceptor.close()
         self._follow(peer, machine if machine.terminal else machine.do_handle())
 
+    def _begin_ahead(self, peer: Peer, channel: SocketNB, ahead: Ahead) -> None:
+        """A worker is at the part that it was given along with `reset:`."""
+        attempt, unread = ahead.attempt, int(ahead.unread)
+        attempt.began = time.monotonic()
+        self._attempts.confirm(peer, ahead.machine, attempt)
+        waiting = channel._channel.parser.messages
+        if len(waiting) > unread:
+            track = peer.track if self._settings.journal else None
+            hear(peer, track, waiting, unread, self._telling.tally)
+        failed = self._attempts.doomed_by(attempt)
+        if failed is not None and not ahead.machine.terminal:
+            self._end(peer, waits_in_vain(failed))
+        else:
+            self._begin_part(peer, attempt, ahead.machine)
+
     def _find_workers(self) -> None:
-        """Get parts that wait to spare workers, and have as many launched as there are too few."""
+        """Give waiting parts to spare workers, and have more workers launched if they are too few."""
         while self._spares and self.ledger.wanted:
             peer = self._spares.pop(next(iter(self._spares)))
             assert peer.channel is not None
@@ -218,7 +250,7 @@ class Loop:
         self._staffing.fill()
 
     def _finish(self, peer: Peer) -> None:
-        """A machine has come to its end."""
+        """A machine has ended: settle its part, then reuse, keep or dismiss its worker."""
         now = time.monotonic()
         channel = peer.channel
         assert channel is not None
@@ -238,7 +270,7 @@ class Loop:
         else:
             peer.failures += 1
         if not self.ended and self._reuse.may_go_on(peer, channel, well, now):
-            going_on = self._resets.begin(peer, channel)
+            going_on = self._resets.begin(peer, channel, well=well)
         else:
             going_on = False
         if not going_on:
@@ -246,13 +278,8 @@ class Loop:
         if self.ledger.wanted:
             self._find_workers()
 
-    def _welcome_back(self, peer: Peer, channel: SocketNB, hello: Hello) -> None:
-        """A worker has cleaned up and is ready for another part."""
-        learn(peer, hello, time.monotonic())
-        self._give_part(peer, channel)
-
     def _give_up(self, peer: Peer) -> None:
-        """A worker did not clean up, or cannot: another takes its place."""
+        """A worker has failed to clean up: replace it by another."""
         self._dismiss(peer)
         if self.ledger.wanted:
             self._find_workers()
@@ -260,16 +287,21 @@ class Loop:
     # Workers
 
     def _read(self, peer: Peer, machine: MachineState) -> MachineState:
-        """Take in what has come, and let the worker's log hear what it said; the state that follows.
+        """Read what has come, and add it to the worker's log. Returns the state that follows.
 
         What waits to be sent is sent later (`_follow`): a write to a connection that the worker has closed fails, and
-        then nobody would hear why it did.
+        then its last message, which may say why, would be lost.
         """
         if machine.terminal and not machine.want_write:
             return machine
         waiting = machine._channel.parser.messages
         known = len(waiting)
         machine = machine.do_read()
+        outputs = self._telling.outputs
+        if outputs is not None and peer.track is not None:
+            for message in islice(waiting, known, None):
+                outputs.take(peer.track, message)
+        self._take_in(peer, machine)
         track = peer.track if self._settings.journal else None
         if track is not None:
             hear(peer, track, waiting, known, self._telling.tally)
@@ -280,9 +312,23 @@ class Loop:
                 break
         return machine
 
+    def _take_in(self, peer: Peer, channel: SocketNB | None) -> None:
+        """Account for the unfinished message of a worker; give up the worst if all of them together are too much."""
+        if channel is None or not (channel._channel.parser.unfinished or peer in self._intake.held):
+            return
+        worst = self._intake.note(peer, channel)
+        if worst is None:
+            return
+        why = f"{self._intake.held[worst]:,} bytes of its unfinished message took too much memory"
+        logger.debug("worker at %s: %s", worst.address, why)
+        if worst.machine is None or worst.machine.terminal:
+            self._give_up(worst)
+        else:
+            self._end(worst, why)
+
     def _serve_partless(self, peer: Peer) -> None:
         if peer.fd not in self._spares:
-            self._door.greet(peer)
+            self._acceptor.greet(peer)
             return
         assert peer.channel is not None
         try:
@@ -293,7 +339,7 @@ class Loop:
             self._forget(peer)
 
     def _follow(self, peer: Peer, machine: MachineState) -> None:
-        """Send what a machine has to say, and see to the state that it is in now."""
+        """Send what a machine has queued, and act on the state that it is in now."""
         channel = machine._channel  # what all its states share
         if channel.out and channel.sock is not None:
             machine = machine.do_write()
@@ -359,11 +405,11 @@ class Loop:
     def _forget(self, peer: Peer) -> None:
         """Close the connection of a worker."""
         self._spares.pop(peer.fd, None)
-        if peer.resetting:
-            peer.resetting = False
-            self._staffing.resetting -= 1
+        self._resets.forget(peer)
         if peer.hello is not None:
             self.worker_seconds += time.monotonic() - peer.hello
             peer.hello = None
             self._staffing.goodbye(peer.facts)
         self._connections.close(peer)
+        if peer in self._intake.held:
+            self._intake.forget(peer)

@@ -57,6 +57,12 @@ class FrameParser:
         """How many bytes of an incomplete message are held."""
         return len(self._buffer) if self._buffer else 0
 
+    @property
+    def announced(self) -> int:
+        """How many bytes the incomplete message has in all, as its header says; 0 before its header is whole."""
+        buffer = self._buffer
+        return 0 if buffer is None or len(buffer) < HEADER else HEADER + int(buffer[:DIGITS])
+
     def feed(self, data: bytes) -> None:
         """Take bytes in. A bad header is a ProtocolError, after the messages before it were kept."""
         if self._buffer is None:

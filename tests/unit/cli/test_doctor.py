@@ -207,7 +207,9 @@ def test_what_does_not_exist(cloud, run):
     assert verdict(lines, "function absent in us-east-1 does not exist") == BAD
     assert (
         verdict(
-            lines, "function absent in eu-west-1 does not exist: make it with mu lambdaize, REGION=eu-west-1"
+            lines,
+            "function absent in eu-west-1 does not exist: see 'mu functions', "
+            "or make it with mu lambdaize --region eu-west-1",
         )
         == BAD
     )

@@ -153,7 +153,9 @@ def test_a_command_that_fails_raises(answer: str, error: type[Exception], text: 
 
 def test_a_program_that_fails_shows_what_it_printed() -> None:
     part = Part(thumbnail, "k").says("OK:RETRIEVE(b/k)", executed("1", 3, "out", "no such\nthing\n"))
-    assert part.failure == "exit status 3 from: ./convert in.png -resize 200x out.jpg\nno such\nthing"
+    assert (
+        part.failure == "exit status 3: thing (from: ./convert in.png -resize 200x out.jpg)\nno such\nthing"
+    )
     assert isinstance(part.machine, FailedState)
     assert part.machine.where == line_of(thumbnail, "run(")
     assert part.machine.failed_in == f"run:{part.machine.where.partition(':')[2]}"

@@ -98,16 +98,23 @@ def expected(step: Any) -> Any:
         case "echo":
             return f"OK:ECHO({inside})" if good else f"failed: no {inside}"
         case "exec":
-            return str(inside) if good else f"failed: exit status 3 from: program {inside}"
+            return str(inside) if good else f"failed: exit status 3: {inside} (from: program {inside})"
         case "program":
-            return str(inside) if good else f"failed: exit status 3 from: packaged {inside}"
+            return str(inside) if good else f"failed: exit status 3: {inside} (from: packaged {inside})"
         case "retrieve" | "upload" | "put":
-            return inside if good else failure(word, inside)
+            return inside if good else told(word, inside)
         case "fetch":
             return str(inside) if good else f"failed: no {inside}"
 
 
+def told(word: str, number: int) -> str:
+    """The failure of a command as the part gets it."""
+    found = {"retrieve": f"s3://b/key{number}: no", "upload": f"uploading to s3://b/key{number}: no"}
+    return f"failed: {found.get(word, f'no {number}')}"
+
+
 def failure(word: str, number: int) -> str:
+    """What the worker says of it."""
     if word == "retrieve":
         return f"failed: retrieving b:key{number}->/tmp/file{number} from s3: no"
     if word == "upload":

@@ -124,7 +124,10 @@ def a_run(reporter: Reporter) -> None:
     reporter.note("good to know")
 
 
-FAILED = "part 1 failed in Waiting: exit status 3 from: ./tool -x\n    | one\n    | two: no such thing\n"
+FAILED = (
+    "part 1 failed in Waiting: exit status 3: two: no such thing (from: ./tool -x)\n"
+    "    | one\n    | two: no such thing\n"
+)
 DROPPED = "dropped a connection from 192.0.2.9: it said nothing\n"
 
 
@@ -169,8 +172,64 @@ def test_verbose_leaves_nothing_out() -> None:
     assert re.search(r"part 49: worker at 192\.0\.2\.1\npart 49: failed after \d\.\d s\n", said)
     assert "part 49 failed in S: why\n" in said
     stream.truncate(0)
-    PlainReporter(50, stream).summary([Failure(part, "S", "why") for part in range(50)], 0, "")
+    PlainReporter(50, stream).summary([Failure(part, f"S{part}", "why") for part in range(50)], 0, "")
     assert "... and 30 more parts failed\n" in stream.getvalue()
+
+
+def test_failures_of_one_kind_are_told_in_two_lines() -> None:
+    stream = io.StringIO()
+    failures = [
+        Failure(part, "S", f"s3://b/logs/{part} x: no such key", f"logs/{part} x") for part in range(130)
+    ]
+    failures += [Failure(part, "T", f"exit status {part}: bad magic", f"in {part}") for part in (3, 4)]
+    PlainReporter(132, stream).summary(failures, 0, "")
+    assert (
+        "130 parts failed in S, part 0 of them: s3://b/logs/0 x: no such key\n"
+        "    the same in parts 1 (logs/1 x), 2 (logs/2 x), 3 (logs/3 x), 4 (logs/4 x), 5 (logs/5 x), and 124 more\n"
+        "part 3 (in 3) failed in T: exit status 3: bad magic\n"
+        "part 4 (in 4) failed in T: exit status 4: bad magic\n"
+    ) in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("s3://b/a: no such key", "s3://b/c d: e: no such key", True),
+        ("s3://b/a: no such key", "s3://b/a: access denied", False),
+        ("s3://b/a: no such key", "uploading to s3://b/a: no such key", False),
+        (
+            "exit status 3: no frame 7 in /tmp/x (from: a)",
+            "exit status 3: no frame 12 in /tmp/y (from: b)",
+            True,
+        ),
+        ("exit status 3: no", "exit status 4: no", False),
+        ("ValueError: 'a b' (job.py:3)", "ValueError: 'c d' (job.py:3)", True),
+        ("ValueError: bad (job.py:3)", "ValueError: bad (job.py:4)", False),
+    ],
+)
+def test_what_is_of_one_kind(one: str, other: str, alike: bool) -> None:
+    assert (failure.kind_of(one) == failure.kind_of(other)) == alike
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("retrieving b:logs/a:1->x->/tmp/mu.1/in from s3: no such key", "s3://b/logs/a:1->x: no such key"),
+        ("uploading /tmp/mu.1/out->b:k to s3: access denied", "uploading to s3://b/k: access denied"),
+        ("retrieving file:///d/b:k->/tmp/in from s3: no such key", "file:///d/b/k: no such key"),
+        ("retrieving s3+http://h:9000/b:k->/tmp/in from s3: no", "s3+http://h:9000/b/k: no"),
+        ("retrieving nothing", "retrieving nothing"),
+        ("retrieving x from s3: y", "retrieving x from s3: y"),
+        (failure.OUT_OF_TIME, f"{failure.OUT_OF_TIME}: {failure.RAISE_TIMEOUT}"),
+    ],
+)
+def test_what_workers_say_of_objects_and_time(said: str, told: str) -> None:
+    assert failure.explain(f"FAIL({said})") == told
+
+
+def test_names_of_inputs_are_fit_for_a_line() -> None:
+    assert failure.shown_name("a\nb\x1b") == r"a\nb\x1b"
+    assert failure.shown_name("x" * 10**7) == "x" * 77 + "..."
 
 
 def test_lines_come_at_intervals_and_only_if_something_is_new() -> None:
@@ -210,6 +269,11 @@ def fail_attempts(reporter: Reporter, *errors: str) -> None:
 def test_only_the_first_attempts_that_failed_are_told_of(verbose: bool) -> None:
     stream = io.StringIO()
     fail_attempts(PlainReporter(300, stream, verbose=verbose), *["FAIL(disk full)"] * 300)
+    assert stream.getvalue().count("disk full") == (300 if verbose else failure.MAX_APART)
+    stream = io.StringIO()
+    fail_attempts(
+        PlainReporter(300, stream, verbose=verbose), *[f"FAIL({'x' * n} disk full)" for n in range(300)]
+    )
     assert stream.getvalue().count("disk full") == (300 if verbose else plain_report.MAX_FAILURES_SHOWN)
 
 
@@ -224,11 +288,11 @@ def program(part: int, status: int) -> str:
 @pytest.mark.parametrize(
     ("errors", "told"),
     [
-        ([transfer(7, "slow down")], "1 × retrieving bucket:film/7->/tmp/mu.7/in from s3: slow down"),
-        ([transfer(7, "slow down")] * 2, "2 × retrieving bucket:film/7->/tmp/mu.7/in from s3: slow down"),
-        ([transfer(n, "slow down") for n in range(300)], "300 × retrieving: slow down"),
-        ([program(n, 3) for n in range(9)] + ["x"], "9 × exit status 3; 1 × x"),
-        ([program(n, -9) for n in range(9)], "9 × signal 9"),
+        ([transfer(7, "slow down")], "1 × s3://bucket/film/7: slow down"),
+        ([transfer(7, "slow down")] * 2, "2 × s3://bucket/film/7: slow down"),
+        ([transfer(n, "slow down") for n in range(300)], "300 × s3://…: slow down"),
+        ([program(n, 3) for n in range(9)] + ["x"], "9 × exit status 3: no; 1 × x"),
+        ([program(n, -9) for n in range(9)], "9 × signal 9: no"),
         (
             [name for number, name in enumerate("abcdefg") for _ in range(8 - number)],
             "8 × a; 7 × b; 6 × c; 5 × d; 4 × e; and 5 more",
@@ -266,11 +330,11 @@ def test_an_unknown_command_is_told_with_the_one_that_was_meant(command: str, me
     ("error", "text"),
     [
         ("OK:RETVAL(1):OUTPUT(\x1b[2Jhi\x07\n\x9b5A\tx\n):COMMAND(a\nb)",
-         r"exit status 1 from: a\nb" "\n    | " r"\x1b[2Jhi\x07" "\n    | " r"\x9b5A  x"),
+         r"exit status 1: \x9b5A x (from: a\nb)" "\n    | " r"\x1b[2Jhi\x07" "\n    | " r"\x9b5A  x"),
         ("FAIL(\x1b]0;title\x07\nmore\x00 \udcff)", r"\x1b]0;title\x07" "\n    | " r"more\x00 \udcff"),
         ("x" * 10**6, "x" * (terminal.MAX_LINE - 3) + "..."),
         (f"OK:RETVAL(1):OUTPUT({'y' * 10**6}):COMMAND({'c' * 10**6})",
-         f"exit status 1 from: {'c' * (terminal.MAX_LINE - 3)}...\n    | {'y' * (terminal.MAX_LINE - 3)}..."),
+         f"exit status 1: {'y' * 197}... (from: {'c' * 274}...\n    | {'y' * (terminal.MAX_LINE - 3)}..."),
         ("e" * terminal.MAX_LINE, "e" * terminal.MAX_LINE),
         ("é → 日本", "é → 日本"),
         (f"OK:RETVAL({'9' * 5000}):OUTPUT():COMMAND()", f"OK:RETVAL({'9' * (terminal.MAX_LINE - 13)}..."),
@@ -394,7 +458,7 @@ def test_what_is_painted() -> None:
     assert re.search(r"Converting +2 ━", said)
     assert said.index("part 4 ") < said.index("part 5 ") < said.index("part 2 ") < said.index("part 3 ")
     assert (
-        "1 × exit status 3 from: ./tool -x  part 1 in Converting\n    | one\n    | two: no such thing" in said
+        "1 × exit status 3: two: no such thing (from: ./tool -x)  part 1 in Converting\n    | one\n" in said
     )
     assert re.search(r"each part took  p50 \d\S* s  p99 \d\S* s  longest \d\S* s", said)
     assert "Done" not in said

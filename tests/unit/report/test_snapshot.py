@@ -39,19 +39,19 @@ def test_errors_of_one_kind_are_counted_together() -> None:
     for part in range(5):
         why = f"exit status 1 from: ./tool {part}\n" + "\n".join(f"    | {n}" for n in range(9))
         errors.add(Failure(part, "Run", why), f"film/{part}")
-    errors.add(Failure(9, "Upload", "uploading b:film/9 to s3: slow down"))
-    errors.add(Failure(8, "Upload", "uploading b:film/8 to s3: slow down"))
+    errors.add(Failure(9, "Upload", "uploading to s3://b/film/9: slow down"))
+    errors.add(Failure(8, "Upload", "uploading to s3://b/film/8: slow down"))
     first, second = errors.kinds()
     assert (first.number, first.what, first.last.part, first.name) == (5, "exit status 1", 4, "film/4")
     assert first.last.why.splitlines() == ["exit status 1 from: ./tool 4", "    | 6", "    | 7", "    | 8"]
     assert len(first.last.why.splitlines()) == 1 + MAX_LINES
-    assert (second.number, second.what, second.last.part) == (2, "uploading: slow down", 8)
+    assert (second.number, second.what, second.last.part) == (2, "uploading to s3://…: slow down", 8)
 
 
 def test_errors_without_end_take_bounded_memory() -> None:
     errors = Errors()
     for number in range(10 * MAX_KINDS):
-        errors.add(Failure(number, "S", f"reason {number}"))
+        errors.add(Failure(number, "S", f"reason {'x' * number}"))
     errors.add(Failure(0, "S", ""))
     kinds = errors.kinds()
     assert len(kinds) == MAX_KINDS + 1

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterable, Iterator
 from math import inf
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from mu.machine import ErrorState, MachineState, TerminalState
 from mu.report.reporter import Reporter
 from mu.report.telling import Tally, Telling
-from mu.server.attempts import FAILURES_KEPT, Attempts
+from mu.server.attempts import FAILURES_KEPT, MAX_NAME, Attempts, name_of
 from mu.server.connections import Peer
 from mu.server.ledger import Ledger, Part, PartOrder, connection_order
 from mu.server.settings import Outcome, Settings
@@ -224,3 +225,11 @@ def test_a_bounded_number_of_failures_is_kept_unless_all_states_are(made: list[B
         books.attempts.failures *= FAILURES_KEPT
         books.end(books.begin(), "broken")
         assert len(books.attempts.failures) == kept
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [("x" * 1000, "x" * MAX_NAME), (7, "7"), (True, ""), (None, ""), (["x"], ""), (Path("a/b"), "a/b")],
+)
+def test_a_parts_name_is_bounded(given: object, name: str) -> None:
+    assert name_of(given) == name

@@ -28,7 +28,7 @@ import itertools, time
 real, hours = time.time, itertools.count()
 time.time = lambda: real() - 3600 * next(hours)
 from mu import CommandListState, TerminalState, server
-from mu.server import run
+from mu.server import script_runs
 from mu.history.runs import load
 from tests.support.fake_workers import FakeWorker
 
@@ -41,7 +41,7 @@ class ServerInfo:
     num_parts = 1
     record_dir = "record"
 
-FakeWorker(run.prepared(ServerInfo).port).in_thread()
+FakeWorker(script_runs.prepared(ServerInfo).port).in_thread()
 server.server_main_loop([], First, ServerInfo)
 found = load("record")
 (row,) = found.rows

@@ -1,0 +1,136 @@
+"""Unfinished messages of many connections: who is read from, who waits, and that all of them come in the end."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from mu.server import intake
+from mu.server.connections import Connections, Peer
+from mu.server.intake import Intake
+from mu.wire.socket_nb import SocketNB
+
+KB = 1 << 10
+
+
+class World:
+    """Connections whose other ends send as much as is asked for."""
+
+    def __init__(self) -> None:
+        self.connections = Connections()
+        self.intake = Intake(self.connections)
+        self.ends: dict[Peer, socket.socket] = {}
+
+    def connect(self) -> Peer:
+        ours, theirs = socket.socketpair()
+        peer = Peer(ours, "x", 0.0)
+        peer.channel = SocketNB(ours)
+        self.connections.add(peer)
+        self.ends[peer] = theirs
+        return peer
+
+    def send(self, peer: Peer, data: bytes) -> Peer | None:
+        """What `note` says once all of it was read."""
+        assert peer.channel is not None
+        said = None
+        for begin in range(0, len(data), 16 * KB):
+            self.ends[peer].sendall(data[begin : begin + 16 * KB])
+            peer.channel.do_read()
+            said = self.intake.note(peer, peer.channel) or said
+        return said
+
+    def close(self, peer: Peer) -> None:
+        self.ends.pop(peer).close()
+        self.connections.close(peer)
+        self.intake.forget(peer)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setattr(intake, "PRESSED", 64 * KB)
+    monkeypatch.setattr(intake, "ROOM", 100 * KB)
+    monkeypatch.setattr(intake, "MOST_HELD", 256 * KB)
+    made = World()
+    yield made
+    for peer in list(made.ends):
+        made.close(peer)
+    made.connections.epoll.close()
+    assert made.intake.total == 0
+
+
+def begin_of(size: int, sent: int) -> bytes:
+    """The first `sent` bytes of a message."""
+    return b"%012d " % size + b"x" * (sent - 13)
+
+
+def test_while_there_is_memory_everybody_is_read_from(world: World) -> None:
+    peers = [world.connect() for _ in range(4)]
+    for peer in peers:
+        world.send(peer, begin_of(60 * KB, 16 * KB))
+    assert not any(peer.paused for peer in peers)
+    assert world.intake.total == 64 * KB
+
+
+def test_beyond_it_as_many_go_on_as_there_is_room_for_and_the_others_follow(world: World) -> None:
+    peers = [world.connect() for _ in range(8)]
+    for peer in peers:
+        world.send(peer, begin_of(49 * KB, 16 * KB))
+    # The first four were read from before memory was short, and find out when they send more.
+    assert [peer.paused for peer in peers] == [False] * 6 + [True] * 2
+    world.send(peers[0], b"x" * KB)
+    assert peers[0].paused
+    world.send(peers[4], b"x" * (33 * KB + 13))  # the end of its message
+    assert peers[4].channel is not None
+    assert peers[4].channel.want_handle
+    assert [peer.paused for peer in peers] == [True] + [False] * 6 + [True]
+    for peer in peers[5:7]:
+        world.send(peer, b"x" * (33 * KB + 13))
+    assert not any(peer.paused for peer in peers)
+
+
+def test_a_small_message_comes_through_while_memory_is_short(world: World) -> None:
+    for _ in range(8):
+        world.send(world.connect(), begin_of(49 * KB, 16 * KB))
+    peer = world.connect()
+    world.send(peer, b"%012d OK:HELLO" % 8)
+    assert not peer.paused
+    assert peer.channel is not None
+    assert peer.channel.dequeue() == "OK:HELLO"
+
+
+def test_a_message_that_stands_still_loses_its_room(world: World) -> None:
+    peers = [world.connect() for _ in range(7)]
+    for peer in peers:
+        world.send(peer, begin_of(49 * KB, 16 * KB))
+    assert peers[6].paused
+    for _ in range(intake.PATIENCE):
+        world.intake.watch()
+    assert peers[6].paused
+    world.send(peers[5], b"x")
+    world.intake.watch()
+    assert not peers[6].paused  # in the place of peers[4]
+    assert not peers[5].paused
+
+
+def test_those_that_wait_go_on_when_others_are_closed(world: World) -> None:
+    peers = [world.connect() for _ in range(8)]
+    for peer in peers:
+        world.send(peer, begin_of(49 * KB, 16 * KB))
+    world.close(peers[6])  # itself paused
+    for peer in peers[:6]:
+        world.close(peer)
+    assert not peers[7].paused
+
+
+def test_one_message_that_is_larger_than_the_room_goes_on(world: World) -> None:
+    peer = world.connect()
+    assert world.send(peer, begin_of(200 * KB, 180 * KB)) is None
+    assert not peer.paused
+
+
+def test_whoever_holds_most_is_given_up_when_all_of_it_is_too_much(world: World) -> None:
+    evil = world.connect()
+    world.send(evil, begin_of(255 * KB, 200 * KB))
+    peers = [world.connect() for _ in range(4)]
+    said = [world.send(peer, begin_of(30 * KB, 16 * KB)) for peer in peers]
+    assert said == [None, None, None, evil]
