@@ -50,7 +50,7 @@ def shell(text: str, place: Path) -> "subprocess.CompletedProcess[str]":
         env={**kept, "PATH": path, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
     )
 
 
