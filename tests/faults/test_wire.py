@@ -28,7 +28,7 @@ from tests.faults.wire import (
     untouched,
 )
 
-PATIENT = ("--connect-timeout", "1", "--retries", "6")
+PATIENT = ("--connect-timeout", "1", "--retries", "60")
 
 
 def survives(rig: Rig, tampers: list[Tamper], *words: str) -> str:

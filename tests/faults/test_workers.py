@@ -51,7 +51,7 @@ def stack() -> Iterator[ExitStack]:
 def test_killed(rig: Rig, stack: ExitStack, state: str) -> None:
     arrived = in_state(state, rig, stack)
     # A short patience only where a worker never says hello: elsewhere a slow start would use it up.
-    job = rig.start("--connect-timeout", "1" if state == "connect" else "60", "--retries", "6")
+    job = rig.start("--connect-timeout", "1" if state == "connect" else "60", "--retries", "60")
     worker, go_on = arrived()
     os.kill(worker, signal.SIGKILL)
     go_on()
@@ -91,7 +91,7 @@ def test_a_spare_is_killed(rig: Rig, stack: ExitStack) -> None:
 @pytest.mark.parametrize("states", [["connect"], ["configure"], ["retrieve", "run", "upload"]], ids="+".join)
 def test_stopped(rig: Rig, stack: ExitStack, states: list[str]) -> None:
     waits = [in_state(state, rig, stack, part) for part, state in enumerate(states)]
-    job = rig.start("-m", "3", "--connect-timeout", "1", "--retries", "6")
+    job = rig.start("-m", "3", "--connect-timeout", "1", "--retries", "60")
     held = [arrived() for arrived in waits]
     for worker, _ in held:
         os.kill(worker, signal.SIGSTOP)
