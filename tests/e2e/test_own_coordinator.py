@@ -23,19 +23,22 @@ PARTS = 3
 def packaged(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
     """The function of the packaged script."""
     directory = tmp_path_factory.mktemp("gz")
-    making = re.search(r"^(printf '#!.*)$", README, re.MULTILINE)
+    making = re.search(r"^\$ (printf '#!.*? > gz) ", README, re.MULTILINE)
     assert making
-    subprocess.run(["sh", "-c", making[1]], cwd=directory, check=True)
+    subprocess.run(["sh", "-c", f"{making[1]} && chmod +x gz"], cwd=directory, check=True)
     return lambdaize(environment, directory, Path("gz"), "", "##INFILE##")
 
 
 @pytest.mark.parametrize(
-    ("place", "lines", "flags"), [(0, 8, ()), (1, 40, ("-n", str(PARTS)))], ids=["coroutine", "states"]
+    ("place", "lines", "flags", "suffix"),
+    [(0, 8, (), ".log"), (1, 40, ("-n", str(PARTS)), "")],
+    ids=["coroutine", "states"],
 )
 def test_the_readmes_own_job(
     place: int,
     lines: int,
     flags: Sequence[str],
+    suffix: str,
     packaged: str,
     engine: LocalEngine,
     environment: dict[str, str],
@@ -43,15 +46,15 @@ def test_the_readmes_own_job(
     tmp_path: Path,
 ) -> None:
     assert len([line for line in SCRIPTS[place].splitlines() if line and not line.startswith("#!")]) <= lines
-    (tmp_path / "own.py").write_text(SCRIPTS[place])
+    (tmp_path / "own.py").write_text(SCRIPTS[place].replace("mybucket", bucket))
     s3 = boto3.client("s3", **engine.client_arguments())
     for part in range(PARTS):
-        s3.put_object(Bucket=bucket, Key=f"logs/{part:08d}", Body=b"line\n" * (part + 1))
-        s3.delete_object(Bucket=bucket, Key=f"logs/{part:08d}.gz")
+        s3.put_object(Bucket=bucket, Key=f"logs/{part:08d}{suffix}", Body=b"line\n" * (part + 1))
+        s3.delete_object(Bucket=bucket, Key=f"logs/{part:08d}{suffix}.gz")
     words = ["-l", packaged, "-b", bucket, "-t", "0", *flags]
     subprocess.run([sys.executable, "own.py", *words], cwd=tmp_path, env=environment, check=True, timeout=300)
     for part in range(PARTS):
-        body = s3.get_object(Bucket=bucket, Key=f"logs/{part:08d}.gz")["Body"].read()
+        body = s3.get_object(Bucket=bucket, Key=f"logs/{part:08d}{suffix}.gz")["Body"].read()
         unpacked = subprocess.run(["gunzip"], input=body, capture_output=True, check=True).stdout
         assert unpacked == b"line\n" * (part + 1)
 
