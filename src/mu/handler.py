@@ -10,6 +10,7 @@ Whatever happens, a command gets one final answer: work turns its errors into `F
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -21,7 +22,7 @@ from mu.wire import protocol
 from mu.wire.protocol import ACCOUNT, RETRIEVED, UPLOADED, fail
 from mu.work import command_template, executable, file_store, files, process, program, state_socket, transfer
 from mu.work.command_template import integer
-from mu.work.replies import End, Outside, Reply, Reset, Store, Work
+from mu.work.replies import End, Outside, Reply, Reset, Running, Store, Work
 
 DEFAULTS: dict[str, Any] = {
     "mode": 0,
@@ -245,15 +246,33 @@ class Handler:
         def say(line: str) -> None:
             outside.post(partial(outside.tell, protocol.OUTPUT + line))
 
-        def job() -> str:
-            try:
-                result = program.execute(fields, directory, package, limit, outside.groups, say)
-            except (OSError, ValueError) as error:
-                return protocol.exec_failure(identity, program.explain(error, fields, directory, package))
+        def answer(result: Mapping[str, Any]) -> str:
             return protocol.exec_answer({**result, "id": identity} if identity else result)
 
+        def failure(error: Exception) -> str:
+            return protocol.exec_failure(identity, program.explain(error, fields, directory, package))
+
+        def job() -> str:
+            try:
+                return answer(program.execute(fields, directory, package, limit, outside.groups, say))
+            except (OSError, ValueError) as error:
+                return failure(error)
+
+        def start() -> Running | str | None:
+            if not program.is_quick_to_start(fields, directory, package):
+                return None
+            groups = outside.groups
+            try:
+                made = program.Started(fields, directory, package, limit, groups, say, at_once=True)
+            except (OSError, ValueError) as error:
+                busy = isinstance(error, OSError) and error.errno == errno.ETXTBSY
+                return None if busy else failure(error)
+            watched = process.Watched(made.process, groups, made.sinks, fields.get("timeout"))
+            return Running(watched, lambda ended: answer(made.answer(ended)))
+
         shown = " ".join(fields["argv"]) if "argv" in fields else fields["shell"]
-        return self._work(f"exec:{shown[:LONGEST_LABEL]}", job, protocol.early("exec", identity))
+        work = self._work(f"exec:{shown[:LONGEST_LABEL]}", job, protocol.early("exec", identity))
+        return work if work.background else work._replace(start=start)
 
     # Small files over the channel
 

@@ -35,7 +35,14 @@ class Work(CommandListState):
     """Says which part it is."""
 
     nextState = Final
-    commandlist = [("OK:HELLO", "run:sleep SECONDS; echo {part} >> $MU_TEST_DONE"), None]
+    commandlist = [
+        (
+            "OK:HELLO",
+            "run:sleep SECONDS; [ {part} -lt 150 ] || until [ -e $MU_TEST_DONE.go ]; do sleep 0.1; done; "
+            "echo {part} >> $MU_TEST_DONE",
+        ),
+        None,
+    ]
 
     def __init__(self, prevState, actorNum=0):
         super().__init__(prevState, actorNum)
@@ -117,6 +124,7 @@ def test_500_parts_by_20_pilots_some_of_which_are_lost(cluster: slurm_rig.Slurm,
     cluster.command("scontrol", "requeue", pilots[4])
     for pilot in pilots[5:8]:  # what Slurm sends some time before a time limit
         cluster.command("scancel", "--batch", "--signal=TERM", pilot)
+    Path(f"{job.done}.go").touch()  # parts from 150 on have waited for it, so that the job is not over before
     output, _ = job.process.communicate(timeout=150)
     said = job.log.read_text()
     assert job.process.returncode == 0, said

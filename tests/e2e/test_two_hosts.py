@@ -2,13 +2,13 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from tests.support.local_rig import eventually
 from tests.support.sshd import Hosts, Namespace, hosts, needs_sshd
 
 pytestmark = needs_sshd
@@ -35,7 +35,13 @@ class Work(CommandListState):
     """Says where it is."""
 
     nextState = Final
-    commandlist = [("OK:HELLO", "run:sleep 0.4; echo $MU_TEST_HOST >> DONE; echo {part} >> DONE.parts"), None]
+    commandlist = [
+        (
+            "OK:HELLO",
+            "run:echo $MU_TEST_HOST >> DONE; until [ -e DONE.go ]; do sleep 0.1; done; echo {part} >> DONE.parts",
+        ),
+        None,
+    ]
 
     def __init__(self, prevState, actorNum=0):
         super().__init__(prevState, actorNum)
@@ -66,14 +72,24 @@ class Setting:
         self.words += ["--engine-args", " ".join(made.arguments)]
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen([*self.words, *words], cwd=self.folder, stderr=subprocess.PIPE, text=True)
+        with (self.folder / "stderr").open("w") as log:
+            return subprocess.Popen([*self.words, *words], cwd=self.folder, stderr=log, text=True)
+
+    @property
+    def said(self) -> str:
+        return (self.folder / "stderr").read_text()
+
+    def go(self) -> None:
+        """Let parts end: until then each worker stays with its first."""
+        Path(f"{self.done}.go").touch()
 
     def where(self) -> set[str]:
         return set(self.done.read_text().split()) if self.done.exists() else set()
 
     def check(self, job: "subprocess.Popen[str]") -> str:
         """Wait for the end: all parts are done, each of them once at least."""
-        _, said = job.communicate(timeout=100)
+        job.wait(timeout=100)
+        said = self.said
         assert job.returncode == 0, said
         assert "60 of 60 parts done" in said
         assert set(Path(f"{self.done}.parts").read_text().split()) == {str(part) for part in range(60)}
@@ -94,18 +110,18 @@ def setting(tmp_path: Path) -> Iterator[Setting]:
 
 
 def test_without_a_tunnel_the_host_that_has_a_way_back_does_it_all(setting: Setting) -> None:
-    said = setting.check(setting.start())
+    job = setting.start()
+    why = "engine ssh: far: workers end there before they connect: could not reach the coordinator"
+    eventually(lambda: why in setting.said or job.poll() is not None)
+    setting.go()
+    assert why in setting.check(job)
     assert setting.where() == {"near"}
-    assert "engine ssh: far: workers end there before they connect: could not reach the coordinator" in said
 
 
 def test_with_a_tunnel_both_do_it_until_one_is_killed(setting: Setting) -> None:
     job = setting.start("--tunnel")
-    until = time.monotonic() + 60
-    while setting.where() != {"near", "far"}:
-        assert time.monotonic() < until
-        assert job.poll() is None
-        time.sleep(0.05)
+    eventually(lambda: setting.where() == {"near", "far"} or job.poll() is not None)
     setting.far.stop()
-    said = setting.check(job)
-    assert "engine ssh: far: " in said
+    eventually(lambda: "engine ssh: far: " in setting.said or job.poll() is not None)
+    setting.go()
+    assert "engine ssh: far: " in setting.check(job)

@@ -30,7 +30,7 @@ GET, PUT, LIST, INVOKE, CONFIGURATION, LIMITS = (
     "GetFunctionConfiguration",
     "GetLimits",
 )
-PATIENCE = 45.0
+PATIENCE = 120.0
 MESSAGES = {
     "SlowDown": "Please reduce your request rate.",
     "NoSuchKey": "The specified key does not exist.",

@@ -97,7 +97,8 @@ def test_stopped(rig: Rig, stack: ExitStack, states: list[str]) -> None:
         os.kill(worker, signal.SIGSTOP)
     text = job.end()
     rig.all_there()
-    assert states == ["connect"] or f"{len(states)} × terminated after 3 seconds" in text
+    ended = re.search(r"(\d+) × terminated after 3 seconds", text)  # on a slow machine others, too
+    assert states == ["connect"] or (ended and int(ended[1]) >= len(states)), text
     # The rig's account then asks of them to end by themselves.
     for worker, go_on in held:
         os.kill(worker, signal.SIGCONT)

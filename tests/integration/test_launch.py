@@ -25,6 +25,7 @@ from mu import pylaunch
 from mu.errors import LaunchError
 from mu.launch import Keys, LaunchResult, Progress, _liblaunch, launch_shares, launcher, launchpar, resolve
 from mu.launch.launcher import KEYS_LOOKED_AT
+from tests.support.in_time import in_time
 from tests.support.launch_service import (
     DEADLINE,
     KEY_ID,
@@ -483,7 +484,11 @@ def test_the_wait_that_the_service_asks_for_is_kept(reply):
 
 
 def test_a_date_to_wait_for_counts_without_the_service_s_own():
-    with service(once(answer(429, Retry_After=formatdate(time.time() + 2, usegmt=True)))) as running:
+    def script(call: Call) -> Reply:
+        date = formatdate(time.time() + 2, usegmt=True)
+        return answer(429, Retry_After=date) if call.attempt == 1 else answer()
+
+    with service(script) as running:
         launch(running, 1)
     first, second = running.calls
     assert second.when - first.when >= 0.9
@@ -643,10 +648,10 @@ def test_a_stalled_answer_is_given_up_and_asked_for_again():
         return answer()
 
     with service(script) as running:
-        result = launch(running, 20, timeout=0.5)
+        result = launch(running, 20, timeout=0.5, max_attempts=20)
     assert result.accepted == 20
-    assert running.numbers()[3] == 2
-    assert result.invocations[3].attempts == 2
+    assert running.numbers()[3] >= 2  # more often where the service does not get to answer in time
+    assert result.invocations[3].attempts >= 2
 
 
 def test_a_service_that_never_answers_is_given_up():
@@ -654,11 +659,15 @@ def test_a_service_that_never_answers_is_given_up():
         running.hold()
         return answer()
 
+    def check(seconds: float) -> None:
+        before = len(running.calls)
+        result = launch(running, 100, timeout=seconds, max_connections=2)
+        assert len(running.calls) - before <= 8  # 2 connections, 4 times
+        host = running.url.partition("//")[2]
+        assert result.reasons() == {("us-east-1", f"no answer from {host} within {seconds:g} s"): 100}
+
     with service(script) as running:
-        result = launch(running, 100, timeout=0.1, max_connections=2)
-        assert len(running.calls) <= 8  # 2 connections, 4 times
-    host = running.url.partition("//")[2]
-    assert result.reasons() == {("us-east-1", f"no answer from {host} within 0.1 s"): 100}
+        in_time(check, 0.1)
 
 
 def test_nothing_listens():
@@ -695,16 +704,19 @@ def test_a_service_without_tls_behind_https(tls):
 
 
 def test_a_kept_connection_that_goes_silent_was_reached():
-    def script(call: Call) -> Reply:
-        if call.number > 0:
-            running.hold()
-        return answer()
+    def check(seconds: float) -> None:
+        def script(call: Call) -> Reply:
+            if call.number > 0:
+                running.hold()
+            return answer()
 
-    with service(script) as running:
-        result = launch(running, 2, timeout=0.1, max_connections=1, max_attempts=1)
-        host = running.url.partition("//")[2]
-    assert result.invocations[1].error == f"no answer from {host} within 0.1 s"
-    assert running.connections == 1
+        with service(script) as running:
+            result = launch(running, 2, timeout=seconds, max_connections=1, max_attempts=1)
+            host = running.url.partition("//")[2]
+        assert result.invocations[1].error == f"no answer from {host} within {seconds:g} s"
+        assert running.connections == 1
+
+    in_time(check, 0.1)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from mu.lambdaize import archive
 from mu.local.account import Account, Place
 from mu.local.engine import LocalEngine
+from tests.support.in_time import in_time
 from tests.support.local_rig import isolated
 
 CONCURRENCY, PARTS = 4, 16
@@ -79,8 +80,8 @@ def test_the_coordinator_is_told_that_it_was_memory(tmp_path: Path) -> None:
 
 @isolated
 def test_a_job_of_more_parts_than_may_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An event may wait for a minute, which is 3 s here, and the job takes 4: what had been launched at once would have
-    been dropped, as an account does."""
+    """An event may wait for a minute, which is 3.75 parts' time here, and the job takes that of four parts: what had
+    been launched at once would have been dropped, as an account does."""
     peak = [0]
     admit = Account.admit
 
@@ -90,10 +91,15 @@ def test_a_job_of_more_parts_than_may_run(tmp_path: Path, monkeypatch: pytest.Mo
         return refused
 
     monkeypatch.setattr(Account, "admit", watched)
-    reports: list[str] = []
-    with LocalEngine(concurrency=CONCURRENCY, clock_rate=20, report=reports.append) as engine:
-        done = run_job(engine, tmp_path, PARTS, "sleep 0.8", memory=512)
-    assert done.returncode == 0, done.stderr
-    assert f"{PARTS} of {PARTS} parts done" in done.stderr
-    assert peak == [CONCURRENCY]
-    assert reports == [], "nothing was dropped"
+
+    def check(seconds: float) -> None:
+        reports: list[str] = []
+        rate = 16 / seconds
+        with LocalEngine(concurrency=CONCURRENCY, clock_rate=rate, report=reports.append) as engine:
+            done = run_job(engine, tmp_path, PARTS, f"sleep {seconds:g}", memory=512)
+        assert done.returncode == 0, done.stderr
+        assert f"{PARTS} of {PARTS} parts done" in done.stderr
+        assert peak == [CONCURRENCY]
+        assert reports == [], "nothing was dropped"
+
+    in_time(check, 0.8)

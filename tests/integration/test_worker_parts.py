@@ -19,6 +19,7 @@ from mu.tls import keys
 from mu.wire import protocol
 from mu.work.leftovers import own_temporary
 from mu.work.workdir import MARKER
+from tests.support.in_time import in_time
 from tests.support.local_rig import function, isolated
 from tests.support.worker_rig import SOURCE, Listener, Peer, Worker, connected, ends
 
@@ -224,7 +225,7 @@ def test_the_next_part_sees_nothing_in_tmp_either_where_that_is_the_workers_alon
                 after = execute(peer, shell="df -k --output=avail /tmp | tail -1")["stdout"]
                 assert int(after) - int(free) > 90_000
                 peer.send("quit:")
-            assert running.result(20).payload == b'"quit"'
+            assert running.result(60).payload == b'"quit"'
     finally:
         executor.close()
     assert os.path.isdir("/etc")
@@ -247,11 +248,15 @@ def test_shared_directories_for_temporary_files_are_left_alone(monkeypatch: pyte
 
 @pytest.mark.parametrize("nonblock", [0, 1])
 def test_a_worker_that_ends_leaves_no_process(place: Path, nonblock: int) -> None:
-    with worker(place, nonblock=nonblock, bg_silent=1) as (peer, made):
-        result = execute(peer, shell="setsid sh -c 'echo $$; exec sleep 1000' & wait $!; true", timeout=0.3)
-        peer.send("quit:")
-        assert made.result() == "quit"
-    assert ends(int(result["stdout"]))
+    def check(seconds: float) -> None:
+        script = "setsid sh -c 'echo $$; exec sleep 1000' & wait $!; true"
+        with worker(place, nonblock=nonblock, bg_silent=1) as (peer, made):
+            result = execute(peer, shell=script, timeout=seconds)
+            peer.send("quit:")
+            assert made.result() == "quit"
+        assert ends(int(result["stdout"]))
+
+    in_time(check, 0.3)
 
 
 def test_the_original_coordinator_is_told_nothing_new(place: Path) -> None:
@@ -279,7 +284,7 @@ def test_a_worker_in_the_queue_of_a_coordinator_that_ends(ours: bool, place: Pat
             queue.close()
             following.bind(("127.0.0.1", port))
             following.listen()
-            following.settimeout(20)
+            following.settimeout(60)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             connection.close()  # as the end of a process resets those in its queue
             if ours:

@@ -79,7 +79,9 @@ def test_from_hello_to_quit(version: str, package: Path, tmp_path: Path) -> None
         peer.send(protocol.exec_command(argv=["cat"], stdin={"file": "back"}, timeout=60))
         assert protocol.exec_result(peer.receive() or "")["stdout"] == "data"
         assert peer.ask("fetch:back") == "OK:FETCH(data)"
-        assert protocol.list_result(peer.ask("list:*") or "") == [("back", 4), ("in", 4)]
+        # The state that was sent just before the end of its connection may have come, or not.
+        listed = protocol.list_result(peer.ask("list:*") or "")
+        assert [each for each in listed if each[0] != "1.state"] == [("back", 4), ("in", 4)]
         assert protocol.parse_hello(peer.ask("reset:") or "")
         assert peer.ask("list:*") == "OK:LIST([])"
         shutil.rmtree(bucket.parent)

@@ -75,7 +75,7 @@ class Running:
     @property
     def reason(self) -> str:
         """Why it ended, once it has."""
-        self.thread.join(20)
+        self.thread.join(60)
         assert not self.thread.is_alive()
         return self._reason
 
@@ -83,7 +83,7 @@ class Running:
 @contextmanager
 def running(limit: TimeLimit = NO_LIMIT, idle: float = 300, **event: Any) -> Iterator[tuple[Peer, Running]]:
     mine, others = socket.socketpair()
-    others.settimeout(20)
+    others.settimeout(60)
     with TemporaryDirectory() as directory, Peer(others) as peer:
         made = Running(mine, directory, limit, idle, event)
         try:
@@ -501,7 +501,7 @@ def test_mode_0_kills_what_it_started(tmp_path: Path) -> None:
     reader = threading.Thread(target=lambda: pids.extend((tmp_path / "fifo").read_text().split()))
     reader.start()
     lambda_handler(f"sleep 1000 & echo $$ $! > {tmp_path}/fifo; wait", {}, Context(0.5))
-    reader.join(20)
+    reader.join(60)
     assert len(pids) == 2
     assert all(ends(int(pid)) for pid in pids)
 
@@ -542,7 +542,7 @@ def test_mode_1(place: Path) -> None:
             directory = str(peer.ask("echo:x") and peer.ask("run:echo ##TMPDIR##"))
             assert f"OUTPUT({place}/lambda_" in directory
             peer.send("quit:")
-        thread.join(20)
+        thread.join(60)
         assert results == ["quit"]
 
 
@@ -556,7 +556,7 @@ def test_in_a_thread_it_is_not_the_only_one_in_its_process(place: Path) -> None:
             with subprocess.Popen(["sleep", "1000"]) as after:
                 assert str(peer.ask("reset:")).startswith("OK:HELLO")
                 peer.send("quit:")
-                thread.join(20)
+                thread.join(60)
                 assert not thread.is_alive()
                 assert (before.poll(), after.poll()) == (None, None)
                 after.kill()
@@ -574,7 +574,7 @@ def test_boto3_is_made_ready_when_there_is_a_bucket(place: Path, monkeypatch: py
             thread.start()
             with listener.greet() as peer:
                 peer.send("quit:")
-            thread.join(20)
+            thread.join(60)
     assert warmed == [("eu-west-1", "b")]
 
 

@@ -144,7 +144,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     tell = parser.add_argument_group("telling").add_argument
     tell("--record", metavar="DIR", help="keep a record of the run, for mu watch, mu timeline and mu stats")
     tell("--quiet", action="store_true", help="only what went wrong")
-    tell("--verbose", action="store_true", help="each input's beginning and end")
+    tell("--verbose", action="store_true", help="each input's beginning and end, and what its program prints")
 
 
 def parse(parser: Parser, words: Sequence[str]) -> argparse.Namespace:

@@ -28,3 +28,17 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def appended(path: str | Path, data: bytes, most: int, cut: bytes) -> None:
+    """Write `data` at the end of a file, which is made if it is not there, and takes `most` bytes: of what is too much
+    as much as fits is written, and then `cut`, once. A link is not followed. Raises OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o666)
+    with open(descriptor, "ab", buffering=0) as file:  # noqa: PTH123 - a descriptor
+        room = most - os.fstat(descriptor).st_size
+        if room < 0:
+            return  # it has been cut
+        written = memoryview(data if len(data) <= room else data[:room] + cut)
+        while written:
+            written = written[file.write(written) :]

@@ -46,6 +46,7 @@ class Settings(TypedDict, total=False):
     out_file: str | None
     profiling: str | None
     record_dir: str | None
+    output_dir: str | None
     quiet: bool
     verbose: bool
     no_cost: bool
@@ -79,6 +80,7 @@ DEFAULTS: dict[str, Any] = {
     "out_file": None,
     "profiling": None,
     "record_dir": None,
+    "output_dir": None,
     "quiet": False,
     "verbose": False,
     "no_cost": False,

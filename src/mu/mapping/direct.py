@@ -127,11 +127,18 @@ class Invoker:
 
 
 class Direct:
-    """Runs a map by invocations, `workers` at a time. `tell` is called now and then."""
+    """Runs a map by invocations, `workers` at a time. `tell` is called now and then, `show` with each attempt's end."""
 
     def __init__(
-        self, made: Map, invoker: Invoker, workers: int, tell: Callable[[], None], memory: int
+        self,
+        made: Map,
+        invoker: Invoker,
+        workers: int,
+        tell: Callable[[], None],
+        memory: int,
+        show: Callable[[Work, Ended], None],
     ) -> None:
+        self._show = show
         self._map = made
         self._invoker = invoker
         self._workers = workers
@@ -252,6 +259,7 @@ class Direct:
             ended = Ended(Verdict(answer.error, answer.final), answer.error)
         else:
             ended = self._map.maker.end(made, work, attempt.commands, answer.answers, self._memory)
+        self._show(work, ended)
         carrier.forget(made, attempt.carried)
         planning.tidy(made)
         verdict = ended.verdict

@@ -29,9 +29,10 @@ from mu.mapping.collect import Collector
 from mu.mapping.failures import Verdict
 from mu.mapping.inputs import bucket_and_key, is_s3
 from mu.mapping.job import LAMBDA, Checked, Map, Summary
+from mu.mapping.plan import Work
 from mu.mapping.settings import Given
 from mu.mapping.sources import Source, bucket_region
-from mu.report import choose, cost
+from mu.report import choose, cost, outputs
 from mu.report.cost import Function
 from mu.report.failure import readable
 from mu.report.plain import PlainReporter
@@ -240,6 +241,7 @@ def _drive(made: Map, target: Target | None, engine: Engine) -> Summary:
         record_dir=record_of(made),
         quiet=given.quiet,
         verbose=given.verbose,
+        stdout_shown=made.maker.running.wants_stdout,
         function=target.name if target else None,
     )
     settings = Settings(
@@ -364,7 +366,13 @@ def _direct(made: Map, target: Target, engine: Engine) -> Summary:
         )
         reporter.tick(now=time.monotonic())
 
-    direct = Direct(made, invoker, workers, tell, target.price.memory << 20)
+    def show(work: Work, ended: Ended) -> None:
+        if given.verbose:
+            data = ended.stderr if made.maker.running.wants_stdout else ended.stdout + ended.stderr
+            for line in outputs.lines(work.item.number, work.name, data):
+                reporter.line(line)
+
+    direct = Direct(made, invoker, workers, tell, target.price.memory << 20, show)
     code = 0
     with _signals() as caught:
         direct.run(lambda: bool(caught))

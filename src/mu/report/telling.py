@@ -16,6 +16,7 @@ from mu.errors import describe
 from mu.machine import MachineState
 from mu.report.cost import Meter
 from mu.report.failure import Failure, failure_of
+from mu.report.outputs import Outputs
 from mu.report.plain import PlainReporter
 from mu.report.reporter import Counts, Reporter
 from mu.report.worker_log import Track
@@ -72,6 +73,7 @@ class Telling:
     def __init__(self, reporter: Reporter, tally: Tally) -> None:
         self.tally = tally
         self.broken = ""
+        self.outputs: Outputs | None = None  # takes what programs print, if anybody wants it
         self._summed_up = False
         self._take(reporter)
 

@@ -55,19 +55,35 @@ class Attempts:
 
     def begin(self, peer: Peer, channel: SocketNB, attempt: Attempt) -> MachineState:
         """Give a worker a part: the machine's first state, which is an error if it cannot be made."""
+        machine = self.prepare(peer, channel, attempt)
+        self.confirm(peer, machine, attempt)
+        return machine
+
+    def prepare(self, peer: Peer, channel: SocketNB, attempt: Attempt) -> MachineState:
+        """The machine of a part that a worker is going to have; nobody is told of it before `confirm`."""
         part = attempt.part
+        self._workers[attempt] = peer
         try:
             if self._doomed and part.number in self._doomed:
                 raise MuError(waits_in_vain(self._doomed[part.number]))
             if self._takes_attempt:
-                machine = enter(channel, self._constructor, attempt, peer.facts)
-            elif self._settings.grouped:
-                machine = enter(channel, self._constructor, part.number, part.group)
-            else:
-                machine = enter(channel, self._constructor, part.number)
+                return enter(channel, self._constructor, attempt, peer.facts)
+            if self._settings.grouped:
+                return enter(channel, self._constructor, part.number, part.group)
+            return enter(channel, self._constructor, part.number)
         except MuError as error:
             machine = ErrorState(MachineState(channel, part.number), str(error))
             machine.final = True
+            return machine
+
+    def give_back(self, attempt: Attempt) -> None:
+        """A part that was prepared has not begun, and waits for another worker."""
+        self._workers.pop(attempt, None)
+        self._ledger.give_back(attempt)
+
+    def confirm(self, peer: Peer, machine: MachineState, attempt: Attempt) -> None:
+        """A worker has the part that was prepared for it."""
+        part = attempt.part
         track = Track(
             machine,
             peer.address,
@@ -77,7 +93,6 @@ class Attempts:
             name=name_of(part.input),
         )
         peer.attempt, peer.machine, peer.track, peer.title = attempt, machine, track, machine.title
-        self._workers[attempt] = peer
         self.made += 1
         if self._states is not None:
             place = self._places.get(part.number)
@@ -87,7 +102,6 @@ class Attempts:
             elif self._ledger.leads(attempt):
                 self._states[place] = machine
         self._telling.worker_connected(track)
-        return machine
 
     def moved(self, peer: Peer, machine: MachineState) -> None:
         """A worker's machine is in another state now."""

@@ -4,7 +4,7 @@ import select
 import socket
 from collections.abc import Callable, Mapping
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 from mu.machine import MachineState
 from mu.report.worker_log import Track
@@ -14,12 +14,22 @@ from mu.wire.socket_nb import SocketNB
 NO_FACTS: Mapping[str, Any] = {}
 
 
+class Ahead(NamedTuple):
+    """A part whose first commands were sent behind `reset:`. `machine` has been told the hello that is expected;
+    `unread`: it has not taken it yet."""
+
+    attempt: Attempt
+    machine: MachineState
+    unread: bool
+
+
 class Peer:
     """One connection. A stranger's `channel` is None until it sends something; only a worker that has a part
     has an `attempt`, a `machine` and a `track`. A worker without a part is a spare, or is being `resetting`."""
 
     __slots__ = (
         "address",
+        "ahead",
         "armed",
         "attempt",
         "channel",
@@ -41,6 +51,8 @@ class Peer:
         "paused",
         "ready",
         "resetting",
+        "run_id",
+        "said",
         "sock",
         "title",
         "track",
@@ -59,11 +71,14 @@ class Peer:
         self.hello: float | None = None  # when it said so, if it did, in seconds of the monotonic clock
         self.worker = 0  # counts the workers of a run, from 1; 0 before its hello
         self.facts = NO_FACTS  # what its hello tells of it
+        self.run_id = ""  # and of its run
+        self.said: bytes | None = None  # what its next hello is expected to be, if that is known
         self.ends_at = inf  # when its time limit is, by the monotonic clock
         self.completed = 0  # parts it has done
         self.failures = 0  # parts that failed on it in a row
         self.resetting = False  # it has been told `reset:`, and has not said hello again
         self.draining = False  # it has said that it takes no other part
+        self.ahead: Ahead | None = None  # the part that it has been given along with `reset:`
         self.late = 0  # answers to commands of the part before that came after `reset:`
         self.attempt: Attempt | None = None
         self.machine: MachineState | None = None

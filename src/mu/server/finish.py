@@ -87,6 +87,9 @@ def conclude(run: Ended, telling: "Telling") -> list[str]:
             made = _record(run, recorder, estimate)
             recorded = leave(str(recorder.path), lambda _: _write(recorder, made, run))
 
+    outputs = telling.outputs
+    if outputs is not None and outputs.error:
+        unwritten.append((str(outputs.directory), outputs.error))
     counts = run.counts
     telling.summary(_failures(run), counts.parts - counts.begun, loop.ended)
     if run.lookup is not None and run.attempts_made and (estimate is not None or loop.signal == signal):

@@ -131,7 +131,22 @@ EVERY_SCRIPT = (
         "leave a record of the run here, for mu watch, mu timeline and mu stats",
     ),
     Flag("", "--quiet", "quiet", None, "", "say only what went wrong"),
-    Flag("", "--verbose", "verbose", None, "", "say when each part begins and ends, and leave nothing out"),
+    Flag(
+        "",
+        "--output",
+        "output_dir",
+        word,
+        "DIR",
+        "keep what programs print here: a file for each part and attempt, of 64 MiB at most",
+    ),
+    Flag(
+        "",
+        "--verbose",
+        "verbose",
+        None,
+        "",
+        "say when each part begins and ends and what its programs print, and leave no failure out",
+    ),
     Flag("", "--no-cost", "no_cost", None, "", "no estimate of the cost"),
 )
 

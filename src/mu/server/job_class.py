@@ -66,3 +66,4 @@ class Job:
     out_file: ClassVar[str | None] = None
     profiling: ClassVar[str | None] = None
     record_dir: ClassVar[str | None] = None
+    output_dir: ClassVar[str | None] = None

@@ -206,6 +206,31 @@ class Ledger:
             running.append(attempt)
         return attempt
 
+    def begin_ahead(self, now: float) -> Attempt | None:
+        """As `begin`, but only for a part that no worker has had yet: `give_back` may have to follow."""
+        if self._again or not (self._ahead or self._read_ahead()):
+            return None
+        return self.begin(now)
+
+    def give_back(self, attempt: Attempt) -> None:
+        """An attempt has not begun after all: its part waits again, as if no worker had had it. Nothing happens if the
+        part is done by now."""
+        part = attempt.part
+        running = self._running.get(part.number, [])
+        if attempt not in running:
+            return
+        running.remove(attempt)
+        if running:  # another attempt, a backup, goes on
+            return
+        del self._running[part.number]
+        if part.number in self._troubles:
+            self._again.appendleft(part)
+            if part in self._backups:
+                self._backups.remove(part)
+        else:
+            self.begun -= 1
+            self._ahead.appendleft(part)
+
     def leads(self, attempt: Attempt) -> bool:
         """Whether this is the attempt that its part is known by."""
         return self.leader(attempt) is attempt

@@ -16,6 +16,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 from OpenSSL import SSL
 
@@ -26,9 +27,9 @@ from mu.machine import ErrorState, MachineState, checked, described, enter_fitti
 from mu.report.telling import Telling
 from mu.server.acceptor import Door
 from mu.server.attempts import Attempts, waits_in_vain
-from mu.server.connections import Connections, Peer
+from mu.server.connections import Ahead, Connections, Peer
 from mu.server.intake import Intake
-from mu.server.ledger import Ledger
+from mu.server.ledger import Attempt, Ledger
 from mu.server.resets import Resets
 from mu.server.reuse import ACCOUNT_BYTES, Reuse, hear, learn, waits
 from mu.server.settings import Settings
@@ -80,7 +81,16 @@ class Loop:
         self._door = Door(listener, context, self._connections, settings, telling, self._admit)
         self._spares: dict[int, Peer] = {}
         self._reuse = Reuse(settings, ledger, staffing, self._spares)
-        self._resets = Resets(self._connections, self._timers, staffing, self._welcome_back, self._give_up)
+        self._resets = Resets(
+            self._connections,
+            self._timers,
+            staffing,
+            ledger,
+            attempts,
+            self._give_part,
+            self._begin_ahead,
+            self._give_up,
+        )
         self._debugging = logger.isEnabledFor(logging.DEBUG)
         self._next_watch = 0.0
         self._next_look = 0.0
@@ -204,14 +214,32 @@ class Loop:
             return
         peer.new = False
         channel._channel.kept = bool(peer.facts)
-        machine = self._attempts.begin(peer, channel, attempt)
+        self._begin_part(peer, attempt, self._attempts.begin(peer, channel, attempt))
+
+    def _begin_part(self, peer: Peer, attempt: Attempt, machine: MachineState) -> None:
+        """A worker has a part: see to its machine from now on."""
         if self._debugging:
             logger.debug("part %d: worker at %s", listed(attempt.part.number), peer.address)
         if self._settings.kill_time is not None:
             self._timers.set(peer, self._settings.kill_time, self._kill)
-        if not self.ledger.may_want_more and not self.ledger.wanted:
+        if not self.ledger.may_want_more and not self.ledger.wanted and not self._resets.ahead:
             self._door.close()
         self._follow(peer, machine if machine.terminal else machine.do_handle())
+
+    def _begin_ahead(self, peer: Peer, channel: SocketNB, ahead: Ahead) -> None:
+        """A worker is at the part that it was given along with `reset:`."""
+        attempt, unread = ahead.attempt, int(ahead.unread)
+        attempt.began = time.monotonic()
+        self._attempts.confirm(peer, ahead.machine, attempt)
+        waiting = channel._channel.parser.messages
+        if len(waiting) > unread:
+            track = peer.track if self._settings.journal else None
+            hear(peer, track, waiting, unread, self._telling.tally)
+        failed = self._attempts.doomed_by(attempt)
+        if failed is not None and not ahead.machine.terminal:
+            self._end(peer, waits_in_vain(failed))
+        else:
+            self._begin_part(peer, attempt, ahead.machine)
 
     def _find_workers(self) -> None:
         """Get parts that wait to spare workers, and have as many launched as there are too few."""
@@ -242,18 +270,13 @@ class Loop:
         else:
             peer.failures += 1
         if not self.ended and self._reuse.may_go_on(peer, channel, well, now):
-            going_on = self._resets.begin(peer, channel)
+            going_on = self._resets.begin(peer, channel, well=well)
         else:
             going_on = False
         if not going_on:
             self._forget(peer)
         if self.ledger.wanted:
             self._find_workers()
-
-    def _welcome_back(self, peer: Peer, channel: SocketNB, hello: Hello) -> None:
-        """A worker has cleaned up and is ready for another part."""
-        learn(peer, hello, time.monotonic())
-        self._give_part(peer, channel)
 
     def _give_up(self, peer: Peer) -> None:
         """A worker did not clean up, or cannot: another takes its place."""
@@ -274,6 +297,10 @@ class Loop:
         waiting = machine._channel.parser.messages
         known = len(waiting)
         machine = machine.do_read()
+        outputs = self._telling.outputs
+        if outputs is not None and peer.track is not None:
+            for message in islice(waiting, known, None):
+                outputs.take(peer.track, message)
         self._take_in(peer, machine)
         track = peer.track if self._settings.journal else None
         if track is not None:
@@ -378,9 +405,7 @@ class Loop:
     def _forget(self, peer: Peer) -> None:
         """Close the connection of a worker."""
         self._spares.pop(peer.fd, None)
-        if peer.resetting:
-            peer.resetting = False
-            self._staffing.resetting -= 1
+        self._resets.forget(peer)
         if peer.hello is not None:
             self.worker_seconds += time.monotonic() - peer.hello
             peer.hello = None

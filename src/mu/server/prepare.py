@@ -72,6 +72,7 @@ def setup_of(info: Any) -> Setup:
         out_file=text("out_file"),
         profiling=text("profiling"),
         record_dir=text("record_dir"),
+        output_dir=text("output_dir"),
         quiet=bool(getattr(info, "quiet", False)),
         verbose=bool(getattr(info, "verbose", False)),
         function=None if getattr(info, "no_cost", False) else text("lambda_function"),

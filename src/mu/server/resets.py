@@ -1,14 +1,26 @@
-"""Cleaning up between two parts: a worker is told `reset:`, and says hello again when it is ready for another part."""
+"""Cleaning up between two parts: a worker is told `reset:`, and says hello again when it is ready for another part.
+
+Short parts would spend most of their time waiting for that hello, and then for the first command. So a worker that
+says it can (the fact `ahead`) gets the first commands of its next part along with `reset:`. Its machine is told the
+hello that is expected, which is the worker's last one with the facts as they must be now. Nobody else is told of that
+part before the true hello has come. If none comes, the worker has done none of these commands: the part is given
+back, and waits for another worker as if nobody had had it.
+"""
 
 import logging
+import time
 from collections.abc import Callable
+from math import inf
 
 from mu.errors import ProtocolError, describe
-from mu.server.connections import Connections, Peer
+from mu.server.attempts import Attempts
+from mu.server.connections import Ahead, Connections, Peer
+from mu.server.ledger import Ledger
+from mu.server.reuse import learn
 from mu.server.staffing import Staffing
 from mu.server.timers import Timers
 from mu.wire.framing import to_text
-from mu.wire.protocol import HELLO, Hello, parse_hello
+from mu.wire.protocol import HELLO, hello, parse_hello
 from mu.wire.socket_nb import SocketNB
 
 logger = logging.getLogger(__name__)
@@ -20,31 +32,41 @@ HELLO_BYTES = HELLO.encode()
 
 
 class Resets:
-    """The workers that are cleaning up. `welcome` is called with each one that is ready for another part, `give_up`
-    with each one that did not clean up, or cannot."""
+    """The workers that are cleaning up. `welcome` is called with each one that is ready for another part, `begin` with
+    one that has had its next part already, `give_up` with each one that did not clean up, or cannot."""
 
     def __init__(
         self,
         connections: Connections,
         timers: Timers,
         staffing: Staffing,
-        welcome: Callable[[Peer, SocketNB, Hello], None],
+        ledger: Ledger,
+        attempts: Attempts,
+        welcome: Callable[[Peer, SocketNB], None],
+        begin: Callable[[Peer, SocketNB, Ahead], None],
         give_up: Callable[[Peer], None],
     ) -> None:
+        self.ahead = 0  # parts that were given along with `reset:` and have not begun
+        self._ledger = ledger
+        self._attempts = attempts
+        self._begin = begin
         self._connections = connections
         self._timers = timers
         self._staffing = staffing
         self._welcome = welcome
         self._give_up = give_up
 
-    def begin(self, peer: Peer, channel: SocketNB) -> bool:
-        """Tell a worker to clean up. False if its connection turns out to be closed."""
+    def begin(self, peer: Peer, channel: SocketNB, *, well: bool) -> bool:
+        """Tell a worker to clean up after a part that was done `well` or has failed. False if its connection turns out
+        to be closed."""
         peer.resetting = True
         peer.late = 0
-        self._staffing.resetting += 1
         channel._channel.parser.messages.clear()
         channel.enqueue(RESET)
         self._timers.set(peer, RESET_TIMEOUT, self._give_up)
+        # A part that has failed may have left commands behind whose answers look like those to the next part's.
+        if not (well and peer.facts.get("ahead") and self._prepare(peer, channel)):
+            self._staffing.resetting += 1
         try:
             channel.do_write()
         except (OSError, ProtocolError) as error:
@@ -53,6 +75,41 @@ class Resets:
             return False
         self._connections.watch(peer, channel)
         return True
+
+    def _prepare(self, peer: Peer, channel: SocketNB) -> bool:
+        """Send the first commands of another part; whether there is one."""
+        now = time.monotonic()
+        attempt = self._ledger.begin_ahead(now)
+        if attempt is None:
+            return False
+        if peer.said is None:
+            left = None if peer.ends_at == inf else round(max(0.0, peer.ends_at - now), 3)
+            peer.facts = {**peer.facts, "seconds_left": left, "fresh": False}
+            said = hello(peer.run_id, peer.facts).encode()
+            peer.said = said if left is None else None
+        else:
+            said = peer.said
+        messages = channel._channel.parser.messages
+        messages.append(said)
+        machine = self._attempts.prepare(peer, channel, attempt)
+        if not machine.terminal:
+            machine = machine.do_handle()
+        peer.ahead = Ahead(attempt, machine, unread=bool(messages))
+        messages.clear()
+        self.ahead += 1
+        return True
+
+    def forget(self, peer: Peer) -> None:
+        """A worker does not clean up any more: it is ready, or gone. A part that it has not begun is given back."""
+        if not peer.resetting:
+            return
+        peer.resetting = False
+        if peer.ahead is None:
+            self._staffing.resetting -= 1
+        else:
+            self._attempts.give_back(peer.ahead.attempt)
+            peer.ahead = None
+            self.ahead -= 1
 
     def read(self, peer: Peer) -> None:
         """Read what a worker says that was told to clean up."""
@@ -82,12 +139,23 @@ class Resets:
             self._connections.watch(peer, channel)
 
     def _take_hello(self, peer: Peer, channel: SocketNB) -> None:
-        hello = parse_hello(to_text(channel.peek_bytes()))
-        if hello is None:
+        said = channel.peek_bytes()
+        parsed = parse_hello(to_text(said))
+        if parsed is None:
             self._give_up(peer)
             return
-        peer.resetting = False
-        self._staffing.resetting -= 1
         self._staffing.reused += 1
         self._timers.clear(peer)
-        self._welcome(peer, channel, hello)
+        learn(peer, parsed, time.monotonic())
+        if peer.ends_at == inf and peer.facts.get("fresh") is False:
+            peer.said = said
+        ahead, peer.ahead = peer.ahead, None
+        if ahead is None:
+            self.forget(peer)
+            self._welcome(peer, channel)
+            return
+        peer.resetting = False
+        self.ahead -= 1
+        if not ahead.unread:
+            channel.dequeue_bytes()
+        self._begin(peer, channel, ahead)

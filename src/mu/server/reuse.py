@@ -62,7 +62,7 @@ class Reuse:
 
 def learn(peer: Peer, hello: Hello, now: float) -> None:
     """Take in what a worker tells of itself."""
-    peer.facts = hello.facts
+    peer.facts, peer.run_id, peer.said = hello.facts, hello.run_id, None
     left = hello.facts.get("seconds_left")
     peer.ends_at = inf if left is None else now + left
 

@@ -14,6 +14,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence, Sized
+from pathlib import Path
 from typing import Any
 
 from mu.console.debugging import follow_defs
@@ -23,7 +24,7 @@ from mu.errors import JobError, UsageError, reason
 from mu.history import times_file
 from mu.history.recorder import Recorder
 from mu.machine import MachineState, listed
-from mu.report import choose
+from mu.report import choose, outputs
 from mu.report.cost import Lookup, Meter
 from mu.report.failure import Failure
 from mu.report.reporter import Counts, Reporter
@@ -90,6 +91,7 @@ class Run:
         self._attempts: Attempts | None = None
         self._ledger: Ledger | None = None
         self._telling: Telling | None = None
+        self._output: Path | None = None
 
     @property
     def listener(self) -> socket.socket:
@@ -159,8 +161,9 @@ class Run:
         return isinstance(parts, Sized) and len(parts) == 0
 
     def prepare(self) -> "Run":
-        """Open the port. UsageError if that cannot be."""
+        """Open the port, and make the directory of programs' output. UsageError if that cannot be."""
         if not self.idle:
+            self._output = outputs.prepare(self.setup.output_dir)
             _ = self.listener
         return self
 
@@ -221,6 +224,9 @@ class Run:
             telling.note("nothing to do: 0 of 0 parts done")
             return
         setup = self.setup
+        if setup.verbose or self._output is not None:
+            show = telling.line if setup.verbose else None
+            telling.outputs = outputs.Outputs(self._output, show, show_stdout=not setup.stdout_shown)
         context = None
         try:
             if setup.cacert:

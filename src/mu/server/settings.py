@@ -49,6 +49,8 @@ class Setup:
     `port` 0 takes any that is free. `address` is this machine's as workers reach it; None: the engine finds out.
     `cacert` None: plain TCP, for this machine only. `worker_cert` and `worker_key` are what workers get. `event` holds
     fields for every worker's event. `relay` is the address and port of a relay that the run starts itself.
+    `output_dir` is where programs' output is kept. `verbose` also shows it, but for their standard output if that is
+    `stdout_shown` by others.
     `shown` are the settings that a record shows, `secrets` the texts that it must not. `function`: the Lambda function
     whose price is looked up (None: no cost is told). `regions`: those that the script names; workers get the first as
     the region of their bucket, unless the event has one, or else the default region. `resume_from`: given the parts
@@ -67,6 +69,8 @@ class Setup:
     out_file: str | None = None
     profiling: str | None = None
     record_dir: str | None = None
+    output_dir: str | None = None
+    stdout_shown: bool = False
     quiet: bool = False
     verbose: bool = False
     function: str | None = None

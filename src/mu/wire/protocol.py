@@ -128,7 +128,8 @@ class Hello(NamedTuple):
     """What a worker says of itself; the run id is empty if it names none.
 
     `facts`, each only if the worker tells it: `seconds_left` (float; None for no limit), `memory` (bytes), `cpus`
-    (number), `disk` (free bytes), `region`, `request_id` (text), `fresh` (the sandbox has done nothing before).
+    (number), `disk` (free bytes), `region`, `request_id` (text), `fresh` (the sandbox has done nothing before),
+    `ahead` (takes commands behind `reset:` without waiting for its answer, and does none of them if that is a `FAIL`).
     """
 
     run_id: str
@@ -170,6 +171,7 @@ FACTS = {
     "region": checks.is_text,
     "request_id": checks.is_text,
     "fresh": checks.is_flag,
+    "ahead": checks.is_flag,
 }
 
 

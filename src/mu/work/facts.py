@@ -22,6 +22,7 @@ def facts(directory: str, end: float, request_id: str, fresh: bool) -> dict[str,
         "region": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "",
         "request_id": request_id,
         "fresh": fresh,
+        "ahead": True,
     }
 
 

@@ -44,6 +44,15 @@ class Leftovers:
 
             ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
+    def none(self) -> bool:
+        """Whether there is nothing to clear, as far as that can be seen at once."""
+        if not self._groups.empty or (self._groups.adopting and _has_children()):
+            return False
+        if any(name != MARKER for name in _names(self._directory)):
+            return False
+        names = _names(self._temporary) if self._temporary else ()
+        return all(name in self._files or NAME.fullmatch(name) for name in names)
+
     def end_processes(self, until: float) -> bool:
         """Kill what was left running, until the clock (monotonic) shows `until`; whether all are gone."""
         self._groups.kill(for_good=False)

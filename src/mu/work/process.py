@@ -15,6 +15,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -26,6 +27,9 @@ READ_SIZE = 1 << 16
 # How often to ask whether the program has ended, in seconds, where the kernel cannot tell by a descriptor: at
 # first, and at most.
 FIRST_POLL, POLL = 0.002, 0.1
+# How long a program that was killed may take to end, in seconds, until it is left to itself.
+KILL_PATIENCE = 2.0
+RSS_UNIT = 1024 if os.uname().sysname == "Linux" else 1  # bytes
 
 
 class Groups:
@@ -82,6 +86,12 @@ class Groups:
                 if ended is None or ended.si_pid in self._running:
                     return
                 os.waitpid(ended.si_pid, 0)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing that was begun is known to be left."""
+        with self._lock:
+            return not self._groups and not self._running
 
     @property
     def killed(self) -> bool:
@@ -203,60 +213,114 @@ def follow(
 ) -> Ended:
     """Read what a program prints to the pipes named in `sinks` and wait for its end; after `timeout` seconds it is
     killed with its group."""
-    begun = monotonic()
-    pipes = {getattr(process, name).fileno(): sink for name, sink in sinks.items()}
-    ended = _end_of(process.pid)
-    poll = select.poll()
-    for pipe in pipes:
-        poll.register(pipe, select.POLLIN)
-    if ended is not None:
-        poll.register(ended, select.POLLIN)
-    usage: resource.struct_rusage | None = None
-    timed_out = False
-    seconds = 0.0
-    pause = FIRST_POLL
-    until = None if timeout is None else begun + timeout
+    watched = Watched(process, groups, sinks, timeout)
     try:
-        while pipes or usage is None:
-            patience = None if until is None else max(0.0, until - monotonic())
-            if ended is None and usage is None:
-                patience = pause if patience is None else min(pause, patience)
-                pause = min(2 * pause, POLL)
-            for descriptor, _ in poll.poll(None if patience is None else patience * 1000):
-                if descriptor in pipes:
-                    data = os.read(descriptor, READ_SIZE)
-                    if data:
-                        pipes[descriptor].add(data)
-                    else:
-                        poll.unregister(descriptor)
-                        del pipes[descriptor]
-            if usage is None and (usage := groups.end_of(process, os.WNOHANG)) is not None:
-                seconds = monotonic() - begun
-                until = monotonic() + GRACE
-                if ended is not None:
-                    poll.unregister(ended)
-            elif until is not None and monotonic() >= until:
-                if usage is not None:
-                    break
-                timed_out, until = True, None
-                groups.kill_group(process.pid)
+        poll = select.poll()
+        for descriptor in watched.descriptors:
+            poll.register(descriptor, select.POLLIN)
+        while True:
+            patience = watched.look_at() - monotonic()
+            for descriptor, _ in poll.poll(None if patience == inf else max(0.0, patience) * 1000):
+                watched.read(descriptor)
+                if descriptor not in watched.descriptors:
+                    poll.unregister(descriptor)
+            if (ended := watched.over()) is not None:
+                return ended
     finally:
-        if ended is not None:
-            os.close(ended)
-        if usage is None:  # something above has raised: nobody else would wait for it
-            groups.kill_group(process.pid)
-            usage = groups.end_of(process)
-        for stream in (process.stdout, process.stderr):
+        watched.close()
+
+
+class Watched:
+    """A program that has been started, and what it prints, for a loop that waits for several things.
+
+    The loop polls the `descriptors`, gives those that are ready to `read`, and asks `over` then, and when it is time
+    to (`look_at`); `close` has to be called in the end, whatever happens.
+    """
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        groups: Groups,
+        sinks: Mapping[str, Sink],
+        timeout: float | None = None,
+    ) -> None:
+        self._process = process
+        self._groups = groups
+        self._begun = monotonic()
+        self._pipes = {getattr(process, name).fileno(): sink for name, sink in sinks.items()}
+        self._end = _end_of(process.pid)
+        self.descriptors = set(self._pipes)
+        self._until = inf if timeout is None else self._begun + timeout
+        self._pause = FIRST_POLL
+        self._usage: resource.struct_rusage | None = None
+        self._seconds = 0.0
+        self._timed_out = False
+        if self._end is not None:
+            self.descriptors.add(self._end)
+
+    def look_at(self) -> float:
+        """When to ask `over` if nothing comes before, by the monotonic clock; infinity for never."""
+        if self._end is not None or self._usage is not None:
+            return self._until
+        pause, self._pause = self._pause, min(2 * self._pause, POLL)
+        return min(self._until, monotonic() + pause)
+
+    def read(self, descriptor: int) -> None:
+        """Take in what has come; a descriptor that has nothing more to tell leaves `descriptors`."""
+        sink = self._pipes.get(descriptor)
+        if sink is None:
+            return
+        data = os.read(descriptor, READ_SIZE)
+        if data:
+            sink.add(data)
+        else:
+            del self._pipes[descriptor]
+            self.descriptors.discard(descriptor)
+
+    def over(self) -> Ended | None:
+        """How the program has ended; None if it goes on, or more of its output may come."""
+        if self._usage is None and (usage := self._groups.end_of(self._process, os.WNOHANG)) is not None:
+            self._usage = usage
+            now = monotonic()
+            self._seconds = now - self._begun
+            self._until = now + GRACE
+            if self._end is not None:
+                self.descriptors.discard(self._end)
+        elif monotonic() >= self._until:
+            if self._usage is not None:
+                self._pipes.clear()
+            else:
+                self._timed_out, self._until = True, inf
+                self._groups.kill_group(self._process.pid)
+        if self._usage is None or self._pipes:
+            return None
+        usage = self._usage
+        assert self._process.returncode is not None
+        return Ended(
+            self._process.returncode,
+            round(self._seconds, 6),
+            round(usage.ru_utime + usage.ru_stime, 6),
+            usage.ru_maxrss * RSS_UNIT,
+            self._timed_out,
+        )
+
+    def close(self) -> None:
+        """Close the pipes; a program that goes on is killed and waited for, since nobody else would."""
+        if self._usage is None:
+            self._groups.kill_group(self._process.pid)
+        if self._usage is None and self._end is not None:
+            poll = select.poll()
+            poll.register(self._end, select.POLLIN)
+            poll.poll(KILL_PATIENCE * 1000)
+            self._usage = self._groups.end_of(self._process, os.WNOHANG)
+        elif self._usage is None:
+            self._usage = self._groups.end_of(self._process)
+        if self._end is not None:
+            os.close(self._end)
+            self._end = None
+        for stream in (self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
-    assert usage is not None
-    return Ended(
-        process.returncode,
-        round(seconds, 6),
-        round(usage.ru_utime + usage.ru_stime, 6),
-        usage.ru_maxrss * (1024 if os.uname().sysname == "Linux" else 1),
-        timed_out,
-    )
 
 
 def environment(package: str) -> dict[str, str]:

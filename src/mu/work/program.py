@@ -25,6 +25,8 @@ MAX_LINE = 400
 STREAMS = ("stdout", "stderr")
 # How often, and after how many seconds, a program whose file is being written is started again.
 BUSY_TRIES, BUSY_PAUSE = 5, 0.05
+# Characters of input that are written before a program is started without a thread of its own.
+QUICK_INPUT = 1 << 16
 
 
 def execute(
@@ -41,61 +43,104 @@ def execute(
     are kept, and `say` takes the lines that `follow` passes on. Raises OSError or ValueError if the program could
     not be started; `explain` has words for that.
     """
-    cwd = place(directory, fields.get("cwd", ""))
-    words = _words(fields)
-    for name in fields.get("make", ()):
-        os.makedirs(os.path.join(directory, name), exist_ok=True)
-    for name in fields.get("link", ()):
-        with contextlib.suppress(FileExistsError):
-            os.symlink(os.path.join(package, name), os.path.join(directory, name))
-    made = environment(directory, package, fields.get("env", {}))
-    kept: dict[str, Capped] = {}
-    sinks: dict[str, Sink] = {}
-    lines = _Lines(say) if fields.get("follow") else None
-    with contextlib.ExitStack() as stack:
-        opened: dict[str, int] = {"stdin": subprocess.DEVNULL}
-        given = fields.get("stdin")
-        if given is not None:
-            opened["stdin"] = _input(given, directory)
-            stack.callback(os.close, opened["stdin"])
-        for stream in STREAMS:
-            if stream in fields:
-                path = place(directory, fields[stream]["file"])
-                opened[stream] = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-                stack.callback(os.close, opened[stream])
-            else:
-                opened[stream] = subprocess.PIPE
-                kept[stream] = Capped(limit)
-                sinks[stream] = kept[stream] if lines is None else _Both(kept[stream], lines.stream())
-        found = executable.find(words[0], cwd, package)
+    started = Started(fields, directory, package, limit, groups, say)
+    ended = process.follow(started.process, groups, started.sinks, fields.get("timeout"))
+    return started.answer(ended)
 
-        def make() -> subprocess.Popen[bytes]:
-            return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
-                words,
-                executable=executable.usable(found, directory) if found else None,
-                cwd=cwd,
-                env=made,
-                bufsize=0,
-                start_new_session=True,
-                **opened,
-            )
 
-        running = _start(make, groups)
-    ended = process.follow(running, groups, sinks, fields.get("timeout"))
-    if lines is not None:
-        lines.end()
-    answer: dict[str, Any] = {"status": ended.status}
-    for stream, output in kept.items():
-        data = output.value()
-        try:
-            answer[stream] = _text(data)
-        except ValueError:
-            import binascii
+class Started:
+    """A program that an `exec:` has asked for, which runs from now on; the parameters are those of `execute`.
 
-            answer[f"{stream}_base64"] = binascii.b2a_base64(data, newline=False).decode()
-    answer["cut"] = sum(output.left_out for output in kept.values())
-    answer.update(seconds=ended.seconds, cpu=ended.cpu, max_rss=ended.max_rss, timed_out=ended.timed_out)
-    return answer
+    Its output goes to `sinks`. `at_once`: a program whose file is busy is not waited for, OSError tells of it.
+    """
+
+    def __init__(
+        self,
+        fields: Mapping[str, Any],
+        directory: str,
+        package: str,
+        limit: int,
+        groups: Groups,
+        say: Callable[[str], None],
+        *,
+        at_once: bool = False,
+    ) -> None:
+        cwd = place(directory, fields.get("cwd", ""))
+        words = _words(fields)
+        for name in fields.get("make", ()):
+            os.makedirs(os.path.join(directory, name), exist_ok=True)
+        for name in fields.get("link", ()):
+            with contextlib.suppress(FileExistsError):
+                os.symlink(os.path.join(package, name), os.path.join(directory, name))
+        made = environment(directory, package, fields.get("env", {}))
+        self._kept: dict[str, Capped] = {}
+        self.sinks: dict[str, Sink] = {}
+        self._lines = lines = _Lines(say) if fields.get("follow") else None
+        with contextlib.ExitStack() as stack:
+            opened: dict[str, int] = {"stdin": subprocess.DEVNULL}
+            given = fields.get("stdin")
+            if given is not None:
+                opened["stdin"] = _input(given, directory)
+                stack.callback(os.close, opened["stdin"])
+            for stream in STREAMS:
+                if stream in fields:
+                    path = place(directory, fields[stream]["file"])
+                    opened[stream] = os.open(
+                        path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666
+                    )
+                    stack.callback(os.close, opened[stream])
+                else:
+                    opened[stream] = subprocess.PIPE
+                    kept = self._kept[stream] = Capped(limit)
+                    self.sinks[stream] = kept if lines is None else _Both(kept, lines.stream())
+            found = executable.find(words[0], cwd, package)
+
+            def make() -> subprocess.Popen[bytes]:
+                return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
+                    words,
+                    executable=executable.usable(found, directory) if found else None,
+                    cwd=cwd,
+                    env=made,
+                    bufsize=0,
+                    start_new_session=True,
+                    **opened,
+                )
+
+            self.process = groups.start(make) if at_once else _start(make, groups)
+
+    def answer(self, ended: process.Ended) -> dict[str, Any]:
+        """The fields of the answer, once the program has ended."""
+        if self._lines is not None:
+            self._lines.end()
+        answer: dict[str, Any] = {"status": ended.status}
+        for stream, output in self._kept.items():
+            data = output.value()
+            try:
+                answer[stream] = _text(data)
+            except ValueError:
+                import binascii
+
+                answer[f"{stream}_base64"] = binascii.b2a_base64(data, newline=False).decode()
+        answer["cut"] = sum(output.left_out for output in self._kept.values())
+        answer.update(seconds=ended.seconds, cpu=ended.cpu, max_rss=ended.max_rss, timed_out=ended.timed_out)
+        return answer
+
+
+def is_quick_to_start(fields: Mapping[str, Any], directory: str, package: str) -> bool:
+    """Whether a program can be started without waiting for anything, so that no thread is needed for it: opening a
+    file may wait (for the other end of a FIFO), as may writing a long input or copying a program. The lines that
+    `follow` passes on have their way to the loop from threads only."""
+    given = fields.get("stdin", "")
+    if (
+        fields.get("follow")
+        or "stdout" in fields
+        or "stderr" in fields
+        or not isinstance(given, str)
+        or len(given) > QUICK_INPUT
+    ):
+        return False
+    found = executable.find(_words(fields)[0], place(directory, fields.get("cwd", "")), package)
+    return found is None or os.access(found, os.X_OK)
 
 
 def _start(make: Callable[[], subprocess.Popen[bytes]], groups: Groups) -> subprocess.Popen[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, Union
+from typing import Any, NamedTuple, Optional, Protocol, Union
 
 from mu.work import process, state_socket
 
@@ -12,7 +12,9 @@ class Work(NamedTuple):
     """A job for a thread; it returns the final answer of the command `label`.
 
     `background`: other commands may be taken meanwhile. `early`: an answer to send before it begins,
-    if not empty. `awaits`: the state file that it waits for, if there is one.
+    if not empty. `awaits`: the state file that it waits for, if there is one. `start`, if there is one: does the same
+    without a thread, by starting a program that the loop then watches, or returns the answer if that failed; None if
+    it takes a thread after all.
     """
 
     label: str
@@ -20,6 +22,14 @@ class Work(NamedTuple):
     background: bool = False
     early: str = ""
     awaits: str = ""
+    start: Optional[Callable[[], Union[Running, str, None]]] = None  # noqa: UP007, UP045  as below
+
+
+class Running(NamedTuple):
+    """A program that has been started; `answer` makes the command's answer of how it has ended."""
+
+    watched: process.Watched
+    answer: Callable[[process.Ended], str]
 
 
 class End:

@@ -113,6 +113,12 @@ class Tasks:
         with self._lock:
             self._waiting.clear()
 
+    @property
+    def idle(self) -> bool:
+        """Whether no job waits or is under way."""
+        with self._lock:
+            return not self._waiting and not self._working
+
     def quiet(self, seconds: float) -> bool:
         """Wait until no job but the one that calls this is under way; False if that takes longer than `seconds`."""
         with self._lock:

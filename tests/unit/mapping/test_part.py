@@ -13,6 +13,7 @@ from mu.errors import UsageError
 from mu.mapping import rows, sources
 from mu.mapping.collect import Collector
 from mu.mapping.settings import Given
+from tests.support.in_time import in_time
 from tests.support.local_rig import eventually
 from tests.support.map_rig import rows_of, run_map
 
@@ -238,8 +239,12 @@ def test_statuses_that_are_success_and_that_are_final() -> None:
 
 
 def test_a_time_limit() -> None:
-    summary, _ = run_map(Given(shell="sleep {}", timeout=0.1, retries=0), rows.listed(["0", "9"]))
-    assert summary.failures == [{"failure": "took longer than 0.1 s", "count": 1, "first": [2]}]
+    def check(seconds: float) -> None:
+        given = Given(shell="sleep {}", timeout=seconds, retries=0)
+        summary, _ = run_map(given, rows.listed(["0", "999"]))
+        assert summary.failures == [{"failure": f"took longer than {seconds:g} s", "count": 1, "first": [2]}]
+
+    in_time(check, 0.1)
 
 
 def test_killed_is_probably_memory() -> None:

@@ -27,6 +27,7 @@ from mu.server import api
 from mu.server.script_runs import prepared
 from mu.tls import keys
 from tests.support.fake_workers import FakeWorker, client_context, obey
+from tests.support.in_time import in_time
 
 ROOT = Path(__file__).parents[3]
 VECTORS = ROOT / "tests" / "data"
@@ -260,12 +261,12 @@ def test_a_worker_that_cannot_read_its_key_is_told_why(
 
 
 def test_a_silent_stranger_is_dropped_in_time(capfd: pytest.CaptureFixture[str]) -> None:
-    job = Job(hello_timeout=0.2)
+    job = Job(hello_timeout=1.0)
     with socket.create_connection(("127.0.0.1", job.port)) as silent:
         assert silent.recv(100) == b""
     job.worker().in_thread()
     job.end()
-    assert "no OK:HELLO within 0.2 s" in capfd.readouterr().err
+    assert "no OK:HELLO within 1 s" in capfd.readouterr().err
 
 
 def test_superfluous_workers_are_sent_away() -> None:
@@ -338,7 +339,7 @@ def test_what_a_worker_says_before_it_closes_is_why(capfd: pytest.CaptureFixture
 
     def says_why() -> None:
         worker.say("OK:HELLO")
-        told.wait(30)
+        told.wait(60)
         assert worker.sock.recv(1)  # it is sending
         worker.say("FAIL(disk full)")
         worker.sock.close()
@@ -449,33 +450,37 @@ def begin(launch: FakeLaunch, port: int, number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("behaviours", "settings", "story"),
+    ("behaviours", "limit", "story"),
     [
-        ([vanishing, obedient], {}, "1 attempt failed on the way: 1 × the worker closed the connection"),
+        ([vanishing, obedient], "", "1 attempt failed on the way: 1 × the worker closed the connection"),
         (
             [failing, failing, obedient],
-            {},
+            "",
             "2 attempts failed on the way: 2 × s3://b/k: slow down",
         ),
-        ([stalling, obedient], {"kill_time": 0.3}, "1 × terminated after 0.3 seconds"),
+        ([stalling, obedient], "kill_time", "1 × terminated after {:g} seconds"),
         (
             [never_connecting, obedient],
-            {"connect_timeout": 0.3},
-            "no worker has connected for 0.3 s: launching 1 more",
+            "connect_timeout",
+            "no worker has connected for {:g} s: launching 1 more",
         ),
     ],
     ids=["vanishing", "failing twice", "stalling", "never connecting"],
 )
 def test_a_part_is_given_to_another_worker(
-    capfd: pytest.CaptureFixture[str], behaviours: list[Any], settings: dict[str, Any], story: str
+    capfd: pytest.CaptureFixture[str], behaviours: list[Any], limit: str, story: str
 ) -> None:
-    job, launch = launched(*behaviours, num_parts=1, retries=2, **settings)
-    job.end()
-    assert launch.asked == len(behaviours)
-    assert job.states[0].stateinfo == ["Work", "FinalState"]
-    said = capfd.readouterr().err
-    assert story in said
-    assert "1 of 1 parts done" in said
+    def check(seconds: float) -> None:
+        settings = {limit: seconds} if limit else {}
+        job, launch = launched(*behaviours, num_parts=1, retries=2, **settings)
+        job.end()
+        assert launch.asked == len(behaviours)
+        assert job.states[0].stateinfo == ["Work", "FinalState"]
+        said = capfd.readouterr().err
+        assert story.format(seconds) in said
+        assert "1 of 1 parts done" in said
+
+    in_time(check, 0.3)
 
 
 @pytest.mark.parametrize(("parts", "retries"), [(1, 1), (2, 0)])
@@ -540,23 +545,28 @@ def test_workers_that_never_come_are_launched_again_only_so_often(capfd: pytest.
 def test_each_worker_that_connects_gives_launching_new_patience() -> None:
     """Three invocations are lost, but never two in a row."""
     behaviours = [never_connecting, failing, never_connecting, failing, never_connecting, obedient]
-    job, launch = launched(*behaviours, num_parts=1, retries=2, connect_timeout=0.2)
-    job.end()
-    assert launch.asked == len(behaviours)
-    assert job.states[0].stateinfo == ["Work", "FinalState"]
+
+    def check(seconds: float) -> None:
+        job, launch = launched(*behaviours, num_parts=1, retries=2, connect_timeout=seconds)
+        job.end()
+        assert launch.asked == len(behaviours)
+        assert job.states[0].stateinfo == ["Work", "FinalState"]
+
+    in_time(check, 0.2)
 
 
 class Releasing(PlainReporter):
-    """Sets `released` when the run is half a second old, or when it says something with `word` in it."""
+    """Sets `released` when the run is `age` seconds old, or when it says something with `word` in it."""
 
-    def __init__(self, parts: int, word: str = "") -> None:
+    def __init__(self, parts: int, word: str = "", age: float = 0.0) -> None:
         super().__init__(parts)
         self.released = threading.Event()
         self.word = word
+        self.age = age
 
     def tick(self, *, now: float | None = None) -> None:
         super().tick(now=now)
-        if not self.word and now is not None and now > self.started + 0.5:
+        if not self.word and now is not None and now > self.started + self.age:
             self.released.set()
 
     def note(self, text: str) -> None:
@@ -573,26 +583,34 @@ def progress(total: int, accepted: int) -> Progress:
 
 def test_a_throttled_launch_is_waited_for_while_others_work() -> None:
     """The second worker cannot be started before the first has ended: longer than the patience for missing ones."""
-    reporter = Releasing(2)
 
-    def until_released(worker: FakeWorker) -> None:
-        def answer(command: str) -> str | None:
-            reporter.released.wait(30)
-            return obey(command)
+    def check(seconds: float) -> None:
+        reporter = Releasing(2, age=5 * seconds)
 
-        worker.serve(answer)
-        launch.progress = progress(2, 2)
-        obedient(FakeWorker(launch.port))
+        def until_released(worker: FakeWorker) -> None:
+            def answer(command: str) -> str | None:
+                reporter.released.wait()
+                return obey(command)
 
-    launch = FakeLaunch(until_released, start=2)
-    launch.progress = progress(2, 1)
-    info = type("ServerInfo", (), {"port_number": 0, "num_parts": 2, "retries": 1, "connect_timeout": 0.1})
-    prepared(info).engines = [launch]  # type: ignore[list-item]
-    begin(launch, api._listener(info).getsockname()[1], 1)
-    launch.asked = 2
-    server.server_main_loop([], Work, info, reporter=reporter)
-    assert launch.asked == 2
-    assert reporter.counts.done == 2
+            worker.serve(answer)
+            launch.progress = progress(2, 2)
+            obedient(FakeWorker(launch.port))
+
+        launch = FakeLaunch(until_released, start=2)
+        launch.progress = progress(2, 1)
+        words = {"port_number": 0, "num_parts": 2, "retries": 1, "connect_timeout": seconds}
+        info = type("ServerInfo", (), words)
+        prepared(info).engines = [launch]  # type: ignore[list-item]
+        begin(launch, api._listener(info).getsockname()[1], 1)
+        launch.asked = 2
+        try:
+            server.server_main_loop([], Work, info, reporter=reporter)
+        finally:
+            reporter.released.set()
+        assert launch.asked == 2
+        assert reporter.counts.done == 2
+
+    in_time(check, 0.1)
 
 
 def test_a_launch_that_is_throttled_with_nobody_at_work_has_an_end() -> None:
@@ -618,7 +636,7 @@ def test_a_backup_that_cannot_be_launched_harms_nobody() -> None:
 
     def slow(worker: FakeWorker) -> None:
         def answer(command: str) -> str | None:
-            reporter.released.wait(30)
+            reporter.released.wait(60)
             return obey(command)
 
         worker.serve(answer)
@@ -923,7 +941,7 @@ def test_a_signal_ends_the_run_in_order(
     os.kill(process.pid, number)
     assert worker.hear() == "quit:"
     assert worker.hear() is None
-    assert process.wait(30) == status
+    assert process.wait(60) == status
     assert process.stderr is not None
     said = process.stderr.read()
     assert f"stopped by {number.name}" in said
@@ -983,7 +1001,7 @@ def test_flags_of_a_real_process(tmp_path: Path, words: list[str], parts: list[i
         assert worker.hear() == "quit:"  # after its answer, or because it gave none in time
         assert worker.hear() is None
     said = process.stderr.read()
-    assert process.wait(30) == status
+    assert process.wait(60) == status
     assert ("terminated after 0.2 seconds" in said) == (status == 1)
     process.stderr.close()
 

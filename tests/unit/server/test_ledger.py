@@ -208,3 +208,44 @@ def test_what_is_kept_of_an_error_is_bounded() -> None:
     (trouble,) = book._troubles.values()
     assert len(trouble.last_final) == TEXT_KEPT
     assert book.failure(begun(book), "y" + "x" * 1_000_000 + "no such key)", final=False, proven=False)
+
+
+def test_a_part_that_is_given_back_is_as_if_it_had_not_begun() -> None:
+    ledger = Ledger([Part(0, 0), Part(1, 0)])
+    attempt = ledger.begin_ahead(1.0)
+    assert attempt is not None
+    ledger.give_back(attempt)
+    assert (ledger.begun, ledger.running, ledger.waiting(5), ledger.finished) == (0, 0, 2, False)
+    again = ledger.begin(2.0)
+    assert again is not None
+    assert (again.part, again.number) == (attempt.part, 1)
+    ledger.give_back(attempt)  # it is over: nothing happens
+    assert ledger.running == 1
+
+
+def test_a_part_that_has_failed_is_not_begun_ahead() -> None:
+    ledger = Ledger([Part(0, 0)], retries=1)
+    attempt = ledger.begin(1.0)
+    assert attempt is not None
+    ledger.failure(attempt, "no luck")
+    assert ledger.begin_ahead(2.0) is None
+    assert ledger.waiting(5) == 1
+
+
+def test_a_backup_takes_a_part_that_is_given_back() -> None:
+    ledger = Ledger([Part(number, 0) for number in range(4)], backup=2.0)
+    for _ in range(3):
+        attempt = ledger.begin(0.0)
+        assert attempt is not None
+        ledger.succeeded(attempt, 1.0)
+    held = ledger.begin_ahead(1.0)
+    assert held is not None
+    assert ledger.want_backups(10.0) == 1
+    ledger.give_back(held)
+    assert (ledger.running, ledger.waiting(5)) == (0, 1)
+    other = ledger.begin(11.0)
+    assert other is not None
+    assert not ledger.succeeded(other, 12.0)
+    assert ledger.finished
+    ledger.give_back(held)
+    assert ledger.finished

@@ -1,15 +1,18 @@
 """Cleaning up between two parts, on a socket pair: who is welcomed back, and who is given up."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import inf
+from typing import Any
 
 import pytest
 
+from mu.machine_state import CommandListState
 from mu.report.reporter import Reporter
 from mu.report.telling import Tally, Telling
-from mu.server.connections import Connections, Peer
-from mu.server.ledger import Ledger
+from mu.server.attempts import Attempts
+from mu.server.connections import NO_FACTS, Ahead, Connections, Peer
+from mu.server.ledger import Ledger, Part
 from mu.server.resets import MAX_LATE, Resets
 from mu.server.settings import Settings
 from mu.server.staffing import Staffing
@@ -19,10 +22,16 @@ from mu.wire.protocol import Hello
 from mu.wire.socket_nb import SocketNB
 
 
-class Cleaning:
-    """One worker that has been told to clean up."""
+class First(CommandListState):
+    """A part of two commands."""
 
-    def __init__(self) -> None:
+    commandlist = [("OK:HELLO", "set:a:1"), ("OK:SET", "set:b:2"), ("OK:SET", None)]
+
+
+class Cleaning:
+    """One worker that has been told to clean up. `facts` are those of its hello, `well` how its part has ended."""
+
+    def __init__(self, facts: Mapping[str, Any] = NO_FACTS, *, well: bool = True) -> None:
         self.connections = Connections()
         ledger = Ledger([])
         telling = Telling(Reporter(1), Tally(ledger.counts))
@@ -30,21 +39,42 @@ class Cleaning:
         timers = Timers(self.connections, lambda peer: None)
         self.welcomed: list[Hello] = []
         self.given_up: list[Peer] = []
-        self.resets = Resets(self.connections, timers, self.staffing, self.welcome, self.given_up.append)
+        self.went_ahead: list[Ahead] = []
+        self.ledger = Ledger([Part(0, 0), Part(1, 0)])
+        self.attempts = Attempts(Settings([]), First, None, self.ledger, telling, None)
+        self.resets = Resets(
+            self.connections,
+            timers,
+            self.staffing,
+            self.ledger,
+            self.attempts,
+            self.welcome,
+            lambda peer, channel, ahead: self.went_ahead.append(ahead),
+            self.given_up.append,
+        )
         mine, self.theirs = socket.socketpair()
         mine.setblocking(False)
         self.peer = Peer(mine, "worker", inf)
         self.channel = self.peer.channel = SocketNB(mine)
         self.connections.add(self.peer)
-        self.begun = self.resets.begin(self.peer, self.channel)
+        self.peer.facts = facts
+        self.begun = self.resets.begin(self.peer, self.channel, well=well)
 
-    def welcome(self, peer: Peer, channel: SocketNB, hello: Hello) -> None:
+    def welcome(self, peer: Peer, channel: SocketNB) -> None:
         assert (peer, channel) == (self.peer, self.channel)
-        self.welcomed.append(hello)
+        self.welcomed.append(Hello(peer.run_id, dict(peer.facts)))
 
     def says(self, *messages: bytes) -> None:
         self.theirs.sendall(b"".join(map(encode, messages)))
         self.resets.read(self.peer)
+
+    def heard(self) -> bytes:
+        return self.theirs.recv(1000)
+
+    def close(self) -> None:
+        self.connections.close(self.peer)
+        self.connections.epoll.close()
+        self.theirs.close()
 
     @property
     def ended(self) -> tuple[int, int]:
@@ -55,9 +85,7 @@ class Cleaning:
 def cleaning() -> Iterator[Cleaning]:
     made = Cleaning()
     yield made
-    made.connections.close(made.peer)
-    made.connections.epoll.close()
-    made.theirs.close()
+    made.close()
 
 
 def test_a_worker_that_says_hello_again_is_welcome(cleaning: Cleaning) -> None:
@@ -108,5 +136,90 @@ def test_a_connection_that_closes_is_given_up(cleaning: Cleaning) -> None:
 
 def test_a_connection_that_is_closed_already_cannot_begin(cleaning: Cleaning) -> None:
     cleaning.channel.close()
-    assert not cleaning.resets.begin(cleaning.peer, cleaning.channel)
+    assert not cleaning.resets.begin(cleaning.peer, cleaning.channel, well=True)
     assert cleaning.ended == (0, 0)
+
+
+# The next part, along with `reset:`
+
+AHEAD = {"seconds_left": None, "ahead": True, "fresh": True}
+COMMANDS = encode(b"reset:") + encode(b"set:a:1")
+
+
+@pytest.fixture
+def ahead() -> Iterator[Cleaning]:
+    made = Cleaning(AHEAD)
+    yield made
+    made.close()
+
+
+def test_the_next_parts_first_command_goes_along_with_reset(ahead: Cleaning) -> None:
+    assert ahead.heard() == COMMANDS
+    assert (ahead.staffing.resetting, ahead.resets.ahead, ahead.ledger.running) == (0, 1, 1)
+    ahead.says(b"OK:LATE(x)", b'OK:HELLO:run1:{"ahead": true, "fresh": false}', b"OK:SET(a)")
+    (begun,) = ahead.went_ahead
+    assert begun.attempt.part.number == 0
+    assert list(begun.machine.waiting) == [b"OK:SET(a)"]
+    assert begun.machine.messages == ['OK:HELLO::{"seconds_left":null,"ahead":true,"fresh":false}']
+    assert (ahead.peer.resetting, ahead.peer.ahead, ahead.resets.ahead) == (False, None, 0)
+    assert ahead.staffing.reused == 1
+    assert ahead.ended == (0, 0)
+
+
+@pytest.mark.parametrize("said", [b"FAIL(reset: a file stays)", b"OK:HELLOnonsense"])
+def test_a_part_whose_worker_cannot_clean_up_is_given_back(ahead: Cleaning, said: bytes) -> None:
+    ahead.says(said)
+    assert ahead.ended == (0, 1)
+    ahead.resets.forget(ahead.peer)
+    assert not ahead.went_ahead
+    assert (ahead.ledger.running, ahead.ledger.begun, ahead.ledger.failed) == (0, 0, 0)
+    assert ahead.attempts.made == 0
+    attempt = ahead.ledger.begin(0.0)
+    assert attempt is not None
+    assert (attempt.part.number, attempt.number) == (0, 1)
+
+
+def test_a_hello_that_the_first_state_does_not_take_is_there_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state waits for a second message before it takes the hello."""
+
+    class Later(First):
+        def transition(self, msg: str) -> Any:
+            if not self.waiting:
+                raise ValueError(msg)
+            return super().transition(msg)
+
+    monkeypatch.setitem(globals(), "First", Later)
+    made = Cleaning(AHEAD)
+    try:
+        made.says(b"OK:HELLO", b"OK:MORE")
+        assert list(made.went_ahead[0].machine.waiting) == [b"OK:HELLO", b"OK:MORE"]
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize(("facts", "well"), [({"seconds_left": None}, True), (AHEAD, False)])
+def test_others_get_reset_alone(facts: Mapping[str, Any], well: bool) -> None:
+    """A worker that does not say that it can, and one whose part has failed."""
+    made = Cleaning(facts, well=well)
+    try:
+        assert made.heard() == encode(b"reset:")
+        assert (made.staffing.resetting, made.ledger.running) == (1, 0)
+        made.says(b"OK:HELLO")
+        assert made.ended == (1, 0)
+    finally:
+        made.close()
+
+
+def test_the_time_that_is_left_is_told_to_the_next_part() -> None:
+    made = Cleaning(NO_FACTS)
+    made.channel._channel.out.clear()
+    try:
+        made.peer.facts = {**AHEAD, "seconds_left": 100.0}
+        made.peer.ends_at = 0.0  # long ago, by any clock
+        assert made.resets.begin(made.peer, made.channel, well=True)
+        assert made.peer.ahead is not None
+        assert made.peer.ahead.machine.messages == [
+            'OK:HELLO::{"seconds_left":0.0,"ahead":true,"fresh":false}'
+        ]
+    finally:
+        made.close()

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import json
 import re
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from mu import CommandListState, ErrorState, JobError, OnePassState, TerminalState, server
+from mu.errors import UsageError
 from mu.machine import MachineState
 from mu.report.plain import PlainReporter
 from mu.report.reporter import Reporter
@@ -66,6 +68,38 @@ def go(
 
 
 # Part after part
+
+AHEAD = {**FACTS, "ahead": True}
+
+
+@pytest.mark.parametrize("journal", [0, 5])
+def test_parts_that_are_given_along_with_reset(journal: int) -> None:
+    """Each worker hears the next part's first command before it has said hello again."""
+    engine = PartWorkers(
+        lambda command: moves(command) if command == "run:" else obey(command), facts=AHEAD, limit=2
+    )
+    made, outcomes = go(engine, number=20, journal=journal)
+    assert not made.error
+    assert sorted(outcome.part.number for outcome in outcomes) == list(range(20))
+    assert {outcome.status for outcome in outcomes} == {"done"}
+    assert engine.asked == 2
+    assert engine.resets >= 18
+
+
+def test_a_part_given_along_with_a_reset_that_fails_is_another_workers() -> None:
+    """It counts as not begun, so that no retry is needed for it."""
+
+    def unclean(command: str) -> str | None:
+        return "FAIL(reset: a file stays)" if command == "reset:" else obey(command)
+
+    engine = PartWorkers(
+        unclean, unclean, lambda command: None if command == "reset:" else obey(command), obey
+    )
+    engine.facts = AHEAD
+    made, outcomes = go(engine, number=6, workers=1, retries=0)
+    assert not made.error
+    assert sorted(outcome.part.number for outcome in outcomes) == list(range(6))
+    assert {(outcome.status, outcome.attempt) for outcome in outcomes} == {("done", 1)}
 
 
 def test_workers_take_part_after_part() -> None:
@@ -319,7 +353,7 @@ def assert_closed(port: int, engine: PartWorkers) -> None:
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", port))
     for thread in engine.threads:
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
     assert engine.cancelled
 
@@ -500,7 +534,7 @@ def test_a_worker_that_goes_on_answering_after_its_part_is_given_up(monkeypatch:
     assert made.counts.done == 2
     assert engine.asked == 2
     for thread in engine.threads:
-        thread.join(30)
+        thread.join(60)
 
 
 def test_of_the_parts_that_failed_a_bounded_number_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -574,3 +608,98 @@ def test_a_reporter_that_is_named_after_launching_is_told() -> None:
 )  # fmt: skip
 def test_what_a_part_is_called(given: object, name: str) -> None:
     assert attempts.name_of(given) == name
+
+
+# What programs print
+
+SAID = "OK:RETVAL(0):OUTPUT(reading\n\x1b[2Jdone\n):COMMAND(./tool)"
+
+
+def says(command: str) -> str:
+    return SAID if command == "run:" else obey(command)
+
+
+def printing(tmp_path: Path, answer: Any = says, number: int = 2, **setup: Any) -> Run:
+    made = Run(
+        Settings(parts(number), retries=1, workers=1), Stays, engines=[PartWorkers(answer, facts=FACTS)],
+        setup=Setup(**setup), reporter=PlainReporter(number, verbose=bool(setup.get("verbose"))),
+    )  # fmt: skip
+    made.prepare()
+    made.launch({})
+    made.drive()
+    return made
+
+
+def test_verbose_shows_what_programs_print(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    printing(tmp_path, verbose=True).conclude()
+    said = capfd.readouterr().err
+    for number in range(2):
+        assert (
+            f"part {number} input {number} | reading\npart {number} input {number} | \\x1b[2Jdone\n" in said
+        )
+
+
+def test_without_verbose_it_is_not_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    printing(tmp_path, output_dir=str(tmp_path / "out")).conclude()
+    assert "reading" not in capfd.readouterr().err
+
+
+def test_output_is_kept_of_each_attempt(tmp_path: Path) -> None:
+    attempts_at: dict[str, int] = {}
+
+    def fails_first(command: str) -> str:
+        if command.startswith("set:part:"):
+            attempts_at["part"] = int(command.rpartition(":")[2])
+        if command == "run:" and attempts_at.setdefault(f"of {attempts_at['part']}", 0) == 0:
+            attempts_at[f"of {attempts_at['part']}"] = 1
+            return "OK:RETVAL(1):OUTPUT(no\xff):COMMAND(./tool)"
+        return says(command)
+
+    out = tmp_path / "a" / "out"
+    printing(tmp_path, fails_first, output_dir=str(out)).conclude()
+    kept = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert kept == {
+        f"part-{part}-attempt-{attempt}.log": b"no\xc3\xbf" if attempt == 1 else b"reading\n\x1b[2Jdone\n"
+        for part in range(2)
+        for attempt in (1, 2)
+    }
+
+
+def test_the_second_run_of_a_script_keeps_its_own(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for _ in range(2):
+        printing(tmp_path, number=1, output_dir=str(out)).conclude()
+    assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.log")) == [
+        "part-0-attempt-1.log",
+        "run-2/part-0-attempt-1.log",
+    ]
+
+
+@pytest.mark.parametrize("there", ["file in it", "a file", "no permission"])
+def test_a_directory_for_output_that_cannot_be(tmp_path: Path, there: str) -> None:
+    out = tmp_path / "out"
+    if there == "file in it":
+        out.mkdir()
+        (out / "x").touch()
+    elif there == "a file":
+        out.touch()
+    else:
+        out = Path("/proc/nowhere")
+    with pytest.raises(UsageError, match="^--output: "):
+        printing(tmp_path, output_dir=str(out))
+
+
+def test_output_that_cannot_be_written_fails_the_run_and_not_its_parts(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+
+    def breaks_the_disk(command: str) -> str:
+        shutil.rmtree(out, ignore_errors=True)
+        return says(command)
+
+    made = printing(tmp_path, breaks_the_disk, output_dir=str(out))
+    with pytest.raises(JobError, match="cannot write"):
+        made.conclude()
+    assert made.counts.done == 2
+    assert f"cannot write {out}: no such file or directory" in capfd.readouterr().err

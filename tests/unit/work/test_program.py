@@ -13,6 +13,7 @@ import pytest
 from mu.wire import protocol
 from mu.work import process, program
 from mu.work.process import Groups
+from tests.support.in_time import in_time
 from tests.support.worker_rig import ends
 
 LIMIT = 1 << 20
@@ -163,9 +164,12 @@ def test_what_cannot_be_started_says_why(place: Place, fields: dict[str, Any], w
 
 @pytest.mark.usefixtures("kernel")
 def test_a_timeout_ends_the_whole_group(place: Place) -> None:
-    result = place.execute(shell="sleep 1000 & echo $!; wait", timeout=0.2)
-    assert (result["status"], result["timed_out"]) == (-signal.SIGKILL, True)
-    assert ends(int(result["stdout"]))
+    def check(seconds: float) -> None:
+        result = place.execute(shell="sleep 1000 & echo $!; wait", timeout=seconds)
+        assert (result["status"], result["timed_out"]) == (-signal.SIGKILL, True)
+        assert ends(int(result["stdout"]))
+
+    in_time(check, 0.2)
     assert not place.execute(argv=["true"], timeout=100)["timed_out"]
 
 
