@@ -10,23 +10,30 @@ messages, and the status is 1. With the same seed the same sessions follow.
 Programs and paths come from fixed lists, since a mutated one would do who knows what to this machine.
 """
 
+import contextlib
 import json
 import os
+import queue
 import random
 import resource
 import shutil
+import socket
+import ssl
 import sys
 import tempfile
+import threading
 import time
 import zlib
 from collections import deque
 from pathlib import Path
 from typing import Any
 
+from mu.tls import keys
 from mu.wire import framing, protocol
 from tests.support.worker_rig import Listener, Peer, Worker
 
 PATIENCE = 30.0
+KEYS = keys.make_job_keys()
 COMMANDS_A_SESSION = 150
 MOST_MEMORY = 400 << 20
 SHELL = (
@@ -116,21 +123,29 @@ class Session:
         self.store.mkdir()
         self.sent: deque[bytes] = deque(maxlen=40)
         self.neighbours: list[Peer] = []
+        self.accepted: queue.Queue[Peer] = queue.Queue()
         self.commands = 0
 
     def run(self) -> None:
         """Do all of it. Raises FindingError."""
         chance = self.chance
         event = {"tell_facts": chance.randrange(2), "bucket": f"file://{self.store}", "run_id": "fuzz"}
-        with Listener() as listener, Listener() as self.neighbour:
+        # Without TLS, or with one version of it; state sockets as the coordinator's.
+        version = chance.choice((None, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3))
+        tls = (None,) if version is None else (KEYS, version)
+        with Listener(*tls) as listener, Listener(*tls) as self.neighbour:
             started = Worker(listener.event(**event), "echo packaged ##QUALITY##", TMPDIR=str(self.place))
             with started as worker, listener.accept() as self.peer:
                 self.peer.sock.settimeout(PATIENCE)
+                accepting = threading.Thread(target=self.accept_neighbours, daemon=True)
+                accepting.start()
                 if not protocol.parse_hello(self.peer.receive() or ""):
                     raise FindingError("no hello")
                 self.talk(worker)
                 broken = chance.randrange(3)
-                if broken == 0:
+                if broken == 0 and version is not None and chance.randrange(2):
+                    self.send_below_tls(self.garbage())
+                elif broken == 0:
                     self.send_raw(self.garbage())
                 elif broken == 1:
                     self.send("quit:")
@@ -138,6 +153,8 @@ class Session:
                 for neighbour in self.neighbours:
                     neighbour.close()
                 self.check_end(worker)
+            self.neighbour.stop()
+            accepting.join(PATIENCE)
 
     def talk(self, worker: Worker) -> None:
         """Send commands, and see that the worker goes on answering."""
@@ -212,11 +229,17 @@ class Session:
             if message is None:
                 raise FindingError("the worker ended")
             if message.startswith("OK:CONNECT"):
-                self.neighbours.append(self.neighbour.accept())
+                self.neighbours.append(self.accepted.get(timeout=PATIENCE))
                 break
             if message == "FAIL(already connected)":
                 break
         return b"echo:"
+
+    def accept_neighbours(self) -> None:
+        """Beside the rest, since a worker that connects by TLS waits for the handshake. Ends with the listener."""
+        with contextlib.suppress(OSError):
+            while True:
+                self.accepted.put(self.neighbour.accept())
 
     def speak_as_neighbour(self) -> None:
         """A state message, good or bad; or the end of the connection."""
@@ -284,6 +307,11 @@ class Session:
     def send_raw(self, data: bytes) -> None:
         """Send bytes."""
         self.peer.sock.sendall(data)
+
+    def send_below_tls(self, data: bytes) -> None:
+        """Send bytes that are no TLS record, or a broken one."""
+        with socket.socket(fileno=os.dup(self.peer.sock.fileno())) as below:
+            below.sendall(self.chance.choice((b"", b"\x17\x03\x03\x00\x20", b"\x15\x03\x03\x00\x02")) + data)
 
     def end(self) -> None:
         """Nothing more comes from us; whatever the worker still says is taken."""

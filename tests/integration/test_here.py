@@ -64,9 +64,9 @@ def test_no_more_than_there_are_slots_at_a_time() -> None:
 
 
 def test_workers_that_cannot_connect_are_lost_and_then_it_fails() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with running(here(3)) as engine:
+    with socket.socket() as taken, running(here(3)) as engine:
+        taken.bind(("127.0.0.1", 0))  # nobody listens, and nobody else can
+        port = taken.getsockname()[1]
         engine.start(json.dumps({"mode": 1, "addr": "127.0.0.1", "port": port, "bucket": ""}), 3)
         eventually(lambda: engine.lost(0.0) == 3)
         failure = engine.failure()

@@ -671,11 +671,12 @@ def test_a_service_that_never_answers_is_given_up():
 
 
 def test_nothing_listens():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    result = launchpar(
-        100, "work", KEY_ID, SECRET, PAYLOAD, ["us-east-1"], endpoint_url=f"http://127.0.0.1:{port}"
-    )
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens, and nobody else can
+        port = taken.getsockname()[1]
+        result = launchpar(
+            100, "work", KEY_ID, SECRET, PAYLOAD, ["us-east-1"], endpoint_url=f"http://127.0.0.1:{port}"
+        )
     check_books(result, 100)
     assert result.reasons() == {("us-east-1", f"cannot reach 127.0.0.1:{port}: Connection refused"): 100}
 

@@ -151,7 +151,7 @@ def test_sigterm_means_no_more_parts(package: Path, place: Path, tmp_path: Path)
         assert peer.receive() == "INFO:mu.draining:SIGTERM"
         fifo.write_text("done")  # the part goes on to its end
         assert protocol.exec_result(peer.receive() or "")["stdout"] == "done"
-        peer.send("reset:")
+        peer.send("reset:", "echo:of the next part")
         assert peer.rest() == ["FAIL(reset: the worker takes no more parts)"]
         process.communicate(timeout=PATIENCE)
         assert process.returncode == 0

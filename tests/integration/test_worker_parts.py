@@ -157,6 +157,40 @@ def test_the_next_part_sees_nothing_of_the_last(place: Path) -> None:
         peer.send("quit:")
 
 
+def test_the_next_parts_program_may_be_asked_for_behind_reset(place: Path) -> None:
+    with worker(place) as (peer, _):
+        for number in range(20):
+            peer.send("reset:", protocol.exec_command(argv=["echo", str(number)]))
+            hello = protocol.parse_hello(peer.receive() or "")
+            assert hello is not None
+            assert (hello.facts["ahead"], hello.facts["fresh"]) == (True, False)
+            assert protocol.exec_result(peer.receive() or "")["stdout"] == f"{number}\n"
+        peer.send("quit:")
+
+
+def test_the_hello_does_not_wait_for_a_long_program(place: Path, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with worker(place) as (peer, _):
+        peer.send("reset:", protocol.exec_command(argv=["cat", str(fifo)]))
+        assert (peer.receive() or "").startswith("OK:HELLO")
+        fifo.write_text("data")
+        assert protocol.exec_result(peer.receive() or "")["stdout"] == "data"
+        peer.send("quit:")
+
+
+def test_a_program_is_over_when_the_coordinator_goes(place: Path, tmp_path: Path) -> None:
+    """One that the worker's loop watches itself ends with the worker."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with worker(place) as (peer, made):
+        peer.send(protocol.exec_command(shell=f"echo $$ > {fifo}; sleep 1000"))
+        pid = int(fifo.read_text())
+        peer.close()
+        assert made.result() == "the coordinator has closed the connection"
+        assert ends(pid)
+
+
 def test_commands_of_the_last_part_get_no_answers(place: Path, tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.ports import unused_port
+
 CPUS = 20  # that the node says it has
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin"
@@ -35,11 +37,7 @@ class Slurm:
         for name in ("munge", "state", "spool", "log"):
             (folder / name).mkdir(mode=0o755)
         host = socket.gethostname().partition(".")[0]
-        ports = []
-        with contextlib.ExitStack() as stack:
-            for _ in range(2):
-                probe = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-                ports.append(probe.getsockname()[1])
+        ports = [unused_port(), unused_port()]
         self.configuration.write_text(
             "\n".join(
                 [

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.local_rig import eventually
+from tests.support.ports import unused_port
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 needs_sshd = pytest.mark.skipif(
@@ -69,8 +70,7 @@ class Sshd:
                     ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)], check=True
                 )
         shutil.copy(folder / "client.pub", folder / "authorized")
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = unused_port()
         config = folder / f"sshd-{name}"
         config.write_text(
             "\n".join(

@@ -115,6 +115,10 @@ class Listener:
         assert hello == "OK:HELLO" or (facts and hello and protocol.parse_hello(hello))
         return peer
 
+    def stop(self) -> None:
+        """No longer listen; another thread's `accept` raises OSError."""
+        self._listening.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         self._listening.close()
 

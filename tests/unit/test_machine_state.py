@@ -153,7 +153,7 @@ def test_a_long_error_keeps_its_beginning_and_its_end(answer: str) -> None:
     assert len(kept) < machine_code.ERROR_BEGINNING + machine_code.ERROR_END + 100
     said = explain(kept)
     assert "line 99999" in said
-    assert said.startswith("exit status 7 from: ./encode") == answer.startswith("OK:")
+    assert ("exit status 7" in said and "./encode" in said) == answer.startswith("OK:")
 
 
 @pytest.mark.parametrize("waiting", [[], ["OK:GET(1)"]])

@@ -29,6 +29,7 @@ from mu.wire import protocol
 from mu.wire.socket_nb import SocketNB
 from mu.work.threads import MOST_AT_A_TIME
 from mu.worker import Loop, Outside, TimeLimit, lambda_handler, time_limit
+from tests.support.in_time import in_time
 from tests.support.local_rig import eventually
 from tests.support.worker_rig import Listener, Peer, ends
 
@@ -258,11 +259,15 @@ def test_nothing_to_do_ends_it() -> None:
 
 
 def test_work_under_way_is_something_to_do() -> None:
-    with running(idle=0.05) as (peer, made):
-        peer.send("run:sleep 0.2")
-        assert peer.receive() == "OK:RETVAL(0):OUTPUT():COMMAND(sleep 0.2)"
-        assert peer.receive() is None
-        assert made.reason.startswith("nothing to do")
+    def check(seconds: float) -> None:
+        command = f"sleep {4 * seconds:g}"
+        with running(idle=seconds) as (peer, made):
+            peer.send(f"run:{command}")
+            assert peer.receive() == f"OK:RETVAL(0):OUTPUT():COMMAND({command})"
+            assert peer.receive() is None
+            assert made.reason.startswith("nothing to do")
+
+    in_time(check, 0.05)
 
 
 @pytest.mark.parametrize(

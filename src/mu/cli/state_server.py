@@ -71,9 +71,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-strangers",
         type=at_least(1),
-        default=limits.strangers,
+        default=limits.unverified,
         metavar="N",
-        help=f"connections that have not said hello ({limits.strangers})",
+        help=f"connections that have not said hello ({limits.unverified})",
     )
     parser.add_argument(
         "--tombstone-timeout",
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         message=args.max_message * MEGABYTE,
         kept=args.max_kept * MEGABYTE,
         kept_of_job=args.max_kept_job * MEGABYTE,
-        strangers=args.max_strangers,
+        unverified=args.max_strangers,
         tombstone_timeout=args.tombstone_timeout,
     )
     if args.profile:

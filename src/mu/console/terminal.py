@@ -24,7 +24,7 @@ CONTROL = re.compile(
 )
 
 
-class Outlet:
+class Output:
     """What is written to `stream` (None: nowhere). After an error nothing more is."""
 
     def __init__(self, stream: TextIO | None) -> None:

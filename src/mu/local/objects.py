@@ -351,6 +351,10 @@ def headers_only() -> Iterator[Callable[[], StoredKey | None]]:
 @contextmanager
 def plug_in() -> Iterator[None]:
     """Have moto make `StoredKey`s."""
+    # moto loads this module at the first request. Loaded after the change below, it would keep `StoredKey` for good,
+    # and take the keys of an ordinary moto in this process for folders.
+    import moto.s3.responses  # noqa: F401
+
     before = models.FakeKey
     models.FakeKey = StoredKey  # type: ignore[misc]
     try:

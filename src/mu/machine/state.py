@@ -273,8 +273,8 @@ class ErrorState(TerminalState):
     """
 
     extra = "(failed)"
-    err = ""
     failed_in = "?"
+    _error = b""
     final = False
 
     def __init__(self, prevState: SocketLike | SocketNB, err: object = "", actorNum: int = 0) -> None:
@@ -283,6 +283,15 @@ class ErrorState(TerminalState):
         self.err = shortened(describe(err) if isinstance(err, Exception) else "" if err is None else str(err))
         if not self._channel.kept:
             self.close()
+
+    @property
+    def err(self) -> str:
+        """The error's text; kept as UTF-8, since one emoji makes a string take four bytes for each character."""
+        return self._error.decode("utf-8", "surrogatepass")
+
+    @err.setter
+    def err(self, text: str) -> None:
+        self._error = text.encode("utf-8", "surrogatepass")
 
     def str_extra(self) -> str:
         """The error."""

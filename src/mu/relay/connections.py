@@ -14,14 +14,14 @@ class Limits:
     """Sizes in bytes, times in seconds.
 
     `message`: the payload of one; `kept` and `kept_of_job`: all messages for partners that are not there;
-    `strangers`: connections that have not said hello, which have `hello_timeout` for it, or less if all places are
+    `unverified`: connections that have not said hello, which have `hello_timeout` for it, or less if all places are
     taken (`mu.tls.unverified` says who goes); `tombstone_timeout`: how long messages are kept.
     """
 
     message: int = 64 << 20
     kept: int = 1 << 30
     kept_of_job: int = 512 << 20
-    strangers: int = PLACES
+    unverified: int = PLACES
     hello_timeout: float = 10.0
     tombstone_timeout: float = 600.0
 

@@ -1,4 +1,4 @@
-"""The relay's messages on their way: an inbox for each name, and limits on what is kept for those who are not there.
+"""The relay's messages on their way: a mailbox for each name, and limits on what is kept for those who are not there.
 
 No sockets here. A name is a job's and a worker's number in it.
 """
@@ -18,7 +18,7 @@ def shown(name: Name) -> str:
     return f"{name[0]}_{name[1]}"
 
 
-class Inbox(Generic[Sender]):
+class Mailbox(Generic[Sender]):
     """Messages on their way to one name, oldest first, each with the time until which it is kept; and the `senders`
     that are not read from until there are fewer."""
 
@@ -29,23 +29,23 @@ class Inbox(Generic[Sender]):
         self.senders: set[Sender] = set()
 
 
-class Inboxes(Generic[Sender]):
+class Mailboxes(Generic[Sender]):
     """All of them. `kept` and `waiting`: how many bytes and messages are in them; `limit` and `limit_of_job`: how many
     bytes there may be for names that are not there."""
 
     def __init__(self, limit: int, limit_of_job: int) -> None:
         self.kept = self.waiting = 0
         self._limit, self._limit_of_job = limit, limit_of_job
-        self._all: dict[Name, Inbox[Sender]] = {}
+        self._all: dict[Name, Mailbox[Sender]] = {}
         self._kept_of_job: dict[str, int] = {}
 
-    def get(self, name: Name | None) -> Inbox[Sender] | None:
-        """The inbox of a name that something is waiting for, a sender perhaps."""
+    def get(self, name: Name | None) -> Mailbox[Sender] | None:
+        """The mailbox of a name that something is waiting for, a sender perhaps."""
         return None if name is None else self._all.get(name)
 
-    def open(self, name: Name) -> Inbox[Sender]:
-        """The inbox of a name, which is made if need be."""
-        return self._all.setdefault(name, Inbox())
+    def open(self, name: Name) -> Mailbox[Sender]:
+        """The mailbox of a name, which is made if need be."""
+        return self._all.setdefault(name, Mailbox())
 
     def refusal(self, name: Name, data: bytes) -> str:
         """Why a message cannot be kept for a name that is not there; empty if it can."""
@@ -68,12 +68,12 @@ class Inboxes(Generic[Sender]):
         return data
 
     def let_go(self, name: Name) -> set[Sender]:
-        """Those who may send on; the inbox is forgotten if it is empty."""
-        inbox = self._all.get(name)
-        if inbox is None:
+        """Those who may send on; the mailbox is forgotten if it is empty."""
+        mailbox = self._all.get(name)
+        if mailbox is None:
             return set()
-        senders, inbox.senders = inbox.senders, set()
-        if not inbox.messages:
+        senders, mailbox.senders = mailbox.senders, set()
+        if not mailbox.messages:
             del self._all[name]
         return senders
 

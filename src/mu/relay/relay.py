@@ -1,15 +1,15 @@
 """The relay: workers cannot accept connections, so two that must talk both connect here.
 
 A worker's first message is `HELLO_STATE:<job>:<me>:<partner>`; from then on each of its messages goes,
-unchanged, to the one who is `<me>` where this one says `<partner>`. Messages pass through an inbox that
+unchanged, to the one who is `<me>` where this one says `<partner>`. Messages pass through a mailbox that
 each name has, whether its owner is connected or not:
 
-    sender --read--> inbox of the partner --feed--> partner's connection
+    sender --read--> mailbox of the partner --feed--> partner's connection
 
-- The partner is connected: the inbox is fed to its connection while little waits there to be sent. As
+- The partner is connected: the mailbox is fed to its connection while little waits there to be sent. As
   long as much waits, its senders are not read from: a slow receiver slows down its senders, and costs
   no memory but a message of each.
-- The partner is not there: the inbox keeps what comes, up to limits on all inboxes together and on those
+- The partner is not there: the mailbox keeps what comes, up to limits on all mailboxes together and on those
   of one job. A sender that would pass a limit is told so and loses its connection: its part of the job
   fails at once, where a message dropped in silence would leave the partner waiting. What was kept is
   delivered when the partner comes, also if the sender is gone by then, and dropped after a time.
@@ -31,7 +31,7 @@ from OpenSSL import SSL
 
 from mu.errors import ProtocolError, reason
 from mu.relay.connections import Limits, Peer, has_spoken
-from mu.relay.mailboxes import Inboxes, Name, shown
+from mu.relay.mailboxes import Mailboxes, Name, shown
 from mu.tls import connection, listener
 from mu.tls.unverified import Unverified
 from mu.wire.socket_nb import SocketNB
@@ -73,9 +73,9 @@ class Relay:
         self._accepting = False
         self._crowded = False  # and people know
         self._peers: dict[int, Peer] = {}
-        self._strangers = Unverified[Peer](limits.strangers, 0, has_spoken)
+        self._unverified = Unverified[Peer](limits.unverified, 0, has_spoken)
         self._named: dict[Name, Peer] = {}
-        self._inboxes = Inboxes[Peer](limits.kept, limits.kept_of_job)
+        self._mailboxes = Mailboxes[Peer](limits.kept, limits.kept_of_job)
         self._passed = self._passed_bytes = 0
         self._notes = 0
         self._reported = ""
@@ -115,10 +115,10 @@ class Relay:
     def status(self) -> str:
         """Connections, waiting messages and bytes, for people."""
         text = f"{len(self._peers)} connections"
-        if self._strangers:
-            text += f" ({len(self._strangers)} have yet to say hello)"
+        if self._unverified:
+            text += f" ({len(self._unverified)} have yet to say hello)"
         return (
-            f"{text}, {self._inboxes.waiting} messages waiting ({_megabytes(self._inboxes.kept)}), "
+            f"{text}, {self._mailboxes.waiting} messages waiting ({_megabytes(self._mailboxes.kept)}), "
             f"{self._passed} passed on ({_megabytes(self._passed_bytes)})"
         )
 
@@ -133,12 +133,12 @@ class Relay:
     def _tick(self) -> None:
         """What time brings: strangers that are late, messages that have waited too long, a report."""
         now = time.monotonic()
-        while (peer := self._strangers.oldest()) is not None and peer.deadline <= now:
+        while (peer := self._unverified.oldest()) is not None and peer.deadline <= now:
             self._drop(peer, f"no hello within {self._limits.hello_timeout:g} s")
-        for name, dropped in self._inboxes.expire(now, self._named.__contains__):
+        for name, dropped in self._mailboxes.expire(now, self._named.__contains__):
             timeout = self._limits.tombstone_timeout
             self._note(f"dropped {dropped} messages for {shown(name)}, which has not come in {timeout:g} s")
-        self._crowded = self._crowded and len(self._strangers) >= self._limits.strangers
+        self._crowded = self._crowded and len(self._unverified) >= self._limits.unverified
         self._accept_more(True)
         if now >= self._next_report:
             self._next_report = now + REPORT_EVERY
@@ -172,7 +172,7 @@ class Relay:
             except (BlockingIOError, ConnectionError):
                 return
             except OSError as error:
-                to_go = self._strangers.to_go()
+                to_go = self._unverified.to_go()
                 if error.errno in (errno.EMFILE, errno.ENFILE) and to_go is not None:
                     self._drop(to_go, "there is no room for more connections")
                     continue
@@ -183,7 +183,7 @@ class Relay:
             peer = Peer(sock, listener.shown(address), time.monotonic() + self._limits.hello_timeout)
             self._peers[peer.fd] = peer
             self._epoll.register(peer.fd, peer.mask)
-            crowded_out = self._strangers.add(peer)
+            crowded_out = self._unverified.add(peer)
             if crowded_out is not None:
                 self._crowd_out(crowded_out)
 
@@ -191,7 +191,7 @@ class Relay:
         """Close a connection that had to go for another; people are told once for as long as it is crowded."""
         if not self._crowded:
             self._note(
-                f"{len(self._strangers)} connections have yet to say hello: for each new one another is closed"
+                f"{len(self._unverified)} connections have yet to say hello: for each new one another is closed"
             )
         self._crowded = True
         del self._peers[peer.fd]
@@ -201,7 +201,7 @@ class Relay:
         """Something has come for the first time: now the connection is worth its TLS. Raises OSError."""
         peer.channel = SocketNB(connection.wrap(peer.sock, self._context))
         peer.channel.limit_message(self._limits.message)
-        self._strangers.heard(peer)
+        self._unverified.heard(peer)
         peer.begun = True
 
     def _serve(self, peer: Peer, events: int) -> None:
@@ -269,14 +269,14 @@ class Relay:
                 f"{peer} is gone in the middle of a message, of which {peer.channel.unread} bytes had come"
             )
         del self._peers[peer.fd]
-        if peer in self._strangers:
-            self._strangers.remove(peer)
+        if peer in self._unverified:
+            self._unverified.remove(peer)
         if peer.name is not None and self._named.get(peer.name) is peer:
             del self._named[peer.name]
             self._resume(peer.name)
-        inbox = self._inboxes.get(peer.partner)
-        if peer.paused and inbox is not None:
-            inbox.senders.discard(peer)
+        mailbox = self._mailboxes.get(peer.partner)
+        if peer.paused and mailbox is not None:
+            mailbox.senders.discard(peer)
         peer.channel.close()
 
     # Messages
@@ -296,32 +296,32 @@ class Relay:
             self._refuse(peer, f"{shown(name)} is connected already")
             return
         peer.name, peer.partner = name, (job, int(hello[3]))
-        self._strangers.remove(peer)
+        self._unverified.remove(peer)
         self._named[name] = peer
 
     def _post(self, sender: Peer, name: Name, data: bytes) -> None:
-        """Put a message into the partner's inbox."""
+        """Put a message into the partner's mailbox."""
         receiver = self._named.get(name)
-        refusal = self._inboxes.refusal(name, data) if receiver is None else ""
+        refusal = self._mailboxes.refusal(name, data) if receiver is None else ""
         if refusal:
             self._refuse(sender, refusal)
             return
-        self._inboxes.put(name, data, time.monotonic() + self._limits.tombstone_timeout)
+        self._mailboxes.put(name, data, time.monotonic() + self._limits.tombstone_timeout)
         if receiver is not None:
             self._feed(receiver)
             here = self._named.get(name) is receiver
-            if here and (self._inboxes.get(name) is not None or receiver.channel.unsent > HIGH):
-                self._inboxes.open(name).senders.add(sender)
+            if here and (self._mailboxes.get(name) is not None or receiver.channel.unsent > HIGH):
+                self._mailboxes.open(name).senders.add(sender)
                 sender.paused = True
 
     def _feed(self, peer: Peer) -> None:
-        """Pass on what is in a connection's inbox, and let its senders go on once that is empty."""
+        """Pass on what is in a connection's mailbox, and let its senders go on once that is empty."""
         name, channel = peer.name, peer.channel
-        inbox = self._inboxes.get(name)
-        if name is not None and inbox is not None:
+        mailbox = self._mailboxes.get(name)
+        if name is not None and mailbox is not None:
             try:
-                while inbox.messages and channel.unsent <= HIGH:
-                    data = self._inboxes.take(name)
+                while mailbox.messages and channel.unsent <= HIGH:
+                    data = self._mailboxes.take(name)
                     self._passed += 1
                     self._passed_bytes += len(data)
                     channel.enqueue(data)
@@ -329,13 +329,13 @@ class Relay:
             except OSError as error:
                 self._drop(peer, reason(error))
                 return
-            if not inbox.messages and channel.unsent <= LOW:
+            if not mailbox.messages and channel.unsent <= LOW:
                 self._resume(name)
         self._set_mask(peer)
 
     def _resume(self, name: Name) -> None:
-        """Read again from the senders that were paused for an inbox."""
-        for sender in self._inboxes.let_go(name):
+        """Read again from the senders that were paused for a mailbox."""
+        for sender in self._mailboxes.let_go(name):
             sender.paused = False
             self._set_mask(sender)
 

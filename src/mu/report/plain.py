@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TextIO
 
-from mu.console.terminal import Outlet, fit
+from mu.console.terminal import Output, fit
 from mu.machine import ErrorState
 from mu.report.failure import MAX_APART, Failure, failure_of, grouped, kind_of, told
 from mu.report.reporter import Reporter
@@ -52,7 +52,7 @@ class PlainReporter(Reporter):
     ) -> None:
         super().__init__(parts)
         self.quiet, self.verbose = quiet, verbose
-        self._out = Outlet(sys.stderr if stream is None else stream)
+        self._out = Output(sys.stderr if stream is None else stream)
         self._closed = False
         self._kinds: Counter[tuple[str, str]] = Counter()  # of attempts that failed
         self._shown = ""

@@ -1,6 +1,7 @@
-"""The coordinator's door: it lets in workers that have finished their TLS handshake and said `OK:HELLO`.
+"""The acceptor: admits workers that have finished their TLS handshake and said `OK:HELLO`.
 
-Until then a connection is a stranger's, which costs a socket until it sends something, and no part ever.
+Until then a connection is unverified: it costs a socket, a TLS state only once it has sent something, and it is never
+given a part.
 """
 
 import errno
@@ -29,9 +30,9 @@ MAX_DELAYS = 5
 NO_ROOM = "there is no room for more connections"
 
 
-class Door:
-    """Takes connections from `listener` into `connections`; `admit` is called with each worker that says hello. `port`
-    is where it listens."""
+class Acceptor:
+    """Accepts connections from `listener` and adds them to `connections`; calls `admit` with each worker that says
+    hello. `port` is where it listens."""
 
     def __init__(
         self,
@@ -52,7 +53,7 @@ class Door:
         # All workers may come at once, and from one address, as behind a gateway.
         expected = PLACES if settings.workers is None else settings.workers
         limit = min(max(PLACES, 2 * expected), max(2, settings.room))
-        self._strangers = Unverified[Peer](limit, expected, connections.readable)
+        self._unverified = Unverified[Peer](limit, expected, connections.readable)
         self._watched = False
         self._watch_listener(True)
 
@@ -61,7 +62,7 @@ class Door:
         return -1 if self._listener is None else self._listener.fileno()
 
     def accept(self) -> None:
-        """Take in those who have connected."""
+        """Accept the connections that wait at the listener, up to `ACCEPTS_AT_ONCE`."""
         for _ in range(ACCEPTS_AT_ONCE):
             if self._listener is None:
                 return
@@ -70,28 +71,30 @@ class Door:
             except BlockingIOError:
                 return
             except OSError as error:
-                to_go = self._strangers.to_go()
+                to_go = self._unverified.to_go()
                 if error.errno not in (errno.EMFILE, errno.ENFILE) or to_go is None:
                     logger.debug("accept: %s", error)
-                    self._watch_listener(False)  # it would be ready again at once; until the next `expire`
+                    self._watch_listener(
+                        False
+                    )  # until the next `expire`: it would be reported as ready at once
                     return
                 self._drop(to_go, NO_ROOM)
                 continue
             sock.setblocking(False)
             peer = Peer(sock, listener.shown(address), time.monotonic() + self._settings.hello_timeout)
             self._connections.add(peer)
-            crowded_out = self._strangers.add(peer)
+            crowded_out = self._unverified.add(peer)
             if crowded_out is not None:
                 self._turn_away(crowded_out, "too many connections that have not said OK:HELLO")
             elif len(self._connections) > self._settings.room:
-                self._drop(self._strangers.to_go() or peer, NO_ROOM)
+                self._drop(self._unverified.to_go() or peer, NO_ROOM)
 
     def greet(self, peer: Peer) -> None:
-        """Go on with a stranger until it has said hello."""
+        """Serve an unverified connection that is ready: TLS handshake, then its hello."""
         try:
             channel = peer.channel
             if channel is None:
-                self._strangers.heard(peer)
+                self._unverified.heard(peer)
                 channel = peer.channel = SocketNB(connection.wrap(peer.sock, self._context))
                 channel.limit_message(MAX_HELLO)
             if not peer.ready:
@@ -114,28 +117,28 @@ class Door:
             self._connections.watch(peer, channel)
 
     def expire(self, now: float) -> None:
-        """Drop those that have had their time; `now` is of the monotonic clock.
+        """Close unverified connections whose deadline has passed; `now` is of the monotonic clock.
 
-        Whoever has sent something that has not been read yet waits for us, as happens when thousands connect at
-        once: it gets more time, though not for ever.
+        A connection that has sent something that we have not read yet gets more time, up to `MAX_DELAYS` times: it
+        waits for us, which happens when thousands connect at once.
         """
         self._watch_listener(True)
-        while (stranger := self._strangers.oldest()) is not None and stranger.deadline <= now:
-            if stranger.delays < MAX_DELAYS and self._connections.readable(stranger):
-                stranger.delays += 1
-                stranger.deadline = now + self._settings.hello_timeout
-                self._strangers.postpone(stranger)
+        while (peer := self._unverified.oldest()) is not None and peer.deadline <= now:
+            if peer.delays < MAX_DELAYS and self._connections.readable(peer):
+                peer.delays += 1
+                peer.deadline = now + self._settings.hello_timeout
+                self._unverified.postpone(peer)
             else:
-                self._drop(stranger, f"no OK:HELLO within {self._settings.hello_timeout:g} s")
+                self._drop(peer, f"no OK:HELLO within {self._settings.hello_timeout:g} s")
 
     def close(self) -> None:
-        """Listen no more, and send away who has not said hello."""
+        """Close the listener and all unverified connections."""
         if self._listener is not None:
             self._watch_listener(False)
             self._listener.close()
             self._listener = None
-        for peer in self._strangers:
-            self._strangers.remove(peer)
+        for peer in self._unverified:
+            self._unverified.remove(peer)
             self._connections.close(peer)
 
     def _watch_listener(self, wanted: bool) -> None:
@@ -156,11 +159,11 @@ class Door:
             self._drop(peer, "it is a worker of another run")
         else:
             channel.limit_message()
-            self._strangers.remove(peer)
+            self._unverified.remove(peer)
             self._admit(peer, channel, hello)
 
     def _drop(self, peer: Peer, why: str) -> None:
-        self._strangers.remove(peer)
+        self._unverified.remove(peer)
         self._turn_away(peer, why)
 
     def _turn_away(self, peer: Peer, why: str) -> None:

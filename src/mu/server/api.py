@@ -1,7 +1,7 @@
 """The coordinator: a script declares a class `ServerInfo` and its states, then calls these functions.
 
-`ServerInfo` is read at the edge, once (`mu.server.prepare`); what is inside gets settings passed. What a script or its
-states may read back is set on it, and put back when the run is over: `prepare.READ_BACK` lists it.
+`ServerInfo` is read once (`mu.server.prepare`); all other modules get settings passed. The attributes that a script or
+its states may read back (`prepare.READ_BACK`) are set on it during the run and restored at its end.
 """
 
 import signal
@@ -26,9 +26,9 @@ _MISSING = object()
 
 
 def options(ServerInfo: Any, argv: Sequence[str] | None = None) -> None:
-    """Read the command line into `ServerInfo`; exits with status 2 if something is wrong with it.
+    """Read the command line into `ServerInfo`; exits with status 2 if it is wrong.
 
-    A flag exists when `ServerInfo` has its attribute; `--help` lists them. Afterwards `cacert`,
+    A flag exists only if `ServerInfo` has its attribute; `--help` lists them. Afterwards `cacert`,
     `srvcrt`, `srvkey` hold keys (one-line base64), made for this run if no files were named. `regions`, if the script
     has the attribute and names none, holds the default one.
     """
@@ -53,7 +53,7 @@ def server_launch(
     """Start listening, then start workers, spread evenly over `regions`: `num_parts + overprovision`, or as many as
     there may be at a time.
 
-    Without `cacert` all is plain TCP, and only workers on this machine are started.
+    Without `cacert` connections are plain TCP, and only workers on this machine are started.
 
     `event` is what the workers get. Set here: `addr` if it is unset, `port`, and the keys, always the
     workers' own. With `state_srv_addr` and keys made for this run, the relay is started in this process, too.
@@ -115,7 +115,7 @@ def _listener(info: Any) -> socket.socket:
 
 
 def _set_back(info: Any, run: Run) -> dict[str, Any]:
-    """Let the script read back what the run has chosen; what was there before."""
+    """Set the attributes that the script may read back; returns their values from before."""
     before = run.before
     values: dict[str, Any] = {}
     if not run.idle:

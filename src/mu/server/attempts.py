@@ -1,7 +1,7 @@
-"""The books of a run: which machine stands for which part, and what became of each attempt.
+"""The attempts of a run: which machine does which part, and how each attempt ended.
 
-The ledger knows parts and attempts; here they are joined with machines, with what is told to people and to the script
-(`states`, `on_outcome`), and with the parts that depend on others.
+The ledger knows parts and attempts. This module connects them with machines, tells people and the script about them
+(`states`, `on_outcome`), and fails the parts that depend on a failed one.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from mu.wire import clock
 from mu.wire.socket_nb import SocketNB
 
 MAX_NAME = 200  # characters of a part's name
-FAILURES_KEPT = 1000  # that the summary may show
+FAILURES_KEPT = 1000  # failures that are kept for the summary
 
 
 class Attempts:
@@ -104,7 +104,7 @@ class Attempts:
         self._telling.worker_connected(track)
 
     def moved(self, peer: Peer, machine: MachineState) -> None:
-        """A worker's machine is in another state now."""
+        """A worker's machine has entered another state."""
         before, peer.machine = peer.machine, machine
         peer.title = machine.title
         attempt, track = peer.attempt, peer.track
@@ -115,14 +115,14 @@ class Attempts:
             self._telling.worker_moved(track, before)
 
     def retitled(self, peer: Peer, machine: MachineState) -> None:
-        """A worker's machine is in the same state, which has another title now."""
+        """The state that a worker's machine is in has changed its title."""
         peer.title = machine.title
         if peer.track is not None:
             self._telling.worker_moved(peer.track, machine)
 
     def end(self, peer: Peer, now: float) -> tuple[bool, list[Peer]]:
-        """A worker's machine has come to its end: whether the part is done by it, and whose work is not needed any
-        more. The worker has no part afterwards."""
+        """A worker's machine has ended. Returns whether the part is done by it, and the workers whose work is not
+        needed any more. The worker has no part afterwards."""
         machine, attempt, track = peer.machine, peer.attempt, peer.track
         assert machine is not None
         assert attempt is not None
@@ -156,7 +156,7 @@ class Attempts:
         return False, []
 
     def abandon(self, peer: Peer) -> None:
-        """A worker's part is taken from it: it is not needed any more."""
+        """Take a worker's part from it, because its work is not needed any more."""
         if peer.track is not None:
             self._over(peer.track)
         peer.attempt = peer.machine = peer.track = None
@@ -176,7 +176,7 @@ class Attempts:
         return [peer.track for peer in self._workers.values() if peer.track is not None]
 
     def stop(self, now: float) -> None:
-        """The run ends: tell of the parts that have begun and are not over."""
+        """The run ends: tell the script about the parts that have begun and not ended."""
         if self._on_outcome is None:
             return
         for attempt in self._ledger.under_way():
@@ -200,8 +200,8 @@ class Attempts:
         )
 
     def _dependants(self, machine: MachineState, failed: int) -> list[Peer]:
-        """The workers of the parts that cannot be done without one that has failed; those that have none yet end when
-        they get one."""
+        """The workers whose parts depend on one that has failed. Dependent parts without a worker fail when they get
+        one."""
         dependants = self._settings.dependants
         if dependants is None or failed in self._doomed:
             return []
@@ -232,5 +232,5 @@ def name_of(given: Any) -> str:
 
 
 def waits_in_vain(failed: int) -> str:
-    """What became of a part whose left neighbour, or one further left, has failed."""
+    """The error of a part that depends on one that has failed."""
     return f"waits for part {listed(failed)}, which failed"

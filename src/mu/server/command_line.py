@@ -1,4 +1,5 @@
-"""The flags of coordinator scripts: but for a few, a flag exists when `ServerInfo` has its attribute."""
+"""The command line of coordinator scripts: a flag exists only if `ServerInfo` has its attribute, except for a few flags
+that every script has."""
 
 import argparse
 import os
@@ -19,8 +20,8 @@ from mu.server.job_keys import key_files, take_keys
 def parse(info: Any, argv: Sequence[str] | None = None) -> None:
     """Read the command line into `info`, a class or object with the attributes of FLAGS.
 
-    Afterwards the key attributes hold what travels (one-line bodies), made for this run if no files
-    were given; `keys_of_run` tells which. A mistake prints one line and a hint, and exits with status 2.
+    Afterwards the key attributes hold the keys as they are sent (one-line bodies); if no files were given, they are
+    made for this run and `keys_of_run` is true. A mistake prints one line and a hint, and exits with status 2.
     """
     parser = _parser(info)
     words = sys.argv[1:] if argv is None else list(argv)
@@ -156,7 +157,7 @@ def _combine(info: Any, values: dict[str, Any]) -> None:
 
 
 def _check_relay(info: Any, values: dict[str, Any]) -> None:
-    """UsageError if the relay's ports cannot be; port 0 is for a relay of the run's own."""
+    """UsageError if the relay's ports are impossible; port 0 is only for a relay that the run starts itself."""
     first, number = (
         values.get(name, getattr(info, name, None)) for name in ("state_srv_port", "state_srv_threads")
     )
@@ -171,7 +172,7 @@ def _check_relay(info: Any, values: dict[str, Any]) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """UsageError if a file cannot be written here when the run is over; nothing is changed."""
+    """UsageError if a file could not be written at `path` at the end of the run. Read-only."""
     if not path.absolute().parent.is_dir():
         raise UsageError(f"cannot write {path}: no such directory")
     if path.is_dir():
@@ -181,7 +182,7 @@ def check_writable(path: Path) -> None:
 
 
 def _quality_name(info: Any) -> str:
-    """`Y_S`, and `_kK` with a keyframe distance: what tells runs of different quality apart."""
+    """`Y_S`, and `_kK` with a keyframe distance: which tells runs of different quality apart."""
     quality_s = getattr(info, "quality_s", None)
     distance = getattr(info, "keyframe_distance", None)
     name = f"{info.quality_y}_{'x' if quality_s is None else quality_s}"

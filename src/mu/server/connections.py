@@ -1,4 +1,4 @@
-"""The coordinator's connections: one epoll, and what is known of each one."""
+"""The coordinator's connections: one epoll, and what is known about each connection."""
 
 import select
 import socket
@@ -24,8 +24,8 @@ class Ahead(NamedTuple):
 
 
 class Peer:
-    """One connection. A stranger's `channel` is None until it sends something; only a worker that has a part
-    has an `attempt`, a `machine` and a `track`. A worker without a part is a spare, or is being `resetting`."""
+    """One connection. The `channel` of an unverified one is None until it sends something; only a worker that has a
+    part has an `attempt`, a `machine` and a `track`. A worker without a part is a spare, or is `resetting`."""
 
     __slots__ = (
         "address",
@@ -63,15 +63,15 @@ class Peer:
     def __init__(self, sock: socket.socket, address: str, deadline: float) -> None:
         self.sock = sock
         self.address = address
-        self.deadline = deadline  # by when it must have said hello
+        self.deadline = deadline  # by when it must have said hello, in seconds of the monotonic clock
         self.delays = 0  # how often the deadline was put off
         self.fd = sock.fileno()
         self.channel: SocketNB | None = None
         self.ready = False  # the handshake is done
-        self.hello: float | None = None  # when it said so, if it did, in seconds of the monotonic clock
+        self.hello: float | None = None  # when it said hello (monotonic clock); None before
         self.worker = 0  # counts the workers of a run, from 1; 0 before its hello
-        self.facts = NO_FACTS  # what its hello tells of it
-        self.run_id = ""  # and of its run
+        self.facts = NO_FACTS  # what its hello says about it
+        self.run_id = ""  # of its run, from its hello
         self.said: bytes | None = None  # what its next hello is expected to be, if that is known
         self.ends_at = inf  # when its time limit is, by the monotonic clock
         self.completed = 0  # parts it has done
@@ -88,21 +88,21 @@ class Peer:
         self.title = ""  # of the machine, as the reporter knows it
         self.wake_at: float | None = None  # the earliest timer that is set for the machine's own `wake_at`
         self.mask = select.EPOLLIN
-        self.due: Callable[[Peer], None] | None = None  # what is done at `due_at`, unless it is put off
+        self.due: Callable[[Peer], None] | None = None  # is called at `due_at`, unless that is postponed
         self.due_at = inf
         self.armed = inf  # when the next timer of this connection goes off
 
 
 class Connections:
-    """All of them, by descriptor. Readiness is level-triggered."""
+    """All connections, by descriptor. Readiness is level-triggered."""
 
     def __init__(self) -> None:
         self.epoll = select.epoll()
         self._peers: dict[int, Peer] = {}
-        self.get = self._peers.get  # whose descriptor this is, or None
+        self.get = self._peers.get  # the connection with this descriptor, or None
 
     def add(self, peer: Peer) -> None:
-        """One more; it is ready when something has come."""
+        """Add a connection; it is ready when it has sent something."""
         self._peers[peer.fd] = peer
         self.epoll.register(peer.fd, peer.mask)
 
@@ -113,13 +113,13 @@ class Connections:
         return self._peers.get(peer.fd) is peer
 
     def readable(self, peer: Peer) -> bool:
-        """Whether something has come that was not read."""
+        """Whether the peer has sent something that we have not read."""
         poll = select.poll()
         poll.register(peer.fd, select.POLLIN)
         return bool(poll.poll(0))
 
     def all(self) -> list[Peer]:
-        """Those that are there now."""
+        """The connections that are open now."""
         return list(self._peers.values())
 
     def watch(self, peer: Peer, channel: SocketNB) -> None:
@@ -132,7 +132,7 @@ class Connections:
             peer.mask = wanted
 
     def close(self, peer: Peer) -> None:
-        """One less; a closed descriptor leaves the epoll by itself."""
+        """Close and remove a connection; the kernel removes a closed descriptor from the epoll."""
         if self._peers.get(peer.fd) is peer:
             del self._peers[peer.fd]
         if peer.channel is None:

@@ -1,8 +1,8 @@
-"""How long parts take: the median and the 95th percentile of the last ones that were done."""
+"""How long parts take: the median and the 95th percentile of the parts that were done last."""
 
 from collections import deque
 
-WINDOW = 500  # parts that are looked at; sorting them takes some 30 microseconds
+WINDOW = 500  # parts that are considered; sorting them takes about 30 microseconds
 SHARE = 16  # sorted anew when the number of parts has grown by one part in so many
 
 
@@ -24,11 +24,11 @@ class Durations:
         self._added += 1
 
     def median(self) -> float:
-        """The middle; 0 if there are none yet."""
+        """The median in seconds; 0 if no part is done yet."""
         return self._at(0.5)
 
     def slow(self) -> float:
-        """The 95th percentile; 0 if there are none yet."""
+        """The 95th percentile in seconds; 0 if no part is done yet."""
         return self._at(0.95)
 
     def _at(self, share: float) -> float:

@@ -1,4 +1,5 @@
-"""The end of a run: its files first, then words, which may have to wait for a terminal, or for Lambda."""
+"""The end of a run: files are written first, then people are told, which may have to wait for a terminal or for
+Lambda's price."""
 
 import cProfile
 from collections.abc import Callable
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Ended(Protocol):
-    """What a run has to say when it is over (`mu.server.run.Run`)."""
+    """What is used of a run that is over (`mu.server.run.Run`)."""
 
     setup: "Setup"
     profile: cProfile.Profile | None
@@ -41,15 +42,15 @@ class Ended(Protocol):
 
     @property
     def counts(self) -> "Counts":
-        """How far it has come."""
+        """How many parts are done, and so on."""
 
     @property
     def failures(self) -> "list[Failure]":
-        """The parts that failed."""
+        """The parts that failed, for the summary."""
 
     @property
     def attempts_made(self) -> int:
-        """How many attempts there were."""
+        """How many attempts have begun."""
 
     @property
     def part_numbers(self) -> list[int] | None:

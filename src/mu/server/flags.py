@@ -13,7 +13,7 @@ REPEATED = ("engine",)
 
 
 def bracketed(host: str) -> str:
-    """A host as it stands before a colon and a port: an IPv6 address in brackets."""
+    """A host in the form that a colon and a port can follow: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
@@ -26,15 +26,11 @@ class Flag(NamedTuple):
     parse: Callable[[str], Any] | None
     metavar: str
     text: str
-    also: tuple[str, ...] = ()  # other names that are taken and not documented
+    also: tuple[str, ...] = ()  # other names that are accepted and not documented
 
 
 COUNT = at_least(0)
-
-
 INTEGER = at_least(-(1 << 31))
-
-
 QUANTIZER = at_least(0, 127)
 
 

@@ -1,7 +1,8 @@
 """The base class of a script's settings: every one of them, with its default.
 
-A script that derives its `ServerInfo` from `Job` names only what differs, and has all flags; a class of its own has
-the flags that its attributes call for. What follows from the settings is read once, when the run is prepared.
+A script that derives its `ServerInfo` from `Job` names only what differs, and has all flags; with a class that is not
+derived from it, a flag exists only if the class has its attribute. What follows from the settings is read once, when
+the run is prepared.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 class Job:
     """Settings of a run, each of which is a flag, too. Times are in seconds.
 
-    `class ServerInfo(server.Job): lambda_function = "png2y4m"` is enough. Settings of a certain job, such as
+    `class ServerInfo(server.Job): lambda_function = "png2y4m"` is enough. Settings of particular jobs, such as
     `video_name` or `num_frames`, are flags once a script has the attribute.
     """
 
@@ -35,7 +36,7 @@ class Job:
     ramp: ClassVar[str | None] = None
     workers: ClassVar[int | None] = None
 
-    # What is done about workers that fail, are slow, or never come.
+    # What is done about workers that fail, are slow, or never connect.
     overprovision: ClassVar[int] = 0
     retries: ClassVar[int] = 2
     backup: ClassVar[float | None] = None
@@ -59,7 +60,7 @@ class Job:
     worker_key: ClassVar[str | None] = None
     key_type: ClassVar[str] = "ec"
 
-    # What a run says, and leaves behind.
+    # What a run prints, and which files it writes.
     quiet: ClassVar[bool] = False
     verbose: ClassVar[bool] = False
     no_cost: ClassVar[bool] = False

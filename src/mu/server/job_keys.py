@@ -18,7 +18,7 @@ def key_files(info: Any, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _key_type(info: Any) -> str:
-    """The kind of keys to make, `ec` or `rsa`, as the script's `key_type` says."""
+    """The kind of keys to make, `ec` or `rsa`, from the script's `key_type`. UsageError if it is another."""
     kind = getattr(info, "key_type", None) or "ec"
     if kind not in ("ec", "rsa"):
         raise UsageError(f"ServerInfo.key_type is {kind!r}: it is 'ec' or 'rsa'")
@@ -39,7 +39,9 @@ def take_keys(info: Any) -> None:
     elif any(workers) and not all(workers):
         raise UsageError("--worker-cert and --worker-key go together")
     else:
-        info.run_id = rand_str(16)  # keys from files serve many runs: a worker says which one it is of
+        info.run_id = rand_str(
+            16
+        )  # keys from files serve several runs: each worker names its run in its hello
         job = keys.load_job_keys(*own, *workers)
         if job.worker_is_server:
             say(

@@ -1,9 +1,9 @@
-"""Which part of the job each worker gets, and what becomes of parts: workers are told apart only by the
-order they connect in.
+"""Which part of the job each worker gets, and the state of each part. Workers differ only in the order in which they
+connect.
 
 `Ledger` knows no sockets and no clock: the loop tells it what happened, and when. Parts are read from an iterable as
-they are needed, so that a part that waits costs no more than the iterable spends on it; what the ledger keeps itself
-are the parts that are being worked on and those that have had trouble.
+they are needed, so a waiting part costs only what the iterable spends on it; the ledger itself keeps the parts that are
+being worked on, and those that have failed or have a backup.
 """
 
 from collections import deque
@@ -30,7 +30,7 @@ class Part(NamedTuple):
     input: Any = None
 
 
-END = Part(-1, -1)  # what the end of all parts is read as
+END = Part(-1, -1)  # stands for the end of the iterable
 
 
 class PartOrder(Sequence[Part]):
@@ -77,7 +77,7 @@ def worth_another_try(error: str) -> bool:
 
 
 class Attempt:
-    """One worker's go at a part, the part's first, second, …; `began` is in seconds of the loop's clock."""
+    """One attempt at a part by one worker; `number` counts from 1, `began` is in seconds of the loop's clock."""
 
     __slots__ = ("began", "number", "part")
 

@@ -1,8 +1,8 @@
 """The coordinator's event loop: one epoll, one machine for each worker, one deadline for each connection.
 
-The acceptor lets workers in; the ledger says which part each one gets, or that it waits as a spare; `Attempts` keeps
-the books, `Staffing` has workers launched. Each wake-up costs work for the connections that are ready and the timers
-that are due, however many others there are.
+The acceptor admits workers; the ledger says which part each one gets, or that it waits as a spare; `Attempts` knows
+which machine does which part; `Staffing` has workers launched. A turn costs work only for the connections that are
+ready and the timers that are due, however many others there are.
 
 A worker's life here: hello → a part → its machine ends → `reset:` → hello → the next part … → `quit:`. A worker whose
 machine has said `quit:` itself, as all of the original's do, ends with its part.
@@ -25,7 +25,7 @@ from mu.engines.protocol import Engine
 from mu.errors import ProtocolError, describe
 from mu.machine import ErrorState, MachineState, checked, described, enter_fitting, listed, settle
 from mu.report.telling import Telling
-from mu.server.acceptor import Door
+from mu.server.acceptor import Acceptor
 from mu.server.attempts import Attempts, waits_in_vain
 from mu.server.connections import Ahead, Connections, Peer
 from mu.server.intake import Intake
@@ -78,7 +78,7 @@ class Loop:
         self._connections = Connections()
         self._intake = Intake(self._connections)
         self._timers = Timers(self._connections, self._wake)
-        self._door = Door(listener, context, self._connections, settings, telling, self._admit)
+        self._acceptor = Acceptor(listener, context, self._connections, settings, telling, self._admit)
         self._spares: dict[int, Peer] = {}
         self._reuse = Reuse(settings, ledger, staffing, self._spares)
         self._resets = Resets(
@@ -114,7 +114,7 @@ class Loop:
     def _close(self) -> None:
         if self._engine is not None:
             self._engine.cancel()
-        self._door.close()
+        self._acceptor.close()
         for peer in self._connections.all():
             self._dismiss(peer)
         if self._engine is not None:
@@ -128,7 +128,7 @@ class Loop:
         transitions, then writes keeps caches warm and saves CPU (bench/coordinator.py).
         """
         ready: list[tuple[Peer, MachineState]] = []
-        at_the_door = False
+        listener_ready = False
         get = self._connections.get
         for fd, _ in self._connections.epoll.poll(
             self._timers.timeout(LOOK_AGAIN if self.ledger.pending else TICK), BATCH
@@ -137,7 +137,7 @@ class Loop:
             if peer is None:
                 if fd == wake:
                     os.read(wake, 4096)
-                at_the_door = at_the_door or fd == self._door.fileno()
+                listener_ready = listener_ready or fd == self._acceptor.fileno()
             elif peer.machine is not None:
                 ready.append((peer, self._read(peer, peer.machine)))
             elif peer.resetting:
@@ -147,10 +147,10 @@ class Loop:
                 self._serve_partless(peer)
         ready = [(peer, machine if machine.terminal else machine.do_handle()) for peer, machine in ready]
         for peer, machine in ready:
-            if get(peer.fd) is peer:  # not ended because of one before it
+            if get(peer.fd) is peer:  # a machine before it may have ended this one
                 self._follow(peer, machine)
-        if at_the_door:  # now that nobody is left over whose descriptor a new connection might get
-            self._door.accept()
+        if listener_ready:  # last: a new connection may get a descriptor that was closed in this turn
+            self._acceptor.accept()
         now = time.monotonic()
         self._timers.run(now)
         if self.ledger.pending and now >= self._next_look:
@@ -163,8 +163,8 @@ class Loop:
         self._telling.tick(now)
 
     def _watch(self, now: float) -> None:
-        """See to what no connection tells: launching, silence, unverified connections, stragglers."""
-        self._door.expire(now)
+        """Check what no connection reports: launching, silence, unverified connections, slow parts."""
+        self._acceptor.expire(now)
         self._intake.watch()
         self._attempts.report(now)
         while self._notes:
@@ -183,7 +183,7 @@ class Loop:
         self.ended = self.ended or why
 
     def on_signal(self, number: int) -> None:
-        """Stop the run; this process, if it is being stopped already."""
+        """Stop the run; at the second signal, end this process at once."""
         if self.signal:
             os._exit(128 + number)  # the second one: at once
         self.signal = number
@@ -223,7 +223,7 @@ class Loop:
         if self._settings.kill_time is not None:
             self._timers.set(peer, self._settings.kill_time, self._kill)
         if not self.ledger.may_want_more and not self.ledger.wanted and not self._resets.ahead:
-            self._door.close()
+            self._acceptor.close()
         self._follow(peer, machine if machine.terminal else machine.do_handle())
 
     def _begin_ahead(self, peer: Peer, channel: SocketNB, ahead: Ahead) -> None:
@@ -242,7 +242,7 @@ class Loop:
             self._begin_part(peer, attempt, ahead.machine)
 
     def _find_workers(self) -> None:
-        """Get parts that wait to spare workers, and have as many launched as there are too few."""
+        """Give waiting parts to spare workers, and have more workers launched if they are too few."""
         while self._spares and self.ledger.wanted:
             peer = self._spares.pop(next(iter(self._spares)))
             assert peer.channel is not None
@@ -250,7 +250,7 @@ class Loop:
         self._staffing.fill()
 
     def _finish(self, peer: Peer) -> None:
-        """A machine has come to its end."""
+        """A machine has ended: settle its part, then reuse, keep or dismiss its worker."""
         now = time.monotonic()
         channel = peer.channel
         assert channel is not None
@@ -279,7 +279,7 @@ class Loop:
             self._find_workers()
 
     def _give_up(self, peer: Peer) -> None:
-        """A worker did not clean up, or cannot: another takes its place."""
+        """A worker has failed to clean up: replace it by another."""
         self._dismiss(peer)
         if self.ledger.wanted:
             self._find_workers()
@@ -287,10 +287,10 @@ class Loop:
     # Workers
 
     def _read(self, peer: Peer, machine: MachineState) -> MachineState:
-        """Take in what has come, and let the worker's log hear what it said; the state that follows.
+        """Read what has come, and add it to the worker's log. Returns the state that follows.
 
         What waits to be sent is sent later (`_follow`): a write to a connection that the worker has closed fails, and
-        then nobody would hear why it did.
+        then its last message, which may say why, would be lost.
         """
         if machine.terminal and not machine.want_write:
             return machine
@@ -328,7 +328,7 @@ class Loop:
 
     def _serve_partless(self, peer: Peer) -> None:
         if peer.fd not in self._spares:
-            self._door.greet(peer)
+            self._acceptor.greet(peer)
             return
         assert peer.channel is not None
         try:
@@ -339,7 +339,7 @@ class Loop:
             self._forget(peer)
 
     def _follow(self, peer: Peer, machine: MachineState) -> None:
-        """Send what a machine has to say, and see to the state that it is in now."""
+        """Send what a machine has queued, and act on the state that it is in now."""
         channel = machine._channel  # what all its states share
         if channel.out and channel.sock is not None:
             machine = machine.do_write()

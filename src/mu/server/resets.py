@@ -32,8 +32,9 @@ HELLO_BYTES = HELLO.encode()
 
 
 class Resets:
-    """The workers that are cleaning up. `welcome` is called with each one that is ready for another part, `begin` with
-    one that has had its next part already, `give_up` with each one that did not clean up, or cannot."""
+    """Tells workers to clean up. `welcome` is called with each one that is ready for another part, `begin` with one
+    that was given its next part along with `reset:`, `give_up` with one that has failed to clean up, or took too
+    long."""
 
     def __init__(
         self,
@@ -112,7 +113,7 @@ class Resets:
             self.ahead -= 1
 
     def read(self, peer: Peer) -> None:
-        """Read what a worker says that was told to clean up."""
+        """Read what a worker that is cleaning up has said."""
         channel = peer.channel
         assert channel is not None
         try:

@@ -15,8 +15,8 @@ from mu.wire.protocol import spread
 def unfinished(info: Any, parts: Sequence[Part], region: str) -> list[Part]:
     """The parts of which at least one output does not exist.
 
-    A script names outputs by a static method `outputs(part)` on its `ServerInfo`: S3 keys, in `info.bucket`. An object
-    in S3 is there as a whole or not at all. UsageError if there is no such method, MuError if S3 cannot be asked.
+    A script names outputs by a static method `outputs(part)` on its `ServerInfo`: S3 keys, in `info.bucket`. S3 has
+    an object whole or not at all. UsageError if there is no such method, MuError if S3 cannot be asked.
     """
     name_outputs = getattr(info, "outputs", None)
     if name_outputs is None:
@@ -48,7 +48,7 @@ def _existing(bucket: str, region: str, keys: Sequence[str]) -> set[str]:
     if bucket.startswith("file://"):
         root = Path(unquote(bucket.removeprefix("file://")))
         return {key for key in sought if (root / key).is_file()}
-    # A folder at a time; outputs that lie in a folder each, or in none, are looked for in the whole bucket.
+    # One listing for each folder; if outputs are in a folder each, or in none, the whole bucket is listed.
     folders = {key.rpartition("/")[0] for key in keys}
     starts = [f"{folder}/" for folder in folders] if len(folders) < len(keys) and "" not in folders else [""]
     found: set[str] = set()

@@ -1,4 +1,4 @@
-"""Which workers may take another part, and what workers say of themselves that decides it."""
+"""Which workers may take another part, decided from what they have said about themselves."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -15,13 +15,15 @@ from mu.wire.protocol import ACCOUNT, DRAINING, MAX_HELLO, Hello
 from mu.wire.socket_nb import SocketNB
 
 MAX_FAILURES = 3  # parts that may fail on a worker in a row
-TIME_FOR_PART = 1.5  # a worker gets a part if its time left is this many times what most parts take
-SPARE_SHARE = 16  # one used worker is kept for so many parts that are being worked on
+TIME_FOR_PART = (
+    1.5  # a worker gets a part if it has at least this many times the 95th percentile of parts left
+)
+SPARE_SHARE = 16  # one used worker is kept as a spare for this many parts under way
 ACCOUNT_BYTES, DRAINING_BYTES = ACCOUNT.encode(), DRAINING.encode()
 
 
 class Reuse:
-    """Decides for each worker that has no part. `spares` are those that wait for one, by descriptor."""
+    """Decides for each worker that has no part. `spares` are the workers that wait for a part, by descriptor."""
 
     def __init__(
         self, settings: Settings, ledger: Ledger, staffing: Staffing, spares: Mapping[int, Peer]
@@ -32,17 +34,17 @@ class Reuse:
         self._spares = spares
 
     def has_time(self, peer: Peer, now: float) -> bool:
-        """Whether a worker has time enough left for a part."""
+        """Whether a worker has enough time left for a part."""
         if peer.new or peer.ends_at == inf:
-            return True  # a new worker has all the time that there is
+            return True  # no other worker would have more time than a new one
         needed = self._settings.part_timeout
         if needed is None:
             needed = TIME_FOR_PART * self._ledger.durations.slow()
         return peer.ends_at - now >= needed
 
     def may_wait(self, peer: Peer, now: float) -> bool:
-        """Whether a worker for which there is no part now is kept: parts may fail, or take long. Workers that have done
-        a part are kept only in the number that may be needed soon, since idle ones cost as much as others."""
+        """Whether a worker is kept although no part waits: one may fail, or need a backup. Of the workers that have
+        done a part, only as many are kept as may be needed soon, since idle workers cost as much as others."""
         if not self._ledger.may_want_more or not self.has_time(peer, now):
             return False
         return not peer.completed or len(self._spares) < 1 + self._ledger.running // SPARE_SHARE
@@ -53,7 +55,7 @@ class Reuse:
         if inner.sock is None or inner.quitting or peer.draining or peer.failures >= MAX_FAILURES:
             return False
         if not well and not peer.facts:
-            return False  # an old worker, which a failure ends
+            return False  # a worker of an old version, which ends after a failure
         if not self.has_time(peer, now):
             return False
         resetting = self._staffing.resetting
@@ -61,15 +63,15 @@ class Reuse:
 
 
 def learn(peer: Peer, hello: Hello, now: float) -> None:
-    """Take in what a worker tells of itself."""
+    """Note the facts that a worker tells in its hello."""
     peer.facts, peer.run_id, peer.said = hello.facts, hello.run_id, None
     left = hello.facts.get("seconds_left")
     peer.ends_at = inf if left is None else now + left
 
 
 def hear(peer: Peer, track: Track | None, waiting: deque[bytes], known: int, tally: Tally) -> None:
-    """Take from the messages after the first `known` those that are for the coordinator itself; `track`, if any, hears
-    them all, and `tally` counts the bytes that were moved."""
+    """Remove those of the messages after the first `known` that are for the coordinator itself; `track`, if any, hears
+    all of them, and `tally` counts the bytes that were moved."""
     heard = list(islice(waiting, known, None))
     kept = []
     for message in heard:

@@ -1,4 +1,4 @@
-"""What a run is told, and what it tells of each part."""
+"""The settings of a run, and the outcome of each part."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,19 +10,18 @@ from mu.server.ledger import Part
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is told about its parts and workers; times are in seconds.
+    """Settings of a run about its parts and workers; times are in seconds.
 
-    `parts` in the order in which workers get them; they are read as they are needed, in the loop's thread, so that the
-    iterable must not wait: it yields None while it has none at hand. `grouped`: the first state takes the group's
-    number too. `workers`: how many at a time (None: as many as there are parts, within the engine's limit), and
-    `overprovision` more of them. `retries` and `backup` as for `Ledger`. `kill_time` runs from a part's beginning; then
-    its machine ends in `kill_state`, a terminal state, or an error without one. `part_timeout`: a worker with less time
-    left than this gets no other part. `connect_timeout`: how
-    long to wait for missing workers before others are launched (as often as `retries` in a row), or the run ends if
-    none is at work. `run_id`: a worker that names another in its hello is left over from another run.
-    `room`: how many connections there may be. `journal`: how many of each worker's answers to keep; 0 also
-    keeps no account of what the answers were to. `dependants`: given the last state of a part that has failed,
-    the numbers of the parts that cannot be done without it, and end with it.
+    `parts` in the order in which workers get them; they are read as they are needed, in the loop's thread, so the
+    iterable must not wait: it yields None while no part is ready. `grouped`: the first state takes the group's number
+    too. `workers`: how many at a time (None: as many as there are parts, within the engine's limit), and
+    `overprovision`: how many more than that. `retries` and `backup` as for `Ledger`. `kill_time` runs from a part's
+    beginning; then its machine ends in `kill_state`, a terminal state, or an error without one. `part_timeout`: a
+    worker with less time left than this gets no other part. `connect_timeout`: how long to wait for missing workers
+    before others are launched (as often as `retries` in a row), or the run ends if none is at work. `run_id`: a worker
+    that names another in its hello is left over from another run. `room`: how many connections may be open. `journal`:
+    how many of each worker's answers to keep; 0 also keeps no account of what the answers were to. `dependants`: given
+    the last state of a part that has failed, the numbers of the parts that cannot be done without it, and end with it.
     """
 
     parts: Iterable[Part | None]
@@ -44,17 +43,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Setup:
-    """What is around a run: where it listens, its keys, its files, and what people are told.
+    """Settings of a run about its surroundings: where it listens, its keys, its files, and what people are told.
 
     `port` 0 takes any that is free. `address` is this machine's as workers reach it; None: the engine finds out.
-    `cacert` None: plain TCP, for this machine only. `worker_cert` and `worker_key` are what workers get. `event` holds
+    `cacert` None: plain TCP, for this machine only. `worker_cert` and `worker_key` are sent to workers. `event` holds
     fields for every worker's event. `relay` is the address and port of a relay that the run starts itself.
     `output_dir` is where programs' output is kept. `verbose` also shows it, but for their standard output if that is
     `stdout_shown` by others.
     `shown` are the settings that a record shows, `secrets` the texts that it must not. `function`: the Lambda function
     whose price is looked up (None: no cost is told). `regions`: those that the script names; workers get the first as
-    the region of their bucket, unless the event has one, or else the default region. `resume_from`: given the parts
-    and a region, those to be done.
+    the region of their bucket, unless the event has one, or else the default region. `resume_from`: given the parts and
+    a region, those to be done.
     """
 
     port: int = 0
@@ -82,11 +81,11 @@ class Setup:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a part, told once it is over for good.
+    """How a part ended; told once, when no other attempt follows.
 
     `status` is `done`, `failed`, or `stopped` (the run ended before the part did). `result` is what the terminal state
     carries, `error` one text, empty if there was none. `attempt` counts from 1; `seconds` are of that attempt;
-    `worker` is what its worker told of itself; `machine` is the last state.
+    `worker` has the facts that its worker told in its hello; `machine` is the last state.
     """
 
     part: Part

@@ -1,13 +1,13 @@
-"""Who must be launched: as many workers as parts wait for, never more at a time than allowed.
+"""How many workers must be launched: as many as parts wait for, never more at a time than allowed.
 
 A worker is `expected` from when the engine was asked for it until it says hello, is given up, or is known to be lost.
 Expected and connected workers together are never more than `limit` (plus `overprovision`). When a worker ends
 and parts wait, the next one is launched.
 
-An invocation that the service has accepted may never start: Lambda drops events that have waited too long, without a
-word. The engine says how many are `lost`; others take their places. That is no failure of a part. But if no worker at
-all connects between two such losses, it is not the service's queue that is at fault, and launching again counts
-against `retries`, as always.
+An invocation that the service has accepted may never start: Lambda drops events that have waited too long, and does not
+report it. The engine says how many are `lost`, and as many others are launched, which does not count as a failure of a
+part. But if no worker at all connects between two such losses, the service's queue is not the cause, and launching
+again counts against `retries`.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,8 @@ NO_LIMIT = 1 << 20  # workers at a time, if neither the script nor the engine na
 
 
 class Staffing:
-    """`connected` workers have said hello and are there; `reused` counts those that were given another part."""
+    """`connected` is the number of workers that have said hello and not ended; `reused` counts how often one was given
+    another part."""
 
     def __init__(
         self,
@@ -74,7 +75,7 @@ class Staffing:
         return max(0, self._engine.asked - self._hellos - self._given_up)
 
     def hello(self, now: float, facts: Mapping[str, Any]) -> int:
-        """A worker has connected, and told this of itself; the number that it goes by."""
+        """A worker has connected and told these facts. Returns its number in this run, from 1."""
         self._hellos += 1
         self._relaunches = 0
         self._heard_since_loss = True
@@ -87,7 +88,7 @@ class Staffing:
         return self._hellos
 
     def goodbye(self, facts: Mapping[str, Any]) -> None:
-        """A worker that had said hello is gone."""
+        """A worker that had said hello has ended."""
         self.connected -= 1
         self._telling.tally.workers = self.connected
         if self._engine is not None:
@@ -106,7 +107,7 @@ class Staffing:
             self._engine.more(min(missing, room))
 
     def watch(self, now: float) -> str:
-        """Look after launching; why the run must end, if it must."""
+        """Check how launching goes. Returns why the run must end; empty if it goes on."""
         ledger, engine = self._ledger, self._engine
         if ledger.broken:
             return ledger.broken
@@ -114,14 +115,14 @@ class Staffing:
         if engine is not None:
             more = self._hear(engine, now)
             failure = engine.failure()
-            # Workers that take part after part can do what is left without those that could not be launched.
+            # Workers that are reused can do the remaining parts without those that could not be launched.
             if failure is not None and ledger.unattended and not (self.reused and self.connected):
                 return f"launching failed: {failure}"
             if failure is None:
                 ended = self._replace_lost(engine, now)
                 if ended:
                     return ended
-        # Pilots may wait in their system's queue for hours: their time counts from when they have left it.
+        # Pilots may wait for hours in their system's queue; the timeout counts from when they leave it.
         queued = getattr(engine, "pending", 0) > 0
         if (
             not ledger.wanted
@@ -135,7 +136,7 @@ class Staffing:
         return ""
 
     def finish(self, now: float) -> None:
-        """Launching was cancelled: hear its last words."""
+        """Launching was cancelled: take in its final counts."""
         if self._engine is not None:
             self._hear(self._engine, now)
 
@@ -152,7 +153,7 @@ class Staffing:
         return more > 0
 
     def _replace_lost(self, engine: Engine, now: float) -> str:
-        """Give up invocations that will not show up, and launch others; why the run must end, if it must."""
+        """Launch replacements for lost invocations. Returns why the run must end; empty if it goes on."""
         lost = min(engine.lost(now) - self._lost, self.expected)
         if lost <= 0:
             return ""
@@ -171,15 +172,15 @@ class Staffing:
         return ""
 
     def _miss_workers(self, now: float) -> str:
-        """Parts have waited for workers for as long as they may; why the run must end, if it must."""
+        """Parts have waited for workers for `connect_timeout`. Returns why the run must end; empty if it goes on."""
         waited = f"no worker has connected for {self._settings.connect_timeout:g} s"
         engine, tally = self._engine, self._telling.tally
-        # Others would only wait behind those that have not been launched yet.
+        # More launches would only queue behind those that have not been sent yet.
         pending = tally.launch is not None and tally.launch.ended < tally.launch.total
         if engine is not None and self._relaunches < self._settings.retries:
             self._quiet_since = now
             if pending and self._ledger.running:
-                return ""  # those at work may be what the others wait for
+                return ""  # the workers that are at work may use up the account's concurrency
             self._relaunches += 1
             if pending:
                 self._telling.note(f"{waited}: waiting for launching{tally.launch_note}")
@@ -191,20 +192,20 @@ class Staffing:
         elif not self._ledger.running:
             if pending and engine is not None:
                 engine.cancel()
-                engine.wait()  # now it knows what the rest was waiting for
+                engine.wait()  # after that its note says why the rest was not launched
                 self._hear(engine, now)
             return f"{waited}{tally.launch_note if pending else self._doubt()}"
         return ""
 
     def _doubt(self) -> str:
-        """What may be wrong if not a single worker has got here."""
+        """A hint at what may be wrong, if no worker has connected at all."""
         if self._engine is None or self._hellos:
             return ""
         return f" (can workers reach this machine's port {self._port}? See -a, firewalls, and mu doctor)"
 
 
 def most_workers(settings: Settings, engine: Engine | None) -> tuple[int, str]:
-    """How many workers there may be at a time, and where that comes from."""
+    """How many workers there may be at a time, and where that number comes from."""
     number, reason = (None, "") if engine is None else engine.limit()
     if settings.workers is not None and (number is None or settings.workers <= number):
         return settings.workers, "--workers"

@@ -1,8 +1,8 @@
 """One deadline and one alarm for each connection, in one heap.
 
-The deadline is the loop's: when a part has taken too long, or an answer. The alarm is the machine's own `wake_at`. A
-deadline that moves on with each part leaves its old timer where it is: when that goes off, it is set again. So the
-heap holds about one timer for each connection, however many parts go by.
+The deadline is set by the loop: when a part or an answer takes too long. The alarm is the machine's own `wake_at`. When
+a deadline is postponed, as with each new part, its old timer stays in the heap and is set again when it fires. So the
+heap holds about one timer for each connection, however many parts a worker does.
 """
 
 import heapq
@@ -36,13 +36,13 @@ class Timers:
         peer.due = None
 
     def wake_by(self, peer: Peer, moment: float) -> None:
-        """Set the alarm, unless one that is due before is set: that one sees what is still to be waited for."""
+        """Set the alarm, unless an earlier one is set: when that fires, the machine says when the next one is due."""
         if peer.wake_at is None or moment < peer.wake_at:
             peer.wake_at = moment
             heapq.heappush(self._heap, (moment, next(self._sequence), True, peer))
 
     def timeout(self, most: float) -> float:
-        """How long nothing has to be done: up to `most` seconds."""
+        """Seconds until the next timer is due, `most` at most."""
         if not self._heap:
             return most
         return max(0.0, min(most, self._heap[0][0] - time.monotonic()))
@@ -54,12 +54,12 @@ class Timers:
             if peer not in self._connections:
                 continue
             if alarm:
-                if moment == peer.wake_at:  # else an earlier one has done this one's work
+                if moment == peer.wake_at:  # else an earlier alarm has replaced this one
                     peer.wake_at = None
                     self._wake(peer)
                 continue
             if moment != peer.armed:
-                continue  # set again for an earlier moment since
+                continue  # a timer for an earlier moment has replaced this one
             peer.armed = inf
             action = peer.due
             if action is None:

@@ -323,13 +323,14 @@ class Watched:
                 stream.close()
 
 
-def environment(package: str) -> dict[str, str]:
-    """This process's, with the packaged libraries, if there are any, in front of the system's."""
-    made = dict(os.environ)
-    libraries = f"{package}/solibs"
+def environment(package: str) -> dict[bytes, bytes]:
+    """This process's, with the packaged libraries, if there are any, in front of the system's. As bytes, which need
+    not be decoded and encoded again for each program."""
+    made = dict(os.environb)
+    libraries = os.fsencode(f"{package}/solibs")
     if os.path.isdir(libraries):
-        others = made.get("LD_LIBRARY_PATH")
-        made["LD_LIBRARY_PATH"] = f"{libraries}:{others}" if others else libraries
+        others = made.get(b"LD_LIBRARY_PATH")
+        made[b"LD_LIBRARY_PATH"] = libraries + b":" + others if others else libraries
     return made
 
 

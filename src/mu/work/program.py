@@ -156,18 +156,19 @@ def _start(make: Callable[[], subprocess.Popen[bytes]], groups: Groups) -> subpr
     return groups.start(make)
 
 
-def environment(directory: str, package: str, changes: Mapping[str, str | None]) -> dict[str, str]:
+def environment(directory: str, package: str, changes: Mapping[str, str | None]) -> dict[bytes, bytes]:
     """A program's variables: those of this process, the packaged libraries and programs, a place for temporary files
     that goes with the worker, and `changes`, in which None removes one."""
     made = process.environment(package)
-    made["PATH"] = f"{made.get('PATH') or os.defpath}:{package}"
-    made["MU_PACKAGE"] = package
-    made["TMPDIR"] = directory
+    folder = os.fsencode(package)
+    made[b"PATH"] = (made.get(b"PATH") or os.fsencode(os.defpath)) + b":" + folder
+    made[b"MU_PACKAGE"] = folder
+    made[b"TMPDIR"] = os.fsencode(directory)
     for name, value in changes.items():
         if value is None:
-            made.pop(name, None)
+            made.pop(os.fsencode(name), None)
         else:
-            made[name] = value
+            made[os.fsencode(name)] = os.fsencode(value)
     return made
 
 

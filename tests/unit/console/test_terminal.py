@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mu.console.terminal import Outlet
+from mu.console.terminal import Output
 from tests.support.fake_workers import FakeWorker
 
 SCRIPT = """
@@ -97,7 +97,7 @@ def test_a_stream_in_memory_and_one_with_a_descriptor_get_the_same(tmp_path: Pat
     with open(tmp_path / "x", "w", encoding="ascii") as file:
         for stream in (memory, file):
             stream.write("before, ")
-            Outlet(stream).put("é\n")
+            Output(stream).put("é\n")
             stream.write("after")
     assert memory.getvalue() == "before, é\nafter"
     assert (tmp_path / "x").read_text() == "before, \\xe9\nafter"
@@ -106,7 +106,7 @@ def test_a_stream_in_memory_and_one_with_a_descriptor_get_the_same(tmp_path: Pat
 def test_what_has_no_room_comes_later() -> None:
     reading, writing = os.pipe()
     with open(writing, "w") as stream, open(reading, "rb", buffering=0) as reader:
-        out = Outlet(stream)
+        out = Output(stream)
         out.put("x" * 200_000)
         assert not out.flush()
         got = b""
@@ -120,7 +120,7 @@ def test_what_has_no_room_comes_later() -> None:
 def test_the_terminal_stays_as_it_is_for_others() -> None:
     master, slave = pty.openpty()
     with open(slave, "w") as stream:
-        out = Outlet(stream)
+        out = Output(stream)
         out.put("x")
         assert os.get_blocking(slave)
         assert os.read(master, 10) == b"x"

@@ -98,4 +98,5 @@ def test_word_count(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout.split() == ["6", "the", "3", "end", "3", "of", "3", "word"]
-    assert done.stderr == ""
+    # On a machine that stands still for a moment a step of the function takes long, which is told.
+    assert [line for line in done.stderr.splitlines() if "kept the coordinator" not in line] == []

@@ -5,6 +5,8 @@ import gc
 import hashlib
 import io
 import os
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -194,3 +196,21 @@ def test_a_large_body_takes_no_memory(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not isinstance(body.file, io.BytesIO)
     assert os.fstat(body.file.fileno()).st_nlink == 0
     assert os.listdir(tmp_path) == ["source"]
+
+
+def test_an_ordinary_moto_is_as_before_once_the_plug_in_is_over() -> None:
+    """In a process of its own, which has not loaded moto's S3 before."""
+    code = """
+from mu.local import objects
+with objects.plug_in():
+    pass
+from moto.s3 import models, responses
+assert responses.FakeKey is models.FakeKey is not objects.StoredKey
+with objects.plug_in():
+    assert models.FakeKey is objects.StoredKey
+    import moto.s3.responses
+assert moto.s3.responses.FakeKey is models.FakeKey
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    early = "from mu.local import objects\nwith objects.plug_in():\n    import moto.s3.responses as r\n"
+    subprocess.run([sys.executable, "-c", early + "assert r.FakeKey is not objects.StoredKey"], check=True)

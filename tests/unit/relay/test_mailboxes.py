@@ -2,7 +2,7 @@
 
 import pytest
 
-from mu.relay.mailboxes import OVERHEAD, Inboxes, shown
+from mu.relay.mailboxes import OVERHEAD, Mailboxes, shown
 
 ONE, OTHER, FOREIGN = ("job", 1), ("job", 2), ("another", 1)
 
@@ -12,7 +12,7 @@ def nobody(name: object) -> bool:
 
 
 def test_messages_come_out_in_order_and_are_accounted_for() -> None:
-    boxes = Inboxes[str](1 << 20, 1 << 20)
+    boxes = Mailboxes[str](1 << 20, 1 << 20)
     for data in (b"a", b"bc"):
         boxes.put(ONE, data, 10.0)
     assert (boxes.waiting, boxes.kept) == (2, 3 + 2 * OVERHEAD)
@@ -23,7 +23,7 @@ def test_messages_come_out_in_order_and_are_accounted_for() -> None:
 
 
 def test_what_is_kept_is_limited_for_all_and_for_each_job() -> None:
-    boxes = Inboxes[str](5 * OVERHEAD, 2 * OVERHEAD)
+    boxes = Mailboxes[str](5 * OVERHEAD, 2 * OVERHEAD)
     boxes.put(ONE, b"", 10.0)
     assert boxes.refusal(OTHER, b"") == ""
     assert "one job's" in boxes.refusal(OTHER, b"x")
@@ -36,7 +36,7 @@ def test_what_is_kept_is_limited_for_all_and_for_each_job() -> None:
 
 
 def test_paused_senders_go_on_once_and_an_empty_inbox_is_forgotten() -> None:
-    boxes = Inboxes[str](1 << 20, 1 << 20)
+    boxes = Mailboxes[str](1 << 20, 1 << 20)
     boxes.put(ONE, b"a", 10.0)
     boxes.open(ONE).senders.add("sender")
     assert boxes.let_go(ONE) == {"sender"}
@@ -50,7 +50,7 @@ def test_paused_senders_go_on_once_and_an_empty_inbox_is_forgotten() -> None:
 
 
 def test_old_messages_are_dropped_for_those_who_are_not_there() -> None:
-    boxes = Inboxes[str](1 << 20, 1 << 20)
+    boxes = Mailboxes[str](1 << 20, 1 << 20)
     for until in (5.0, 6.0, 9.0):
         boxes.put(ONE, b"a", until)
         boxes.put(OTHER, b"b", until)

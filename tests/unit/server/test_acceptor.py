@@ -1,4 +1,4 @@
-"""Who is kept at the door, for how long, and how many, on real sockets."""
+"""Which unverified connections are kept, for how long, and how many, on real sockets."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ import pytest
 
 from mu.report.reporter import Reporter
 from mu.report.telling import Tally, Telling
-from mu.server.acceptor import MAX_DELAYS, Door
+from mu.server.acceptor import MAX_DELAYS, Acceptor
 from mu.server.connections import Connections, Peer
 from mu.server.settings import Settings
 from mu.tls import connection
@@ -24,8 +24,8 @@ HELLO = b"000000000008 OK:HELLO"
 TIME = 10.0
 
 
-class Doorway:
-    """A door, those who stand at it, and what became of them."""
+class Entrance:
+    """An acceptor, the connections that have not said hello, and what became of them."""
 
     def __init__(self, parts: int = 1, **settings: Any) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -38,7 +38,7 @@ class Doorway:
         reporter.dropped_stranger = lambda address, why: self.dropped.append(why)  # type: ignore[method-assign]
         told = Settings([], workers=parts, hello_timeout=TIME, **settings)
         telling = Telling(reporter, Tally(lambda: (parts, True, 0, 0, 0)))
-        self.door = Door(self.listener, None, self.connections, told, telling, self.admit)
+        self.acceptor = Acceptor(self.listener, None, self.connections, told, telling, self.admit)
 
     def admit(self, peer: Peer, channel: SocketNB, hello: Hello) -> None:
         self.admitted.append(peer)
@@ -49,21 +49,21 @@ class Doorway:
             client = socket.create_connection(self.listener.getsockname())
             client.sendall(says)
             self.clients.append(client)
-            self.door.accept()
+            self.acceptor.accept()
 
     def greet(self) -> None:
         """Serve all that are ready."""
         for fd, _ in self.connections.epoll.poll(0):
             peer = self.connections.get(fd)
             if peer is not None:
-                self.door.greet(peer)
+                self.acceptor.greet(peer)
 
     def latest(self) -> float:
         """When all have had their time."""
         return max(peer.deadline for peer in self.connections.all())
 
     def close(self) -> None:
-        self.door.close()
+        self.acceptor.close()
         for peer in self.connections.all():
             self.connections.close(peer)
         for client in self.clients:
@@ -72,57 +72,57 @@ class Doorway:
 
 
 @pytest.fixture
-def doorway() -> Iterator[Doorway]:
-    made = Doorway()
+def entrance() -> Iterator[Entrance]:
+    made = Entrance()
     yield made
     made.close()
 
 
-def test_the_silent_are_dropped_when_their_time_is_up(doorway: Doorway) -> None:
-    doorway.connect(2)
-    doorway.door.expire(doorway.latest() - TIME / 2)
-    assert doorway.dropped == []
-    doorway.door.expire(doorway.latest())
-    assert doorway.dropped == ["no OK:HELLO within 10 s"] * 2
+def test_the_silent_are_dropped_when_their_time_is_up(entrance: Entrance) -> None:
+    entrance.connect(2)
+    entrance.acceptor.expire(entrance.latest() - TIME / 2)
+    assert entrance.dropped == []
+    entrance.acceptor.expire(entrance.latest())
+    assert entrance.dropped == ["no OK:HELLO within 10 s"] * 2
 
 
-def test_one_that_waits_for_us_is_given_more_time(doorway: Doorway) -> None:
-    doorway.connect(says=HELLO)
-    doorway.connect()
-    doorway.door.expire(doorway.latest())
-    assert len(doorway.dropped) == 1
-    doorway.greet()
-    assert len(doorway.admitted) == 1
+def test_one_that_waits_for_us_is_given_more_time(entrance: Entrance) -> None:
+    entrance.connect(says=HELLO)
+    entrance.connect()
+    entrance.acceptor.expire(entrance.latest())
+    assert len(entrance.dropped) == 1
+    entrance.greet()
+    assert len(entrance.admitted) == 1
 
 
-def test_nobody_is_given_time_for_ever(doorway: Doorway) -> None:
-    doorway.connect(says=HELLO[:3])
+def test_nobody_is_given_time_for_ever(entrance: Entrance) -> None:
+    entrance.connect(says=HELLO[:3])
     for _ in range(MAX_DELAYS):
-        doorway.door.expire(doorway.latest())
-    assert doorway.dropped == []
-    doorway.door.expire(doorway.latest())
-    assert len(doorway.dropped) == 1
+        entrance.acceptor.expire(entrance.latest())
+    assert entrance.dropped == []
+    entrance.acceptor.expire(entrance.latest())
+    assert len(entrance.dropped) == 1
 
 
-def test_whoever_was_put_off_is_not_forgotten_behind_newer_ones(doorway: Doorway) -> None:
-    doorway.connect(says=HELLO[:3])
-    doorway.door.expire(doorway.latest())
-    doorway.greet()  # its three bytes are read now
-    doorway.connect()
-    doorway.door.expire(doorway.latest())
-    assert len(doorway.dropped) == 2
+def test_whoever_was_put_off_is_not_forgotten_behind_newer_ones(entrance: Entrance) -> None:
+    entrance.connect(says=HELLO[:3])
+    entrance.acceptor.expire(entrance.latest())
+    entrance.greet()  # its three bytes are read now
+    entrance.connect()
+    entrance.acceptor.expire(entrance.latest())
+    assert len(entrance.dropped) == 2
 
 
 def test_beyond_the_room_the_oldest_stranger_goes() -> None:
-    doorway = Doorway(2, room=3)
+    entrance = Entrance(2, room=3)
     for _ in range(2):
-        doorway.connect(says=HELLO)
-        doorway.greet()
-    assert len(doorway.admitted) == 2
-    doorway.connect(2)
-    assert doorway.dropped == ["there is no room for more connections"]
-    assert len(doorway.connections) == 3
-    doorway.close()
+        entrance.connect(says=HELLO)
+        entrance.greet()
+    assert len(entrance.admitted) == 2
+    entrance.connect(2)
+    assert entrance.dropped == ["there is no room for more connections"]
+    assert len(entrance.connections) == 3
+    entrance.close()
 
 
 class Full:
@@ -135,18 +135,18 @@ class Full:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
-def test_without_descriptors_the_door_rests_for_a_while(doorway: Doorway) -> None:
-    client = socket.create_connection(doorway.listener.getsockname())
-    doorway.clients.append(client)
-    doorway.door._listener = Full(doorway.listener)  # type: ignore[assignment]
-    assert doorway.connections.epoll.poll(0) != []
-    doorway.door.accept()
-    assert doorway.connections.epoll.poll(0) == []
-    doorway.door._listener = doorway.listener
-    doorway.door.expire(0.0)
-    assert doorway.connections.epoll.poll(0) != []
-    doorway.door.accept()
-    assert len(doorway.connections) == 1
+def test_without_descriptors_the_acceptor_pauses(entrance: Entrance) -> None:
+    client = socket.create_connection(entrance.listener.getsockname())
+    entrance.clients.append(client)
+    entrance.acceptor._listener = Full(entrance.listener)  # type: ignore[assignment]
+    assert entrance.connections.epoll.poll(0) != []
+    entrance.acceptor.accept()
+    assert entrance.connections.epoll.poll(0) == []
+    entrance.acceptor._listener = entrance.listener
+    entrance.acceptor.expire(0.0)
+    assert entrance.connections.epoll.poll(0) != []
+    entrance.acceptor.accept()
+    assert len(entrance.connections) == 1
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6 here")
@@ -167,10 +167,10 @@ def test_workers_may_come_by_either_protocol() -> None:
     [(1, 20_000, PLACES), (4000, 20_000, 8000), (10_000, 19_872, 19_872), (600, 800, 800)],
 )
 def test_all_workers_may_come_at_once_from_one_address(parts: int, room: int, limit: int) -> None:
-    doorway = Doorway(parts, room=room)
-    strangers = doorway.door._strangers
+    entrance = Entrance(parts, room=room)
+    strangers = entrance.acceptor._unverified
     assert (strangers.limit, strangers.expected) == (limit, parts)
-    doorway.close()
+    entrance.close()
 
 
 def test_accepted_connections_do_not_wait_to_send_and_are_probed() -> None:
@@ -183,12 +183,12 @@ def test_accepted_connections_do_not_wait_to_send_and_are_probed() -> None:
             assert not sock.getblocking()
 
 
-def test_a_hello_is_bounded(doorway: Doorway) -> None:
+def test_a_hello_is_bounded(entrance: Entrance) -> None:
     """Both what it claims to have and what comes without an end."""
     long = b"OK:HELLO:" + b"x" * MAX_HELLO
-    doorway.connect(says=b"%012d " % len(long) + long[:100])
+    entrance.connect(says=b"%012d " % len(long) + long[:100])
     for _ in range(3):
-        doorway.greet()
-    assert len(doorway.dropped) == 1
-    assert f"over the limit of {MAX_HELLO}" in doorway.dropped[0]
-    assert doorway.admitted == []
+        entrance.greet()
+    assert len(entrance.dropped) == 1
+    assert f"over the limit of {MAX_HELLO}" in entrance.dropped[0]
+    assert entrance.admitted == []

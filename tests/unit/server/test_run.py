@@ -16,6 +16,7 @@ import pytest
 from mu import CommandListState, ErrorState, JobError, OnePassState, TerminalState, server
 from mu.errors import UsageError
 from mu.machine import MachineState
+from mu.machine import state as machine_state
 from mu.report.plain import PlainReporter
 from mu.report.reporter import Reporter
 from mu.server import api, attempts, run
@@ -24,6 +25,7 @@ from mu.server.run import Run
 from mu.server.script_runs import KNOWN, prepared
 from mu.server.settings import Outcome, Settings, Setup
 from tests.support.fake_workers import FakeWorker, obey
+from tests.support.kept import text_kept
 from tests.support.part_workers import PartWorkers
 
 FACTS = {"seconds_left": None, "region": "here"}
@@ -703,3 +705,52 @@ def test_output_that_cannot_be_written_fails_the_run_and_not_its_parts(
         made.conclude()
     assert made.counts.done == 2
     assert f"cannot write {out}: no such file or directory" in capfd.readouterr().err
+
+
+# What is kept of what workers say
+
+LINE = "a line of output \N{FACE WITH TEARS OF JOY}\n"  # of which Python keeps four bytes for each character
+MUCH = LINE * ((1 << 18) // len(LINE))
+
+
+@pytest.mark.parametrize(
+    "said", [f"OK:RETVAL(1):OUTPUT({MUCH}):COMMAND(x)", f"FAIL({MUCH})"], ids=["output", "FAIL"]
+)
+@pytest.mark.parametrize("first", [Quits, Stays])
+def test_little_is_kept_of_attempts_that_failed(first: Any, said: str) -> None:
+    """Whatever they have said: 60 attempts of 1 MB each."""
+    engine = PartWorkers(lambda command: said if command == "run:" else obey(command), facts=FACTS)
+    states: list[Any] = []
+    settings = Settings(parts(30), workers=4, retries=1)
+    made = Run(settings, first, engines=[engine], states=states)
+    made.launch()
+    made.drive()
+    with pytest.raises(JobError) as raised:
+        made.conclude()
+    assert made.counts.failed == 30
+    kept = text_kept(made, states, raised.value)
+    assert kept < 30 * 4 * 2 * (machine_state.ERROR_BEGINNING + machine_state.ERROR_END)
+    assert kept < 30 * len(MUCH)
+
+
+def test_a_flood_of_info_ends_its_own_part_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine_state, "MAX_INFO_CHARACTERS", 1 << 18)
+    heard: list[str] = []
+
+    def answer(command: str) -> str | list[str] | None:
+        if command == "set:part:3":
+            return [f"INFO:{number}:{MUCH[: 1 << 14]}" for number in range(200)]
+        heard.append(command)
+        return obey(command)
+
+    states: list[Any] = []
+    made = Run(
+        Settings(parts(6), retries=0), Quits, engines=[PartWorkers(answer, facts=FACTS)], states=states
+    )
+    made.launch()
+    made.drive()
+    with pytest.raises(JobError):
+        made.conclude()
+    assert (made.counts.done, made.counts.failed) == (5, 1)
+    assert [state.actorNum for state in states if isinstance(state, ErrorState)] == [3]
+    assert text_kept(made, states) < 4 * 2 * (1 << 18)

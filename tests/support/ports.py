@@ -1,0 +1,19 @@
+"""Ports for programs that must be told one."""
+
+import contextlib
+import random
+import socket
+from pathlib import Path
+
+RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
+def unused_port() -> int:
+    """A port of 127.0.0.1 on which nobody listens, and which the system gives to nobody who asks it for any port: it is
+    below the range of those where the system says which they are."""
+    lowest = int(RANGE.read_text().split()[0]) if RANGE.exists() else 32768
+    for port in random.sample(range(2000, lowest), 100) if lowest > 3000 else ():
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
