@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install what mu needs: system packages where they are missing (Debian, Ubuntu), and mu in .venv.
-# usage: bin/setup.sh [EXTRA]   EXTRA is local (default: the engine on this machine) or dev (the tests, too)
+# usage: bin/setup.sh [EXTRA]   EXTRA is local (default: the engine on this machine), docs (the site) or dev (the tests, too)
 set -eu
 cd "$(dirname "$0")/.."
 extra=${1:-local}

@@ -5,10 +5,12 @@ import resource
 import signal
 from pathlib import Path
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# A machine that stands still for a moment must not fail a test.
-settings.register_profile("mu", deadline=None)
+# A machine that stands still for a moment must not fail a test, and each run of the suite tries the same examples.
+settings.register_profile(
+    "mu", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("mu")
 
 # Variables that programs under test read; none of them is the suite's to inherit.

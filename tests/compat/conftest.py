@@ -84,7 +84,7 @@ def script(converted: Path, environment: dict[str, str], function: str, tmp_path
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,
         )
 
     return run

@@ -129,7 +129,7 @@ def test_a_map_of_local_files_on_a_host_without_a_way_back(outside: dict[str, st
             env=outside,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=300,
             check=False,
         )
     assert done.returncode == 0, done.stderr

@@ -66,7 +66,7 @@ class Job:
 
     def run(self, *words: str) -> str:
         """A whole run; what it said."""
-        said = self.start(*words).communicate(timeout=90)[1]
+        said = self.start(*words).communicate(timeout=300)[1]
         assert re.search(r"\d+ of \d+ parts done|nothing to do", said), said
         return said
 
@@ -136,7 +136,7 @@ def test_a_worker_that_is_killed_loses_its_part_to_another(job: Job) -> None:
         worker = above[worker]
     os.kill(worker, signal.SIGKILL)
     job.gate.touch()
-    said = running.communicate(timeout=90)[1]
+    said = running.communicate(timeout=300)[1]
     assert running.returncode == 0, said
     assert f"{PARTS} of {PARTS} parts done" in said
     assert job.outputs() == ALL
@@ -146,7 +146,7 @@ def test_the_coordinator_is_killed_and_run_again(job: Job) -> None:
     running = job.start()
     eventually(lambda: len(job.programs()) >= 2)
     running.kill()
-    running.communicate(timeout=90)
+    running.communicate(timeout=300)
     eventually(lambda: not job.programs())  # its workers have ended, and what they ran
     assert job.outputs() == []
     job.gate.touch()

@@ -49,7 +49,7 @@ def test_the_readmes_own_job(
         s3.put_object(Bucket=bucket, Key=f"logs/{part:08d}", Body=b"line\n" * (part + 1))
         s3.delete_object(Bucket=bucket, Key=f"logs/{part:08d}.gz")
     words = ["-l", packaged, "-b", bucket, "-t", "0", *flags]
-    subprocess.run([sys.executable, "own.py", *words], cwd=tmp_path, env=environment, check=True, timeout=100)
+    subprocess.run([sys.executable, "own.py", *words], cwd=tmp_path, env=environment, check=True, timeout=300)
     for part in range(PARTS):
         body = s3.get_object(Bucket=bucket, Key=f"logs/{part:08d}.gz")["Body"].read()
         unpacked = subprocess.run(["gunzip"], input=body, capture_output=True, check=True).stdout
@@ -74,7 +74,7 @@ def test_the_main_job_as_a_coroutine(
             capture_output=True,
             text=True,
             check=False,
-            timeout=100,
+            timeout=300,
         )
 
     s3: Any = boto3.client("s3", **engine.client_arguments())

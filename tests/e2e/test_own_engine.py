@@ -50,7 +50,7 @@ def test_it_runs_as_printed(tmp_path: Path) -> None:
         env={**os.environ, "TMPDIR": str(tmp_path / "tmp"), "NICE": str(tmp_path / "nice")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

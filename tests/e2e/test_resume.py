@@ -77,7 +77,7 @@ def test_only_what_is_missing(
     for _ in range(PARTS - len(HELD)):
         done.arrived()  # its output is there; nobody has been told
     process.send_signal(number)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode == (130 if number == signal.SIGINT else -number)
     done.open()
     for upload in uploads:

@@ -88,7 +88,7 @@ class Setting:
 
     def check(self, job: "subprocess.Popen[str]") -> str:
         """Wait for the end: all parts are done, each of them once at least."""
-        job.wait(timeout=100)
+        job.wait(timeout=300)
         said = self.said
         assert job.returncode == 0, said
         assert "60 of 60 parts done" in said

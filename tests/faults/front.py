@@ -30,7 +30,7 @@ GET, PUT, LIST, INVOKE, CONFIGURATION, LIMITS = (
     "GetFunctionConfiguration",
     "GetLimits",
 )
-PATIENCE = 120.0
+PATIENCE = 300.0
 MESSAGES = {
     "SlowDown": "Please reduce your request rate.",
     "NoSuchKey": "The specified key does not exist.",

@@ -30,7 +30,7 @@ VIDEO = "film"
 FRAMES = 2
 PARTS = 4
 SIZE = (16, 10)
-BOUND = 240.0  # seconds that any job here may take, whatever befalls it
+BOUND = 600.0  # seconds that any job here may take, whatever befalls it
 PROGRAM = """\
 #!/bin/sh
 if [ -e "$GATE/script" ]; then . "$GATE/script"; fi

@@ -175,12 +175,12 @@ class Hold:
                 return record
             self._link = link
         self._arrived.set()
-        self._opened.wait(120)
+        self._opened.wait(300)
         return None if link.wire.closed.is_set() else record
 
     def arrived(self) -> Link:
         """The connection that is held."""
-        assert self._arrived.wait(120), "no connection has come to that"
+        assert self._arrived.wait(300), "no connection has come to that"
         assert self._link is not None
         return self._link
 

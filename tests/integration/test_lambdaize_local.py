@@ -48,7 +48,7 @@ def test_a_dynamic_program_with_its_libraries_and_data(tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     alone, answer = done.stdout.splitlines()

@@ -34,7 +34,7 @@ def run(command, place, **environment):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
 
 

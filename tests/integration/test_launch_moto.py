@@ -33,7 +33,10 @@ def policy(action: str) -> str:
 
 def hand_on(call: Call) -> Reply:
     response = requests.post(
-        "https://lambda.us-east-1.amazonaws.com" + call.path, data=call.body, headers=call.headers, timeout=30
+        "https://lambda.us-east-1.amazonaws.com" + call.path,
+        data=call.body,
+        headers=call.headers,
+        timeout=300,
     )
     kept = {k.replace("-", "_"): v for k, v in response.headers.items() if k.lower().startswith("x-amz")}
     return answer(response.status_code, response.content, **kept)

@@ -63,7 +63,7 @@ def run_job(
         env={**os.environ, **engine.environment()},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         check=False,
     )
 

@@ -368,7 +368,7 @@ main(["local", "exec", "--help"])
 """
     without = {**environment, "PYTHONPATH": f"{tmp_path}:{SOURCE}"}
     done = subprocess.run(
-        [sys.executable, "-c", script], env=without, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", script], env=without, capture_output=True, text=True, timeout=300, check=True
     )
     assert done.stderr == f"mu local: the local engine needs {lacking}: pip install 'mu-workers[local]'\n"
     assert done.stdout.startswith("2\nusage: mu local exec")
@@ -571,7 +571,7 @@ def test_start_saves_when_asked(environment: dict[str, str], tmp_path: Path) -> 
     with started(environment, "start", "--data", str(tmp_path / "data")) as made:
         found = exports(made)
         script = "import boto3; boto3.client('s3').put_object(Bucket='bucket', Key='key', Body=b'x')"
-        subprocess.run([sys.executable, "-c", script], env={**environment, **found}, check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", script], env={**environment, **found}, check=True, timeout=300)
         assert not (tmp_path / "data" / "bucket" / "key").exists()
         made.process.send_signal(signal.SIGUSR1)
         eventually((tmp_path / "data" / "bucket" / "key").exists)

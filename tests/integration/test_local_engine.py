@@ -612,7 +612,7 @@ for _ in range(2):
 """
     source = str(Path(__file__).parents[2] / "src")
     environment = {**os.environ, "PYTHONPATH": source, "TMPDIR": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=300)
     assert list(tmp_path.iterdir()) == []
     assert processes(str(tmp_path)) == []
 

@@ -726,7 +726,7 @@ with tempfile.TemporaryDirectory(dir="/tmp") as directory:
     late = "__import__('late_module').where"
     program = "subprocess.run([sys.executable, '-c', 'import late_module']).returncode"
     payload = look(f"[{late}, {program}, os.listdir('{sys.argv[1]}')]")
-    print(executor.invoke(function(), payload).result(60).payload.decode())
+    print(executor.invoke(function(), payload).result(300).payload.decode())
     executor.close()
 """
 
@@ -742,7 +742,7 @@ def test_an_interpreter_below_tmp() -> None:
         (base / "canary").write_text("alive")
         words = [base / ".venv/bin/python", "-c", BELOW_TMP, name]
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": SOURCES}
-        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True, timeout=60)
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True, timeout=300)
         assert json.loads(done.stdout) == [str(libraries / "late_module.py"), 0, [".venv"]]
         assert (base / "canary").read_text() == "alive"
 

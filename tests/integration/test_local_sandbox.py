@@ -34,7 +34,7 @@ sandbox._call("prctl", 4, 1, 0, 0, 0)
 def run(code: str, *arguments: str) -> Any:
     """What a process that runs `code` tells, for lack of which the test fails."""
     done = subprocess.run(
-        [sys.executable, "-c", LOAD + code, *arguments], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", LOAD + code, *arguments], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

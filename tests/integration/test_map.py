@@ -116,7 +116,7 @@ def test_on_a_terminal_no_painting_overwrites_what_programs_print() -> None:
         with contextlib.suppress(OSError):  # the terminal's end
             while data := os.read(reader, 4096):
                 seen += data
-        assert process.wait(60) == 0
+        assert process.wait(300) == 0
     os.close(reader)
     assert b"\x1b" not in seen
     assert b"1\r\n2\r\n3\r\n" in seen
@@ -128,7 +128,7 @@ def test_lines_are_done_before_the_last_has_come(monkeypatch: pytest.MonkeyPatch
 
     def feed() -> None:
         os.write(writer, b"1\n2\n")
-        seen.wait(60)
+        seen.wait(300)
         os.write(writer, b"3\n")
         os.close(writer)
 
@@ -160,7 +160,7 @@ def test_killed_at_any_moment_then_resumed_every_input_is_done_once() -> None:
         process = subprocess.Popen([sys.executable, "-m", "mu", "map", *more, *words])
         eventually(partial(has_rows, results, moment))
         process.send_signal(number)
-        assert process.wait(60) == (130 if number == signal.SIGINT else -number)
+        assert process.wait(300) == (130 if number == signal.SIGINT else -number)
     assert main(["map", "--resume", *words]) == 0
     done = Counter(row["input"] for row in rows_of(Path("r/results.jsonl")) if row["status"] == "done")
     assert done == {str(n): 2 for n in range(150)}

@@ -1,4 +1,4 @@
-"""The recipes of docs/map.md, and the commands that the README opens with, as they stand there."""
+"""The recipes of docs/map.md, as they stand there."""
 
 import os
 import re
@@ -50,7 +50,7 @@ def shell(text: str, place: Path) -> "subprocess.CompletedProcess[str]":
         env={**kept, "PATH": path, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
     )
 
 
@@ -98,28 +98,6 @@ def test_the_python_example(place: Path) -> None:
     size = (place / "photos/a.jpg").stat().st_size
     assert done.stdout == f"2 b'{size} photos/a.jpg\\n'\n"
     assert (place / "swept/y.txt").read_text() == "2 0.5\n"
-
-
-def test_the_readmes_opening(place: Path) -> None:
-    """The commands print and say what stands below them, but for times and ports."""
-    needs("convert")
-    readme = (ROOT / "README.md").read_text()
-    (session,) = re.findall(r"<!-- session -->\n```\n(.*?)```", readme, re.DOTALL)
-    steps = re.split(r"^\$ ", session, flags=re.MULTILINE)[1:]
-    assert sum("mu map" in step for step in steps) == 3
-    for step in steps:
-        command, _, expected = step.partition("\n")
-        done = shell(f"{command} 2>&1", place)
-        assert done.returncode == 0, done.stdout
-        assert plain(done.stdout) == plain(expected)
-
-
-def plain(text: str) -> list[str]:
-    """Lines without progress, cost and where we listen; seconds and the names of functions are made alike."""
-    lines = [line for line in text.splitlines() if not re.match(r"\d+\.\d s: |cost: |listening on ", line)]
-    for pattern, instead in ((r"\d+\.\d s", "N s"), (r"map-\w+-\d+", "map-X")):
-        lines = [re.sub(pattern, instead, line) for line in lines]
-    return lines
 
 
 @pytest.mark.parametrize(

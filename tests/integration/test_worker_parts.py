@@ -259,7 +259,7 @@ def test_the_next_part_sees_nothing_in_tmp_either_where_that_is_the_workers_alon
                 after = execute(peer, shell="df -k --output=avail /tmp | tail -1")["stdout"]
                 assert int(after) - int(free) > 90_000
                 peer.send("quit:")
-            assert running.result(60).payload == b'"quit"'
+            assert running.result(300).payload == b'"quit"'
     finally:
         executor.close()
     assert os.path.isdir("/etc")
@@ -318,7 +318,7 @@ def test_a_worker_in_the_queue_of_a_coordinator_that_ends(ours: bool, place: Pat
             queue.close()
             following.bind(("127.0.0.1", port))
             following.listen()
-            following.settimeout(60)
+            following.settimeout(300)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             connection.close()  # as the end of a process resets those in its queue
             if ours:

@@ -153,7 +153,7 @@ def test_a_signal(number: int, fifo: Path, place: Path) -> None:
         assert peer.rest() == []
         peer.close()
         assert all(ends(pid) for pid in pids)
-        worker.process.communicate(timeout=60)
+        worker.process.communicate(timeout=300)
         assert worker.process.returncode == {signal.SIGTERM: 143, signal.SIGINT: -signal.SIGINT}[number]
     assert list(place.iterdir()) == []
 

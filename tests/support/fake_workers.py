@@ -37,7 +37,7 @@ class FakeWorker:
     """One connection to a coordinator. `commands` is what came, in order; None at the end."""
 
     def __init__(self, port: int, context: ssl.SSLContext | None = None) -> None:
-        sock: Any = socket.create_connection(("127.0.0.1", port), timeout=30)
+        sock: Any = socket.create_connection(("127.0.0.1", port), timeout=300)
         self.sock = sock if context is None else context.wrap_socket(sock)
         self.parser = FrameParser(1 << 20)
         self.commands: list[str | None] = []

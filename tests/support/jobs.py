@@ -39,5 +39,5 @@ def run_example(
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=300,
     )

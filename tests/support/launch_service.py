@@ -25,7 +25,7 @@ from cryptography.x509.oid import NameOID
 
 KEY_ID = "AKIDEXAMPLE"
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
-DEADLINE = 60
+DEADLINE = 300
 
 
 @dataclass

@@ -17,7 +17,7 @@ import pytest
 
 from mu.local.function_spec import FunctionSpec
 
-PATIENCE = 60.0
+PATIENCE = 300.0
 
 HANDLERS = """
 import json, os, signal, subprocess, sys, time

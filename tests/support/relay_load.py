@@ -59,7 +59,7 @@ def exchange(port: int, pairs: int, body: bytes, context: ssl.SSLContext | None 
     epoll = select.epoll()
     ends: dict[int, Exchange] = {}
     for me in range(2 * pairs):
-        sock: Any = socket.create_connection(("127.0.0.1", port), timeout=60)
+        sock: Any = socket.create_connection(("127.0.0.1", port), timeout=300)
         if context is not None:
             sock = context.wrap_socket(sock)
         ends[sock.fileno()] = Exchange(sock, "job", me, me ^ 1, body)

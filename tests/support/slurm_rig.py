@@ -15,7 +15,7 @@ from tests.support.ports import unused_port
 CPUS = 20  # that the node says it has
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin"
-PATIENCE = 60.0
+PATIENCE = 300.0
 
 
 def missing() -> str:

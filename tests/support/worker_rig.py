@@ -16,7 +16,7 @@ from mu.tls import keys
 from mu.wire import framing, pem, protocol
 
 SOURCE = Path(__file__).parents[2] / "src"
-PATIENCE = 60.0
+PATIENCE = 300.0
 
 # A Lambda context is all but the time it has left, which counts from when the handler begins.
 START = """

@@ -121,7 +121,7 @@ def run_without_terminal(*words, typed=""):
         capture_output=True,
         text=True,
         start_new_session=True,
-        timeout=60,
+        timeout=300,
     )
 
 

@@ -57,7 +57,7 @@ def test_an_example_runs(number: int, monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr(server, "server_main_loop", loop)
     monkeypatch.setattr(sys, "argv", ["example.py", "-t", "0"])
     exec(compile(EXAMPLES[number], f"example {number}", "exec"), {"__name__": "__main__"})
-    threads[0].join(60)
+    threads[0].join(300)
     assert ends
     assert all(end.terminal and not isinstance(end, ErrorState) for end in ends)
     assert all(worker.commands[-2:] == ["quit:", None] for worker in workers)

@@ -72,7 +72,7 @@ def run(binary: Path, tmp_path: Path) -> Run:
 
         command = [str(arg) for arg in (binary, *args)]
         return subprocess.run(
-            command, cwd=tmp_path, stdout=stdout, stderr=subprocess.PIPE, timeout=60, preexec_fn=limit
+            command, cwd=tmp_path, stdout=stdout, stderr=subprocess.PIPE, timeout=300, preexec_fn=limit
         )
 
     return run
@@ -594,7 +594,7 @@ def test_full_disk(binary: Path, run: Run, tmp_path: Path) -> None:
     everything = run("in/%08d.png").stdout
     script = f'{mounted} && "$0" -i -d -o disk/out.y4m in/%08d.png; echo $?; cat disk/out.y4m >kept.y4m'
     result = subprocess.run(
-        ["unshare", "-m", "sh", "-c", script, str(binary)], cwd=tmp_path, capture_output=True, timeout=60
+        ["unshare", "-m", "sh", "-c", script, str(binary)], cwd=tmp_path, capture_output=True, timeout=300
     )
     assert result.stdout == b"1\n"
     assert result.stderr == b"png2y4m: disk/out.y4m: cannot write: No space left on device\n"

@@ -70,7 +70,7 @@ def test_sockets(tls: bool) -> None:
     while accepted.handshaking:
         select.select([accepted], [], [], 30)
         accepted.do_handshake()
-    thread.join(60)
+    thread.join(300)
     made[0].enqueue("OK:HELLO")
     made[0].do_write()
     while not accepted.want_handle:
@@ -98,7 +98,7 @@ def test_what_it_gives_for_sockets_passes_for_what_the_original_gave(tls: bool) 
     while accepted.handshaking:
         select.select([accepted], [], [], 30)
         accepted.do_handshake()
-    thread.join(60)
+    thread.join(300)
     for end in (lsock, accepted, made[0]):
         assert isinstance(end, SSL.Connection) == tls
     again = SocketNB(accepted)  # scripts make a channel of what they have accepted

@@ -76,7 +76,7 @@ class Running:
     @property
     def reason(self) -> str:
         """Why it ended, once it has."""
-        self.thread.join(60)
+        self.thread.join(300)
         assert not self.thread.is_alive()
         return self._reason
 
@@ -84,7 +84,7 @@ class Running:
 @contextmanager
 def running(limit: TimeLimit = NO_LIMIT, idle: float = 300, **event: Any) -> Iterator[tuple[Peer, Running]]:
     mine, others = socket.socketpair()
-    others.settimeout(60)
+    others.settimeout(300)
     with TemporaryDirectory() as directory, Peer(others) as peer:
         made = Running(mine, directory, limit, idle, event)
         try:
@@ -506,7 +506,7 @@ def test_mode_0_kills_what_it_started(tmp_path: Path) -> None:
     reader = threading.Thread(target=lambda: pids.extend((tmp_path / "fifo").read_text().split()))
     reader.start()
     lambda_handler(f"sleep 1000 & echo $$ $! > {tmp_path}/fifo; wait", {}, Context(0.5))
-    reader.join(60)
+    reader.join(300)
     assert len(pids) == 2
     assert all(ends(int(pid)) for pid in pids)
 
@@ -547,7 +547,7 @@ def test_mode_1(place: Path) -> None:
             directory = str(peer.ask("echo:x") and peer.ask("run:echo ##TMPDIR##"))
             assert f"OUTPUT({place}/lambda_" in directory
             peer.send("quit:")
-        thread.join(60)
+        thread.join(300)
         assert results == ["quit"]
 
 
@@ -561,7 +561,7 @@ def test_in_a_thread_it_is_not_the_only_one_in_its_process(place: Path) -> None:
             with subprocess.Popen(["sleep", "1000"]) as after:
                 assert str(peer.ask("reset:")).startswith("OK:HELLO")
                 peer.send("quit:")
-                thread.join(60)
+                thread.join(300)
                 assert not thread.is_alive()
                 assert (before.poll(), after.poll()) == (None, None)
                 after.kill()
@@ -579,7 +579,7 @@ def test_boto3_is_made_ready_when_there_is_a_bucket(place: Path, monkeypatch: py
             thread.start()
             with listener.greet() as peer:
                 peer.send("quit:")
-            thread.join(60)
+            thread.join(300)
     assert warmed == [("eu-west-1", "b")]
 
 

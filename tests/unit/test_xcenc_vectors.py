@@ -72,7 +72,7 @@ class Run:
             self.script.main()
         except JobError as error:
             self.error = error
-        self._thread.join(60)
+        self._thread.join(300)
         return self
 
     def _work(self, number: int) -> None:
@@ -304,7 +304,7 @@ def test_parts_that_wait_for_a_failed_one_end_with_it(
                 pass
         else:
             if part % 4 == 1:
-                begun.wait(60)
+                begun.wait(300)
                 run._answers = fail
             serve(worker)
 

@@ -47,16 +47,18 @@ def check_engine(spec: str, engine: Engine, args: argparse.Namespace) -> Iterato
         try:
             for name, why in engine.probe(event, PATIENCE):
                 yield Check(not why, f"engine {spec}: {name}: {why or 'workers can be started there'}")
+            number, reason = engine.limit()  # one that has been cancelled has no room
         finally:
             engine.cancel()
             engine.wait()
     elif isinstance(engine, Slurm):
         yield Check(True, f"engine {spec}: Slurm would take it: {engine.check()}")
+        number, reason = engine.limit()
     else:
         yield Check(
             None, f"engine {spec}: whether workers can be started cannot be told without starting one"
         )
-    number, reason = engine.limit()
+        number, reason = engine.limit()
     least = "any number of" if number is None else str(number)
     yield Check(True, f"engine {spec}: {least} workers at a time ({reason})")
     if spec != "here" and not args.tunnel:

@@ -263,7 +263,7 @@ def test_zsh_completes_from_the_first_time(tmp_path: Path, how: str) -> None:
     os.write(master, b"so\t")
     until(b"some_file ")
     os.write(master, b"\x15exit\n")
-    assert process.wait(60) == 0
+    assert process.wait(300) == 0
     os.close(master)
 
 

@@ -73,7 +73,7 @@ def test_it_relays_until_a_signal(command: list[Any], number: signal.Signals, di
         assert probe.receive() == b"for nobody"
         os.kill(process.pid, number)
         assert one.receive() is None
-        assert process.wait(60) == 0
+        assert process.wait(300) == 0
         assert process.stderr.read() == (
             "relay: stopped: 3 connections, 0 messages waiting (0.0 MB), 2 passed on (0.1 MB)\n"
         )
@@ -83,7 +83,7 @@ def test_a_profile_of_the_relay(directory: Path, tmp_path: Path, capsys: pytest.
     file = tmp_path / "relay.prof"
     with relay(COMMANDS[1], directory, *KEYS, "-P", str(file)) as (process, _):
         process.terminate()
-        assert process.wait(60) == 0
+        assert process.wait(300) == 0
     assert any(name == "run" for _, _, name in pstats.Stats(str(file)).stats)  # type: ignore[attr-defined]
     files = [str(directory / word) if word.endswith(".pem") else word for word in KEYS]
     assert main(["state-server", *files, "-t", "0", "-P", str(tmp_path)]) == 2

@@ -81,7 +81,7 @@ def test_a_job_is_done_without_anybody_to_tell(tmp_path: Path, stderr: Any, word
         worker = FakeWorker(int(process.stdout.readline()))
         worker.serve(lambda command: "OK:ECHO(x)" if command == "echo:x" else None)
         assert worker.commands == ["echo:x", "quit:", None]
-        assert process.wait(60) == 0
+        assert process.wait(300) == 0
     assert (tmp_path / "times").read_text().startswith("0:[(")
     assert (tmp_path / "run" / "run.json").is_file()
 
@@ -89,7 +89,7 @@ def test_a_job_is_done_without_anybody_to_tell(tmp_path: Path, stderr: Any, word
 @pytest.mark.parametrize("stderr", GONE)
 def test_wrong_use_is_wrong_use(tmp_path: Path, stderr: Any) -> None:
     with begin(tmp_path, stderr(), "-n", "many") as process:
-        assert process.wait(60) == 2
+        assert process.wait(300) == 2
 
 
 def test_a_stream_in_memory_and_one_with_a_descriptor_get_the_same(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_a_region_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.Mon
 
     class Silent:
         def get_function_concurrency(self, **_: Any) -> None:
-            over.wait(60)
+            over.wait(300)
 
     monkeypatch.setattr(aws_limits, "PATIENCE", 0.05)
     found = aws_limits.ask_all({"us-west-2": Silent()}, "f")

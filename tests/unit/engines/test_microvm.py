@@ -143,5 +143,5 @@ def test_the_image_waits_for_its_hook_and_is_a_worker_then(wrapped: bool) -> Non
     assert ask(worker, "run:true").startswith("OK:RETVAL(0)")
     worker.enqueue("quit:")
     worker.do_write()
-    assert pilot.wait(60) == 0
+    assert pilot.wait(300) == 0
     pilot.stderr.close()

@@ -23,7 +23,7 @@ def test_whatever_ends_the_thread_is_the_engines_failure(monkeypatch: pytest.Mon
     with running(engine):
         engine.start("{}", 3)
         assert engine._thread is not None
-        engine._thread.join(60)
+        engine._thread.join(300)
         assert not engine._thread.is_alive()
         assert engine.failure() == "odd"
         engine.more(1)  # is taken, and starts no other thread

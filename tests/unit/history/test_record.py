@@ -67,7 +67,7 @@ def run(
         server.server_main_loop([], first, info, reporter=reporter)
     except JobError as raised:
         error = raised
-    thread.join(60)
+    thread.join(300)
     if directory is None:
         return {}
     found: dict[str, Any] = json.loads((directory / "run.json").read_text())
@@ -298,7 +298,7 @@ def test_a_run_that_is_stopped_leaves_its_record(tmp_path: Path, number: signal.
     assert worker.hear() == "echo:x"
     os.kill(process.pid, number)
     said = process.stderr.read()
-    assert process.wait(60) == 128 + number
+    assert process.wait(300) == 128 + number
     process.stderr.close()
     assert "Traceback" not in said
     made = json.loads((tmp_path / "run" / "run.json").read_text())

@@ -123,7 +123,7 @@ def test_inputs_that_come_slowly_are_waited_for(tmp_path: Path) -> None:
     def inputs() -> Iterator[int]:
         for number in range(3):
             yield number
-            assert over.wait(60)  # the next input is there only when this part is over
+            assert over.wait(300)  # the next input is there only when this part is over
             over.clear()
 
     async def part(worker: mu.Worker, number: int) -> int:
@@ -310,5 +310,5 @@ def test_reading_ahead_stops_when_nobody_reads() -> None:
     read.stop()
     names = [thread for thread in threading.enumerate() if thread.name == "mu inputs"]
     for thread in names:
-        thread.join(60)
+        thread.join(300)
         assert not thread.is_alive()

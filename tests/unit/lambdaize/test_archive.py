@@ -45,7 +45,7 @@ def test_the_entry_point_runs_with_the_package_alone(tmp_path):
     command = [sys.executable, "-S", "-c", code]
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)}
     done = subprocess.run(
-        command, cwd=unpacked, env=environment, capture_output=True, text=True, check=True, timeout=60
+        command, cwd=unpacked, env=environment, capture_output=True, text=True, check=True, timeout=300
     )
     lines = done.stdout.splitlines()
     assert lines[0] == "echo 'quoted \"text\"' ##INFILE##"

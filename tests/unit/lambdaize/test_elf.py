@@ -122,7 +122,11 @@ def test_an_object_file_is_refused(built):
 
 
 @given(st.lists(st.tuples(st.integers(0, 4000), st.binary(min_size=1, max_size=8)), min_size=1, max_size=6))
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=80,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_damage_never_escapes(built, tmp_path, changes):
     content = bytearray(built["dynamic"].read_bytes())
     for offset, new in changes:
@@ -134,7 +138,11 @@ def test_damage_never_escapes(built, tmp_path, changes):
 
 
 @given(st.integers(0, 20000))
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_cut_off_files(built, tmp_path, length):
     path = tmp_path / "cut"
     path.write_bytes(built["static"].read_bytes()[:length])

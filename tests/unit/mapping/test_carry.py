@@ -31,11 +31,11 @@ def test_whatever_an_upload_raises_is_its_own_and_the_threads_go_on(tmp_path: Pa
     failing = [carrier.send(each, str(number)) for number, each in enumerate(plan)]
     last = carrier.send(Plan(["true"], send=[(str(tmp_path / "good"), "x")]), "last")
     assert last is not None
-    assert last.result(60) is None
+    assert last.result(300) is None
     for future in failing:
         assert future is not None
         with pytest.raises(RuntimeError, match="odd") as caught:
-            future.result(60)
+            future.result(300)
         assert failure_of(caught.value) == "odd"
     assert len(service.keys) == 1
     assert carrier._threads is not None

@@ -26,7 +26,7 @@ def test_whatever_the_source_raises_comes_after_the_inputs_before_it() -> None:
     with pytest.raises(RuntimeError, match="odd"):
         read.extend(item.text for item in reader if item is not None)
     assert read == [str(number) for number in range(1000)]
-    reader._thread.join(60)
+    reader._thread.join(300)
     assert not reader._thread.is_alive()
 
 
@@ -51,6 +51,6 @@ def test_a_reader_that_nobody_reads_from_keeps_a_bounded_number_and_ends_when_to
     assert next(iter(reader)) is not None
     eventually(lambda: reader._batches.full())
     reader.stop()
-    reader._thread.join(60)
+    reader._thread.join(300)
     assert not reader._thread.is_alive()
     assert len(taken) < 10_000

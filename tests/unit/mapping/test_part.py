@@ -69,7 +69,7 @@ def test_odd_names_arrive_and_nothing_is_executed(engine: str) -> None:
 NAMES = st.binary(min_size=1, max_size=255).map(lambda name: name.translate(None, b"/\0").lstrip(b"."))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=30)
 @given(raw=st.lists(NAMES.filter(bool), min_size=1, max_size=4, unique=True))
 def test_any_name_locally(raw: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> None:
     names = [os.fsdecode(name) for name in raw]

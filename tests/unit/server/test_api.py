@@ -88,7 +88,7 @@ class Job:
 
     def end(self) -> None:
         """Wait for the end; raises what the main loop raised."""
-        self.thread.join(60)
+        self.thread.join(300)
         assert not self.thread.is_alive()
         if self.error is not None:
             raise self.error
@@ -339,7 +339,7 @@ def test_what_a_worker_says_before_it_closes_is_why(capfd: pytest.CaptureFixture
 
     def says_why() -> None:
         worker.say("OK:HELLO")
-        told.wait(60)
+        told.wait(300)
         assert worker.sock.recv(1)  # it is sending
         worker.say("FAIL(disk full)")
         worker.sock.close()
@@ -636,7 +636,7 @@ def test_a_backup_that_cannot_be_launched_harms_nobody() -> None:
 
     def slow(worker: FakeWorker) -> None:
         def answer(command: str) -> str | None:
-            reporter.released.wait(60)
+            reporter.released.wait(300)
             return obey(command)
 
         worker.serve(answer)
@@ -941,7 +941,7 @@ def test_a_signal_ends_the_run_in_order(
     os.kill(process.pid, number)
     assert worker.hear() == "quit:"
     assert worker.hear() is None
-    assert process.wait(60) == status
+    assert process.wait(300) == status
     assert process.stderr is not None
     said = process.stderr.read()
     assert f"stopped by {number.name}" in said
@@ -1001,7 +1001,7 @@ def test_flags_of_a_real_process(tmp_path: Path, words: list[str], parts: list[i
         assert worker.hear() == "quit:"  # after its answer, or because it gave none in time
         assert worker.hear() is None
     said = process.stderr.read()
-    assert process.wait(60) == status
+    assert process.wait(300) == status
     assert ("terminated after 0.2 seconds" in said) == (status == 1)
     process.stderr.close()
 

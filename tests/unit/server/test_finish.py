@@ -76,7 +76,7 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Its status, and the rest of what it said."""
     with process:
         said = process.stderr.read() if process.stderr is not None else ""
-        return process.wait(60), said
+        return process.wait(300), said
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -355,7 +355,7 @@ def assert_closed(port: int, engine: PartWorkers) -> None:
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", port))
     for thread in engine.threads:
-        thread.join(60)
+        thread.join(300)
         assert not thread.is_alive()
     assert engine.cancelled
 
@@ -536,7 +536,7 @@ def test_a_worker_that_goes_on_answering_after_its_part_is_given_up(monkeypatch:
     assert made.counts.done == 2
     assert engine.asked == 2
     for thread in engine.threads:
-        thread.join(60)
+        thread.join(300)
 
 
 def test_of_the_parts_that_failed_a_bounded_number_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

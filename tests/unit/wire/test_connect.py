@@ -18,7 +18,7 @@ from tests.support.worker_rig import Listener
 JOB = keys.make_job_keys()
 OTHER = keys.make_job_keys()
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
-PATIENCE = 60.0
+PATIENCE = 300.0
 
 
 def context(directory: Path, job: keys.JobKeys = JOB) -> ssl.SSLContext:

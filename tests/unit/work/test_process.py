@@ -76,7 +76,7 @@ def test_kill_ends_the_whole_group(groups: Groups, tmp_path: Path) -> None:
     thread.start()
     pids = [int(pid) for pid in fifo.read_text().split()]
     groups.kill()
-    thread.join(60)
+    thread.join(300)
     assert results == [(-signal.SIGKILL, b"")]
     assert all(ends(pid) for pid in pids)
 

@@ -397,7 +397,7 @@ def test_what_keeps_boto3_from_being_made_ready_is_told_by_the_first_transfer(
     before = set(threading.enumerate())
     access = S3(1)
     access.warm("us-east-1", "b")
-    assert tried.wait(60)
+    assert tried.wait(300)
     for thread in set(threading.enumerate()) - before:
         thread.join()
     assert unseen == []

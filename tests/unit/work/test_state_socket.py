@@ -26,7 +26,7 @@ def pair(tmp_path: Path) -> Iterator[tuple[StateSocket, Peer]]:
     state = StateSocket(str(tmp_path), LIMIT)
     state.adopt(mine, "HELLO_STATE:job:1:2")
     peer = Peer(others)
-    others.settimeout(60)
+    others.settimeout(300)
     yield state, peer
     peer.close()
     for link in state.links:

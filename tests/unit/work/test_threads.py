@@ -13,7 +13,7 @@ import pytest
 from mu.work import threads
 from mu.work.threads import Tasks
 
-PATIENCE = 60.0
+PATIENCE = 300.0
 
 
 @pytest.fixture
