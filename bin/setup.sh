@@ -6,6 +6,15 @@ cd "$(dirname "$0")/.."
 extra=${1:-local}
 python=${PYTHON:-python3}
 
+if [ "$(uname -s)" = Darwin ]; then
+    echo "setup: on macOS, mu map -e lambda --direct is what runs (docs/macos.md); it needs: brew install curl openssl@3 libpng" >&2
+    # Homebrew keeps these two apart from the system's own.
+    for formula in curl openssl@3; do
+        prefix=$(brew --prefix "$formula" 2>/dev/null) || continue
+        export CPATH="$prefix/include:${CPATH:-}" LIBRARY_PATH="$prefix/lib:${LIBRARY_PATH:-}"
+    done
+fi
+
 has_header() { printf '#include <%s>\n' "$1" | cc -E -x c - >/dev/null 2>&1; }
 has_python() { "$python" -c "$1" >/dev/null 2>&1; }
 

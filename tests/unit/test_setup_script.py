@@ -53,6 +53,25 @@ def set_up(tree: Path, python: str | None) -> list[str]:
     return calls.read_text().splitlines() if calls.exists() else []
 
 
+def test_on_macos_one_line_says_what_runs(tree: Path) -> None:
+    for name, text in {"uname": "echo Darwin", "brew": 'echo "/opt/$2"'}.items():
+        (tree / "tools" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tree / "tools" / name).chmod(0o755)
+    done = subprocess.run(
+        ["sh", "bin/setup.sh"],
+        cwd=tree,
+        env={**os.environ, "PATH": f"{tree / 'tools'}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stderr.splitlines() if "macOS" in line]
+    assert len(said) == 1
+    assert "docs/macos.md" in said[0]
+    assert "brew install" in said[0]
+
+
 def test_python_is_obeyed_where_an_environment_is_there(tree: Path) -> None:
     first = ["python3 -m venv .venv"]
     assert set_up(tree, None) == first
