@@ -99,7 +99,7 @@ def check(results: Path, inputs: int) -> None:
 
 def main() -> None:
     """Three runs, and the check."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are told to ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has background jobs ignore it
     inputs = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1
     moment = random.Random(seed)
