@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds liblaunch and its C tests with all warnings as errors, and runs them under AddressSanitizer and UBSan, and
-# under valgrind where it is installed. Each program has MU_C_TEST_LIMIT seconds (default: 120; under valgrind five times
+# under valgrind where it is installed. Each program has MU_C_TEST_LIMIT seconds (default: 600; under valgrind five times
 # as many); one that takes longer is ended, and has failed.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -35,7 +35,7 @@ build() { # NAME FLAGS...: build/NAME/<test> for each test
     done
 }
 
-limit=${MU_C_TEST_LIMIT:-120}
+limit=${MU_C_TEST_LIMIT:-600}
 run() { # SECONDS COMMAND...: ends what takes longer, and says so
     seconds=$1
     shift

@@ -19,6 +19,7 @@ Where a machine can go is data: `exits` names the class attributes that hold a s
 when each is taken (a word or two, for diagrams).
 """
 
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -286,12 +287,12 @@ class ErrorState(TerminalState):
 
     @property
     def err(self) -> str:
-        """The error's text; kept as UTF-8, since one emoji makes a string take four bytes for each character."""
-        return self._error.decode("utf-8", "surrogatepass")
+        """The error's text; kept compressed, since thousands of parts may fail with much output each."""
+        return zlib.decompress(self._error).decode("utf-8", "surrogatepass") if self._error else ""
 
     @err.setter
     def err(self, text: str) -> None:
-        self._error = text.encode("utf-8", "surrogatepass")
+        self._error = zlib.compress(text.encode("utf-8", "surrogatepass"), 1)
 
     def str_extra(self) -> str:
         """The error."""
