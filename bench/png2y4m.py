@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """The main job on this machine: png2y4m over 10 workers of the local engine, beside `xargs -P2` on local files.
 
-Both convert the same 60 frames of 16 bits a channel into 10 chunks. The engine's own CPU time is told apart: it is
-what S3, by way of HTTP, costs here. Each is run ROUNDS times by turns, and the medians are told.
+Both convert the same 60 frames of 16 bits a channel into 10 chunks. Each is run ROUNDS times by turns, and the medians
+are told: of the time, which says little where others use the machine, and of the CPU time of all that was done, on
+either side. The engine's own and the coordinator's are told apart; the engine's is what S3, by way of HTTP, costs here.
 
 usage: bench/png2y4m.py [1080|720] [ROUNDS]   (default: 1080 3)      to reach: 1.5 times as long as xargs
 """
 
 import os
 import re
+import resource
 import statistics
 import struct
 import subprocess
@@ -17,6 +19,7 @@ import tempfile
 import time
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import boto3
 import numpy as np
@@ -45,27 +48,50 @@ def frame(width: int, height: int, number: int) -> bytes:
     return SIGNATURE + body
 
 
-def cpu_seconds(pid: int) -> float:
-    """CPU time of a process alone, its children not counted."""
+class Taken(NamedTuple):
+    """Seconds that one side took, and CPU seconds: of all, of the engine alone, of the coordinator."""
+
+    wall: float
+    cpu: float
+    engine: float = 0.0
+    coordinator: float = 0.0
+
+
+def cpu_seconds(pid: int, *, below: bool = False) -> float:
+    """CPU time of a process alone, or with all that is or was `below` it, as far as that has ended or is there."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    own = sum(int(field) for field in fields[11 : 15 if below else 13]) / os.sysconf("SC_CLK_TCK")
+    if not below:
+        return own
+    children = {
+        int(child)
+        for path in Path(f"/proc/{pid}/task").glob("*/children")
+        for child in path.read_text().split()
+    }
+    return own + sum(cpu_seconds(child, below=True) for child in children)
 
 
-def xargs(frames: Path, out: Path) -> float:
-    """Seconds for `xargs -P2`, one chunk a process."""
+def children_cpu() -> float:
+    """CPU time of this process's children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def xargs(frames: Path, out: Path) -> Taken:
+    """What `xargs -P2` takes, one chunk a process."""
     for part in range(PARTS):
         folder = out / str(part)
         folder.mkdir()
         for number in range(part * FRAMES + 1, (part + 1) * FRAMES + 1):
             (folder / f"{number:08d}.png").symlink_to(frames / f"{number:08d}.png")
-    begin = time.perf_counter()
+    begin, before = time.perf_counter(), children_cpu()
     command = f"seq 0 {PARTS - 1} | xargs -P2 -I@ {PNG2Y4M} -o {out}/@.y4m {out}/@/%08d.png"
     subprocess.run(["sh", "-c", command], check=True)
-    return time.perf_counter() - begin
+    return Taken(time.perf_counter() - begin, children_cpu() - before)
 
 
-def job(environment: dict[str, str], function: str) -> float:
-    """Seconds for the job, from the coordinator's start to its end."""
+def job(environment: dict[str, str], function: str, engine: int) -> Taken:
+    """What the job takes, from the coordinator's start to its end."""
     words = [
         "png2y4m_server.py",
         "-n",
@@ -79,11 +105,14 @@ def job(environment: dict[str, str], function: str) -> float:
         "-t",
         "0",
     ]
-    begin = time.perf_counter()
+    begin, before = time.perf_counter(), children_cpu()
+    own, all_of_it = cpu_seconds(engine), cpu_seconds(engine, below=True)
     subprocess.run(
         [sys.executable, ROOT / "examples" / words[0], *words[1:], "--quiet"], env=environment, check=True
     )
-    return time.perf_counter() - begin
+    wall, coordinator = time.perf_counter() - begin, children_cpu() - before
+    workers = cpu_seconds(engine, below=True) - all_of_it
+    return Taken(wall, workers + coordinator, cpu_seconds(engine) - own, coordinator)
 
 
 def main() -> None:
@@ -115,22 +144,24 @@ def main() -> None:
             found = re.search(r"png2y4m_\w{8}", made.stdout)
             assert found, made.stdout
             function = found[0]
-            job(environment, function)  # the package is unpacked, boto3 imported
-            times: list[tuple[float, float, float]] = []
+            job(environment, function, engine.pid)  # the package is unpacked, boto3 imported
+            both: list[tuple[Taken, Taken]] = []
             for number in range(rounds):
                 out = Path(directory, f"xargs-{number}")
                 out.mkdir()
-                local = xargs(frames, out)
-                before = cpu_seconds(engine.pid)
-                taken = job(environment, function)
-                times.append((local, taken, cpu_seconds(engine.pid) - before))
+                both.append((xargs(frames, out), job(environment, function, engine.pid)))
             check(environment, out)
         finally:
             engine.terminate()
             engine.wait()
-    local, taken, cpu = (statistics.median(column) for column in zip(*times, strict=True))
-    print(f"xargs -P2: {local:.2f} s, {PARTS} workers here: {taken:.2f} s, {taken / local:.2f} times as long")
-    print(f"the engine's own CPU time: {cpu:.2f} s")
+    local, ours = (
+        Taken(*map(statistics.median, zip(*side, strict=True))) for side in zip(*both, strict=True)
+    )
+    print(
+        f"xargs -P2: {local.wall:.2f} s, {PARTS} workers here: {ours.wall:.2f} s, {ours.wall / local.wall:.2f} times"
+    )
+    print(f"CPU time: {local.cpu:.2f} s and {ours.cpu:.2f} s, {ours.cpu / local.cpu:.2f} times")
+    print(f"of that the engine: {ours.engine:.2f} s, the coordinator: {ours.coordinator:.2f} s")
 
 
 def check(environment: dict[str, str], out: Path) -> None:

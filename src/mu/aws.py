@@ -1,24 +1,41 @@
-"""AWS clients for commands, and their errors in words."""
+"""AWS clients for commands, and their errors in words.
+
+boto3 takes longer to import than all of ours, and many runs need nothing of AWS: it is imported when it is needed.
+"""
 
 import contextlib
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-import boto3
-import botocore.session
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, WaiterError
-from botocore.parsers import ResponseParserError
 
 from mu.errors import MuError, one_line, reason
 from mu.preflight import check_regions, listed_regions, region_of_environment
 
-# All that a request may raise.
-ERRORS = (BotoCoreError, ClientError, ResponseParserError, EOFError)
+_Errors = tuple[type[Exception], type[Exception], type[Exception], type[Exception]]
+
+if TYPE_CHECKING:
+    ERRORS: _Errors  # all that a request may raise
+else:
+
+    def __getattr__(name):
+        """`ERRORS`, once it is asked for: that needs botocore."""
+        if name != "ERRORS":
+            raise AttributeError(f"module {__name__} has no attribute {name}")
+        return _errors()
+
+
+def _errors() -> _Errors:
+    """All that a request may raise."""
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+
+    return (BotoCoreError, ClientError, ResponseParserError, EOFError)
+
 
 # Their own texts quote the request, which may hold a session token.
 _BAD_CREDENTIALS = (
@@ -44,8 +61,8 @@ _NO_ANSWER = (
     "501",
 )
 
-_CONFIG = Config(retries={"mode": "standard"}, connect_timeout=10, read_timeout=300)
-_HURRIED = Config(retries={"total_max_attempts": 2}, connect_timeout=2, read_timeout=4)
+_CONFIG: dict[str, Any] = {"retries": {"mode": "standard"}, "connect_timeout": 10, "read_timeout": 300}
+_HURRIED: dict[str, Any] = {"retries": {"total_max_attempts": 2}, "connect_timeout": 2, "read_timeout": 4}
 
 
 _session_lock = threading.RLock()  # a session makes one client at a time
@@ -67,6 +84,9 @@ def forget_session() -> None:
 
 def _sessions() -> tuple[Any, Any, Any]:
     global _session
+    import boto3
+    import botocore.session
+
     with _session_lock:
         environment = {
             name: value
@@ -75,8 +95,23 @@ def _sessions() -> tuple[Any, Any, Any]:
         }
         if _session is None or _session[0] != environment:
             made = botocore.session.Session()
+            made.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_time)
             _session = environment, made, boto3.Session(botocore_session=made)
         return _session
+
+
+_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z")
+
+
+def _time(value: Any) -> datetime:
+    """A time in an answer. botocore tries every form that dateutil knows, which takes three times as long
+    as all the rest of a listing."""
+    if isinstance(value, str) and _UTC.fullmatch(value):
+        with contextlib.suppress(ValueError):
+            return datetime.fromisoformat(value)
+    from botocore.utils import parse_timestamp
+
+    return parse_timestamp(value)
 
 
 FALLBACK_REGION = "us-east-1"
@@ -111,7 +146,11 @@ def client(
 ) -> Any:
     """A client of the ordinary credential chain and endpoints, unless `keys` (access key id, secret, session token) or
     an `endpoint` are given. `hurried`: for what a run would rather do without than wait for. Raises MuError."""
-    config = _HURRIED if hurried else _CONFIG
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    config = Config(**(_HURRIED if hurried else _CONFIG))
     if keys is None:
         try:
             botocore_session().get_credentials()  # once: it keeps them
@@ -134,7 +173,7 @@ def explained(what: str) -> Iterator[None]:
     """Turn an error of AWS's into a MuError: `what`, and why in one line."""
     try:
         yield
-    except ERRORS as error:
+    except _errors() as error:
         raise MuError(f"{what}: {failure(error)}") from None
 
 
@@ -149,16 +188,23 @@ def provider_failure(error: Exception) -> str:
 
 def code(error: BaseException) -> str:
     """AWS's name for an error, such as ResourceNotFoundException; empty if it did not come from AWS."""
+    from botocore.exceptions import ClientError
+
     return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
 
 
 def undecided(error: Exception) -> bool:
     """Whether an error tells nothing of what was asked: it may not be asked, or not here."""
+    from botocore.parsers import ResponseParserError
+
     return isinstance(error, ResponseParserError) or code(error) in _NO_ANSWER
 
 
 def failure(error: Exception) -> str:
     """Why a request failed, in one line without secrets, and what to do where that is known."""
+    from botocore.exceptions import ClientError, NoCredentialsError, WaiterError
+    from botocore.parsers import ResponseParserError
+
     if isinstance(error, EOFError):  # botocore asks with getpass
         return (
             "the AWS profile wants an MFA code, and there is no terminal to type it on: "

@@ -698,3 +698,48 @@ def test_a_range_that_the_object_does_not_have(rig: Rig, bucket: str) -> None:
         rig.s3.get_object(Bucket=bucket, Key="key", Range="bytes=4-")
     assert caught.value.response["Error"]["Code"] == "InvalidRange"
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 416
+
+
+def test_a_listing_has_what_motos_has(rig: Rig) -> None:
+    """moto itself answers where there is a delimiter, here one that is in no key."""
+    s3 = rig.client("s3")
+    s3.create_bucket(Bucket="listed")
+    for key in ("a b", "a&b<c>", "a%2Fb", "a+b", "\u00e9/\U0010ffff", 'a"b', "z"):
+        s3.put_object(Bucket="listed", Key=key, Body=key.encode())
+    s3.put_object(Bucket="listed", Key="y", Body=b"", StorageClass="GLACIER", ChecksumAlgorithm="SHA256")
+
+    def pages(**arguments: Any) -> list[dict[str, Any]]:
+        found = []
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket="listed", **arguments):
+            for name in ("ResponseMetadata", "Delimiter", "CommonPrefixes"):
+                page.pop(name, None)
+            found.append(page)
+        return found
+
+    for arguments in (
+        {},
+        {"PaginationConfig": {"PageSize": 3}},
+        {"FetchOwner": True},
+        {"Prefix": "a"},
+        {"Prefix": "none"},
+        {"StartAfter": "a+b"},
+        {"EncodingType": "url"},
+    ):
+        assert pages(**arguments) == pages(**arguments, Delimiter="|"), arguments
+    assert [item["Key"] for page in pages() for item in page["Contents"]][-2:] == ["z", "\u00e9/\U0010ffff"]
+    s3.put_object(Bucket="listed", Key="new", Body=b"")
+    s3.delete_object(Bucket="listed", Key="a b")
+    keys = {item["Key"] for page in pages() for item in page["Contents"]}
+    assert "new" in keys
+    assert "a b" not in keys
+    with pytest.raises(ClientError, match="NoSuchBucket"):
+        s3.list_objects_v2(Bucket="there-is-none")
+
+
+def test_requests_that_come_together_are_answered_one_after_the_other(rig: Rig) -> None:
+    """The second is in the buffer of the first by the time that the server waits for it."""
+    request = b"GET /none HTTP/1.1\r\nHost: 127.0.0.1\r\n%s\r\n"
+    with socket.create_connection(("127.0.0.1", rig.engine.port), PATIENCE) as connection:
+        connection.sendall(request % b"" + request % b"Connection: close\r\n")
+        with connection.makefile("rb") as answers:
+            assert answers.read().count(b"HTTP/1.1 404") == 2

@@ -17,6 +17,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 import mu
 from mu.cli.main import main
@@ -404,7 +405,7 @@ def test_direct_opens_no_port_and_waits_while_lambda_is_busy(
                 def invoke(self, **_: Any) -> Any:
                     invoker._client = client
                     response = {"Error": {"Code": "TooManyRequestsException", "Message": "Rate Exceeded."}}
-                    raise direct.aws.ClientError(response, "Invoke")
+                    raise ClientError(response, "Invoke")
 
             invoker = self
             self._client = Busy()

@@ -10,6 +10,7 @@ from pathlib import Path
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from botocore.utils import parse_timestamp
 
 from mu import aws
 from mu.errors import MuError
@@ -178,3 +179,37 @@ def test_the_region_of_whoever_names_none(
     aws.forget_session()
     assert aws.default_region() == region
     aws.forget_session()
+
+
+def test_boto3_is_imported_when_it_is_needed():
+    words = "import sys, mu.aws; assert not {'boto3', 'botocore'} & set(sys.modules); mu.aws.ERRORS; import botocore"
+    subprocess.run([sys.executable, "-c", words], check=True)
+    assert ClientError in aws.ERRORS
+    with pytest.raises(AttributeError, match="no attribute nothing"):
+        _ = aws.nothing
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2026-11-28T14:42:27.123Z",
+        "2026-11-28T14:42:27Z",
+        "2026-11-28T14:42:27+01:00",
+        "Sat, 28 Nov 2026 14:42:27 GMT",
+        "20261128",
+        1795876947,
+        1795876947.5,
+    ],
+)
+def test_times_in_answers_are_read_as_botocore_reads_them(value):
+    parser = aws.botocore_session().get_component("response_parser_factory").create_parser("rest-xml")
+    read = parser._timestamp_parser(value)
+    assert read == parse_timestamp(value)
+    assert read.utcoffset() == parse_timestamp(value).utcoffset()
+
+
+def test_no_time_is_refused_as_botocore_refuses_it():
+    parser = aws.botocore_session().get_component("response_parser_factory").create_parser("rest-xml")
+    for value in ("2026-13-28T14:42:27Z", "soon"):
+        with pytest.raises(ValueError, match="Invalid timestamp"):
+            parser._timestamp_parser(value)

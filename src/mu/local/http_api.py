@@ -35,7 +35,7 @@ from moto.core.request import Request
 from moto.iam.models import get_account_id_from
 from werkzeug.exceptions import HTTPException
 
-from mu.local import objects
+from mu.local import listing, objects
 from mu.local.account import Account
 from mu.local.moto_lambda import ExecutingBackend, InvokeError
 from mu.local.unzip import MAX_UNPACKED
@@ -137,6 +137,8 @@ class Application:
         try:
             if service != "s3":
                 return _from_moto(*handler(request, request.raw_url, request.headers))
+            if request.method == "GET" and request.args.get("list-type") == "2":
+                return _list(request, handler)
             with self.locks.held(*_objects(request)):
                 if request.method == "GET" and _wants_an_objects_bytes(request):
                     return _get(request, handler)
@@ -197,6 +199,17 @@ def _get(request: MotoRequest, handler: Callable[..., Any]) -> Answer:
     headers = [(name, value) for name, value in headers if name.lower() not in left_out]
     headers.append(("Content-Length", str(end - begin)))
     return status, headers, key.pieces(begin, end)
+
+
+def _list(request: MotoRequest, handler: Callable[..., Any]) -> Answer:
+    """ListObjectsV2: moto answers all but the objects."""
+    with listing.held_back() as held:
+        status, headers, body = _from_moto(*handler(request, request.raw_url, request.headers))
+        page = held()
+    if page is not None and status == 200 and isinstance(body, bytes):
+        owner = request.args.get("fetch-owner", "false") == "true"
+        body = listing.shown(body, page, request.args.get("encoding-type"), owner=owner)
+    return status, headers, body
 
 
 def _routes(module: str) -> list[tuple[re.Pattern[str], Callable[..., Any]]]:

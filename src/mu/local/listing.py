@@ -1,17 +1,53 @@
 """Listings of a bucket whose work for a page does not grow with all that moto does for each key.
 
 moto goes through all keys of a bucket for each page of a listing, and sorts them as objects: a bucket of 100,000 takes
-minutes to list. Without a delimiter a page is a slice of the sorted names.
+minutes to list. Without a delimiter a page is a slice of the sorted names, which are sorted anew only when there are
+others. moto would then look each field of each object up in its model of the service, and parse the time that it has
+just written, which takes most of a millisecond for each object. So it answers without the objects, and they are written
+here (`shown`).
 """
 
+import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from xml.sax.saxutils import escape
 
-from moto.s3.models import FakeBucket, FakeDeleteMarker, S3Backend
+from moto.s3.models import FakeBucket, FakeDeleteMarker, FakeKey, S3Backend
 
 _of_moto = S3Backend.list_objects_v2
+OWNER = "75aa57f09aa0c8caeab4f8c24e99d10f8e7faeebf76c078efc7c6caea54ba06a"  # moto's, of every object
+NONE, END = b"<KeyCount>0</KeyCount>", b"</ListBucketResult>"
+
+
+class _Passing(threading.local):
+    """What goes past moto in this thread."""
+
+    held_back = False  # whether a page is kept here
+    page: list[Any] | None = None
+
+
+_passing = _Passing()
+
+
+class _Sorted:
+    """The names of the bucket that was listed last."""
+
+    def __init__(self) -> None:
+        self._now: tuple[list[str], list[str]] = [], []
+
+    def names(self, keys: Any) -> list[str]:
+        """In the order of listings. A comparison with what they were costs a hundredth of sorting them."""
+        given = list(keys)  # at once, whatever other threads do to the keys
+        before, names = self._now
+        if given != before:
+            names = sorted(given)
+            self._now = given, names
+        return names
+
+
+_sorted = _Sorted()
 
 
 def list_objects_v2(
@@ -26,7 +62,7 @@ def list_objects_v2(
     """What moto's method answers, for listings without a delimiter."""
     if delimiter or type(bucket) is not FakeBucket or max_keys <= 0:
         return _of_moto(self, bucket, prefix, delimiter, continuation_token, start_after, max_keys)
-    names = sorted(list(bucket.keys))  # noqa: C414 - the list is made at once, whatever other threads do to the keys
+    names = _sorted.names(bucket.keys)
     begin = bisect_left(names, prefix) if prefix else 0
     after = self._pagination_tokens.get(continuation_token) if continuation_token else start_after
     if after:
@@ -42,8 +78,52 @@ def list_objects_v2(
         found.append(key)
         if len(found) > max_keys:
             page, cut, token = self._truncate_result(found, max_keys)
-            return page, cut, token
-    return found, False, None
+            return _kept(page), cut, token
+    return _kept(found), False, None
+
+
+def _kept(page: list[Any]) -> list[Any]:
+    """The page, or none of it while it is held back."""
+    if not _passing.held_back:
+        return page
+    _passing.page = page
+    return []
+
+
+@contextmanager
+def held_back() -> Iterator[Callable[[], list[FakeKey] | None]]:
+    """Have pages without a delimiter look empty to moto in this block, in this thread. The function tells which
+    objects are on the one that was asked for; None if moto has them."""
+    _passing.held_back, _passing.page = True, None
+    try:
+        yield lambda: _passing.page
+    finally:
+        _passing.held_back = False
+
+
+def shown(body: bytes, page: list[FakeKey], encoding: str | None, *, owner: bool) -> bytes:
+    """moto's answer of no object, with those of the page; ValueError if it is no such answer."""
+    if not page:
+        return body
+    if body.count(NONE) != 1 or not body.rstrip().endswith(END):
+        raise ValueError("moto has answered a listing in an unknown form")
+    contents = "".join(_entry(key, encoding, owner) for key in page).encode()
+    head = body.rstrip()[: -len(END)].replace(NONE, b"<KeyCount>%d</KeyCount>" % len(page))
+    return head + contents + END
+
+
+def _entry(key: FakeKey, encoding: str | None, owner: bool) -> str:
+    """An object as listings have it."""
+    name = escape(key.safe_name(encoding))
+    algorithm = (
+        f"<ChecksumAlgorithm>{key.checksum_algorithm}</ChecksumAlgorithm>" if key.checksum_algorithm else ""
+    )
+    whose = f"<Owner><DisplayName>webfile</DisplayName><ID>{OWNER}</ID></Owner>" if owner else ""
+    return (
+        f"<Contents><Key>{name}</Key><LastModified>{key.last_modified_ISO8601}</LastModified>"
+        f"<ETag>{escape(key.etag)}</ETag>{algorithm}<Size>{key.size}</Size>"
+        f"<StorageClass>{escape(str(key.storage_class))}</StorageClass>{whose}</Contents>"
+    )
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The web server that answers in `mu local`: cheroot, with threads that may be lent and bytes sent as they are."""
 
+import io
 import logging
 import socket
 import threading
@@ -8,7 +9,6 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from cheroot import wsgi
-from cheroot.makefile import MakeFile
 from cheroot.server import HTTPConnection
 from cheroot.workers import threadpool
 
@@ -46,6 +46,40 @@ class Pool(threadpool.ThreadPool):
                 self._lent -= 1
 
 
+class Raw(socket.SocketIO):
+    """A socket's incoming bytes, of which none are to be had while it `holds_back`."""
+
+    holds_back = False
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        """As `SocketIO`'s; None at once while it holds back."""
+        return None if self.holds_back else super().readinto(buffer)
+
+
+class Reader(io.BufferedReader):
+    """A connection's incoming side. cheroot's own is the buffered reader that is written in Python."""
+
+    raw: Raw
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(Raw(sock, "r"))
+        self.bytes_read = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Bytes, counted."""
+        data = super().read(size)
+        self.bytes_read += len(data)
+        return data
+
+    def has_data(self) -> bool:
+        """Whether bytes have been read from the socket that nobody has taken: a next request. Waits for nothing."""
+        self.raw.holds_back = True
+        try:
+            return bool(self.peek(1))
+        finally:
+            self.raw.holds_back = False
+
+
 class Writer:
     """A connection's outgoing side. cheroot's own copies each piece three times in Python before it sends it."""
 
@@ -67,11 +101,10 @@ class Writer:
 
 
 class Connection(HTTPConnection):
-    """cheroot's connection with our `Writer`."""
+    """cheroot's connection with our `Reader` and `Writer`."""
 
     def __init__(self, server: "Server", sock: socket.socket, makefile: object = None) -> None:
-        super().__init__(server, sock, MakeFile)
-        self.wfile = Writer(sock)
+        super().__init__(server, sock, lambda sock, mode, _: Reader(sock) if "r" in mode else Writer(sock))
 
 
 class Server(wsgi.Server):

@@ -5,15 +5,12 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mu import aws
 from mu.errors import MuError, UsageError, reason
-from mu.lambdaize import archive, build, deploy
-from mu.lambdaize.needs import inspect, inspect_extra, needs
-from mu.lambdaize.settings import NEWEST_RUNTIME
 from mu.mapping.words import Words
 
 # What a function gets unless it is told otherwise: one processor's worth of memory, Lambda's longest time.
@@ -95,6 +92,10 @@ class Package(NamedTuple):
 
 def package(program: Program, beside: Sequence[str], directory: Path, *, allow_ld: bool) -> Package:
     """Make the zip of a program and the files beside it. UsageError if it is none that workers could run."""
+    # Late: what reads ELF files loads slowly, and a run on this machine makes no package.
+    from mu.lambdaize import archive, build, deploy
+    from mu.lambdaize.needs import inspect, inspect_extra, needs
+
     paths = [*([program.path] if program.path else []), *map(Path, beside)]
     try:
         members = archive.user_members(paths)
@@ -133,9 +134,12 @@ def as_function(
     *,
     memory: int | None,
     allow_ld: bool,
-    say: deploy.Say,
+    say: Callable[[str], None],
 ) -> str:
     """The name of a function with this program, found again if it was made before, else made now. MuError."""
+    from mu.lambdaize import deploy
+    from mu.lambdaize.settings import NEWEST_RUNTIME
+
     with tempfile.TemporaryDirectory(prefix="mu-package-") as directory:
         made = package(program, beside, Path(directory), allow_ld=allow_ld)
         megabytes = memory or MEMORY

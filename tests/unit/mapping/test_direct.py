@@ -47,7 +47,7 @@ def test_whatever_is_raised_fails_that_attempt_and_the_thread_goes_on(
             return future
 
         monkeypatch.setattr(made.carrier, "send", send)
-        one = Direct(made, Invoked(), 1, lambda: None, 0)  # type: ignore[arg-type]
+        one = Direct(made, Invoked(), 1, lambda: None, 0, lambda *_: None)  # type: ignore[arg-type]
         one.run(lambda: False)
         summary = made.summary(0, "", None)
     finally:
