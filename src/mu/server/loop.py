@@ -231,10 +231,7 @@ class Loop:
         attempt, unread = ahead.attempt, int(ahead.unread)
         attempt.began = time.monotonic()
         self._attempts.confirm(peer, ahead.machine, attempt)
-        waiting = channel._channel.parser.messages
-        if len(waiting) > unread:
-            track = peer.track if self._settings.journal else None
-            hear(peer, track, waiting, unread, self._telling.tally)
+        self._hear(peer, channel._channel.parser.messages, unread)
         failed = self._attempts.doomed_by(attempt)
         if failed is not None and not ahead.machine.terminal:
             self._end(peer, waits_in_vain(failed))
@@ -297,20 +294,25 @@ class Loop:
         waiting = machine._channel.parser.messages
         known = len(waiting)
         machine = machine.do_read()
+        self._hear(peer, waiting, known)
+        self._take_in(peer, machine)
+        return machine
+
+    def _hear(self, peer: Peer, waiting: deque[bytes], known: int) -> None:
+        """What a worker that has a part has said after the first `known` messages goes to all who want to hear it: what
+        programs have printed, its log, and what is for the coordinator itself."""
         outputs = self._telling.outputs
         if outputs is not None and peer.track is not None:
             for message in islice(waiting, known, None):
                 outputs.take(peer.track, message)
-        self._take_in(peer, machine)
         track = peer.track if self._settings.journal else None
         if track is not None:
             hear(peer, track, waiting, known, self._telling.tally)
-            return machine
+            return
         for message in waiting:
             if message.startswith(ACCOUNT_BYTES):
                 hear(peer, track, waiting, known, self._telling.tally)
                 break
-        return machine
 
     def _take_in(self, peer: Peer, channel: SocketNB | None) -> None:
         """Account for the unfinished message of a worker; give up the worst if all of them together are too much."""

@@ -280,6 +280,16 @@ def test_main_has_flags_and_an_exit_status(tmp_path: Path) -> None:
         assert "run:5" in text
 
 
+def test_the_output_of_each_part_is_kept_though_a_worker_takes_one_after_the_other(tmp_path: Path) -> None:
+    words = [f"word{number}" for number in range(20)]
+    done = script(tmp_path, words, "--output", "out", "--verbose", "-W", "1")
+    assert done.returncode == 0, done.stderr
+    kept = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
+    assert kept == {f"part-{number}-attempt-1.log": word for number, word in enumerate(words)}
+    for number, word in enumerate(words):
+        assert f"part {number} {word} | {word}\n" in done.stderr
+
+
 def test_main_tells_of_parts_that_fail(tmp_path: Path) -> None:
     failed = script(tmp_path, ["a", "bad"], "--retries", "0", "--record", "record", "-D")
     assert failed.returncode == 1
