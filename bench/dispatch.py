@@ -37,20 +37,16 @@ ANSWER = {
 }
 
 
-def frame(text: str) -> bytes:
-    """One message."""
-    return b"%012d %s" % (len(text), text.encode())
-
-
 # (a) The load: many workers in one process
 
 
 def load(port: int, workers: int) -> None:
     """Connect, say hello, and answer at once until told to quit."""
     from mu.wire import protocol
+    from mu.wire.framing import encode
 
-    hello = frame(protocol.hello("", FACTS))
-    done = frame(protocol.exec_answer({**ANSWER, "timed_out": False}))
+    hello = encode(protocol.hello("", FACTS))
+    done = encode(protocol.exec_answer({**ANSWER, "timed_out": False}))
     epoll = select.epoll()
     socks: dict[int, socket.socket] = {}
     for _ in range(workers):

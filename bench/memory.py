@@ -22,16 +22,13 @@ from typing import Any
 CASES = ("done", "failed", "record", "unpaused")
 
 
-def frame(text: bytes) -> bytes:
-    """One message."""
-    return b"%012d %s" % (len(text), text)
-
-
 def load(port: int, workers: int, size: int, status: int) -> None:
     """Connect, say hello, and answer the first command with much output, until told to quit."""
+    from mu.wire.framing import encode
+
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     text = ("output \N{FACE WITH TEARS OF JOY}\n" * (size // 11)).encode()
-    answer = memoryview(frame(b"OK:RETVAL(%d):OUTPUT(%s):COMMAND(x)" % (status, text)))
+    answer = memoryview(encode(b"OK:RETVAL(%d):OUTPUT(%s):COMMAND(x)" % (status, text)))
     epoll = select.epoll()
     socks: dict[int, socket.socket] = {}
     left: dict[int, memoryview] = {}
@@ -40,7 +37,7 @@ def load(port: int, workers: int, size: int, status: int) -> None:
         # The kernel's memory for all sockets is bounded, too, and here both ends are on one machine.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
         sock.connect(("127.0.0.1", port))
-        sock.sendall(frame(b"OK:HELLO"))
+        sock.sendall(encode(b"OK:HELLO"))
         sock.setblocking(False)
         socks[sock.fileno()] = sock
         epoll.register(sock, select.EPOLLIN)

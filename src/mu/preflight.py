@@ -86,7 +86,7 @@ def check_regions(regions: Iterable[str]) -> None:
     for region in regions:
         if not isinstance(region, str) or not REGION.fullmatch(region):
             raise UsageError(f"there is no region {region!r}: one looks like us-east-1")
-        if region in REGIONS or any(os.environ.get(name) for name in ENDPOINTS):
+        if region in REGIONS or has_own_endpoint():
             continue
         known = _known_regions()
         if region not in known:
@@ -95,6 +95,11 @@ def check_regions(regions: Iterable[str]) -> None:
                 f"AWS has no region {region}"
                 + (f": did you mean {guess}?" if guess else ", as far as boto3 knows")
             )
+
+
+def has_own_endpoint() -> bool:
+    """Whether the environment names another endpoint than AWS's, such as the local engine's."""
+    return any(os.environ.get(name) for name in ENDPOINTS)
 
 
 def _known_regions() -> set[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.png import picture, write_png
+from tests.support import pages
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "map.md").read_text()
@@ -24,12 +24,7 @@ open(words["-o"], "w").write(f"{words['--seed']} {words.get('--rate')}\\n")
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """What the recipes are about."""
-    for name in ("photos/a.jpg", "photos/b.jpg"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        write_png(tmp_path / name, 60, 40, picture(60, 40))
-    for name in ("logs/app.log", "logs/old/app.log"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("one\ntwo\nthree\n")
+    pages.photos_and_logs(tmp_path)
     (tmp_path / "runs.csv").write_text("id,seed,rate\nfirst,1,0.5\nsecond,2,0.25\n")
     (tmp_path / "simulate").write_text(SIMULATE)
     (tmp_path / "simulate").chmod(0o755)

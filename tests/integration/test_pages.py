@@ -28,12 +28,7 @@ PROGRAMS = {"convert": "imagemagick", "ffmpeg": "ffmpeg", "cc": "build-essential
 
 def furnish(place: Path) -> None:
     """What the pages take for granted: pictures, logs, a bucket, a program."""
-    for name in ("photos/a.jpg", "photos/b.jpg"):
-        (place / name).parent.mkdir(exist_ok=True)
-        write_png(place / name, 60, 40, picture(60, 40))
-    for name in ("logs/app.log", "logs/old/app.log"):
-        (place / name).parent.mkdir(exist_ok=True)
-        (place / name).write_text("one\ntwo\nthree\n")
+    pages.photos_and_logs(place)
     logs = place / "s3/mybucket/logs"
     logs.mkdir(parents=True)
     for number in range(3):

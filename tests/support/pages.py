@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.support.png import picture, write_png
+
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^(?:<!-- ([^\n]*?) -->\n)?( *)```(\w*)\n(.*?)^\2```$", re.MULTILINE | re.DOTALL)
 # What another run prints otherwise, and what is compared in its place.
@@ -65,6 +67,16 @@ class Command(NamedTuple):
     expected: str | None
 
 
+def photos_and_logs(place: Path) -> None:
+    """The pictures and logs that README and docs/map.md take for granted."""
+    for name in ("photos/a.jpg", "photos/b.jpg"):
+        (place / name).parent.mkdir(exist_ok=True)
+        write_png(place / name, 60, 40, picture(60, 40))
+    for name in ("logs/app.log", "logs/old/app.log"):
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).write_text("one\ntwo\nthree\n")
+
+
 def fences(page: Path) -> list[Fence]:
     """All fences of a page."""
     text = page.read_text()
@@ -99,7 +111,8 @@ def _typed(step: str) -> tuple[str, str]:
 
 
 def run(page: Path, directory: Path) -> list[tuple[Command, int, str]]:
-    """Run the page's commands, up to the first that fails: each with its status and what it printed."""
+    """Run the page's commands, up to the first that fails: each with its status (-1 if any line of it has failed) and
+    what it printed."""
     bin_directory = directory / ".bin"
     bin_directory.mkdir()
     for name, text in SCRIPTS.items():
@@ -116,7 +129,7 @@ def run(page: Path, directory: Path) -> list[tuple[Command, int, str]]:
     done: list[tuple[Command, int, str]] = []
     for in_account, group in segments(page, directory):
         script = "\n".join(_noted(command.text, len(done) + i) for i, command in enumerate(group))
-        words = ["sh", "-uc", script]
+        words = ["sh", "-euc", script]
         # A script may leave a server in the background: nothing of it is waited for.
         subprocess.run(
             ["mu", "local", "exec", "--", *words] if in_account else words,
@@ -140,8 +153,7 @@ def run(page: Path, directory: Path) -> list[tuple[Command, int, str]]:
 
 def _noted(text: str, number: int) -> str:
     text = text.rstrip("\n")
-    kept = f">.output-{number} 2>&1; status=$?; echo $status >.status-{number}"
-    return f"{{ {text}\n}} {kept}; [ $status -eq 0 ] || exit 1"
+    return f"{{ {text}\n}} >.output-{number} 2>&1; echo 0 >.status-{number}"
 
 
 def runs(page: Path) -> list[Fence]:

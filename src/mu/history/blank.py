@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
+from mu.history.schema import whole_characters
+
 SECRET_SETTINGS = frozenset(("cacert", "srvcrt", "srvkey", "worker_cert", "worker_key"))
 SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 BLANK = "***"
@@ -19,11 +21,8 @@ LOOKS_SECRET = re.compile(
     r"|(?P<name>(?i:secret_?access_?key|(?:session|security)[_-]?token)[\"'=:\s]+)[^\s\"',;&]+"
 )
 CUT = 8  # characters of a secret that give it away: the rest may be beyond the end of a line that was cut
-
-CACHED, CACHED_LENGTH = (
-    4096,
-    300,
-)  # texts whose blanked form is kept for the next time, and how long they may be
+# Texts whose blanked form is kept for the next time, and how long they may be.
+CACHED, CACHED_LENGTH = 4096, 300
 
 
 def blanker(secrets: Iterable[str]) -> Callable[[str], str]:
@@ -33,8 +32,7 @@ def blanker(secrets: Iterable[str]) -> Callable[[str], str]:
     search = re.compile("|".join([*known, LOOKS_SECRET.pattern]))
 
     def without(text: str) -> str:
-        whole = text.encode("utf-8", "replace").decode()
-        return search.sub(lambda found: (found["name"] or "") + BLANK, whole)
+        return search.sub(lambda found: (found["name"] or "") + BLANK, whole_characters(text))
 
     short = lru_cache(CACHED)(without)  # most texts are there many times
     return lambda text: short(text) if len(text) <= CACHED_LENGTH else without(text)

@@ -2,7 +2,6 @@
 
 import ipaddress
 import logging
-import os
 import signal
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from mu.mapping.job import LAMBDA, Checked, Map, Summary
 from mu.mapping.plan import Work
 from mu.mapping.settings import Given
 from mu.mapping.sources import Source, bucket_region
+from mu.preflight import has_own_endpoint
 from mu.report import choose, cost, outputs
 from mu.report.cost import Function
 from mu.report.failure import readable
@@ -44,7 +44,6 @@ from mu.tls import keys
 
 logger = logging.getLogger(__name__)
 
-ENDPOINTS = ("AWS_ENDPOINT_URL_LAMBDA", "AWS_ENDPOINT_URL")
 RECORDED = 10_000  # inputs up to which --results comes with a record and a timeline
 
 
@@ -191,7 +190,7 @@ def engine_of(checked: Checked, target: Target | None, directory: str) -> Engine
 
 def unreachable(engine: Engine, given: Given) -> str:
     """Why workers on AWS cannot connect back to this machine; nothing if they may be able to."""
-    if given.address or any(os.environ.get(name) for name in ENDPOINTS):
+    if given.address or has_own_endpoint():
         return ""
     try:
         address = engine.own_address()

@@ -58,10 +58,3 @@ class Peer:
 
     def __str__(self) -> str:
         return self.address if self.name is None else f"{shown(self.name)} at {self.address}"
-
-
-def has_spoken(peer: Peer) -> bool:
-    """Whether something has come that was not read."""
-    poll = select.poll()
-    poll.register(peer.fd, select.POLLIN)
-    return bool(poll.poll(0))

@@ -30,9 +30,10 @@ from contextlib import suppress
 from OpenSSL import SSL
 
 from mu.errors import ProtocolError, reason
-from mu.relay.connections import Limits, Peer, has_spoken
+from mu.relay.connections import Limits, Peer
 from mu.relay.mailboxes import Mailboxes, Name, shown
 from mu.tls import connection, listener
+from mu.tls.listener import has_spoken
 from mu.tls.unverified import Unverified
 from mu.wire.socket_nb import SocketNB
 

@@ -50,8 +50,7 @@ class Failure(NamedTuple):
     @property
     def name(self) -> str:
         """The part's number, and its input unless the reason names that already."""
-        named = self.subject not in ("", str(self.part)) and self.subject not in self.first
-        return f"{self.part} ({self.subject})" if named else f"{self.part}"
+        return _numbered(self.part, "" if self.subject in self.first else self.subject)
 
 
 def failure_of(machine: MachineState, name: str = "") -> Failure:
@@ -163,7 +162,12 @@ def _with_object(failure: Failure) -> str:
     text, what = failure.first, failure.subject
     if not what and text.startswith(OBJECTS) and ": " in text:
         what = text.rpartition(": ")[0]
-    return f"{failure.part} ({what})" if what not in ("", str(failure.part)) else f"{failure.part}"
+    return _numbered(failure.part, what)
+
+
+def _numbered(part: int, name: str) -> str:
+    """A part's number, and in brackets what it is called, if that says more."""
+    return f"{part} ({name})" if name not in ("", str(part)) else f"{part}"
 
 
 def _meant(text: str) -> str:

@@ -96,9 +96,8 @@ class LiveReporter(PlainReporter):
         """Paints, if it is time to."""
         now = time.monotonic() if now is None else now
         if now >= self._next and self._open and self._out.flush():
-            begin = (
-                time.thread_time()
-            )  # of this thread: that others had the processor, or all stood still, is no cost
+            # Of this thread: that others had the processor, or all stood still, is no cost.
+            begin = time.thread_time()
             self._paint(now)
             self._next = now + max(1 / RATE, (time.thread_time() - begin) / SHARE)
 

@@ -18,6 +18,7 @@ from mu.report.telling import Telling
 from mu.server.connections import Connections, Peer
 from mu.server.settings import Settings
 from mu.tls import connection, listener
+from mu.tls.listener import has_spoken
 from mu.tls.unverified import PLACES, Unverified
 from mu.wire.framing import to_text
 from mu.wire.protocol import MAX_HELLO, Hello, parse_hello
@@ -53,7 +54,7 @@ class Acceptor:
         # All workers may come at once, and from one address, as behind a gateway.
         expected = PLACES if settings.workers is None else settings.workers
         limit = min(max(PLACES, 2 * expected), max(2, settings.room))
-        self._unverified = Unverified[Peer](limit, expected, connections.readable)
+        self._unverified = Unverified[Peer](limit, expected, has_spoken)
         self._watched = False
         self._watch_listener(True)
 
@@ -74,9 +75,8 @@ class Acceptor:
                 to_go = self._unverified.to_go()
                 if error.errno not in (errno.EMFILE, errno.ENFILE) or to_go is None:
                     logger.debug("accept: %s", error)
-                    self._watch_listener(
-                        False
-                    )  # until the next `expire`: it would be reported as ready at once
+                    # Until the next `expire`: it would be reported as ready at once.
+                    self._watch_listener(False)
                     return
                 self._drop(to_go, NO_ROOM)
                 continue
@@ -124,7 +124,7 @@ class Acceptor:
         """
         self._watch_listener(True)
         while (peer := self._unverified.oldest()) is not None and peer.deadline <= now:
-            if peer.delays < MAX_DELAYS and self._connections.readable(peer):
+            if peer.delays < MAX_DELAYS and has_spoken(peer):
                 peer.delays += 1
                 peer.deadline = now + self._settings.hello_timeout
                 self._unverified.postpone(peer)

@@ -112,12 +112,6 @@ class Connections:
     def __contains__(self, peer: Peer) -> bool:
         return self._peers.get(peer.fd) is peer
 
-    def readable(self, peer: Peer) -> bool:
-        """Whether the peer has sent something that we have not read."""
-        poll = select.poll()
-        poll.register(peer.fd, select.POLLIN)
-        return bool(poll.poll(0))
-
     def all(self) -> list[Peer]:
         """The connections that are open now."""
         return list(self._peers.values())

@@ -86,7 +86,7 @@ def conclude(run: Ended, telling: "Telling") -> list[str]:
         recorded = False
         if recorder is not None:
             made = _record(run, recorder, estimate)
-            recorded = leave(str(recorder.path), lambda _: _write(recorder, made, run))
+            recorded = leave(str(recorder.path), lambda _: recorder.finish(made, run.part_numbers or []))
 
     outputs = telling.outputs
     if outputs is not None and outputs.error:
@@ -98,7 +98,7 @@ def conclude(run: Ended, telling: "Telling") -> list[str]:
             estimate = _estimate(run, patience=cost.PATIENCE)
             if estimate is not None and recorder is not None and made is not None and recorded:
                 made.cost = record.as_form(schema.Cost, estimate, recorder.blank)
-                recorded = leave(str(recorder.path), lambda _: _write(recorder, made, run))
+                recorded = leave(str(recorder.path), lambda _: recorder.finish(made, run.part_numbers or []))
         telling.note(cost.describe(estimate))
     run.estimate = estimate
     for path, why in unwritten:
@@ -153,10 +153,6 @@ def recorder(run: Ended) -> Recorder | None:
     start = run.loop.start
     about = record.so_far(record.script_name(), start, run.setup.shown, run.part_numbers, blanker(secrets()))
     return Recorder(path, about, start, secrets)
-
-
-def _write(recorder: Recorder, made: schema.Record, run: Ended) -> None:
-    recorder.finish(made, run.part_numbers or [])
 
 
 def _record(run: Ended, recorder: Recorder, estimate: dict[str, Any] | None) -> schema.Record:

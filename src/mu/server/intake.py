@@ -13,9 +13,8 @@ from mu.wire.socket_nb import SocketNB
 PRESSED = 128 << 20  # bytes of unfinished messages from which on only some connections are read from
 ROOM = 128 << 20  # bytes that the messages have together which then go on
 PATIENCE = 20  # calls of `watch`, after which a message that stands still loses its room
-MOST_HELD = (
-    512 << 20
-)  # bytes of unfinished messages beyond which the worker that has sent most of them is given up
+# Bytes of unfinished messages beyond which the worker that has sent most of them is given up.
+MOST_HELD = 512 << 20
 
 
 class Intake:
@@ -27,9 +26,8 @@ class Intake:
         self._connections = connections
         self._paused: deque[tuple[Peer, SocketNB]] = deque()
         self._going_on: dict[Peer, int] = {}  # while memory is short → the sizes of their messages
-        self._moved: dict[
-            Peer, int
-        ] = {}  # the same connections → how often there was a `watch` when bytes last came
+        # The same connections → how many times `watch` had been called when bytes last came.
+        self._moved: dict[Peer, int] = {}
         self._watches = 0
         self._room = ROOM
 
@@ -44,13 +42,10 @@ class Intake:
         self.held[peer] = unread
         if self.total <= PRESSED:
             return None
-        if peer not in self._going_on and not self._admit(peer, parser.announced):
-            if not peer.paused:
-                peer.paused = True
-                self._paused.append((peer, channel))
-                self._connections.watch(peer, channel)
-        else:
-            self._moved[peer] = self._watches
+        if not self._admit(peer, parser.announced) and not peer.paused:
+            peer.paused = True
+            self._paused.append((peer, channel))
+            self._connections.watch(peer, channel)
         return max(self.held, key=self.held.__getitem__) if self.total > MOST_HELD else None
 
     def forget(self, peer: Peer) -> None:
@@ -67,11 +62,12 @@ class Intake:
         self._go_on()
 
     def _admit(self, peer: Peer, size: int) -> bool:
-        """Let a connection go on if there is room for its message; for one there always is."""
-        if self._going_on and size > self._room:
-            return False
-        self._room -= size
-        self._going_on[peer] = size
+        """Let a connection go on if it does already, or there is room for its message; for one there always is."""
+        if peer not in self._going_on:
+            if self._going_on and size > self._room:
+                return False
+            self._room -= size
+            self._going_on[peer] = size
         self._moved[peer] = self._watches
         return True
 

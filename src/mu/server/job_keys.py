@@ -39,9 +39,8 @@ def take_keys(info: Any) -> None:
     elif any(workers) and not all(workers):
         raise UsageError("--worker-cert and --worker-key go together")
     else:
-        info.run_id = rand_str(
-            16
-        )  # keys from files serve several runs: each worker names its run in its hello
+        # Keys from files serve several runs: each worker names its run in its hello.
+        info.run_id = rand_str(16)
         job = keys.load_job_keys(*own, *workers)
         if job.worker_is_server:
             say(

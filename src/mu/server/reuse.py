@@ -15,9 +15,8 @@ from mu.wire.protocol import ACCOUNT, DRAINING, MAX_HELLO, Hello
 from mu.wire.socket_nb import SocketNB
 
 MAX_FAILURES = 3  # parts that may fail on a worker in a row
-TIME_FOR_PART = (
-    1.5  # a worker gets a part if it has at least this many times the 95th percentile of parts left
-)
+# A worker gets a part if it has at least this many times the 95th percentile of parts left.
+TIME_FOR_PART = 1.5
 SPARE_SHARE = 16  # one used worker is kept as a spare for this many parts under way
 ACCOUNT_BYTES, DRAINING_BYTES = ACCOUNT.encode(), DRAINING.encode()
 

@@ -2,9 +2,11 @@
 
 import errno
 import os
+import select
 import socket
 
 from mu.errors import UsageError
+from mu.tls.unverified import Connection
 from mu.wire.connect import KEEP_ALIVE
 
 
@@ -36,6 +38,13 @@ def listen(address: str, port: int, backlog: int = socket.SOMAXCONN, flag: str =
 def shown(address: tuple[str, int]) -> str:
     """Where an accepted connection comes from, for people: an IPv4 address as such on a socket for both."""
     return str(address[0]).removeprefix("::ffff:")
+
+
+def has_spoken(connection: Connection) -> bool:
+    """Whether an accepted connection has sent something that was not read."""
+    poll = select.poll()
+    poll.register(connection.fd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 # What accepted sockets take over from the one that listens (Linux does so).

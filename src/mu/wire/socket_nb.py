@@ -27,9 +27,8 @@ from mu.defs import Defs
 from mu.errors import ProtocolError
 from mu.wire import framing
 
-RECV_SIZE = (
-    16384  # a TLS record; of a plain connection no more either, as thousands may have sent much at once
-)
+# A TLS record; of a plain connection no more either, as thousands may have sent much at once.
+RECV_SIZE = 16384
 SEND_SIZE = 65536
 WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError)
 

@@ -308,13 +308,13 @@ class Watched:
         """Close the pipes; a program that goes on is killed and waited for, since nobody else would."""
         if self._usage is None:
             self._groups.kill_group(self._process.pid)
-        if self._usage is None and self._end is not None:
-            poll = select.poll()
-            poll.register(self._end, select.POLLIN)
-            poll.poll(KILL_PATIENCE * 1000)
-            self._usage = self._groups.end_of(self._process, os.WNOHANG)
-        elif self._usage is None:
-            self._usage = self._groups.end_of(self._process)
+            if self._end is None:
+                self._usage = self._groups.end_of(self._process)
+            else:
+                poll = select.poll()
+                poll.register(self._end, select.POLLIN)
+                poll.poll(KILL_PATIENCE * 1000)
+                self._usage = self._groups.end_of(self._process, os.WNOHANG)
         if self._end is not None:
             os.close(self._end)
             self._end = None

@@ -55,7 +55,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     for peer in list(made.ends):
         made.close(peer)
     made.connections.epoll.close()
-    assert made.intake.total == 0
+    assert (made.intake.total, made.intake._room) == (0, intake.ROOM)
 
 
 def begin_of(size: int, sent: int) -> bytes:
@@ -120,6 +120,19 @@ def test_those_that_wait_go_on_when_others_are_closed(world: World) -> None:
     for peer in peers[:6]:
         world.close(peer)
     assert not peers[7].paused
+
+
+def test_one_that_goes_on_before_its_turn_takes_its_room_once(world: World) -> None:
+    sizes = [49, 49, 49, 49, 49, 49, 60, 20]
+    peers = [world.connect() for _ in sizes]
+    for peer, size in zip(peers, sizes, strict=True):
+        world.send(peer, begin_of(size * KB, 16 * KB))
+    assert [peer.paused for peer in peers] == [False] * 6 + [True] * 2
+    world.close(peers[4])  # there is room for the last one now, which waits behind a larger one
+    assert peers[6].paused
+    world.send(peers[7], b"x" * KB)  # it has hung up, and so is read from although it is paused
+    world.close(peers[5])
+    assert not any(peer.paused for peer in peers)
 
 
 def test_one_message_that_is_larger_than_the_room_goes_on(world: World) -> None:
