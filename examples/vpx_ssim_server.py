@@ -61,7 +61,7 @@ COMPARE = (
 )
 
 
-# The states stand in reverse order, because each names the one that follows it: read from the end.
+# The states are in reverse order, because each names the one that follows it: read from the end.
 
 
 class FinalState(TerminalState):

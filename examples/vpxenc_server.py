@@ -27,7 +27,7 @@ def number(actorNum: int) -> int:
     return ServerInfo.num_list[actorNum] if ServerInfo.num_list else actorNum
 
 
-# The states stand in reverse order, because each names the one that follows it: read from the end.
+# The states are in reverse order, because each names the one that follows it: read from the end.
 
 
 class FinalState(TerminalState):

@@ -131,7 +131,7 @@ XC_ENC = (
 )
 
 
-# The states stand in reverse order, because each names the one that follows it: read from the end.
+# The states are in reverse order, because each names the one that follows it: read from the end.
 
 
 class FinalState(TerminalState):

@@ -153,7 +153,7 @@ XC_ENC = (
 COMP_STATES = './comp-states "##TMPDIR##/prev.state" "##TMPDIR##/final.state" >> "##TMPDIR##/comp.txt"'
 
 
-# The states stand in reverse order, because each names the one that follows it: read from the end.
+# The states are in reverse order, because each names the one that follows it: read from the end.
 
 
 class FinalState(TerminalState):

@@ -70,7 +70,7 @@ _session: tuple[Any, Any, Any] | None = None  # of which environment it is, boto
 
 
 def botocore_session() -> Any:
-    """The session of this process. There is one, whoever asks, so that an MFA code, which works once, is asked for
+    """The session of this process. There is only one, so that an MFA code, which works once, is asked for
     once; and a new one when the variables have changed that say where credentials come from."""
     return _sessions()[1]
 
@@ -118,7 +118,7 @@ FALLBACK_REGION = "us-east-1"
 
 
 def default_region() -> str:
-    """The region of whoever names none: the environment's, the profile's, or us-east-1.
+    """The region that is used if none is named: the environment's, the profile's, or us-east-1.
 
     Raises UsageError if a variable of AWS's holds no region, MuError if the profile cannot be read.
     """

@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def parse_words(self, words: Sequence[str]) -> argparse.Namespace:
-        """Parse a command line. Flags may stand anywhere among its words, unless one word takes all after it."""
+        """Parse a command line. Flags may be anywhere among its words, unless one word takes all after it."""
         rest = (argparse.PARSER, argparse.REMAINDER)
         if any(action.nargs in rest for action in self._get_positional_actions()):
             return self.parse_args(words)

@@ -95,7 +95,7 @@ class AwsLambda:
 
     @property
     def regions(self) -> list[str]:
-        """Those in which it starts workers."""
+        """The regions in which it starts workers."""
         with self._changed:
             return [region for region in self._regions if self._asked.get(region)] or self._regions[:1]
 
@@ -106,7 +106,7 @@ class AwsLambda:
 
     @property
     def secrets(self) -> list[str]:
-        """What must not be shown of all that invocations have been signed with."""
+        """The secrets that invocations have been signed with, which must not be shown."""
         return [text for keys in self._service.credentials.seen for text in keys[1:] if text]
 
     def own_address(self) -> str:
@@ -114,7 +114,7 @@ class AwsLambda:
         return towards_endpoint(self._service.endpoints[self._regions[0]])
 
     def limit(self) -> Limit:
-        """What the service allows, asked the first time; what it does not tell is assumed."""
+        """The service's limits, asked for the first time and then kept; the default if a region does not answer."""
         if self._allowed is None:
             try:
                 clients = {
@@ -141,7 +141,7 @@ class AwsLambda:
         self.more(number)
 
     def more(self, number: int) -> None:
-        """Launch so many workers more, in another thread; if one cannot be, the launch has failed."""
+        """Launch so many more workers, in another thread; if one cannot be launched, the launch has failed."""
         if number < 1:
             return
         limits = {region: allowed.number for region, allowed in (self._allowed or {}).items()}
@@ -155,7 +155,7 @@ class AwsLambda:
             self._changed.notify()
 
     def shown(self, facts: Mapping[str, Any]) -> None:
-        """A worker has said hello: which invocation it is, its request id tells."""
+        """A worker has said hello; its request id tells which invocation it is."""
         with self._changed:
             request_id = facts.get("request_id")
             if not request_id:
@@ -164,7 +164,7 @@ class AwsLambda:
                 self._early.add(request_id)
 
     def left(self, facts: Mapping[str, Any]) -> None:
-        """Its environment is free: the next worker in its region needs no new one."""
+        """A worker has ended: its environment is idle, so the next worker in its region needs no new one."""
         region = facts.get("region")
         with self._changed:
             growth = self._growth.get(region) if isinstance(region, str) else None
@@ -194,7 +194,7 @@ class AwsLambda:
 
     @property
     def invocations(self) -> list[Invocation]:
-        """What became of those invocations whose launch has come to its end, by number."""
+        """The results of the invocations whose launch has ended, by number."""
         with self._changed:
             return sorted(self._invocations)
 
@@ -305,7 +305,7 @@ class AwsLambda:
                 if not self.curve or told.accepted > self.curve[-1][1]:
                     self.curve.append((clock.now(), told.accepted))
             if told.failed > self._dispensable:
-                self._cancel.set()  # the job cannot be done any more: do not start workers for nothing
+                self._cancel.set()  # the job cannot be done any more, so no more workers are started
 
         try:
             result = launch_shares(

@@ -25,7 +25,7 @@ class Allowed(NamedTuple):
 
 
 def assumed(region: str, why: str) -> Allowed:
-    """What holds for a region that does not answer."""
+    """The limits that are assumed for a region that does not answer."""
     return Allowed(ASSUMED, f"assumed for {region}: {why}", EVENT_AGE)
 
 

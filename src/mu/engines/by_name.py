@@ -18,7 +18,7 @@ NAMES = "lambda, here, ssh:HOSTS, slurm[:PARTITION], microvm:IMAGE, or FILE.py:C
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a job says to its engines.
+    """What a job asks of its engines.
 
     `function`: a Lambda function, or its package (NAME.zip), or "" for a job that needs none. `named_regions`: those
     that the job names itself; `regions` has the default one if it names none. `workers`: how many at a
@@ -76,7 +76,7 @@ def words(text: str | Sequence[str] | None) -> list[str]:
 
 
 def by_name(spec: str, wanted: Wanted) -> Engine:
-    """The engine of a name, with what stands after its colon. UsageError or MuError if it cannot be."""
+    """The engine of a name, given the text after its colon. UsageError or MuError if it cannot be used."""
     name, _, argument = spec.partition(":")
     if name.endswith(".py"):
         return _of_ones_own(name, argument, wanted)
@@ -88,7 +88,7 @@ def by_name(spec: str, wanted: Wanted) -> Engine:
 
 
 def all_of(given: Any, wanted: Wanted, default: str = "lambda") -> Engine:
-    """One engine for all that a job names."""
+    """One engine that combines all that a job names."""
     chosen = names(given, default)
     if len(set(chosen)) < len(chosen):
         raise UsageError(f"-e names an engine twice: {', '.join(chosen)}")

@@ -42,7 +42,7 @@ class ThisMachine(Machine):
         return json.dumps(first).encode() + b"\n"
 
     def explain(self, said: Sequence[str], status: int | None) -> str:
-        """The last line, if there is one."""
+        """The last line that it has printed, if there is one."""
         return f"the process that starts workers has ended: {super().explain(said, status)}"
 
     def close(self) -> None:

@@ -28,7 +28,7 @@ class Change:
 
 @dataclass
 class Prediction:
-    """What becomes of a job. Times are seconds after its first launch.
+    """The predicted course of a job. Times are seconds after its first launch.
 
     `launches` and `ends` are in the order of time, `done` how many parts are done by when. `worker_seconds`, by region,
     are from each worker's launch to its end, together.

@@ -26,17 +26,17 @@ class Several:
 
     @property
     def asked(self) -> int:
-        """How many workers all are to start."""
+        """How many workers all engines are to start together."""
         return sum(engine.asked for engine in self.engines)
 
     @property
     def pending(self) -> int:
-        """How many wait in the queues of the engines' systems."""
+        """How many workers wait in the queues of the engines' systems."""
         return sum(getattr(engine, "pending", 0) for engine in self.engines)
 
     @property
     def news(self) -> deque[str]:
-        """What the engines have to tell; reading it takes it from them."""
+        """The engines' news for people; reading removes it."""
         found: deque[str] = deque()
         for engine in self.engines:
             own = getattr(engine, "news", None) or deque()
@@ -85,7 +85,7 @@ class Several:
         self.engines[place].left(facts)
 
     def lost(self, now: float) -> int:
-        """All that will not come, with those that an engine that has failed was still to start."""
+        """How many workers will not connect, including those that a failed engine was still to start."""
         total = 0
         for place, engine in enumerate(self.engines):
             total += self._missing(place) if engine.failure() is not None else engine.lost(now)
@@ -99,7 +99,7 @@ class Several:
         return "; ".join(f"{engine.name}: {why}" for engine, why in zip(self.engines, failures, strict=True))
 
     def note(self) -> str:
-        """What there is to say of each."""
+        """The notes of all engines."""
         notes = []
         for engine in self.engines:
             failure = engine.failure()
@@ -119,7 +119,7 @@ class Several:
         return Limit(None if None in numbers else sum(number or 0 for number in numbers), reason)
 
     def own_address(self) -> str:
-        """What the engine says whose workers are farthest away: one of this machine knows its way itself."""
+        """The address from the engine whose workers are farthest away; workers on this machine use loopback anyway."""
         addresses = [engine.own_address() for engine in self.engines if engine.name != "here"]
         return next(
             (each for each in addresses if not each.startswith("127.")), (addresses or ["127.0.0.1"])[0]
@@ -131,7 +131,7 @@ class Several:
             engine.cancel()
 
     def wait(self) -> None:
-        """Leave nothing behind, anywhere."""
+        """Have each engine end what is left."""
         for engine in self.engines:
             engine.wait()
 

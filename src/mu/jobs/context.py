@@ -164,7 +164,7 @@ class Context:
         self._resume(part)
 
     def all_parts_known(self, total: int) -> None:
-        """All inputs have been read: those that wait for a part that is none are told so."""
+        """All inputs have been read: parts that wait for a part that does not exist are told so."""
         self.total = total
         for part in [part for part in self._waiting if part >= total]:
             self._resume(part)

@@ -1,9 +1,9 @@
 """A part's coroutine as a state machine: one more state class on the coordinator's ordinary loop.
 
 A coroutine goes on until it awaits something that takes time, a request (`mu.jobs.requests`). Its command is sent, and
-the coroutine stands still until the answer has come; nothing else of it exists meanwhile, no thread and no task of
-asyncio. The machine is one object from the hello to the end, so what people see of it is its `title`: the stage that
-the part has named, or the command that it waits for and the line where it does.
+the coroutine is suspended until the answer has come; it has neither a thread nor a task of asyncio. The machine is one
+object from the hello to the end, so what people see of it is its `title`: the stage that the part has named, or the
+command that it waits for and the line where it does.
 """
 
 import json
@@ -252,7 +252,7 @@ class CoroutineState(CommandState):
             self._task = outer
 
     def _over(self, task: Task, value: Any, error: BaseException | None) -> MachineState:
-        """A task has come to its end."""
+        """A task has ended."""
         if isinstance(error, KeyboardInterrupt):
             raise error
         group = task.group

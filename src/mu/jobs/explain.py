@@ -39,7 +39,8 @@ def foreign(where: str, awaited: object) -> Misuse:
 
 
 def place_of_task(task: Task, frame: FrameType) -> str:
-    """Where a task's innermost coroutine of the user's stands; else where that of the whole part, `frame`, does."""
+    """File and line at which a task's innermost coroutine of the user's waits, or else that of the whole part,
+    `frame`."""
     place, coroutine = f"{short(frame.f_code.co_filename)}:{frame.f_lineno}", task.coroutine
     while coroutine is not None and hasattr(coroutine, "cr_frame"):
         if coroutine.cr_frame is not None and is_users(coroutine.cr_code):

@@ -102,7 +102,7 @@ class Worker:
 
     @property
     def request_id(self) -> str:
-        """The id of the invocation, as it stands in the worker's log; empty if there is none."""
+        """The id of the invocation, which is also in the worker's log; empty if there is none."""
         return str(self._facts.get("request_id") or "")
 
     @property

@@ -133,7 +133,7 @@ class Executor:
             while not self._closing:
                 try:
                     self._turn()
-                except Exception as error:  # a bug of ours: whoever waits is told, and the rest goes on
+                except Exception as error:  # a bug of ours: the callers get the error, and the thread goes on
                     self._faults += 1
                     self._fail_everything(error)
                     if self._faults >= FAULTS:

@@ -40,7 +40,7 @@ class FailureReports:
         self.report(f"{function} failed: {message}\n  {many}{tail(log)}")
 
     def dropped(self, function: str) -> None:
-        """An event was dropped. Lambda tells nobody; whoever runs the engine is told when all is quiet."""
+        """An event was dropped. Lambda does not report this; the engine does, once nothing runs any more."""
         self._dropped[function] += 1
 
     def tell_untold(self) -> None:

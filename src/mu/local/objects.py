@@ -202,7 +202,7 @@ class _Exactly:
 
 
 def _receive_chunks(stream: _Exactly, body: Body) -> dict[str, str]:
-    """Take an `aws-chunked` upload apart; returns the headers that stand behind it."""
+    """Take an `aws-chunked` upload apart; returns the headers that follow it."""
     while True:
         size = re.fullmatch(rb"([0-9a-fA-F]{1,16})(?:;.*)?", stream.readline())
         if not size:

@@ -1,4 +1,4 @@
-"""Making the state that follows, with the constructors that scripts give: any mistake in one is told with its place."""
+"""Calls the constructors of states that scripts give, and names the constructor, file and line if one is wrong."""
 
 import inspect
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Constructor = Callable[[MachineState], MachineState]
 def successor(state: MachineState, attribute: str) -> MachineState:
     """The state that one of the attributes in `exits` leads to, of the state itself or of its class."""
     constructor = getattr(state, attribute)
-    # A plain function of one parameter in the class is a constructor, too, and no method.
+    # A plain function with one parameter in the class is a constructor, not a method.
     function = getattr(type(state), attribute, None)
     if (
         isinstance(function, FunctionType)
@@ -61,7 +61,7 @@ def _takes(constructor: Callable[..., object], most: int) -> int:
 def _taken(constructor: Callable[..., object], most: int) -> int:
     try:
         signature = inspect.signature(constructor)
-    except (TypeError, ValueError):  # it is written in C, or nothing that can be called
+    except (TypeError, ValueError):  # it is written in C, or cannot be called
         return most
     for number in range(most, 0, -1):
         with suppress(TypeError):

@@ -8,7 +8,7 @@ part's number, the `info` dictionary and the record of states entered, and nothi
 How a message travels: the coordinator's loop calls `do_read` when the connection is ready, and
 `do_handle` when messages wait. `do_handle` is the one place where a machine moves. It
 
-1. takes the INFO messages out, wherever they stand, and tells the state (`info_updated`);
+1. takes the INFO messages out of the queue, whatever their place in it, and tells the state (`info_updated`);
 2. offers the waiting messages to the state, oldest first (`transition`). A message that the state says
    is not its own (ValueError) keeps its place, for a later state.
 
@@ -33,15 +33,15 @@ from mu.wire.socket_nb import SocketLike, SocketNB
 
 INFO_BYTES = INFO.encode()
 MAX_KICKS = 100_000
-# How many states back `prevState` leads at least. Once twice as many hang together, the older half is let go.
+# How many states back `prevState` leads at least. When the chain is twice as long, its older half is dropped.
 KEPT_STATES = 3
 # A state is kept for longer than while it is the present one or the one before, if its messages are no longer than
 # this: what workers say must not decide how much memory a run needs.
 KEPT_CHARACTERS = 4096
-# What may wait for a later state: messages, and bytes of them.
+# Limits on what may wait for a later state: messages, and their bytes.
 MAX_WAITING = 10_000
 MAX_WAITING_BYTES = 256 << 20
-# Of what a worker says by INFO messages: names, and characters of names and values together.
+# Limits on what a worker's INFO messages may set: names, and characters of names and values together.
 MAX_INFO = 10_000
 MAX_INFO_CHARACTERS = 16 << 20
 # Characters of an error that are kept: its beginning, which says what it is of, and its end, where programs say why.
@@ -60,12 +60,12 @@ class MachineState(SocketNB):
     extra = ""
     exits: Mapping[str, str] = {}
     terminal = False
-    # What people know this state by, where that is not its class's name (`state_name`).
+    # The state's name for people, if it is not its class's name (`state_name`).
     title = ""
-    # When this state wants `do_handle` called although nothing has come, by the monotonic clock; None for never.
+    # When the loop is to call `do_handle` although no message has come (monotonic clock); None for never.
     wake_at: float | None = None
     _kicked = False
-    _following: "MachineState | None" = None  # where a state has gone that goes once only
+    _following: "MachineState | None" = None  # the state that a state which moves only once has moved to
     _depth = 0  # how many states `prevState` leads back to, at most
 
     def __init__(self, prevState: SocketLike | SocketNB, actorNum: int = 0) -> None:
@@ -90,7 +90,7 @@ class MachineState(SocketNB):
         else:
             self.actorNum, self.info, self.timestamps, self.stateinfo = actorNum, {}, [], []
         self._settled = False
-        self._refused = 0  # so many of the waiting messages, from the oldest on, are not this state's
+        self._refused = 0  # how many of the oldest waiting messages this state has refused
         self.timestamps.append(clock.now())
         self.stateinfo.append(type(self).__name__)
 
@@ -154,7 +154,7 @@ class MachineState(SocketNB):
     # What the coordinator's loop calls.
 
     def do_read(self) -> "MachineState":
-        """Take in what has come; an error becomes an ErrorState."""
+        """Read what has come; an error becomes an ErrorState."""
         try:
             SocketNB.do_read(self)
         except Exception as error:
@@ -162,7 +162,8 @@ class MachineState(SocketNB):
         return self
 
     def do_write(self) -> "MachineState":
-        """Send what waits; an error becomes an ErrorState, unless the worker has said before what has become of it."""
+        """Send what waits; an error becomes an ErrorState, unless a message that the worker has sent before ends the
+        machine."""
         try:
             SocketNB.do_write(self)
         except Exception as error:
@@ -181,14 +182,14 @@ class MachineState(SocketNB):
         state: MachineState = self
         for message in islice(waiting, self._refused, None) if self._refused else waiting:
             if message.startswith(INFO_BYTES):
-                self._refused = 0  # what was not this state's may be now
+                self._refused = 0  # the state may accept now what it has refused before
                 state = self._take_info()
                 break
         if not state._settled:
             state = settle(state)
         position = state._refused
         while position < len(waiting) and not state.terminal:
-            # Out of the queue before the state sees it, as the state may look at what comes next.
+            # Taken out of the queue before the state sees it, since the state may look at the next message.
             if position == 0:
                 message = waiting.popleft()
             else:
@@ -308,8 +309,8 @@ def shortened(error: str) -> str:
 
 
 class Beginning(SocketNB):
-    """What stands for the state before the first one where several machines begin on one connection: it hands on what
-    they share with `state`, and is no state itself."""
+    """The predecessor of the first state, where several machines begin on one connection: it hands on what they share
+    with `state`, and is not a state itself."""
 
     def __init__(self, state: MachineState) -> None:
         super().__init__(state)
@@ -320,7 +321,7 @@ class Beginning(SocketNB):
 
 
 def forget(state: MachineState, kept: int = KEPT_STATES) -> None:
-    """Let go of the states that are more than `kept` before `state`."""
+    """Drop the states that are more than `kept` before `state`."""
     oldest = state
     for number in range(kept, -1, -1):
         oldest._depth = number
@@ -331,7 +332,7 @@ def forget(state: MachineState, kept: int = KEPT_STATES) -> None:
 
 
 def ended(state: MachineState) -> MachineState:
-    """A machine's last state, which keeps of those before it the last one only, and that only if it is small."""
+    """A machine's last state. Of the states before it, only the last is kept, and only if it is small."""
     if state.prevState is not None:
         forget(state, 1)
         if state.prevState._is_large():
@@ -340,7 +341,7 @@ def ended(state: MachineState) -> MachineState:
 
 
 def settle(state: MachineState) -> MachineState:
-    """Advance until the state stays; a machine that would never stay becomes an ErrorState."""
+    """Advance until the state does not change any more; a machine that never settles becomes an ErrorState."""
     for _ in range(MAX_KICKS):
         if state.terminal or state._settled:
             return state
@@ -358,7 +359,8 @@ def checked(
     *args: Any,
     through: type[Exception] | tuple[()] = (),
 ) -> MachineState:
-    """The state that `move(*args)` returns; what goes wrong in it, but `through`, ends this machine only."""
+    """The state that `move(*args)` returns. An exception in it, unless it is one of `through`, ends only this
+    machine."""
     try:
         following = move(*args)
     except through:
@@ -371,25 +373,25 @@ def checked(
 
 
 def broken(state: MachineState, what: str, error: Exception) -> "ErrorState":
-    """The end of a machine in whose class something went wrong: the error tells the file and line."""
+    """The error of a machine whose own code raised an exception, with file and line."""
     text = str(error) if isinstance(error, MuError) else f"{what}: {describe(error)}{place(error)}"
     return misused(state, f"{type(state).__name__}: {text}")
 
 
 def misused(state: MachineState, text: str) -> "ErrorState":
-    """The end of a machine whose classes are wrong, which no other attempt would change."""
+    """The error of a machine whose classes are wrong; final, since another attempt would fail in the same way."""
     made = ErrorState(state, text)
     made.final = True
     return made
 
 
 def state_name(state: object) -> str:
-    """What people know a state by: its title, or else its class's name."""
+    """A state's name for people: its title, or else its class's name."""
     return getattr(state, "title", "") or type(state).__name__
 
 
 def described(state: MachineState) -> str:
-    """What a state says of itself, or why it cannot."""
+    """A state's own description, or the error that it raised instead."""
     try:
         return str(state.str_extra())
     except Exception as error:
@@ -405,6 +407,6 @@ def too_many(messages: Iterable[bytes]) -> bool:
 def tell(state: MachineState) -> MachineState:
     """Let the state know that `info` has changed; the state that follows.
 
-    A state that returns nothing goes where its own class, such as InfoWatcherState, has led when it was asked.
+    If a state returns nothing, this is the state that its own class, such as InfoWatcherState, has moved to meanwhile.
     """
     return state.info_updated() or state._following or state

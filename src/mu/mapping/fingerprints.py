@@ -57,7 +57,7 @@ class Fingerprints:
         return True
 
     def _find(self, one: int) -> int:
-        """Where it stands, or the free place where it would."""
+        """The place of the fingerprint, or the free place where it would be put."""
         keys, mask = self._keys, len(self._keys) - 1
         place = one & mask
         while keys[place] and keys[place] != one:

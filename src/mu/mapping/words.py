@@ -35,7 +35,7 @@ _PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|\{|\}")
 
 
 class Field(NamedTuple):
-    """A field of a template: `name` as it stands between the braces."""
+    """A field of a template: `name` is the text between the braces."""
 
     name: str
 
@@ -51,7 +51,7 @@ class Words(NamedTuple):
 
     @property
     def names(self) -> set[str]:
-        """All fields that stand in it."""
+        """All fields in the template."""
         return {piece.name for word in self.words for piece in word if isinstance(piece, Field)}
 
     def fill(self, values: Mapping[str, str] | Callable[[str], str]) -> list[str]:

@@ -27,7 +27,7 @@ class Limits:
 
 
 class Peer:
-    """One connection; without a `name` it is a stranger's."""
+    """One connection; without a `name` it is unverified."""
 
     __slots__ = (
         "address",

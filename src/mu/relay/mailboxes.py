@@ -30,8 +30,8 @@ class Mailbox(Generic[Sender]):
 
 
 class Mailboxes(Generic[Sender]):
-    """All of them. `kept` and `waiting`: how many bytes and messages are in them; `limit` and `limit_of_job`: how many
-    bytes there may be for names that are not there."""
+    """All mailboxes. `kept` and `waiting`: how many bytes and messages are in them; `limit` and `limit_of_job`: how
+    many bytes there may be for names that are not there."""
 
     def __init__(self, limit: int, limit_of_job: int) -> None:
         self.kept = self.waiting = 0
@@ -57,7 +57,7 @@ class Mailboxes(Generic[Sender]):
         return ""
 
     def put(self, name: Name, data: bytes, until: float) -> None:
-        """Add a message, to be kept until then."""
+        """Add a message, to be kept until `until`."""
         self.open(name).messages.append((until, data))
         self._account(name, len(data) + OVERHEAD, 1)
 
@@ -68,7 +68,7 @@ class Mailboxes(Generic[Sender]):
         return data
 
     def let_go(self, name: Name) -> set[Sender]:
-        """Those who may send on; the mailbox is forgotten if it is empty."""
+        """Remove and return the senders that were paused for a mailbox; an empty mailbox is deleted."""
         mailbox = self._all.get(name)
         if mailbox is None:
             return set()

@@ -132,7 +132,7 @@ class Relay:
                 self._accept()
 
     def _tick(self) -> None:
-        """What time brings: strangers that are late, messages that have waited too long, a report."""
+        """Do what is due: close unverified connections that are late, drop old messages, report."""
         now = time.monotonic()
         while (peer := self._unverified.oldest()) is not None and peer.deadline <= now:
             self._drop(peer, f"no hello within {self._limits.hello_timeout:g} s")
@@ -189,7 +189,7 @@ class Relay:
                 self._crowd_out(crowded_out)
 
     def _crowd_out(self, peer: Peer) -> None:
-        """Close a connection that had to go for another; people are told once for as long as it is crowded."""
+        """Close an unverified connection to make room for another; people are told once until there is room again."""
         if not self._crowded:
             self._note(
                 f"{len(self._unverified)} connections have yet to say hello: for each new one another is closed"
@@ -199,14 +199,14 @@ class Relay:
         peer.channel.close()
 
     def _begin(self, peer: Peer) -> None:
-        """Something has come for the first time: now the connection is worth its TLS. Raises OSError."""
+        """Set up TLS, now that the connection has sent something. Raises OSError."""
         peer.channel = SocketNB(connection.wrap(peer.sock, self._context))
         peer.channel.limit_message(self._limits.message)
         self._unverified.heard(peer)
         peer.begun = True
 
     def _serve(self, peer: Peer, events: int) -> None:
-        """Read and write what can be."""
+        """Read and write as much as is possible without waiting."""
         channel = peer.channel
         said = ""
         try:
@@ -283,7 +283,7 @@ class Relay:
     # Messages
 
     def _take(self, peer: Peer, data: bytes) -> None:
-        """One message that has come."""
+        """Handle one message: the hello, or one for the partner."""
         if peer.partner is not None:
             self._post(peer, peer.partner, data)
             return

@@ -12,7 +12,7 @@ from time import monotonic, sleep
 from mu.errors import UsageError
 from mu.wire import pem
 
-# A coordinator with thousands of workers at its door takes a while to get to each.
+# A coordinator to which thousands of workers connect at once takes a while to serve each.
 ANSWER_TIMEOUT = 30.0
 # A peer that is gone without a word is found out after a minute.
 KEEP_ALIVE = (

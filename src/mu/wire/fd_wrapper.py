@@ -1,4 +1,4 @@
-"""A pipe's file descriptor with the face of a socket, so that `SocketNB` can wrap it."""
+"""A pipe's file descriptor with a socket's methods, so that `SocketNB` can wrap it."""
 
 import os
 

@@ -395,7 +395,7 @@ def encoded(text: str) -> bytes:
 
 
 def _expected(start: str, answer: str) -> str:
-    """What stands in an answer that begins with `start`; ValueError if it does not."""
+    """The text in the parentheses of an answer that begins with `start`. Raises ValueError if it does not."""
     inside = _inside(start, answer)
     if inside is None:
         raise ValueError(failure_text(answer) or f"no answer of the form {start}...): {answer[:60]!r}")

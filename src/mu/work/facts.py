@@ -8,7 +8,7 @@ from math import inf
 from time import monotonic
 from typing import Any
 
-# Where a container's memory limit stands: control groups of version 2, and of version 1.
+# Files with a container's memory limit: control groups of version 2, and of version 1.
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
