@@ -15,8 +15,8 @@ settings.register_profile(
 )
 settings.load_profile("mu")
 
-# Each session of botocore reads its descriptions of services anew, which is most of the time that a client takes to make;
-# here there are hundreds of sessions. Clients of one session share them, too.
+# Each session of botocore reads its descriptions of services anew, which is most of the time that a client takes to
+# make, and here there are hundreds of sessions. Clients of one session share them, too.
 JSONFileLoader.load_file = staticmethod(functools.cache(JSONFileLoader().load_file))  # type: ignore[method-assign,assignment]
 
 # Variables that programs under test read; none of them is the suite's to inherit.
