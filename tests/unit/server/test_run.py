@@ -340,7 +340,7 @@ def test_workers_and_parts_are_told_apart(capfd: pytest.CaptureFixture[str]) -> 
     go(PartWorkers(facts=FACTS, limit=3), number=20)
     said = capfd.readouterr().err
     assert "(plain TCP) for 20 parts, 3 workers at a time (says the test)\n" in said
-    assert re.search(r": [123] workers?, 20 of 20 parts begun, 20 done, 0 failed\n", said)
+    assert re.search(r": [123] workers? in all, 20 of 20 parts begun, 20 done, 0 failed\n", said)
     go(PartWorkers(facts=FACTS, limit=3), number=2)
     said = capfd.readouterr().err
     assert "(plain TCP) for 2 workers\n" in said
