@@ -51,7 +51,8 @@ class _Batch:
 class AwsLambda:
     """Starts a function's invocations. UsageError at once if there are no credentials, or a region that does not exist.
 
-    `dispensable`: how many invocations may fail before launching has. `curve`: how many were accepted by when (epoch).
+    `dispensable`: how many invocations may fail before launching has. `asked_by` and `curve`: how many had been asked
+    for, and accepted, by when (seconds since the epoch; cumulative).
     """
 
     name = "lambda"
@@ -72,6 +73,7 @@ class AwsLambda:
         self._dispensable = dispensable
         self._event = ""
         self.asked = 0
+        self.asked_by: list[tuple[float, int]] = []
         self.curve: list[tuple[float, int]] = []
         self._service = resolve(regions, access_key_id, secret_access_key)
         self._allowed: dict[str, Allowed] | None = None
@@ -147,6 +149,7 @@ class AwsLambda:
         limits = {region: allowed.number for region, allowed in (self._allowed or {}).items()}
         with self._changed:
             self.asked += number
+            self.asked_by.append((clock.now(), self.asked))
             for region, count in aws_limits.spread(number, self._regions, self._asked, limits).items():
                 self._pending[region] = self._pending.get(region, 0) + count
             if self._pump is None:

@@ -126,10 +126,14 @@ class Connections:
             peer.mask = wanted
 
     def close(self, peer: Peer) -> None:
-        """Close and remove a connection; the kernel removes a closed descriptor from the epoll."""
+        """Close and remove a connection; the kernel removes a closed descriptor from the epoll.
+
+        What has come by it and was not taken goes with it: its last state may be kept to the end of the run.
+        """
         if self._peers.get(peer.fd) is peer:
             del self._peers[peer.fd]
         if peer.channel is None:
             peer.sock.close()
         else:
             peer.channel.close()
+            peer.channel._channel.parser.clear()

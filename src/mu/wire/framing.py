@@ -11,6 +11,7 @@ from mu.errors import ProtocolError
 
 DIGITS = 12
 HEADER = DIGITS + 1
+LARGE = 1 << 16  # bytes
 
 
 def encode(payload: str | bytes) -> bytes:
@@ -41,6 +42,7 @@ def to_text(payload: bytes) -> str:
 class FrameParser:
     """Cuts a stream of bytes into messages, which collect in `messages`.
 
+    `feed` may raise MemoryError, then `clear` is all that can be done.
     Each byte is copied at most three times: into the buffer when its message is not whole yet, to
     the buffer's front when the message before it has been taken out, and into its message.
     """
@@ -62,6 +64,11 @@ class FrameParser:
         """How many bytes the incomplete message has in all, as its header says; 0 before its header is whole."""
         buffer = self._buffer
         return 0 if buffer is None or len(buffer) < HEADER else HEADER + int(buffer[:DIGITS])
+
+    def clear(self) -> None:
+        """Forget all that has come."""
+        self.messages.clear()
+        self._buffer = None
 
     def feed(self, data: bytes) -> None:
         """Take bytes in. A bad header is a ProtocolError, after the messages before it were kept."""
@@ -94,7 +101,10 @@ class FrameParser:
             if body + length > end:
                 return start
             start = body + length
-            self.messages.append(bytes(data[body:start]))
+            if start - body > LARGE:  # not copied twice
+                self.messages.append(bytes(memoryview(data)[body:start]))
+            else:
+                self.messages.append(bytes(data[body:start]))
         if start < end and not data[start : start + DIGITS].isdigit():
             raise _bad_header(data, start)
         return start
