@@ -48,8 +48,8 @@ class AwsLambda:
     """Starts a function's invocations. Raises UsageError at once if there are no credentials, or a region does not
     exist.
 
-    `dispensable` is how many invocations may fail before launching counts as failed. `curve` holds the number of
-    accepted invocations over time (seconds since the epoch).
+    `dispensable` is how many invocations may fail before launching counts as failed. `asked_by` and `curve` hold how
+    many invocations had been asked for, and accepted, at which time (seconds since the epoch; cumulative).
     """
 
     name = "lambda"
@@ -70,6 +70,7 @@ class AwsLambda:
         self._dispensable = dispensable
         self._event = ""
         self.asked = 0
+        self.asked_by: list[tuple[float, int]] = []
         self.curve: list[tuple[float, int]] = []
         self._service = resolve(regions, access_key_id, secret_access_key)
         self._allowed: dict[str, Allowed] | None = None
@@ -143,6 +144,7 @@ class AwsLambda:
         limits = {region: allowed.number for region, allowed in (self._allowed or {}).items()}
         with self._changed:
             self.asked += number
+            self.asked_by.append((clock.now(), self.asked))
             for region, count in aws_limits.spread(number, self._regions, self._asked, limits).items():
                 self._pending[region] = self._pending.get(region, 0) + count
             if self._pump is None:

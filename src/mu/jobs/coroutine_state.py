@@ -87,7 +87,9 @@ class CoroutineState(CommandState):
                 break
             elif messages[0].startswith(b"INFO:"):
                 key, _, value = to_text(messages.popleft())[5:].partition(":")
-                self.info[key] = value
+                too_much = self._set_info(key, value)
+                if too_much:
+                    state = self._lose(too_much)
             else:
                 state = self._take(to_text(messages.popleft()))
         if state is self and self._channel.sock is None:

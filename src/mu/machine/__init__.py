@@ -12,7 +12,9 @@ from mu.machine.state import MachineState as MachineState
 from mu.machine.state import TerminalState as TerminalState
 from mu.machine.state import checked as checked
 from mu.machine.state import ended as ended
+from mu.machine.state import handled as handled
 from mu.machine.state import misused as misused
+from mu.machine.state import out_of_memory as out_of_memory
 from mu.machine.state import settle as settle
 from mu.machine.state import tell as tell
 from mu.machine.texts import described as described

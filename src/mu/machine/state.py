@@ -21,12 +21,12 @@ each is taken (a word or two, for diagrams).
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
 from typing import Any
 
 from mu.errors import MuError, describe, place
+from mu.machine.info import Info
 from mu.machine.texts import shortened, state_name
 from mu.wire import clock
 from mu.wire.framing import to_text
@@ -43,9 +43,10 @@ KEPT_CHARACTERS = 4096
 # Limits on what may wait for a later state: messages, and their bytes.
 MAX_WAITING = 10_000
 MAX_WAITING_BYTES = 256 << 20
-# Limits on what a worker's INFO messages may set: names, and characters of names and values together.
-MAX_INFO = 10_000
-MAX_INFO_CHARACTERS = 16 << 20
+# Limit on what one `do_handle` offers in vain to states that do not expect it: bytes of messages, plus OFFER for each
+# message. Without it a worker could make us examine thousands of waiting messages for each one that it adds.
+MAX_OFFERED = 1 << 30
+OFFER = 10_000
 
 
 class MachineState(SocketNB):
@@ -88,9 +89,11 @@ class MachineState(SocketNB):
             self.actorNum, self.info = prevState.actorNum, prevState.info
             self.timestamps, self.stateinfo = prevState.timestamps, prevState.stateinfo
         else:
-            self.actorNum, self.info, self.timestamps, self.stateinfo = actorNum, {}, [], []
+            self.actorNum, self.info = actorNum, Info(self._channel.of_run)
+            self.timestamps, self.stateinfo = [], []
         self._settled = False
-        self._refused = 0  # number of the oldest waiting messages that this state has refused
+        # Number and bytes of the oldest waiting messages that this state has refused.
+        self._refused = self._refused_bytes = 0
         self.timestamps.append(clock.now())
         self.stateinfo.append(type(self).__name__)
 
@@ -182,14 +185,15 @@ class MachineState(SocketNB):
         channel = self._channel
         waiting = channel.parser.messages
         state: MachineState = self
-        for message in islice(waiting, self._refused, None) if self._refused else waiting:
-            if message.startswith(INFO_BYTES):
-                self._refused = 0  # the state may now accept a message that it has refused before
+        for number in range(self._refused, len(waiting)):
+            if waiting[number].startswith(INFO_BYTES):
+                # The state may now accept a message that it has refused before.
+                self._refused = self._refused_bytes = 0
                 state = self._take_info()
                 break
         if not state._settled:
             state = settle(state)
-        position = state._refused
+        position, offered = state._refused, 0
         while position < len(waiting) and not state.terminal:
             # Taken out of the queue before the state sees it, since the state may look at the next message.
             if position == 0:
@@ -197,26 +201,39 @@ class MachineState(SocketNB):
             else:
                 message = waiting[position]
                 del waiting[position]
+            if message.startswith(b"FAIL"):
+                return ended(ErrorState(state, message))
             msg = to_text(message)
-            if msg.startswith("FAIL"):
-                return ended(ErrorState(state, msg))
             try:
                 following = state.transition(msg)
             except ValueError:
                 waiting.insert(position, message)
                 position = min(position + 1, len(waiting))
+                offered += len(message) + OFFER
+                if offered > MAX_OFFERED:
+                    return ended(ErrorState(state, f"{position} messages that no state expects"))
                 continue
             except Exception as error:
                 return ended(broken(state, "transition", error))
             position = 0
+            if state._refused:
+                state._refused = state._refused_bytes = 0
             if following is not state:
                 state = settle(checked(state, "transition", lambda made=following: made))
-        if position > state._refused and too_many(islice(waiting, position)):
-            return ended(ErrorState(state, f"{position} messages that no state expects"))
+        if position > state._refused:
+            state._refused_bytes += sum(len(waiting[number]) for number in range(state._refused, position))
+            if position > MAX_WAITING or state._refused_bytes > MAX_WAITING_BYTES:
+                return ended(ErrorState(state, f"{position} messages that no state expects"))
         state._refused = position
         if channel.sock is None and not state.terminal:
             return ended(ErrorState(state, "the worker closed the connection"))
         return ended(state) if state.terminal else state
+
+    def _set_info(self, key: str, value: str) -> str:
+        """Stores an INFO message's value; returns why it is too much, or an empty text."""
+        if not isinstance(self.info, Info):  # a script has put a dictionary of its own there
+            self.info = Info(self._channel.of_run, self.info)
+        return self.info.take(key, value)
 
     def _take_info(self) -> "MachineState":
         """Moves waiting INFO messages into `info`; returns the state that follows."""
@@ -225,20 +242,14 @@ class MachineState(SocketNB):
         rest = [message for message in waiting if not message.startswith(INFO_BYTES)]
         waiting.clear()
         waiting.extend(rest)
-        channel = self._channel
         for message in found:
             _, _, pair = to_text(message).partition(":")
             key, colon, value = pair.partition(":")
             if not key or not colon:
                 return ErrorState(self, to_text(message))
-            before = self.info.get(key)
-            channel.told += len(value) - len(before) if isinstance(before, str) else len(key) + len(value)
-            if channel.told > MAX_INFO_CHARACTERS or len(self.info) > MAX_INFO:
-                return ErrorState(
-                    self,
-                    f"the worker sent more than {MAX_INFO_CHARACTERS >> 20} MB or {MAX_INFO} names by INFO",
-                )
-            self.info[key] = value
+            too_much = self._set_info(key, value)
+            if too_much:
+                return ErrorState(self, too_much)
         return checked(self, "info_updated", tell, self)
 
 
@@ -271,8 +282,8 @@ class TerminalState(MachineState):
 
 
 class ErrorState(TerminalState):
-    """A machine that failed; `err` is the reason. The connection is closed, which ends the worker, unless the
-    coordinator can give that worker another part.
+    """A machine that failed; `err` is the reason (a text, an exception, or a message as it came). The connection is
+    closed, which ends the worker, unless the coordinator can give that worker another part.
 
     `failed_in` is the name of the previous state. `final` is true if another attempt would fail in the same way.
     """
@@ -285,7 +296,9 @@ class ErrorState(TerminalState):
     def __init__(self, prevState: SocketLike | SocketNB, err: object = "", actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
         self.failed_in = state_name(prevState)
-        self.err = shortened(describe(err) if isinstance(err, Exception) else "" if err is None else str(err))
+        if isinstance(err, Exception):
+            err = describe(err)
+        self.err = "" if err is None else shortened(err if isinstance(err, bytes) else str(err))
         if not self._channel.kept:
             self.close()
 
@@ -335,6 +348,20 @@ def ended(state: MachineState) -> MachineState:
     return state
 
 
+def handled(machine: MachineState) -> MachineState:
+    """Returns the result of `machine.do_handle()`, or an ErrorState if its messages take more memory than there is."""
+    try:
+        return machine.do_handle()
+    except MemoryError:
+        return out_of_memory(machine)
+
+
+def out_of_memory(machine: MachineState) -> MachineState:
+    """Returns the ErrorState of a machine whose messages take more memory than there is; the messages are dropped."""
+    machine._channel.parser.clear()
+    return ended(ErrorState(machine, "there is not enough memory for its messages"))
+
+
 def settle(state: MachineState) -> MachineState:
     """Advances until the state does not change any more; a machine that never settles becomes an ErrorState."""
     for _ in range(MAX_KICKS):
@@ -378,12 +405,6 @@ def misused(state: MachineState, text: str) -> "ErrorState":
     made = ErrorState(state, text)
     made.final = True
     return made
-
-
-def too_many(messages: Iterable[bytes]) -> bool:
-    """Returns whether these messages are more than may wait for a later state."""
-    sizes = [len(message) for message in messages]
-    return len(sizes) > MAX_WAITING or sum(sizes) > MAX_WAITING_BYTES
 
 
 def tell(state: MachineState) -> MachineState:

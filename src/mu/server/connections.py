@@ -131,10 +131,14 @@ class Connections:
             peer.mask = wanted
 
     def close(self, peer: Peer) -> None:
-        """Closes and removes a connection; the kernel removes a closed descriptor from the epoll."""
+        """Closes and removes a connection; the kernel removes a closed descriptor from the epoll.
+
+        Messages that were not taken are dropped, since the connection's last state may be kept to the end of the run.
+        """
         if self._peers.get(peer.fd) is peer:
             del self._peers[peer.fd]
         if peer.channel is None:
             peer.sock.close()
         else:
             peer.channel.close()
+            peer.channel._channel.parser.clear()

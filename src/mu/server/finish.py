@@ -165,6 +165,7 @@ def _record(run: Ended, recorder: Recorder, estimate: dict[str, Any] | None) -> 
         launch = record.launch_outcomes(
             engine.progress,
             getattr(engine, "invocations", ()),
+            getattr(engine, "asked_by", ()),
             getattr(engine, "curve", ()),
             loop.start,
             engine.failure(),

@@ -22,7 +22,8 @@ from OpenSSL import SSL
 from mu.console.system import caught_signals
 from mu.engines.protocol import Engine
 from mu.errors import ProtocolError, describe
-from mu.machine import ErrorState, MachineState, described, listed
+from mu.machine import ErrorState, MachineState, described, handled, listed, out_of_memory
+from mu.machine.info import Told
 from mu.report.telling import Telling
 from mu.server.acceptor import Acceptor
 from mu.server.attempts import Attempts, dependency_error, last_state
@@ -84,6 +85,7 @@ class Loop:
         self._timers = Timers(self._connections, self._wake)
         self._acceptor = Acceptor(listener, context, self._connections, settings, telling, self._admit)
         self._spares: dict[int, Peer] = {}
+        self._told = Told()
         self._reuse = Reuse(settings, ledger, staffing, self._spares)
         self._resets = Resets(
             self._connections,
@@ -151,7 +153,7 @@ class Loop:
                 self._count_unfinished(peer, peer.channel)
             else:
                 self._serve_partless(peer)
-        ready = [(peer, machine if machine.terminal else machine.do_handle()) for peer, machine in ready]
+        ready = [(peer, machine if machine.terminal else handled(machine)) for peer, machine in ready]
         for peer, machine in ready:
             if get(peer.fd) is peer:  # a machine earlier in the list may have ended this one
                 self._follow(peer, machine)
@@ -199,6 +201,7 @@ class Loop:
 
     def _admit(self, peer: Peer, channel: SocketNB, hello: Hello) -> None:
         """Counts a worker that has said hello for the first time, and gives it a part."""
+        channel._channel.of_run = self._told
         peer.hello = time.monotonic()
         peer.worker = self._staffing.hello(peer.hello, hello.facts)
         store_facts(peer, hello, peer.hello)
@@ -230,7 +233,7 @@ class Loop:
             self._timers.set(peer, self._settings.kill_time, self._kill)
         if not self.ledger.may_want_more and not self.ledger.wanted and not self._resets.ahead:
             self._acceptor.close()
-        self._follow(peer, machine if machine.terminal else machine.do_handle())
+        self._follow(peer, machine if machine.terminal else handled(machine))
 
     def _begin_ahead(self, peer: Peer, channel: SocketNB, ahead: Ahead) -> None:
         """Begins the part that a worker was given along with `reset:`, after its hello."""
@@ -300,7 +303,10 @@ class Loop:
         waiting = machine._channel.parser.messages
         known = len(waiting)
         machine = machine.do_read()
-        self._messages.take_in(peer, waiting, known)
+        try:
+            self._messages.take_in(peer, waiting, known)
+        except MemoryError:
+            machine = out_of_memory(machine)
         self._count_unfinished(peer, machine)
         return machine
 
@@ -363,7 +369,7 @@ class Loop:
     def _wake(self, peer: Peer) -> None:
         machine = peer.machine
         if machine is not None and not machine.terminal:
-            self._follow(peer, machine.do_handle())
+            self._follow(peer, handled(machine))
 
     def _kill(self, peer: Peer) -> None:
         self._end(peer, f"terminated after {self._settings.kill_time:g} seconds", self._settings.kill_state)

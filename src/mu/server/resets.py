@@ -13,6 +13,7 @@ from collections.abc import Callable
 from math import inf
 
 from mu.errors import ProtocolError, describe
+from mu.machine import handled
 from mu.server.attempts import Attempts
 from mu.server.connections import Ahead, Connections, Peer
 from mu.server.ledger import Ledger
@@ -98,7 +99,7 @@ class Resets:
         messages.append(said)
         machine = self._attempts.prepare(peer, channel, attempt)
         if not machine.terminal:
-            machine = machine.do_handle()
+            machine = handled(machine)
         peer.ahead = Ahead(attempt, machine, unread=bool(messages))
         messages.clear()
         self.ahead += 1

@@ -11,6 +11,7 @@ from mu.errors import ProtocolError
 
 DIGITS = 12
 HEADER = DIGITS + 1
+LARGE = 1 << 16  # bytes
 
 
 def encode(payload: str | bytes) -> bytes:
@@ -44,7 +45,7 @@ class FrameParser:
     """Splits a stream of bytes into messages, which are appended to `messages`.
 
     Each byte is copied at most three times: into the buffer if its message is incomplete, to the buffer's front when
-    the message before it is removed, and into its message.
+    the message before it is removed, and into its message. After a MemoryError of `feed` only `clear` may be called.
     """
 
     __slots__ = ("_buffer", "max_message", "messages")
@@ -65,6 +66,11 @@ class FrameParser:
         """The size of the incomplete message, from its header; 0 before the header is complete."""
         buffer = self._buffer
         return 0 if buffer is None or len(buffer) < HEADER else HEADER + int(buffer[:DIGITS])
+
+    def clear(self) -> None:
+        """Drops all received bytes and messages."""
+        self.messages.clear()
+        self._buffer = None
 
     def feed(self, data: bytes) -> None:
         """Takes bytes in. Raises ProtocolError for a bad header, after the messages before it were kept."""
@@ -97,7 +103,10 @@ class FrameParser:
             if body + length > end:
                 return start
             start = body + length
-            self.messages.append(bytes(data[body:start]))
+            if start - body > LARGE:  # not copied twice
+                self.messages.append(bytes(memoryview(data)[body:start]))
+            else:
+                self.messages.append(bytes(data[body:start]))
         if start < end and not data[start : start + DIGITS].isdigit():
             raise _bad_header(data, start)
         return start

@@ -50,7 +50,7 @@ class SocketLike(Protocol):
 class _Channel:
     """One connection's state, shared by every handle on it."""
 
-    __slots__ = ("handshaking", "kept", "out", "parser", "pending", "quitting", "sock", "ssl_write", "told")
+    __slots__ = ("handshaking", "kept", "of_run", "out", "parser", "pending", "quitting", "sock", "ssl_write")
 
     def __init__(self, sock: SocketLike, max_message: int) -> None:
         sock.setblocking(False)
@@ -65,7 +65,7 @@ class _Channel:
         self.ssl_write = False
         self.quitting = False  # whether the peer has been told to quit
         self.kept = False  # whether a machine's failure leaves the connection open for its owner
-        self.told = 0  # characters from the peer in the machine's `info`
+        self.of_run: Any = None  # shared by the machines on all connections of a run (mu.machine.info.Told)
 
 
 class MessageQueue(MutableSequence[str]):
@@ -211,7 +211,7 @@ class SocketNB:
                 channel.handshaking = channel.ssl_write = False
 
     def do_read(self) -> SocketNB:
-        """Reads what has come. Raises ProtocolError for a bad frame, OSError for a broken connection.
+        """Reads what has come. Raises ProtocolError for a bad frame or lack of memory, OSError for a broken connection.
 
         After either, and after the peer's close, `sock` is None and earlier messages can still be taken.
         """
@@ -231,6 +231,10 @@ class SocketNB:
             except ProtocolError:
                 self.close()
                 raise
+            except MemoryError:
+                self.close()
+                channel.parser.clear()
+                raise ProtocolError("there is not enough memory for its message") from None
             if channel.pending is None or not channel.pending():
                 break
         return self

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import inspect
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from mu.jobs import commands
 from mu.jobs.context import Context
 from mu.jobs.coroutine_state import MAX_LOST, CoroutineState
 from mu.jobs.ends import DoneState, FailedState
+from mu.machine import info
+from mu.machine.info import Told
+from mu.wire.socket_nb import SocketNB
 from tests.support.parts import Part, executed
 
 HERE = Path(__file__).name
@@ -881,6 +885,46 @@ def test_info_reaches_the_machine_and_no_command() -> None:
     part = Part(job).says("INFO:a:b:c", "OK:GETI(a)", "INFO:d:e")
     assert part.result == "OK:GETI(a)"
     assert part.machine.info == {"a": "b:c"}
+
+
+def test_info_is_bounded_in_a_coroutine_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info, "MAX_INFO_BYTES", 1000)
+
+    async def job(worker: mu.Worker, _: None) -> str:
+        return await worker.command("geti:a")
+
+    part = Part(job).says("INFO:a:" + "x" * 500)
+    assert not part.machine.terminal
+    assert "by INFO" in part.says("INFO:b:" + "x" * 500).failure
+    assert part.machine.sock is None
+
+
+def test_a_part_that_is_over_gives_back_what_its_info_took() -> None:
+    """At once: nothing of it waits for the collector of garbage."""
+
+    async def job(worker: mu.Worker, _: None) -> str:
+        return await worker.command("geti:a")
+
+    told = Told()
+
+    def drive() -> None:
+        channel, worker = (SocketNB(end) for end in socket.socketpair())
+        channel._channel.of_run = told
+        machine: Any = CoroutineState(channel, 0, None, Context(job), 1, {})
+        for message in ("OK:HELLO", "INFO:a:" + "x" * 500, "OK:GETI(a)"):
+            worker.enqueue(message)
+            worker.do_write()
+            machine = machine.do_read().do_handle()
+            machine.do_write()
+            assert machine.terminal or told.held > 500 or message == "OK:HELLO"
+        assert isinstance(machine, DoneState)
+
+    gc.disable()
+    try:
+        drive()
+        assert told.held == 0
+    finally:
+        gc.enable()
 
 
 def test_a_machine_that_the_loop_ends_lets_its_coroutine_clean_up(capfd: Any) -> None:
