@@ -155,13 +155,13 @@ def test_slurm(outside: dict[str, str], package: Path, store: str, tmp_path: Pat
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["-e", "nowhere"], "no engine 'nowhere': there are lambda, here, ssh:HOSTS"),
+        (["-e", "nowhere"], "no engine 'nowhere': the engines are lambda, here, ssh:HOSTS"),
         (
             ["-e", "here", "-l", "f"],
             "there is no file f.zip: mu lambdaize leaves it in the current directory",
         ),
         (["-e", "here", "--tunnel", "-l", "f"], "--tunnel is for ssh"),
-        (["-e", "ssh:-x", "-l", "PACKAGE"], "'-x' is no host"),
+        (["-e", "ssh:-x", "-l", "PACKAGE"], "'-x' is not a host"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(

@@ -135,7 +135,7 @@ def test_what_sbatch_does_not_take(slurm: slurm_rig.Slurm) -> None:
     with running(Slurm(arguments=["--no-such-thing"])) as engine:
         engine.start("{}", 1)
         eventually(engine.failure)
-    assert str(engine.failure()).startswith("sbatch does not take what --engine-args says: ")
+    assert str(engine.failure()).startswith("sbatch rejects --engine-args: ")
 
 
 def test_a_partition_that_is_not_there(slurm: slurm_rig.Slurm) -> None:

@@ -21,7 +21,7 @@ from mu import (
     SuperpositionState,
     TerminalState,
 )
-from mu.machine import described, handled, info
+from mu.machine import described, handled, info, texts
 from mu.machine import state as machine_code
 from mu.machine.state import MAX_WAITING
 from mu.report.failure import explain
@@ -166,7 +166,7 @@ def test_of_a_long_failure_no_more_is_decoded_than_is_kept() -> None:
     error = ErrorState(MachineState(SocketNB(socket.socketpair()[0])), f"FAIL({text})".encode()).err
     begin, middle, end = error.split("\n")
     assert (begin[:7], end[-3:]) == ("FAIL(\N{GRINNING FACE}b", "e\N{GRINNING FACE})")
-    assert (len(begin), len(end)) == (machine_code.ERROR_BEGINNING, machine_code.ERROR_END)
+    assert (len(begin), len(end)) == (texts.ERROR_BEGINNING, texts.ERROR_END)
     left_out = len(f"FAIL({text})") - len(begin) - len(end)
     assert middle == f"... ({left_out} bytes left out)"
 
@@ -241,7 +241,7 @@ def test_a_long_error_keeps_its_beginning_and_its_end(answer: str) -> None:
     """However much workers say, a failed part costs a few kilobytes."""
     output = "".join(f"line {number} \N{GRINNING FACE}\n" for number in range(100_000))
     kept = ErrorState(Driven(Ask).machine, answer.format(output)).err
-    assert len(kept) < machine_code.ERROR_BEGINNING + machine_code.ERROR_END + 100
+    assert len(kept) < texts.ERROR_BEGINNING + texts.ERROR_END + 100
     said = explain(kept)
     assert "line 99999" in said
     assert ("exit status 7" in said and "./encode" in said) == answer.startswith("OK:")
@@ -296,8 +296,8 @@ def leads_to(target: Any) -> type[OnePassState]:
     [
         (type("A", (Ask,), {"nextState": Raising}), "A: Raising: ValueError: not today"),
         (type("B", (Ask,), {"nextState": None}), "B: None: TypeError"),
-        (type("C", (Ask,), {"nextState": staticmethod(lambda _: 3)}), "made 3, which is no state"),
-        (leads_to(5), "Leading.post_transition returned 5, which is no state"),
+        (type("C", (Ask,), {"nextState": staticmethod(lambda _: 3)}), "made 3, which is not a state"),
+        (leads_to(5), "Leading.post_transition returned 5, which is not a state"),
         (leads_to(None), "Leading.post_transition returned None"),
         (leads_to(lambda state: state.missing), "Leading: post_transition: AttributeError"),
         (leads_to(lambda state: int("x")), "Leading: post_transition: ValueError"),

@@ -1,22 +1,22 @@
-"""What a worker's INFO messages have set, and how much memory that takes: of one part, and of a whole run.
+"""The values that a worker's INFO messages set, and bounds on their memory for one part and for a whole run.
 
-A part's worker may set what it likes, as often as it likes, so both are bounded. Whoever goes over a bound ends its own
-part only; what that part held is free for others as soon as nothing refers to it any more.
+A worker may set any values, any number of times, so both are bounded. A worker that exceeds a bound fails only its own
+part; that part's memory is available to others when nothing refers to its values any more.
 """
 
 import sys
 from collections.abc import Mapping
 from typing import Any
 
-# Limits on what the INFO messages of a part may set: names, and bytes of memory of names and values together.
+# Limits on the INFO messages of a part: number of names, and bytes of memory of names and values together.
 MAX_INFO = 10_000
 MAX_INFO_BYTES = 16 << 20
-# Limit on those bytes of all parts of a run that are kept at the same time.
+# Limit on those bytes for all parts of a run together, while they are kept.
 MAX_INFO_OF_RUN = 256 << 20
 
 
 class Told:
-    """How many bytes the `Info` of all parts of a run take."""
+    """The bytes that the `Info` of all parts of a run take."""
 
     __slots__ = ("held",)
 
@@ -25,8 +25,10 @@ class Told:
 
 
 class Info(dict[str, Any]):
-    """A machine's `info`. `held` is how many bytes of it come from INFO messages: an upper limit, as a script's own
-    code may have removed some. `of_run` is shared by all parts of a run."""
+    """A machine's `info`. `of_run` is shared by all parts of a run.
+
+    `held` is the bytes that INFO messages have set: an upper limit, since a script's own code may have removed some.
+    """
 
     __slots__ = ("held", "of_run")
 
@@ -36,7 +38,7 @@ class Info(dict[str, Any]):
         self.of_run = Told() if of_run is None else of_run
 
     def take(self, key: str, value: str) -> str:
-        """Set what an INFO message says. Returns why it is too much, if it is; then nothing is set."""
+        """Sets an INFO message's value. Returns why it is too much, and sets nothing then; otherwise an empty text."""
         before = self.get(key)
         more = sys.getsizeof(value)
         more += (

@@ -387,7 +387,7 @@ def test_notes_are_limited(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         stranger = End(running.port)
         stranger.sock.sendall(b"garbage, garbage")
         assert stranger.receive() is None
-    running.wait_for("; 5 more things like those above")
+    running.wait_for("; 5 more events like these")
     assert len([line for line in running.lines if line.startswith("dropped")]) == 20
 
 

@@ -325,7 +325,10 @@ def test_a_kill_state_that_is_no_end_is_an_error(capfd: pytest.CaptureFixture[st
         pass
     with pytest.raises(JobError):
         job.end()
-    assert "part 0 failed in Work: terminated after 0.1 seconds, and Work is no end" in capfd.readouterr().err
+    assert (
+        "part 0 failed in Work: terminated after 0.1 seconds, and Work is not a terminal state"
+        in capfd.readouterr().err
+    )
 
 
 def test_what_a_worker_says_before_it_closes_is_why(capfd: pytest.CaptureFixture[str]) -> None:

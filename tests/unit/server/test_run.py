@@ -15,8 +15,7 @@ import pytest
 
 from mu import CommandListState, ErrorState, JobError, OnePassState, TerminalState, server
 from mu.errors import UsageError
-from mu.machine import MachineState, info
-from mu.machine import state as machine_state
+from mu.machine import MachineState, info, texts
 from mu.report.plain import PlainReporter
 from mu.report.reporter import Reporter
 from mu.server import api, attempts, run
@@ -731,7 +730,7 @@ def test_little_is_kept_of_attempts_that_failed(first: Any, said: str) -> None:
         made.conclude()
     assert made.counts.failed == 30
     kept = text_kept(made, states, raised.value)
-    assert kept < 30 * 4 * 2 * (machine_state.ERROR_BEGINNING + machine_state.ERROR_END)
+    assert kept < 30 * 4 * 2 * (texts.ERROR_BEGINNING + texts.ERROR_END)
     assert kept < 30 * len(MUCH)
 
 
