@@ -68,6 +68,7 @@ ELSEWHERE = {
     "local/sandbox": "integration/test_local_sandbox.py",
     "local/web_server": "integration/test_local_engine.py",
     "machine/state": "unit/test_machine_state.py",
+    "machine/texts": "unit/test_machine_state.py",
     "mapping/api": "integration/test_map.py",
     "mapping/attempt": "unit/mapping/test_part.py",
     "mapping/beside": "unit/mapping/test_outputs.py",
