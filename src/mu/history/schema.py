@@ -122,6 +122,12 @@ class Launch(Struct):
     """How launching went; the counts, in invocations, are of all launches together."""
 
     ended: Annotated[str, Meta(description="Why launching failed; empty if it did not.")] = ""
+    asked_by: Annotated[
+        list[tuple[Seconds, Whole]],
+        Meta(
+            description="By when how many invocations had been asked for: cumulative. Times may be negative."
+        ),
+    ] = []
     accepted_by: Annotated[
         list[tuple[Seconds, Whole]],
         Meta(

@@ -1,4 +1,4 @@
-"""Runs a map: engines start workers, and `mu.server.run` drives them; or, with --direct, invocations do the work."""
+"""Runs a map: engines start workers and `mu.server.run` drives them, or with --direct invocations do the work."""
 
 import ipaddress
 import logging
@@ -44,11 +44,11 @@ from mu.tls import keys
 
 logger = logging.getLogger(__name__)
 
-RECORDED = 10_000  # inputs up to which --results comes with a record and a timeline
+RECORDED = 10_000  # the most inputs for which --results includes a record and a timeline
 
 
 class Target(NamedTuple):
-    """The function that workers are invocations of; `timeout` in seconds."""
+    """The Lambda function that does the work; `timeout` is in seconds."""
 
     name: str
     regions: list[str]
@@ -64,11 +64,11 @@ def run(
     collector: Printed | None = None,
     attempts: list[float] | None = None,
 ) -> Summary:
-    """Do a whole map. What programs print goes to `collector`, or else to standard output.
+    """Does a whole map. Programs' output goes to `collector`, by default to standard output.
 
-    `again`: the inputs are those of earlier results that failed; the new results go beside them. `attempts` gets the
-    seconds of each attempt that counted. Raises UsageError or MuError if nothing was started. Failed inputs raise
-    nothing: see the summary's `code`.
+    With `again` the inputs are those of earlier results that failed; the new results are added to them. `attempts`
+    gets the seconds of each attempt that decided its input. Raises UsageError or MuError if nothing was started.
+    Failed inputs raise nothing: see the summary's `code`.
     """
     checked = job.check(given, source)
     if given.max_cost is not None and LAMBDA not in given.engine:
@@ -87,7 +87,7 @@ def run(
             engine = engine_of(checked, target, directory)
             why = unreachable(engine, given) if given.engine == (LAMBDA,) and not given.direct else ""
             if why:
-                say(f"workers cannot connect to this machine: {why}. Going on as with --direct")
+                say(f"workers cannot connect to this machine: {why}. Continuing with --direct")
             made.open(collector, event_of(checked), again=again)
             made.book.attempts = attempts
             if target is not None and (given.direct or why):
@@ -98,7 +98,7 @@ def run(
 
 
 def _set_price(made: Map, target: Target) -> None:
-    """What time costs. UsageError if that is not known, and there is a limit."""
+    """Sets the price of time. Raises UsageError if it is not known and there is a limit."""
     given = made.given
     made.budget.set_price(target.price, given.timeout or target.timeout, target.regions)
     if given.max_cost is not None and not made.budget.worst:
@@ -107,12 +107,12 @@ def _set_price(made: Map, target: Target) -> None:
 
 
 def regions_of(given: Given) -> list[str]:
-    """Where functions are. UsageError if AWS has no such region."""
+    """Returns the functions' regions. Raises UsageError if AWS has no such region."""
     return aws.regions(given.regions)
 
 
 def target_of(checked: Checked) -> Target | None:
-    """The function of engine lambda, made now if it is not there; None for other engines. MuError."""
+    """Returns the function of engine lambda, made now if it does not exist; None for other engines. Raises MuError."""
     given = checked.given
     if LAMBDA not in given.engine:
         return None
@@ -129,7 +129,7 @@ def target_of(checked: Checked) -> Target | None:
                 say=_note(given),
             )
     elif given.beside:
-        raise UsageError("--with goes into the package of a function: -l names one that exists")
+        raise UsageError("--with is packaged with a new function, but -l names an existing one")
     client = aws.client("lambda", regions[0])
     with aws.explained(f"cannot look at function {name}"):
         found = client.get_function_configuration(FunctionName=name)
@@ -146,7 +146,7 @@ def _note(given: Given) -> Callable[[str], None]:
 
 
 def event_of(checked: Checked) -> dict[str, Any]:
-    """What workers have by themselves: the bucket that most of what they move is in, and its region."""
+    """Returns the workers' defaults: the bucket that most files are moved to or from, and its region."""
     given = checked.given
     event: dict[str, Any] = {"mode": 1, "tell_facts": 1, "tell_bytes": 1}
     places = [
@@ -160,7 +160,7 @@ def event_of(checked: Checked) -> dict[str, Any]:
 
 
 def engine_of(checked: Checked, target: Target | None, directory: str) -> Engine:
-    """What starts workers; packages that engines other than lambda need are made in `directory`. UsageError."""
+    """Returns the engine; packages for engines other than lambda are made in `directory`. Raises UsageError."""
     given = checked.given
     specs = list(given.engine)
     if len(set(specs)) < len(specs):
@@ -189,7 +189,7 @@ def engine_of(checked: Checked, target: Target | None, directory: str) -> Engine
 
 
 def unreachable(engine: Engine, given: Given) -> str:
-    """Why workers on AWS cannot connect back to this machine; nothing if they may be able to."""
+    """Returns why workers on AWS cannot connect to this machine; an empty text if they may be able to."""
     if given.address or has_own_endpoint():
         return ""
     try:
@@ -281,7 +281,8 @@ def _drive(made: Map, target: Target | None, engine: Engine) -> Summary:
 
 
 def record_of(made: Map) -> str | None:
-    """The directory of the run's record: that of --record, or one in the results of a run that is not too long."""
+    """Returns the directory of the run's record: that of --record, or one in the results of a run that is not too
+    long."""
     given = made.given
     if given.record or given.results is None or (made.total or RECORDED + 1) > RECORDED:
         return given.record
@@ -291,7 +292,7 @@ def record_of(made: Map) -> str | None:
 
 
 def _timeline(made: Map, directory: str | None) -> None:
-    """Leave a timeline in the directory of --results."""
+    """Writes a timeline into the directory of --results."""
     if directory is None or made.given.results is None:
         return
     path = Path(made.given.results) / "timeline.html"
@@ -304,7 +305,7 @@ def _timeline(made: Map, directory: str | None) -> None:
 
 
 class _Parts:
-    """The parts of a run, for its ledger."""
+    """The parts of a run, for its ledger, without a length."""
 
     def __init__(self, made: Map) -> None:
         self._map = made
@@ -315,18 +316,18 @@ class _Parts:
 
 
 class _Counted(_Parts):
-    """The same where all inputs are known, and all of them are to be done."""
+    """The parts of a run whose inputs are all known and all to be done, with a length."""
 
     def __len__(self) -> int:
         return self._map.total or 0
 
 
 def reporter_of(made: Map) -> Reporter:
-    """The ordinary display, whose summary is of inputs, with failures in groups."""
+    """Returns the usual display, with a summary of inputs and with grouped failures."""
     given = made.given
     parts = made.total or 0
     if not made.checked.outputs and sys.stdout is not None and sys.stdout.isatty():
-        # What programs print goes to this terminal, too: a painting would overwrite it.
+        # Programs' output appears on this terminal, too: a live display would overwrite it.
         reporter: Reporter = PlainReporter(parts, quiet=given.quiet, verbose=given.verbose)
     else:
         reporter = choose.for_run(parts, quiet=given.quiet, verbose=given.verbose)
@@ -391,7 +392,7 @@ def _direct(made: Map, target: Target, engine: Engine) -> Summary:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """A list that gets the signals that ask us to end; a second one ends at once."""
+    """Yields a list that receives the signals that ask us to end; a second signal ends the process at once."""
     caught: list[int] = []
 
     def on_signal(number: int, _frame: object) -> None:
