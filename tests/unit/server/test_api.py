@@ -735,7 +735,8 @@ def test_a_spare_worker_takes_over() -> None:
     spare.say("OK:HELLO")
     leaving = FakeWorker(job.port)
     leaving.say("OK:HELLO")
-    leaving.sock.close()
+    leaving.sock.shutdown(socket.SHUT_WR)
+    assert leaving.hear() is None  # now both spares are known
     first.say("FAIL(disk full)")
     assert spare.hear() == "set:part:0"
     spare.say("OK:SET(part)")
