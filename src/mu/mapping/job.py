@@ -1,5 +1,6 @@
 """A whole map: what was given is checked and made ready, run by an engine, and told at the end."""
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -31,7 +32,7 @@ from mu.mapping.outputs import Outputs
 from mu.mapping.part import Parts
 from mu.mapping.plan import Layout, Running
 from mu.mapping.program import Program
-from mu.mapping.results import RESULTS, Results
+from mu.mapping.results import RESULTS, RUN, Results
 from mu.mapping.settings import Given
 from mu.mapping.sources import Source, bucket_region
 from mu.mapping.words import IN, OUT, Words
@@ -39,6 +40,7 @@ from mu.preflight import check_names
 
 HERE, LAMBDA = "here", "lambda"
 JOURNAL = "journal.jsonl"
+PAUSE = 0.01  # seconds between looks at inputs that come slowly, before anything is started
 
 
 @dataclass
@@ -95,6 +97,8 @@ def check(given: Given, source: Source) -> Checked:
         raise UsageError("--resume goes by the journal of --results DIR or of --out: give one of them")
     if given.direct and given.engine != (LAMBDA,):
         raise UsageError("--direct is for -e lambda: other engines have no synchronous invocations")
+    if given.direct and given.record:
+        raise UsageError("--direct keeps no record: --results DIR keeps what became of each input")
     if given.tag and templates:
         raise UsageError("--tag is for what programs print: with --out nothing is printed")
     return Checked(
@@ -149,6 +153,7 @@ class Map:
         self.carrier = None if checked.here else Carrier(self.given.bucket, self.region, self.run_id)
         self.maker = Maker(layout, self._running(checked, wants_stdout), checked.rules, bucket_region, event)
         self.parts_of = Parts(self.maker, self.carrier, watch, self.budget)
+        self._works = iter(self.feed)
 
     @property
     def book(self) -> Book:
@@ -248,9 +253,21 @@ class Map:
             () if checked.here else [Path(name).name for name in given.beside],
         )
 
+    def nothing_to_do(self) -> bool:
+        """Whether all inputs were done before. Waits for the first that was not, so that no worker is started and no
+        record is begun if there is none."""
+        if not self.given.resume:
+            return False
+        for work in self._works:
+            if work is not None:
+                self._works = itertools.chain([work], self._works)
+                return False
+            time.sleep(PAUSE)
+        return not self.feed.broken
+
     def parts(self) -> Iterator[Any]:
         """The `Work` of each input, as far as the budget allows; None while there is none at hand."""
-        for work in self.feed:
+        for work in self._works:
             self.book.tick()
             if work is None:
                 yield None
@@ -286,9 +303,9 @@ class Map:
             results=self.given.results,
         )
 
-    def finish(self, made: Summary) -> Summary:
-        """Leave run.json, if there are results. MuError."""
-        if self.results is not None:
+    def finish(self, made: Summary, *, replace: bool = True) -> Summary:
+        """Leave run.json, if there are results; not in the place of an earlier run's unless `replace`. MuError."""
+        if self.results is not None and (replace or not (self.results.directory / RUN).exists()):
             self.results.finish(
                 {
                     "settings": self.given.as_data(),
@@ -319,13 +336,18 @@ class Map:
                 shutil.rmtree(self._scratch)
 
 
+def done_before(count: int) -> str:
+    """How many inputs are left out."""
+    return f"{count:,} {'was' if count == 1 else 'were'} done before"
+
+
 def lines_of(made: Summary, groups: list[str], repeated: int = 0) -> list[str]:
     """The end of a run, for people. `repeated` attempts failed, and their inputs were tried again."""
     told = [f"{made.done:,} of {made.inputs:,} inputs done in {made.seconds:.1f} s"]
     if made.failed:
         told.append(f"{made.failed:,} failed")
     if made.skipped:
-        told.append(f"{made.skipped:,} were done before")
+        told.append(done_before(made.skipped))
     if made.not_begun and made.code:
         told.append(f"{made.not_begun:,} not begun")
     lines = list(groups)
