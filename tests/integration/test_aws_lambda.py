@@ -223,7 +223,7 @@ def test_the_limit_is_asked_with_the_keys_of_the_run(monkeypatch: pytest.MonkeyP
         monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", running.url)
         number, reason = AwsLambda("work", ["us-east-1"], KEY_ID, SECRET).limit()
         assert number == 1000
-        assert reason == "assumed for us-east-1: its limit could not be asked (AccessDeniedException)"
+        assert reason == "assumed for us-east-1: its limit could not be read (AccessDeniedException)"
         assert any(KEY_ID in call.headers["authorization"] for call in running.calls)
         assert {call.path.partition("?")[0] for call in running.calls} == {
             "/2019-09-30/functions/work/concurrency",

@@ -177,7 +177,10 @@ def test_lines_are_done_before_the_last_has_come(monkeypatch: pytest.MonkeyPatch
 
 def test_killed_at_any_moment_then_resumed_every_input_is_done_once() -> None:
     Path("list").write_text("".join(f"{n % 150}\n" for n in range(300)))
-    words = ["--lines", "list", "--results", "r", "-W", "2", "--quiet", "--", "true", "{}"]
+    script = (
+        "test {} != 149 || until test -e go; do sleep 0.02; done"  # it cannot end before we have killed it
+    )
+    words = ["--lines", "list", "--results", "r", "-W", "2", "--quiet", "--sh", script]
     results = Path("r/results.jsonl")
     for number, moment in ((signal.SIGKILL, 20), (signal.SIGINT, 120), (signal.SIGKILL, 200)):
         more = ["--resume"] if Path("r").exists() else []
@@ -185,6 +188,7 @@ def test_killed_at_any_moment_then_resumed_every_input_is_done_once() -> None:
         eventually(partial(has_rows, results, moment))
         process.send_signal(number)
         assert process.wait(300) == (130 if number == signal.SIGINT else -number)
+    Path("go").touch()
     assert main(["map", "--resume", *words]) == 0
     done = Counter(row["input"] for row in rows_of(Path("r/results.jsonl")) if row["status"] == "done")
     assert done == {str(n): 2 for n in range(150)}
@@ -215,7 +219,7 @@ def test_bad_inputs_then_retry_does_just_those(capfd: pytest.CaptureFixture[str]
 def test_a_wrong_program_stops_within_the_first_ten(capfd: pytest.CaptureFixture[str]) -> None:
     words = ["map", "--range", "1-1000", "-W", "16", "--retries", "0", "--sh", "echo >> started; exit 4"]
     assert main(words) == 1
-    assert "the first 10 inputs have failed alike: exit status 4" in capfd.readouterr().err
+    assert "the first 10 inputs have all failed with: exit status 4" in capfd.readouterr().err
     assert Path("started").read_text().count("\n") == 10
     assert main(["map", "--range", "1-1000", "-W", "4", "--sh", "no-such-program"]) == 1
     assert "was not found (exit status 127)" in capfd.readouterr().err
@@ -491,14 +495,14 @@ def test_direct_is_chosen_where_workers_cannot_connect(
     assert main(["map", "--range", "1-2", "-e", "lambda", "-k", "--", "echo", "{}"]) == 0
     out, err = capfd.readouterr()
     assert out == "1\n2\n"
-    assert "is not a public one (-a gives another). Going on as with --direct" in err
+    assert "is not a public one (-a gives another). Continuing with --direct" in err
 
 
 def test_max_cost_is_not_passed_by_more_than_what_ran(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
     words = ["map", "--range", "1-50", "-e", "lambda", "-W", "2", "--timeout", "10", "--results", "r"]
     assert main([*words, "--max-cost", "0.0003", "--sh", "sleep 0.01"]) == 1
     err = capfd.readouterr().err
-    assert "ended early: another input could pass --max-cost 0.0003" in err
+    assert "ended early: another input could exceed --max-cost 0.0003" in err
     run = json.loads(Path("r/run.json").read_text())
     worst = 10 * 1769 / 1024 * 0.0000166667
     assert 0 < run["done"] < 50

@@ -35,7 +35,7 @@ HERE = "'mu map -e lambda --direct' does; or use Linux (docs/macos.md)\n"
 def test_what_needs_linux_says_so_and_what_runs(words: str, who: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT, *words.split()],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+        cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert f": {who} does not run here: it " in done.stderr
@@ -47,14 +47,13 @@ def test_a_job_needs_linux(tmp_path: Path) -> None:
     job = "import mu\nasync def part(worker, n):\n    pass\nmu.main(part, [1], ['-e', 'here'])\n"
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT.partition("from mu.cli")[0] + job],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+        cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert "a coordinator does not run here: it waits with epoll" in done.stderr
     assert done.stderr.endswith(HERE)
 
 
-@pytest.mark.timeout(600)
 def test_direct_maps_need_nothing_of_linux(tmp_path: Path) -> None:
     bucket = tmp_path / "s3" / "mybucket"
     bucket.mkdir(parents=True)
@@ -63,8 +62,8 @@ def test_direct_maps_need_nothing_of_linux(tmp_path: Path) -> None:
         [sys.executable, "-m", "mu", "local", "exec", "--data", "s3", "--",
          sys.executable, "-c", WITHOUT, "map", "s3://mybucket/*.log", "--out", "s3://mybucket/copies/{/}",
          "-e", "lambda", "--quiet", "--", "cp", "{in}", "{out}"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False,
+        cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stderr.endswith(": it waits with epoll, which only Linux has. Going on as with --direct\n")
+    assert done.stderr.endswith(": it waits with epoll, which only Linux has. Continuing with --direct\n")
     assert (bucket / "copies" / "a.log").read_text() == "one\n"

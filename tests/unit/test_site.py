@@ -1,8 +1,10 @@
 """The site: it builds strictly, fetches nothing from elsewhere, and can be searched from a directory."""
 
+import importlib.util
 import os
 import re
 import subprocess
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.support import pages
 from tests.support.browser import CHROMIUM, Browser
 
 ROOT = Path(__file__).parents[2]
@@ -120,6 +123,48 @@ SEARCH = """new Promise(done => {
   field.dispatchEvent(new KeyboardEvent('keyup', { key: 'e', bubbles: true }));
   look();
 })"""
+
+
+def diagrams() -> Iterator[tuple[str, str]]:
+    """Each Mermaid fence of docs/, and the name of its page."""
+    for path in sorted(ROOT.glob("docs/*.md")):
+        for fence in pages.fences(path):
+            if fence.language == "mermaid":
+                yield path.stem, fence.text
+
+
+def test_diagrams_are_drawn(site: Path) -> None:
+    found = list(diagrams())
+    assert len(found) >= 3
+    for page, text in found:
+        drawn = (site / f"{page}.html").read_text()
+        assert "stateDiagram" not in drawn
+        for name in set(re.findall(r"\w+State\b", text)):
+            assert f">{name}</text>" in drawn, name
+
+
+@pytest.mark.parametrize("text", [text for _, text in diagrams()])
+def test_states_in_a_diagram_do_not_overlap_and_arrows_go_down_or_back(text: str) -> None:
+    spec = importlib.util.spec_from_file_location("state_diagram", ROOT / "tools/site/state_diagram.py")
+    assert spec is not None
+    assert spec.loader is not None
+    drawing = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(drawing)
+    steps = drawing.steps(text)
+    assert len(steps) == text.count("-->")
+    layer = drawing.layers(steps)
+    assert [name for name, number in layer.items() if number == 0] == [""]
+    back = [step for step in steps if layer[step.before] >= layer[step.after]]
+    assert all("Loop" in step.after for step in back)
+    drawn = ET.fromstring(drawing.svg(text))
+    assert len(drawn.findall("path")) == len(steps)
+    places = [
+        [float(box.get(side, "")) for side in ("x", "y", "width", "height")] for box in drawn.iter("rect")
+    ]
+    assert len(places) == len(layer) - 2
+    for i, (x, y, width, height) in enumerate(places):
+        for to, below, other, _ in places[:i]:
+            assert y >= below + height or below >= y + height or x >= to + other or to >= x + width
 
 
 def anchors(path: Path) -> Iterator[str]:

@@ -6,10 +6,14 @@ the site. A link to a file that is no page of the site stays as it is, and fails
 
 import posixpath
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File
+
+sys.path.insert(0, str(Path(__file__).parent))
+from state_diagram import svg
 
 ROOT = Path(__file__).parents[2]
 # Pages of the repository that are not in docs/, and what they are called in the site.
@@ -23,7 +27,6 @@ PAGES = {
 }
 FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<=\]\()([^)\s:#]+)")
-STEP = re.compile(r"(?:state )?(\S+) --> (\S+)(?: : (.*))?")
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -45,7 +48,7 @@ def site_text(text: str, path: str) -> str:
     """The text of the file `path` of the repository as it is in the site."""
     pieces = FENCE.split(text)
     pieces[::2] = [LINK.sub(lambda found: site_link(found[1], path), piece) for piece in pieces[::2]]
-    pieces[1::2] = [transitions(piece) if piece.startswith("```mermaid") else piece for piece in pieces[1::2]]
+    pieces[1::2] = [svg(piece) if piece.startswith("```mermaid") else piece for piece in pieces[1::2]]
     return "".join(pieces)
 
 
@@ -53,14 +56,3 @@ def site_link(link: str, path: str) -> str:
     """Where a link in the file `path` leads in the site."""
     target = posixpath.normpath(posixpath.join(posixpath.dirname(path), link))
     return PAGES.get(target) or target.removeprefix("docs/")
-
-
-def transitions(fence: str) -> str:
-    """A Mermaid state diagram as a table: drawing it would take a script from elsewhere, or 3 MB of our own."""
-    rows = ["| from | to | when |", "| --- | --- | --- |"]
-    for line in fence.splitlines():
-        step = STEP.fullmatch(line.strip())
-        if step:
-            begin, end = ("(start)" if step[1] == "[*]" else f"`{step[1]}`"), step[2].replace("[*]", "(end)")
-            rows.append(f"| {begin} | {end if end == '(end)' else f'`{end}`'} | {step[3] or ''} |")
-    return "\n".join(rows)

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from mu.console.terminal import say
 
-# Flags whose values are flags of another program: `--engine-args --gres=gpu:1`.
+# Flags whose values may look like flags: `--engine-args --gres=gpu:1`.
 TAKES_ANY = ("--engine-args",)
 NEGATIVE = re.compile(r"-\d+(\.\d*)?")
 REQUIRED = "the following arguments are required: "
@@ -16,16 +16,16 @@ UNKNOWN = "unrecognized arguments: "
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """What somebody who wrote `word` most likely meant; None if nothing of `known` is like it."""
+    """Returns the known word that is most like `word`; None if none is like it."""
     import difflib  # late: only mistakes need it
 
     return next(iter(difflib.get_close_matches(word, sorted(known), 1, 0.7)), None)
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line that says what is wrong, then a hint; status 2.
+    """An argument parser whose errors are one line that says what is wrong, then a hint; exit status 2.
 
-    `absent` says of flags that are not there why that is.
+    `absent` maps flags that do not exist here to the reason.
     """
 
     absent: Mapping[str, str] = {}
@@ -41,15 +41,15 @@ class Parser(argparse.ArgumentParser):
         )
 
     def parse_words(self, words: Sequence[str]) -> argparse.Namespace:
-        """Parse a command line. Flags may be anywhere among its words, unless one word takes all after it."""
+        """Parses a command line. Flags may be anywhere among its words, unless one word takes all after it."""
         rest = (argparse.PARSER, argparse.REMAINDER)
         if any(action.nargs in rest for action in self._get_positional_actions()):
             return self.parse_args(words)
         return self.parse_intermixed_args(words)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse, but what follows a flag of `TAKES_ANY` is its value, whatever that begins with, and a negative
-        number after a flag that takes a value is that value, so that the message says what the number must be."""
+        """Like argparse, but the word after a flag of `TAKES_ANY` is its value, whatever it begins with, and so is a
+        negative number after a flag that takes a value: the message then says what the number must be."""
         words = list(sys.argv[1:] if args is None else args)
         for place, word in enumerate(words):
             if word == "--":
@@ -82,8 +82,8 @@ class Parser(argparse.ArgumentParser):
         return None
 
     def error(self, message: str) -> NoReturn:
-        """Print `message` and where help is, and exit with status 2."""
-        # argparse looks for missing flags first; the one that is missing may be the one that is mistyped.
+        """Prints `message` and how to get help, and exits with status 2."""
+        # argparse reports missing flags first, but a missing flag may be one that is mistyped.
         mistyped = self._unknown_flag() if message.startswith(REQUIRED) else None
         if mistyped:
             message = f"{UNKNOWN}{mistyped}"
@@ -100,7 +100,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def at_least(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
-    """A parser of integers within bounds."""
+    """Returns a parser of integers within bounds."""
 
     def parse(text: str) -> int:
         try:
@@ -116,7 +116,7 @@ def at_least(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
 
 
 def above(minimum: float, what: str) -> Callable[[str], float]:
-    """A parser of finite numbers above a minimum."""
+    """Returns a parser of finite numbers above a minimum."""
 
     def parse(text: str) -> float:
         try:
@@ -131,7 +131,7 @@ def above(minimum: float, what: str) -> Callable[[str], float]:
 
 
 def listed(parse: Callable[[str], Any]) -> Callable[[str], list[Any]]:
-    """A parser of comma-separated lists."""
+    """Returns a parser of comma-separated lists."""
 
     def parse_all(text: str) -> list[Any]:
         words = [word.strip() for word in text.split(",")]
@@ -143,7 +143,7 @@ def listed(parse: Callable[[str], Any]) -> Callable[[str], list[Any]]:
 
 
 def word(given: str) -> str:
-    """A parser of texts: an empty one is most likely a shell variable that is not set."""
+    """Parses a text; an empty one is refused, because most likely a shell variable is not set."""
     if not given:
         raise argparse.ArgumentTypeError("it is empty")
     return given

@@ -193,14 +193,17 @@ def readable(number: int) -> int:
 def launch_outcomes(
     progress: Progress | None,
     invocations: Sequence[Invocation],
-    curve: Sequence[tuple[float, int]],
+    asked: Sequence[tuple[float, int]],
+    accepted: Sequence[tuple[float, int]],
     start: float,
     failure: str | None,
 ) -> dict[str, Any]:
-    """What a record says of launching. `invocations`: those of the launches that have come to their end."""
+    """What a record says of launching. `asked` and `accepted`: how many invocations by when, cumulative; `invocations`:
+    those of the launches that have come to their end."""
     found: dict[str, Any] = {
         "ended": failure or "",
-        "accepted_by": [(round(m - start, 6), n) for m, n in curve],
+        "asked_by": [(round(moment - start, 6), number) for moment, number in asked],
+        "accepted_by": [(round(moment - start, 6), number) for moment, number in accepted],
     }
     if progress is not None:
         found |= {name: value for name, value in progress._asdict().items() if name != "connections"}

@@ -62,7 +62,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Run:
-    """`rows` in the order in which workers connected; `launched`: how many invocations had been accepted by when.
+    """`rows` in the order in which workers connected; `asked` and `launched`: how many
+    invocations had been asked for, and accepted, by when.
 
     `parts` were wanted, `done` of them are done. `cost` is the record's. `unfinished`: it goes on, or was killed:
     attempts that were not over are not in it.
@@ -73,6 +74,7 @@ class Run:
     parts: int
     done: int
     rows: Sequence[Row]
+    asked: Sequence[tuple[float, int]] = ()
     launched: Sequence[tuple[float, int]] = ()
     started: str = ""
     ended: str = ""
@@ -145,6 +147,7 @@ def _of_record(data: bytes, path: Path) -> Run:
         parts=len(made.parts),
         done=sum(part.outcome == "done" for part in made.parts),
         rows=sorted(rows, key=_connected),
+        asked=[] if made.launch is None else made.launch.asked_by,
         launched=[] if made.launch is None else made.launch.accepted_by,
         started=visible(made.run.started),
         ended=made.run.ended,

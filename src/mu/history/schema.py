@@ -1,8 +1,8 @@
 """The form of `run.json`, once: what writes a record, what reads one, and the published JSON schema come from here.
 
-`python -m mu.history.schema > docs/run.schema.json` publishes it; docs/seeing.md tells of each field. New fields may
-come without a new `SCHEMA`, so that readers let unknown ones pass; a field that changes its meaning, or goes away,
-changes it.
+`python -m mu.history.schema > docs/run.schema.json` publishes it, and `python -m mu.history.reference > docs/record.md`
+makes a page of it. New fields may come without a new `SCHEMA`, so that readers let unknown ones pass; a field that
+changes its meaning, or goes away, changes it.
 """
 
 import json
@@ -30,7 +30,7 @@ T = TypeVar("T")
 class Error(Struct):
     """Why an attempt failed."""
 
-    state: Annotated[str, Meta(description="The state that it was in.")]
+    state: Annotated[str, Meta(description="The state, or the command of a job, that it was in.")]
     why: Annotated[
         str, Meta(description="The reason, and the end of what the program printed; several lines.")
     ]
@@ -38,7 +38,7 @@ class Error(Struct):
 
 
 class Attempt(Struct, kw_only=True):
-    """One worker's time with one part. Fields from `runs` on are there if the worker has answered anything."""
+    """One worker's time with one part. The fields from `runs` on are there if the worker has answered anything."""
 
     attempt: Annotated[Whole, Meta(description="The number of the attempt at this part, from 1.")]
     worker: Annotated[
@@ -46,10 +46,17 @@ class Attempt(Struct, kw_only=True):
     ] = 0
     address: Annotated[str, Meta(description="Where the worker connected from.")]
     connected: Annotated[Seconds, Meta(description="When the worker began this part.")]
-    finished: Annotated[Seconds | None, Meta(description="When it ended; null if that was never seen.")]
-    outcome: Annotated[Fate, Meta(description="unfinished: stopped, or another attempt was quicker.")]
+    finished: Annotated[Seconds | None, Meta(description="When it ended; null if that was not seen.")]
+    outcome: Annotated[
+        Fate,
+        Meta(description="What became of it. unfinished: it was stopped, or another attempt was quicker."),
+    ]
     states: Annotated[
-        list[tuple[Seconds, str]], Meta(description="When each state was entered, and its name.")
+        list[tuple[Seconds, str]],
+        Meta(
+            description="When each state was entered, and its name; of a job, its stages, or its commands and their "
+            "lines, such as run:7."
+        ),
     ]
     name: Annotated[str | UnsetType, Meta(description="What people call its input, if it has a name.")] = (
         UNSET
@@ -69,7 +76,10 @@ class Attempt(Struct, kw_only=True):
     ] = UNSET
     messages: Annotated[
         list[tuple[Seconds, str]] | UnsetType,
-        Meta(description="Its last answers, at most 200 characters each, and when they came."),
+        Meta(
+            description="When each of its last answers came, and its text: at most 200 characters each, 200 for each "
+            "attempt, 100,000 in all (but 8 for each). A program's output is replaced by its size."
+        ),
     ] = UNSET
     messages_left_out: Annotated[
         Whole | UnsetType, Meta(description="How many answers came before those.")
@@ -82,7 +92,7 @@ class Part(Struct):
     part: Annotated[Whole, Meta(description="Its number.")]
     outcome: Annotated[
         Literal["done", "failed", "unfinished", "no worker"],
-        Meta(description="done if any attempt is, else what became of the last."),
+        Meta(description="What became of it: done if any attempt is, else the outcome of the last one."),
     ]
     attempts: Annotated[list[Attempt], Meta(description="In the order in which they ended.")]
 
@@ -103,8 +113,8 @@ class About(Struct):
 class Versions(Struct):
     """What the run was made with."""
 
-    mu: str = ""
-    python: str = ""
+    mu: Annotated[str, Meta(description="The version of mu.")] = ""
+    python: Annotated[str, Meta(description="The version of Python.")] = ""
     system: Annotated[str, Meta(description="Operating system and architecture.")] = ""
 
 
@@ -112,6 +122,12 @@ class Launch(Struct):
     """How launching went; the counts, in invocations, are of all launches together."""
 
     ended: Annotated[str, Meta(description="Why launching failed; empty if it did not.")] = ""
+    asked_by: Annotated[
+        list[tuple[Seconds, Whole]],
+        Meta(
+            description="By when how many invocations had been asked for: cumulative. Times may be negative."
+        ),
+    ] = []
     accepted_by: Annotated[
         list[tuple[Seconds, Whole]],
         Meta(
@@ -130,11 +146,17 @@ class Launch(Struct):
         UNSET
     )
     throttled: Annotated[Whole | UnsetType, Meta(description="Answers 429.")] = UNSET
-    seconds: Annotated[Duration | UnsetType, Meta(description="How long launching took.")] = UNSET
-    fields: Annotated[list[str] | UnsetType, Meta(description="The columns of invocations.")] = UNSET
+    seconds: (
+        Annotated[float, Meta(ge=-LATEST, le=LATEST, description="How long launching took, in seconds.")]
+        | UnsetType
+    ) = UNSET
+    fields: Annotated[list[str] | UnsetType, Meta(description="The columns of `invocations`.")] = UNSET
     invocations: Annotated[
         list[list[str | float | None]] | UnsetType,
-        Meta(description="One row for each invocation of the launches that have come to their end."),
+        Meta(
+            description="One row for each invocation of the launches that have come to their end. The request id is "
+            "that of its log in CloudWatch."
+        ),
     ] = UNSET
 
 
@@ -158,7 +180,7 @@ class Cost(Struct):
 class Record(Struct, kw_only=True):
     """A run of mu: what was asked for, and what became of each part."""
 
-    schema: Annotated[Literal[1], Meta(description="The version of this form.")]
+    schema: Annotated[Literal[1], Meta(description="The version of this form: 1.")]
     run: About
     versions: Versions = msgspec.field(default_factory=Versions)
     settings: Annotated[

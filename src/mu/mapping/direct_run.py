@@ -71,7 +71,7 @@ def by_invocations(made: Map, target: Target, engine: Engine, reporter: Reporter
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """A list that gets the signals that ask us to end; a second one ends at once."""
+    """Yields a list that receives the signals that ask us to end; a second signal ends the process at once."""
     caught: list[int] = []
 
     def on_signal(number: int, _frame: object) -> None:

@@ -22,7 +22,7 @@ def why_direct(engine: Engine, given: Given) -> str:
 
 
 def unreachable(engine: Engine, given: Given) -> str:
-    """Why workers on AWS cannot connect back to this machine; nothing if they may be able to."""
+    """Returns why workers on AWS cannot connect to this machine; an empty text if they may be able to."""
     if given.address or has_own_endpoint():
         return ""
     try:

@@ -1,4 +1,4 @@
-"""Runs a map: engines start workers, and `mu.server.run` drives them; or, with --direct, invocations do the work."""
+"""Runs a map: engines start workers and `mu.server.run` drives them, or with --direct invocations do the work."""
 
 import logging
 import sys
@@ -37,7 +37,7 @@ from mu.tls import keys
 
 logger = logging.getLogger(__name__)
 
-RECORDED = 10_000  # inputs up to which --results comes with a record and a timeline
+RECORDED = 10_000  # the most inputs for which --results includes a record and a timeline
 
 
 def run(
@@ -48,11 +48,11 @@ def run(
     collector: Printed | None = None,
     attempts: list[float] | None = None,
 ) -> Summary:
-    """Do a whole map. What programs print goes to `collector`, or else to standard output.
+    """Does a whole map. Programs' output goes to `collector`, by default to standard output.
 
-    `again`: the inputs are those of earlier results that failed; the new results go beside them. `attempts` gets the
-    seconds of each attempt that counted. Raises UsageError or MuError if nothing was started. Failed inputs raise
-    nothing: see the summary's `code`.
+    With `again` the inputs are those of earlier results that failed; the new results are added to them. `attempts`
+    gets the seconds of each attempt that decided its input. Raises UsageError or MuError if nothing was started.
+    Failed inputs raise nothing: see the summary's `code`.
     """
     checked = job.check(given, source)
     if given.max_cost is not None and LAMBDA not in given.engine:
@@ -75,7 +75,7 @@ def run(
             engine = engine_of(checked, target, directory)
             why = "" if given.direct else reach.why_direct(engine, given)
             if why:
-                say(f"{why}. Going on as with --direct{', which keeps no record' if given.record else ''}")
+                say(f"{why}. Continuing with --direct{', which keeps no record' if given.record else ''}")
             made.open(collector, event_of(checked), again=again)
             made.book.attempts = attempts
             if made.nothing_to_do():
@@ -108,7 +108,7 @@ def _left_alone(made: Map) -> Summary:
 
 
 def event_of(checked: Checked) -> dict[str, Any]:
-    """What workers have by themselves: the bucket that most of what they move is in, and its region."""
+    """Returns the workers' defaults: the bucket that most files are moved to or from, and its region."""
     given = checked.given
     event: dict[str, Any] = {"mode": 1, "tell_facts": 1, "tell_bytes": 1}
     places = [
@@ -122,7 +122,7 @@ def event_of(checked: Checked) -> dict[str, Any]:
 
 
 def engine_of(checked: Checked, target: Target | None, directory: str) -> Engine:
-    """What starts workers; packages that engines other than lambda need are made in `directory`. UsageError."""
+    """Returns the engine; packages for engines other than lambda are made in `directory`. Raises UsageError."""
     given = checked.given
     specs = list(given.engine)
     if len(set(specs)) < len(specs):
@@ -230,7 +230,8 @@ def _drive(made: Map, target: Target | None, engine: Engine) -> Summary:
 
 
 def record_of(made: Map) -> str | None:
-    """The directory of the run's record: that of --record, or one in the results of a run that is not too long."""
+    """Returns the directory of the run's record: that of --record, or one in the results of a run that is not too
+    long."""
     given = made.given
     if given.record or given.results is None or (made.total or RECORDED + 1) > RECORDED:
         return given.record
@@ -240,7 +241,7 @@ def record_of(made: Map) -> str | None:
 
 
 def _timeline(made: Map, directory: str | None) -> None:
-    """Leave a timeline in the directory of --results."""
+    """Writes a timeline into the directory of --results."""
     if directory is None or made.given.results is None:
         return
     path = Path(made.given.results) / "timeline.html"
@@ -253,7 +254,7 @@ def _timeline(made: Map, directory: str | None) -> None:
 
 
 class _Parts:
-    """The parts of a run, for its ledger."""
+    """The parts of a run, for its ledger, without a length."""
 
     def __init__(self, made: Map) -> None:
         self._map = made
@@ -264,18 +265,18 @@ class _Parts:
 
 
 class _Counted(_Parts):
-    """The same where all inputs are known, and all of them are to be done."""
+    """The parts of a run whose inputs are all known and all to be done, with a length."""
 
     def __len__(self) -> int:
         return self._map.total or 0
 
 
 def reporter_of(made: Map) -> Reporter:
-    """The ordinary display, whose summary is of inputs, with failures in groups."""
+    """Returns the usual display, with a summary of inputs and with grouped failures."""
     given = made.given
     parts = made.total or 0
     if not made.checked.outputs and sys.stdout is not None and sys.stdout.isatty():
-        # What programs print goes to this terminal, too: a painting would overwrite it.
+        # Programs' output appears on this terminal, too: a live display would overwrite it.
         reporter: Reporter = PlainReporter(parts, quiet=given.quiet, verbose=given.verbose)
     else:
         reporter = choose.for_run(parts, quiet=given.quiet, verbose=given.verbose)

@@ -13,7 +13,7 @@ from mu.report.cost import Function
 
 
 class Target(NamedTuple):
-    """The function that workers are invocations of; `timeout` in seconds."""
+    """The Lambda function that does the work; `timeout` is in seconds."""
 
     name: str
     regions: list[str]
@@ -22,7 +22,7 @@ class Target(NamedTuple):
 
 
 def set_price(made: Map, target: Target) -> None:
-    """What time costs. UsageError if that is not known, and there is a limit."""
+    """Sets the price of time. Raises UsageError if it is not known and there is a limit."""
     given = made.given
     made.budget.set_price(target.price, given.timeout or target.timeout, target.regions)
     if given.max_cost is not None and not made.budget.worst:
@@ -31,12 +31,12 @@ def set_price(made: Map, target: Target) -> None:
 
 
 def regions_of(given: Given) -> list[str]:
-    """Where functions are. UsageError if AWS has no such region."""
+    """Returns the functions' regions. Raises UsageError if AWS has no such region."""
     return aws.regions(given.regions)
 
 
 def target_of(checked: Checked) -> Target | None:
-    """The function of engine lambda, made now if it is not there; None for other engines. MuError."""
+    """Returns the function of engine lambda, made now if it does not exist; None for other engines. Raises MuError."""
     given = checked.given
     if LAMBDA not in given.engine:
         return None
@@ -53,7 +53,7 @@ def target_of(checked: Checked) -> Target | None:
                 say=note_of(given),
             )
     elif given.beside:
-        raise UsageError("--with goes into the package of a function: -l names one that exists")
+        raise UsageError("--with is packaged with a new function, but -l names an existing one")
     client = aws.client("lambda", regions[0])
     with aws.explained(f"cannot look at function {name}"):
         found = client.get_function_configuration(FunctionName=name)

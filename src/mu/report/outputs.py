@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mu.console.files import appended
-from mu.console.terminal import visible
+from mu.console.terminal import MAX_LINE, visible
 from mu.errors import UsageError, reason
 from mu.report.worker_log import Track
 from mu.wire import protocol
@@ -76,11 +76,17 @@ def printed(answer: str) -> tuple[bytes, bytes]:
 
 def lines(part: int, name: str, data: bytes) -> list[str]:
     """The output as lines for people, each with the part that it is of; at most the last `MAX_LINES` of them."""
-    found = data.decode("utf-8", "replace").splitlines()
+    data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if not data:
+        return []
+    data = data.removesuffix(b"\n")
+    left_out = data.count(b"\n") + 1 - MAX_LINES
+    # Only the lines that are shown become objects: there may be millions of others.
+    last = data.rsplit(b"\n", MAX_LINES)[-MAX_LINES:]
+    found = [line[: 4 * MAX_LINE].decode("utf-8", "replace") for line in last]
     title = f"part {part} {visible(name)}".rstrip()
-    left_out = len(found) - MAX_LINES
     if left_out > 0:
-        found = [f"... ({left_out:,} lines before)", *found[left_out:]]
+        found = [f"... ({left_out:,} lines before)", *found]
     return [f"{title} | {visible(line)}" for line in found]
 
 

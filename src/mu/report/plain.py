@@ -120,9 +120,10 @@ class PlainReporter(Reporter):
         counts = self.counts
         begun = f"{counts.begun} of {counts.parts}{'' if counts.parts_known else ' or more'}"
         if counts.shared:
-            # Those that are there; in the end, all that were.
-            workers = counts.hellos if self._closed else counts.workers
-            text = f"{_number(workers, 'worker')}, {begun} parts begun"
+            workers = _number(counts.workers, "worker")
+            if self._closed:  # those that were there, as none is now
+                workers = f"{_number(counts.hellos, 'worker')} in all"
+            text = f"{workers}, {begun} parts begun"
         else:
             text = f"{begun} workers connected"
         text += f", {counts.done} done, {counts.failed} failed{counts.launch_note}"
