@@ -12,11 +12,12 @@ SECRET_SETTINGS = frozenset(("cacert", "srvcrt", "srvkey", "worker_cert", "worke
 SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 BLANK = "***"
 # Access keys; PEM, of which the beginning or the end may have been cut off; the signature of an address that is
-# good for whoever has it; and credentials where a program prints its environment, or a file of them.
+# good for whoever has it (no key has more than 300 lines: each line of a text that only looks like one would have all
+# that follow looked at); and credentials where a program prints its environment, or a file of them.
 LOOKS_SECRET = re.compile(
     r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
     r"|-----BEGIN [A-Z ]+-----(?:[^-]|-(?!----END))*(?:-----END [A-Z ]+-----)?"
-    r"|(?<![^\s|])(?:[A-Za-z0-9+/=]+[ \r]*\n[\s|]*)+-----END [A-Z ]+-----"
+    r"|(?<![^\s|])(?:[A-Za-z0-9+/=]{1,100}[ \r]*\n[\s|]{0,100}){1,300}-----END [A-Z ]+-----"
     r"|(?<=X-Amz-Signature=)[0-9a-f]+"
     r"|(?P<name>(?i:secret_?access_?key|(?:session|security)[_-]?token)[\"'=:\s]+)[^\s\"',;&]+"
 )

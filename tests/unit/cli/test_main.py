@@ -4,7 +4,9 @@ import fcntl
 import importlib
 import os
 import pty
+import re
 import select
+import shlex
 import shutil
 import subprocess
 import sys
@@ -96,6 +98,19 @@ def test_each_command_has_help_with_an_example(name: str, capsys: pytest.Capture
     assert ended.value.code == 0
     assert f"  mu {name}" in capsys.readouterr().out
     assert main.COMMANDS[name][0] in main.GROUPS
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_the_examples_of_a_help_text_are_command_lines(name: str) -> None:
+    """Their flags and words are those that the commands take. (That of `mu local` is run by another test.)"""
+    text = re.sub(r"\\\n *", " ", main.load(name)[1].description or "")
+    lines = re.findall(r"^  +(?:[A-Z_]+=\S+ +)*(mu .*)$", text, re.MULTILINE)
+    assert lines
+    for line in lines:
+        command = re.split(r"[|>] | {3,}", line.partition(" # ")[0])[0]
+        _, of, *words = shlex.split(command)
+        module, parser = main.load(of)
+        assert getattr(module, "parse", main.Parser.parse_words)(parser, words) is not None, line
 
 
 @pytest.mark.parametrize("name", main.COMMANDS)

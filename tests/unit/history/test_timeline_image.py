@@ -115,8 +115,8 @@ def test_names_are_taken_to_the_letter(tmp_path: Path) -> None:
     assert "cost_$5_vs_$\\6.txt: 1 of 1 parts done in 1.0 s" in said
 
 
-@pytest.mark.parametrize("name", ["cost_$5_vs_$6.txt", "caf\udce9.txt", "日本\x1b[2J.txt"])
-def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
+def test_a_file_may_have_any_name(tmp_path: Path) -> None:
+    name = "cost_$5_vs_$6 caf\udce9 日本\x1b[2J.txt"
     write_times(tmp_path / name, 3)
     for ending in ("png", "svg", "html"):
         done = subprocess.run(
