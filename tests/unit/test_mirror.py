@@ -63,7 +63,6 @@ ELSEWHERE = {
     "local/fork_server_handle": "unit/local/test_outcomes.py integration/test_local_executor.py",
     "local/function_files": "integration/test_local_command.py",
     "local/function_spec": "unit/local/test_outcomes.py integration/test_local_executor.py",
-    "local/http_api": "integration/test_local_engine.py",
     "local/moto_lambda": "integration/test_local_engine.py",
     "local/sandbox": "integration/test_local_sandbox.py",
     "local/web_server": "integration/test_local_engine.py",
