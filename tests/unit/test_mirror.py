@@ -129,8 +129,8 @@ def own(module: str) -> Path:
 
 
 def test_each_module_has_tests() -> None:
-    """Either a file of its own, or a row in the table: not neither, and not both."""
-    assert [module for module in MODULES if own(module).exists() == (module in ELSEWHERE)] == []
+    """In a file of its own, or where a row of the table says."""
+    assert [module for module in MODULES if not own(module).exists() and module not in ELSEWHERE] == []
     for names in ELSEWHERE.values():
         for name in names.split():
             assert "def test_" in (TESTS / name).read_text()
