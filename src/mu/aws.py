@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from mu.errors import MuError, one_line, reason
+from mu.errors import MuError, UsageError, one_line, reason
 from mu.preflight import check_regions, listed_regions, region_of_environment
 
 _Errors = tuple[type[Exception], type[Exception], type[Exception], type[Exception]]
@@ -120,7 +120,7 @@ FALLBACK_REGION = "us-east-1"
 def default_region() -> str:
     """The region that is used if none is named: the environment's, the profile's, or us-east-1.
 
-    Raises UsageError if a variable of AWS's holds no region, MuError if the profile cannot be read.
+    Raises UsageError if a variable of AWS's holds no region, or the profile cannot be read.
     """
     named = region_of_environment()
     if named:
@@ -155,7 +155,7 @@ def client(
         try:
             botocore_session().get_credentials()  # once: it keeps them
         except (OSError, ValueError, BotoCoreError) as error:
-            raise MuError(f"cannot get AWS credentials: {provider_failure(error)}") from None
+            raise UsageError(f"cannot get AWS credentials: {provider_failure(error)}") from None
     with explained(f"cannot use {service} in {region}"):
         try:
             with _session_lock:
@@ -170,11 +170,26 @@ def client(
 
 @contextlib.contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Turn an error of AWS's into a MuError: `what`, and why in one line."""
+    """Turn an error of AWS's into one of ours: see `told`."""
     try:
         yield
     except _errors() as error:
-        raise MuError(f"{what}: {failure(error)}") from None
+        raise told(what, error) from None
+
+
+def told(what: str, error: Exception) -> MuError:
+    """The error that says `what`, and why in one line: a MuError, and a UsageError if nothing can have been asked,
+    because the configuration or the credentials of this machine are wrong."""
+    from botocore import exceptions
+
+    setup = (
+        exceptions.ConfigNotFound,
+        exceptions.ConfigParseError,
+        exceptions.ProfileNotFound,
+        exceptions.NoCredentialsError,
+        exceptions.PartialCredentialsError,
+    )
+    return (UsageError if isinstance(error, setup) else MuError)(f"{what}: {failure(error)}")
 
 
 def provider_failure(error: Exception) -> str:
@@ -202,7 +217,13 @@ def undecided(error: Exception) -> bool:
 
 def failure(error: Exception) -> str:
     """Why a request failed, in one line without secrets, and what to do where that is known."""
-    from botocore.exceptions import ClientError, NoCredentialsError, WaiterError
+    from botocore.exceptions import (
+        ClientError,
+        ConfigParseError,
+        NoCredentialsError,
+        ProfileNotFound,
+        WaiterError,
+    )
     from botocore.parsers import ResponseParserError
 
     if isinstance(error, EOFError):  # botocore asks with getpass
@@ -212,6 +233,12 @@ def failure(error: Exception) -> str:
         )
     if isinstance(error, NoCredentialsError):
         return "no AWS credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+    if isinstance(error, ConfigParseError):
+        return f"{error.kwargs['path']} cannot be read: mend it, or name another file with AWS_CONFIG_FILE"
+    if isinstance(error, ProfileNotFound):
+        return (
+            f"there is no profile {error.kwargs['profile']}: set AWS_PROFILE to one of your AWS configuration"
+        )
     if isinstance(error, WaiterError):
         response: Any = error.last_response
         state = response.get("Configuration", response)

@@ -64,8 +64,9 @@ def check_host(host: str) -> None:
         raise UsageError(f"there can be no host {host!r}") from None
 
 
-def check_bucket(bucket: str) -> None:
-    """UsageError if there can be no S3 bucket of this name, and it is no other store's either."""
+def check_bucket(bucket: str, where: str = "") -> None:
+    """UsageError if there can be no S3 bucket of this name, and it is no other store's either. `where` says where the
+    name was given, as `--out: `."""
     if bucket.startswith("file:"):
         if not bucket.startswith("file:///"):
             raise UsageError(f"bucket {bucket}: a directory is named by file:/// and its absolute path")
@@ -77,7 +78,7 @@ def check_bucket(bucket: str) -> None:
         raise UsageError(f"bucket {bucket}: give the name alone: {name or 'NAME'}")
     if not bucket.startswith("arn:") and not BUCKET.fullmatch(bucket):
         raise UsageError(
-            f"there can be no bucket {bucket!r}: a name has 3 to 63 lower-case letters, digits, dots and hyphens"
+            f"{where}there can be no bucket {bucket!r}: a name has 3 to 63 lower-case letters, digits, dots and hyphens"
         )
 
 
