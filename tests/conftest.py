@@ -1,10 +1,12 @@
 """What many tests share, and a process that is the same however the suite was started."""
 
+import functools
 import os
 import resource
 import signal
 from pathlib import Path
 
+from botocore.loaders import JSONFileLoader
 from hypothesis import HealthCheck, settings
 
 # A machine that stands still for a moment must not fail a test, and each run of the suite tries the same examples.
@@ -12,6 +14,10 @@ settings.register_profile(
     "mu", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("mu")
+
+# Each session of botocore reads its descriptions of services anew, which is most of the time that a client takes to
+# make, and here there are hundreds of sessions. Clients of one session share them, too.
+JSONFileLoader.load_file = staticmethod(functools.cache(JSONFileLoader().load_file))  # type: ignore[method-assign,assignment]
 
 # Variables that programs under test read; none of them is the suite's to inherit.
 PREFIXES = ("AWS_", "MU_", "SLURM_", "LD_", "PYTHON")

@@ -146,7 +146,7 @@ def test_the_context_and_the_environment(rig: Rig, monkeypatch: pytest.MonkeyPat
         arn="arn:name:7",
         memory_mb=256,
         tmp_mb=700,
-        timeout=9,
+        timeout=900,
         region="eu-west-1",
         environment={"OWN": "1", "TZ": "no"},
     )
@@ -155,7 +155,7 @@ def test_the_context_and_the_environment(rig: Rig, monkeypatch: pytest.MonkeyPat
     payload = look(f"[{left}, {context}, dict(os.environ)]")
     outcome = rig.executor.invoke(spec, payload, "the-id").result(PATIENCE)
     milliseconds, context, environment = json.loads(outcome.payload)
-    assert 5000 < milliseconds <= 9000
+    assert 500_000 < milliseconds <= 900_000
     stream = context["log_stream_name"]
     assert stream.endswith("/[7]theid")
     assert context == {

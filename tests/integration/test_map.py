@@ -153,7 +153,10 @@ def test_lines_are_done_before_the_last_has_come(monkeypatch: pytest.MonkeyPatch
 
 def test_killed_at_any_moment_then_resumed_every_input_is_done_once() -> None:
     Path("list").write_text("".join(f"{n % 150}\n" for n in range(300)))
-    words = ["--lines", "list", "--results", "r", "-W", "2", "--quiet", "--", "true", "{}"]
+    script = (
+        "test {} != 149 || until test -e go; do sleep 0.02; done"  # it cannot end before we have killed it
+    )
+    words = ["--lines", "list", "--results", "r", "-W", "2", "--quiet", "--sh", script]
     results = Path("r/results.jsonl")
     for number, moment in ((signal.SIGKILL, 20), (signal.SIGINT, 120), (signal.SIGKILL, 200)):
         more = ["--resume"] if Path("r").exists() else []
@@ -161,6 +164,7 @@ def test_killed_at_any_moment_then_resumed_every_input_is_done_once() -> None:
         eventually(partial(has_rows, results, moment))
         process.send_signal(number)
         assert process.wait(300) == (130 if number == signal.SIGINT else -number)
+    Path("go").touch()
     assert main(["map", "--resume", *words]) == 0
     done = Counter(row["input"] for row in rows_of(Path("r/results.jsonl")) if row["status"] == "done")
     assert done == {str(n): 2 for n in range(150)}

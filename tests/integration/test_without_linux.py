@@ -4,8 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 WITHOUT = """
 import os, select, sys
@@ -21,7 +19,6 @@ sys.exit(main())
 """
 
 
-@pytest.mark.timeout(600)
 def test_direct_maps_need_nothing_of_linux(tmp_path: Path) -> None:
     bucket = tmp_path / "s3" / "mybucket"
     bucket.mkdir(parents=True)

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import select
 import signal
 import socket
@@ -501,14 +500,13 @@ def test_an_event_that_is_no_object(event: Any, place: Path, capsys: pytest.Capt
 
 @pytest.mark.usefixtures("place")
 def test_mode_0_kills_what_it_started(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo")
-    pids: list[str] = []
-    reader = threading.Thread(target=lambda: pids.extend((tmp_path / "fifo").read_text().split()))
-    reader.start()
-    lambda_handler(f"sleep 1000 & echo $$ $! > {tmp_path}/fifo; wait", {}, Context(0.5))
-    reader.join(300)
-    assert len(pids) == 2
-    assert all(ends(int(pid)) for pid in pids)
+    def check(seconds: float) -> None:
+        lambda_handler(f"sleep 1000 & echo $$ $! > {tmp_path}/pids; wait", {}, Context(seconds))
+        pids = (tmp_path / "pids").read_text().split()
+        assert len(pids) == 2
+        assert all(ends(int(pid)) for pid in pids)
+
+    in_time(check, 0.3)
 
 
 def test_a_signal_wakes_the_loop() -> None:

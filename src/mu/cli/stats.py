@@ -2,11 +2,10 @@
 
 import argparse
 import statistics
-import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from mu.console.terminal import say
+from mu.console.terminal import say, tell
 from mu.errors import UsageError
 from mu.history.runs import Row, Run, load, unfinished
 from mu.history.stats import PERCENTS, last_row, state_times, waited_for, workers
@@ -33,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     if not found.rows:
         none = "has come to its end with a part yet" if found.unfinished else "connected in this run"
         raise UsageError(f"{args.run}: no worker {none}")
-    sys.stdout.write(report(found))
+    tell(report(found))
     return 0
 
 

@@ -103,6 +103,11 @@ def say(text: str) -> None:
         silence(sys.stderr)
 
 
+def tell(text: str) -> None:
+    """Write `text`, of one or more lines, to standard output: a result in which there may be what others have said."""
+    sys.stdout.write(fit(text))
+
+
 def silence(stream: TextIO) -> None:
     """Redirects `stream`, with what it still holds, to nowhere, since Python would otherwise fail when it exits."""
     with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:

@@ -12,12 +12,13 @@ from mu.history.schema import whole_characters
 SECRET_SETTINGS = frozenset(("cacert", "srvcrt", "srvkey", "worker_cert", "worker_key"))
 SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 BLANK = "***"
-# Access keys; PEM whose beginning or end may have been cut off; signatures of presigned URLs, which anybody could
-# use; and credentials in the output of a program that prints its environment or a credentials file.
+# Access keys; PEM whose beginning or end may have been cut off; signatures of presigned URLs, which anybody could use;
+# and credentials in the output of a program that prints its environment or a credentials file. A key has at most 300
+# lines; without that bound, each line of a text that only looks like a key would be compared with all that follow.
 LOOKS_SECRET = re.compile(
     r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
     r"|-----BEGIN [A-Z ]+-----(?:[^-]|-(?!----END))*(?:-----END [A-Z ]+-----)?"
-    r"|(?<![^\s|])(?:[A-Za-z0-9+/=]+[ \r]*\n[\s|]*)+-----END [A-Z ]+-----"
+    r"|(?<![^\s|])(?:[A-Za-z0-9+/=]{1,100}[ \r]*\n[\s|]{0,100}){1,300}-----END [A-Z ]+-----"
     r"|(?<=X-Amz-Signature=)[0-9a-f]+"
     r"|(?P<name>(?i:secret_?access_?key|(?:session|security)[_-]?token)[\"'=:\s]+)[^\s\"',;&]+"
 )

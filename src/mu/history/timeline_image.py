@@ -77,17 +77,20 @@ def draw(run: Run, path: Path) -> None:
 
 
 def _title(run: Run) -> str:
-    failed = len({row.part for row in run.rows if row.outcome == "failed"})
-    text = f"{run.name}: {run.done} of {run.parts} parts done in {run.seconds:.1f} s"
-    extra = len(run.rows) - len({row.part for row in run.rows})
+    failed = len(final_failures(run))
+    again = len({row.part for row in run.rows if row.attempt > 1})
+    text = f"{run.name}: {run.done:,} of {run.parts:,} parts done in {run.seconds:.1f} s"
     return (
-        text + (f", {failed} with a failure" if failed else "") + (f", {extra} tried again" if extra else "")
+        text
+        + (f", {failed:,} failed for good" if failed else "")
+        + (f", {again:,} tried again" if again else "")
     )
 
 
 def _bars(axes: Any, run: Run, pixels: int) -> None:
     """Draws bars in this many lines of pixels; if there are more workers, one bar represents several neighbours."""
     from matplotlib.collections import PolyCollection
+    from matplotlib.ticker import MaxNLocator
 
     boxes: dict[str, list[Sequence[tuple[float, float]]]] = {}
     everyone = workers(run)
@@ -145,11 +148,18 @@ def _bars(axes: Any, run: Run, pixels: int) -> None:
     if count <= 30:
         axes.set_yticks(range(count), [_label(worker) for worker in shown])
     else:
-        each = len(everyone) / count
         text = "workers, as they connected"
-        axes.yaxis.set_major_formatter(lambda line, _: f"{line * each:.0f}")
-        axes.set_ylabel(
-            text if each == 1 else f"{text}\n(each line: the last to end of {each:.3g})", fontsize=9
+        if count < len(everyone):
+            text += f"\n(a line for up to {-(-len(everyone) // count):,} workers: the last to end)"
+        axes.set_ylabel(text, fontsize=9)
+        # Round numbers of workers, which are between lines if several share one.
+        wanted = [
+            number
+            for number in MaxNLocator(8, steps=[1, 2, 5, 10]).tick_values(0, len(everyone))
+            if 0 <= number < len(everyone)
+        ]
+        axes.set_yticks(
+            [number * count / len(everyone) for number in wanted], [f"{number:,.0f}" for number in wanted]
         )
     axes.tick_params(labelsize=8)
     for side in ("top", "right"):
@@ -183,6 +193,7 @@ def _curves(axes: Any, run: Run) -> None:
     axes.set_ylabel("workers", fontsize=9)
     axes.tick_params(labelsize=8, labelbottom=False)
     axes.yaxis.get_major_locator().set_params(integer=True, nbins=4)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)

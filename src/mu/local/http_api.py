@@ -49,7 +49,7 @@ RETRY_AFTER = 1  # seconds, for throttled callers
 
 ACCOUNT = re.compile(r"/\d{4}-\d\d-\d\d/account-settings/?")
 INVOKE = re.compile(r"/\d{4}-\d\d-\d\d/functions/([^/]+)/invocations/?")
-SCOPE = re.compile(r"(?:Credential=|^)([^/,]+)/\d{8}/([\w-]+)/([\w-]+)/aws4_request")
+SCOPE = re.compile(r"(?:Credential=|^)([^/,= ]{1,256})/\d{8}/([\w-]+)/([\w-]+)/aws4_request")
 WITH_BYTES = {"x-id", "uploadId", "partNumber"}  # parameters of a PUT whose body is an object's or a part's
 PLAIN = {"x-id", "versionId"}  # parameters of a GET that asks for an object's bytes
 QUERY = ("iam", "sts")  # services whose action is a parameter, with any method

@@ -517,7 +517,6 @@ def test_a_painting_looks_at_no_more_than_it_shows() -> None:
     assert 0 < counted.looked < 30
 
 
-@pytest.mark.timeout(30)
 @pytest.mark.parametrize("stopped", [True, False], ids=["stopped", "not read"])
 def test_a_terminal_that_is_held_up_holds_up_nobody(stopped: bool) -> None:
     with terminal(200, 50) as (stream, written):

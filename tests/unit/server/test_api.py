@@ -735,7 +735,8 @@ def test_a_spare_worker_takes_over() -> None:
     spare.say("OK:HELLO")
     leaving = FakeWorker(job.port)
     leaving.say("OK:HELLO")
-    leaving.sock.close()
+    leaving.sock.shutdown(socket.SHUT_WR)
+    assert leaving.hear() is None  # now both spares are known
     first.say("FAIL(disk full)")
     assert spare.hear() == "set:part:0"
     spare.say("OK:SET(part)")
@@ -784,10 +785,14 @@ def test_workers_of_another_run_are_refused(capfd: pytest.CaptureFixture[str]) -
     assert "it is a worker of another run" in capfd.readouterr().err
 
 
-def test_a_crowd_of_strangers_does_not_keep_workers_out(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_crowd_of_strangers_does_not_keep_workers_out(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tests/faults/test_strangers.py has as many as there are places in earnest."""
+    monkeypatch.setattr(acceptor, "PLACES", 100)
     job = Job(num_parts=2)
-    silent = [socket.create_connection(("127.0.0.1", job.port)) for _ in range(2100)]
-    garbage = [socket.create_connection(("127.0.0.1", job.port)) for _ in range(300)]
+    silent = [socket.create_connection(("127.0.0.1", job.port)) for _ in range(250)]
+    garbage = [socket.create_connection(("127.0.0.1", job.port)) for _ in range(50)]
     for sock in garbage:
         with contextlib.suppress(OSError):
             sock.sendall(b"\x16\x03\x01garbage")
