@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from mu.errors import MuError, one_line, reason
+from mu.errors import MuError, UsageError, one_line, reason
 from mu.preflight import check_regions, listed_regions, region_of_environment
 
 _Errors = tuple[type[Exception], type[Exception], type[Exception], type[Exception]]
@@ -124,7 +124,7 @@ FALLBACK_REGION = "us-east-1"
 def default_region() -> str:
     """Returns the region that is used if none is named: the environment's, the profile's, or us-east-1.
 
-    Raises UsageError if an environment variable of AWS holds no region, MuError if the profile cannot be read.
+    Raises UsageError if an environment variable of AWS holds no region, or the profile cannot be read.
     """
     named = region_of_environment()
     if named:
@@ -163,7 +163,7 @@ def client(
         try:
             botocore_session().get_credentials()  # the session keeps them
         except (OSError, ValueError, BotoCoreError) as error:
-            raise MuError(f"cannot get AWS credentials: {provider_failure(error)}") from None
+            raise UsageError(f"cannot get AWS credentials: {provider_failure(error)}") from None
     with explained(f"cannot use {service} in {region}"):
         try:
             with _session_lock:
@@ -180,11 +180,26 @@ def client(
 
 @contextlib.contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Turns an error of AWS into a MuError: `what`, and the reason in one line."""
+    """Turns an error of AWS into one of ours: see `told`."""
     try:
         yield
     except _errors() as error:
-        raise MuError(f"{what}: {failure(error)}") from None
+        raise told(what, error) from None
+
+
+def told(what: str, error: Exception) -> MuError:
+    """The error that says `what`, and why in one line: a MuError, and a UsageError if nothing can have been asked,
+    because the configuration or the credentials of this machine are wrong."""
+    from botocore import exceptions
+
+    setup = (
+        exceptions.ConfigNotFound,
+        exceptions.ConfigParseError,
+        exceptions.ProfileNotFound,
+        exceptions.NoCredentialsError,
+        exceptions.PartialCredentialsError,
+    )
+    return (UsageError if isinstance(error, setup) else MuError)(f"{what}: {failure(error)}")
 
 
 def provider_failure(error: Exception) -> str:
@@ -212,7 +227,13 @@ def undecided(error: Exception) -> bool:
 
 def failure(error: Exception) -> str:
     """Returns in one line, without secrets, why a request failed, and what to do if that is known."""
-    from botocore.exceptions import ClientError, NoCredentialsError, WaiterError
+    from botocore.exceptions import (
+        ClientError,
+        ConfigParseError,
+        NoCredentialsError,
+        ProfileNotFound,
+        WaiterError,
+    )
     from botocore.parsers import ResponseParserError
 
     if isinstance(error, EOFError):  # botocore asks with getpass
@@ -222,6 +243,12 @@ def failure(error: Exception) -> str:
         )
     if isinstance(error, NoCredentialsError):
         return "no AWS credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+    if isinstance(error, ConfigParseError):
+        return f"{error.kwargs['path']} cannot be read: mend it, or name another file with AWS_CONFIG_FILE"
+    if isinstance(error, ProfileNotFound):
+        return (
+            f"there is no profile {error.kwargs['profile']}: set AWS_PROFILE to one of your AWS configuration"
+        )
     if isinstance(error, WaiterError):
         response: Any = error.last_response
         state = response.get("Configuration", response)

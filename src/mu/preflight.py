@@ -68,8 +68,9 @@ def check_host(host: str) -> None:
         raise UsageError(f"there can be no host {host!r}") from None
 
 
-def check_bucket(bucket: str) -> None:
-    """Raises UsageError if the name is neither a possible S3 bucket nor another kind of store."""
+def check_bucket(bucket: str, where: str = "") -> None:
+    """Raises UsageError if the name is neither a possible S3 bucket nor another kind of store. `where` says where the
+    name was given, as `--out: `."""
     if bucket.startswith("file:"):
         if not bucket.startswith("file:///"):
             raise UsageError(f"bucket {bucket}: write a directory as file:/// and its absolute path")
@@ -81,7 +82,7 @@ def check_bucket(bucket: str) -> None:
         raise UsageError(f"bucket {bucket}: give the name alone: {name or 'NAME'}")
     if not bucket.startswith("arn:") and not BUCKET.fullmatch(bucket):
         raise UsageError(
-            f"there can be no bucket {bucket!r}: a name has 3 to 63 lower-case letters, digits, dots and hyphens"
+            f"{where}there can be no bucket {bucket!r}: a name has 3 to 63 lower-case letters, digits, dots and hyphens"
         )
 
 

@@ -174,12 +174,12 @@ def test_the_commands_status(execute: Execute, command: list[str], status: int, 
         (
             ["start", "--port", "65536"],
             2,
-            "mu local start: argument --port: 65536 is not from 0 to 65535\nTry 'mu local start --help'.\n",
+            "mu local start: argument --port: must be from 0 to 65535, not 65536\nTry 'mu local start --help'.\n",
         ),
         (
             ["start", "--concurrency", "0"],
             2,
-            "mu local start: argument --concurrency: 0 is not at least 1\nTry 'mu local start --help'.\n",
+            "mu local start: argument --concurrency: must be at least 1, not 0\nTry 'mu local start --help'.\n",
         ),
         (
             ["stop"],

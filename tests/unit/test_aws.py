@@ -9,11 +9,12 @@ from pathlib import Path
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, NoCredentialsError
 from botocore.utils import parse_timestamp
 
 from mu import aws
-from mu.errors import MuError
+from mu.cli import main
+from mu.errors import MuError, UsageError
 from mu.preflight import REGION_VARIABLES
 from mu.work import transfer
 from tests.support.launch_service import answer, service
@@ -62,6 +63,33 @@ def test_endpoints_that_cannot_be(monkeypatch, url):
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
     with pytest.raises(MuError, match="cannot use lambda in us-east-1: .*: check the endpoint"):
         aws.client("lambda", "us-east-1")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("AWS_CONFIG_FILE", "[default\nx", "config cannot be read: mend it, or name another file"),
+        ("AWS_PROFILE", "[default]\n", "there is no profile nobody: set AWS_PROFILE"),
+    ],
+)
+@pytest.mark.parametrize("words", ["functions", "launch -n1 -lf", "doctor"])
+def test_a_configuration_that_is_wrong_is_wrong_use(monkeypatch, tmp_path, capsys, name, text, told, words):
+    for each in [each for each in os.environ if each.startswith("AWS_") or each == "REGION"]:
+        monkeypatch.delenv(each)
+    (tmp_path / "config").write_text(text)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    if name == "AWS_PROFILE":
+        monkeypatch.setenv(name, "nobody")
+    assert main.main(words.split()) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert said.count("\n") == 1
+
+
+def test_no_credentials_are_wrong_use_and_a_refusal_is_a_failure():
+    assert type(aws.told("cannot", NoCredentialsError())) is UsageError
+    refused = ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "ListFunctions")
+    assert type(aws.told("cannot", refused)) is MuError
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def _create(
         return _with_role(request, function, say, sleep)
     except aws.ERRORS as error:
         if aws.code(error) != CONFLICT:
-            raise MuError(f"cannot create function {function.name}: {aws.failure(error)}") from None
+            raise aws.told(f"cannot create function {function.name}", error) from None
     # If an answer is lost, botocore repeats the request, which then fails because the function exists.
     with contextlib.suppress(*aws.ERRORS):
         made = _made(client, function, mark)

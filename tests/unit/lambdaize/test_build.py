@@ -496,7 +496,7 @@ def test_an_unknown_profile(place, run, monkeypatch):
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     status, _, errors = run(script())
-    assert status == 1
+    assert status == 2
     assert "nobody" in errors
     assert files(place) == ["tool"]
 
