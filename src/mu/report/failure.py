@@ -122,6 +122,8 @@ def kind_of(text: str, subject: str = "") -> str:
             return f"{begin}…: {text.rpartition(': ')[2]}"
     if subject:
         text = text.replace(subject, "…")
+    hint = f": {RAISE_TIMEOUT}"
+    text, what_to_do = (text.removesuffix(hint), hint) if text.endswith(hint) else (text, "")
     found: list[str] = []
     before = ""
     for word in text.split(" "):
@@ -130,9 +132,9 @@ def kind_of(text: str, subject: str = "") -> str:
         elif "/" in word or word[:1] in QUOTES or word[-1:] in QUOTES:
             found.append("…")
         else:
-            found.append(NUMBER.sub("0", word))
+            found.append(NUMBER.sub("N", word))
         before = word
-    return " ".join(found)
+    return " ".join(found) + what_to_do
 
 
 def grouped(failures: Iterable[Failure]) -> list[list[Failure]]:
