@@ -60,7 +60,9 @@ def test_a_new_file_has_the_mode_of_new_files(tmp_path: Path) -> None:
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o640
 
 
-def test_what_somebody_has_put_there_is_not_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_somebody_has_put_there_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither a file nor a link, had the name been guessed all the same."""
     monkeypatch.setattr("mu.console.files.secrets.token_hex", lambda size: "guessed")
     victim = tmp_path / "victim"
