@@ -4,6 +4,7 @@ import functools
 import os
 import resource
 import signal
+import tempfile
 from pathlib import Path
 
 from botocore.loaders import JSONFileLoader
@@ -49,7 +50,9 @@ def set_up_process() -> None:
         inherited = name.startswith(PREFIXES) or name in NAMES or name.lower().endswith("_proxy")
         if inherited and name not in KEPT:
             del os.environ[name]
+    tempfile.tempdir = None  # pytest itself may have looked at TMPDIR by now
     os.environ["LC_ALL"] = "C.UTF-8"
+    os.environ.pop("TZ", None)
     # The ordinary AWS files of whoever runs the suite are not its business either.
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(Path(os.devnull))
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"

@@ -21,6 +21,14 @@ def unused_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def connections(port: int) -> int:
+    """How many connections a program that listens on `port` of this machine has and has not closed yet."""
+    files = [path for path in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")) if path.exists()]
+    rows = [line.split() for path in files for line in path.read_text().splitlines()[1:]]
+    established, close_wait = "01", "08"
+    return sum(row[1].endswith(f":{port:04X}") and row[3] in (established, close_wait) for row in rows)
+
+
 def _has_ipv6() -> bool:
     """Whether the loopback has an address of IPv6: the library may have it where the machine has not."""
     try:

@@ -1,6 +1,7 @@
 """The command-line parser that `mu` and every coordinator script share."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -9,6 +10,9 @@ from mu.console.terminal import say
 
 # Flags whose values may look like flags: `--engine-args --gres=gpu:1`.
 TAKES_ANY = ("--engine-args",)
+NEGATIVE = re.compile(r"-\d+(\.\d*)?")
+REQUIRED = "the following arguments are required: "
+UNKNOWN = "unrecognized arguments: "
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
@@ -25,6 +29,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     absent: Mapping[str, str] = {}
+    _words: Sequence[str] = ()
 
     def __init__(self, prog: str, description: str, epilog: str | None = None) -> None:
         super().__init__(
@@ -43,19 +48,47 @@ class Parser(argparse.ArgumentParser):
         return self.parse_intermixed_args(words)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Like argparse, but the word after a flag of `TAKES_ANY` is its value, whatever it begins with."""
+        """Like argparse, but the word after a flag of `TAKES_ANY` is its value, whatever it begins with, and so is a
+        negative number after a flag that takes a value: the message then says what the number must be."""
         words = list(sys.argv[1:] if args is None else args)
         for place, word in enumerate(words):
             if word == "--":
                 break
-            if word in TAKES_ANY and place + 1 < len(words):
-                words[place : place + 2] = [f"{word}={words[place + 1]}"]
+            following = words[place + 1] if place + 1 < len(words) else None
+            if following is None or following in self._option_string_actions:
+                continue
+            if word in TAKES_ANY or (self._takes_value(word) and NEGATIVE.fullmatch(following)):
+                words[place : place + 2] = [f"{word}={following}"]
+        self._words = words
         return super().parse_known_args(words, namespace)
+
+    def _takes_value(self, word: str) -> bool:
+        action = self._option_string_actions.get(word)
+        return action is not None and action.nargs is None
+
+    def _unknown_flag(self) -> str | None:
+        """The first word that looks like a flag and is none. Not known where one word takes all that follow it."""
+        if any(each.nargs in (argparse.PARSER, argparse.REMAINDER) for each in self._actions):
+            return None
+        for word in self._words:
+            if word == "--":
+                return None
+            name = word.partition("=")[0]
+            if not name.startswith("-") or name == "-" or " " in word or NEGATIVE.fullmatch(word):
+                continue
+            known = self._option_string_actions
+            if name not in known and (name.startswith("--") or name[:2] not in known):
+                return name
+        return None
 
     def error(self, message: str) -> NoReturn:
         """Prints `message` and how to get help, and exits with status 2."""
-        words = message.removeprefix("unrecognized arguments: ").split()
-        if message.startswith("unrecognized arguments: -") and words:
+        # argparse reports missing flags first, but a missing flag may be one that is mistyped.
+        mistyped = self._unknown_flag() if message.startswith(REQUIRED) else None
+        if mistyped:
+            message = f"{UNKNOWN}{mistyped}"
+        words = message.removeprefix(UNKNOWN).split()
+        if message.startswith(f"{UNKNOWN}-") and words:
             word = words[0].partition("=")[0]
             why = self.absent.get(word) or self.absent.get(word[:2])
             guess = closest(word, self._option_string_actions) if word.startswith("--") else None
@@ -76,7 +109,7 @@ def at_least(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"'{text}' is not an integer") from None
         if number < minimum or (maximum is not None and number > maximum):
             bounds = f"at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
-            raise argparse.ArgumentTypeError(f"{number} is not {bounds}")
+            raise argparse.ArgumentTypeError(f"must be {bounds}, not {number}")
         return number
 
     return parse
@@ -91,7 +124,7 @@ def above(minimum: float, what: str) -> Callable[[str], float]:
         except ValueError:
             raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
         if not minimum < number < float("inf"):
-            raise argparse.ArgumentTypeError(f"{text} is not {what}")
+            raise argparse.ArgumentTypeError(f"must be {what}, not {text}")
         return number
 
     return parse

@@ -3,6 +3,7 @@
 import logging
 import os
 import resource
+import select
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,24 @@ logger = logging.getLogger(__name__)
 
 # Files that are open besides connections: logs, libraries, pipes, the launcher's connections.
 OTHER_FILES = 128
+
+
+LOOP = "it waits with epoll"  # why the coordinator's loop and the relay need Linux
+NAMESPACES = "it keeps workers apart by namespaces"  # why the local engine does
+
+
+def only_linux(why: str) -> str:
+    """`why`, and that this system cannot do that; empty on Linux."""
+    return "" if hasattr(select, "epoll") else f"{why}, which only Linux has"
+
+
+def need_linux(what: str, why: str) -> None:
+    """UsageError if `what` cannot run on this system, and what can."""
+    told = only_linux(why)
+    if told:
+        raise UsageError(
+            f"{what} does not run here: {told}. 'mu map -e lambda --direct' does; or use Linux (docs/macos.md)"
+        )
 
 
 def allow_connections(count: int) -> int:

@@ -211,7 +211,11 @@ def parse_hosts(text: str) -> list[tuple[str, int]]:
             raise UsageError(f"{where}{name} is listed twice: give it all of its workers as SLOTS")
         hosts[name] = int(slots or 1)
     if not hosts:
-        raise UsageError(f"{where}no host is named: -e ssh:HOST=SLOTS,... or -e ssh:FILE")
+        raise UsageError(
+            f"{where}no host is in this file: each line is HOST or HOST=SLOTS"
+            if file.is_file()
+            else f"-e ssh:{text} names no host: give them as -e ssh:HOST=SLOTS,... or -e ssh:FILE"
+        )
     if len(hosts) > MAX_HOSTS:
         raise UsageError(f"{where}{len(hosts)} hosts, and at most {MAX_HOSTS} can be used")
     return list(hosts.items())

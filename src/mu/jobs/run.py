@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar, Unpack
 
+from mu.console.system import LOOP, need_linux
 from mu.engines import by_name
 from mu.engines.protocol import Engine
 from mu.engines.ramp import LAMBDA
@@ -110,6 +111,7 @@ def do(
     reporter: Reporter | None = None,
 ) -> Ended:
     """Does a job with the settings `info`, keys included. Raises UsageError or MuError if nothing could be started."""
+    need_linux("a coordinator", LOOP)
     context = Context(
         part,
         bucket=info.bucket or "",

@@ -8,6 +8,7 @@ import base64
 import json
 import queue
 import random
+import sys
 import threading
 import time
 from collections import deque
@@ -129,8 +130,8 @@ class Invoker:
 
 
 class Direct:
-    """Runs a map by invocations, `workers` at a time. `tell` is called at short intervals, `show` with each attempt's
-    end."""
+    """Runs a map by invocations, `workers` at a time. `tell` is called at short intervals, `show` at the beginning of
+    each attempt, and at its end with how it went and its seconds."""
 
     def __init__(
         self,
@@ -139,7 +140,7 @@ class Direct:
         workers: int,
         tell: Callable[[], None],
         memory: int,
-        show: Callable[[Work, Ended], None],
+        show: Callable[[Work, int, Ended | None, float], None],
     ) -> None:
         self._show = show
         self._map = made
@@ -218,6 +219,7 @@ class Direct:
             threading.Thread(target=self._serve, name=f"invoke-{self._threads}", daemon=True).start()
         self.running += 1
         self.requests += 1
+        self._show(work, number, None, 0.0)
         self._to_do.put(attempt)
 
     def _serve(self) -> None:
@@ -263,7 +265,7 @@ class Direct:
             ended = Ended(Verdict(answer.error, answer.final), answer.error)
         else:
             ended = self._map.maker.end(made, work, attempt.commands, answer.answers, self._memory)
-        self._show(work, ended)
+        self._show(work, attempt.number, ended, seconds)
         carrier.forget(made, attempt.carried)
         planning.tidy(made)
         verdict = ended.verdict
@@ -278,6 +280,6 @@ class Direct:
         self._map.book.over(work, ended, number, time.monotonic() - began, {})
 
 
-def workers_of(given: int | None, allowed: int | None) -> int:
-    """Returns how many invocations run at a time."""
-    return given or min(MOST_WORKERS, allowed or MOST_WORKERS)
+def workers_of(given: int | None, allowed: int | None, inputs: int | None = None) -> int:
+    """Returns how many invocations run at a time; not more than there are inputs, if their number is known."""
+    return min(given or min(MOST_WORKERS, allowed or MOST_WORKERS), inputs or sys.maxsize)

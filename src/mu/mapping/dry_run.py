@@ -18,6 +18,7 @@ from mu.mapping.outputs import CollisionError, RefusedError
 from mu.mapping.plan import Layout, Refused, Work
 from mu.mapping.settings import Given
 from mu.mapping.sources import Source
+from mu.mapping.target import regions_of, target_of
 from mu.report import cost
 
 SHOWN = 3  # number of commands, and of mistakes of each kind, that are printed
@@ -50,7 +51,7 @@ def run(given: Given, source: Source, sample: int) -> int:
         from mu.engines.aws_lambda import AwsLambda
 
         # The function need not exist, and a dry run does not make it: then the account's limit applies.
-        limit = AwsLambda(given.function or "mu-map", running.regions_of(given)).limit()
+        limit = AwsLambda(given.function or "mu-map", regions_of(given)).limit()
     elif checked.here:
         from mu.engines.here import here
 
@@ -68,7 +69,7 @@ def run(given: Given, source: Source, sample: int) -> int:
     seconds = each * found.inputs
     out(f"sample: {each:.2f} s for each input\n")
     out(f"time: about {seconds / most + start:,.0f} s\n")
-    if (target := running.target_of(checked)) is not None:
+    if (target := target_of(checked)) is not None:
         price = cost.estimate(target.price, seconds + start * most, most, target.regions, starts=most)
         dollars = price["dollars"]
         out(f"cost: about {'unknown' if dollars is None else cost.money(dollars)} (estimate, Lambda only)\n")

@@ -1,5 +1,6 @@
 """A whole map: checks the settings, prepares the run, and sums it up at the end; an engine does the work."""
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -31,7 +32,7 @@ from mu.mapping.outputs import Outputs
 from mu.mapping.part import Parts
 from mu.mapping.plan import Layout, Running
 from mu.mapping.program import Program
-from mu.mapping.results import RESULTS, Results
+from mu.mapping.results import RESULTS, RUN, Results
 from mu.mapping.settings import Given
 from mu.mapping.sources import Source, bucket_region
 from mu.mapping.words import IN, OUT, Words
@@ -39,6 +40,7 @@ from mu.preflight import check_names
 
 HERE, LAMBDA = "here", "lambda"
 JOURNAL = "journal.jsonl"
+PAUSE = 0.01  # seconds between looks at inputs that come slowly, before anything is started
 
 
 @dataclass
@@ -95,6 +97,8 @@ def check(given: Given, source: Source) -> Checked:
         raise UsageError("--resume needs the journal of --results DIR or of --out: give one of them")
     if given.direct and given.engine != (LAMBDA,):
         raise UsageError("--direct is for -e lambda: other engines have no synchronous invocations")
+    if given.direct and given.record:
+        raise UsageError("--direct keeps no record: --results DIR keeps what became of each input")
     if given.tag and templates:
         raise UsageError("--tag marks what programs print, but with --out that is not shown")
     return Checked(
@@ -152,6 +156,7 @@ class Map:
         self.carrier = None if checked.here else Carrier(self.given.bucket, self.region, self.run_id)
         self.maker = Maker(layout, self._running(checked, wants_stdout), checked.rules, bucket_region, event)
         self.parts_of = Parts(self.maker, self.carrier, watch, self.budget)
+        self._works = iter(self.feed)
 
     @property
     def book(self) -> Book:
@@ -251,9 +256,21 @@ class Map:
             () if checked.here else [Path(name).name for name in given.beside],
         )
 
+    def nothing_to_do(self) -> bool:
+        """Whether all inputs were done before. Waits for the first that was not, so that no worker is started and no
+        record is begun if there is none."""
+        if not self.given.resume:
+            return False
+        for work in self._works:
+            if work is not None:
+                self._works = itertools.chain([work], self._works)
+                return False
+            time.sleep(PAUSE)
+        return not self.feed.broken
+
     def parts(self) -> Iterator[Any]:
         """Yields the `Work` of each input, as far as the budget allows; None while no input is ready."""
-        for work in self.feed:
+        for work in self._works:
             self.book.tick()
             if work is None:
                 yield None
@@ -289,9 +306,9 @@ class Map:
             results=self.given.results,
         )
 
-    def finish(self, made: Summary) -> Summary:
-        """Writes run.json, if results are kept. Raises MuError."""
-        if self.results is not None:
+    def finish(self, made: Summary, *, replace: bool = True) -> Summary:
+        """Writes run.json, if results are kept; without `replace` only if there is none yet. Raises MuError."""
+        if self.results is not None and (replace or not (self.results.directory / RUN).exists()):
             self.results.finish(
                 {
                     "settings": self.given.as_data(),
@@ -322,6 +339,11 @@ class Map:
                 shutil.rmtree(self._scratch)
 
 
+def done_before(count: int) -> str:
+    """How many inputs are left out."""
+    return f"{count:,} {'was' if count == 1 else 'were'} done before"
+
+
 def lines_of(made: Summary, groups: list[str], repeated: int = 0) -> list[str]:
     """Returns the lines to print at the end of a run. `repeated` is the number of failed attempts that were
     retried."""
@@ -329,7 +351,7 @@ def lines_of(made: Summary, groups: list[str], repeated: int = 0) -> list[str]:
     if made.failed:
         told.append(f"{made.failed:,} failed")
     if made.skipped:
-        told.append(f"{made.skipped:,} were done before")
+        told.append(done_before(made.skipped))
     if made.not_begun and made.code:
         told.append(f"{made.not_begun:,} not begun")
     lines = list(groups)

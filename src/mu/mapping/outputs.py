@@ -10,6 +10,7 @@ from mu.mapping import words
 from mu.mapping.fingerprints import Fingerprints, fingerprint
 from mu.mapping.inputs import Input, bucket_and_key, is_s3, readable
 from mu.mapping.sources import Source
+from mu.preflight import check_bucket
 
 LONGEST_NAME = 255  # bytes of a file's name
 LONGEST_PATH = 4095
@@ -51,6 +52,7 @@ def parse(given: Sequence[str], columns: Sequence[str] | None) -> list[OutputTem
             bucket, slash, _ = fixed.removeprefix("s3://").partition("/")
             if not (bucket and slash):
                 raise UsageError(f"--out: {rest} is not s3://BUCKET/KEY with a bucket that is known")
+            check_bucket(bucket, f"--out {rest}: ")
         if isinstance(pieces[-1], str) and pieces[-1].endswith("/"):
             raise UsageError(
                 f"--out: {rest} ends with a slash: a file's name must follow, such as {rest}{{/}}"

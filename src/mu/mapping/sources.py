@@ -10,6 +10,7 @@ from mu import aws
 from mu.errors import MuError, UsageError, reason
 from mu.mapping import globs
 from mu.mapping.inputs import Input, bucket_and_key, is_s3
+from mu.preflight import check_bucket
 
 FROZEN = ("GLACIER", "DEEP_ARCHIVE")  # storage classes whose objects must be restored before they can be read
 
@@ -72,8 +73,11 @@ def patterns(given: Sequence[str], region: str | None = None) -> Source:
     if not all(given):
         raise UsageError("an input is an empty word: is a shell variable not set?")
     for each in given:
-        if is_s3(each) and not bucket_and_key(each)[0]:
-            raise UsageError(f"'{each}' has no bucket: write s3://BUCKET/KEY")
+        if is_s3(each):
+            bucket = bucket_and_key(each)[0]
+            if not bucket:
+                raise UsageError(f"'{each}' has no bucket: write s3://BUCKET/KEY")
+            check_bucket(bucket, f"input {each}: ")
 
     def find(source: Source) -> Iterator[Found]:
         for each in given:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mu.console.debugging import follow_defs
-from mu.console.system import allow_connections
+from mu.console.system import LOOP, allow_connections, need_linux
 from mu.engines.protocol import Engine
 from mu.errors import JobError, UsageError, reason
 from mu.history import times_file
@@ -164,6 +164,7 @@ class Run:
     def prepare(self) -> "Run":
         """Opens the port, and makes the directory of programs' output. Raises UsageError if either is impossible."""
         if not self.idle:
+            need_linux("a coordinator", LOOP)
             self._output = outputs.prepare(self.setup.output_dir)
             _ = self.listener
         return self
