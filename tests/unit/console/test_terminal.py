@@ -130,7 +130,8 @@ def test_what_waits_for_a_terminal_that_takes_nothing_is_bounded(monkeypatch: py
         while not out.flush():
             got += reader.read(1 << 16)
         out.put("end\n")
-        got += reader.read(1 << 20)
+        while not out.flush():
+            got += reader.read(1 << 16)
         while not got.endswith(b"end\n"):
             got += reader.read(1 << 20)
     kept = got.count(b"x\n")
