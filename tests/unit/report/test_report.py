@@ -211,6 +211,13 @@ def test_what_is_of_one_kind(one: str, other: str, alike: bool) -> None:
     assert (failure.kind_of(one) == failure.kind_of(other)) == alike
 
 
+def test_a_kind_keeps_what_to_do_and_has_no_number_that_nobody_said() -> None:
+    said = f"{failure.OUT_OF_TIME} in part 12"
+    assert (
+        failure.kind_of(failure.readable(said)) == f"{failure.OUT_OF_TIME} in part N: {failure.RAISE_TIMEOUT}"
+    )
+
+
 @pytest.mark.parametrize(
     ("said", "told"),
     [
