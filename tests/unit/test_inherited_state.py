@@ -19,7 +19,9 @@ print(json.dumps({
     "blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
     "umask": umask,
     "stdin": os.path.exists("/proc/self/fd/0"),
-    "odd": sorted(n for n in os.environ if n.lower().endswith("_proxy") or n in ("AWS_PROFILE", "MEM_SIZE", "REGION", "TZ")),
+    "odd": sorted(
+        n for n in os.environ if n.lower().endswith("_proxy") or n in ("AWS_PROFILE", "MEM_SIZE", "REGION", "TZ")
+    ),
     "blank": " " in tempfile.gettempdir(),
 }))
 """
