@@ -66,25 +66,13 @@ _HURRIED: dict[str, Any] = {"retries": {"total_max_attempts": 2}, "connect_timeo
 
 
 _session_lock = threading.RLock()  # a session makes one client at a time
-_session: tuple[Any, Any, Any] | None = None  # of which environment it is, botocore's and boto3's
+_session: tuple[Any, Any, Any] | None = None  # of which environment it is, botocore's, and boto3's or None
 
 
 def botocore_session() -> Any:
     """The session of this process. There is only one, so that an MFA code, which works once, is asked for
     once; and a new one when the variables have changed that say where credentials come from."""
-    return _sessions()[1]
-
-
-def forget_session() -> None:
-    """Read credentials and configuration anew when a session is needed next."""
     global _session
-    with _session_lock:
-        _session = None
-
-
-def _sessions() -> tuple[Any, Any, Any]:
-    global _session
-    import boto3
     import botocore.session
 
     with _session_lock:
@@ -96,8 +84,28 @@ def _sessions() -> tuple[Any, Any, Any]:
         if _session is None or _session[0] != environment:
             made = botocore.session.Session()
             made.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_time)
-            _session = environment, made, boto3.Session(botocore_session=made)
-        return _session
+            _session = environment, made, None
+        return _session[1]
+
+
+def forget_session() -> None:
+    """Read credentials and configuration anew when a session is needed next."""
+    global _session
+    with _session_lock:
+        _session = None
+
+
+def _session_for(service: str) -> Any:
+    """`botocore_session`. For S3, boto3 has been plugged into it, so that its clients have `upload_file` and the like;
+    other services do without boto3, whose import takes as long as botocore's and is part of a job's start."""
+    global _session
+    with _session_lock:
+        session = botocore_session()
+        if service == "s3" and _session is not None and _session[2] is None:
+            import boto3
+
+            _session = _session[0], session, boto3.Session(botocore_session=session)
+        return session
 
 
 _UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z")
@@ -146,11 +154,12 @@ def client(
 ) -> Any:
     """A client of the ordinary credential chain and endpoints, unless `keys` (access key id, secret, session token) or
     an `endpoint` are given. `hurried`: for what a run would rather do without than wait for. Raises MuError."""
-    import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
     config = Config(**(_HURRIED if hurried else _CONFIG))
+    names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+    given = dict(zip(names, keys, strict=True)) if keys is not None else {}
     if keys is None:
         try:
             botocore_session().get_credentials()  # once: it keeps them
@@ -159,8 +168,9 @@ def client(
     with explained(f"cannot use {service} in {region}"):
         try:
             with _session_lock:
-                session: Any = boto3.Session(*keys) if keys is not None else _sessions()[2]
-                made = session.client(service, region_name=region, endpoint_url=endpoint, config=config)
+                made = _session_for(service).create_client(
+                    service, region, endpoint_url=endpoint, config=config, **given
+                )
             _ = urlsplit(made.meta.endpoint_url).port  # botocore looks at it only when it sends something
             return made
         except ValueError as error:  # an endpoint that is no URL
