@@ -10,4 +10,5 @@ ruff format --check .
 mypy
 tests/c/run.sh
 make --no-print-directory -C tools/png2y4m
-exec python -m pytest -n 2 --dist worksteal -ra "$@"
+# Three processes on two cores: tests often wait for processes, time limits and daemons.
+exec python -m pytest -n 3 --dist worksteal -ra "$@"

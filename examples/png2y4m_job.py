@@ -30,5 +30,6 @@ def output(number: int) -> str:
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or not sys.argv[1].isdigit():
-        sys.exit(f"usage: {sys.argv[0]} CHUNKS [flags of mu.main]")
+        print(f"usage: {sys.argv[0]} CHUNKS [flags of mu.main]", file=sys.stderr)
+        sys.exit(2)
     mu.main(chunk, range(int(sys.argv[1])), sys.argv[2:], outputs=output)

@@ -38,7 +38,8 @@ async def merge(worker: mu.Worker) -> dict[str, int]:
 
 if __name__ == "__main__":
     if len(sys.argv) < 3:
-        sys.exit(f"usage: {sys.argv[0]} DIRECTORY PATTERN [flags of mu.main]")
+        print(f"usage: {sys.argv[0]} DIRECTORY PATTERN [flags of mu.main]", file=sys.stderr)
+        sys.exit(2)
     files = sorted(map(str, Path(sys.argv[1]).rglob(sys.argv[2])))
     job = mu.main(count, [*files, None], sys.argv[3:])
     for word, number in (job.results[-1] or {}).items():

@@ -1,10 +1,13 @@
 """What many tests share, and a process that is the same however the suite was started."""
 
+import functools
 import os
 import resource
 import signal
+import tempfile
 from pathlib import Path
 
+from botocore.loaders import JSONFileLoader
 from hypothesis import HealthCheck, settings
 
 # A machine that stands still for a moment must not fail a test, and each run of the suite tries the same examples.
@@ -12,6 +15,10 @@ settings.register_profile(
     "mu", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("mu")
+
+# Each session of botocore reads its descriptions of services anew, which is most of the time that a client takes to
+# make, and here there are hundreds of sessions. Clients of one session share them, too.
+JSONFileLoader.load_file = staticmethod(functools.cache(JSONFileLoader().load_file))  # type: ignore[method-assign,assignment]
 
 # Variables that programs under test read; none of them is the suite's to inherit.
 PREFIXES = ("AWS_", "MU_", "SLURM_", "LD_", "PYTHON")
@@ -43,7 +50,9 @@ def set_up_process() -> None:
         inherited = name.startswith(PREFIXES) or name in NAMES or name.lower().endswith("_proxy")
         if inherited and name not in KEPT:
             del os.environ[name]
+    tempfile.tempdir = None  # pytest itself may have looked at TMPDIR by now
     os.environ["LC_ALL"] = "C.UTF-8"
+    os.environ.pop("TZ", None)
     # The ordinary AWS files of whoever runs the suite are not its business either.
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(Path(os.devnull))
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"

@@ -11,7 +11,7 @@ from mu.history.runs import load
 from mu.history.timeline_html import page
 from mu.history.timeline_image import draw
 from tests.support.browser import CHROMIUM, Browser
-from tests.support.made_runs import record, write_record
+from tests.support.made_runs import one_long_worker, record, write_record
 
 # A run of all checks says where pictures of the page are to go, to be looked at.
 PICTURES = os.environ.get("MU_TEST_PICTURES")
@@ -56,8 +56,10 @@ def test_it_works_from_disk(browser: Browser, tmp_path: Path, parts: int) -> Non
     path = shown(browser, tmp_path, parts)
     made = record(parts, failing=0.1)
     workers = sum(len(part["attempts"]) for part in made["parts"])
-    assert f"{workers} of {workers} workers" in browser.run("document.getElementById('range').textContent")
-    assert f"of {parts} parts done" in browser.run("document.getElementById('fate').textContent")
+    assert f"{workers:,} of {workers:,} workers" in browser.run(
+        "document.getElementById('range').textContent"
+    )
+    assert f"of {parts:,} parts done" in browser.run("document.getElementById('fate').textContent")
     assert "upload" in browser.run("document.getElementById('legend').innerText")
     # The canvas has the activities' colours on it.
     colours = browser.run(
@@ -148,6 +150,26 @@ def test_a_picture_of_many_workers_keeps_its_colours(browser: Browser, tmp_path:
         ((0x88, 0x22, 0x55), 5000),
     ):
         assert (pixels == colour).all(axis=2).sum() > least
+
+
+@pytest.mark.parametrize("workers", [5, 100, 1_000, 5_000, 50_000])
+def test_the_last_pixel_is_the_end(browser: Browser, tmp_path: Path, workers: int) -> None:
+    """In the half of the time in which only one worker is left there are pixels of its colour up to the end."""
+    (tmp_path / "x.html").write_text(page(one_long_worker(workers)))
+    browser.open(tmp_path / "x.html")
+    browser.frame()
+    last, right = browser.run(
+        "(() => { const ratio = window.devicePixelRatio || 1, top = Math.ceil(TOP * ratio), w = canvas.width;"
+        "const d = pen.getImageData(0, top, w, canvas.height - top).data; let last = -1;"
+        "for (let i = 0; i < d.length; i += 4)"
+        "  if (d[i] === 0xee && d[i+1] === 0xbb && d[i+2] === 0x44) last = Math.max(last, i / 4 % w);"
+        "return [last, (LEFT + box().w) * ratio] })()"
+    )
+    assert abs(last - right) < 4
+    said = browser.run("document.getElementById('shared').textContent")
+    assert bool(said) == (workers >= 1_000)
+    assert workers < 50_000 or said.startswith("a line of pixels for up to ")
+    assert browser.errors == []
 
 
 def test_zoom_move_and_click(browser: Browser, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def crowd(stack: contextlib.ExitStack, port: int, size: int, sources: int) -> li
     made = []
     for number in range(size):
         source = (f"127.0.0.{2 + number % sources}", 0)
-        sock = socket.create_connection(("127.0.0.1", port), 30, source)
+        sock = socket.create_connection(("127.0.0.1", port), 300, source)
         made.append(stack.enter_context(contextlib.closing(sock)))
     return made
 

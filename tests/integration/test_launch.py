@@ -40,6 +40,7 @@ from tests.support.launch_service import (
     make_certificate,
     service,
 )
+from tests.support.ports import ipv6
 
 PAYLOAD = '{"id": ##ID##, "again": "##ID##"}'
 
@@ -342,7 +343,7 @@ def test_keys_that_stay_expired_end_the_launch(after):
     assert len(running.calls) <= 2
     text = {
         "an exception": f"{EXPIRED}; cannot get AWS credentials: no such file",
-        "an exception of botocore's": f"{EXPIRED}; cannot get AWS credentials: the AWS profile wants an MFA code, and",
+        "an exception of botocore's": f"{EXPIRED}; cannot get AWS credentials: the AWS profile needs an MFA code, but",
     }.get(after, EXPIRED)
     ((_, told),) = result.reasons()
     assert told.startswith(text)
@@ -768,13 +769,10 @@ def test_few_descriptors_are_made_do_with(limit):
     assert running.numbers() == collections.Counter(range(100))
 
 
-@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+@ipv6
 def test_ipv6():
-    try:
-        with service(lambda call: answer(), host="::1") as running:
-            result = launch(running, 5)
-    except OSError as reason:
-        pytest.skip(str(reason))
+    with service(lambda call: answer(), host="::1") as running:
+        result = launch(running, 5)
     assert result.accepted == 5
     for call in running.calls:
         assert call.headers["host"] == f"[::1]:{running.port}"

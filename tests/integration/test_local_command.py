@@ -174,12 +174,12 @@ def test_the_commands_status(execute: Execute, command: list[str], status: int, 
         (
             ["start", "--port", "65536"],
             2,
-            "mu local start: argument --port: 65536 is not from 0 to 65535\nTry 'mu local start --help'.\n",
+            "mu local start: argument --port: must be from 0 to 65535, not 65536\nTry 'mu local start --help'.\n",
         ),
         (
             ["start", "--concurrency", "0"],
             2,
-            "mu local start: argument --concurrency: 0 is not at least 1\nTry 'mu local start --help'.\n",
+            "mu local start: argument --concurrency: must be at least 1, not 0\nTry 'mu local start --help'.\n",
         ),
         (
             ["stop"],
@@ -317,7 +317,7 @@ def test_functions_are_kept_with_data(execute: Execute, tmp_path: Path) -> None:
     (folder / "odd.json").write_text("{}")
     status, out, err = execute(*words, "remove")
     assert (status, out) == (0, "")
-    assert "odd.json: the function was not made anew" in err
+    assert "odd.json: the function was not loaded" in err
     assert [path.name for path in folder.iterdir()] == ["odd.json"]
 
 

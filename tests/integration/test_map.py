@@ -23,8 +23,7 @@ import mu
 from mu.cli.main import main
 from mu.errors import JobError
 from mu.local.engine import LocalEngine
-from mu.mapping import direct, dry_run, sources
-from mu.mapping import run as running
+from mu.mapping import direct, dry_run, reach, sources
 from mu.report import cost
 from tests.support.local_rig import eventually
 from tests.support.map_rig import rows_of
@@ -83,11 +82,36 @@ def test_here_from_files_to_files_and_a_second_run_starts_nothing(capfd: pytest.
     assert files("out") == files("in")
     assert "10 of 10 inputs done" in capfd.readouterr().err
     assert main(["map", "--resume", *words[1:]]) == 0
-    err = capfd.readouterr().err
-    assert "0 of 10 inputs done" in err
-    assert "10 were done before" in err
-    assert "accepted" not in err
+    assert capfd.readouterr().err == "nothing to do: 10 were done before\n"
     assert sorted(os.listdir()) == ["in", "out"]
+
+
+def test_a_run_with_nothing_to_do_leaves_what_the_earlier_one_has_left(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    words = ["map", "--range", "1-3", "--results", "r", "--resume", "--sh", "echo {}"]
+    assert main(words) == 0
+
+    def left() -> dict[str, tuple[int, bytes]]:
+        paths = [path for path in Path("r").rglob("*") if path.is_file()]
+        return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in paths}
+
+    before = left()
+    assert {"r/run.json", "r/record/run.json", "r/timeline.html"} < before.keys()
+    capfd.readouterr()
+    assert main(words) == 0
+    assert capfd.readouterr() == ("", "nothing to do: 3 were done before\n")
+    assert main([*words[:-2], "--quiet", *words[-2:]]) == 0
+    assert capfd.readouterr() == ("", "")
+    assert left() == before
+
+
+def test_a_killed_run_that_was_nearly_over_gets_its_end() -> None:
+    words = ["map", "--range", "1-3", "--results", "r", "--resume", "--quiet", "--sh", "echo {}"]
+    assert main(words) == 0
+    Path("r/run.json").unlink()
+    assert main(words) == 0
+    assert json.loads(Path("r/run.json").read_text())["skipped"] == 3
 
 
 def test_the_program_runs_in_the_current_directory(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -153,7 +177,10 @@ def test_lines_are_done_before_the_last_has_come(monkeypatch: pytest.MonkeyPatch
 
 def test_killed_at_any_moment_then_resumed_every_input_is_done_once() -> None:
     Path("list").write_text("".join(f"{n % 150}\n" for n in range(300)))
-    words = ["--lines", "list", "--results", "r", "-W", "2", "--quiet", "--", "true", "{}"]
+    script = (
+        "test {} != 149 || until test -e go; do sleep 0.02; done"  # it cannot end before we have killed it
+    )
+    words = ["--lines", "list", "--results", "r", "-W", "2", "--quiet", "--sh", script]
     results = Path("r/results.jsonl")
     for number, moment in ((signal.SIGKILL, 20), (signal.SIGINT, 120), (signal.SIGKILL, 200)):
         more = ["--resume"] if Path("r").exists() else []
@@ -161,6 +188,7 @@ def test_killed_at_any_moment_then_resumed_every_input_is_done_once() -> None:
         eventually(partial(has_rows, results, moment))
         process.send_signal(number)
         assert process.wait(300) == (130 if number == signal.SIGINT else -number)
+    Path("go").touch()
     assert main(["map", "--resume", *words]) == 0
     done = Counter(row["input"] for row in rows_of(Path("r/results.jsonl")) if row["status"] == "done")
     assert done == {str(n): 2 for n in range(150)}
@@ -191,7 +219,7 @@ def test_bad_inputs_then_retry_does_just_those(capfd: pytest.CaptureFixture[str]
 def test_a_wrong_program_stops_within_the_first_ten(capfd: pytest.CaptureFixture[str]) -> None:
     words = ["map", "--range", "1-1000", "-W", "16", "--retries", "0", "--sh", "echo >> started; exit 4"]
     assert main(words) == 1
-    assert "the first 10 inputs have failed alike: exit status 4" in capfd.readouterr().err
+    assert "the first 10 inputs have all failed with: exit status 4" in capfd.readouterr().err
     assert Path("started").read_text().count("\n") == 10
     assert main(["map", "--range", "1-1000", "-W", "4", "--sh", "no-such-program"]) == 1
     assert "was not found (exit status 127)" in capfd.readouterr().err
@@ -214,6 +242,24 @@ def test_one_line_and_status_2_for_mistakes(capfd: pytest.CaptureFixture[str]) -
             "no engine 'nowhere'",
         ),
         (["map", "--range", "1-2", "--max-cost", "1", "--", "true"], "--max-cost is for -e lambda"),
+        (
+            ["map", "--range", "1-2", "--record", "/proc/x", "--", "true"],
+            "cannot make /proc/x for the record",
+        ),
+        (
+            ["map", "--range", "1-2", "--record", "r", "--results", "./r", "--", "true"],
+            "--record and --results need two directories",
+        ),
+        (
+            ["map", "--range", "1-2", "-e", "lambda", "--direct", "--record", "r", "--", "true"],
+            "--direct keeps no record: --results DIR keeps what became of each input",
+        ),
+        (["map", "--range", "1-2", "-e", "ssh:", "--", "true"], "-e ssh: names no host"),
+        (["map", "s3://B!/*", "--", "true"], "input s3://B!/*: there can be no bucket 'B!'"),
+        (
+            ["map", "--range", "1-2", "--out", "s3://B!/{}", "--sh", "true {out}"],
+            "--out s3://B!/{}: there can be no bucket 'B!'",
+        ),
     ):
         assert main(words) == 2
         err = capfd.readouterr().err
@@ -422,21 +468,41 @@ def test_direct_opens_no_port_and_waits_while_lambda_is_busy(
     assert "Lambda asked 2 times to wait" in err
 
 
+def test_direct_tells_what_programs_print_and_keeps_it(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["map", "--range", "1-2", "-e", "lambda", "--direct", "--verbose", "--results", "r"]
+    assert main([*words, "--retries", "1", "--sh", "echo out {}; echo err {} >&2; exit $(({} - 1))"]) == 1
+    err = capfd.readouterr().err
+    assert "2 invocations at a time, no port is opened" in err
+    for line in (
+        "part 1: invoked",
+        "part 1 1 | err 1",
+        "part 2 2 | err 2",
+        "part 2, attempt 2: invoked",
+    ):
+        assert f"\n{line}\n" in err
+    assert re.search(r"^part 1: done after \d+\.\d s$", err, re.MULTILINE)
+    assert re.search(
+        r"^part 2, attempt 2: failed \(exit status 1: err 2\) after \d+\.\d s$", err, re.MULTILINE
+    )
+    assert files("r/stdout") == {"1": b"out 1\n", "2": b"out 2\n"}
+    assert files("r/stderr") == {"1": b"err 1\n", "2": b"err 2\n"}
+
+
 def test_direct_is_chosen_where_workers_cannot_connect(
     s3: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(running, "has_own_endpoint", lambda: False)  # as if Lambda were AWS's
+    monkeypatch.setattr(reach, "has_own_endpoint", lambda: False)  # as if Lambda were AWS's
     assert main(["map", "--range", "1-2", "-e", "lambda", "-k", "--", "echo", "{}"]) == 0
     out, err = capfd.readouterr()
     assert out == "1\n2\n"
-    assert "is not a public one (-a gives another). Going on as with --direct" in err
+    assert "is not a public one (-a gives another). Continuing with --direct" in err
 
 
 def test_max_cost_is_not_passed_by_more_than_what_ran(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
     words = ["map", "--range", "1-50", "-e", "lambda", "-W", "2", "--timeout", "10", "--results", "r"]
     assert main([*words, "--max-cost", "0.0003", "--sh", "sleep 0.01"]) == 1
     err = capfd.readouterr().err
-    assert "ended early: another input could pass --max-cost 0.0003" in err
+    assert "ended early: another input could exceed --max-cost 0.0003" in err
     run = json.loads(Path("r/run.json").read_text())
     worst = 10 * 1769 / 1024 * 0.0000166667
     assert 0 < run["done"] < 50

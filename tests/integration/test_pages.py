@@ -78,6 +78,20 @@ def test_what_is_not_run_says_why() -> None:
 MOST_NOT_RUN = 30
 
 
+def test_no_command_is_in_a_fence_that_is_taken_for_output() -> None:
+    """A fence without `$ ` that is not marked `sh` is never run. (Those of reference.md are the texts of --help.)"""
+    typed = re.compile(r"(mu|python3|bin/\S+|examples/\S+|\./\S+|aws|pip|cc|sudo|apt|git|ssh) ", re.MULTILINE)
+    kept = ["text", "", "console", "shell", "bash"]
+    found = [
+        f"{page.name}:{fence.line}"
+        for page in PAGES
+        for fence in pages.fences(page)
+        if page.name != "reference.md" and fence.language in kept and not fence.has_commands
+        if any(typed.match(line) for line in fence.text.splitlines())
+    ]
+    assert found == []
+
+
 @pytest.mark.parametrize(
     ("printed", "stands"),
     [("2 of 2 inputs done in 0.3 s\n", "1 of 2 inputs done in 0.3 s\n"), ("a\nb\n", "a\n"), ("", "a\n")],

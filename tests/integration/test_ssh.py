@@ -130,7 +130,7 @@ def test_a_host_whose_key_has_changed(tmp_path: Path) -> None:
         server = made.add("one", known=False)
         other = (tmp_path / "client.pub").read_text()
         (tmp_path / "known").write_text(f"[127.0.0.1]:{server.port} {other}")
-        assert "its host key is not the one that is known" in failure_of(ssh("one", arguments=made.arguments))
+        assert "its host key has changed" in failure_of(ssh("one", arguments=made.arguments))
 
 
 def test_a_password_that_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ def test_a_password_that_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with hosts(tmp_path) as made:
         made.add("one", "PubkeyAuthentication no", client="NumberOfPasswordPrompts 1")
         failure = failure_of(ssh("one", arguments=made.arguments))
-    assert failure.startswith("it does not let us in (Permission denied (")
+    assert failure.startswith("it refuses the login (Permission denied (")
     assert "ControlMaster" in failure
 
 
@@ -188,7 +188,7 @@ def test_a_host_that_forbids_tunnels(tmp_path: Path) -> None:
     with hosts(tmp_path) as made:
         made.add("one", "AllowTcpForwarding no")
         assert failure_of(ssh("one", arguments=made.arguments, tunnel=True)) == (
-            "its sshd does not allow tunnels: AllowTcpForwarding would have to be yes"
+            "its sshd does not allow tunnels: set AllowTcpForwarding to yes"
         )
 
 
@@ -196,7 +196,7 @@ def test_a_host_where_no_server_answers(tmp_path: Path) -> None:
     with hosts(tmp_path) as made:
         made.add("one").stop()
         assert failure_of(ssh("one", arguments=made.arguments)) == (
-            "no sshd answers there: is it running, and on this port?"
+            "no sshd answers: is it running, and on this port?"
         )
 
 
@@ -213,11 +213,11 @@ def test_a_login_script_that_prints_is_no_obstacle(tmp_path: Path) -> None:
     ("hosts_text", "words"),
     [
         ("", "no host is named"),
-        ("a,a", "a is there twice"),
-        ("a=0", "SLOTS is a number of workers"),
-        ("a=x", "SLOTS is a number of workers"),
-        ("-oProxyCommand=x", "is no host"),
-        ("a\x1b", "is no host"),
+        ("a,a", "a is listed twice"),
+        ("a=0", "SLOTS must be a number of workers"),
+        ("a=x", "SLOTS must be a number of workers"),
+        ("-oProxyCommand=x", "is not a host"),
+        ("a\x1b", "is not a host"),
     ],
 )
 def test_hosts_that_are_none(hosts_text: str, words: str) -> None:

@@ -1,4 +1,4 @@
-"""`mu map -e lambda --direct` with the calls taken away that only Linux has: docs/macos.md says that it needs none."""
+"""Commands with the calls taken away that only Linux has: docs/macos.md says which run, and the rest says so, too."""
 
 import subprocess
 import sys
@@ -19,9 +19,41 @@ for module, names in {
 from mu.cli.main import main
 sys.exit(main())
 """
+HERE = "'mu map -e lambda --direct' does; or use Linux (docs/macos.md)\n"
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("words", "who"),
+    [
+        ("map --range 1-2 -- true", "mu map without -e lambda"),
+        ("map --range 1-2 -e lambda -e here -- true", "mu map without -e lambda"),
+        ("local exec -- true", "mu local"),
+        ("demo", "mu demo"),
+        ("state-server", "mu state-server"),
+    ],
+)
+def test_what_needs_linux_says_so_and_what_runs(words: str, who: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, *words.split()],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert f": {who} does not run here: it " in done.stderr
+    assert done.stderr.endswith(HERE)
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_job_needs_linux(tmp_path: Path) -> None:
+    job = "import mu\nasync def part(worker, n):\n    pass\nmu.main(part, [1], ['-e', 'here'])\n"
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT.partition("from mu.cli")[0] + job],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "a coordinator does not run here: it waits with epoll" in done.stderr
+    assert done.stderr.endswith(HERE)
+
+
 def test_direct_maps_need_nothing_of_linux(tmp_path: Path) -> None:
     bucket = tmp_path / "s3" / "mybucket"
     bucket.mkdir(parents=True)
@@ -29,8 +61,9 @@ def test_direct_maps_need_nothing_of_linux(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mu", "local", "exec", "--data", "s3", "--",
          sys.executable, "-c", WITHOUT, "map", "s3://mybucket/*.log", "--out", "s3://mybucket/copies/{/}",
-         "-e", "lambda", "--direct", "--quiet", "--", "cp", "{in}", "{out}"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False,
+         "-e", "lambda", "--quiet", "--", "cp", "{in}", "{out}"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert done.stderr.endswith(": it waits with epoll, which only Linux has. Continuing with --direct\n")
     assert (bucket / "copies" / "a.log").read_text() == "one\n"

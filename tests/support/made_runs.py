@@ -5,6 +5,8 @@ import random
 from pathlib import Path
 from typing import Any
 
+from mu.history.runs import Row, Run
+
 STEPS = ("RetrieveLoopState", "RetrieveAndRunState")
 
 
@@ -107,3 +109,10 @@ def write_times(path: Path, parts: int, **more: Any) -> Path:
             failed.append(place)
     path.write_text("".join(lines) + (f"ERR:{failed}\n" if failed else ""))
     return path
+
+
+def one_long_worker(workers: int) -> Run:
+    """A run of equal workers but for one, in the middle, that goes on for twice as long."""
+    ends = [2.0 if place == workers // 2 else 1.0 for place in range(workers)]
+    rows = [Row(place, 1, 0.0, end, "done", [(0.0, "run")]) for place, end in enumerate(ends)]
+    return Run("x", 2.0, workers, workers, rows)

@@ -1,9 +1,11 @@
-"""Ports for programs that must be told one."""
+"""Ports for programs that must be told one, and which protocols there are to have ports of."""
 
 import contextlib
 import random
 import socket
 from pathlib import Path
+
+import pytest
 
 RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
@@ -17,3 +19,23 @@ def unused_port() -> int:
             return port
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
+
+
+def connections(port: int) -> int:
+    """How many connections a program that listens on `port` of this machine has and has not closed yet."""
+    files = [path for path in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")) if path.exists()]
+    rows = [line.split() for path in files for line in path.read_text().splitlines()[1:]]
+    established, close_wait = "01", "08"
+    return sum(row[1].endswith(f":{port:04X}") and row[3] in (established, close_wait) for row in rows)
+
+
+def _has_ipv6() -> bool:
+    """Whether the loopback has an address of IPv6: the library may have it where the machine has not."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="there is no IPv6 here")

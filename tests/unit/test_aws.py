@@ -9,11 +9,12 @@ from pathlib import Path
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, NoCredentialsError
 from botocore.utils import parse_timestamp
 
 from mu import aws
-from mu.errors import MuError
+from mu.cli import main
+from mu.errors import MuError, UsageError
 from mu.preflight import REGION_VARIABLES
 from mu.work import transfer
 from tests.support.launch_service import answer, service
@@ -53,20 +54,50 @@ def test_credentials_with_odd_characters_are_not_told(monkeypatch, variable, val
     with pytest.raises(aws.ERRORS) as caught:
         aws.client("sts", "us-east-1").get_caller_identity()
     for reason in (aws.failure, transfer.failure):
-        assert "the AWS credentials have odd characters in them" in reason(caught.value)
+        assert "the AWS credentials contain invalid characters" in reason(caught.value)
         assert "SEC" not in reason(caught.value)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:abc", "http://127.0.0.1:99999", "nonsense"])
 def test_endpoints_that_cannot_be(monkeypatch, url):
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-    with pytest.raises(MuError, match="cannot use lambda in us-east-1: .*: is the endpoint right"):
+    with pytest.raises(MuError, match="cannot use lambda in us-east-1: .*: check the endpoint"):
         aws.client("lambda", "us-east-1")
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("AWS_CONFIG_FILE", "[default\nx", "config cannot be read: mend it, or name another file"),
+        ("AWS_PROFILE", "[default]\n", "there is no profile nobody: set AWS_PROFILE"),
+    ],
+)
+@pytest.mark.parametrize("words", ["functions", "launch -n1 -lf", "doctor"])
+def test_a_configuration_that_is_wrong_is_wrong_use(monkeypatch, tmp_path, capsys, name, text, told, words):
+    for each in [each for each in os.environ if each.startswith("AWS_") or each == "REGION"]:
+        monkeypatch.delenv(each)
+    (tmp_path / "config").write_text(text)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    if name == "AWS_PROFILE":
+        monkeypatch.setenv(name, "nobody")
+    assert main.main(words.split()) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert said.count("\n") == 1
+
+
+def test_no_credentials_are_wrong_use_and_a_refusal_is_a_failure():
+    assert type(aws.told("cannot", NoCredentialsError())) is UsageError
+    refused = ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "ListFunctions")
+    assert type(aws.told("cannot", refused)) is MuError
+
+
+@pytest.mark.parametrize(
     ("program", "words"),
-    [("/no/such/program", "no such file or directory: /no/such/program"), ("echo no JSON", "gave no JSON")],
+    [
+        ("/no/such/program", "no such file or directory: /no/such/program"),
+        ("echo no JSON", "output is not JSON"),
+    ],
 )
 def test_a_provider_that_fails_is_one_line(monkeypatch, tmp_path, program, words):
     for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -147,7 +178,7 @@ def test_an_mfa_code_is_asked_for_once(with_mfa):
 def test_an_mfa_code_without_a_terminal_is_one_line(with_mfa, words):
     done = run_without_terminal("-m", "mu", *words)
     assert done.returncode in (1, 2), done.stderr
-    assert "wants an MFA code, and there is no terminal to type it on" in done.stdout + done.stderr
+    assert "needs an MFA code, but there is no terminal to type it on" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert not with_mfa
 

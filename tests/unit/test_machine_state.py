@@ -1,6 +1,7 @@
 """Each state class by tables: what it waits for, what it sends, where it goes."""
 
 import socket
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import pytest
@@ -20,7 +21,7 @@ from mu import (
     SuperpositionState,
     TerminalState,
 )
-from mu.machine import described
+from mu.machine import described, handled, info, texts
 from mu.machine import state as machine_code
 from mu.machine.state import MAX_WAITING
 from mu.report.failure import explain
@@ -133,8 +134,8 @@ def test_info_is_stored_before_answers_are_taken() -> None:
 
 
 def test_what_info_messages_may_fill_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine_code, "MAX_INFO_CHARACTERS", 1000)
-    monkeypatch.setattr(machine_code, "MAX_INFO", 5)
+    monkeypatch.setattr(info, "MAX_INFO_BYTES", 1200)
+    monkeypatch.setattr(info, "MAX_INFO", 5)
     driven = Driven(Ask)
     for number in range(50):
         driven.says(f"INFO:progress:{number:900}")  # takes the place of the one before
@@ -145,12 +146,102 @@ def test_what_info_messages_may_fill_is_bounded(monkeypatch: pytest.MonkeyPatch)
     assert "5 names by INFO" in error_of(names.says("INFO:5:x", "INFO:6:x"))
 
 
+def test_memory_that_info_takes_is_counted_and_not_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info, "MAX_INFO_BYTES", 4000)
+    assert Driven(Ask).says("INFO:a:" + "x" * 3000).at == "Ask"
+    assert "by INFO" in error_of(Driven(Ask).says("INFO:a:\N{GRINNING FACE}" + "x" * 1500))
+
+
+def test_info_that_a_script_has_replaced_is_bounded_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info, "MAX_INFO_BYTES", 1000)
+    driven = Driven(Ask)
+    driven.machine.info = {"own": 1}
+    driven.says("INFO:a:1")
+    assert driven.machine.info == {"own": 1, "a": "1"}
+    assert "by INFO" in error_of(driven.says("INFO:b:" + "x" * 1000))
+
+
+def test_of_a_long_failure_no_more_is_decoded_than_is_kept() -> None:
+    text = "\N{GRINNING FACE}b" + "x" * 300_000 + "e\N{GRINNING FACE}"
+    error = ErrorState(MachineState(SocketNB(socket.socketpair()[0])), f"FAIL({text})".encode()).err
+    begin, middle, end = error.split("\n")
+    assert (begin[:7], end[-3:]) == ("FAIL(\N{GRINNING FACE}b", "e\N{GRINNING FACE})")
+    assert (len(begin), len(end)) == (texts.ERROR_BEGINNING, texts.ERROR_END)
+    left_out = len(f"FAIL({text})") - len(begin) - len(end)
+    assert middle == f"... ({left_out} bytes left out)"
+
+
+def test_want_of_memory_ends_its_own_machine_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    driven = Driven(Ask)
+
+    def to_text(message: bytes) -> str:
+        raise MemoryError
+
+    driven.worker.enqueue("OK:HELLO")
+    driven.worker.do_write()
+    driven.machine = driven.machine.do_read()
+    monkeypatch.setattr(machine_code, "to_text", to_text)
+    driven.machine = handled(driven.machine)
+    assert error_of(driven) == "there is not enough memory for its messages"
+    assert not driven.machine.waiting
+
+
+def test_looking_again_at_messages_that_wait_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each message that is taken has all that wait offered again: with thousands of them, some milliseconds each."""
+    monkeypatch.setattr(machine_code, "MAX_OFFERED", 1000 * machine_code.OFFER)
+    offered = 0
+
+    class Twice(ForLoopState):
+        expect = None
+        iterFin = 10_000
+
+    class Round(OnePassState):
+        expect = "OK:ROUND"
+        nextState = Twice
+
+    Twice.loopState = Round
+
+    class Both(SuperpositionState):
+        state_constructors = (Twice,)
+
+        def transition(self, msg: str) -> MachineState:
+            nonlocal offered
+            offered += 1
+            return super().transition(msg)
+
+    few = Driven(Both).says(*["OK:OTHER"] * 10, *["OK:ROUND"] * 50)
+    assert few.at == "Both"
+    offered = 0
+    many = Driven(Both).says(*["OK:OTHER"] * 100)
+    with suppress(ConnectionError):  # the machine has closed the connection before it has read all
+        many.says(*["OK:ROUND"] * 700)
+    assert "messages that no state expects" in error_of(many)
+    assert offered < 1300
+
+
+def test_a_message_that_waits_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not again for each that comes after it: 2,000 single messages take 2,000 looks."""
+    offered = 0
+
+    class Watches(InfoWatcherState):
+        def transition(self, msg: str) -> MachineState:
+            nonlocal offered
+            offered += 1
+            return super().transition(msg)
+
+    driven = Driven(Watches)
+    for _ in range(2000):
+        driven.says("OK:x")
+    assert offered == 2000
+    assert driven.machine._refused_bytes == 2000 * 4
+
+
 @pytest.mark.parametrize("answer", ["OK:RETVAL(7):OUTPUT({}):COMMAND(./encode)", "FAIL({})", "{}"])
 def test_a_long_error_keeps_its_beginning_and_its_end(answer: str) -> None:
     """However much workers say, a failed part costs a few kilobytes."""
     output = "".join(f"line {number} \N{GRINNING FACE}\n" for number in range(100_000))
     kept = ErrorState(Driven(Ask).machine, answer.format(output)).err
-    assert len(kept) < machine_code.ERROR_BEGINNING + machine_code.ERROR_END + 100
+    assert len(kept) < texts.ERROR_BEGINNING + texts.ERROR_END + 100
     said = explain(kept)
     assert "line 99999" in said
     assert ("exit status 7" in said and "./encode" in said) == answer.startswith("OK:")
@@ -205,8 +296,8 @@ def leads_to(target: Any) -> type[OnePassState]:
     [
         (type("A", (Ask,), {"nextState": Raising}), "A: Raising: ValueError: not today"),
         (type("B", (Ask,), {"nextState": None}), "B: None: TypeError"),
-        (type("C", (Ask,), {"nextState": staticmethod(lambda _: 3)}), "made 3, which is no state"),
-        (leads_to(5), "Leading.post_transition returned 5, which is no state"),
+        (type("C", (Ask,), {"nextState": staticmethod(lambda _: 3)}), "made 3, which is not a state"),
+        (leads_to(5), "Leading.post_transition returned 5, which is not a state"),
         (leads_to(None), "Leading.post_transition returned None"),
         (leads_to(lambda state: state.missing), "Leading: post_transition: AttributeError"),
         (leads_to(lambda state: int("x")), "Leading: post_transition: ValueError"),
@@ -622,7 +713,7 @@ def test_a_loop_can_be_entered_again() -> None:
 def test_a_nested_loop_with_the_outer_ones_break_key_is_told() -> None:
     outer, inner = loop(0, 2), loop(0, 2, iterKey="j")
     outer.loopState.nextState = inner  # type: ignore[attr-defined]
-    assert "another loop uses the breakKey '_loop_break'" in error_of(Driven(outer).says("OK"))
+    assert "another loop has the same breakKey '_loop_break'" in error_of(Driven(outer).says("OK"))
 
 
 def test_a_broken_loop_can_be_entered_again() -> None:

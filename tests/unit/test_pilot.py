@@ -32,7 +32,7 @@ def test_the_time_that_slurm_says_is_left(text: str, seconds: float | None) -> N
 
 def test_a_context_without_a_limit_has_none() -> None:
     assert time_limit(pilot.Context("a")).end == float("inf")
-    assert 50 < time_limit(pilot.Context("a", time.time() + 60)).end - time.monotonic() < 60
+    assert 5000 < time_limit(pilot.Context("a", time.time() + 6000)).end - time.monotonic() < 6000
 
 
 def test_newer_slurms_say_when_a_job_ends(monkeypatch: pytest.MonkeyPatch) -> None:

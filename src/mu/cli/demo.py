@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mu.console.share import shared
+from mu.console.system import NAMESPACES, need_linux
 from mu.errors import MuError, UsageError, reason
 
 PARTS = 5
@@ -55,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if args.inside:
         _jobs(out)
         return 0
+    need_linux("mu demo", NAMESPACES)
     if args.video is not None and not os.access(args.video, os.R_OK):
         raise UsageError(f"{args.video} cannot be read")
     for tool in ("make", "gcc", *(["ffmpeg"] if args.video else [])):

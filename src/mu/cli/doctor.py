@@ -18,6 +18,7 @@ from botocore.exceptions import ConnectionError as Unreachable
 from mu import aws, preflight
 from mu.cli import regions
 from mu.console.arguments import PORT, at_least
+from mu.console.terminal import tell
 from mu.engines.aws_lambda import AwsLambda, shares
 from mu.errors import MuError, UsageError, reason
 from mu.lambdaize import deploy
@@ -291,6 +292,6 @@ def run(args: argparse.Namespace) -> int:
     bad = False
     for verdict, text in diagnose(args):
         bad |= verdict == BAD
-        sys.stdout.write(f"{verdict:<4}{text}\n")
+        tell(f"{verdict:<4}{text}\n")
         sys.stdout.flush()
     return int(bad)

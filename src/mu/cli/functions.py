@@ -1,14 +1,13 @@
 """`mu functions`: what `mu lambdaize` has made, and its removal. A tag tells; other functions are left alone."""
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mu import aws
 from mu.cli import regions
-from mu.console.terminal import say
+from mu.console.terminal import say, tell
 from mu.errors import MuError, UsageError
 from mu.lambdaize import deploy
 
@@ -119,13 +118,13 @@ def run(args: argparse.Namespace) -> int:
         if bool(args.names) == args.all:
             raise UsageError("rm takes the names of functions, or --all")
         for line in remove(args.names, args.regions, args.all):
-            sys.stdout.write(f"{line}\n")
+            tell(f"{line}\n")
         return 0
     if args.names or args.all:
         raise UsageError("ls takes no names")
     rows = [made for region in args.regions for made in made_functions(aws.client("lambda", region), region)]
     if rows:
-        sys.stdout.write(table(rows))
+        tell(table(rows))
     else:
         say(f"mu functions: lambdaize has made none in {', '.join(args.regions)}")
     return 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 from mu.cli import regions
+from mu.console.terminal import tell
 from mu.errors import UsageError
 from mu.launch.launcher import launchpar
 from mu.launch.result import LaunchResult, Progress
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
             invocation_type="DryRun" if args.dry_run else "Event",
             cancel=stop,
         )
-    sys.stdout.write(summary(result, "allowed" if args.dry_run else "accepted"))
+    tell(summary(result, "allowed" if args.dry_run else "accepted"))
     if stop.signal and result.cancelled:
         return 128 + stop.signal
     return 0 if result.accepted == result.total else 1

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Self
 
 from mu.console.arguments import PORT, Parser, above, at_least
+from mu.console.system import NAMESPACES, need_linux
 from mu.engines import ramp
 from mu.errors import UsageError
 from mu.lambdaize.runtime_image import PROGRAMS
@@ -121,6 +122,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run `exec` or `start`; returns the exit status."""
+    need_linux("mu local", NAMESPACES)
     if args.action == "exec":
         args.command = args.command[args.command[:1] == ["--"] :]
         if not args.command:

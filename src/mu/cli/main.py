@@ -110,8 +110,10 @@ def _run(words: Sequence[str]) -> int:
         print(f"mu {version()}")
         return 0
     if name not in COMMANDS:
-        guess = closest(name, COMMANDS)
-        say(f"mu: no such command '{name}'{f': did you mean {guess}?' if guess else ''}\nTry 'mu --help'.")
+        flag = name.startswith("-")
+        guess = closest(name, ("--help", "--version") if flag else COMMANDS)
+        what = f"no such {'flag' if flag else 'command'} '{name}'"
+        say(f"mu: {what}{f': did you mean {guess}?' if guess else ''}\nTry 'mu --help'.")
         return 2
     module, parser = load(name)
     parse = getattr(module, "parse", Parser.parse_words)  # a command that has words of its own after --

@@ -18,7 +18,7 @@ DESCRIPTION = """\
 Run a program once for each input, here or on thousands of workers.
 
   mu map 'photos/*.jpg' --out 'thumbs/{/}' -- convert {in} -resize 200x {out}
-  mu map 's3://b/raw/**.png' --out 's3://b/y4m/{/.}.y4m' -e lambda -- ./png2y4m -o {out} {in}
+  mu map 's3://mine/raw/**.png' --out 's3://mine/y4m/{/.}.y4m' -e lambda -- ./png2y4m -o {out} {in}
   find . -name '*.log' | mu map --lines - -k -- wc -l {in}
   mu map --csv runs.csv --out 'out/{id}.bin' -- ./simulate --seed {seed} -o {out}
 
@@ -32,6 +32,8 @@ Exit status: 0 all done, 1 some failed, 2 nothing was started, 130 after Ctrl-C.
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The flags of `mu map`."""
+    if isinstance(parser, Parser):
+        parser.absent = {"--output": "there is no --output: --results DIR keeps what programs print"}
     parser.usage = f"{parser.prog} [INPUT ...] [OPTION ...] -- PROGRAM [WORD ...]"
     parser.add_argument(
         "inputs", nargs="*", metavar="INPUT", help="a glob (** crosses /), a prefix, or a file: here or s3://"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mu.console.arguments import SECONDS, at_least
 from mu.console.debugging import follow_defs
-from mu.console.system import allow_connections
+from mu.console.system import LOOP, allow_connections, need_linux
 from mu.console.terminal import say
 from mu.defs import Defs
 from mu.errors import UsageError
@@ -86,6 +86,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Relay until a signal comes."""
+    need_linux("mu state-server", LOOP)
     Defs.debug = args.debug
     follow_defs()
     ca_path, cert_path, key_path = (

@@ -2,14 +2,13 @@
 
 import argparse
 import statistics
-import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from mu.console.terminal import say
+from mu.console.terminal import say, tell
 from mu.errors import UsageError
 from mu.history.runs import Row, Run, load, unfinished
-from mu.history.stats import PERCENTS, last_row, state_times, waited_for
+from mu.history.stats import PERCENTS, last_row, state_times, waited_for, workers
 
 DESCRIPTION = """\
 Tell where the time of a run went: what the job waited for, the percentiles of each state, and the critical path,
@@ -33,15 +32,18 @@ def run(args: argparse.Namespace) -> int:
     if not found.rows:
         none = "has come to its end with a part yet" if found.unfinished else "connected in this run"
         raise UsageError(f"{args.run}: no worker {none}")
-    sys.stdout.write(report(found))
+    tell(report(found))
     return 0
 
 
 def report(run: Run) -> str:
     """All of it, for people."""
     row = last_row(run)
-    workers = f"{len(run.rows)} worker{'s' if len(run.rows) != 1 else ''}"
-    lines = [f"{run.name}: {run.done} of {run.parts} parts done in {run.seconds:.2f} s; {workers}"]
+    number = workers(run)
+    lines = [
+        f"{run.name}: {run.done} of {run.parts} parts done in {run.seconds:.2f} s; "
+        f"{number} worker{'s' if number != 1 else ''}, {len(run.rows)} attempt{'s' if len(run.rows) != 1 else ''}"
+    ]
     moved = Counter[str]()
     for each in run.rows:
         moved.update(each.moved)
@@ -56,11 +58,11 @@ def report(run: Run) -> str:
     )
     lines += ["", "seconds in each state"]
     lines += _table(
-        [("STATE", "WORKERS", "VISITS", *(f"{p} %" if p < 100 else "MOST" for p in PERCENTS), "ALL")]
+        [("STATE", "ATTEMPTS", "VISITS", *(f"{p} %" if p < 100 else "MOST" for p in PERCENTS), "ALL")]
         + [
             (
                 s.name,
-                str(s.workers),
+                str(s.attempts),
                 str(s.visits),
                 *(f"{value:.3f}" for value in s.percentiles),
                 f"{s.total:.1f}",

@@ -1,1 +1,1 @@
-"""The command line and the terminal: arguments, output, limits of the system."""
+"""The command line and the terminal: arguments, output, and limits of the operating system."""

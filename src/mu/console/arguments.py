@@ -1,30 +1,35 @@
 """The command-line parser that `mu` and every coordinator script share."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from mu.console.terminal import say
 
-# Flags whose values are flags of another program: `--engine-args --gres=gpu:1`.
+# Flags whose values may look like flags: `--engine-args --gres=gpu:1`.
 TAKES_ANY = ("--engine-args",)
+NEGATIVE = re.compile(r"-\d+(\.\d*)?")
+REQUIRED = "the following arguments are required: "
+UNKNOWN = "unrecognized arguments: "
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """What somebody who wrote `word` most likely meant; None if nothing of `known` is like it."""
+    """Returns the known word that is most like `word`; None if none is like it."""
     import difflib  # late: only mistakes need it
 
     return next(iter(difflib.get_close_matches(word, sorted(known), 1, 0.7)), None)
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line that says what is wrong, then a hint; status 2.
+    """An argument parser whose errors are one line that says what is wrong, then a hint; exit status 2.
 
-    `absent` says of flags that are not there why that is.
+    `absent` maps flags that do not exist here to the reason.
     """
 
     absent: Mapping[str, str] = {}
+    _words: Sequence[str] = ()
 
     def __init__(self, prog: str, description: str, epilog: str | None = None) -> None:
         super().__init__(
@@ -36,26 +41,54 @@ class Parser(argparse.ArgumentParser):
         )
 
     def parse_words(self, words: Sequence[str]) -> argparse.Namespace:
-        """Parse a command line. Flags may be anywhere among its words, unless one word takes all after it."""
+        """Parses a command line. Flags may be anywhere among its words, unless one word takes all after it."""
         rest = (argparse.PARSER, argparse.REMAINDER)
         if any(action.nargs in rest for action in self._get_positional_actions()):
             return self.parse_args(words)
         return self.parse_intermixed_args(words)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse, but what follows a flag of `TAKES_ANY` is its value, whatever that begins with."""
+        """Like argparse, but the word after a flag of `TAKES_ANY` is its value, whatever it begins with, and so is a
+        negative number after a flag that takes a value: the message then says what the number must be."""
         words = list(sys.argv[1:] if args is None else args)
         for place, word in enumerate(words):
             if word == "--":
                 break
-            if word in TAKES_ANY and place + 1 < len(words):
-                words[place : place + 2] = [f"{word}={words[place + 1]}"]
+            following = words[place + 1] if place + 1 < len(words) else None
+            if following is None or following in self._option_string_actions:
+                continue
+            if word in TAKES_ANY or (self._takes_value(word) and NEGATIVE.fullmatch(following)):
+                words[place : place + 2] = [f"{word}={following}"]
+        self._words = words
         return super().parse_known_args(words, namespace)
 
+    def _takes_value(self, word: str) -> bool:
+        action = self._option_string_actions.get(word)
+        return action is not None and action.nargs is None
+
+    def _unknown_flag(self) -> str | None:
+        """The first word that looks like a flag and is none. Not known where one word takes all that follow it."""
+        if any(each.nargs in (argparse.PARSER, argparse.REMAINDER) for each in self._actions):
+            return None
+        for word in self._words:
+            if word == "--":
+                return None
+            name = word.partition("=")[0]
+            if not name.startswith("-") or name == "-" or " " in word or NEGATIVE.fullmatch(word):
+                continue
+            known = self._option_string_actions
+            if name not in known and (name.startswith("--") or name[:2] not in known):
+                return name
+        return None
+
     def error(self, message: str) -> NoReturn:
-        """Print `message` and where help is, and exit with status 2."""
-        words = message.removeprefix("unrecognized arguments: ").split()
-        if message.startswith("unrecognized arguments: -") and words:
+        """Prints `message` and how to get help, and exits with status 2."""
+        # argparse reports missing flags first, but a missing flag may be one that is mistyped.
+        mistyped = self._unknown_flag() if message.startswith(REQUIRED) else None
+        if mistyped:
+            message = f"{UNKNOWN}{mistyped}"
+        words = message.removeprefix(UNKNOWN).split()
+        if message.startswith(f"{UNKNOWN}-") and words:
             word = words[0].partition("=")[0]
             why = self.absent.get(word) or self.absent.get(word[:2])
             guess = closest(word, self._option_string_actions) if word.startswith("--") else None
@@ -67,7 +100,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def at_least(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
-    """A parser of integers within bounds."""
+    """Returns a parser of integers within bounds."""
 
     def parse(text: str) -> int:
         try:
@@ -76,14 +109,14 @@ def at_least(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"'{text}' is not an integer") from None
         if number < minimum or (maximum is not None and number > maximum):
             bounds = f"at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
-            raise argparse.ArgumentTypeError(f"{number} is not {bounds}")
+            raise argparse.ArgumentTypeError(f"must be {bounds}, not {number}")
         return number
 
     return parse
 
 
 def above(minimum: float, what: str) -> Callable[[str], float]:
-    """A parser of finite numbers above a minimum."""
+    """Returns a parser of finite numbers above a minimum."""
 
     def parse(text: str) -> float:
         try:
@@ -91,14 +124,14 @@ def above(minimum: float, what: str) -> Callable[[str], float]:
         except ValueError:
             raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
         if not minimum < number < float("inf"):
-            raise argparse.ArgumentTypeError(f"{text} is not {what}")
+            raise argparse.ArgumentTypeError(f"must be {what}, not {text}")
         return number
 
     return parse
 
 
 def listed(parse: Callable[[str], Any]) -> Callable[[str], list[Any]]:
-    """A parser of comma-separated lists."""
+    """Returns a parser of comma-separated lists."""
 
     def parse_all(text: str) -> list[Any]:
         words = [word.strip() for word in text.split(",")]
@@ -110,7 +143,7 @@ def listed(parse: Callable[[str], Any]) -> Callable[[str], list[Any]]:
 
 
 def word(given: str) -> str:
-    """A parser of texts: an empty one is most likely a shell variable that is not set."""
+    """Parses a text; an empty one is refused, because most likely a shell variable is not set."""
     if not given:
         raise argparse.ArgumentTypeError("it is empty")
     return given

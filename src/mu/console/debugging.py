@@ -1,7 +1,8 @@
-"""Debug messages (`-D`): every module writes to its own logger below `mu`, and here is the one place that shows them.
+"""Debug messages (`-D`): every module writes to its own logger below `mu`, and only this module shows them.
 
-Each line goes to standard error as `debug: TEXT`, fit for a terminal. Messages tell what happens and never hold keys or
-credentials. Without `-D` nothing is set up: a program that uses mu as a library handles the logger `mu` as any other.
+Each line goes to standard error as `debug: TEXT`, made safe for terminals. Messages tell what happens and never
+contain keys or credentials. Without `-D` nothing is set up: a program that uses mu as a library handles the logger
+`mu` as any other.
 """
 
 import logging
@@ -13,10 +14,10 @@ ROOT = logging.getLogger("mu")
 
 
 class DebugLines(logging.Handler):
-    """Writes records to standard error, a line each; a record with an exception has its traceback's lines, too."""
+    """Writes records to standard error, one line each, and the lines of a traceback if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record."""
+        """Writes one record."""
         for line in self.format(record).split("\n") if record.exc_info else [record.getMessage()]:
             say(f"debug: {visible(line)}")
 
@@ -25,12 +26,12 @@ HANDLER = DebugLines()
 
 
 def follow_defs() -> None:
-    """Show debug messages if `Defs.debug` says so, or show them no more. To be called when it may have changed."""
+    """Shows debug messages if `Defs.debug` is set, otherwise not. Must be called when that may have changed."""
     shown = HANDLER in ROOT.handlers
     if Defs.debug and not shown:
         ROOT.addHandler(HANDLER)
         ROOT.setLevel(logging.DEBUG)
-        ROOT.propagate = False  # else a script's own handlers would show them a second time
+        ROOT.propagate = False  # so that a script's own handlers do not show them again
     elif shown and not Defs.debug:
         ROOT.removeHandler(HANDLER)
         ROOT.setLevel(logging.NOTSET)

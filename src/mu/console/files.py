@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Writes files completely or not at all, or up to a limit."""
 
 import os
 import secrets
@@ -10,10 +10,10 @@ from typing import BinaryIO
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[BinaryIO]:
-    """A file to write beside `path`, which takes its place at the end, or is removed after an exception.
+    """Yields a file to write beside `path`; at the end it replaces `path`, after an exception it is removed.
 
-    Its name is random and it must not exist yet, so that nobody can have put a link there. It gets the mode that a new
-    file gets, or that of the file it replaces. If `path` is a link, its target is replaced. Raises OSError.
+    Its name is random and must not exist yet, so that nobody can have put a link there. It gets the mode of a new
+    file, or that of the file that it replaces. If `path` is a link, its target is replaced. Raises OSError.
     """
     target = Path(os.path.realpath(path))
     beside = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}")
@@ -31,14 +31,17 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def appended(path: str | Path, data: bytes, most: int, cut: bytes) -> None:
-    """Write `data` at the end of a file, which is made if it is not there, and takes `most` bytes: of what is too much
-    as much as fits is written, and then `cut`, once. A link is not followed. Raises OSError."""
+    """Appends `data` to a file of at most `most` bytes, which is made if it does not exist.
+
+    If there is too much data, as much as fits is written, and then `cut`, once. A link is not followed. Raises
+    OSError.
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o666)
     with open(descriptor, "ab", buffering=0) as file:  # noqa: PTH123 - a descriptor
         room = most - os.fstat(descriptor).st_size
         if room < 0:
-            return  # it has been cut
+            return  # `cut` was written before
         written = memoryview(data if len(data) <= room else data[:room] + cut)
         while written:
             written = written[file.write(written) :]

@@ -1,4 +1,4 @@
-"""What comes with mu beside its modules: its version, and the folders of examples, scripts and png2y4m's sources."""
+"""Finds the parts of mu beside its modules: version, examples, scripts and the sources of png2y4m."""
 
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
@@ -11,16 +11,16 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def shared(name: str) -> Path:
-    """Where `examples`, `bin` or `tools/png2y4m` is: in `mu/_share` of an install, which may not be writable, or in the
-    source tree. UsageError if it is not there."""
+    """Returns the path of `examples`, `bin` or `tools/png2y4m`: in `mu/_share` of an installation, which may be
+    read-only, or in the source tree. Raises UsageError if it does not exist."""
     for root in (PACKAGE / "_share", PACKAGE.parents[1]):
         if (root / name).is_dir():
             return root / name
-    raise UsageError(f"this install of mu came without its folder {name}: install it anew, with pip")
+    raise UsageError(f"this installation of mu has no folder {name}: install it again with pip")
 
 
 def version() -> str:
-    """The version of mu that is installed, such as 0.1.0; "unknown" in a source tree that is not."""
+    """Returns the installed version of mu, such as 0.1.0; "unknown" in a source tree that is not installed."""
     try:
         return version_of(DISTRIBUTION)
     except PackageNotFoundError:

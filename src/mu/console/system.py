@@ -1,8 +1,9 @@
-"""What the coordinator's loop asks of the operating system: signals, and enough open files."""
+"""The coordinator's use of the operating system: signals, and enough open files."""
 
 import logging
 import os
 import resource
+import select
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,9 +17,29 @@ logger = logging.getLogger(__name__)
 OTHER_FILES = 128
 
 
+LOOP = "it waits with epoll"  # why the coordinator's loop and the relay need Linux
+NAMESPACES = "it keeps workers apart by namespaces"  # why the local engine does
+
+
+def only_linux(why: str) -> str:
+    """`why`, and that this system cannot do that; empty on Linux."""
+    return "" if hasattr(select, "epoll") else f"{why}, which only Linux has"
+
+
+def need_linux(what: str, why: str) -> None:
+    """UsageError if `what` cannot run on this system, and what can."""
+    told = only_linux(why)
+    if told:
+        raise UsageError(
+            f"{what} does not run here: {told}. 'mu map -e lambda --direct' does; or use Linux (docs/macos.md)"
+        )
+
+
 def allow_connections(count: int) -> int:
-    """Raise this process's limit of open files as far as it can be raised; returns for how many connections
-    that is enough. UsageError if that is fewer than `count`."""
+    """Raises this process's limit of open files as far as possible; returns how many connections that allows.
+
+    Raises UsageError if that is fewer than `count`.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -33,8 +54,10 @@ def allow_connections(count: int) -> int:
 
 @contextmanager
 def caught_signals(handle: Callable[[int], None]) -> Iterator[int]:
-    """SIGINT, SIGTERM and SIGHUP, unless ignored, go to `handle` and make the yielded descriptor readable; only in the
-    main thread, where Python lets us."""
+    """Passes SIGINT, SIGTERM and SIGHUP, unless ignored, to `handle`, and makes the yielded descriptor readable.
+
+    It works only in the main thread, because of Python.
+    """
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     before: dict[signal.Signals, Any] = {}
     previous = -1
@@ -49,7 +72,7 @@ def caught_signals(handle: Callable[[int], None]) -> Iterator[int]:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     before[number] = signal.signal(number, caught)
         except ValueError:
-            logger.debug("not in the main thread: signals are left alone")
+            logger.debug("not in the main thread: signals are not handled")
         yield reader
     finally:
         for number, handler in before.items():

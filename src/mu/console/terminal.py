@@ -1,9 +1,9 @@
-"""Text for people, on a stream that may be slow, full, missing, or have lost its reader: a run goes on all the same.
+"""Writes text to a stream that may be slow, full, missing, or closed by its reader, without disturbing the run.
 
-A terminal that is held up (Ctrl-S, a multiplexer that does not read) blocks whoever writes to it, and the
-coordinator's loop has thousands of workers to see to. So nothing is written that would have to wait; it
-stays here until there is room. For a terminal this takes a descriptor of our own: its being non-blocking must
-not be shared with the shell, and being ready for some bytes does not mean that it is for all of them.
+A terminal that is stopped (Ctrl-S, a multiplexer that does not read) blocks a process that writes to it, but the
+coordinator's loop must serve thousands of workers. So a write never waits: what there is no room for is kept here.
+For a terminal we open a descriptor of our own, because making the shared one non-blocking would affect the shell, and
+because a terminal that is ready for some bytes may not take all of them.
 """
 
 import os
@@ -15,17 +15,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
-CHUNK = 4096  # bytes that a pipe that is ready takes at once
-MAX_LINE = 500  # characters of one line for people
-# Control characters, which could do anything to a terminal; bidirectional controls, which make a line read otherwise
-# than it is; and bytes that are no text.
+CHUNK = 4096  # bytes that a ready pipe takes without blocking
+MAX_LINE = 500  # the most characters of a printed line
+# Control characters, which could do anything to a terminal; bidirectional controls, which make a line look different
+# from what it is; and bytes that are not text.
 CONTROL = re.compile(
     r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 
 class Output:
-    """What is written to `stream` (None: nowhere). After an error nothing more is."""
+    """Writes to `stream` (None: nowhere). After an error it writes nothing more."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -35,7 +35,7 @@ class Output:
             self._errors = "backslashreplace"
         self._waiting = bytearray()
         self._ready = select.poll()
-        self._fd = -1  # of a stream that has none, such as one in memory
+        self._fd = -1  # for a stream without a descriptor, such as one in memory
         with suppress(OSError, ValueError, AttributeError):
             if stream is not None:
                 self._fd = self._own(stream.fileno())
@@ -50,7 +50,7 @@ class Output:
         return fd
 
     def put(self, text: str, *, wait: bool = False) -> None:
-        """Write `text` after what has not been written yet; without `wait`, as much as there is room for."""
+        """Writes `text` after the text that is still kept; without `wait`, only as much as there is room for."""
         if self._stream is None:
             return
         try:
@@ -58,7 +58,7 @@ class Output:
                 self._stream.write(text)
             self._stream.flush()
         except BlockingIOError:
-            pass  # what others have written; it comes later
+            pass  # other writers' output, which will follow
         except (OSError, ValueError):
             self._stream = None
             return
@@ -67,7 +67,8 @@ class Output:
             self.flush(wait=wait)
 
     def flush(self, *, wait: bool = False) -> bool:
-        """Write what has not been written yet, without `wait` as much as there is room for; whether nothing is left."""
+        """Writes the text that is kept, without `wait` as much as there is room for; returns whether nothing is
+        left."""
         while self._waiting and self._ready.poll(None if wait else 0):
             try:
                 del self._waiting[: os.write(self._fd, self._waiting[:CHUNK])]
@@ -81,7 +82,7 @@ class Output:
 
 
 def fit(text: str) -> str:
-    """`text`, of one or more lines, as a terminal may have it: control characters spelled out, tabs as blanks."""
+    """Returns `text`, of one or more lines, made safe for terminals: control characters escaped, tabs as blanks."""
     return "\n".join(CONTROL.sub(_spelled, line).expandtabs() for line in text.split("\n"))
 
 
@@ -90,7 +91,7 @@ def _spelled(found: re.Match[str]) -> str:
 
 
 def say(text: str) -> None:
-    """A line on standard error, if there is one that takes it; fit for a terminal, whatever is in it."""
+    """Prints a line, made safe for terminals, on standard error, if that accepts it."""
     if sys.stderr is None:
         return
     try:
@@ -102,13 +103,18 @@ def say(text: str) -> None:
         silence(sys.stderr)
 
 
+def tell(text: str) -> None:
+    """Write `text`, of one or more lines, to standard output: a result in which there may be what others have said."""
+    sys.stdout.write(fit(text))
+
+
 def silence(stream: TextIO) -> None:
-    """Send what `stream` still holds, and all that comes, nowhere: else Python would fail over it at its end."""
+    """Redirects `stream`, with what it still holds, to nowhere, since Python would otherwise fail when it exits."""
     with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def visible(line: str) -> str:
-    """A line as a terminal may have it: not too long, tabs as blanks, and control characters spelled out."""
+    """Returns a line made safe for terminals: shortened, tabs as blanks, and control characters escaped."""
     text = CONTROL.sub(_spelled, line[: MAX_LINE + 1]).expandtabs()
     return text if len(text) <= MAX_LINE else f"{text[: MAX_LINE - 3]}..."

@@ -1,5 +1,5 @@
-"""Engines: what starts workers.
+"""Engines: they start workers.
 
-`protocol` says what an engine is; `aws_lambda`, `here`, `ssh`, `slurm` and `microvm` are one each, `several` is one
-made of others, and `by_name` finds them by what `-e` says.
+`protocol` defines what an engine is. `aws_lambda`, `here`, `ssh`, `slurm` and `microvm` are one engine each,
+`several` combines engines into one, and `by_name` makes them from the names that `-e` takes.
 """

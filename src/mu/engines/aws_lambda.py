@@ -1,4 +1,4 @@
-"""AWS Lambda as an engine: threads in which liblaunch works, paced by what Lambda can take, beside the main loop."""
+"""AWS Lambda as an engine: invokes the function by liblaunch in threads, at the pace that Lambda allows."""
 
 import logging
 import math
@@ -20,25 +20,21 @@ from mu.wire import clock
 
 logger = logging.getLogger(__name__)
 
-CANCELLED = (
-    "cancelled; the last attempt: "  # liblaunch's words about an invocation that was to be tried again
-)
-PATIENCE = 1.0  # seconds; a cancelled launch ends within a tenth of that, unless a name is being looked up
-LOST_AFTER = 30.0  # seconds beyond the event's age, for a start that takes long
-BATCH_SECONDS = (
-    0.5  # while starts are paced, we launch this much of the allowance at a time: a launch opens connections
-)
+CANCELLED = "cancelled; the last attempt: "  # beginning of liblaunch's error if a retry was due
+PATIENCE = 1.0  # seconds; a cancelled launch takes a tenth of that, unless it waits for DNS
+LOST_AFTER = 30.0  # seconds added to the event's age, for a slow start
+BATCH_SECONDS = 0.5  # seconds of allowance for one launch when paced, since a launch opens connections
 
 
 def shares(count: int, regions: Sequence[str]) -> list[tuple[str, int]]:
-    """`count` workers spread evenly, the remainder to the first regions; a region with none is left out."""
+    """Returns `count` workers spread evenly, the remainder to the first regions; a region with none is left out."""
     each, more = divmod(count, len(regions))
     spread = [(region, each + (place < more)) for place, region in enumerate(regions)]
     return [(region, number) for region, number in spread if number]
 
 
 class _Batch:
-    """One launch: how far it is, and when (monotonic) how many had been accepted."""
+    """The progress of one launch: how many starts were accepted at which (monotonic) time."""
 
     def __init__(self, total: int) -> None:
         self.progress = NOTHING._replace(total=total, queued=total)
@@ -49,13 +45,15 @@ class _Batch:
 
 
 class AwsLambda:
-    """Starts a function's invocations. UsageError at once if there are no credentials, or a region that does not exist.
+    """Starts a function's invocations. Raises UsageError at once if there are no credentials, or a region does not
+    exist.
 
-    `dispensable`: how many invocations may fail before launching has. `curve`: how many were accepted by when (epoch).
+    `dispensable` is how many invocations may fail before launching counts as failed. `asked_by` and `curve` hold how
+    many invocations had been asked for, and accepted, at which time (seconds since the epoch; cumulative).
     """
 
     name = "lambda"
-    outcomes_known = False  # Lambda drops an event that waited too long without telling us
+    outcomes_known = False  # Lambda does not report that it has dropped an event
 
     def __init__(
         self,
@@ -72,26 +70,25 @@ class AwsLambda:
         self._dispensable = dispensable
         self._event = ""
         self.asked = 0
+        self.asked_by: list[tuple[float, int]] = []
         self.curve: list[tuple[float, int]] = []
         self._service = resolve(regions, access_key_id, secret_access_key)
         self._allowed: dict[str, Allowed] | None = None
-        self._asked: dict[str, int] = {}  # by region
-        self._pending: dict[str, int] = {}  # by region: to be launched as soon as the pace allows
-        self._numbered = 0  # invocations that have a number
+        self._asked: dict[str, int] = {}  # number of workers by region
+        self._pending: dict[str, int] = {}  # by region: workers that the pace does not allow yet
+        self._numbered = 0  # number of the next invocation
         self._growth = {region: Growth(pace, time.monotonic()) for region in self._regions}
         self._cancel = threading.Event()
-        self._changed = threading.Condition()  # guards all of this object
+        self._changed = threading.Condition()  # protects all attributes
         self._pump: threading.Thread | None = None
         self._threads: list[threading.Thread] = []
         self._failure: str | None = None
-        self._batches: list[_Batch] = []  # under way
-        self._ended = NOTHING  # all others, added up
+        self._batches: list[_Batch] = []  # launches that go on
+        self._ended = NOTHING  # sum of the launches that have ended
         self._invocations: list[Invocation] = []
-        self._unseen: dict[
-            str, float
-        ] = {}  # request id → when (monotonic) its launch ended; it has not said hello
-        self._early: set[str] = set()  # said hello before their launch had ended
-        self._anonymous = 0  # said hello without a request id
+        self._unseen: dict[str, float] = {}  # request id without a hello → end of its launch (monotonic)
+        self._early: set[str] = set()  # request ids that said hello before their launch had ended
+        self._anonymous = 0  # number of workers that said hello without a request id
 
     @property
     def regions(self) -> list[str]:
@@ -101,7 +98,7 @@ class AwsLambda:
 
     @property
     def credentials(self) -> tuple[str, str, str | None]:
-        """What invocations were signed with last: the access key's id, the secret and the session's token."""
+        """The credentials that last signed invocations: access key id, secret and session token."""
         return self._service.credentials.seen[-1]
 
     @property
@@ -110,11 +107,11 @@ class AwsLambda:
         return [text for keys in self._service.credentials.seen for text in keys[1:] if text]
 
     def own_address(self) -> str:
-        """The address of the interface that routes to the Lambda endpoint."""
+        """Returns the address of the interface that routes to the Lambda endpoint."""
         return towards_endpoint(self._service.endpoints[self._regions[0]])
 
     def limit(self) -> Limit:
-        """The service's limits, asked for the first time and then kept; the default if a region does not answer."""
+        """Returns the service's limits, which are asked for once; the default for a region that does not answer."""
         if self._allowed is None:
             try:
                 clients = {
@@ -128,25 +125,26 @@ class AwsLambda:
                     for region in dict.fromkeys(self._regions)
                 }
                 allowed = aws_limits.ask_all(clients, self._function)
-            except Exception as error:  # such as no botocore data for this partition
-                why = f"its limit could not be asked ({reason(error)})"
+            except Exception as error:  # for example botocore has no data for this partition
+                why = f"its limit could not be read ({reason(error)})"
                 allowed = {region: aws_limits.assumed(region, why) for region in self._regions}
             with self._changed:
                 self._allowed = allowed
         return aws_limits.total(self._allowed)
 
     def start(self, event: str, number: int) -> None:
-        """Begin, in a thread; every worker gets `event`."""
+        """Begins to start workers in a thread; every worker gets `event`."""
         self._event = event
         self.more(number)
 
     def more(self, number: int) -> None:
-        """Launch so many more workers, in another thread; if one cannot be launched, the launch has failed."""
+        """Launches this many more workers, in another thread; if one cannot be launched, launching has failed."""
         if number < 1:
             return
         limits = {region: allowed.number for region, allowed in (self._allowed or {}).items()}
         with self._changed:
             self.asked += number
+            self.asked_by.append((clock.now(), self.asked))
             for region, count in aws_limits.spread(number, self._regions, self._asked, limits).items():
                 self._pending[region] = self._pending.get(region, 0) + count
             if self._pump is None:
@@ -155,7 +153,7 @@ class AwsLambda:
             self._changed.notify()
 
     def shown(self, facts: Mapping[str, Any]) -> None:
-        """A worker has said hello; its request id tells which invocation it is."""
+        """Records a worker's hello; its request id tells which invocation it is."""
         with self._changed:
             request_id = facts.get("request_id")
             if not request_id:
@@ -164,7 +162,7 @@ class AwsLambda:
                 self._early.add(request_id)
 
     def left(self, facts: Mapping[str, Any]) -> None:
-        """A worker has ended: its environment is idle, so the next worker in its region needs no new one."""
+        """Records a worker's end. Its environment is idle, so the next worker in its region needs no new one."""
         region = facts.get("region")
         with self._changed:
             growth = self._growth.get(region) if isinstance(region, str) else None
@@ -172,7 +170,8 @@ class AwsLambda:
             self._changed.notify()
 
     def lost(self, now: float) -> int:
-        """Invocations accepted so long ago that Lambda has dropped their events, and that have not said hello."""
+        """Returns the number of invocations without a hello that are so old that Lambda must have dropped their
+        events."""
         ages = [allowed.event_age for allowed in (self._allowed or {}).values()]
         since = now - max(ages, default=aws_limits.EVENT_AGE) - LOST_AFTER
         with self._changed:
@@ -182,7 +181,7 @@ class AwsLambda:
 
     @property
     def progress(self) -> Progress | None:
-        """How far launching is, all launches together; None before `start`."""
+        """The progress of all launches together; None before `start`."""
         with self._changed:
             if not self.asked:
                 return None
@@ -199,11 +198,11 @@ class AwsLambda:
             return sorted(self._invocations)
 
     def failure(self) -> str | None:
-        """Why there will not be enough workers; None while there may be."""
+        """Returns why there will not be enough workers; None while there may be."""
         return self._failure
 
     def note(self) -> str:
-        """How far launching is, as an addition to a line of progress; empty once all is well."""
+        """Returns the state of launching, as an addition to a line of progress; empty once all are launched."""
         progress = self.progress
         if progress is None:
             return ""
@@ -213,7 +212,8 @@ class AwsLambda:
         return f"; launching was{throttled[1:]}" if throttled else ""
 
     def _last_reason(self) -> str:
-        """Why most of those that `cancel` ended were to be tried again, in parentheses; empty if not known."""
+        """Returns, in parentheses, the most frequent error of invocations that `cancel` ended before a retry; may be
+        empty."""
         reasons = Counter(
             f" ({invocation.region}: {invocation.error.removeprefix(CANCELLED)})"
             for invocation in self.invocations
@@ -222,13 +222,13 @@ class AwsLambda:
         return reasons.most_common(1)[0][0] if reasons else ""
 
     def cancel(self) -> None:
-        """Launch no more."""
+        """Stops launching."""
         self._cancel.set()
         with self._changed:
             self._changed.notify()
 
     def wait(self) -> None:
-        """After `cancel`: wait until `progress` and `invocations` are final, though not longer than `PATIENCE`."""
+        """Waits, after `cancel`, until `progress` and `invocations` are final, but at most `PATIENCE` seconds."""
         until = time.monotonic() + PATIENCE
         if self._pump is not None:
             self._pump.join(PATIENCE)
@@ -236,17 +236,17 @@ class AwsLambda:
             thread.join(max(0.0, until - time.monotonic()))
 
     def _told(self) -> Progress:
-        """All launches that have begun, together; to be called with the lock held."""
+        """Returns the sum of all launches; the caller holds the lock."""
         return added_up(self._ended, *(batch.progress for batch in self._batches))
 
     def _launch_when_due(self) -> None:
         try:
             self._launch_pending()
-        except Exception as error:  # such as that there are no more threads: no more workers will come
+        except Exception as error:  # for example no thread can be started: no more workers will come
             self._failure = reason(error)
 
     def _launch_pending(self) -> None:
-        """Launch what is pending, as fast as each region's allowance lets us; ends with `cancel`."""
+        """Launches what is pending, as fast as each region's allowance permits; `cancel` ends it."""
         with self._changed:
             while not self._cancel.is_set():
                 now = time.monotonic()
@@ -266,7 +266,7 @@ class AwsLambda:
                 self._changed.wait(None if nearest == math.inf else nearest)
 
     def _worth_it(self, region: str, wanted: int) -> int:
-        """How many to launch together, at the least."""
+        """Returns the least number of workers that is worth a launch."""
         return max(1, min(wanted, int(BATCH_SECONDS * self._growth[region].ramp.per_second)))
 
     def _due(self, region: str, wanted: int, now: float) -> int:
@@ -276,7 +276,7 @@ class AwsLambda:
         return growth.take(wanted, now)
 
     def _begin(self, due: dict[str, int]) -> None:
-        """One launch in a thread of its own, so that one that is throttled holds up no other."""
+        """Runs one launch in a thread of its own, so that a throttled launch does not delay another."""
         number = sum(due.values())
         for region, count in due.items():
             self._pending[region] -= count
@@ -294,7 +294,7 @@ class AwsLambda:
         thread.start()
 
     def _launch(self, shares: list[tuple[str, int]], first: int, batch: _Batch) -> None:
-        """One launch; its invocations are numbered from `first`."""
+        """Does one launch; its invocations are numbered from `first`."""
 
         def on_progress(progress: Progress) -> None:
             with self._changed:
@@ -305,7 +305,7 @@ class AwsLambda:
                 if not self.curve or told.accepted > self.curve[-1][1]:
                     self.curve.append((clock.now(), told.accepted))
             if told.failed > self._dispensable:
-                self._cancel.set()  # the job cannot be done any more, so no more workers are started
+                self._cancel.set()  # the job cannot succeed any more, so no more workers are started
 
         try:
             result = launch_shares(
@@ -316,11 +316,11 @@ class AwsLambda:
                 LaunchOptions(
                     on_progress=on_progress,
                     cancel=self._cancel,
-                    wait_while_throttled=True,  # the main loop says when to give up
+                    wait_while_throttled=True,  # the main loop decides when to give up
                 ),
                 first=first,
             )
-        except Exception as error:  # whatever it is, no more workers will come
+        except Exception as error:  # after any error no more workers will come
             self._failure = reason(error)
             return
         logger.debug("%r", result)

@@ -1,4 +1,4 @@
-"""What AWS Lambda allows a function, asked from the service: workers at a time, and how old an event may become."""
+"""Reads AWS Lambda's limits from the service: workers at a time, and how old an event may become."""
 
 import logging
 import threading
@@ -10,14 +10,15 @@ from mu.engines.protocol import Limit
 
 logger = logging.getLogger(__name__)
 
-ASSUMED = 1000  # workers at a time in a region: what an AWS account has unless it asks for more (or is new)
-EVENT_AGE = 60.0  # seconds, as lambdaize sets it: what we assume where it cannot be asked
-DEFAULT_EVENT_AGE = 21600.0  # seconds: Lambda's, for a function that has none set
+ASSUMED = 1000  # workers at a time in a region: the default of AWS accounts
+EVENT_AGE = 60.0  # seconds, as lambdaize sets it; assumed if it cannot be read
+DEFAULT_EVENT_AGE = 21600.0  # seconds; Lambda's default for a function
 PATIENCE = 6.0  # seconds that the start of a run waits for these answers
 
 
 class Allowed(NamedTuple):
-    """In one region: workers at a time and the reason, and the seconds after which Lambda drops an event that waits."""
+    """The limits in one region: workers at a time with the reason, and the seconds after which Lambda drops an
+    event."""
 
     number: int
     reason: str
@@ -25,16 +26,16 @@ class Allowed(NamedTuple):
 
 
 def assumed(region: str, why: str) -> Allowed:
-    """The limits that are assumed for a region that does not answer."""
+    """Returns the limits that are assumed for a region that does not answer."""
     return Allowed(ASSUMED, f"assumed for {region}: {why}", EVENT_AGE)
 
 
 def ask(client: Any, function: str, region: str) -> Allowed:
-    """What one region allows; never raises."""
+    """Returns one region's limits; never raises."""
     try:
         number, reason = _concurrency(client, function, region)
-    except Exception as error:  # whatever it is, a job does not depend on it
-        number, reason, _ = assumed(region, f"its limit could not be asked ({_said(error)})")
+    except Exception as error:  # a job must not fail because of any error here
+        number, reason, _ = assumed(region, f"its limit could not be read ({_said(error)})")
     try:
         found = client.get_function_event_invoke_config(FunctionName=function)
         age = float(found.get("MaximumEventAgeInSeconds") or DEFAULT_EVENT_AGE)
@@ -44,7 +45,7 @@ def ask(client: Any, function: str, region: str) -> Allowed:
 
 
 def ask_all(clients: Mapping[str, Any], function: str) -> dict[str, Allowed]:
-    """`ask` for each region, all at a time, within PATIENCE."""
+    """Returns the limits of each region; all are asked at the same time, within PATIENCE."""
     found = {region: assumed(region, f"no answer within {PATIENCE:g} s") for region in clients}
     answers: dict[str, Allowed] = {}
 
@@ -60,7 +61,7 @@ def ask_all(clients: Mapping[str, Any], function: str) -> dict[str, Allowed]:
 
 
 def total(allowed: Mapping[str, Allowed]) -> Limit:
-    """All regions together; the reason names each."""
+    """Returns the limits of all regions together; the reason names each."""
     if len(allowed) == 1:
         (one,) = allowed.values()
         return Limit(one.number, one.reason)
@@ -72,7 +73,7 @@ def _concurrency(client: Any, function: str, region: str) -> tuple[int, str]:
     reserved = None
     try:
         reserved = client.get_function_concurrency(FunctionName=function).get("ReservedConcurrentExecutions")
-    except Exception as error:  # the account's limit holds in any case
+    except Exception as error:  # the account's limit applies in any case
         logger.debug("reserved concurrency of %s in %s: %s", function, region, _said(error))
     if reserved is not None:
         return int(reserved), f"reserved for function {function} in {region}"
@@ -87,8 +88,11 @@ def _said(error: Exception) -> str:
 def spread(
     number: int, regions: Sequence[str], asked: dict[str, int], limits: Mapping[str, int]
 ) -> dict[str, int]:
-    """`number` more starts over regions, as evenly as their limits let it be; those beyond all limits go in
-    proportion to them. `asked`: those so far, by region, which this brings up to date."""
+    """Returns `number` more starts by region, as evenly as their limits permit.
+
+    Starts beyond all limits are shared in proportion to the limits. `asked` has the starts so far, by region; it is
+    updated.
+    """
 
     def load(place: int) -> tuple[bool, float, int]:
         region = regions[place]

@@ -1,4 +1,4 @@
-"""Engines by the names that `-e` takes."""
+"""Makes engines from the names that `-e` takes."""
 
 import importlib.util
 import os
@@ -18,12 +18,12 @@ NAMES = "lambda, here, ssh:HOSTS, slurm[:PARTITION], microvm:IMAGE, or FILE.py:C
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a job asks of its engines.
+    """The job's requirements for its engines.
 
-    `function`: a Lambda function, or its package (NAME.zip), or "" for a job that needs none. `named_regions`: those
-    that the job names itself; `regions` has the default one if it names none. `workers`: how many at a
-    time (None: as the engine thinks right). `dispensable`: how many starts may fail without harm. `arguments`: words of
-    `--engine-args`, for ssh, sbatch, or your own.
+    `function`: a Lambda function, its package (NAME.zip), or "" if the job needs none. `named_regions`: those that
+    the job names; `regions` has the default one if it names none. `workers`: how many at a time (None: the engine's
+    default). `dispensable`: how many starts may fail without harm. `arguments`: the words of `--engine-args`, for
+    ssh, sbatch, or an engine of the user's own.
     """
 
     function: str = ""
@@ -38,13 +38,14 @@ class Wanted:
 
     @property
     def regions(self) -> list[str]:
-        """The regions of the job, looked up late, because that loads boto3. UsageError, MuError."""
+        """The regions of the job, looked up late, because that loads boto3. Raises UsageError or MuError."""
         from mu import aws
 
         return aws.regions(self.named_regions)
 
     def package(self, engine: str) -> Path | None:
-        """The package file, for engines that need one; None for a job without. UsageError if it is not there."""
+        """Returns the package file for an engine that needs one; None if the job has none. Raises UsageError if it is
+        missing."""
         if not self.function:
             return None
         path = Path(self.function if self.function.endswith(".zip") else f"{self.function}.zip")
@@ -57,14 +58,15 @@ class Wanted:
 
 
 def names(given: Any, default: str = "lambda") -> list[str]:
-    """The engines of a job: those that are given (a name, or several), else $MU_ENGINE's, else `default`."""
+    """Returns the engines of a job: `given` (a name, or several), otherwise those of $MU_ENGINE, otherwise
+    `default`."""
     if isinstance(given, str):
         given = [given]
     return list(given or os.environ.get(VARIABLE, "").split() or [default])
 
 
 def words(text: str | Sequence[str] | None) -> list[str]:
-    """What `--engine-args` holds, as words; a shell's quotes count. UsageError if they do not match."""
+    """Splits the text of `--engine-args` into words, as a shell does. Raises UsageError if quotes do not match."""
     if not text:
         return []
     if not isinstance(text, str):
@@ -76,19 +78,19 @@ def words(text: str | Sequence[str] | None) -> list[str]:
 
 
 def by_name(spec: str, wanted: Wanted) -> Engine:
-    """The engine of a name, given the text after its colon. UsageError or MuError if it cannot be used."""
+    """Returns the engine of a name; the text after its colon is its argument. Raises UsageError or MuError."""
     name, _, argument = spec.partition(":")
     if name.endswith(".py"):
         return _of_ones_own(name, argument, wanted)
     if name not in MAKERS:
-        raise UsageError(f"no engine '{spec}': there are {NAMES}")
+        raise UsageError(f"no engine '{spec}': the engines are {NAMES}")
     if wanted.tunnel and name != "ssh":
         raise UsageError(f"--tunnel is for ssh; workers of {name} connect back by themselves")
     return MAKERS[name](argument, wanted)
 
 
 def all_of(given: Any, wanted: Wanted, default: str = "lambda") -> Engine:
-    """One engine that combines all that a job names."""
+    """Returns one engine that combines all engines that a job names."""
     chosen = names(given, default)
     if len(set(chosen)) < len(chosen):
         raise UsageError(f"-e names an engine twice: {', '.join(chosen)}")
@@ -107,7 +109,7 @@ def _lambda(argument: str, wanted: Wanted) -> Engine:
     _no_words("lambda", wanted)
     if wanted.function.endswith(".zip"):
         raise UsageError(
-            f"-e lambda needs a function, and -l names the package {wanted.function}: mu lambdaize it"
+            f"-e lambda needs a function, but -l names the package {wanted.function}: make a function by mu lambdaize"
         )
     return AwsLambda(
         wanted.function,
@@ -167,7 +169,7 @@ MAKERS: dict[str, Callable[[str, Wanted], Engine]] = {
 
 
 def _of_ones_own(file: str, argument: str, wanted: Wanted) -> Engine:
-    """`FILE.py:CLASS[:ARGUMENT]`: a class, or function, that is called with the argument and `wanted`."""
+    """Makes an engine from `FILE.py:CLASS[:ARGUMENT]`: a class or function, called with the argument and `wanted`."""
     name, _, rest = argument.partition(":")
     spec = importlib.util.spec_from_file_location(Path(file).stem, file)
     if not Path(file).is_file() or spec is None or spec.loader is None:
@@ -183,7 +185,7 @@ def _of_ones_own(file: str, argument: str, wanted: Wanted) -> Engine:
     if not isinstance(made, Engine):
         names_of_all = [*(each for each in dir(Engine) if not each.startswith("_")), "name", "outcomes_known"]
         lacking = sorted(each for each in names_of_all if not hasattr(made, each))
-        raise UsageError(f"-e {file}:{argument} makes no engine: it lacks {', '.join(lacking)}")
+        raise UsageError(f"-e {file}:{argument} is not an engine: it lacks {', '.join(lacking)}")
     return made
 
 
@@ -194,6 +196,4 @@ def _no_argument(name: str, argument: str, instead: str) -> None:
 
 def _no_words(name: str, wanted: Wanted) -> None:
     if wanted.arguments:
-        raise UsageError(
-            f"--engine-args are for ssh and slurm: there is nothing that {name} could hand them to"
-        )
+        raise UsageError(f"--engine-args are for ssh and slurm: {name} runs no command that takes them")

@@ -1,4 +1,4 @@
-"""Workers on this machine: processes that are forked from one warm one, and connect over loopback."""
+"""Workers on this machine: processes that are forked from one warm process, and connect over loopback."""
 
 import json
 import os
@@ -18,13 +18,13 @@ from mu.errors import MuError, reason
 
 @dataclass
 class ThisMachine(Machine):
-    """`package` is a zip that lambdaize has made, or None: then workers start in the current directory."""
+    """This machine. `package` is a zip made by lambdaize, or None: then workers start in the current directory."""
 
     package: Path | None = None
     unpacked: str = field(default="")
 
     def spawn(self, event: dict[str, Any]) -> "subprocess.Popen[bytes]":
-        """Run Python."""
+        """Starts the pilot."""
         if self.package is not None:
             self.unpacked = tempfile.mkdtemp(prefix="mu-package-")
             unpack(self.package, Path(self.unpacked))
@@ -33,33 +33,33 @@ class ThisMachine(Machine):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # a Ctrl-C in this terminal is not for it
+            start_new_session=True,  # so that a Ctrl-C in this terminal does not end it
         )
 
     def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> bytes:
-        """The event, with the address at which the coordinator is for this machine."""
+        """Returns the event, with the address at which this machine reaches the coordinator."""
         first = {"event": {**event, "addr": "127.0.0.1"}, "package": self.unpacked or None, "remove": True}
         return json.dumps(first).encode() + b"\n"
 
     def explain(self, said: Sequence[str], status: int | None) -> str:
-        """The last line that it has printed, if there is one."""
-        return f"the process that starts workers has ended: {super().explain(said, status)}"
+        """Returns the last line that it has printed, if there is one."""
+        return f"the process that starts workers has exited: {super().explain(said, status)}"
 
     def close(self) -> None:
-        """Remove the unpacked package."""
+        """Removes the unpacked package."""
         if self.unpacked:
             shutil.rmtree(self.unpacked, ignore_errors=True)
 
 
 def here(workers: int | None = None, package: Path | None = None) -> Pool:
-    """The engine: `workers` at a time, one for each CPU that we may use if None."""
+    """Returns the engine, with `workers` at a time; None means one for each CPU that this process may use."""
     number = workers or len(os.sched_getaffinity(0))
     why = "--workers" if workers else "the CPUs of this machine"
     return Pool("here", [ThisMachine("this machine", number, package=package)], why)
 
 
 def unpack(package: Path, target: Path) -> None:
-    """Unpack a zip with its modes. Raises MuError."""
+    """Unpacks a zip with its file modes. Raises MuError."""
     try:
         with zipfile.ZipFile(package) as opened:
             for member in opened.infolist():

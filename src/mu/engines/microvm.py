@@ -1,10 +1,10 @@
 """Workers in AWS Lambda MicroVMs (boto3's `lambda-microvms`): up to 8 hours and 32 GB, for parts too big for Lambda.
 
-Each MicroVM is one worker. It is run from an image of the user's, in which a package waits with its pilot for the hook
-that the service calls at the start (`python3 -m mu.pilot --hooks PORT`, see docs/engines.md); the event goes with that
-call, as `runHookPayload`. A MicroVM whose worker has ended is terminated, and all that are left when the run ends.
+Each MicroVM runs one worker. It is made from the user's image, in which the package's pilot waits for the hook that
+the service calls at the start (`python3 -m mu.pilot --hooks PORT`, see docs/engines.md); the event is in that call
+(`runHookPayload`). A MicroVM whose worker has ended is terminated; at the end of the run, all remaining ones are.
 
-Nothing here has met the service itself: the tests are against botocore's stub of its published model.
+This module was never run against the service: the tests use botocore's stub of its published model.
 """
 
 import json
@@ -24,17 +24,17 @@ from mu.errors import MuError, UsageError, reason
 logger = logging.getLogger(__name__)
 
 SERVICE = "lambda-microvms"
-ASSUMED = 100  # at a time, where -W does not say
-LONGEST = 28800  # seconds: what the service lets a MicroVM live
-PAYLOAD_MAX = 4096  # characters of runHookPayload, as botocore's model has it
-THREADS = 8  # requests at a time
-POLL = 5.0  # seconds between two looks at what runs
+ASSUMED = 100  # workers at a time without -W
+LONGEST = 28800  # seconds; the service's limit for a MicroVM's life
+PAYLOAD_MAX = 4096  # characters of runHookPayload, from botocore's model
+THREADS = 8  # number of threads, so of requests at a time
+POLL = 5.0  # seconds between two listings of running MicroVMs
 LINGER = 15.0  # seconds that the end of a run waits for MicroVMs to be terminated
 OVER = {"TERMINATING", "TERMINATED"}
 
 
 class Microvms(CountedEngine):
-    """The engine for one image, an ARN or a name. UsageError at once if botocore does not know the service."""
+    """The engine for one image, an ARN or a name. Raises UsageError at once if botocore does not know the service."""
 
     name = "microvm"
 
@@ -55,36 +55,36 @@ class Microvms(CountedEngine):
         self._workers = workers
         self._client = make_client(region, keys) if client is None else client
         self._event: dict[str, Any] = {}
-        # The names are tokens of the requests, too: the service takes two with the same one for the same request.
+        # The names are idempotency tokens, too: the service treats two requests with the same token as one.
         self.starts = Starts(f"microvm-{secrets.token_hex(4)}")
         self._lock = threading.Lock()
-        self._machines: dict[str, str] = {}  # a worker's name → its MicroVM's
+        self._machines: dict[str, str] = {}  # worker's name → MicroVM's id
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._over = threading.Event()
         self._failure: str | None = None
 
     def limit(self) -> Limit:
-        """As `-W` says; the service's own limit cannot be asked."""
+        """Returns the limit of `-W`; the service does not tell its own."""
         return assumed(self._workers, ASSUMED, "MicroVMs")
 
     def own_address(self) -> str:
-        """The address of the interface that routes to the service."""
+        """Returns the address of the interface that routes to the service."""
         return towards_endpoint(self._client.meta.endpoint_url)
 
     def start(self, event: str, number: int) -> None:
-        """Begin to run MicroVMs, in threads. UsageError if the event is too long for their hook."""
+        """Begins to run MicroVMs, in threads. Raises UsageError if the event is too long for their hook."""
         self._event = json.loads(event)
         size = len(self._payload(f"{'x' * 40}"))
         if size > PAYLOAD_MAX:
             raise UsageError(
-                f"the event has {size} characters, and a MicroVM takes {PAYLOAD_MAX}: let the run make its own keys, "
+                f"the event has {size} characters, but a MicroVM takes {PAYLOAD_MAX}: let the run make its own keys, "
                 "which are short"
             )
         self.more(number)
 
     def more(self, number: int) -> None:
-        """Run so many more."""
+        """Runs this many more MicroVMs."""
         if number < 1:
             return
         self.starts.ask(number)
@@ -96,25 +96,25 @@ class Microvms(CountedEngine):
             self._jobs.put(self._run_one)
 
     def left(self, facts: Mapping[str, Any]) -> None:
-        """A worker has ended, and its MicroVM is terminated; one that is not known by name ends with its worker."""
+        """Terminates the MicroVM of a worker that has ended. A MicroVM that the worker did not name ends by itself."""
         name = str(facts.get("request_id"))
         self._jobs.put(lambda: self._terminate(name))
 
     def failure(self) -> str | None:
-        """That the service runs none, or that workers end before they connect, all of them."""
+        """Returns why no more workers will come: the service runs none, or all workers end before they connect."""
         return self._failure or super().failure()
 
     def note(self) -> str:
-        """How many are still to be run."""
+        """Returns how many MicroVMs are still to be run."""
         waiting = self.starts.waiting
         return f"; {self.asked - waiting} of {self.asked} MicroVMs run" if waiting else ""
 
     def cancel(self) -> None:
-        """Run no more."""
+        """Stops running MicroVMs."""
         self._over.set()
 
     def wait(self) -> None:
-        """Terminate all that are left."""
+        """Terminates all remaining MicroVMs."""
         self._over.set()
         for _ in self._threads:
             self._jobs.put(None)
@@ -129,11 +129,11 @@ class Microvms(CountedEngine):
         return json.dumps({"event": self._event, "name": name}, separators=(",", ":"))
 
     def _work(self) -> None:
-        """One of the threads that make requests."""
+        """Makes requests; each thread runs this."""
         while (job := self._jobs.get()) is not None:
             try:
                 job()
-            except Exception as error:  # whatever it is, it must not end unseen
+            except Exception as error:  # any error must be reported
                 self._failure = aws.failure(error) if isinstance(error, aws.ERRORS) else reason(error)
 
     def _run_one(self) -> None:
@@ -165,15 +165,15 @@ class Microvms(CountedEngine):
             logger.debug("microvm %s: %s", machine, aws.failure(error))
 
     def _watch(self) -> None:
-        """See, until the run is over, which MicroVMs have ended."""
+        """Polls, until the run is over, which MicroVMs have ended."""
         while not self._over.wait(POLL):
             try:
                 self.look()
-            except Exception as error:  # it may be back the next time
+            except Exception as error:  # the next poll may succeed
                 logger.debug("microvm: %s", reason(error))
 
     def look(self) -> None:
-        """Note the MicroVMs that have ended. Raises what botocore raises."""
+        """Records the MicroVMs that have ended. Raises botocore's exceptions."""
         with self._lock:
             known = {machine: name for name, machine in self._machines.items()}
         states: dict[str, str] = {}
@@ -187,7 +187,7 @@ class Microvms(CountedEngine):
 
 
 def make_client(region: str, keys: tuple[str, str, str | None] | None = None) -> Any:
-    """A client of the service. UsageError if this botocore does not know it."""
+    """Returns a client of the service. Raises UsageError if this botocore does not know it."""
     from botocore.exceptions import UnknownServiceError
 
     try:

@@ -1,7 +1,7 @@
-"""Workers on machines that each have a pilot (`mu.pilot`), which this process talks to over its stdin and stdout.
+"""Workers on machines that each run a pilot (`mu.pilot`), which this process controls over its stdin and stdout.
 
-A machine is given by how its pilot is started: on this machine by running Python, on another by OpenSSH. One thread for
-each machine starts its pilot and reads what it says; another writes, so that no call waits for a machine.
+A subclass of `Machine` knows how to start the pilot: with Python on this machine, with OpenSSH on another. For each
+machine one thread starts its pilot and reads its messages, and another writes, so that no call waits for a machine.
 """
 
 import json
@@ -23,43 +23,44 @@ from mu.errors import MuError, one_line, reason
 
 logger = logging.getLogger(__name__)
 
-LINGER = 3.0  # seconds that the end of a run waits for workers, which have been told to quit, to end
-SAID_KEPT = 20  # lines that a pilot, or ssh, has written to stderr
-MAX_LINE = 1 << 16  # bytes of a line from a pilot that are read at a time
+LINGER = 3.0  # seconds that the end of a run waits for workers that were told to quit
+SAID_KEPT = 20  # lines of a pilot's or ssh's stderr that are kept
+MAX_LINE = 1 << 16  # bytes that are read at a time of a pilot's line
 
 
 @dataclass
 class Machine:
-    """Where workers run: up to `slots` at a time. Sub-classes know how a pilot is started there."""
+    """A place for up to `slots` workers at a time. Subclasses know how to start a pilot there."""
 
     name: str
     slots: int
     process: "subprocess.Popen[bytes] | None" = None
     ready: bool = False
-    dead: str = ""  # why there will be no (more) workers there
+    dead: str = ""  # why no more workers can run there; empty if they can
     running: set[str] = field(default_factory=set)
-    unseen: int = 0  # workers in a row that ended without having connected
+    unseen: int = 0  # consecutive workers that ended without having connected
     orders: "queue.SimpleQueue[bytes | None]" = field(default_factory=queue.SimpleQueue)
     said: list[str] = field(default_factory=list)
 
     def spawn(self, event: dict[str, Any]) -> "subprocess.Popen[bytes]":
-        """Start the pilot. May wait. Raises MuError or OSError."""
+        """Starts the pilot. May block. Raises MuError or OSError."""
         raise NotImplementedError
 
     def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> bytes:
-        """What the pilot is to read first, with the event in it. May wait. Raises MuError, or OSError if it is gone."""
+        """Returns the first input of the pilot, with the event in it. May block. Raises MuError, or OSError if it is
+        gone."""
         raise NotImplementedError
 
     def explain(self, said: Sequence[str], status: int | None) -> str:
-        """Why the pilot has ended, in one line, from what it wrote to stderr and its exit status."""
+        """Returns why the pilot has ended, in one line, from its stderr and its exit status."""
         return said[-1] if said else f"its pilot ended with status {status}"
 
     def close(self) -> None:
-        """Leave nothing behind there."""
+        """Removes what the pilot has left there."""
 
 
 class Pool(CountedEngine):
-    """An engine over some machines."""
+    """An engine that uses one or more machines."""
 
     def __init__(self, name: str, machines: Sequence[Machine], reason: str) -> None:
         self.name = name
@@ -70,32 +71,33 @@ class Pool(CountedEngine):
         self._lock = threading.RLock()
         self._threads: list[threading.Thread] = []
         self._cancelled = False
-        self.news: deque[str] = deque()  # for people, once: machines that are not used any more
+        self.news: deque[str] = deque()  # lines to print once: machines that are no longer used
 
     def limit(self) -> Limit:
-        """One for each slot."""
+        """Returns the number of slots."""
         return Limit(sum(machine.slots for machine in self.machines if not machine.dead), self._reason)
 
     def own_address(self) -> str:
-        """For machines that are this one."""
+        """Returns the loopback address, for workers on this machine."""
         return "127.0.0.1"
 
     def start(self, event: str, number: int) -> None:
-        """Begin to start pilots, and workers once they are ready."""
+        """Begins to start pilots, and workers once these are ready."""
         self._event = json.loads(event)
         self.more(number)
 
     def more(self, number: int) -> None:
-        """Start so many more, where there is room, now or when others have ended."""
+        """Starts this many more workers, now where there is room, or when others have ended."""
         if number > 0:
             self.starts.ask(number)
             self._begin_pilots(self.asked)
             self._place()
 
     def probe(self, event: str, patience: float) -> list[tuple[str, str]]:
-        """Start every machine's pilot and no worker: each one's name, and why it is of no use, empty if all is well.
+        """Starts every machine's pilot without workers; returns each machine's name and its error, empty if it is
+        usable.
 
-        Waits, up to `patience` in seconds; `wait` ends it.
+        Waits up to `patience` seconds; `wait` ends the pilots.
         """
         self._event = json.loads(event)
         self._begin_pilots(len(self.machines))
@@ -106,10 +108,10 @@ class Pool(CountedEngine):
         return [(m.name, m.dead or ("" if m.ready else late)) for m in self.machines]
 
     def left(self, facts: Mapping[str, Any]) -> None:
-        """Its machine tells of its end."""
+        """Does nothing: the machine's pilot reports the end."""
 
     def failure(self) -> str | None:
-        """That no machine can be used, or that workers end before they connect, all of them."""
+        """Returns why no more workers will come: no machine can be used, or all workers end before they connect."""
         with self._lock:
             dead = [machine for machine in self.machines if machine.dead]
             if len(dead) == len(self.machines) and not self._cancelled:
@@ -117,7 +119,7 @@ class Pool(CountedEngine):
         return super().failure() if len(self.machines) == 1 else None
 
     def note(self) -> str:
-        """Machines that cannot be used, and how many workers wait."""
+        """Returns the machines that cannot be used, and how many workers are not started yet."""
         with self._lock:
             dead = [
                 self._said_of(machine) for machine in self.machines if machine.dead and not self._cancelled
@@ -130,12 +132,12 @@ class Pool(CountedEngine):
         return words + "".join(f"; {text}" for text in dead)
 
     def cancel(self) -> None:
-        """Start no more."""
+        """Stops starting workers."""
         with self._lock:
             self._cancelled = True
 
     def wait(self) -> None:
-        """Give workers, which were told to quit, a moment; then end what is left."""
+        """Waits briefly for workers, which were told to quit, then ends the remaining ones."""
         until = time.monotonic() + LINGER
         for machine in self.machines:
             machine.orders.put(json.dumps({"stop": 1.0}).encode() + b"\n")
@@ -144,14 +146,14 @@ class Pool(CountedEngine):
             thread.join(max(0.0, until - time.monotonic()))
         for machine in self.machines:
             if machine.process is not None and machine.process.poll() is None:
-                machine.process.kill()  # its pilot sees the end of its input, and ends by itself
+                machine.process.kill()  # ssh is killed; the pilot sees the end of its input, and exits
             machine.close()
 
     def _said_of(self, machine: Machine) -> str:
         return machine.dead if len(self.machines) == 1 else f"{machine.name}: {machine.dead}"
 
     def _begin_pilots(self, number: int) -> None:
-        """Start pilots on as many machines as there are workers for."""
+        """Starts pilots on as many machines as the workers need."""
         with self._lock:
             new = [machine for machine in self.machines if machine.process is None and not machine.dead]
             begun = len(self.machines) - len(new)
@@ -167,7 +169,7 @@ class Pool(CountedEngine):
                 thread.start()
 
     def _place(self) -> None:
-        """Start those that wait on the machines with most room."""
+        """Starts waiting workers on the machines with most room."""
         with self._lock:
             if self._cancelled:
                 return
@@ -184,7 +186,7 @@ class Pool(CountedEngine):
                 machine.orders.put(json.dumps({"start": names}).encode() + b"\n")
 
     def _look_after(self, machine: Machine) -> None:
-        """Start a machine's pilot, and hear what it says, until it ends."""
+        """Starts a machine's pilot, and reads its messages until it ends."""
         status = None
         try:
             process = machine.spawn(self._event)
@@ -192,7 +194,7 @@ class Pool(CountedEngine):
                 machine.process = process
             hearing = threading.Thread(target=_hear_errors, args=(machine, process), daemon=True)
             hearing.start()
-            with suppress(BrokenPipeError):  # it has ended, and has said why
+            with suppress(BrokenPipeError):  # it has ended; its stderr has the reason
                 machine.orders.put(machine.greet(process, self._event))
             threading.Thread(target=_write, args=(machine, process), daemon=True).start()
             assert process.stdout is not None
@@ -203,7 +205,7 @@ class Pool(CountedEngine):
             why = machine.explain(machine.said, status)
         except (MuError, OSError) as error:
             why = str(error) if isinstance(error, MuError) else reason(error)
-        except Exception as error:  # whatever it is, it must not end unseen
+        except Exception as error:  # any error must be reported
             why = reason(error)
         if machine.process is not None and machine.process.poll() is None:
             machine.process.kill()
@@ -223,7 +225,7 @@ class Pool(CountedEngine):
             message = json.loads(line)
         except ValueError:
             message = None
-        if not isinstance(message, dict):  # what a login script prints, for instance
+        if not isinstance(message, dict):  # for example output of a login script
             logger.debug("%s: %s", machine.name, one_line(line.decode(errors="replace")))
             return
         if "ready" in message:
@@ -243,14 +245,14 @@ class Pool(CountedEngine):
         self._place()
 
     def _give_up(self, machine: Machine, why: str) -> None:
-        """Start no more there; to be called with the lock held."""
+        """Marks a machine as unusable; the caller holds the lock."""
         machine.dead = why
         if not self._cancelled:
             self.news.append(f"engine {self.name}: {self._said_of(machine)}")
 
 
 def _write(machine: Machine, process: "subprocess.Popen[bytes]") -> None:
-    """Hand a machine's orders to its pilot."""
+    """Writes a machine's orders to its pilot; runs in a thread."""
     assert process.stdin is not None
     try:
         while (order := machine.orders.get()) is not None:
@@ -258,11 +260,11 @@ def _write(machine: Machine, process: "subprocess.Popen[bytes]") -> None:
             process.stdin.flush()
         process.stdin.close()
     except (OSError, ValueError):
-        pass  # it has ended; who reads what it says will see why
+        pass  # it has ended; the thread that reads from it finds the reason
 
 
 def _hear_errors(machine: Machine, process: "subprocess.Popen[bytes]") -> None:
-    """Keep the last lines that a pilot writes to stderr."""
+    """Keeps the last lines that a pilot writes to stderr; runs in a thread."""
     assert process.stderr is not None
     while line := process.stderr.readline(MAX_LINE):
         text = one_line(line.decode("utf-8", "replace"))

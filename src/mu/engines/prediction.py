@@ -1,7 +1,8 @@
-"""How many workers a job has by when, predicted without starting anything: a pure function on the model in ramp.py.
+"""Predicts, without starting anything, how many workers a job has over time: a pure function on the model in ramp.py.
 
-Workers are launched as fast as each region's growth allows, up to its limit, while parts wait. Each takes part after
-part; one whose function's time limit leaves no room for another ends, and the next takes its environment.
+While parts wait, workers are launched as fast as each region's growth allows, up to its limit. Each does part after
+part. A worker whose function's time limit leaves no room for another part ends, and the next one takes its
+environment.
 """
 
 import heapq
@@ -13,13 +14,13 @@ from itertools import count
 
 from mu.engines.ramp import LAMBDA, Growth, Ramp
 
-TICK = 0.1  # seconds between two launches in a region, at least: workers of one tick go together
+TICK = 0.1  # least seconds between two launches in a region
 MOST_PARTS = 10_000_000
 
 
 @dataclass(frozen=True)
 class Change:
-    """So many workers more (or, negative, fewer) in a region."""
+    """A change of the number of workers in a region; negative if there are fewer."""
 
     seconds: float
     region: str
@@ -30,8 +31,8 @@ class Change:
 class Prediction:
     """The predicted course of a job. Times are seconds after its first launch.
 
-    `launches` and `ends` are in the order of time, `done` how many parts are done by when. `worker_seconds`, by region,
-    are from each worker's launch to its end, together.
+    `launches` and `ends` are sorted by time; `done` holds how many parts are done at which time. `worker_seconds` is,
+    by region, the total time from the launch to the end of all workers.
     """
 
     launches: list[Change] = field(default_factory=list)
@@ -46,7 +47,7 @@ class Prediction:
         return self.done[-1][0] if self.done else 0.0
 
     def curve(self) -> list[tuple[float, dict[str, int]]]:
-        """Workers in each region, from each moment on at which that changes."""
+        """The number of workers in each region, at each moment when it changes."""
         changes = [*self.launches, *(Change(end.seconds, end.region, -end.workers) for end in self.ends)]
         now = dict.fromkeys(self.invocations, 0)
         points: list[tuple[float, dict[str, int]]] = []
@@ -58,7 +59,7 @@ class Prediction:
         return points
 
     def done_by(self, seconds: float) -> int:
-        """How many parts are done at a time."""
+        """Returns how many parts are done at a time."""
         place = bisect_right(self.done, (seconds, math.inf))
         return self.done[place - 1][1] if place else 0
 
@@ -72,10 +73,11 @@ def predict(
     start: float = 0.0,
     lifetime: float = math.inf,
 ) -> Prediction:
-    """A job of so many parts of so many seconds each. `limits`: workers at a time by region; `start`: seconds until a
-    worker begins with its first part; `lifetime`: the function's time limit.
+    """Predicts a job of `parts` parts that take `seconds` each.
 
-    Raises ValueError if a part does not fit into the time limit, or no region may run a worker.
+    `limits` has the workers at a time by region; `start` is the seconds until a worker begins its first part;
+    `lifetime` is the function's time limit. Raises ValueError if a part takes longer than the time limit, or no
+    region may run a worker.
     """
     each = math.inf if lifetime == math.inf else int((lifetime - start) / seconds + 1e-9)
     if each < 1:
@@ -85,8 +87,8 @@ def predict(
     found = Prediction(worker_seconds=dict.fromkeys(limits, 0.0), invocations=dict.fromkeys(limits, 0))
     growth = {region: Growth(ramp, 0.0) for region in limits}
     running = dict.fromkeys(limits, 0)
-    ready = dict.fromkeys(limits, 0.0)  # when a region may launch again
-    # When workers end a part: also their region, how many they are, how many parts each has done by then.
+    ready = dict.fromkeys(limits, 0.0)  # when each region may launch again
+    # Groups of workers that end a part: the time, and their region, number, parts done, and launch time.
     working: list[tuple[float, int, str, int, int, float]] = []
     order = count()
     waiting, done, now = parts, 0, 0.0
@@ -103,7 +105,9 @@ def predict(
                 heapq.heappush(working, (now + start + seconds, next(order), region, granted, 1, now))
             if granted < wanted:
                 wait = max(TICK, growth[region].wait(now))
-                ready[region] = math.ceil((now + wait) * 1e6 - 1e-3) / 1e6  # so that ticks do not drift
+                ready[region] = (
+                    math.ceil((now + wait) * 1e6 - 1e-3) / 1e6
+                )  # rounded, so that ticks do not drift
         wakes = [
             ready[region]
             for region, wanted in _shares(waiting, limits, running).items()
@@ -129,7 +133,7 @@ def predict(
 
 
 def _shares(waiting: int, limits: Mapping[str, int], running: Mapping[str, int]) -> dict[str, int]:
-    """Workers to be launched for waiting parts, as evenly as the regions' limits let it be; regions without are left
+    """Returns the workers to launch by region, as evenly as the regions' limits permit; regions without any are left
     out."""
     free = sorted((limits[region] - running[region], place, region) for place, region in enumerate(limits))
     shares: dict[str, int] = {}

@@ -1,9 +1,10 @@
-"""How fast a service lets the number of running workers grow: a model without a clock, for engines, plans and tests.
+"""A model, without a clock, of how fast a service lets the number of running workers grow; for engines and
+predictions.
 
-AWS Lambda gives a function, in each region, up to 1,000 new environments at once, and refills that allowance by 1,000
-every 10 seconds, steadily, never above 1,000 (https://docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html).
-An invocation that finds an idle environment needs no new one. What is invoked beyond the allowance is throttled; an
-asynchronous event then waits in its queue, and is dropped there when it is too old.
+AWS Lambda gives a function, in each region, an allowance of up to 1,000 new environments, and refills it steadily by
+1,000 every 10 seconds (https://docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html). An invocation that
+finds an idle environment needs no new one. Invocations beyond the allowance are throttled: an asynchronous event then
+waits in Lambda's queue, and is dropped when it is too old.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 
 class Ramp(NamedTuple):
-    """Workers that may be started at once, and how many more each second after that (0: none)."""
+    """How many workers may be started at once, and how many more each second after that (0: none)."""
 
     burst: int = 1000
     per_second: float = 100.0
@@ -23,7 +24,7 @@ UNLIMITED = Ramp(1 << 30, 0.0)
 
 
 def parse(text: str) -> Ramp:
-    """`BURST,RATE` such as `1000,100`, or `off` for no pacing: the value of `--ramp`."""
+    """Parses the value of `--ramp`: `BURST,RATE` such as `1000,100`, or `off` for no pacing."""
     if text == "off":
         return UNLIMITED
     burst, comma, rate = text.partition(",")
@@ -39,27 +40,28 @@ def parse(text: str) -> Ramp:
 
 
 def started_by(ramp: Ramp, seconds: float) -> int:
-    """How many workers can have been started, none of which has ended, so many seconds after the first."""
+    """Returns how many workers can have been started `seconds` after the first, if none has ended."""
     return int(ramp.burst + ramp.per_second * max(0.0, seconds))
 
 
 class Growth:
-    """The allowance of one function in one region, of which every new environment takes one.
+    """The allowance of one function in one region; every new environment uses one unit of it.
 
-    Times are in seconds of any clock that does not go back."""
+    Times are in seconds of any clock that does not go back.
+    """
 
     def __init__(self, ramp: Ramp, now: float) -> None:
         self.ramp = ramp
         self._tokens = float(ramp.burst)
         self._at = now
-        self._idle = 0  # environments whose worker has ended
+        self._idle = 0  # number of environments whose worker has ended
 
     def freed(self, number: int = 1) -> None:
-        """So many workers have ended: their environments take the next ones without growing."""
+        """Records that workers have ended: their environments take the next ones without growth."""
         self._idle += number
 
     def take(self, wanted: int, now: float) -> int:
-        """How many of `wanted` workers may be started now; they count as started."""
+        """Returns how many of `wanted` workers may be started now; they count as started."""
         self._refill(now)
         reused = min(wanted, self._idle)
         grown = min(wanted - reused, int(self._tokens + 1e-9))
@@ -68,7 +70,7 @@ class Growth:
         return reused + grown
 
     def wait(self, now: float, wanted: int = 1) -> float:
-        """Seconds until `wanted` more may be started (at most a full allowance's worth)."""
+        """Returns the seconds until `wanted` more may be started (at most a full allowance's worth)."""
         self._refill(now)
         missing = min(wanted, self.ramp.burst) - self._idle - self._tokens
         if missing <= 0:

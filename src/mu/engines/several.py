@@ -1,4 +1,4 @@
-"""Several engines in one job: their starts are added up, and each new one goes where most room is."""
+"""Several engines in one job: adds up their counts, and starts each worker where most room is."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -6,14 +6,17 @@ from typing import Any
 
 from mu.engines.protocol import Engine, Limit, Progress, added_up
 
-OPEN = 1 << 30  # the room of an engine without a limit
+OPEN = 1 << 30  # room of an engine without a limit
 
 
 class Several:
-    """One engine made of others. A worker's hello tells which of them it is of, where that engine names its workers;
-    other workers are taken for those of the engine from which most are missing."""
+    """One engine made of others.
 
-    outcomes_known = True  # each engine answers `lost` for itself
+    A worker's hello tells its engine, if that engine names its workers; other workers are counted for the engine from
+    which most are missing.
+    """
+
+    outcomes_known = True  # `lost` asks each engine
 
     def __init__(self, engines: Sequence[Engine]) -> None:
         self.engines = list(engines)
@@ -22,7 +25,7 @@ class Several:
         self._shown = [0] * len(self.engines)
         self._event = ""
         self._limits: list[Limit] | None = None
-        self._told: set[str] = set()  # engines that have failed
+        self._told: set[str] = set()  # names of engines whose failure was printed
 
     @property
     def asked(self) -> int:
@@ -36,7 +39,7 @@ class Several:
 
     @property
     def news(self) -> deque[str]:
-        """The engines' news for people; reading removes it."""
+        """The engines' lines to print; reading removes them."""
         found: deque[str] = deque()
         for engine in self.engines:
             own = getattr(engine, "news", None) or deque()
@@ -50,56 +53,56 @@ class Several:
 
     @property
     def progress(self) -> Progress | None:
-        """All together."""
+        """The progress of all engines together."""
         told = [progress for engine in self.engines if (progress := engine.progress) is not None]
         return added_up(*told) if told else None
 
     @property
     def invocations(self) -> list[Any]:
-        """Those of the engines that tell of each."""
+        """The invocations of the engines that report them."""
         return [one for engine in self.engines for one in getattr(engine, "invocations", ())]
 
     def start(self, event: str, number: int) -> None:
-        """Begin to start workers, wherever there is room."""
+        """Begins to start workers, wherever there is room."""
         self._event = event
         for engine, share in zip(self.engines, self._shares(number), strict=True):
             engine.start(event, share)
 
     def more(self, number: int) -> None:
-        """Start so many more, wherever there is room."""
+        """Starts this many more workers, wherever there is room."""
         for engine, share in zip(self.engines, self._shares(number), strict=True):
             if share:
                 engine.more(share)
 
     def shown(self, facts: Mapping[str, Any]) -> None:
-        """A worker of one of them has said hello."""
+        """Records the hello of a worker of one of the engines."""
         place = self._owner(facts, [self._missing(place) for place in range(len(self.engines))])
         self._present[place] += 1
         self._shown[place] += 1
         self.engines[place].shown(facts)
 
     def left(self, facts: Mapping[str, Any]) -> None:
-        """A worker of one of them has ended."""
+        """Records the end of a worker of one of the engines."""
         place = self._owner(facts, self._present)
         self._present[place] = max(0, self._present[place] - 1)
         self.engines[place].left(facts)
 
     def lost(self, now: float) -> int:
-        """How many workers will not connect, including those that a failed engine was still to start."""
+        """Returns how many workers will not connect, including those that a failed engine has not started."""
         total = 0
         for place, engine in enumerate(self.engines):
             total += self._missing(place) if engine.failure() is not None else engine.lost(now)
         return total
 
     def failure(self) -> str | None:
-        """Why there will be no more workers, once all engines have failed."""
+        """Returns why there will be no more workers, once all engines have failed."""
         failures = [engine.failure() for engine in self.engines]
         if None in failures:
             return None
         return "; ".join(f"{engine.name}: {why}" for engine, why in zip(self.engines, failures, strict=True))
 
     def note(self) -> str:
-        """The notes of all engines."""
+        """Returns the notes of all engines."""
         notes = []
         for engine in self.engines:
             failure = engine.failure()
@@ -109,7 +112,7 @@ class Several:
         return "".join(notes)
 
     def limit(self) -> Limit:
-        """All limits together; none if one engine has none."""
+        """Returns the sum of all limits; none if one engine has none."""
         limits = self._known_limits()
         reason = "; ".join(
             f"{engine.name} {'any' if limit.number is None else limit.number}: {limit.reason}"
@@ -119,19 +122,20 @@ class Several:
         return Limit(None if None in numbers else sum(number or 0 for number in numbers), reason)
 
     def own_address(self) -> str:
-        """The address from the engine whose workers are farthest away; workers on this machine use loopback anyway."""
+        """Returns the address for the engine with the most distant workers; workers on this machine use loopback
+        anyway."""
         addresses = [engine.own_address() for engine in self.engines if engine.name != "here"]
         return next(
             (each for each in addresses if not each.startswith("127.")), (addresses or ["127.0.0.1"])[0]
         )
 
     def cancel(self) -> None:
-        """Start no more."""
+        """Stops starting workers."""
         for engine in self.engines:
             engine.cancel()
 
     def wait(self) -> None:
-        """Have each engine end what is left."""
+        """Lets each engine end its remaining workers."""
         for engine in self.engines:
             engine.wait()
 
@@ -151,8 +155,10 @@ class Several:
         return max(range(len(likely)), key=lambda place: likely[place])
 
     def _shares(self, number: int) -> list[int]:
-        """So many new starts over engines that have not failed: each fills up what its limit leaves, those before it in
-        the list first; what is beyond all limits goes to the last one."""
+        """Returns how many of `number` new workers each engine starts, among those that have not failed.
+
+        Each engine fills up its limit, in the order of the list; the last one gets what is beyond all limits.
+        """
         shares = [0] * len(self.engines)
         usable = [place for place, engine in enumerate(self.engines) if engine.failure() is None]
         usable = usable or list(range(len(self.engines)))

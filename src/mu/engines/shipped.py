@@ -1,7 +1,7 @@
-"""What workers on other machines need of mu, as a zip, and how it gets there under a hash of its content.
+"""Zips of mu's worker modules and of packages, and how they get to other machines, under a hash of their content.
 
-A machine needs Python only. `BOOT` is what its Python is started with: it takes zips from stdin unless it has
-them already, unpacks each into a directory of its own, and becomes the pilot.
+A machine needs only Python. Its Python is started with `BOOT`, which reads the zips that it does not have yet from
+stdin, unpacks each into a directory of its own, and runs the pilot.
 """
 
 import hashlib
@@ -16,12 +16,12 @@ from typing import NamedTuple
 from mu.errors import MuError, UsageError, reason
 from mu.lambdaize import archive
 
-CACHE = ".cache/mu"  # in the home directory there
-OLDEST = (3, 9)  # Python on workers
+CACHE = ".cache/mu"  # in the home directory of the other machine
+OLDEST = (3, 9)  # oldest Python on workers
 MAX_PACKAGE = 1 << 30
 ELF_MACHINES = {62: "x86_64", 183: "aarch64"}
 
-# Runs on any Python 3, on the other machine: the header and zips come on stdin, as `SshMachine.greet` sends them.
+# Runs with any Python 3 on the other machine. Header and zips come on stdin, as `SshMachine.greet` sends them.
 BOOT = """
 import sys
 if sys.version_info < (3, 9):
@@ -64,7 +64,7 @@ os.execv(sys.executable, [sys.executable, "-c", code, os.path.join(root, wanted[
 
 
 class Shipped(NamedTuple):
-    """A zip, and the name of the directory that it is unpacked into: what it is and a hash of its content."""
+    """A zip, and the name of the directory that it is unpacked into: its kind and a hash of its content."""
 
     name: str
     data: bytes
@@ -72,7 +72,7 @@ class Shipped(NamedTuple):
 
 @cache
 def worker() -> Shipped:
-    """The worker's modules of mu."""
+    """Returns the zip of mu's worker modules."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "mu.zip"
         archive.write(path, archive.worker_members(""))
@@ -81,7 +81,7 @@ def worker() -> Shipped:
 
 @cache
 def package(path: Path) -> Shipped:
-    """A package that lambdaize has made. UsageError if it is none."""
+    """Returns the zip of a package made by lambdaize. Raises UsageError if it is not one."""
     try:
         if path.stat().st_size > MAX_PACKAGE:
             raise UsageError(f"{path} is too big for a package")
@@ -91,15 +91,15 @@ def package(path: Path) -> Shipped:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {reason(error)}") from None
     except zipfile.BadZipFile:
-        raise UsageError(f"{path} is no zip: a package is made by mu lambdaize") from None
+        raise UsageError(f"{path} is not a zip: mu lambdaize makes packages") from None
     if archive.ENTRY not in names:
-        raise UsageError(f"{path} has no {archive.ENTRY}: a package is made by mu lambdaize")
+        raise UsageError(f"{path} has no {archive.ENTRY}: mu lambdaize makes packages")
     return _named("package", data)
 
 
 @cache
 def machines_of(path: Path) -> frozenset[str]:
-    """The architectures that the programs in a package are for; none for scripts."""
+    """Returns the architectures of the programs in a package; none for scripts."""
     found = set()
     with zipfile.ZipFile(path) as opened:
         for member in opened.infolist():
@@ -113,7 +113,7 @@ def machines_of(path: Path) -> frozenset[str]:
 
 
 def check_machine(path: Path, machine: str, host: str) -> None:
-    """MuError if a package's programs are not for `host`, which is a `machine`."""
+    """Raises MuError if a package's programs do not run on `host`, whose architecture is `machine`."""
     wanted = machines_of(path)
     if wanted and machine not in wanted:
         raise MuError(

@@ -1,8 +1,8 @@
-"""Workers on a Slurm cluster: arrays of pilots, one worker each, that Slurm starts when it has room for them.
+"""Workers on a Slurm cluster: job arrays of pilots, one worker each, which Slurm starts when it has room for them.
 
-What Slurm is told, and may tell others (command lines, scripts, environments), holds no secret: the event, with the
-job's keys, is in a file that only this user may read, in a directory of this run, below the home directory, which
-compute nodes share. It goes when the run ends, as do all its jobs.
+Command lines, scripts and environments, which other users may see, hold no secret. The event with the job's keys is
+in a file that only this user may read, in a directory of this run below the home directory, which compute nodes
+share. When the run ends, the file is removed and all of its jobs are cancelled.
 """
 
 import contextlib
@@ -29,16 +29,16 @@ from mu.errors import MuError, UsageError, one_line, reason
 
 logger = logging.getLogger(__name__)
 
-POLL = 2.0  # seconds between two looks at the queue
+POLL = 2.0  # seconds between two polls of the queue
 PATIENCE = 60.0  # seconds that one of Slurm's commands may take
 LINGER = 10.0  # seconds that the end of a run waits for its jobs to be cancelled
-ASSUMED = 1000  # workers at a time, where -W does not say
-LOG_TAIL = 4096  # bytes of a pilot's log in which its last words are looked for
+ASSUMED = 1000  # workers at a time without -W
+LOG_TAIL = 4096  # bytes at the end of a pilot's log in which its last line is searched
 WARNING = 30  # seconds before the time limit at which pilots are told to take no more parts
 PENDING = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
 RUNNING = {"RUNNING", "CONFIGURING", "SUSPENDED", "STOPPED", "STAGE_OUT", "SIGNALING", "RESIZING"}
 
-# What runs on a node, after its Python has been found new enough.
+# Runs on a node; it first checks the version of Python.
 PILOT = """
 import sys
 if sys.version_info < (3, 9):
@@ -60,7 +60,7 @@ EXPLAINED = (
         "Unable to contact slurm controller",
         "Slurm does not answer: is slurmctld running, and is this a login node?",
     ),
-    ("unrecognized option", "sbatch does not take what --engine-args says: {said}"),
+    ("unrecognized option", "sbatch rejects --engine-args: {said}"),
     (
         "python3: not found",
         "there is no python3 on the nodes: install Python 3.9 or later, or load its module",
@@ -70,9 +70,9 @@ EXPLAINED = (
 
 
 class Slurm(CountedEngine):
-    """The engine. UsageError at once if there is no Slurm, or no such partition.
+    """The engine. Raises UsageError at once if there is no Slurm, or no such partition.
 
-    In `asked`, a pilot that Slurm starts anew counts again; in `progress`, pilots that run are accepted.
+    `asked` counts a pilot again when Slurm restarts it; `progress` counts running pilots as accepted.
     """
 
     name = "slurm"
@@ -88,7 +88,7 @@ class Slurm(CountedEngine):
         for program in ("sbatch", "squeue", "scancel", "sinfo", "scontrol"):
             if shutil.which(program) is None:
                 raise UsageError(
-                    f"there is no {program} on this machine: run this where Slurm's commands are"
+                    f"there is no {program} on this machine: run this where Slurm's commands are installed"
                 )
         self._partition = partition
         self._arguments = list(arguments)
@@ -111,8 +111,8 @@ class Slurm(CountedEngine):
         self._folder: Path | None = None
         self._event = ""
         self._lock = threading.Lock()
-        self._wanted = 0  # to be submitted
-        self._tasks: dict[str, tuple[str, int]] = {}  # JOB_TASK → its state, and how often it was requeued
+        self._wanted = 0  # number of pilots to submit
+        self._tasks: dict[str, tuple[str, int]] = {}  # JOB_TASK → state, and how often it was requeued
         self._reasons: Counter[str] = Counter()  # why pilots are pending
         self._wake = threading.Event()
         self._cancelled = False
@@ -126,20 +126,20 @@ class Slurm(CountedEngine):
             return self._wanted + sum(state in PENDING for state, _ in self._tasks.values())
 
     def limit(self) -> Limit:
-        """As `-W` says: Slurm itself starts as many as it has room for."""
+        """Returns the limit of `-W`: Slurm itself starts as many as it has room for."""
         return assumed(self._workers, ASSUMED, "Slurm")
 
     def own_address(self) -> str:
-        """Of the interface that routes to Slurm's controller."""
+        """Returns the address of the interface that routes to Slurm's controller."""
         return address.towards(self._controller, 6817)
 
     def start(self, event: str, number: int) -> None:
-        """Begin to submit pilots, in a thread."""
+        """Begins to submit pilots, in a thread."""
         self._event = event
         self.more(number)
 
     def more(self, number: int) -> None:
-        """Submit so many more."""
+        """Submits this many more pilots."""
         if number < 1:
             return
         self.starts.ask(number)
@@ -151,25 +151,25 @@ class Slurm(CountedEngine):
             self._thread.start()
 
     def check(self) -> str:
-        """What Slurm says of a pilot that it would be given: when it would start, and where. MuError if not at all."""
+        """Returns when and where Slurm would start a pilot, in Slurm's words. Raises MuError if it would not."""
         words = [f"--partition={self._partition}"] if self._partition else []
         words += ["--test-only", "--output=/dev/null", *self._arguments]
         said = _command("sbatch", *words, stdin="#!/bin/sh\ntrue\n", errors=True)
         return one_line(said.partition("sbatch: ")[2] or said)
 
     def left(self, facts: Mapping[str, Any]) -> None:
-        """The queue tells of its end."""
+        """Does nothing: the queue tells that the pilot has ended."""
 
     def failure(self) -> str | None:
-        """That Slurm takes no jobs of ours, or that workers end before they connect, all of them."""
+        """Returns why no more workers will come: Slurm accepts no jobs, or all workers end before they connect."""
         return self._failure or super().failure()
 
     def explained(self, said: str) -> str:
-        """What a pilot's last words mean, and what to do."""
+        """Returns what a pilot's last line means, and what to do."""
         return _explained(said)
 
     def note(self) -> str:
-        """How many pilots are pending, and why."""
+        """Returns how many pilots are pending, and why."""
         with self._lock:
             reasons = ", ".join(f"{why}: {number}" for why, number in self._reasons.most_common(3))
             number = sum(self._reasons.values())
@@ -179,12 +179,12 @@ class Slurm(CountedEngine):
         return f"; {waiting} of {self.asked} pilots not started by Slurm yet" if waiting else ""
 
     def cancel(self) -> None:
-        """Submit no more, and withdraw what is pending."""
+        """Stops submitting, and cancels pending pilots."""
         self._cancelled = True
         self._wake.set()
 
     def wait(self) -> None:
-        """Cancel all jobs that are left, and remove this run's files."""
+        """Cancels all remaining jobs, and removes this run's files."""
         self.cancel()
         if self._thread is not None:
             self._thread.join(LINGER)
@@ -192,7 +192,7 @@ class Slurm(CountedEngine):
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _run(self) -> None:
-        """The engine's thread: submits, looks at the queue, and cancels in the end."""
+        """The engine's thread: submits, polls the queue, and cancels at the end."""
         try:
             self._prepare()
             while not self._cancelled:
@@ -205,7 +205,7 @@ class Slurm(CountedEngine):
                 self._wake.wait(POLL)
         except (MuError, OSError) as error:
             self._failure = str(error) if isinstance(error, MuError) else reason(error)
-        except Exception as error:  # whatever it is, it must not end unseen
+        except Exception as error:  # any error must be reported
             self._failure = reason(error)
         finally:
             with contextlib.suppress(MuError):
@@ -213,7 +213,7 @@ class Slurm(CountedEngine):
                     _command("scancel", "--quiet", f"--name={self.job}")
 
     def _prepare(self) -> None:
-        """Put what pilots read where compute nodes see it: code under its hash, the event for this run."""
+        """Writes the pilots' files where compute nodes see them: code under its hash, the event for this run."""
         root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mu"
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._place = unpacked(shipped.worker(), root)
@@ -253,15 +253,15 @@ class Slurm(CountedEngine):
             )
             job = answer.strip().rpartition("\n")[2].partition(";")[0]
             if not job.isdigit():
-                raise MuError(f"sbatch says '{one_line(answer)}' instead of a job's number")
+                raise MuError(f"sbatch printed '{one_line(answer)}' instead of a job's number")
             with self._lock:
                 self._tasks.update((f"{job}_{task}", ("PENDING", 0)) for task in range(share))
 
     def _look(self) -> None:
-        """See what has become of the pilots."""
+        """Reads the pilots' states from the queue."""
         try:
             listed = _command("squeue", "--noheader", "--array", f"--name={self.job}", "--format=%i|%T|%r")
-        except MuError as error:  # it may be back the next time
+        except MuError as error:  # the next poll may succeed
             logger.debug("slurm: %s", error)
             return
         states = {}
@@ -279,11 +279,11 @@ class Slurm(CountedEngine):
             self._follow(task, state, states.get(task, ""), requeues)
 
     def _follow(self, task: str, before: str, now: str, requeues: int) -> None:
-        """Note what a pilot's state has changed to; "" if it is not in the queue any more."""
+        """Records a pilot's new state; it is "" if the pilot is no longer in the queue."""
         name = f"{self._prefix}-{task}.{requeues}"
         if before in PENDING and now not in PENDING:
             self.starts.begun(name)
-        if now in PENDING and before not in PENDING:  # requeued: it will be another worker
+        if now in PENDING and before not in PENDING:  # it was requeued, and will be another worker
             self.starts.ended(name, "requeued")
             self.starts.ask(1)
             requeues += 1
@@ -309,7 +309,7 @@ class Slurm(CountedEngine):
 
 
 def unpacked(what: shipped.Shipped, root: Path) -> Path:
-    """The directory that holds `what`, made if it is not there yet. Raises OSError."""
+    """Returns the directory that holds `what`, made if it does not exist. Raises OSError."""
     place = root / what.name
     if place.is_dir():
         return place
@@ -329,7 +329,7 @@ def unpacked(what: shipped.Shipped, root: Path) -> Path:
 
 
 def _check_partition(partition: str) -> None:
-    """UsageError if Slurm does not answer, or has no such partition."""
+    """Raises UsageError if Slurm does not answer, or has no such partition."""
     try:
         listed = set(_command("sinfo", "--noheader", "--format=%R").split())
     except MuError as error:
@@ -341,9 +341,10 @@ def _check_partition(partition: str) -> None:
 
 
 def _command(*words: str, stdin: str = "", errors: bool = False) -> str:
-    """What one of Slurm's commands prints, or, with `errors`, what it writes to stderr.
+    """Runs one of Slurm's commands; returns its output, or with `errors` its stderr.
 
-    MuError with its reason, and what to do, if it fails."""
+    Raises MuError, with the reason and what to do, if it fails.
+    """
     try:
         done = subprocess.run(
             words,
@@ -353,10 +354,10 @@ def _command(*words: str, stdin: str = "", errors: bool = False) -> str:
             errors="replace",
             check=False,
             timeout=PATIENCE,
-            start_new_session=True,  # a Ctrl-C in this terminal is for us, who then cancel the jobs
+            start_new_session=True,  # so that Ctrl-C reaches only this process, which then cancels the jobs
         )
     except subprocess.TimeoutExpired:
-        raise MuError(f"{words[0]} has not answered for {PATIENCE:g} s: is slurmctld well?") from None
+        raise MuError(f"{words[0]} has not answered for {PATIENCE:g} s: is slurmctld running?") from None
     except OSError as error:
         raise MuError(f"cannot run {words[0]}: {reason(error)}") from None
     if done.returncode == 0:

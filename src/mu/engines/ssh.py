@@ -1,8 +1,8 @@
-"""Workers on machines that OpenSSH's own client reaches, with the user's own configuration, keys and known hosts.
+"""Workers on machines that the OpenSSH client reaches, with the user's configuration, keys and known hosts.
 
-Each machine has one connection: the worker's files go over it once (they stay there under a hash of their content),
-then the event and the orders, on stdin. With a tunnel the coordinator's port comes along (`-R`), for machines that
-cannot connect back.
+Each machine has one connection. The worker's files are sent over it once (the machine keeps them under a hash of
+their content), then the event and the orders, on stdin. With a tunnel (`-R`) workers reach the coordinator's port
+through the connection, for machines that cannot connect back.
 """
 
 import json
@@ -20,14 +20,14 @@ from mu.errors import MuError, UsageError, reason
 
 OPTIONS = ("-T", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15", "-o", "LogLevel=INFO")
 MAX_HOSTS = 1000
-NOISE = 1000  # lines that a login script may print before Python is there
+NOISE = 1000  # lines that a login script may print before Python starts
 ALLOCATED = re.compile(r"Allocated port (\d+) for remote forward")
 
-# What ssh, a shell or Python say, and what that means; `{host}` is the machine's name.
+# Texts in the output of ssh, a shell or Python, and their meaning; `{host}` is the machine's name.
 EXPLAINED = (
     (
         "REMOTE HOST IDENTIFICATION HAS CHANGED",
-        "its host key is not the one that is known: if that is right, remove the old one (ssh-keygen -R {host})",
+        "its host key has changed: if that is expected, remove the old key (ssh-keygen -R {host})",
     ),
     (
         "Host key verification failed",
@@ -35,16 +35,16 @@ EXPLAINED = (
     ),
     (
         "Permission denied",
-        "it does not let us in ({said}): a key or an agent is needed, or a connection that is open already "
-        "(ControlMaster), since nobody is asked for a password",
+        "it refuses the login ({said}): give ssh a key or an agent, or open a connection beforehand "
+        "(ControlMaster), since mu does not ask for passwords",
     ),
-    ("Could not resolve hostname", "there is no host of this name: look for a typo, or at ~/.ssh/config"),
-    ("Connection refused", "no sshd answers there: is it running, and on this port?"),
-    ("timed out", "it does not answer: is it up, and does a firewall let us through?"),
-    ("No route to host", "there is no way to it: look at the network"),
+    ("Could not resolve hostname", "there is no host of this name: check the name and ~/.ssh/config"),
+    ("Connection refused", "no sshd answers: is it running, and on this port?"),
+    ("timed out", "it does not answer: is it up, and does a firewall block the connection?"),
+    ("No route to host", "there is no route to it: check the network"),
     (
         "remote port forwarding failed",
-        "its sshd does not allow tunnels: AllowTcpForwarding would have to be yes",
+        "its sshd does not allow tunnels: set AllowTcpForwarding to yes",
     ),
     ("Python 3.9 or later is needed", "{said}: install a newer Python there, first on PATH as python3"),
     ("python3: command not found", "there is no python3 there: install Python 3.9 or later"),
@@ -56,16 +56,17 @@ EXPLAINED = (
 
 @dataclass
 class SshMachine(Machine):
-    """`name` is what ssh is given: a name of its configuration, user@host, or ssh://user@host:port."""
+    """A machine; `name` is the destination for ssh: a name in its configuration, user@host, or
+    ssh://user@host:port."""
 
     arguments: tuple[str, ...] = ()
     package: Path | None = None
     tunnel: bool = False
-    automatic: str = ""  # an address for the event that each machine may replace by one that routes to it
+    automatic: str = ""  # address in the event; a machine may replace it by one that routes to it
     need: list[str] = field(default_factory=list)
 
     def spawn(self, event: dict[str, Any]) -> "subprocess.Popen[bytes]":
-        """Run ssh; what it runs there gets nothing secret on its command line."""
+        """Runs ssh; the remote command line holds no secret."""
         forward = ["-o", "ExitOnForwardFailure=yes", "-R", f"127.0.0.1:0:127.0.0.1:{event['port']}"]
         code = shipped.BOOT.strip().encode().hex()
         return subprocess.Popen(
@@ -76,11 +77,11 @@ class SshMachine(Machine):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # a Ctrl-C in this terminal is not for it, and it cannot ask for a password
+            start_new_session=True,  # so that Ctrl-C does not end it, and it cannot ask for a password
         )
 
     def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> bytes:
-        """What the other end needs before its first order, once it has told what it has."""
+        """Returns the input that the other end needs before its first order, after reading what it has already."""
         files = [shipped.worker()] + ([shipped.package(self.package)] if self.package else [])
         header = [{"name": file.name, "size": len(file.data)} for file in files]
         assert process.stdin is not None
@@ -96,9 +97,7 @@ class SshMachine(Machine):
         if self.tunnel:
             ports = [match[1] for line in self.said if (match := ALLOCATED.search(line))]
             if not ports:
-                raise MuError(
-                    "ssh does not say which port the tunnel has there: is LogLevel quieter than INFO?"
-                )
+                raise MuError("ssh did not print the tunnel's port: set LogLevel to INFO")
             event["addr"], event["port"] = "127.0.0.1", int(ports[-1])
         elif self.automatic and event.get("addr") == self.automatic:
             event["addr"] = address.towards(self.host, 22)
@@ -112,7 +111,7 @@ class SshMachine(Machine):
         return resolved(self.name, self.arguments)
 
     def explain(self, said: Sequence[str], status: int | None) -> str:
-        """What ssh's or the other end's last words mean, and what to do."""
+        """Returns the meaning of the last lines of ssh or the other end, and what to do."""
         for words, meaning in EXPLAINED:
             for line in reversed(said):
                 if words in line:
@@ -125,7 +124,7 @@ class SshMachine(Machine):
 
 
 def _answer(stream: Any) -> dict[str, Any] | None:
-    """The other end's first line of JSON; None if there is none."""
+    """Returns the first line of JSON from the other end; None if there is none."""
     for _ in range(NOISE):
         line = stream.readline(1 << 16)
         if not line:
@@ -136,25 +135,25 @@ def _answer(stream: Any) -> dict[str, Any] | None:
             continue
         if isinstance(found, dict) and isinstance(found.get("need"), list):
             return found
-    raise MuError("it prints too much before Python starts: look at its login scripts")
+    raise MuError("it prints too much before Python starts: check its login scripts")
 
 
 def resolved(name: str, arguments: Sequence[str] = ()) -> str:
-    """The host that ssh would connect to for `name`, as its configuration has it. MuError if ssh does not say."""
+    """Returns the host that ssh would connect to for `name`, by its configuration. Raises MuError if ssh fails."""
     done = subprocess.run(
         ["ssh", "-G", *arguments, "--", name], capture_output=True, text=True, check=False, timeout=20
     )
     found = re.search(r"^hostname (.+)$", done.stdout, re.MULTILINE)
     if found is None:
-        raise MuError(f"ssh does not take {name}: {done.stderr.strip().partition(chr(10))[0]}")
+        raise MuError(f"ssh rejects {name}: {done.stderr.strip().partition(chr(10))[0]}")
     return found[1]
 
 
 class Ssh(Pool):
-    """The engine; its machines may each reach the coordinator by another address."""
+    """The engine; each of its machines may reach the coordinator by a different address."""
 
     def own_address(self) -> str:
-        """Of the interface that routes to the first machine."""
+        """Returns the address of the interface that routes to the first machine."""
         first = self.machines[0]
         assert isinstance(first, SshMachine)
         if first.tunnel:
@@ -174,7 +173,8 @@ def ssh(
     tunnel: bool = False,
     workers: int | None = None,
 ) -> Ssh:
-    """The engine for `HOST[=SLOTS],...`, or a file of such lines. UsageError if that is none, or there is no ssh."""
+    """Returns the engine for `HOST[=SLOTS],...`, or a file of such lines. Raises UsageError if invalid, or without
+    ssh."""
     if shutil.which("ssh") is None:
         raise UsageError("there is no ssh on this machine: install OpenSSH's client")
     if package is not None:
@@ -189,7 +189,7 @@ def ssh(
 
 
 def parse_hosts(text: str) -> list[tuple[str, int]]:
-    """Hosts and their slots, from a list or a file. UsageError if there is none."""
+    """Returns hosts and their slots, from a list or a file. Raises UsageError if there are none."""
     file = Path(text)
     if file.is_file():
         try:
@@ -204,14 +204,18 @@ def parse_hosts(text: str) -> list[tuple[str, int]]:
     for word in filter(None, (word.strip() for word in words)):
         name, _, slots = re.sub(r"\s+(slots=)?", "=", word).partition("=")
         if name.startswith("-") or not name.isprintable() or not (slots or "1").isascii():
-            raise UsageError(f"{where}'{word}' is no host: say HOST or HOST=SLOTS")
+            raise UsageError(f"{where}'{word}' is not a host: write HOST or HOST=SLOTS")
         if slots and not (slots.isdigit() and 1 <= int(slots) <= 100_000):
-            raise UsageError(f"{where}'{word}': SLOTS is a number of workers from 1 to 100000")
+            raise UsageError(f"{where}'{word}': SLOTS must be a number of workers from 1 to 100000")
         if name in hosts:
-            raise UsageError(f"{where}{name} is there twice: give it as many slots as it shall have workers")
+            raise UsageError(f"{where}{name} is listed twice: give it all of its workers as SLOTS")
         hosts[name] = int(slots or 1)
     if not hosts:
-        raise UsageError(f"{where}no host is named: -e ssh:HOST=SLOTS,... or -e ssh:FILE")
+        raise UsageError(
+            f"{where}no host is in this file: each line is HOST or HOST=SLOTS"
+            if file.is_file()
+            else f"-e ssh:{text} names no host: give them as -e ssh:HOST=SLOTS,... or -e ssh:FILE"
+        )
     if len(hosts) > MAX_HOSTS:
         raise UsageError(f"{where}{len(hosts)} hosts, and at most {MAX_HOSTS} can be used")
     return list(hosts.items())

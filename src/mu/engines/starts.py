@@ -1,4 +1,4 @@
-"""What has become of the workers that an engine was to start, where it learns of each that ends."""
+"""Counts the workers that an engine was asked to start, for engines that learn of each worker that ends."""
 
 import threading
 from collections import Counter
@@ -7,28 +7,28 @@ from typing import Any
 
 from mu.engines.protocol import NOTHING, Progress
 
-GIVE_UP = 3  # workers that ended without having connected, while none has: the next ones would, too
+GIVE_UP = 3  # if this many workers end before any has connected, the engine gives up
 
 
 class Starts:
-    """Counts, from several threads. A worker goes by a name that its hello tells as `request_id`."""
+    """Counts starts; its methods may be called from several threads. A worker's hello has its name as `request_id`."""
 
     def __init__(self, prefix: str) -> None:
         self.asked = 0
         self._prefix = prefix
         self._lock = threading.Lock()
         self._named = 0
-        self._early: set[str] = set()  # said hello before they were known to have begun
+        self._early: set[str] = set()  # names that said hello before they were known to be started
         self._running: set[str] = set()
-        self._shown: set[str] = set()  # of those that are running
-        self._unseen: set[str] = set()  # ended, and has not said hello
-        self._anonymous = 0  # said hello without a name
+        self._shown: set[str] = set()  # names that are running and have said hello
+        self._unseen: set[str] = set()  # names that ended without a hello
+        self._anonymous = 0  # number of hellos without a name
         self._hellos = 0
-        self._said: Counter[str] = Counter()  # last words of those that ended unseen
+        self._said: Counter[str] = Counter()  # last lines of workers that ended without a hello
         self._began = False
 
     def ask(self, number: int) -> None:
-        """So many more are wanted."""
+        """Adds this many to the workers that are wanted."""
         with self._lock:
             self._began = True
             self.asked += number
@@ -40,7 +40,7 @@ class Starts:
             return self.asked - self._named
 
     def take(self, number: int) -> list[str]:
-        """The names of up to so many that are started now."""
+        """Returns the names of at most `number` workers to start now."""
         with self._lock:
             fresh = min(number, self.asked - self._named)
             names = [f"{self._prefix}-{self._named + place}" for place in range(fresh)]
@@ -49,7 +49,7 @@ class Starts:
             return names
 
     def begun(self, name: str) -> None:
-        """One that its system has given a name was started."""
+        """Records that a worker was started, which its system has named."""
         with self._lock:
             self._named += 1
             self._running.add(name)
@@ -58,7 +58,7 @@ class Starts:
                 self._shown.add(name)
 
     def ended(self, name: str, said: str = "") -> bool:
-        """A worker has ended; `said` are its last words. Returns whether it has said hello."""
+        """Records that a worker has ended, with its last line; returns whether it had said hello."""
         with self._lock:
             if name not in self._running:
                 return True
@@ -72,7 +72,7 @@ class Starts:
             return False
 
     def shown(self, facts: Mapping[str, Any]) -> None:
-        """A worker has said hello."""
+        """Records that a worker has said hello."""
         name = facts.get("request_id")
         with self._lock:
             self._hellos += 1
@@ -86,7 +86,7 @@ class Starts:
                 self._anonymous += 1
 
     def owns(self, facts: Mapping[str, Any]) -> bool:
-        """Whether a worker is one of these."""
+        """Returns whether a worker is one of these."""
         return str(facts.get("request_id")).startswith(f"{self._prefix}-")
 
     @property
@@ -109,7 +109,7 @@ class Starts:
 
     @property
     def progress(self) -> Progress | None:
-        """As of a launch: a start that was begun is accepted."""
+        """The progress of starting; a start that was begun counts as accepted."""
         with self._lock:
             if not self._began:
                 return None
@@ -117,48 +117,53 @@ class Starts:
             return NOTHING._replace(total=self.asked, queued=waiting, accepted=self.asked - waiting)
 
     def last_words(self) -> str:
-        """What most of those that ended unseen have said last; empty if nothing."""
+        """The most frequent last line of workers that ended without a hello; empty if there is none."""
         with self._lock:
             return self._said.most_common(1)[0][0] if self._said else ""
 
     @property
     def hopeless(self) -> bool:
-        """Whether those that were started all ended without having connected, again and again."""
+        """Whether starting has failed: at least GIVE_UP workers ended without a hello, none has connected, and none
+        is running."""
         with self._lock:
             return not self._hellos and len(self._unseen) >= GIVE_UP and not self._running
 
 
 class CountedEngine:
-    """The part of an engine (`mu.engines.protocol.Engine`) that only counts, for engines that learn of each worker that
-    ends. A sub-class sets `starts`, starts workers, and tells `starts` what becomes of them."""
+    """Implements the counting methods of `mu.engines.protocol.Engine`, for engines that learn of each worker that
+    ends.
+
+    A subclass sets `starts`, starts workers, and tells `starts` what happens to them.
+    """
 
     outcomes_known = True
     starts: Starts
 
     @property
     def asked(self) -> int:
-        """How many workers it was to start in all."""
+        """How many workers were asked for in all."""
         return self.starts.asked
 
     @property
     def progress(self) -> Progress | None:
-        """How far starting is; None before the first start."""
+        """The progress of starting; None before the first start."""
         return self.starts.progress
 
     def shown(self, facts: Mapping[str, Any]) -> None:
-        """A worker has said hello."""
+        """Records that a worker has said hello."""
         self.starts.shown(facts)
 
     def lost(self, now: float) -> int:
-        """How many have ended without a hello."""
+        """Returns how many workers have ended without a hello."""
         return self.starts.lost
 
     def failure(self) -> str | None:
-        """That all workers end before they connect, with what most of them have said last."""
+        """Returns that all workers end before they connect, with their most frequent last line; None while that is
+        not so."""
         if not self.starts.hopeless:
             return None
         return f"workers end before they connect: {self.explained(self.starts.last_words()) or 'they say nothing'}"
 
     def explained(self, said: str) -> str:
-        """What a worker's last words mean; here, the words themselves."""
+        """Returns what a worker's last line means; here, the line itself."""
         return said

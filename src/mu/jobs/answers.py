@@ -1,4 +1,4 @@
-"""What answers to a worker's commands say: each function returns the result, or raises what the part is to meet."""
+"""Decodes answers to a worker's commands: each function returns the result, or raises the exception for the part."""
 
 from mu.jobs import results
 from mu.jobs.errors import CommandFailed, TransferFailed
@@ -8,14 +8,14 @@ from mu.wire import protocol
 
 
 def answer_or_failure(answer: str) -> str:
-    """The answer itself. Raises CommandFailed if it is a failure."""
+    """Returns the answer itself. Raises CommandFailed if it is a failure."""
     if answer.startswith("FAIL"):
         raise failed(answer)
     return answer
 
 
 def exec_result(answer: str) -> Completed:
-    """How the program of an `exec:` ended. Raises CommandFailed if it could not be started."""
+    """Returns how the program of an `exec:` ended. Raises CommandFailed if it could not be started."""
     try:
         return results.completed(protocol.exec_result(answer))
     except ValueError as error:
@@ -23,14 +23,14 @@ def exec_result(answer: str) -> Completed:
 
 
 def bytes_moved(answer: str) -> int:
-    """How many bytes a transfer has moved. Raises TransferFailed if it failed."""
+    """Returns how many bytes a transfer has moved. Raises TransferFailed if it failed."""
     if not answer.startswith("OK"):
         raise TransferFailed(str(failed(answer)))
     return protocol.bytes_moved(answer)
 
 
 def put_size(answer: str) -> int:
-    """How many bytes a `put:` has written. Raises CommandFailed if it failed."""
+    """Returns how many bytes a `put:` has written. Raises CommandFailed if it failed."""
     number = answer[len(protocol.PUT) : -1]
     if not answer.startswith(protocol.PUT) or not number.isdigit():
         raise failed(answer)
@@ -38,7 +38,7 @@ def put_size(answer: str) -> int:
 
 
 def file_data(answer: str) -> bytes:
-    """The bytes that a `fetch:` has read. Raises CommandFailed if it failed."""
+    """Returns the bytes that a `fetch:` has read. Raises CommandFailed if it failed."""
     try:
         return protocol.fetch_data(answer)
     except ValueError as error:
@@ -46,7 +46,7 @@ def file_data(answer: str) -> bytes:
 
 
 def file_list(answer: str) -> list[File]:
-    """The files that a `list:` has found. Raises CommandFailed if it failed."""
+    """Returns the files that a `list:` has found. Raises CommandFailed if it failed."""
     try:
         return [File(name, size) for name, size in protocol.list_result(answer)]
     except ValueError as error:

@@ -1,8 +1,8 @@
-"""The side of a coroutine's machine that sends commands: which of them are open, and what the timeline says of them.
+"""The part of a coroutine's machine that sends commands, matches answers to them, and names stages for the timeline.
 
-Which answer is whose: a worker does one command after the other, so answers come in the order of the commands. Only
-within `together` are commands done side by side (the worker's background mode), and their answers come in any order:
-then each command says which answers are its own (`Command.matches`), and the rest goes by order again.
+A worker does one command after the other, so answers come in the order of the commands. Only within `together` does
+it do commands side by side (background mode), and their answers come in any order. Then each such command recognizes
+its own answers (`Command.matches`), and the remaining answers are matched by order again.
 """
 
 from time import time
@@ -15,24 +15,24 @@ from mu.jobs.task import Task
 from mu.jobs.waiting import WaitingState
 from mu.wire.socket_nb import SocketLike, SocketNB
 
-# How many moments of a part are kept for its timeline.
+# How many stage changes of a part are kept for its timeline.
 MAX_TIMES = 10_000
 
 
 class CommandState(WaitingState):
-    """Sends the commands of a part's tasks."""
+    """Sends the commands of a part's tasks, and finds the command that an answer belongs to."""
 
     def __init__(self, prevState: SocketLike | SocketNB, part: int, context: Context) -> None:
         super().__init__(prevState, part, context)
-        # Commands whose answers are to come, in the order of sending.
+        # Commands without an answer yet, in the order of sending.
         self._open: list[Command[Any] | Quiet] = []
-        self._beside = 0  # so many `together` need background mode
-        self._frame: Any = None  # of the part's own coroutine
-        self._place = -1  # the instruction of the part's own coroutine at which it has waited last
-        self._staged = False  # the part has named what it is at
+        self._beside = 0  # how many open `together` need background mode
+        self._frame: Any = None  # frame of the part's own coroutine
+        self._place = -1  # instruction of the part's own coroutine at which it last waited
+        self._staged = False  # whether the part has named its stage itself
 
     def send(self, command: Command[Any], task: Task) -> None:
-        """Send a command; its answer resumes `task`."""
+        """Sends a command; its answer will resume `task`."""
         if (
             self._beside
             and command.word == "program"
@@ -56,7 +56,7 @@ class CommandState(WaitingState):
         self._open.append(Quiet(text))
 
     def _mark(self, word: str) -> None:
-        """Note for the timeline what the part is at, unless it has named that itself."""
+        """Names the current stage for the timeline by `word`, unless the part names its stages itself."""
         if self._staged:
             return
         frame, names = self._frame, self._context.names
@@ -70,7 +70,7 @@ class CommandState(WaitingState):
             self.stateinfo.append(title)
 
     def begin_stage(self, name: str) -> None:
-        """From now on the part is at `name`."""
+        """Begins a stage that the part has named."""
         self._staged = bool(name)
         self.title = name or self._context.name
         if len(self.timestamps) < MAX_TIMES:
@@ -78,7 +78,8 @@ class CommandState(WaitingState):
             self.stateinfo.append(self.title)
 
     def _whose(self, answer: str) -> int:
-        """The place of the command that an answer is to: of one that is done beside others, or else of the first."""
+        """Returns the place in `_open` of the command that an answer belongs to: a command done side by side with
+        others that matches it, otherwise the first."""
         first = None
         for place, command in enumerate(self._open):
             if not command.background:

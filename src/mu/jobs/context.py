@@ -1,4 +1,4 @@
-"""What the parts of one job share: the function, the results that others wait for, and who hears of what is odd."""
+"""What the parts of one job share: the function, the results that other parts wait for, and how to print notes."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -9,12 +9,12 @@ from mu.jobs.errors import Misuse, PartFailed
 from mu.jobs.requests import place_of
 from mu.jobs.task import Task
 
-# How long a part may wait for one that has not begun while all others wait, too, in seconds.
+# Seconds that a part may wait for one that has not begun, while all other running parts wait, too.
 STALL = 120.0
 
 
 class Waiter(Protocol):
-    """A machine whose part waits for another one."""
+    """A machine whose part waits for another part."""
 
     actorNum: int
 
@@ -22,14 +22,15 @@ class Waiter(Protocol):
 
 
 def nothing(_: Any) -> None:
-    """Nobody wants to know."""
+    """Does nothing: the default for a callback that nobody needs."""
 
 
 class Context:
     """One job. `function` is called as `function(worker, input)` for each attempt.
 
-    `note` tells people something once; `wake` has a machine handled although its worker has said nothing. With
-    `keep_results` parts can wait for each other's results; without it a job of a million parts keeps none.
+    `note` prints a line; `wake` lets the loop handle a machine although its worker has sent nothing. With
+    `keep_results` parts can wait for each other's results; without it no result is kept, so that a job of a million
+    parts stays small.
     """
 
     def __init__(
@@ -51,19 +52,20 @@ class Context:
         self.wake: Callable[[Any], None] = nothing
         self.keep_results = keep_results
         self.keep_errors = keep_errors
-        self.total: int | None = None  # how many parts there are, once it is known
-        self.left_out: set[int] = set()  # parts that this run does not do: their outputs are there
-        self.names: dict[int, tuple[str, str]] = {}  # by instruction: a command and its title
+        self.total: int | None = None  # number of parts, once it is known
+        self.left_out: set[int] = set()  # parts that this run skips because their outputs exist
+        self.names: dict[int, tuple[str, str]] = {}  # instruction → command and its title
         self.told: set[str] = set()
         self._results: dict[int, Any] = {}
         self._failures: dict[int, str] = {}
-        self._waiting: dict[int, dict[Task, Waiter]] = {}  # part → who waits for it
+        # Part → the tasks that wait for it, with their machines.
+        self._waiting: dict[int, dict[Task, Waiter]] = {}
         self._waits: dict[int, list[int]] = {}  # part → the parts that it waits for
-        self._running: Counter[int] = Counter()  # part → its attempts that are under way
+        self._running: Counter[int] = Counter()  # part → number of running attempts
 
     @property
     def file(self) -> str:
-        """The file that the function is in."""
+        """The file that defines the function."""
         return "" if self.code is None else self.code.co_filename
 
     @property
@@ -72,11 +74,12 @@ class Context:
         return "" if self.code is None else place_of(self.code, -1)
 
     def adopt(self, code: CodeType) -> None:
-        """The code of the coroutine that the function makes: it may be a wrapper around another one."""
+        """Takes the code of the coroutine that the function returned, since the function may be a wrapper around
+        another."""
         self.code = code
 
     def tell_once(self, what: str, text: str) -> None:
-        """Tell people `text`, unless `what` has been told before."""
+        """Prints `text`, unless it was called with the same `what` before."""
         if what not in self.told:
             self.told.add(what)
             self.note(text)
@@ -84,34 +87,36 @@ class Context:
     # Parts that wait for one another
 
     def began(self, part: int) -> None:
-        """A part has a worker, or another one."""
+        """Counts an attempt at a part that has begun."""
         self._running[part] += 1
 
     def ended(self, part: int) -> None:
-        """An attempt at a part is over."""
+        """Counts an attempt at a part that is over."""
         self._running[part] -= 1
         if self._running[part] <= 0:
             del self._running[part]
 
     def outcome(self, part: int, where: str) -> tuple[bool, Any]:
-        """Whether a part is done, and its result. PartFailed if it has failed, Misuse if there is no such part."""
+        """Returns whether a part is done, and its result. Raises PartFailed if it has failed, Misuse if it does not
+        exist."""
         if part in self._failures:
-            raise PartFailed(f"part {part}, which this one waits for, failed: {self._failures[part]}")
+            raise PartFailed(f"part {part}, which this part waits for, failed: {self._failures[part]}")
         if part in self._results:
             return True, self._results[part]
         if part in self.left_out:
             raise Misuse(
-                f"{where}: part {part} is not done again, for its output is there: without it, do not resume"
+                f"{where}: part {part} is skipped because its output exists, so it has no result: run without resume"
             )
         if not self.keep_results:
-            raise Misuse(f"{where}: this job keeps no results, so mu.done has none to give")
+            raise Misuse(f"{where}: this job keeps no results (keep=False), so mu.done cannot return one")
         if not isinstance(part, int) or part < 0 or (self.total is not None and part >= self.total):
             known = "" if self.total is None else f": this job has {self.total}, numbered from 0"
             raise Misuse(f"{where}: there is no part {part}{known}")
         return False, None
 
     def wait(self, state: Waiter, task: Task, part: int, where: str) -> None:
-        """Have `state` told when `part` is over (`arrived`). Misuse if the two would wait for each other."""
+        """Has `state.arrived` called when `part` is over. Raises Misuse if parts would wait for each other in a
+        circle."""
         own = state.actorNum
         if path := self._path(part, own):
             circle = " → ".join(map(str, (own, *path)))
@@ -120,7 +125,7 @@ class Context:
         self._waits.setdefault(own, []).append(part)
 
     def release(self, state: Waiter, task: Task, part: int) -> None:
-        """`task` waits no longer for `part`."""
+        """Removes `task` from those that wait for `part`."""
         waiting, waits = self._waiting.get(part, {}), self._waits.get(state.actorNum, [])
         waiting.pop(task, None)
         if not waiting:
@@ -131,7 +136,7 @@ class Context:
             self._waits.pop(state.actorNum, None)
 
     def _path(self, start: int, end: int) -> list[int]:
-        """How `start` waits, over others, for `end`; empty if it does not."""
+        """Returns the chain of parts by which `start` waits for `end`; empty if it does not."""
         before: dict[int, int | None] = {start: None}
         ahead = [start]
         while ahead:
@@ -150,11 +155,11 @@ class Context:
         return []
 
     def stalled(self, part: int) -> bool:
-        """Whether `part` has not begun, and all that have wait for others."""
+        """Returns whether `part` has not begun, and all parts that have begun wait for others."""
         return part not in self._running and all(self._waits.get(other) for other in self._running)
 
     def over(self, part: int, result: Any, failure: str | None) -> None:
-        """A part is done, or has failed for good: those that wait for it go on."""
+        """Records that a part is done, or has failed for good, and resumes the tasks that wait for it."""
         if not self.keep_results:
             return
         if failure is None:
@@ -164,7 +169,8 @@ class Context:
         self._resume(part)
 
     def all_parts_known(self, total: int) -> None:
-        """All inputs have been read: parts that wait for a part that does not exist are told so."""
+        """Sets the number of parts after all inputs were read; resumes tasks that wait for a part that does not
+        exist."""
         self.total = total
         for part in [part for part in self._waiting if part >= total]:
             self._resume(part)

@@ -1,9 +1,9 @@
-"""A part's coroutine as a state machine: one more state class on the coordinator's ordinary loop.
+"""Drives a part's coroutine as a state machine, so that it runs on the coordinator's ordinary loop.
 
-A coroutine goes on until it awaits something that takes time, a request (`mu.jobs.requests`). Its command is sent, and
-the coroutine is suspended until the answer has come; it has neither a thread nor a task of asyncio. The machine is one
-object from the hello to the end, so what people see of it is its `title`: the stage that the part has named, or the
-command that it waits for and the line where it does.
+A coroutine runs until it awaits a request (`mu.jobs.requests`) that takes time. The request's command is sent, and
+the coroutine is suspended until the answer has come; it needs neither a thread nor an asyncio task. The machine is a
+single state object from the hello to the end. Reporters show its `title`: the stage that the part has named, or the
+command that it waits for with its source line.
 """
 
 import json
@@ -35,15 +35,15 @@ from mu.wire.socket_nb import SocketLike, SocketNB
 
 logger = logging.getLogger(__name__)
 
-# A coroutine that blocks the coordinator for longer, in seconds, is told of.
+# Seconds that a coroutine may block the coordinator before a warning is printed.
 BLOCKING = 0.1
-# How many awaits in a row may need no answer, and how many may fail because the worker is gone.
+# Consecutive awaits that may need no answer, or fail because the worker is lost; more are an endless loop.
 MAX_STEPS = 100_000
 MAX_LOST = 100
 
 
 class CoroutineState(CommandState):
-    """Drives one attempt at one part. `facts`: what the worker has said of itself in its hello."""
+    """Drives one attempt at one part. `facts` are the facts in the worker's hello."""
 
     def __init__(
         self,
@@ -60,21 +60,21 @@ class CoroutineState(CommandState):
         self._main: Task | None = None
         self._lost = ""
         self._broken = ""
-        self._spared = 0  # awaits in a row that have failed because the worker is gone
+        self._spared = 0  # consecutive awaits that failed because the worker is lost
         self._forgotten = ""
         self._told_so = False
         self._worker: Worker | None = Worker(self, part, attempt, facts or {}, context)
         self._input = input
         context.began(part)
 
-    # What the coordinator's loop calls.
+    # Called by the coordinator's loop
 
     def expects_message(self, msg: str) -> bool:
-        """Any message may be one that the coroutine waits for."""
+        """Returns True: the coroutine may wait for any message."""
         return True
 
     def do_handle(self) -> MachineState:
-        """Go on with the coroutine as far as answers have come, moments are over and other parts are done."""
+        """Resumes the coroutine as far as answers have come, timers are due and other parts are done."""
         stepping.driver = self
         state: MachineState = self if self.wake_at is None else self._look_at_clock()
         messages = self._channel.parser.messages
@@ -87,7 +87,9 @@ class CoroutineState(CommandState):
                 break
             elif messages[0].startswith(b"INFO:"):
                 key, _, value = to_text(messages.popleft())[5:].partition(":")
-                self.info[key] = value
+                too_much = self._set_info(key, value)
+                if too_much:
+                    state = self._lose(too_much)
             else:
                 state = self._take(to_text(messages.popleft()))
         if state is self and self._channel.sock is None:
@@ -96,7 +98,7 @@ class CoroutineState(CommandState):
         return state
 
     def do_read(self) -> MachineState:
-        """Take in what has come; if the connection is broken, the coroutine meets that where it waits."""
+        """Reads from the worker; if the connection is broken, the coroutine gets WorkerLost where it waits."""
         try:
             SocketNB.do_read(self)
         except Exception as error:
@@ -104,7 +106,8 @@ class CoroutineState(CommandState):
         return self
 
     def do_write(self) -> MachineState:
-        """Send what waits; if the connection is broken, the coroutine meets that once it has had what came before."""
+        """Sends queued commands; if the connection is broken, the coroutine gets WorkerLost after the answers that
+        came."""
         try:
             SocketNB.do_write(self)
         except Exception as error:
@@ -117,10 +120,10 @@ class CoroutineState(CommandState):
         return self.do_handle()
 
     def __del__(self) -> None:
-        # The loop has ended the machine, for another worker was quicker, or its time was over.
+        # The loop has dropped the machine, because another worker was quicker or the part's time was over.
         main = self._main
         if main is not None and not main.finished:
-            self._lost = "it is not needed any more"
+            self._lost = "its result is no longer needed"
             self._release()
             self._context.ended(self.actorNum)
             close(main.coroutine)
@@ -128,7 +131,7 @@ class CoroutineState(CommandState):
     # Answers
 
     def _take(self, answer: str) -> MachineState:
-        """Give an answer to the task whose command it is to."""
+        """Hands an answer to the task whose command it belongs to."""
         if not self._hello:
             if not answer.startswith("OK:HELLO"):
                 return self._unexpected(answer)
@@ -156,13 +159,13 @@ class CoroutineState(CommandState):
         return self._go_on(task, answer)
 
     def _unexpected(self, answer: str) -> MachineState:
-        if answer.startswith("FAIL"):  # of the worker itself: nothing was asked
+        if answer.startswith("FAIL"):  # a failure of the worker itself: no command is open
             return self._lose(answer[5:-1] if answer.endswith(")") else answer)
         shown = answer if len(answer) <= 80 else answer[:80] + "…"
-        return self._lose(f"the worker said {shown!r}, which answers no command")
+        return self._lose(f"the worker sent {shown!r}, which answers no command")
 
     def _lose(self, reason: str) -> MachineState:
-        """The worker is gone: every task meets that where it waits."""
+        """Raises WorkerLost in every task where it waits, because the worker is gone."""
         self._lost = self._lost or reason
         SocketNB.close(self)
         main = self._main
@@ -186,7 +189,7 @@ class CoroutineState(CommandState):
         if not hasattr(coroutine, "cr_frame"):
             name, where = self._context.name, self._context.defined
             return self._end(
-                None, Misuse(f"{where}: {name} is no coroutine function: write `async def {name}`")
+                None, Misuse(f"{where}: {name} is not a coroutine function: write `async def {name}`")
             )
         self._main = Task(coroutine)
         self._frame = coroutine.cr_frame
@@ -194,7 +197,7 @@ class CoroutineState(CommandState):
         return self._go_on(self._main, None)
 
     def _go_on(self, task: Task, value: Any, error: BaseException | None = None) -> MachineState:
-        """Resume a task with a value, or an exception, and go on until it waits or is over."""
+        """Resumes a task with a value or an exception, until it waits or is over."""
         outer = self._task
         self._task = task
         task.request = None
@@ -225,7 +228,7 @@ class CoroutineState(CommandState):
                     request.task = task
                     task.request = request
                     try:
-                        if type(request) is Command:  # the commonest, without a call in between
+                        if type(request) is Command:  # the most frequent request; inlined to save a call
                             self.send(request, task)
                             return self
                         value = request.begin(self, task)
@@ -236,9 +239,9 @@ class CoroutineState(CommandState):
                     if value is WAITING:
                         return self
             why = (
-                f"goes on although {self._lost}"
+                f"keeps awaiting although the worker is lost ({self._lost})"
                 if self._lost
-                else f"awaits {MAX_STEPS} times without waiting"
+                else f"awaits {MAX_STEPS} times without waiting for anything"
             )
             endless = Misuse(f"{self._line_of(task)}: {self._context.name} {why}")
             close(coroutine)
@@ -252,7 +255,7 @@ class CoroutineState(CommandState):
             self._task = outer
 
     def _over(self, task: Task, value: Any, error: BaseException | None) -> MachineState:
-        """A task has ended."""
+        """Handles the end of a task: of the part itself, or of one that a `together` waits for."""
         if isinstance(error, KeyboardInterrupt):
             raise error
         group = task.group
@@ -265,11 +268,10 @@ class CoroutineState(CommandState):
         return self._go_on(group.parent, tuple(group.results), group.error)
 
     def _end(self, value: Any, error: BaseException | None) -> MachineState:
-        """The state that the part ends in."""
+        """Returns the terminal state of the part."""
         context, line = self._context, self._frame.f_lineno if self._frame is not None else 0
-        self._frame = (
-            None  # with it goes all that the coroutine has held: requests that were never awaited say so
-        )
+        # Frees what the coroutine held, so that requests that were never awaited report that.
+        self._frame = None
         self._main = None
         self._release()
         context.ended(self.actorNum)
@@ -284,17 +286,17 @@ class CoroutineState(CommandState):
                 where = f"{short(context.file)}:{line}"
                 text = f"{where}: {context.name} returned what JSON cannot hold: {problem}"
                 error = Misuse(text)
-        # `reset:` forgets what goes on in the background, but waits behind what does not.
+        # `reset:` discards commands in the background, but is only read after a command in the foreground has ended.
         unanswered = any(isinstance(command, Command) and not command.background for command in self._open)
         if error is None or isinstance(error, Skip):
             if unanswered:
-                self.enqueue("quit:")  # it may be at it for long
+                self.enqueue("quit:")  # the command may run for long
             return DoneState(self, value, "" if error is None else str(error) or "skipped")
         return self._failed(error, usable=not unanswered and not self._lost)
 
     def _failed(self, error: BaseException, usable: bool) -> MachineState:
         context, where = self._context, user_place(error)
-        error = explain.known_by_its_words(error)
+        error = explain.explained_error(error)
         text = explain.failure(error, where, self._lost)
         state = FailedState(self, text, where=where, final=isinstance(error, Final | Misuse), usable=usable)
         if context.keep_errors:
@@ -306,19 +308,19 @@ class CoroutineState(CommandState):
     def _line_of(self, task: Task) -> str:
         return explain.place_of_task(task, self._frame)
 
-    # What requests do.
+    # Called by requests
 
     def forgotten(self, request: Request[Any]) -> None:
-        """A request was dropped without having been awaited."""
+        """Fails the part, because a request was dropped without having been awaited."""
         self.misused(f"{request.where}: {request.call()} was not awaited: write `await` before it")
 
     def misused(self, text: str) -> None:
-        """Have the part fail with this text, where it awaits next or at its end."""
+        """Makes the part fail with this text, at its next await or at its end."""
         if self._main is not None and not self._lost:
             self._forgotten = self._forgotten or text
 
     def _abandon(self, task: Task) -> None:
-        """A task waits no longer for what it waits for: answers to its commands will be dropped."""
+        """Ends a task's waiting: answers to its commands will be dropped."""
         self._stop_waiting(task)
         if self._inner is not None:
             self._inner = None
@@ -334,10 +336,11 @@ class CoroutineState(CommandState):
                     close(child.coroutine)
             self._leave_together(task.children)
 
-    # Several things at once
+    # Several tasks at once
 
     def spawn(self, awaitables: Sequence[Awaitable[Any]], task: Task) -> Any:
-        """Begin several tasks; their results if all are over at once, else WAITING: the last one resumes `task`."""
+        """Begins several tasks; returns their results if all end at once, otherwise WAITING: the last to end resumes
+        `task`."""
         group = Group(task, awaitables)
         if group.background:
             if not self._beside:
@@ -364,9 +367,11 @@ class CoroutineState(CommandState):
                 self._say("seti:nonblock:0")
 
     def enter_machine(self, constructor: Constructor, task: Task) -> None:
-        """Hand the connection to a state machine; its end resumes `task`."""
+        """Hands the connection to a state machine; the machine's end resumes `task`."""
         if self._open or task.group is not None:
-            raise Misuse(f"{self._line_of(task)}: a state machine needs the worker to itself")
+            raise Misuse(
+                f"{self._line_of(task)}: a state machine cannot run beside other commands of the same worker"
+            )
         inner = enter(self, constructor)
         if inner.expects_message(self._hello):
             self._channel.parser.messages.appendleft(self._hello.encode())
@@ -382,6 +387,6 @@ class CoroutineState(CommandState):
             return self
         self._inner = None
         assert self._main is not None
-        if isinstance(inner, ErrorState):  # which has closed the connection
+        if isinstance(inner, ErrorState):  # it has closed the connection
             return self._go_on(self._main, None, CommandFailed(inner.err))
         return self._go_on(self._main, inner)

@@ -1,4 +1,4 @@
-"""How the machine of a part's coroutine ends."""
+"""The terminal states of a part's coroutine."""
 
 from typing import Any
 
@@ -7,13 +7,14 @@ from mu.wire.socket_nb import SocketLike, SocketNB
 
 
 class DoneState(TerminalState):
-    """A part that is done: `result` is what its coroutine has returned, `skipped` why there was nothing to do."""
+    """A part that is done: `result` is its coroutine's return value, `skipped` the text of `mu.Skip`, if it was
+    raised."""
 
     extra = "(done)"
 
     def __init__(self, prevState: SocketLike | SocketNB, result: Any = None, skipped: str = "") -> None:
         super().__init__(prevState)
-        self.prevState = None  # it holds what the part needed only while it went on
+        self.prevState = None  # frees what only a running part needs
         self.result = result
         self.skipped = skipped
 
@@ -22,7 +23,7 @@ class FailedState(ErrorState):
     """A part whose coroutine has raised an exception.
 
     `where` is the file and line, `final` whether another attempt would end the same way. The connection stays open if
-    the worker can be given another part: it is up to the loop to `reset:` it.
+    the worker can be given another part; then the loop sends `reset:`.
     """
 
     def __init__(

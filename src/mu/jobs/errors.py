@@ -1,4 +1,4 @@
-"""What a part can meet, and what it can raise to say how it has ended."""
+"""Exceptions that a part's commands raise, and that a part can raise to tell how it has ended."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class CommandFailed(MuError):  # noqa: N818
-    """The worker could not do a command; the text says why. The worker itself goes on."""
+    """The worker could not do a command; the text is the reason. The worker itself can still be used."""
 
 
 class TransferFailed(CommandFailed):
@@ -17,9 +17,9 @@ class TransferFailed(CommandFailed):
 
 
 class ProgramFailed(CommandFailed):
-    """A program has ended with another status than 0, or has taken too long.
+    """A program has ended with a status other than 0, or has run into its time limit.
 
-    `completed` has all that is known of it; the text shows the end of what it printed.
+    `completed` has its status, output and times; the text shows the end of its output.
     """
 
     def __init__(self, what: str, completed: "Completed") -> None:
@@ -28,23 +28,24 @@ class ProgramFailed(CommandFailed):
 
 
 class Misuse(MuError):  # noqa: N818
-    """A part uses the API wrongly: the text names the file and the line. Another attempt would end the same way."""
+    """A part uses the API wrongly; the text names file and line. Another attempt would end the same way."""
 
 
 class Final(MuError):  # noqa: N818
-    """Raised by a part: it has failed, and another attempt would end the same way."""
+    """Raised by a part that has failed, if another attempt would end the same way."""
 
 
 class PartFailed(Final):
-    """The part whose result is waited for (`mu.done`) has failed for good."""
+    """The part whose result was awaited (`mu.done`) has failed for good."""
 
 
 class Skip(MuError):  # noqa: N818
-    """Raised by a part: there is nothing to do for this input. The part is done, with None as its result."""
+    """Raised by a part that has nothing to do for its input. The part is done, with None as its result."""
 
 
 class WorkerLost(BaseException):
-    """The worker is gone: every await raises this from now on.
+    """The worker is gone: from now on every await raises this.
 
-    It is no Exception, so that `except Exception` around a command does not go on with a worker that is not there.
+    It does not derive from Exception, so that `except Exception` around a command cannot swallow it and go on with a
+    worker that is gone.
     """

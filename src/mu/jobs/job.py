@@ -1,4 +1,4 @@
-"""What a job returns."""
+"""The result of a job."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,12 +10,12 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[I, R]):
-    """What became of the part `number` (from 0, in the order of the inputs).
+    """How the part `number` (from 0, in the order of the inputs) has ended.
 
-    `status` is `done`, `skipped` (`mu.Skip`; `error` says why), `failed`, or `stopped` (the job ended while the part
-    was under way). `result` is what the part returned, None unless it is done; `error` is one text, `where` the file
-    and line that it came from. `attempt` counts from 1, `seconds` are of that attempt, and `worker` is what its worker
-    has told of itself.
+    `status` is `done`, `skipped` (`mu.Skip`; `error` is its text), `failed`, or `stopped` (the job ended while the
+    part was running). `result` is the part's return value, None unless it is done; `error` is one text, `where` the
+    file and line that it came from. `attempt` counts from 1, `seconds` is the duration of that attempt, and `worker`
+    has the facts that its worker told about itself.
     """
 
     number: int
@@ -31,12 +31,12 @@ class Outcome(Generic[I, R]):
 
 @dataclass
 class Job(Generic[I, R]):
-    """A job that is over. `outcomes` has one for each part that has begun, in the order of the inputs; it is empty if
-    they were not kept.
+    """A job that is over. `outcomes` has one outcome for each part that has begun, in the order of the inputs; it is
+    empty if they were not kept.
 
-    `parts`, `done` (those skipped included) and `failed` count parts. `ended` says why the job stopped early, if so.
-    `seconds` of wall time; `worker_seconds` sums the lives of workers. `cost` is the estimate in US dollars, None if
-    there is none; `record` the path of the record, empty if none was kept.
+    `parts`, `done` (including skipped parts) and `failed` count parts. `ended` is the reason why the job stopped
+    early, if it did. `seconds` is wall time; `worker_seconds` is how long workers were connected in total. `cost` is
+    the estimate in US dollars, None if there is none; `record` the path of the record, empty if none was kept.
     """
 
     outcomes: list[Outcome[I, R]] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Job(Generic[I, R]):
 
     @property
     def results(self) -> list[R | None]:
-        """What the parts returned, in the order of the inputs; None where there is nothing."""
+        """The return values of the parts, in the order of the inputs; None for a part without one."""
         return [outcome.result for outcome in self.outcomes]
 
     @property

@@ -1,5 +1,8 @@
-"""Inputs that are read ahead: a list is there at once, but a generator may wait, for a listing or a database, and the
-coordinator's loop must not. So what has no length is read by a thread, a little ahead of what is needed."""
+"""Reads inputs ahead in a thread, if reading them might block.
+
+A list is there at once, but a generator may wait for a listing or a database, and the coordinator's loop must not
+wait. So inputs without a length are read by a thread, slightly ahead of what is needed.
+"""
 
 import queue
 import threading
@@ -8,21 +11,21 @@ from typing import Any
 
 from mu.errors import UsageError
 
-# How many inputs are read before they are needed, and how long the first may take, in seconds.
+# How many inputs are read before they are needed, and how long (seconds) the first one may take.
 AHEAD = 1000
 FIRST = 600.0
 
 
 class _End:
-    """The inputs are over; `error` is what they have raised."""
+    """The end of the inputs; `error` is the exception that reading them has raised, if any."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error
 
 
 class ReadAhead:
-    """Iterates over `inputs`, which a thread reads. An item is `(True, input)`, or `(False, None)` if none is at hand
-    yet: ask again later."""
+    """Iterates over `inputs`, which a thread reads. An item is `(True, input)`, or `(False, None)` if none is ready
+    yet; the caller then asks again later."""
 
     def __init__(self, inputs: Iterable[Any]) -> None:
         self._queue: queue.Queue[Any] = queue.Queue(AHEAD)
@@ -50,13 +53,16 @@ class ReadAhead:
         return False
 
     def wait(self) -> bool:
-        """Wait until there is an input; False if there is none at all. Raises what reading them has raised, and
-        UsageError if there is neither in `FIRST` seconds."""
+        """Waits until there is an input; returns False if there are none at all.
+
+        Raises the exception that reading them has raised, or UsageError if there is neither an input nor the end in
+        `FIRST` seconds.
+        """
         if not self._first:
             try:
                 self._first.append(self._queue.get(timeout=FIRST))
             except queue.Empty:
-                raise UsageError(f"the inputs have not brought forth a single one in {FIRST:g} s") from None
+                raise UsageError(f"no input could be read within {FIRST:g} s") from None
         first = self._first[0]
         if isinstance(first, _End):
             if first.error is not None:
@@ -65,7 +71,7 @@ class ReadAhead:
         return True
 
     def all(self) -> Iterator[Any]:
-        """All inputs, however long that takes."""
+        """Yields all inputs, however long that takes."""
         while True:
             item = self._first.pop() if self._first else self._queue.get()
             if isinstance(item, _End):
@@ -75,7 +81,7 @@ class ReadAhead:
             yield item[0]
 
     def stop(self) -> None:
-        """Read no more."""
+        """Stops reading."""
         self._stopped = True
 
     def __iter__(self) -> Iterator[tuple[bool, Any]]:
@@ -93,5 +99,5 @@ class ReadAhead:
 
 
 def is_at_hand(inputs: Iterable[Any]) -> bool:
-    """Whether inputs can be read without waiting."""
+    """Returns whether inputs can be read without waiting."""
     return isinstance(inputs, Sized)

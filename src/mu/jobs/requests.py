@@ -1,7 +1,8 @@
-"""What a part can await. A request does nothing by itself: awaiting it hands it to the machine that drives the part
-(`mu.jobs.coroutine_state`), which sends the command, and goes on with the coroutine when the answer has come.
+"""The objects that a part can await.
 
-A request that is dropped without having been awaited tells its machine: that is a forgotten `await`.
+A request does nothing until it is awaited. Then the machine that drives the part (`mu.jobs.coroutine_state`) sends
+its command, and resumes the coroutine when the answer has come. A request that is freed without having been awaited
+tells its machine, which fails the part because of the forgotten `await`.
 """
 
 import sys
@@ -20,12 +21,12 @@ from mu.wire.protocol import expected_response, failure_text
 
 T = TypeVar("T")
 
-# How the worker says that it is about to be ended: whatever was asked has no answer any more.
+# Beginning of the message by which a worker says that it will be ended soon; open commands get no answer.
 OUT_OF_TIME = "FAIL(worker is about to reach its time limit"
 
 
 class Driver(Protocol):
-    """What a request uses of the machine that drives its part."""
+    """The methods of a part's machine that requests use."""
 
     def send(self, command: "Command[Any]", task: Task) -> None: ...
     def forgotten(self, request: "Request[Any]") -> None: ...
@@ -40,7 +41,7 @@ class Driver(Protocol):
 
 
 class _Stepping(threading.local):
-    """The machine whose coroutine is running now in this thread."""
+    """The machine whose coroutine is running now, for each thread."""
 
     driver: Driver | None = None
 
@@ -49,20 +50,20 @@ stepping = _Stepping()
 
 
 class _Waiting:
-    """Says that a request is not answered yet."""
+    """The type of WAITING, which says that a request has no answer yet."""
 
 
 WAITING = _Waiting()
 
 
 class Request(Generic[T]):
-    """Something to await, whose value is a T. It can be awaited once."""
+    """An object that can be awaited once; the await's value is a T."""
 
     __slots__ = ("_code", "_place", "driver", "taken", "task")
-    word = ""  # what it does, for people
+    word = ""  # name of the command, for messages
 
     def __init__(self, driver: Driver | None, depth: int = 2) -> None:
-        """`depth`: how many calls lie between the user's line and here."""
+        """`depth` is the number of calls between the user's line and this constructor."""
         self.driver = driver
         self.taken = False
         self.task: Task | None = None
@@ -84,30 +85,30 @@ class Request(Generic[T]):
 
     @property
     def where(self) -> str:
-        """The file and line that made it."""
+        """The file and line that made the request."""
         return place_of(self._code, self._place)
 
     def call(self) -> str:
-        """The call that made it, for people."""
+        """Returns the call that made the request, for messages."""
         return f"worker.{self.word}(…)"
 
     def begin(self, driver: Driver, task: Task) -> Any:
-        """Begin; the value if it is there at once, else WAITING."""
+        """Begins the request; returns its value if it is there at once, otherwise WAITING."""
         raise NotImplementedError
 
     def decode(self, value: Any) -> T:
-        """What the coroutine gets for the answer."""
+        """Returns the value of the await for an answer."""
         made: T = value
         return made
 
 
 def place_of(code: CodeType, place: int) -> str:
-    """`FILE:LINE` of an instruction."""
+    """Returns `FILE:LINE` of an instruction."""
     return f"{short(code.co_filename)}:{line_of(code, place)}"
 
 
 def line_of(code: CodeType | None, place: int) -> int:
-    """The line of an instruction of a function; 0 if its code is not known."""
+    """Returns the source line of an instruction of a function; 0 if the code is not known."""
     if code is None:
         return 0
     for number, (line, *_) in enumerate(code.co_positions()):
@@ -117,15 +118,15 @@ def line_of(code: CodeType | None, place: int) -> int:
 
 
 def short(path: str) -> str:
-    """A file's name without its directories."""
+    """Returns a file's name without its directories."""
     return path.rpartition("/")[2] or path
 
 
 class Command(Request[T]):
-    """A command of the wire, with commands `before` and `after` it whose answers nobody waits for.
+    """A command of the wire protocol, with commands `before` and `after` it whose answers are dropped.
 
-    `beside`: whether the worker can do it while it does others, in background mode; then `matches` tells its answer
-    from others'.
+    `beside` is true if the worker can do it beside other commands, in background mode; then `matches` recognizes its
+    answer.
     """
 
     __slots__ = ("after", "background", "before", "decode", "expected", "text", "word")
@@ -142,7 +143,7 @@ class Command(Request[T]):
         before: Sequence[str] = (),
         after: Sequence[str] = (),
     ) -> None:
-        # Written out rather than by the base's constructor: this is done for each command of each worker.
+        # Does not call the base's constructor, to save time: one is made for each command of each worker.
         frame = sys._getframe(depth)
         self._code = frame.f_code
         self._place = frame.f_lasti
@@ -151,7 +152,7 @@ class Command(Request[T]):
         self.task = None
         self.text = text
         self.word = word
-        # What the answer means; CommandFailed or what derives from it if it is a failure.
+        # Decodes an answer; raises CommandFailed, or a subclass of it, if the answer is a failure.
         self.decode = decode  # type: ignore[assignment,method-assign]
         self.expected = expected
         self.background = False
@@ -159,22 +160,22 @@ class Command(Request[T]):
         self.after = after
 
     def call(self) -> str:
-        """The call, by its command."""
+        """Returns the call as `worker.COMMAND(…)`."""
         shown = self.text.replace("\0", " ")
         return f"worker.{self.word}({shown if len(shown) <= 60 else shown[:60] + '…'})"
 
     def begin(self, driver: Driver, task: Task) -> Any:
-        """Send it."""
+        """Sends the command."""
         driver.send(self, task)
         return WAITING
 
     def matches(self, answer: str) -> bool:
-        """Whether this is its answer, or may be."""
+        """Returns whether this is, or may be, the command's answer."""
         return answer.startswith(self.expected)
 
 
 class BesideCommand(Command[T]):
-    """A command whose answer is told from others' by how it begins, or by a text that a failure of it has."""
+    """A command whose answer is recognized by its beginning, or by a text that occurs in a failure's message."""
 
     __slots__ = ("failure", "success")
     beside = True
@@ -182,14 +183,14 @@ class BesideCommand(Command[T]):
     failure: str
 
     def matches(self, answer: str) -> bool:
-        """Whether this is its answer."""
+        """Returns whether this is the command's answer."""
         if not self.background:
             return answer.startswith(self.expected)
         return answer.startswith(self.success) or (answer.startswith("FAIL") and self.failure in answer)
 
 
 class Quiet:
-    """A command that goes with another one: its answer is only taken away."""
+    """A command that accompanies another one; its answer is dropped."""
 
     __slots__ = ("expected",)
     background = False
@@ -199,12 +200,12 @@ class Quiet:
         self.expected = (expected_response(text), "FAIL")
 
     def matches(self, answer: str) -> bool:
-        """Whether this is its answer."""
+        """Returns whether this is the command's answer."""
         return answer.startswith(self.expected)
 
 
 class Stage(Request[None]):
-    """A name for what follows."""
+    """Names the stage that follows."""
 
     __slots__ = ("name",)
     word = "stage"
@@ -214,13 +215,13 @@ class Stage(Request[None]):
         self.name = str(name)
 
     def begin(self, driver: Driver, task: Task) -> Any:
-        """At once."""
+        """Sets the name; it is done at once."""
         driver.begin_stage(self.name)
         return None
 
 
 class Together(Request[T]):
-    """Several things at once."""
+    """Runs several awaitables side by side."""
 
     __slots__ = ("awaitables",)
     word = "together"
@@ -230,12 +231,12 @@ class Together(Request[T]):
         self.awaitables = awaitables
 
     def begin(self, driver: Driver, task: Task) -> Any:
-        """Begin all of them."""
+        """Begins all of them."""
         return driver.spawn(self.awaitables, task)
 
 
 class Machine(Request[MachineState]):
-    """A state machine on the worker's connection, to its end."""
+    """Runs a state machine on the worker's connection until it ends."""
 
     __slots__ = ("constructor",)
     word = "machine"
@@ -245,7 +246,7 @@ class Machine(Request[MachineState]):
         self.constructor = constructor
 
     def begin(self, driver: Driver, task: Task) -> Any:
-        """Hand the connection over."""
+        """Hands the connection to the machine."""
         driver.enter_machine(self.constructor, task)
         return WAITING
 
@@ -261,17 +262,17 @@ class Sleep(Request[None]):
         self.seconds = seconds
 
     def call(self) -> str:
-        """The call."""
+        """Returns the call as the user wrote it."""
         return f"mu.sleep({self.seconds:g})"
 
     def begin(self, driver: Driver, task: Task) -> Any:
-        """Set a timer."""
+        """Sets a timer."""
         driver.sleep_until(monotonic() + max(0.0, self.seconds), task)
         return WAITING
 
 
 class Done(Request[Any]):
-    """Another part's result."""
+    """The result of another part."""
 
     __slots__ = ("part",)
     word = "done"
@@ -281,30 +282,30 @@ class Done(Request[Any]):
         self.part = part
 
     def call(self) -> str:
-        """The call."""
+        """Returns the call as the user wrote it."""
         return f"mu.done({self.part})"
 
     def begin(self, driver: Driver, task: Task) -> Any:
-        """The result, if it is there."""
+        """Returns the result if it is there, otherwise WAITING."""
         return driver.wait_for(self.part, task)
 
 
 def sleep(seconds: float) -> Request[None]:
-    """A pause of so many seconds in a part: `await mu.sleep(5)`. It costs no thread and blocks no other part."""
+    """Pauses a part for this many seconds: `await mu.sleep(5)`. It uses no thread and blocks no other part."""
     return Sleep(seconds)
 
 
 def done(part: int) -> Request[Any]:
-    """The result of the part that has this number: `await mu.done(3)` waits until it is done.
+    """Waits for the result of the part with this number, and returns it: `await mu.done(3)`.
 
-    Parts are numbered from 0 in the order of the inputs. PartFailed if it has failed for good; Misuse if there is
-    no such part, or if the two would wait for each other.
+    Parts are numbered from 0 in the order of the inputs. Raises PartFailed if that part has failed for good, Misuse
+    if it does not exist, or if parts would wait for each other.
     """
     return Done(part)
 
 
 class Expired(BaseException):
-    """Thrown into a part at its await when the time of a `timeout` around it is over."""
+    """Thrown into a part at its await when the time of an enclosing `timeout` is over."""
 
     def __init__(self, timeout: "Timeout") -> None:
         super().__init__()
@@ -312,7 +313,7 @@ class Expired(BaseException):
 
 
 class Timeout:
-    """`with mu.timeout(seconds):` around awaits: TimeoutError if they are not through by then."""
+    """`with mu.timeout(seconds):` around awaits: raises TimeoutError if they are not done by then."""
 
     __slots__ = ("deadline", "driver", "seconds", "task")
 
@@ -348,12 +349,15 @@ class Timeout:
 
 
 def timeout(seconds: float) -> Timeout:
-    """A limit for what a part awaits inside: `with mu.timeout(60): await worker.run(...)` raises TimeoutError after 60
-    seconds. What the worker is doing by then goes on there, and its answer is dropped; commands that follow wait for
-    it. To end a program in time, give `Worker.run` a `timeout`."""
+    """Limits the time of the awaits inside it: `with mu.timeout(60): await worker.run(...)` raises TimeoutError after
+    60 seconds.
+
+    The worker does not stop what it is doing then; the answer is dropped, and later commands wait for it. To end a
+    program in time, give `Worker.run` a `timeout`.
+    """
     return Timeout(seconds)
 
 
 def failed(answer: str) -> CommandFailed:
-    """What a command's failure is, from its answer."""
+    """Returns the exception for a command's failure, from its answer."""
     return CommandFailed(readable(failure_text(answer) or answer))

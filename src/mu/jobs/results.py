@@ -1,4 +1,4 @@
-"""What commands return."""
+"""The results of commands."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,17 +7,17 @@ from typing import Any, NamedTuple
 from mu.report.failure import program_failure
 from mu.wire import protocol
 
-MAX_STORY = 8000  # characters of a program's output that are kept of a failure
+MAX_STORY = 8000  # characters of a failed program's output that are kept
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """A program that has ended. `status` is its exit status, negative for a signal.
+    """A program that has ended. `status` is its exit status, or the negative number of the signal that ended it.
 
-    `stdout` and `stderr` are text, bytes that are not UTF-8 as lone surrogates (`os.fsencode` gets them back); `cut` is
-    how many bytes of both were left out of the middle. `seconds` of wall time, `cpu` seconds of processor time, and the
-    largest resident size `max_rss` in bytes. `timed_out`: it was ended after the `timeout` that it was given. A program
-    that was run by `Worker.program` has all its output in `stdout`, and 0 where nothing is known.
+    `stdout` and `stderr` are text, in which bytes that are not UTF-8 are lone surrogates (`os.fsencode` restores
+    them); `cut` is how many bytes of both were left out of the middle. `seconds` is wall time, `cpu` is processor
+    time in seconds, and `max_rss` is the largest resident size in bytes. `timed_out` is true if it was ended because
+    its `timeout` was over. For `Worker.program`, all output is in `stdout`, and values that are not known are 0.
     """
 
     status: int
@@ -30,7 +30,7 @@ class Completed:
     timed_out: bool = False
 
     def fate(self) -> str:
-        """How it ended, in words."""
+        """Returns how it ended, in words."""
         if self.timed_out:
             return f"ended after its {self.seconds:.1f} s were over"
         return f"signal {-self.status}" if self.status < 0 else f"exit status {self.status}"
@@ -44,7 +44,7 @@ class File(NamedTuple):
 
 
 def completed(result: Mapping[str, Any]) -> Completed:
-    """From the checked fields of an `exec:` answer. ValueError if what was printed is damaged."""
+    """Returns the result with the checked fields of an `exec:` answer. Raises ValueError if its output is damaged."""
     return Completed(
         result["status"],
         protocol.decoded(protocol.exec_output(result, "stdout")),
@@ -58,5 +58,5 @@ def completed(result: Mapping[str, Any]) -> Completed:
 
 
 def story(what: str, ended: Completed) -> str:
-    """A failed program for people: how it ended, what it was, and the end of what it printed."""
+    """Returns the failure text of a program: how it ended, its command, and the end of its output."""
     return program_failure(ended.fate(), what, (ended.stderr or ended.stdout).rstrip()[-MAX_STORY:])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar, Unpack
 
+from mu.console.system import LOOP, need_linux
 from mu.engines import by_name
 from mu.engines.protocol import Engine
 from mu.engines.ramp import LAMBDA
@@ -42,12 +43,13 @@ def run(
     reporter: Reporter | None = None,
     **settings: Unpack[Settings],
 ) -> Job[I, R]:
-    """Do a job: `part(worker, input)` for each of `inputs`, on as many workers as there may be.
+    """Does a job: `part(worker, input)` for each of `inputs`, on as many workers as the engine and the settings
+    allow.
 
-    `inputs` are read as they are needed; parts are numbered in their order, from 0. `on_outcome` is called for each
-    part when it is over; with `keep` False nothing of it is kept, so that a job of any size takes the same memory (and
-    `mu.done` has no results to give). JobError if not all parts are done, unless `check` is False; its `job` is what
-    would have been returned. UsageError or MuError if nothing could be started.
+    `inputs` are read when they are needed; parts are numbered in their order, from 0. `on_outcome` is called for each
+    part when it is over. With `keep` False no outcome is kept, so that memory does not grow with the job (and
+    `mu.done` has no results to return). Raises JobError if not all parts are done, unless `check` is False; its `job`
+    is the Job that would have been returned. Raises UsageError or MuError if nothing could be started.
     """
     info = Info(settings)
     take_keys(info)
@@ -60,10 +62,9 @@ def main(
     argv: Sequence[str] | None = None,
     **settings: Unpack[Settings],
 ) -> Job[I, R]:
-    """Do a job from a script: each setting is a flag, too (`--help`), read from `argv` or the command line.
+    """Does a job from a script: each setting is a flag, too (`--help`), read from `argv` or the command line.
 
-    Ends the script as the job has ended: with status 0 if all parts are done, 1 if not, 2 if nothing was started, 130
-    or 143 after a signal.
+    Exits with status 0 if all parts are done, 1 if not, 2 if nothing was started, 130 or 143 after a signal.
     """
     from mu.console.terminal import say
     from mu.server.api import end_quietly_on_interrupt
@@ -80,7 +81,7 @@ def main(
 
 
 class Ended(NamedTuple):
-    """A job that is over, the error that it ended in, and those of its parts, if they were to be kept."""
+    """A job that is over, the exception that ended it, and the exceptions of its parts, if they were to be kept."""
 
     job: Job[Any, Any]
     error: JobError | None
@@ -88,7 +89,7 @@ class Ended(NamedTuple):
 
 
 def checked(ended: Ended, check: bool = True) -> Job[Any, Any]:
-    """The job; JobError if it has not ended well and `check`."""
+    """Returns the job. Raises JobError if it has not ended well and `check` is true."""
     job, error, _ = ended
     if error is None:
         return job
@@ -109,7 +110,8 @@ def do(
     keep_errors: bool = False,
     reporter: Reporter | None = None,
 ) -> Ended:
-    """Do a job with the settings `info`, its keys included. UsageError or MuError if nothing could be started."""
+    """Does a job with the settings `info`, keys included. Raises UsageError or MuError if nothing could be started."""
+    need_linux("a coordinator", LOOP)
     context = Context(
         part,
         bucket=info.bucket or "",
@@ -156,7 +158,7 @@ def do(
 
 
 class Start:
-    """Makes the state that an attempt begins in."""
+    """Makes the first state of an attempt."""
 
     takes_attempt = True
     __name__ = "CoroutineState"
@@ -170,7 +172,7 @@ class Start:
 
 
 class Source:
-    """The inputs as parts, read as they are needed."""
+    """Reads the inputs as parts, when they are needed."""
 
     def __init__(self, inputs: Iterable[Any], context: Context) -> None:
         self.context = context
@@ -178,13 +180,13 @@ class Source:
         self._inputs = inputs
 
     def wait(self) -> bool:
-        """Whether there is an input at all. Waits for it."""
+        """Waits for the first input; returns whether there is one."""
         if self._ahead is not None:
             return self._ahead.wait()
         return any(True for _ in self._inputs)
 
     def parts(self) -> Iterable[Part]:
-        """The parts: with a length if that is known."""
+        """Returns the parts, with a length if it is known."""
         if self._ahead is None:
             return _AtHand(self._inputs, self.context)
         return self._read(self._ahead)
@@ -196,24 +198,24 @@ class Source:
                 yield Part(number, number, given)
                 number += 1
             else:
-                yield None  # ask again soon
+                yield None  # the ledger will ask again
         self.context.all_parts_known(number)
 
     def all(self) -> list[Part]:
-        """All parts, however long reading the inputs takes."""
+        """Returns all parts, however long reading the inputs takes."""
         inputs = self._inputs if self._ahead is None else self._ahead.all()
         found = [Part(number, number, given) for number, given in enumerate(inputs)]
         self.context.all_parts_known(len(found))
         return found
 
     def stop(self) -> None:
-        """Read no more."""
+        """Stops reading."""
         if self._ahead is not None:
             self._ahead.stop()
 
 
 class _AtHand:
-    """Parts of inputs that are there: a list, a range."""
+    """The parts of inputs that can be read without waiting: a list, a range."""
 
     def __init__(self, inputs: Any, context: Context) -> None:
         self._inputs = inputs
@@ -228,7 +230,7 @@ class _AtHand:
 
 
 class Books(Generic[I, R]):
-    """Takes down what becomes of each part."""
+    """Records the outcome of each part."""
 
     def __init__(
         self,
@@ -242,7 +244,7 @@ class Books(Generic[I, R]):
         self.errors: dict[int, BaseException] = {}
 
     def take(self, told: ServerOutcome) -> None:
-        """A part is over: those that wait for it go on."""
+        """Records that a part is over, and resumes the parts that wait for it."""
         outcome: Outcome[I, R] = outcome_of(told)
         if self._kept is not None:
             self._kept[outcome.number] = outcome
@@ -256,7 +258,7 @@ class Books(Generic[I, R]):
             self._on_outcome(outcome)
 
     def job(self, server: server_run.Run, seconds: float) -> Job[I, R]:
-        """The result of the whole job."""
+        """Returns the result of the whole job."""
         counts = server.counts
         kept = self._kept or {}
         return Job(
@@ -273,7 +275,7 @@ class Books(Generic[I, R]):
 
 
 def outcome_of(told: ServerOutcome) -> Outcome[Any, Any]:
-    """What the coordinator tells of a part, as a job's user sees it."""
+    """Returns a part's outcome as a job's user sees it, from the coordinator's."""
     machine, status, error = told.machine, told.status, told.error
     if isinstance(machine, DoneState) and machine.skipped:
         status, error = "skipped", machine.skipped
@@ -306,10 +308,10 @@ def _engine(info: Info) -> Engine:
 
 
 def _event(info: Info) -> dict[str, Any]:
-    """What workers are told."""
+    """Returns the fields for the workers' event."""
     made: dict[str, Any] = {"mode": 1, "tell_facts": 1, "tell_bytes": 1}
     named = listed_regions(info.regions)[:1] or [region_of_environment()]
-    if named[0]:  # else the run finds it out if the job has a bucket of S3
+    if named[0]:  # otherwise the run finds it if the job has a bucket in S3
         made["region"] = named[0]
     if info.bucket:
         made["bucket"] = info.bucket
@@ -317,7 +319,7 @@ def _event(info: Info) -> dict[str, Any]:
 
 
 class _Unfinished:
-    """The parts whose outputs are not there."""
+    """Finds the parts whose outputs do not exist yet."""
 
     def __init__(self, info: Info, source: Source) -> None:
         self._info = info
@@ -328,7 +330,7 @@ class _Unfinished:
 
         info = self._info
         if getattr(info, "outputs", None) is None:
-            raise UsageError("resume needs to know what each part makes: give the job `outputs`")
+            raise UsageError("resume needs the name of each part's output: give the job `outputs`")
         known = {part.number: part for part in self._source.all()}
 
         class Outputs:

@@ -9,14 +9,15 @@ RETRIES = 2
 
 
 class Settings(TypedDict, total=False):
-    """What `mu.run` and `mu.main` take beside a part and its inputs. Times are in seconds.
+    """The settings of `mu.run` and `mu.main`, beside a part function and its inputs. Times are in seconds.
 
-    `function`: the Lambda function that workers are. `engine`: where they run, a name as for `-e` (`lambda`, `here`,
-    `ssh:HOSTS`, `slurm`), several of them, or an engine of one's own; without it `lambda` if there is a function, else
-    `here`. `bucket`: where `Worker.retrieve` and `Worker.upload` look, a bucket's name or `file:///DIRECTORY`.
-    `workers`: how many at a time. `retries`: how often a part that failed is tried again (2). `backup`: a second worker
-    for parts that take so many times the median. `kill_time`: the longest that a part may take. `outputs(input)` names
-    the key, or keys, that a part makes, for `resume`. The rest is as in docs/coordinators.md.
+    `function`: the Lambda function to start. `engine`: where workers run, a name as for `-e` (`lambda`, `here`,
+    `ssh:HOSTS`, `slurm`), several of them, or an engine of your own; the default is `lambda` if there is a function,
+    otherwise `here`. `bucket`: the default bucket of `Worker.retrieve` and `Worker.upload`, a name or
+    `file:///DIRECTORY`. `workers`: how many at a time. `retries`: how often a part that failed is tried again
+    (default: 2). `backup`: a part that takes this many times the median gets a second worker. `kill_time`: the
+    longest that a part may take. `outputs(input)` returns the key, or keys, that a part makes, for `resume`. The
+    other settings are as in docs/coordinators.md.
     """
 
     function: str
@@ -53,7 +54,7 @@ class Settings(TypedDict, total=False):
     event: Mapping[str, Any]
 
 
-# A flag exists where the settings have its attribute (`mu.server.flags`).
+# A flag exists if the settings have its attribute (`mu.server.flags`).
 DEFAULTS: dict[str, Any] = {
     "port_number": 0,
     "lambda_function": None,
@@ -85,12 +86,12 @@ DEFAULTS: dict[str, Any] = {
     "verbose": False,
     "no_cost": False,
 }
-# Settings that are no flags.
+# Settings without a flag.
 ONLY_GIVEN = ("outputs", "event")
 
 
 class Info:
-    """A job's settings as attributes, which is what flags are read into."""
+    """A job's settings as attributes, into which flags are read."""
 
     def __init__(self, given: Settings) -> None:
         values = {"lambda_function" if name == "function" else name: value for name, value in given.items()}
@@ -100,7 +101,7 @@ class Info:
                 shown = ", ".join(sorted({"function", *known} - {"lambda_function"}))
                 raise UsageError(f"a job has no setting {name}: there are {shown}")
         self.__dict__.update(DEFAULTS)
-        if "outputs" in values:  # without it there is nothing to go by
+        if "outputs" in values:  # `resume` works only with `outputs`
             self.resume = False
         self.__dict__.update(values)
 

@@ -5,8 +5,11 @@ from typing import Any
 
 
 class Task:
-    """A coroutine and the `request` that it waits for. `group` is the `Group` (`mu.jobs.tasks`) that it belongs to,
-    `children` the one that it waits for; None without."""
+    """A coroutine and the `request` that it waits for.
+
+    `group` is the `Group` (`mu.jobs.tasks`) that it belongs to, `children` the group that it waits for; None if there
+    is none.
+    """
 
     __slots__ = ("children", "coroutine", "finished", "group", "place", "request")
 
@@ -19,7 +22,7 @@ class Task:
         self.finished = False
 
     def leaves(self) -> Iterator["Task"]:
-        """Those that wait for something else than for other tasks."""
+        """Yields the tasks, this one or its descendants, that wait for something other than tasks."""
         if self.children is None:
             yield self
             return

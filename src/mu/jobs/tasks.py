@@ -1,4 +1,4 @@
-"""The coroutines of a part that awaits `together`: those that run side by side."""
+"""The coroutines of a part that run side by side, because the part awaits `together`."""
 
 import os
 from collections.abc import Awaitable, Generator, Sequence
@@ -12,9 +12,10 @@ from mu.jobs.task import Task
 
 
 class Group:
-    """The tasks of one `together`. `beginning` until all have begun: one that ends by then does not resume `parent`.
+    """The tasks of one `together`.
 
-    `background`: whether the worker should do what takes time side by side.
+    `beginning` is true until all have begun; a task that ends before that does not resume `parent`. `background` is
+    true if the worker should do long commands side by side.
     """
 
     __slots__ = ("background", "beginning", "errors", "left", "parent", "results", "tasks")
@@ -29,7 +30,7 @@ class Group:
         self.background = sum(_beside(each) for each in awaitables) > 1
 
     def ended(self, task: Task, value: Any, error: BaseException | None) -> bool:
-        """Note the end of one; whether all have ended."""
+        """Records that one task has ended; returns whether all have."""
         task.finished = True
         if error is None:
             self.results[task.place] = value
@@ -40,12 +41,12 @@ class Group:
 
     @property
     def error(self) -> BaseException | None:
-        """The error of the first task, in the order of the arguments, that has one."""
+        """The exception of the first task, in the order of the arguments, that has one."""
         return self.errors[min(self.errors)] if self.errors else None
 
 
 def driven(awaitable: Awaitable[Any]) -> Any:
-    """What `send` and `throw` drive through an awaitable. Misuse if it is none."""
+    """Returns the generator that drives an awaitable. Raises Misuse if it is not awaitable."""
     if isinstance(awaitable, Request):
         return awaitable.__await__()
     if not hasattr(awaitable, "__await__"):
@@ -54,7 +55,7 @@ def driven(awaitable: Awaitable[Any]) -> Any:
 
 
 def _beside(awaitable: Awaitable[Any]) -> bool:
-    """Whether it may keep a worker from doing others: a coroutine of the user's may, whatever is in it."""
+    """Returns whether it may be done beside other commands. Any coroutine may, whatever commands it sends."""
     return (
         awaitable.beside
         if isinstance(awaitable, Command)
@@ -67,14 +68,14 @@ async def _await(awaitable: Awaitable[Any]) -> Any:
 
 
 def close(coroutine: Generator[Any, Any, Any]) -> None:
-    """End a coroutine that is not needed any more, whatever it does about that."""
+    """Ends a coroutine that is no longer needed, even if it raises or awaits again."""
     with suppress(BaseException):
         coroutine.close()
 
 
 def user_place(error: BaseException) -> str:
-    """`FILE:LINE` in the user's own code that an exception comes from: where it was raised, or where that code called
-    what raised it; empty if none of it has to do with it."""
+    """Returns `FILE:LINE` in the user's own code that an exception comes from: where it was raised, or where that
+    code called what raised it; empty if the traceback has no user's code."""
     place = ""
     trace = error.__traceback__
     while trace is not None:
@@ -85,7 +86,7 @@ def user_place(error: BaseException) -> str:
 
 
 def is_users(code: CodeType) -> bool:
-    """Whether code is the user's own: not mu's, the standard library's, or an installed package's."""
+    """Returns whether code is the user's own: not mu's, the standard library's, or an installed package's."""
     return not code.co_filename.startswith(OTHERS) and "/site-packages/" not in code.co_filename
 
 

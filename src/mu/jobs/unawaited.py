@@ -1,5 +1,7 @@
-"""Coroutines of the user's own that are called and not awaited: Python tells of those by a warning, which is taken here
-for the part that did it, so that the part fails."""
+"""Fails parts that call a coroutine of the user's own without awaiting it.
+
+Python only prints a warning for that. The warning is caught here, and the part whose code was running fails.
+"""
 
 import threading
 import warnings
@@ -14,9 +16,9 @@ NEVER_AWAITED = r"coroutine '.*' was never awaited"
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """Have parts fail that forget to await a coroutine, while this lasts; other warnings are shown as always.
+    """Makes parts fail that forget to await a coroutine, within this context; other warnings are shown as usual.
 
-    What becomes of warnings belongs to the whole process: a job in another thread than the main one leaves it alone.
+    The handling of warnings belongs to the whole process, so a job outside the main thread does not change it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,4 @@
-"""The side of a coroutine's machine that has to do with time and with other parts, and not with its worker."""
+"""The part of a coroutine's machine that waits for time and for other parts, rather than for the worker."""
 
 from time import monotonic
 from typing import Any
@@ -13,7 +13,7 @@ from mu.wire.socket_nb import SocketLike, SocketNB
 
 
 class Nap:
-    """A moment at which a task is to go on (`part` None), or to look whether part `part` can ever be done."""
+    """A time at which a task is resumed (`part` None), or at which we check whether part `part` can ever be done."""
 
     __slots__ = ("deadline", "part", "request", "task")
 
@@ -25,7 +25,7 @@ class Nap:
 
 
 class WaitingState(MachineState):
-    """Resumes tasks when a moment has come, when their time is over, and when the part that they wait for is."""
+    """Resumes tasks when a timer is due, when their timeout is over, and when the part that they wait for is done."""
 
     def __init__(self, prevState: SocketLike | SocketNB, part: int, context: Context) -> None:
         super().__init__(prevState, part)
@@ -34,10 +34,10 @@ class WaitingState(MachineState):
         self._timers: list[Nap | Timeout] = []
         self._arrived: list[Task] = []
         self._awaited: dict[Task, int] = {}
-        self._task: Task | None = None  # the one that runs
-        self._inner: MachineState | None = None  # a state machine that has the worker meanwhile
+        self._task: Task | None = None  # the task that is running
+        self._inner: MachineState | None = None  # the state machine that drives the worker at present
 
-    # What the coroutine's own class does.
+    # Implemented by the coroutine's own class
 
     def _go_on(self, task: Task, value: Any, error: BaseException | None = None) -> MachineState:
         raise NotImplementedError
@@ -48,20 +48,20 @@ class WaitingState(MachineState):
     def _mark(self, word: str) -> None:
         raise NotImplementedError
 
-    # What requests do.
+    # Called by requests
 
     def sleep_until(self, moment: float, task: Task) -> None:
-        """Resume a task at a moment of the monotonic clock."""
+        """Resumes a task at a time of the monotonic clock (seconds)."""
         self._set(Nap(moment, task))
         self._mark("sleep")
 
     def limit(self, timeout: Timeout) -> None:
-        """The running task has so much time."""
+        """Starts a timeout of the running task."""
         timeout.task = self._task
         self._set(timeout)
 
     def unlimit(self, timeout: Timeout) -> None:
-        """It is through."""
+        """Ends a timeout, whose awaits are done."""
         timeout.task = None
         if timeout in self._timers:
             self._timers.remove(timeout)
@@ -75,20 +75,20 @@ class WaitingState(MachineState):
         self.wake_at = min(moments, default=None)
 
     def _stop_waiting(self, task: Task) -> None:
-        """A task waits no longer for another part."""
+        """Removes a task from those that wait for another part."""
         part = self._awaited.pop(task, None)
         if part is not None:
             self._context.release(self, task, part)
 
     def _release(self) -> None:
-        """The part is over: it waits for nothing."""
+        """Removes all waiting, because the part is over."""
         for task in list(self._awaited):
             self._stop_waiting(task)
         self._timers = []
         self.wake_at = None
 
     def wait_for(self, part: int, task: Task) -> Any:
-        """The result of a part, or WAITING: then `arrived` tells that it is there."""
+        """Returns the result of a part, or WAITING; then `arrived` is called when it is over."""
         assert task.request is not None
         where = task.request.where
         known, value = self._context.outcome(part, where)
@@ -101,12 +101,12 @@ class WaitingState(MachineState):
         return WAITING
 
     def arrived(self, task: Task) -> None:
-        """The part that a task waits for is over; the next `do_handle` resumes it."""
+        """Marks a task whose awaited part is over; the next `do_handle` resumes it."""
         self._arrived.append(task)
         self.wake_at = 0.0
 
     def _look_at_clock(self) -> MachineState:
-        """Resume the tasks whose moment has come, or whose part is over."""
+        """Resumes the tasks whose timer is due, or whose awaited part is over."""
         state: MachineState = self
         while self._arrived and state is self:
             state = self._resume_after(self._arrived.pop(0))
@@ -125,7 +125,7 @@ class WaitingState(MachineState):
         part = self._awaited.pop(task, None)
         request = task.request
         if part is None or request is None:
-            return self  # it waits no longer
+            return self  # it no longer waits
         self._context.release(self, task, part)
         self._timers = [
             timer for timer in self._timers if not (isinstance(timer, Nap) and timer.request is request)
@@ -144,7 +144,7 @@ class WaitingState(MachineState):
             self._abandon(task)
             return self._go_on(task, None, Expired(timer))
         if task is None or task.request is None or task.request is not timer.request:
-            return self  # it does not wait any more
+            return self  # it no longer waits
         if timer.part is None:
             return self._go_on(task, None)
         if not self._context.stalled(timer.part):

@@ -1,7 +1,7 @@
-"""The worker, as a part's coroutine sees it. All of its methods are awaited.
+"""The worker, as a part's coroutine uses it. All methods are awaited.
 
-Paths are relative to the worker's own directory, which is empty when a part begins. No shell is between a program and
-its arguments unless it is asked for, so blanks, quotes and newlines in them are safe.
+Paths are relative to the worker's own directory, which is empty when a part begins. Programs are started without a
+shell unless the part asks for one, so blanks, quotes and newlines in arguments are safe.
 """
 
 import os
@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 Part = Callable[["Worker", Input], Coroutine[Any, Any, Result]]
 
 PROGRAM_VALUES = ("quality", "infile", "outfile")
-# Commands that take time: in background mode the worker does them beside others.
+# Commands that take time: in background mode the worker does them beside other commands.
 SLOW = {
     "retrieve": "retrieving ",
     "upload": "uploading ",
@@ -39,7 +39,7 @@ SLOW = {
     "connect": "connecting to ",
 }
 TMPDIR = "##TMPDIR##"
-# How a command's answer begins: success or failure.
+# The beginnings of a command's answer: success or failure.
 EXPECTED = {word: (start, "FAIL") for word, start in protocol.EXPECTED.items()}
 OK = (protocol.OK, "FAIL")
 
@@ -47,8 +47,8 @@ OK = (protocol.OK, "FAIL")
 class Worker:
     """One worker while it does one part.
 
-    `part` is the part's number, from 0 in the order of the inputs; `attempt` counts its attempts from 1. The rest is
-    what the worker has said of itself, 0 or empty where it has said nothing.
+    `part` is the part's number, from 0 in the order of the inputs; `attempt` counts its attempts from 1. The other
+    attributes are facts that the worker has told; 0 or empty if it has not.
     """
 
     __slots__ = ("_began", "_context", "_driver", "_facts", "_number", "attempt", "part")
@@ -71,7 +71,7 @@ class Worker:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """All that the worker has said of itself."""
+        """All facts that the worker has told about itself."""
         return self._facts
 
     @property
@@ -91,13 +91,13 @@ class Worker:
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until the worker must end; None if there is no limit, or none that is known."""
+        """Seconds until the worker must end; None if there is no limit, or it is not known."""
         left = self._facts.get("seconds_left")
         return None if left is None else max(0.0, float(left) - (monotonic() - self._began))
 
     @property
     def region(self) -> str:
-        """The AWS region that the worker runs in; empty if it is in none."""
+        """The AWS region that the worker runs in; empty outside AWS."""
         return str(self._facts.get("region") or "")
 
     @property
@@ -123,14 +123,16 @@ class Worker:
         timeout: float | None = None,
         max_output: int | None = None,
     ) -> Request[Completed]:
-        """Run a program: `await worker.run("./convert", "in.png", "out.jpg")`. A program that was packaged or `put` is
-        named with `./`, others are looked for in the worker's PATH.
+        """Runs a program: `await worker.run("./convert", "in.png", "out.jpg")`.
 
-        `stdin`: text for its standard input, or a `pathlib.Path` for a file of the worker; nothing otherwise. `stdout`
-        and `stderr` name files that take the output instead of the result. `env` is added to its environment. After
-        `timeout` seconds it is killed, with what it has started. Of each stream the first and last bytes are kept,
-        `max_output` together (the worker's default: 1 MiB). ProgramFailed if `check` and its status is not 0 or its
-        time was over; CommandFailed if it cannot be started.
+        A program that was packaged or `put` is named with `./`; other names are searched in the worker's PATH.
+        `stdin` is text for its standard input, or a `pathlib.Path` of a file on the worker; by default it is empty.
+        `stdout` and `stderr` name files that take the output instead of the result. `env` is added to its
+        environment. After `timeout` seconds the program and all that it has started are killed. Of long output the
+        first and last bytes are kept, `max_output` bytes in total (default: 1 MiB).
+
+        Raises ProgramFailed if its status is not 0 or its time was over, unless `check` is False; CommandFailed if it
+        cannot be started.
         """
         if not argv:
             raise MuError("Worker.run needs a program to run")
@@ -153,18 +155,18 @@ class Worker:
         timeout: float | None = None,
         max_output: int | None = None,
     ) -> Request[Completed]:
-        """Like `run`, for a text that `/bin/sh -c` takes: pipelines, redirections. Quote what comes from elsewhere
-        (`shlex.quote`)."""
+        """Runs a text with `/bin/sh -c`, for pipelines and redirections; otherwise like `run`. Quote values that come
+        from elsewhere (`shlex.quote`)."""
         options = _options(stdin, stdout, stderr, env, timeout, max_output)
         return self._execute({"shell": text, **options}, text, "shell", check)
 
     def program(self, *, check: bool = True, **values: object) -> Request[Completed]:
-        """Run the packaged command, with its `##INFILE##`, `##OUTFILE##` and `##QUALITY##` filled in:
-        `await worker.program(infile="in.png", outfile="out.y4m")`. Its output is in `stdout`, errors included."""
+        """Runs the packaged command with its `##INFILE##`, `##OUTFILE##` and `##QUALITY##` filled in: `await
+        worker.program(infile="in.png", outfile="out.y4m")`. All its output, including errors, is in `stdout`."""
         before = []
         for name, value in values.items():
             if name not in PROGRAM_VALUES:
-                raise MuError(f"the packaged command takes {', '.join(PROGRAM_VALUES)}, and no {name}")
+                raise MuError(f"the packaged command takes {', '.join(PROGRAM_VALUES)}, not {name}")
             text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
             before.append(f"set:cmd{name}:{text if name == 'quality' else _path(text)}")
 
@@ -195,14 +197,14 @@ class Worker:
     # Objects
 
     def retrieve(self, key: str, file: str | os.PathLike[str], bucket: str | None = None) -> Request[int]:
-        """Fetch an object from the job's bucket, or another one, into a file, which is there whole or not at all.
+        """Fetches an object from the job's bucket, or another one, into a file, which is complete or does not exist.
 
-        Returns how many bytes were moved. TransferFailed if it cannot be had.
+        Returns the number of bytes. Raises TransferFailed if it cannot be fetched.
         """
         return self._transfer("retrieve", key, file, bucket)
 
     def upload(self, file: str | os.PathLike[str], key: str, bucket: str | None = None) -> Request[int]:
-        """Store a file as an object. Returns how many bytes were moved; TransferFailed if it cannot be stored."""
+        """Stores a file as an object. Returns the number of bytes. Raises TransferFailed if it cannot be stored."""
         return self._transfer("upload", key, file, bucket)
 
     def _transfer(
@@ -235,14 +237,16 @@ class Worker:
     # Files over the channel
 
     def put(self, file: str | os.PathLike[str], data: bytes | str) -> Request[int]:
-        """Write a small file on the worker, whole or not at all; text becomes UTF-8. Returns its size in bytes."""
+        """Writes a small file on the worker, completely or not at all; text is encoded as UTF-8. Returns its size in
+        bytes."""
         raw = data.encode() if isinstance(data, str) else bytes(data)
         return Command(
             self._driver, protocol.put_command(os.fspath(file), raw), answers.put_size, "put", EXPECTED["put"]
         )
 
     def fetch(self, file: str | os.PathLike[str]) -> Request[bytes]:
-        """The bytes of a small file of the worker. CommandFailed if there is none, or it is too large for a message."""
+        """Returns the bytes of a small file. Raises CommandFailed if it does not exist or is too large for a
+        message."""
         return Command(
             self._driver,
             protocol.fetch_command(os.fspath(file)),
@@ -252,30 +256,32 @@ class Worker:
         )
 
     def files(self, pattern: str = "*") -> Request[list[File]]:
-        """The worker's files that a pattern matches, with their sizes."""
+        """Returns the worker's files that match a pattern, with their sizes."""
         return Command(
             self._driver, protocol.list_command(pattern), answers.file_list, "files", EXPECTED["list"]
         )
 
-    # The rest
+    # Other requests
 
     def command(self, text: str) -> Request[str]:
-        """Any command of the wire protocol; returns its answer. CommandFailed if that is a failure."""
+        """Sends any command of the wire protocol; returns its answer. Raises CommandFailed if the answer is a
+        failure."""
         word = text.partition(":")[0]
         if word in SLOW:
             return self._beside(text, answers.answer_or_failure, word, EXPECTED[word][0], SLOW[word], 3)
         return Command(self._driver, text, answers.answer_or_failure, word, EXPECTED.get(word, OK))
 
     def machine(self, state: Constructor) -> Request[MachineState]:
-        """Have a state machine drive the worker: from the state that `state` makes to its end, which is returned.
+        """Runs a state machine on the worker, from the state that `state` makes to its terminal state, which is
+        returned.
 
-        It is told `OK:HELLO` if it begins by waiting for that. CommandFailed if it ends in an error, which ends the
-        worker.
+        A machine that begins by waiting for `OK:HELLO` gets that message. Raises CommandFailed if the machine ends in
+        an ErrorState, which also ends the worker.
         """
         return Machine(self._driver, state)
 
     def stage(self, name: str) -> Request[None]:
-        """Name what follows, for displays, timelines and statistics, until another name is given."""
+        """Names the following stage, for displays, timelines and statistics, until the next call."""
         return Stage(self._driver, name)
 
     @overload
@@ -298,10 +304,10 @@ class Worker:
     def together(self, *awaitables: Awaitable[T]) -> Request[tuple[T, ...]]: ...
 
     def together(self, *awaitables: Awaitable[Any]) -> Request[Any]:
-        """Do several things at once, and wait for all of them; returns their results in the same order.
+        """Runs several awaitables at the same time, and waits for all; returns their results in the same order.
 
-        Their commands are sent together, and the worker does side by side what takes time. Coroutines of one's own can
-        be among them. If some fail, the error of the first of those is raised, after all are over.
+        Their commands are sent together, and the worker does long commands side by side. The awaitables may be
+        coroutines of your own. If some fail, the exception of the first of these is raised after all are over.
         """
         return Together(self._driver, awaitables)
 
@@ -325,7 +331,7 @@ class Worker:
 
 
 class ExecCommand(Command[Completed]):
-    """`exec:`, whose answer has the id that the command had."""
+    """An `exec:` command; its answer contains the command's id."""
 
     __slots__ = ("id",)
     beside = True
@@ -342,14 +348,14 @@ class ExecCommand(Command[Completed]):
         self.id = id
 
     def matches(self, answer: str) -> bool:
-        """Whether this is its answer."""
+        """Returns whether this is the command's answer."""
         if not answer.startswith((protocol.EXEC, "FAIL")):
             return False
         return not self.background or protocol.exec_id(answer) == self.id
 
 
 def _path(file: str | os.PathLike[str]) -> str:
-    """A file as the commands of the original take it: they know no directory of the worker's."""
+    """Returns a file's name for commands of the original, which do not know the worker's directory."""
     text = os.fspath(file)
     return text if text.startswith(("/", TMPDIR)) else f"{TMPDIR}/{text}"
 

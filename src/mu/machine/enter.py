@@ -1,4 +1,4 @@
-"""Calls the constructors of states that scripts give, and names the constructor, file and line if one is wrong."""
+"""Calls the state constructors of scripts; an error names the constructor, file and line."""
 
 import inspect
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Constructor = Callable[[MachineState], MachineState]
 
 
 def successor(state: MachineState, attribute: str) -> MachineState:
-    """The state that one of the attributes in `exits` leads to, of the state itself or of its class."""
+    """Returns the state that an attribute in `exits`, of the state itself or of its class, leads to."""
     constructor = getattr(state, attribute)
     # A plain function with one parameter in the class is a constructor, not a method.
     function = getattr(type(state), attribute, None)
@@ -28,15 +28,17 @@ def successor(state: MachineState, attribute: str) -> MachineState:
 
 
 def enter(prevState: SocketNB, constructor: Callable[..., MachineState], *arguments: object) -> MachineState:
-    """`constructor(prevState, ...)`; a MuError that names the constructor, file and line if it fails or makes no
-    state."""
+    """Returns `constructor(prevState, ...)`.
+
+    Raises MuError, with constructor, file and line, if the call fails or does not return a state.
+    """
     name = getattr(constructor, "__name__", repr(constructor))
     try:
         made: object = constructor(prevState, *arguments)
     except Exception as error:
         raise MuError(f"{name}: {describe(error)}{place(error)}") from error
     if not isinstance(made, MachineState):
-        raise MuError(f"{name} made {made!r}, which is no state")
+        raise MuError(f"{name} made {made!r}, which is not a state")
     if "stateinfo" not in vars(made):
         raise MuError(f"{name} does not call super().__init__(prevState, actorNum)")
     return made
@@ -45,15 +47,15 @@ def enter(prevState: SocketNB, constructor: Callable[..., MachineState], *argume
 def enter_fitting(
     prevState: SocketNB, constructor: Callable[..., MachineState], *arguments: object
 ) -> MachineState:
-    """As `enter`, with only as many of the arguments as `constructor` takes."""
+    """Like `enter`, with only as many of the arguments as `constructor` takes."""
     return enter(prevState, constructor, *arguments[: _takes(constructor, len(arguments))])
 
 
 def _takes(constructor: Callable[..., object], most: int) -> int:
-    """How many arguments, `most` or fewer, a constructor takes beside the state before."""
+    """Returns how many arguments, at most `most`, a constructor takes after the previous state."""
     try:
         return _taken(constructor, most)
-    except TypeError:  # it cannot be hashed
+    except TypeError:  # it is not hashable
         return _taken.__wrapped__(constructor, most)
 
 

@@ -1,31 +1,33 @@
 """The machine behind the state classes: how one worker's state moves to the next.
 
-A state is a pair: what the worker is expected to say, and the command that is sent then; the worker
-goes first (`OK:HELLO`). A machine is an object that is replaced: `do_read`, `do_write` and `do_handle`
-return the state that follows, often the same. `NextState(state)` carries over the connection, the
+A state is a pair: the message that the worker is expected to send, and the command that is sent then. The worker
+sends first (`OK:HELLO`). A machine is an object that is replaced by its successor: `do_read`, `do_write` and
+`do_handle` return the state that follows, which is often the same. `NextState(state)` takes over the connection, the
 part's number, the `info` dictionary and the record of states entered, and nothing else.
 
-How a message travels: the coordinator's loop calls `do_read` when the connection is ready, and
-`do_handle` when messages wait. `do_handle` is the one place where a machine moves. It
+The coordinator's loop calls `do_read` when the connection is ready, and `do_handle` when messages wait. Only
+`do_handle` moves a machine. It
 
-1. takes the INFO messages out of the queue, whatever their place in it, and tells the state (`info_updated`);
-2. offers the waiting messages to the state, oldest first (`transition`). A message that the state says
-   is not its own (ValueError) keeps its place, for a later state.
+1. takes all INFO messages out of the queue, and tells the state (`info_updated`);
+2. offers the waiting messages to the state, oldest first (`transition`). A message that the state does not
+accept
+   (ValueError) keeps its place, for a later state.
 
-After each step the state may `advance`: one that expects nothing goes on at once. `kick()`, called by a state's own
-code, has it go on without the message that it would wait for.
+After each step the state may `advance`: a state that expects no message moves on at once. A state's own code can call
+`kick()` to move on without the message that it would wait for.
 
-Where a machine can go is data: `exits` names the class attributes that hold a state's successors, and says
-when each is taken (a word or two, for diagrams).
+The transitions of a machine are data: `exits` names the class attributes that hold a state's successors, and when
+each is taken (a word or two, for diagrams).
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
 from typing import Any
 
 from mu.errors import MuError, describe, place
+from mu.machine.info import Info
+from mu.machine.texts import shortened, state_name
 from mu.wire import clock
 from mu.wire.framing import to_text
 from mu.wire.protocol import INFO
@@ -33,40 +35,39 @@ from mu.wire.socket_nb import SocketLike, SocketNB
 
 INFO_BYTES = INFO.encode()
 MAX_KICKS = 100_000
-# How many states back `prevState` leads at least. When the chain is twice as long, its older half is dropped.
+# `prevState` leads back at least this many states. When the chain is twice as long, its older half is dropped.
 KEPT_STATES = 3
-# A state is kept for longer than while it is the present one or the one before, if its messages are no longer than
-# this: what workers say must not decide how much memory a run needs.
+# After a state was left, it is kept as `prevState` only if its messages have no more characters than this, so that
+# the length of workers' messages does not decide how much memory a run needs.
 KEPT_CHARACTERS = 4096
 # Limits on what may wait for a later state: messages, and their bytes.
 MAX_WAITING = 10_000
 MAX_WAITING_BYTES = 256 << 20
-# Limits on what a worker's INFO messages may set: names, and characters of names and values together.
-MAX_INFO = 10_000
-MAX_INFO_CHARACTERS = 16 << 20
-# Characters of an error that are kept: its beginning, which says what it is of, and its end, where programs say why.
-ERROR_BEGINNING, ERROR_END = 2048, 14336
+# Limit on what one `do_handle` offers in vain to states that do not expect it: bytes of messages, plus OFFER for each
+# message. Without it a worker could make us examine thousands of waiting messages for each one that it adds.
+MAX_OFFERED = 1 << 30
+OFFER = 10_000
 
 
 class MachineState(SocketNB):
-    """What all states share.
+    """The base class of all states.
 
-    `info` is the machine's own dictionary, `messages` what this state received, `extra` a short text
-    for people. `timestamps` (seconds since the epoch) and `stateinfo` (class names) list every state
-    that the machine has entered, this one last. `prevState` is the state before this one, None for the first; it is
-    there for a state's own code, and the chain of them ends after some states (`KEPT_STATES`).
+    `info` is the machine's own dictionary, `messages` the messages that this state received, `extra` a short text for
+    displays. `timestamps` (seconds since the epoch) and `stateinfo` (class names) list every state that the machine
+    has entered, this one last. `prevState` is the previous state, None for the first; it is there for a state's own
+    code, and the chain is cut after some states (`KEPT_STATES`).
     """
 
     extra = ""
     exits: Mapping[str, str] = {}
     terminal = False
-    # The state's name for people, if it is not its class's name (`state_name`).
+    # The state's name in displays, if it is not its class's name (`state_name`).
     title = ""
-    # When the loop is to call `do_handle` although no message has come (monotonic clock); None for never.
+    # When the loop should call `do_handle` although no message has come (monotonic clock); None for never.
     wake_at: float | None = None
     _kicked = False
-    _following: "MachineState | None" = None  # the state that a state which moves only once has moved to
-    _depth = 0  # how many states `prevState` leads back to, at most
+    _following: "MachineState | None" = None  # successor of a state that has already moved
+    _depth = 0  # upper bound of the length of the `prevState` chain
 
     def __init__(self, prevState: SocketLike | SocketNB, actorNum: int = 0) -> None:
         super().__init__(prevState)
@@ -88,9 +89,11 @@ class MachineState(SocketNB):
             self.actorNum, self.info = prevState.actorNum, prevState.info
             self.timestamps, self.stateinfo = prevState.timestamps, prevState.stateinfo
         else:
-            self.actorNum, self.info, self.timestamps, self.stateinfo = actorNum, {}, [], []
+            self.actorNum, self.info = actorNum, Info(self._channel.of_run)
+            self.timestamps, self.stateinfo = [], []
         self._settled = False
-        self._refused = 0  # how many of the oldest waiting messages this state has refused
+        # Number and bytes of the oldest waiting messages that this state has refused.
+        self._refused = self._refused_bytes = 0
         self.timestamps.append(clock.now())
         self.stateinfo.append(type(self).__name__)
 
@@ -98,45 +101,47 @@ class MachineState(SocketNB):
         return f"{self.actorNum}:{self.str_extra()}"
 
     def str_extra(self) -> str:
-        """What people should know of this state now."""
+        """Returns a short description of this state for displays."""
         return self.extra
 
     def _is_large(self) -> bool:
         try:
             return sum(map(len, self.messages)) > KEPT_CHARACTERS
-        except TypeError:  # scripts may put other things there
+        except TypeError:  # scripts may store other types there
             return sum(len(text) for text in self.messages if isinstance(text, str)) > KEPT_CHARACTERS
 
-    # What subclasses define.
+    # Defined by subclasses
 
     def kick(self) -> "MachineState":
-        """Have this state go on without the message that it expects; returns this state.
+        """Lets this state move on without the message that it expects; returns this state.
 
-        For a state's own code, such as its constructor or `info_updated`. It takes effect once that has returned.
+        For a state's own code, such as its constructor or `info_updated`. It takes effect when that code has
+        returned.
         """
         self._kicked = True
         self._settled = False
         return self
 
     def advance(self) -> "MachineState":
-        """Go on without a message, if this state can; the state that follows."""
+        """Moves on without a message, if this state can; returns the state that follows."""
         return self
 
     def get_expect(self) -> "str | Sequence[str] | None":
-        """How a message that this state waits for begins; None if it waits for none, several if any of them will do."""
+        """Returns the beginning of the message that this state waits for; None if it waits for none, several if any
+        of them will do."""
         return ""
 
     def expects_message(self, msg: str) -> bool:
-        """Whether `msg` may be one that this state waits for: whether it begins as `get_expect` says."""
+        """Returns whether this state may wait for `msg`: whether it begins as `get_expect` says."""
         expect = self.get_expect()
         if expect is None or isinstance(expect, str):
             return expect is not None and msg.startswith(expect)
         return any(each is not None and msg.startswith(each) for each in expect)
 
     def transition(self, msg: str) -> "MachineState":
-        """Take `msg`; the state that follows. ValueError: not this state's message, keep it.
+        """Takes `msg`; returns the state that follows. Raises ValueError if this state does not accept the message.
 
-        A state of this class keeps it in `messages` and stays, unless it says that something has failed.
+        The base class keeps the message in `messages` and stays, unless the message is a failure.
         """
         if msg.startswith("FAIL"):
             return ErrorState(self, msg)
@@ -144,17 +149,17 @@ class MachineState(SocketNB):
         return self
 
     def post_transition(self) -> "MachineState":
-        """The state that follows once this one is done."""
+        """Returns the state that follows when this one is done."""
         raise NotImplementedError
 
     def info_updated(self) -> "MachineState | None":
-        """Called when `info` has changed; the state that follows (None: this one)."""
+        """Called when `info` has changed; returns the state that follows (None: this one)."""
         return self
 
-    # What the coordinator's loop calls.
+    # Called by the coordinator's loop
 
     def do_read(self) -> "MachineState":
-        """Read what has come; an error becomes an ErrorState."""
+        """Reads from the worker; an error becomes an ErrorState. Returns the state that follows."""
         try:
             SocketNB.do_read(self)
         except Exception as error:
@@ -162,8 +167,8 @@ class MachineState(SocketNB):
         return self
 
     def do_write(self) -> "MachineState":
-        """Send what waits; an error becomes an ErrorState, unless a message that the worker has sent before ends the
-        machine."""
+        """Sends queued output; an error becomes an ErrorState, unless a message that the worker sent before ends the
+        machine. Returns the state that follows."""
         try:
             SocketNB.do_write(self)
         except Exception as error:
@@ -176,18 +181,19 @@ class MachineState(SocketNB):
         return self
 
     def do_handle(self) -> "MachineState":
-        """Move the machine as far as the messages that have come allow."""
+        """Moves the machine as far as the received messages allow; returns the state that follows."""
         channel = self._channel
         waiting = channel.parser.messages
         state: MachineState = self
-        for message in islice(waiting, self._refused, None) if self._refused else waiting:
-            if message.startswith(INFO_BYTES):
-                self._refused = 0  # the state may accept now what it has refused before
+        for number in range(self._refused, len(waiting)):
+            if waiting[number].startswith(INFO_BYTES):
+                # The state may now accept a message that it has refused before.
+                self._refused = self._refused_bytes = 0
                 state = self._take_info()
                 break
         if not state._settled:
             state = settle(state)
-        position = state._refused
+        position, offered = state._refused, 0
         while position < len(waiting) and not state.terminal:
             # Taken out of the queue before the state sees it, since the state may look at the next message.
             if position == 0:
@@ -195,83 +201,91 @@ class MachineState(SocketNB):
             else:
                 message = waiting[position]
                 del waiting[position]
+            if message.startswith(b"FAIL"):
+                return ended(ErrorState(state, message))
             msg = to_text(message)
-            if msg.startswith("FAIL"):
-                return ended(ErrorState(state, msg))
             try:
                 following = state.transition(msg)
             except ValueError:
                 waiting.insert(position, message)
                 position = min(position + 1, len(waiting))
+                offered += len(message) + OFFER
+                if offered > MAX_OFFERED:
+                    return ended(ErrorState(state, f"{position} messages that no state expects"))
                 continue
             except Exception as error:
                 return ended(broken(state, "transition", error))
             position = 0
+            if state._refused:
+                state._refused = state._refused_bytes = 0
             if following is not state:
                 state = settle(checked(state, "transition", lambda made=following: made))
-        if position > state._refused and too_many(islice(waiting, position)):
-            return ended(ErrorState(state, f"{position} messages that no state expects"))
+        if position > state._refused:
+            state._refused_bytes += sum(len(waiting[number]) for number in range(state._refused, position))
+            if position > MAX_WAITING or state._refused_bytes > MAX_WAITING_BYTES:
+                return ended(ErrorState(state, f"{position} messages that no state expects"))
         state._refused = position
         if channel.sock is None and not state.terminal:
             return ended(ErrorState(state, "the worker closed the connection"))
         return ended(state) if state.terminal else state
 
+    def _set_info(self, key: str, value: str) -> str:
+        """Stores an INFO message's value; returns why it is too much, or an empty text."""
+        if not isinstance(self.info, Info):  # a script has put a dictionary of its own there
+            self.info = Info(self._channel.of_run, self.info)
+        return self.info.take(key, value)
+
     def _take_info(self) -> "MachineState":
-        """Move the INFO messages that wait into `info`."""
+        """Moves waiting INFO messages into `info`; returns the state that follows."""
         waiting = self._channel.parser.messages
         found = [message for message in waiting if message.startswith(INFO_BYTES)]
         rest = [message for message in waiting if not message.startswith(INFO_BYTES)]
         waiting.clear()
         waiting.extend(rest)
-        channel = self._channel
         for message in found:
             _, _, pair = to_text(message).partition(":")
             key, colon, value = pair.partition(":")
             if not key or not colon:
                 return ErrorState(self, to_text(message))
-            before = self.info.get(key)
-            channel.told += len(value) - len(before) if isinstance(before, str) else len(key) + len(value)
-            if channel.told > MAX_INFO_CHARACTERS or len(self.info) > MAX_INFO:
-                return ErrorState(
-                    self, f"it sent more than {MAX_INFO_CHARACTERS >> 20} MB or {MAX_INFO} names by INFO"
-                )
-            self.info[key] = value
+            too_much = self._set_info(key, value)
+            if too_much:
+                return ErrorState(self, too_much)
         return checked(self, "info_updated", tell, self)
 
 
 class TerminalState(MachineState):
-    """The end of a machine: it sends what waits to be sent, and never leaves."""
+    """The end of a machine: it sends queued output, and never moves on."""
 
     extra = "(finished)"
     terminal = True
 
     def get_expect(self) -> str | Sequence[str] | None:
-        """Nothing is expected any more."""
+        """Returns None: no message is expected any more."""
         return None
 
     def transition(self, msg: str) -> MachineState:
-        """Stay."""
+        """Returns this state."""
         return self
 
     def do_read(self) -> MachineState:
-        """Read on, so that the peer's close is noticed; what comes is dropped."""
+        """Reads and drops input, so that a close by the peer is noticed."""
         with suppress(OSError, MuError):
             SocketNB.do_read(self)
         self._channel.parser.messages.clear()
         return self
 
     def do_write(self) -> MachineState:
-        """Send what waits; a broken connection no longer matters."""
+        """Sends queued output; a broken connection is ignored."""
         with suppress(OSError, MuError):
             SocketNB.do_write(self)
         return self
 
 
 class ErrorState(TerminalState):
-    """A machine that failed: `err` says why. The connection is closed, which ends the worker, unless the coordinator
-    can give that worker another part.
+    """A machine that failed; `err` is the reason (a text, an exception, or a message as it came). The connection is
+    closed, which ends the worker, unless the coordinator can give that worker another part.
 
-    `failed_in` is the name of the state before it. `final` True: another attempt would fail in the same way.
+    `failed_in` is the name of the previous state. `final` is true if another attempt would fail in the same way.
     """
 
     extra = "(failed)"
@@ -282,7 +296,9 @@ class ErrorState(TerminalState):
     def __init__(self, prevState: SocketLike | SocketNB, err: object = "", actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
         self.failed_in = state_name(prevState)
-        self.err = shortened(describe(err) if isinstance(err, Exception) else "" if err is None else str(err))
+        if isinstance(err, Exception):
+            err = describe(err)
+        self.err = "" if err is None else shortened(err if isinstance(err, bytes) else str(err))
         if not self._channel.kept:
             self.close()
 
@@ -296,21 +312,13 @@ class ErrorState(TerminalState):
         self._error = zlib.compress(text.encode("utf-8", "surrogatepass"), 1)
 
     def str_extra(self) -> str:
-        """The error."""
+        """Returns the error."""
         return self.err
 
 
-def shortened(error: str) -> str:
-    """An error without its middle if it is long; a program may have printed anything before it failed."""
-    left_out = len(error) - ERROR_BEGINNING - ERROR_END
-    if left_out <= 0:
-        return error
-    return f"{error[:ERROR_BEGINNING]}\n... ({left_out} characters left out)\n{error[-ERROR_END:]}"
-
-
 class Beginning(SocketNB):
-    """The predecessor of the first state, where several machines begin on one connection: it hands on what they share
-    with `state`, and is not a state itself."""
+    """The predecessor of the first state of a further machine on a connection: it hands over what all machines on it
+    share with `state`, and is not a state itself."""
 
     def __init__(self, state: MachineState) -> None:
         super().__init__(state)
@@ -321,7 +329,7 @@ class Beginning(SocketNB):
 
 
 def forget(state: MachineState, kept: int = KEPT_STATES) -> None:
-    """Drop the states that are more than `kept` before `state`."""
+    """Drops the states that are more than `kept` before `state`."""
     oldest = state
     for number in range(kept, -1, -1):
         oldest._depth = number
@@ -332,7 +340,7 @@ def forget(state: MachineState, kept: int = KEPT_STATES) -> None:
 
 
 def ended(state: MachineState) -> MachineState:
-    """A machine's last state. Of the states before it, only the last is kept, and only if it is small."""
+    """Prepares a machine's last state: of the previous states only the last is kept, and only if it is small."""
     if state.prevState is not None:
         forget(state, 1)
         if state.prevState._is_large():
@@ -340,8 +348,22 @@ def ended(state: MachineState) -> MachineState:
     return state
 
 
+def handled(machine: MachineState) -> MachineState:
+    """Returns the result of `machine.do_handle()`, or an ErrorState if its messages take more memory than there is."""
+    try:
+        return machine.do_handle()
+    except MemoryError:
+        return out_of_memory(machine)
+
+
+def out_of_memory(machine: MachineState) -> MachineState:
+    """Returns the ErrorState of a machine whose messages take more memory than there is; the messages are dropped."""
+    machine._channel.parser.clear()
+    return ended(ErrorState(machine, "there is not enough memory for its messages"))
+
+
 def settle(state: MachineState) -> MachineState:
-    """Advance until the state does not change any more; a machine that never settles becomes an ErrorState."""
+    """Advances until the state does not change any more; a machine that never settles becomes an ErrorState."""
     for _ in range(MAX_KICKS):
         if state.terminal or state._settled:
             return state
@@ -359,8 +381,8 @@ def checked(
     *args: Any,
     through: type[Exception] | tuple[()] = (),
 ) -> MachineState:
-    """The state that `move(*args)` returns. An exception in it, unless it is one of `through`, ends only this
-    machine."""
+    """Returns the state that `move(*args)` returns. An exception in it, unless it is one of `through`, becomes an
+    ErrorState of this machine only."""
     try:
         following = move(*args)
     except through:
@@ -368,45 +390,27 @@ def checked(
     except Exception as error:
         return broken(state, what, error)
     if not isinstance(following, MachineState):
-        return misused(state, f"{type(state).__name__}.{what} returned {following!r}, which is no state")
+        return misused(state, f"{type(state).__name__}.{what} returned {following!r}, which is not a state")
     return following
 
 
 def broken(state: MachineState, what: str, error: Exception) -> "ErrorState":
-    """The error of a machine whose own code raised an exception, with file and line."""
+    """Returns the ErrorState of a machine whose own code raised an exception, with file and line."""
     text = str(error) if isinstance(error, MuError) else f"{what}: {describe(error)}{place(error)}"
     return misused(state, f"{type(state).__name__}: {text}")
 
 
 def misused(state: MachineState, text: str) -> "ErrorState":
-    """The error of a machine whose classes are wrong; final, since another attempt would fail in the same way."""
+    """Returns the ErrorState of a machine whose classes are wrong; final, since a retry would fail in the same way."""
     made = ErrorState(state, text)
     made.final = True
     return made
 
 
-def state_name(state: object) -> str:
-    """A state's name for people: its title, or else its class's name."""
-    return getattr(state, "title", "") or type(state).__name__
-
-
-def described(state: MachineState) -> str:
-    """A state's own description, or the error that it raised instead."""
-    try:
-        return str(state.str_extra())
-    except Exception as error:
-        return f"str_extra: {describe(error)}"
-
-
-def too_many(messages: Iterable[bytes]) -> bool:
-    """Whether these are more than may wait for a later state."""
-    sizes = [len(message) for message in messages]
-    return len(sizes) > MAX_WAITING or sum(sizes) > MAX_WAITING_BYTES
-
-
 def tell(state: MachineState) -> MachineState:
-    """Let the state know that `info` has changed; the state that follows.
+    """Tells a state that `info` has changed; returns the state that follows.
 
-    If a state returns nothing, this is the state that its own class, such as InfoWatcherState, has moved to meanwhile.
+    If `info_updated` returns None, it is the state that the state's own code, such as InfoWatcherState, has moved to
+    in the meantime, otherwise the same state.
     """
     return state.info_updated() or state._following or state

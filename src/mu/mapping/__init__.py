@@ -1,1 +1,1 @@
-"""`mu map` and `mu.map`: any program over any number of inputs, without code."""
+"""`mu map` and `mu.map`: run any program over any number of inputs, without writing a job."""

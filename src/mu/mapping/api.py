@@ -1,4 +1,4 @@
-"""`mu.map`: the same as `mu map`, from Python."""
+"""`mu.map`: the Python interface to what `mu map` does."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -14,8 +14,8 @@ from mu.mapping.settings import Given
 
 @dataclass
 class MapResult(Summary):
-    """How a map went: see `Summary`. `stdout` is what each input's program printed, in the order of inputs, None for
-    those that failed or were done before; empty if there are outputs."""
+    """How a map went: see `Summary`. `stdout` has what each input's program printed, in the order of inputs; None for
+    inputs that failed or were done before. It is empty if there are outputs."""
 
     stdout: Sequence[bytes | None] = ()
 
@@ -29,12 +29,12 @@ def map(
     check: bool = True,
     **settings: Any,
 ) -> MapResult:
-    """Run a program once for each input: `mu.map(["convert", "{in}", "{out}"], "photos/*.jpg", out="png/{/.}.png")`.
+    """Runs a program once for each input: `mu.map(["convert", "{in}", "{out}"], "photos/*.jpg", out="png/{/.}.png")`.
 
-    `command` is a list of words or, as one text, what `--sh` takes. `inputs` is a glob or prefix, here or in S3, or an
-    iterable of texts, numbers, paths, or dictionaries, whose keys are fields. `out` is a template, or several. The
-    other settings are those of `mu map --help`, with their long names (`workers=8`, `results="dir"`, `timeout=60`),
-    times in seconds; `beside` are the files of `--with`.
+    `command` is a list of words, or one text as for `--sh`. `inputs` is a glob or prefix, on this machine or in S3,
+    or an iterable of texts, numbers, paths, or dictionaries, whose keys become fields. `out` is a template, or
+    several. The other settings are those of `mu map --help` by their long names (`workers=8`, `results="dir"`,
+    `timeout=60`), with times in seconds; `beside` holds the files of `--with`.
 
     Raises JobError if inputs failed, unless `check` is false; UsageError or MuError if nothing was started.
     """
@@ -43,7 +43,7 @@ def map(
     known = set(Given.__dataclass_fields__) - {"command", "shell", "out", "engine", "keep_order", "tag"}
     for name in settings:
         if name not in known:
-            raise UsageError(f"mu.map has no setting {name}: there is {', '.join(sorted(known))}")
+            raise UsageError(f"mu.map has no setting {name}: the settings are {', '.join(sorted(known))}")
     settings |= {name: _listed(settings[name]) for name in ("regions", "beside") if name in settings}
     given = Given(command=words, shell=shell, out=_listed(out), engine=_listed(engine), **settings)
     source = (
@@ -69,22 +69,22 @@ def _listed(given: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) ->
 
 
 class Gathered:
-    """Keeps what programs print, by number."""
+    """Keeps what programs print, by number of the input."""
 
     def __init__(self) -> None:
         self._found: dict[int, bytes | None] = {}
 
     def add(self, number: int, text: str, data: bytes) -> None:
-        """An input's output."""
+        """Adds an input's output."""
         self._found[number] = data
 
     def skip(self, number: int) -> None:
-        """An input without one."""
+        """Does nothing: the input has no output."""
         self._found[number] = None
 
     def close(self) -> None:
-        """The end."""
+        """Does nothing: the output stays in memory."""
 
     def ordered(self) -> list[bytes | None]:
-        """All of it."""
+        """Returns all output, in the order of the inputs; None for an input without output."""
         return [self._found.get(number) for number in range(1, max(self._found, default=0) + 1)]

@@ -1,4 +1,4 @@
-"""One attempt at an input: its commands, and what they come to. The same over a connection and by `--direct`."""
+"""One attempt at an input: its commands, and the meaning of their answers. The same for workers and for `--direct`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from mu.mapping.plan import Layout, Plan, Refused, Running, Work
 from mu.report.failure import OUT_OF_TIME, readable
 from mu.wire import protocol
 
-# What no other attempt would change, by how S3 and the worker say it.
+# Beginnings of errors of S3 and of the worker that a retry cannot change.
 FINAL = (
     "no such key",
     "no such bucket",
@@ -25,8 +25,9 @@ GONE = "no such file"
 
 
 class Ended(NamedTuple):
-    """What an attempt has come to: `verdict` None if it is done. `generic` is the failure without the input's own
-    names. The rest is the program's, as far as it has run; `bytes` are those of its outputs, if that is known."""
+    """The end of an attempt. `verdict` is None if the input is done. `generic` is the failure without the input's own
+    names, for grouping. The other fields describe the program, as far as it has run; `bytes` is the size of its
+    outputs, if known."""
 
     verdict: Verdict | None
     generic: str = ""
@@ -40,13 +41,14 @@ class Ended(NamedTuple):
 
 
 def refusal(text: str, work: Work | None = None) -> Ended:
-    """An end that no other attempt would change."""
+    """Returns the end of an attempt that failed in a way that no retry can change."""
     names = {} if work is None else own_names(work, {})
     return Ended(Verdict(one_line(text), final=True), generic(one_line(text), names))
 
 
 def own_names(work: Work, files: Mapping[str, str]) -> dict[str, str]:
-    """The texts of one input that its failures may show, and the fields that they came from."""
+    """Returns the texts of one input that may occur in its failures, with the names of the fields that they came
+    from."""
     names = {work.item.text: "{}", **files}
     names.update((place, "{output}") for place in work.places.values())
     for name, text in (work.item.fields or {}).items():
@@ -57,7 +59,8 @@ def own_names(work: Work, files: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Maker:
-    """What all attempts share. `event` has the bucket and region of workers; `region_of(bucket)` says where one is."""
+    """The settings that all attempts share. `event` has the workers' bucket and region; `region_of(bucket)` returns a
+    bucket's region."""
 
     layout: Layout
     running: Running
@@ -66,7 +69,7 @@ class Maker:
     event: Mapping[str, Any]
 
     def commands(self, made: Plan) -> list[str]:
-        """The worker's commands, in order. Refused if a file here cannot be read."""
+        """Returns the worker's commands, in order. Raises Refused if a file on this machine cannot be read."""
         commands = [planning.put(source, file) for source, file in made.send]
         commands += planning.transfers(made.fetch, "retrieve", self.region_of, self.event)
         commands.append(self.running.command(made))
@@ -75,7 +78,7 @@ class Maker:
         return commands
 
     def goes_on(self, answer: str) -> bool:
-        """Whether the next command is to be done after this answer."""
+        """Returns whether the next command may be sent after this answer."""
         if answer.startswith(protocol.FAIL):
             return False
         if not answer.startswith(protocol.EXEC):
@@ -89,8 +92,10 @@ class Maker:
     def end(
         self, made: Plan, work: Work, commands: Sequence[str], answers: Sequence[str], memory: int
     ) -> Ended:
-        """What the answers to the commands mean, of which the last ones may be missing; outputs get their names here
-        if all is well."""
+        """Returns the end that the answers to the commands mean; the last answers may be missing.
+
+        If all went well, outputs on this machine are moved to their final names here.
+        """
         names = own_names(work, made.names)
         ended = Ended(None)
         for command, answer in zip(commands, answers, strict=False):
@@ -105,7 +110,7 @@ class Maker:
         try:
             if self.running.wants_stdout and len(ended.stdout) >= planning.MAX_STDOUT:
                 raise Refused(
-                    f"it printed more than {planning.MAX_STDOUT >> 20} MB: have it write to {{out}}, with --out"
+                    f"it printed more than {planning.MAX_STDOUT >> 20} MB: let it write to {{out}} and give --out"
                 )
             size = planning.commit(made)
             fetched = [answer for answer in answers if answer.startswith(protocol.FETCH)]
@@ -137,7 +142,7 @@ class Maker:
         )
 
     def _failure(self, command: str, answer: str, made: Plan) -> Verdict:
-        """What a command that could not be done means."""
+        """Returns the failure that a command's answer means."""
         text = one_line(readable(protocol.failure_text(answer) or answer))
         if text.startswith(OUT_OF_TIME):
             return Verdict(text)
@@ -146,7 +151,7 @@ class Maker:
             return Verdict(f"the program could not be started: {text}", final=True, program=True)
         if word in ("fetch", "upload") and GONE in text.lower():
             file = command.partition(":")[2].rpartition("\0")[2].removeprefix(f"{planning.TMPDIR}/")
-            return Verdict(f"the program has written no {made.names.get(file, file)}", final=True)
+            return Verdict(f"the program has not written {made.names.get(file, file)}", final=True)
         return Verdict(text, final=any(each in text for each in FINAL))
 
     @staticmethod
@@ -155,7 +160,7 @@ class Maker:
 
 
 def write(place: str, data: bytes) -> int:
-    """An output that came over the channel to its place, whole or not at all. Refused."""
+    """Writes an output that came over the channel, completely or not at all; returns its size. Raises Refused."""
     target = Path(place)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +172,8 @@ def write(place: str, data: bytes) -> int:
 
 
 def too_large(work: Work, made: Plan, disk: object) -> str:
-    """Why an input cannot be fetched: it is larger than the worker's disk; nothing if it is not, or nobody knows."""
+    """Returns why an input cannot be fetched (it is larger than the worker's disk); empty if it can, or sizes are
+    unknown."""
     size = work.item.size
     if (
         made.fetch
@@ -176,5 +182,5 @@ def too_large(work: Work, made: Plan, disk: object) -> str:
         and not isinstance(disk, bool)
         and size > disk
     ):
-        return f"the input has {size:,} bytes, and a worker has room for {disk:,}"
+        return f"the input has {size:,} bytes, and the worker's disk has room for {disk:,}"
     return ""

@@ -1,4 +1,4 @@
-"""Files of a run that are written beside their place, and renamed when they are whole."""
+"""Directories beside the outputs, in which a run writes its files before it renames them to their final names."""
 
 import fcntl
 import os
@@ -10,8 +10,10 @@ from mu.mapping.globs import OWN
 
 
 class Beside:
-    """Directories `.mu/RUN` beside outputs, where files are written before they get their names. Those that killed runs
-    have left are removed."""
+    """Makes directories `.mu/RUN` on the outputs' file systems, and removes those that killed runs have left.
+
+    Files are written there and renamed when they are complete, so that no incomplete output has its final name.
+    """
 
     def __init__(self, run: str) -> None:
         self._run = run
@@ -19,7 +21,7 @@ class Beside:
         self._locks: list[int] = []
 
     def __call__(self, base: str) -> str:
-        """The directory for outputs below `base`; made the first time. OSError."""
+        """Returns the directory for outputs below `base`; it is made at the first call. Raises OSError."""
         if base not in self._made:
             above = Path(base or ".") / OWN
             path = above / "unfinished" / self._run
@@ -30,7 +32,7 @@ class Beside:
         return self._made[base]
 
     def close(self) -> None:
-        """Remove them."""
+        """Removes the directories."""
         for path in self._made.values():
             shutil.rmtree(path, ignore_errors=True)
             with suppress(OSError):
@@ -48,7 +50,7 @@ def _locked(path: Path) -> int:
 
 
 def _remove_stale(mine: Path) -> None:
-    """Remove the directories of runs that are gone: nobody holds their locks."""
+    """Removes the directories of runs that have ended, which no process locks any more."""
     for other in mine.parent.iterdir():
         if other == mine:
             continue

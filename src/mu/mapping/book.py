@@ -1,4 +1,4 @@
-"""What becomes of each input: its row in the journal, what it printed, and whether the job should go on."""
+"""Records the end of each input: its row in the journal and its output, and whether the job should go on."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ FAILED = "failed"
 
 
 class Journal(Protocol):
-    """Where rows go."""
+    """An object that stores rows."""
 
     def add(self, row: Row) -> None: ...
     def tick(self) -> None: ...
@@ -23,7 +23,7 @@ class Journal(Protocol):
 
 
 class Printed(Protocol):
-    """Where goes what programs print: see `Collector`."""
+    """An object that takes what programs print: see `Collector`."""
 
     def add(self, number: int, text: str, data: bytes) -> None: ...
     def skip(self, number: int) -> None: ...
@@ -31,7 +31,7 @@ class Printed(Protocol):
 
 
 class Book:
-    """Keeps the books of one run. `stop` is why the job should end, or empty; what cannot be written ends it."""
+    """The records of one run. `stop` is the reason why the job should end, or empty; a failure to write sets it."""
 
     def __init__(
         self, watch: Watch, *, journal: Journal | None, results: Results | None, collector: Printed | None
@@ -39,20 +39,21 @@ class Book:
         self.watch = watch
         self.groups = Groups()
         self.stop = ""
-        self.attempts: list[float] | None = None  # gets the seconds of each attempt that counted
+        # If a list, gets the seconds of each attempt that decided its input.
+        self.attempts: list[float] | None = None
         self.bytes = 0
         self._journal = journal
         self._results = results
         self._collector = collector
 
     def skip(self, item: Input) -> None:
-        """An input that was done before."""
+        """Records that an input was done before."""
         if self._collector is not None:
             collector = self._collector
             self._write(lambda: collector.skip(item.number))
 
     def over(self, work: Work, ended: Ended, attempt: int, seconds: float, worker: Mapping[str, Any]) -> None:
-        """An input is done, or has failed for good."""
+        """Records that an input is done, or has failed for good."""
         item = work.item
         if self.attempts is not None:
             self.attempts.append(seconds)
@@ -84,17 +85,17 @@ class Book:
             what()
         except MuError as error:
             self.stop = self.stop or str(error)
-        except OSError as error:  # standard output; the head of a pipe that has had enough, for example
+        except OSError as error:  # on standard output: a reader such as `head` may have closed the pipe
             self._collector = None
             self.stop = self.stop or f"cannot write to standard output: {reason(error)}"
 
     def tick(self) -> None:
-        """Now and then."""
+        """Flushes the journal; called at short intervals."""
         if self._journal is not None:
             self._write(self._journal.tick)
 
     def close(self) -> None:
-        """The end of the run."""
+        """Closes the journal and the output at the end of the run."""
         if self._collector is not None:
             self._write(self._collector.close)
         if self._journal is not None:
@@ -102,7 +103,8 @@ class Book:
 
 
 def row(work: Work, ended: Ended, attempt: int, seconds: float, worker: Mapping[str, Any]) -> Row:
-    """An input's line of the journal. `seconds` are of the whole attempt, `program_seconds` of the program alone."""
+    """Returns an input's line of the journal. `seconds` is the whole attempt's time, `program_seconds` the
+    program's."""
     item = work.item
     made: Row = {
         "number": item.number,

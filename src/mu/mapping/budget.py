@@ -1,4 +1,4 @@
-"""`--max-cost`: what has been spent, about, and whether another input may begin."""
+"""`--max-cost`: an estimate of what has been spent, and whether another input may begin."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,9 +8,9 @@ from mu.report.cost import Function
 
 
 class Budget:
-    """Dollars for workers' time and requests, by the price table. With `limit` None all may begin.
+    """The dollars for workers' time and requests, by the price table. With `limit` None every input may begin.
 
-    `worst` is what one input may cost at most. What workers do between inputs is not counted.
+    `worst` is the highest possible cost of one input. The time that workers spend between inputs is not counted.
     """
 
     def __init__(self, limit: float | None) -> None:
@@ -27,29 +27,31 @@ class Budget:
         regions: Sequence[str],
         prices: Mapping[str, Any] | None = None,
     ) -> None:
-        """What time costs, and the longest that an input may take, in seconds. Without it all is free."""
+        """Sets the price of time, and the longest time (seconds) that an input may take. Without a price all is
+        free."""
         self._second = price(function, 1.0, 0, regions, prices)
         self._request = price(function, 0.0, 1, regions, prices)
         self.worst = worst * self._second + self._request
 
     def allows(self) -> bool:
-        """Whether another input may begin: even if all that run took as long as they may, the limit would hold."""
+        """Returns whether another input may begin: the limit must hold even if all running inputs take the longest
+        time."""
         return self.limit is None or self.spent + (self.running + 1) * self.worst <= self.limit
 
     def allows_again(self) -> bool:
-        """Whether an input that is under way may have another attempt."""
+        """Returns whether a running input may have another attempt."""
         return self.limit is None or self.spent + self.running * self.worst <= self.limit
 
     def begin(self) -> None:
-        """An input begins."""
+        """Counts an input that begins."""
         self.running += 1
 
     def over(self) -> None:
-        """An input is over."""
+        """Counts an input that is over."""
         self.running -= 1
 
     def spend(self, seconds: float) -> None:
-        """An attempt has taken so long."""
+        """Adds the time (seconds) that an attempt has taken."""
         self.spent += seconds * self._second + self._request
 
 
@@ -60,5 +62,5 @@ def price(
     regions: Sequence[str],
     prices: Mapping[str, Any] | None = None,
 ) -> float:
-    """Dollars for so many seconds of workers' lives and requests; 0 if no price is known."""
+    """Returns the dollars for this many seconds of workers' time and requests; 0 if no price is known."""
     return float(cost.estimate(function, seconds, requests, regions, prices)["dollars"] or 0.0)

@@ -1,7 +1,7 @@
-"""Files between this machine and workers elsewhere that are too large for the channel: by a bucket, in threads.
+"""Moves files that are too large for the channel between this machine and workers elsewhere, through a bucket.
 
-They lie under `.mu/carry/RUN/` in the bucket of `--bucket` and are removed when their input is over, and all of them
-when the run is.
+The objects are below `.mu/carry/RUN/` in the bucket of `--bucket`. An input's objects are removed when it is over,
+and all remaining ones when the run is. Transfers run in threads.
 """
 
 import logging
@@ -22,7 +22,7 @@ THREADS = 8
 
 
 class Carrier:
-    """Moves a run's large files. `bucket` None: there is none, and large inputs are refused."""
+    """Moves a run's large files. With `bucket` None there is no bucket, and large inputs are refused."""
 
     def __init__(self, bucket: str | None, region: str, run: str) -> None:
         self.bucket = bucket
@@ -34,16 +34,17 @@ class Carrier:
         self._removing: list[Future[None]] = []
 
     def send(self, made: Plan, mine: str) -> "Future[None] | None":
-        """Take the large files out of `made.send` and upload them; the plan fetches them then. None if there are none.
+        """Removes the large files from `made.send` and starts to upload them; the plan then fetches them from the
+        bucket.
 
-        Refused if one cannot be read, or there is no bucket.
+        Returns None if there are none. Raises Refused if one cannot be read, or there is no bucket.
         """
         large = [(source, file) for source, file in made.send if self._size(source) > SMALL]
         if not large:
             return None
         if self.bucket is None:
             raise Refused(
-                f"{large[0][0]} has {self._size(large[0][0]):,} bytes, and more than {SMALL:,} go by a bucket:"
+                f"{large[0][0]} has {self._size(large[0][0]):,} bytes, and files of more than {SMALL:,} need a bucket:"
                 " give --bucket"
             )
         keys = [f"{self._prefix}{mine}-in-{number}" for number in range(len(large))]
@@ -54,8 +55,10 @@ class Carrier:
     def bring_by_bucket(
         self, made: Plan, mine: str, sizes: Sequence[int] | None = None
     ) -> list[tuple[Transfer, str]]:
-        """Take the large outputs out of `made.bring`, all if `sizes` are not known: the worker is to upload them, and
-        `fetch` brings them here. Empty if there is no bucket."""
+        """Removes the large outputs from `made.bring`, or all if `sizes` are not known, and returns them.
+
+        The worker will upload them, and `fetch` brings them here. Returns nothing if there is no bucket.
+        """
         if self.bucket is None:
             return []
         carried, kept = [], []
@@ -69,11 +72,11 @@ class Carrier:
         return carried
 
     def fetch(self, carried: Sequence[tuple[Transfer, str]]) -> "Future[int]":
-        """Bring outputs that are in the bucket to their places here; their bytes."""
+        """Starts to move outputs from the bucket to their places here; the result is their bytes."""
         return self._start(self._download, carried)
 
     def forget(self, made: Plan, carried: Sequence[tuple[Transfer, str]]) -> None:
-        """Remove what an attempt has in the bucket."""
+        """Removes an attempt's objects from the bucket."""
         keys = [move.key for move in made.fetch if move.key.startswith(self._prefix)]
         keys += [move.key for move, _ in carried]
         if keys:
@@ -81,7 +84,7 @@ class Carrier:
             self._removing.append(self._start(self._remove, keys))
 
     def close(self) -> None:
-        """Remove all that this run has in the bucket, and end the threads."""
+        """Removes all objects of this run from the bucket, and ends the threads."""
         if self._threads is None and not self._used:
             return
         if self._threads is not None:
@@ -141,13 +144,13 @@ class Carrier:
 
 
 def failure_of(error: BaseException) -> str:
-    """What went wrong with a file on its way, in one line."""
+    """Returns in one line why a file could not be moved."""
     if isinstance(error, aws.ERRORS):
         return aws.failure(error)
     return reason(error)
 
 
 def check(bucket: str | None) -> None:
-    """UsageError if `bucket` is given and is no bucket's name."""
+    """Raises UsageError if `bucket` is given and is not a valid bucket name."""
     if bucket is not None and not bucket:
-        raise UsageError(f"--bucket: '{bucket}' is no bucket's name")
+        raise UsageError(f"--bucket: '{bucket}' is not a valid bucket name")

@@ -1,15 +1,19 @@
-"""What programs print, on standard output: each input's whole and unbroken, as they finish or in input order."""
+"""Writes what programs print to standard output: each input's output in one piece, as they finish or in input
+order."""
 
 import os
 import tempfile
 from typing import BinaryIO
 
-IN_MEMORY = 32 << 20  # bytes that wait for their turn before the rest waits in a file
+IN_MEMORY = 32 << 20  # bytes of waiting output in memory; further output waits in a file
 
 
 class Collector:
-    """Writes each input's output to `stream`. With `ordered` in the order of their numbers, which must all be told,
-    by `add` or `skip`; with `tag` each line begins with the input and a tab."""
+    """Writes each input's output to `stream`.
+
+    With `ordered`, in the order of the inputs' numbers; then `add` or `skip` must be called for each number. With
+    `tag`, each line begins with the input and a tab.
+    """
 
     def __init__(self, stream: BinaryIO, *, ordered: bool = False, tag: bool = False) -> None:
         self._stream = stream
@@ -21,7 +25,7 @@ class Collector:
         self._spill: BinaryIO | None = None
 
     def add(self, number: int, text: str, data: bytes) -> None:
-        """The output of an input. Raises OSError if it cannot be written."""
+        """Writes the output of an input, or keeps it until its turn. Raises OSError if it cannot be written."""
         if self._tag and data:
             data = tagged(text, data)
         if not self._ordered:
@@ -34,7 +38,7 @@ class Collector:
             self._keep(number, data)
 
     def skip(self, number: int) -> None:
-        """An input without output, since it failed or was done before."""
+        """Records that an input has no output, since it failed or was done before."""
         if not self._ordered:
             return
         if number == self._next:
@@ -44,7 +48,7 @@ class Collector:
             self._waiting[number] = None
 
     def close(self) -> None:
-        """Write what still waits for an input that will not come; then nothing waits. Raises OSError."""
+        """Writes all output that still waits for the output of an earlier input. Raises OSError."""
         for number in sorted(self._waiting):
             self._write(self._kept(number))
         if self._spill is not None:
@@ -82,7 +86,7 @@ class Collector:
 
 
 def tagged(text: str, data: bytes) -> bytes:
-    """Each line of `data` with the input and a tab before it."""
+    """Returns `data` with the input and a tab before each line."""
     tag = text.encode("utf-8", "surrogateescape").replace(b"\n", b" ") + b"\t"
     ends = data.endswith(b"\n")
     lines = (data[:-1] if ends else data).split(b"\n")

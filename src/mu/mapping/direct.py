@@ -1,13 +1,14 @@
-"""`--direct`: each attempt is one synchronous invocation of the function, and no port is opened here.
+"""`--direct`: each attempt is one synchronous invocation of the function, and no port is opened on this machine.
 
-For machines that workers cannot reach, such as a laptop behind a router. The event has the commands (`mode` 2), the
-response their answers. Threads wait for the invocations; all else happens in the calling thread.
+It is for machines that workers cannot reach, such as a laptop behind a router. The event has the commands (`mode` 2),
+and the response their answers. Threads wait for the invocations; all else happens in the calling thread.
 """
 
 import base64
 import json
 import queue
 import random
+import sys
 import threading
 import time
 from collections import deque
@@ -25,8 +26,8 @@ from mu.mapping.part import CANARY_PATIENCE
 from mu.mapping.plan import Plan, Refused, Work
 from mu.wire import framing
 
-MOST_WORKERS = 256  # invocations in flight unless -W says otherwise: each has a thread
-LARGEST_EVENT = 6 << 20  # bytes that Lambda takes for, and answers to, a synchronous invocation
+MOST_WORKERS = 256  # invocations at a time without -W; each needs a thread
+LARGEST_EVENT = 6 << 20  # bytes that Lambda allows for a synchronous invocation's event and response
 BUSY = ("TooManyRequestsException", "ServiceException", "EC2ThrottledException", "ENILimitReachedException")
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds between tries while Lambda is busy
 REFUSED = ("ResourceNotFoundException", "AccessDeniedException")
@@ -34,7 +35,7 @@ KILLED = ("signal: killed", "OutOfMemory")
 
 
 class Attempt(NamedTuple):
-    """One invocation, on its way."""
+    """One invocation that is running."""
 
     work: Work
     number: int
@@ -46,7 +47,7 @@ class Attempt(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What an invocation has come to: the answers, or why there are none (`final`: another one would be no use)."""
+    """The result of an invocation: the answers, or an error (`final`: another invocation would fail, too)."""
 
     answers: list[str]
     error: str = ""
@@ -54,7 +55,7 @@ class Answer(NamedTuple):
 
 
 class Invoker:
-    """Invokes the function, from any thread. `busy` counts how often Lambda asked to wait."""
+    """Invokes the function, from any thread. `busy` counts how often Lambda refused because of throttling."""
 
     def __init__(
         self, function: str, region: str, event: Mapping[str, Any], stopped: threading.Event
@@ -65,7 +66,7 @@ class Invoker:
         self._function = function
         self._event = dict(event)
         self._stopped = stopped
-        # Throttling is waited for here, without end; the rest is botocore's to repeat.
+        # Throttling is retried here, without a limit; botocore retries other errors.
         config = Config(
             retries={"total_max_attempts": 1},
             connect_timeout=10,
@@ -76,13 +77,15 @@ class Invoker:
         self.busy = 0
 
     def invoke(self, commands: list[str], ok: list[int]) -> Answer:
-        """One invocation, to its end."""
+        """Does one invocation, and waits for its end."""
         coded = [base64.b64encode(framing.to_bytes(command)).decode() for command in commands]
         event = {**self._event, "mode": 2, "commands": coded, "ok": ok}
         payload = json.dumps(event).encode()
         if len(payload) > LARGEST_EVENT:
             return Answer(
-                [], f"its commands have {len(payload):,} bytes, and Lambda takes {LARGEST_EVENT:,}", True
+                [],
+                f"its commands have {len(payload):,} bytes, and Lambda accepts at most {LARGEST_EVENT:,}",
+                True,
             )
         pause = FIRST_PAUSE
         while True:
@@ -110,7 +113,7 @@ class Invoker:
             found = json.loads(text)
         except ValueError:
             return Answer(
-                [], f"the function answered no JSON: {one_line(text[:100].decode(errors='replace'))}"
+                [], f"the function's answer is not JSON: {one_line(text[:100].decode(errors='replace'))}"
             )
         if response.get("FunctionError"):
             said = str(found.get("errorMessage") or found) if isinstance(found, dict) else str(found)
@@ -122,12 +125,13 @@ class Invoker:
             try:
                 return Answer([framing.to_text(base64.b64decode(each)) for each in found])
             except ValueError:
-                return Answer([], "the function's answers are no Base64")
-        return Answer([], f"the function gave no answers: {one_line(str(found)[:200])}")
+                return Answer([], "the function's answers are not Base64")
+        return Answer([], f"the function returned no list of answers: {one_line(str(found)[:200])}")
 
 
 class Direct:
-    """Runs a map by invocations, `workers` at a time. `tell` is called now and then, `show` with each attempt's end."""
+    """Runs a map by invocations, `workers` at a time. `tell` is called at short intervals, `show` at the beginning of
+    each attempt, and at its end with how it went and its seconds."""
 
     def __init__(
         self,
@@ -136,7 +140,7 @@ class Direct:
         workers: int,
         tell: Callable[[], None],
         memory: int,
-        show: Callable[[Work, Ended], None],
+        show: Callable[[Work, int, Ended | None, float], None],
     ) -> None:
         self._show = show
         self._map = made
@@ -155,7 +159,8 @@ class Direct:
         self.requests = 0
 
     def run(self, stopped: Callable[[], bool]) -> None:
-        """Until all inputs are over, or the job is to end; what is in flight then is waited for unless `stopped`."""
+        """Runs until all inputs are over, or the job must end; then it waits for running invocations unless
+        `stopped`."""
         parts = self._map.parts()
         more = True
         try:
@@ -185,7 +190,7 @@ class Direct:
                 self._to_do.put(None)
 
     def _may_begin(self) -> bool:
-        """Whether the first ten inputs have shown that the program works, or have had their time."""
+        """Returns whether the first ten inputs have shown that the program works, or have had enough time for that."""
         proven = self._map.book.watch.proven or self.begun < CANARIES
         return proven or time.monotonic() >= self._first + CANARY_PATIENCE
 
@@ -214,10 +219,11 @@ class Direct:
             threading.Thread(target=self._serve, name=f"invoke-{self._threads}", daemon=True).start()
         self.running += 1
         self.requests += 1
+        self._show(work, number, None, 0.0)
         self._to_do.put(attempt)
 
     def _serve(self) -> None:
-        """A thread: one invocation after the other."""
+        """Does one invocation after the other; each thread runs this."""
         carrier = self._map.carrier
         ok = sorted(self._map.checked.rules.ok)
         assert carrier is not None
@@ -235,7 +241,7 @@ class Direct:
             self._over.put((attempt, answer))
 
     def _take(self) -> None:
-        """Wait a moment for invocations that are over."""
+        """Waits a moment for invocations that are over, and handles them."""
         try:
             found = self._over.get(timeout=0.05)
         except queue.Empty:
@@ -259,7 +265,7 @@ class Direct:
             ended = Ended(Verdict(answer.error, answer.final), answer.error)
         else:
             ended = self._map.maker.end(made, work, attempt.commands, answer.answers, self._memory)
-        self._show(work, ended)
+        self._show(work, attempt.number, ended, seconds)
         carrier.forget(made, attempt.carried)
         planning.tidy(made)
         verdict = ended.verdict
@@ -274,6 +280,6 @@ class Direct:
         self._map.book.over(work, ended, number, time.monotonic() - began, {})
 
 
-def workers_of(given: int | None, allowed: int | None) -> int:
-    """How many invocations are in flight at a time."""
-    return given or min(MOST_WORKERS, allowed or MOST_WORKERS)
+def workers_of(given: int | None, allowed: int | None, inputs: int | None = None) -> int:
+    """Returns how many invocations run at a time; not more than there are inputs, if their number is known."""
+    return min(given or min(MOST_WORKERS, allowed or MOST_WORKERS), inputs or sys.maxsize)

@@ -1,4 +1,4 @@
-"""`--dry-run`: what a map would do, on what, and about how long it would take and what it would cost."""
+"""`--dry-run`: prints what a map would do on which inputs, and estimates its time and cost."""
 
 import itertools
 import shlex
@@ -18,14 +18,15 @@ from mu.mapping.outputs import CollisionError, RefusedError
 from mu.mapping.plan import Layout, Refused, Work
 from mu.mapping.settings import Given
 from mu.mapping.sources import Source
+from mu.mapping.target import regions_of, target_of
 from mu.report import cost
 
-SHOWN = 3  # commands, and mistakes of each kind
-START = 1.0  # seconds that a worker's start takes, about, where no sample says more
+SHOWN = 3  # number of commands, and of mistakes of each kind, that are printed
+START = 1.0  # assumed seconds of a worker's start, if no sample measures it
 
 
 class Found:
-    """What a source holds. `unsized` inputs have no size that is known."""
+    """The totals of a source. `unsized` counts inputs whose size is not known."""
 
     def __init__(self) -> None:
         self.inputs = self.bytes = self.unsized = self.collisions = self.refused = 0
@@ -34,7 +35,7 @@ class Found:
 
 
 def run(given: Given, source: Source, sample: int) -> int:
-    """Tell all that; returns the exit status: 0 if the map could be started."""
+    """Prints the dry run; returns the exit status: 0 if the map could be started."""
     checked = job.check(given, source)
     items = iter(source)
     head = list(itertools.islice(items, sample)) if sample and not source.again else []
@@ -49,8 +50,8 @@ def run(given: Given, source: Source, sample: int) -> int:
     if on_lambda:
         from mu.engines.aws_lambda import AwsLambda
 
-        # The function need not be there yet, and a dry run makes none: what holds then is the account's limit.
-        limit = AwsLambda(given.function or "mu-map", running.regions_of(given)).limit()
+        # The function need not exist, and a dry run does not make it: then the account's limit applies.
+        limit = AwsLambda(given.function or "mu-map", regions_of(given)).limit()
     elif checked.here:
         from mu.engines.here import here
 
@@ -68,17 +69,17 @@ def run(given: Given, source: Source, sample: int) -> int:
     seconds = each * found.inputs
     out(f"sample: {each:.2f} s for each input\n")
     out(f"time: about {seconds / most + start:,.0f} s\n")
-    if (target := running.target_of(checked)) is not None:
+    if (target := target_of(checked)) is not None:
         price = cost.estimate(target.price, seconds + start * most, most, target.regions, starts=most)
         dollars = price["dollars"]
         out(f"cost: about {'unknown' if dollars is None else cost.money(dollars)} (estimate, Lambda only)\n")
     else:
-        out("cost: nothing that is known of\n")
+        out("cost: none that is known\n")
     return 0
 
 
 def look(items: Iterator[Input], checked: Checked) -> Found:
-    """Go through all inputs."""
+    """Counts all inputs, and collects the first commands and mistakes."""
     found = Found()
     for item in items:
         found.inputs += 1
@@ -105,11 +106,11 @@ def look(items: Iterator[Input], checked: Checked) -> Found:
 
 
 def described(found: Found, checked: Checked) -> Iterator[str]:
-    """The counts, the first commands in full, and what is wrong."""
+    """Yields the counts, the first commands in full, and the mistakes."""
     size = f", {found.bytes:,} bytes" if found.inputs > found.unsized else ""
     yield f"inputs: {found.inputs:,}{size} ({checked.source.description})"
     for what, count in checked.source.skipped.items():
-        yield f"passed over: {count:,} {what}"
+        yield f"skipped: {count:,} {what}"
     layout = Layout(checked.command)
     for work in found.first:
         try:
@@ -135,16 +136,16 @@ def described(found: Found, checked: Checked) -> Iterator[str]:
 
 
 def sampled(given: Given, source: Source, head: list[Input], number: int) -> tuple[float, float]:
-    """Do the first inputs for real: the seconds of each, and of a worker's start."""
+    """Does the first inputs for real; returns the seconds of each input, and of a worker's start."""
     items = head or list(itertools.islice(iter(source), number))
     some = _Some(source, items)
     seconds: list[float] = []
-    say(f"doing {len(items)} inputs for real")
+    say(f"running {len(items)} inputs as a sample")
     began = time.monotonic()
     summary = running.run(given, some, attempts=seconds)
     whole = time.monotonic() - began
     if not summary.done:
-        raise UsageError("none of the sample could be done: see above")
+        raise UsageError("no input of the sample could be done: see above")
     each = sum(seconds) / len(seconds)
     price: Any = summary.cost
     if price and summary.cost:

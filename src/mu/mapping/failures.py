@@ -1,4 +1,4 @@
-"""What failures say, in groups; and when there are so many, or so alike, that the job should end."""
+"""Groups failures of the same kind, and decides when there are so many that the job should end."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,18 +8,18 @@ from mu.console.terminal import visible
 from mu.errors import UsageError, one_line
 from mu.report.failure import shown_name
 
-CANARIES = 10  # the first inputs: if all of them fail in the same way, the inputs are not what is wrong
-PERCENT_FROM = 100  # inputs that must be over before a percentage of an unknown number means anything
+CANARIES = 10  # number of first inputs; if all fail in the same way, the command is wrong
+PERCENT_FROM = 100  # inputs that must be over before a percentage is used, if the total is not known
 GROUPS_SHOWN = 10
 NUMBERS_SHOWN = 5
-KINDS_KEPT = 1000  # a program that says something else each time must not fill the memory
+KINDS_KEPT = 1000  # kinds of failure in memory; a program may print a new text each time
 CANNOT_EXECUTE = {126: "cannot be executed", 127: "was not found"}
 KILLED = (-9, 137)
 
 
 class Verdict(NamedTuple):
-    """Why an attempt failed: `text` in one line; `final`: another attempt would fail as well; `program`: it was the
-    program that cannot be run at all, whatever the input."""
+    """Why an attempt failed: `text` is one line; `final` means that a retry would fail, too; `program` that the
+    program itself cannot be run, whatever the input."""
 
     text: str
     final: bool = False
@@ -35,8 +35,11 @@ class Rules(NamedTuple):
     def judge(
         self, status: int, stderr: str, *, timed_out: float | None = None, memory: int = 0
     ) -> Verdict | None:
-        """What an exit status means: None for success. Negative ones are signals; `timed_out` is the limit in seconds
-        that was passed, `memory` the worker's in bytes."""
+        """Returns the failure that an exit status means; None for success.
+
+        A negative status is a signal. `timed_out` is the time limit (seconds) that was exceeded, `memory` the
+        worker's bytes.
+        """
         if timed_out is not None:
             return Verdict(f"took longer than {timed_out:g} s", status in self.no_retry)
         if status in self.ok:
@@ -53,35 +56,35 @@ class Rules(NamedTuple):
 
 
 def statuses(text: str) -> frozenset[int]:
-    """`0,2` or `64-78,1` as numbers. UsageError."""
+    """Returns the numbers of a list such as `0,2` or `64-78,1`. Raises UsageError."""
     found: set[int] = set()
     for piece in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,3})(?:-(\d{1,3}))?\s*", piece, re.ASCII)
         if not match or not int(match[1]) <= int(match[2] or match[1]) <= 255:
-            raise UsageError(f"'{text}' is no list of exit statuses from 0 to 255, such as 0,2 or 64-78")
+            raise UsageError(f"'{text}' is not a list of exit statuses from 0 to 255, such as 0,2 or 64-78")
         found.update(range(int(match[1]), int(match[2] or match[1]) + 1))
     return frozenset(found)
 
 
 def last_line(text: str) -> str:
-    """The last line that says something, as a terminal may have it."""
+    """Returns the last line that is not empty, made safe for terminals."""
     lines = text.rstrip().rsplit("\n", 1)
     return one_line(visible(lines[-1].rstrip("\r").rpartition("\r")[2])) if lines[-1] else ""
 
 
 def generic(text: str, names: Mapping[str, str]) -> str:
-    """A failure's text without what is this input's own: `names` are texts and the fields that they came from."""
+    """Returns a failure's text without the input's own names; `names` maps these to the fields that they came from."""
     known = {visible(name): field for name, field in names.items() if len(name) > 1}
     if not known:
         return text
     longest_first = sorted(map(re.escape, known), key=len, reverse=True)
-    # A name within a word, or within braces, is not this input's.
+    # A name inside a word, or inside braces, is not the input's.
     pattern = rf"(?<![\w{{])(?:{'|'.join(longest_first)})(?![\w}}])"
     return re.sub(pattern, lambda found: known[found[0]], text)
 
 
 class Groups:
-    """Failures of one kind, told together: numbers that differ do not make another kind."""
+    """Groups failures by kind. Texts that differ only in numbers are of the same kind."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
@@ -89,7 +92,7 @@ class Groups:
         self.count = 0
 
     def add(self, number: int, text: str, name: str = "") -> None:
-        """Input `number`, which is called `name`, has failed, for this (generic) reason."""
+        """Counts the failure of input `number`, called `name`, with this (generic) text."""
         self.count += 1
         kind = kind_of(text)
         if kind not in self._counts and len(self._counts) >= KINDS_KEPT:
@@ -103,7 +106,7 @@ class Groups:
             )
 
     def lines(self) -> list[str]:
-        """One line for each kind, the most frequent first."""
+        """Returns one line for each kind, the most frequent first."""
         made = []
         for kind, count in sorted(self._counts.items(), key=lambda each: -each[1])[:GROUPS_SHOWN]:
             text, _, names = self._first[kind]
@@ -115,7 +118,7 @@ class Groups:
         return made
 
     def as_data(self) -> list[dict[str, object]]:
-        """The same for `run.json`."""
+        """Returns the groups for `run.json`."""
         return [
             {"failure": self._first[kind][0], "count": count, "first": self._first[kind][1]}
             for kind, count in sorted(self._counts.items(), key=lambda each: -each[1])
@@ -123,19 +126,19 @@ class Groups:
 
 
 def kind_of(text: str) -> str:
-    """What failures of one kind have in common: all but numbers."""
+    """Returns what the failures of one kind have in common: the text without numbers."""
     return re.sub(r"\d+", "0", text)
 
 
 class MaxFails(NamedTuple):
-    """How many failures are too many: more than `number`, or more than `percent` of the inputs."""
+    """The limit of failures: more than `number`, or more than `percent` of the inputs, end the job."""
 
     number: int | None = None
     percent: float | None = None
 
 
 def max_fails(text: str) -> MaxFails:
-    """`N` or `N%`. UsageError."""
+    """Parses `N` or `N%`. Raises UsageError."""
     found = re.fullmatch(r"(\d{1,9})|(\d{1,3}(?:\.\d{1,6})?)%", text, re.ASCII)
     if not found or float(found[2] or 0) > 100:
         raise UsageError(f"--max-fails: '{text}' is neither a number nor a percentage, such as 20 or 1%")
@@ -143,7 +146,7 @@ def max_fails(text: str) -> MaxFails:
 
 
 class Watch:
-    """Looks at each input's end, and says when the job should end. `total`: how many inputs there are, once that is
+    """Watches the ends of inputs, and decides when the job should end. `total` is the number of inputs, once it is
     known."""
 
     def __init__(self, limit: MaxFails | None, total: int | None = None) -> None:
@@ -156,16 +159,17 @@ class Watch:
 
     @property
     def proven(self) -> bool:
-        """Whether the command is known to work, or not to fail always in the same way."""
+        """Returns whether the command is known to work for some inputs."""
         return self.done > 0 or self._alike < self._over
 
     def success(self) -> None:
-        """An input is done."""
+        """Counts an input that is done."""
         self.done += 1
         self._over += 1
 
     def failure(self, text: str, *, program: bool = False) -> str:
-        """An input has failed for this (generic) reason; why the job should end, or nothing."""
+        """Counts an input that has failed with this (generic) text; returns why the job should end, or an empty
+        text."""
         self.failed += 1
         kind = kind_of(text)
         if self._over == 0:
@@ -175,7 +179,7 @@ class Watch:
         if program and not self.done:
             return text
         if self._over == self._alike == CANARIES:
-            return f"the first {CANARIES} inputs have failed alike: {text}"
+            return f"the first {CANARIES} inputs have all failed with: {text}"
         return self._too_many()
 
     def _too_many(self) -> str:
@@ -192,7 +196,7 @@ class Watch:
 
 
 def shorten(words: Sequence[str], longest: int = 400) -> str:
-    """A command for people, on one line."""
+    """Returns a command on one line, shortened for display."""
     import shlex
 
     text = visible(" ".join(shlex.quote(word) for word in words))

@@ -1,7 +1,7 @@
-"""The inputs of a run, one after the other, as the loop asks for them: it never waits here.
+"""Yields the inputs of a run one after the other to the coordinator's loop, without ever blocking it.
 
-Each becomes a `Work`: its outputs are expanded and claimed, and what has been done before is left out. Sources that
-may make one wait, such as standard input or the listing of a bucket, are read by a thread.
+Each input becomes a `Work`: its outputs are expanded and claimed, and inputs that were done before are skipped.
+Sources that may block, such as standard input or the listing of a bucket, are read by a thread.
 """
 
 import queue
@@ -17,13 +17,14 @@ from mu.mapping.plan import Work
 from mu.mapping.sources import of_file
 from mu.mapping.words import IN, OUT, TMP, Words
 
-BATCH = 256  # inputs that the thread hands over together
-BATCHES = 16  # that wait at most
-FLUSH_SECONDS = 0.05  # after which an incomplete batch is handed over
+BATCH = 256  # inputs in a full batch, which the thread hands over
+BATCHES = 16  # the most batches in the queue
+FLUSH_SECONDS = 0.05  # seconds after which an incomplete batch is handed over
 
 
 class Reader:
-    """Iterates `source` in a thread; iterating this yields `first` and its items, or None while none is at hand."""
+    """Reads `source` in a thread. Iterating over it yields `first` and the source's items, or None while none is
+    ready."""
 
     def __init__(self, first: Input, source: Iterable[Input]) -> None:
         self._first = first
@@ -49,7 +50,7 @@ class Reader:
             yield from batch
 
     def stop(self) -> None:
-        """Read no more."""
+        """Stops reading."""
         self._stopped.set()
 
     def _read(self) -> None:
@@ -57,7 +58,7 @@ class Reader:
         try:
             for item in self._source:
                 batch.append(item)
-                # With an empty queue somebody may be waiting for this very input.
+                # An empty queue means that the loop may be waiting for this input.
                 if len(batch) >= BATCH or self._batches.empty():
                     if not self._put(batch):
                         return
@@ -66,7 +67,7 @@ class Reader:
                 self._put(batch)
             self._put(None)
         except BaseException as error:
-            # What was read before counts.
+            # Inputs that were read before an error are handed over first.
             if not batch or self._put(batch):
                 self._put(error)
 
@@ -81,7 +82,7 @@ class Reader:
 
 
 class Counts:
-    """What became of inputs before a worker saw them. `redone`: how many are done again, by the reason."""
+    """Counts inputs that no worker got. `redone` counts, by reason, inputs that are done again."""
 
     def __init__(self) -> None:
         self.seen = 0
@@ -92,15 +93,15 @@ class Counts:
         self.redone: dict[str, int] = {}
 
     def redo(self, why: str) -> None:
-        """An input that was done is done again."""
+        """Counts an input that was done and is done again."""
         self.redone[why] = self.redone.get(why, 0) + 1
 
 
 class Feed:
-    """Iterable of `Work`, or None while no input is at hand.
+    """Iterable of `Work`, or None while no input is ready.
 
-    `past` is what earlier runs have done (None: nothing is left out), and `exists(place)` whether an output is there.
-    `broken` says, after the end, why the inputs could not be read to their end.
+    `past` holds what earlier runs have done (None: no input is skipped), and `exists(place)` tells whether an output
+    exists. If the inputs could not be read to their end, `broken` is the reason afterwards.
     """
 
     def __init__(
@@ -174,7 +175,7 @@ class Feed:
 
 
 def identity_of(item: Input, command: Words, places: Mapping[str, str], program: str) -> str:
-    """An input's identity in the journal: the command is filled in, but for the names of the worker's files."""
+    """Returns an input's identity for the journal; its command has fixed names instead of the worker's file names."""
 
     def value(name: str) -> str:
         if name.partition(":")[0] in (IN, OUT, TMP) and (item.fields is None or name not in item.fields):
@@ -185,9 +186,9 @@ def identity_of(item: Input, command: Words, places: Mapping[str, str], program:
 
 
 def first_refusal(source: Iterable[Input], outputs: Outputs) -> int:
-    """Expand the outputs of all inputs that are known before anything starts; returns how many inputs there are.
+    """Expands the outputs of all inputs that are known before the start; returns how many inputs there are.
 
-    UsageError at the first that would collide with another, or be an input itself.
+    Raises UsageError at the first output that collides with another one, or is itself an input.
     """
     count = 0
     for item in source:
@@ -198,6 +199,6 @@ def first_refusal(source: Iterable[Input], outputs: Outputs) -> int:
             except CollisionError as error:
                 raise UsageError(f"input {item.number}, {item.text!r}: {error}") from None
             except RefusedError:
-                continue  # of this input alone; told when its turn comes
+                continue  # concerns this input only; it is reported when its turn comes
     outputs.forget()
     return count

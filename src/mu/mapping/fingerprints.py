@@ -1,7 +1,7 @@
 """A compact multiset of fingerprints, for millions of inputs: 12 to 24 bytes each.
 
-A fingerprint is 64 bits of a BLAKE2 hash. Two of a million different texts share one with a probability of
-3e-8; then one of them would be taken for the other.
+A fingerprint is 64 bits of a BLAKE2 hash. The probability that any two of a million texts have the same one is 3e-8;
+then one text would be mistaken for the other.
 """
 
 from array import array
@@ -9,18 +9,18 @@ from collections.abc import Iterable
 from hashlib import blake2b
 
 _SMALLEST = 1 << 10
-_FILL = 0.66  # of the table, before it grows
+_FILL = 0.66  # share of the table that is used before it grows
 
 
 def fingerprint(*texts: str) -> int:
-    """64 bits, never 0, that stand for these texts in this order. Texts may have bytes that are no UTF-8."""
+    """Returns 64 bits, never 0, that identify these texts in this order. Texts may hold bytes that are not UTF-8."""
     data = "\0".join((str(len(texts)), *(f"{len(text)}:{text}" for text in texts)))
     found = int.from_bytes(blake2b(data.encode("utf-8", "surrogatepass"), digest_size=8).digest())
     return found or 1
 
 
 class Fingerprints:
-    """How often each fingerprint is there; an open hash table in two arrays."""
+    """Counts fingerprints, in an open hash table of two arrays."""
 
     def __init__(self, given: Iterable[int] = ()) -> None:
         self._used = 0
@@ -33,11 +33,11 @@ class Fingerprints:
         return self._used
 
     def count(self, one: int) -> int:
-        """How often it is there."""
+        """Returns how often a fingerprint was added."""
         return self._counts[self._find(one)]
 
     def add(self, one: int) -> int:
-        """Add it; returns how often it was there before."""
+        """Adds a fingerprint; returns how often it was there before."""
         place = self._find(one)
         before = self._counts[place]
         self._counts[place] = before + 1
@@ -49,7 +49,7 @@ class Fingerprints:
         return before
 
     def take(self, one: int) -> bool:
-        """Remove it once; False if it is not there."""
+        """Removes a fingerprint once; returns False if it is not there."""
         place = self._find(one)
         if not self._counts[place]:
             return False
@@ -57,7 +57,7 @@ class Fingerprints:
         return True
 
     def _find(self, one: int) -> int:
-        """The place of the fingerprint, or the free place where it would be put."""
+        """Returns the index of a fingerprint, or of the free slot where it would be stored."""
         keys, mask = self._keys, len(self._keys) - 1
         place = one & mask
         while keys[place] and keys[place] != one:

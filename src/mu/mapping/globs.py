@@ -1,4 +1,4 @@
-"""Patterns of paths and keys: `*`, `?`, `[...]` stay within one component, `**` crosses `/`."""
+"""Patterns of paths and keys: `*`, `?`, `[...]` stay within one component, `**` also matches `/`."""
 
 import os
 import re
@@ -10,17 +10,17 @@ OWN = ".mu"  # the directory of a map's own files; nothing in it is ever an inpu
 
 
 def literal_prefix(pattern: str) -> str:
-    """What every match begins with: all before the first wildcard."""
+    """Returns what every match begins with: the text before the first wildcard."""
     found = MAGIC.search(pattern)
     return pattern[: found.start()] if found else pattern
 
 
 @cache
 def matcher(pattern: str, *, hidden: bool) -> "re.Pattern[str]":
-    """A pattern as a regular expression for whole texts.
+    """Returns a pattern as a regular expression for whole texts.
 
-    `**/` also stands for nothing. Unless `hidden`, wildcards at the beginning of a component match no dot
-    there, as in a shell.
+    `**/` also matches the empty text. Unless `hidden`, a wildcard at the beginning of a component does not match a
+    dot, as in a shell.
     """
     guard = "" if hidden else r"(?!\.)"
     made: list[str] = []
@@ -53,12 +53,12 @@ _CLASS = re.compile(r"\[([!^]?)(\]?[^\]]*)\]", re.DOTALL)
 
 
 def _one_of(inside: str, *, excluded: bool) -> str:
-    """The inside of a bracket expression as a regular expression for one character."""
+    """Returns the inside of a bracket expression as a regular expression for one character."""
     made = []
     at = 0
     while at < len(inside):
         if inside[at + 1 : at + 2] == "-" and at + 2 < len(inside):
-            # A range that runs backwards holds nothing, as in a shell.
+            # A reversed range is empty, as in a shell.
             if inside[at] <= inside[at + 2]:
                 made.append(f"{re.escape(inside[at])}-{re.escape(inside[at + 2])}")
             at += 3
@@ -71,8 +71,11 @@ def _one_of(inside: str, *, excluded: bool) -> str:
 
 
 def local(pattern: str) -> Iterator[os.DirEntry[str]]:
-    """The files of this machine that match, sorted within each directory; hidden ones only where the pattern
-    has the dot itself. A link to a file is a file; `**` does not follow links to directories."""
+    """Yields the files of this machine that match, sorted within each directory.
+
+    Hidden files match only if the pattern contains the dot. A link to a file is a file; `**` does not follow links to
+    directories.
+    """
     parts = pattern.split("/")
     root = "/" if pattern.startswith("/") else ""
     yield from _walk(root, [part for part in parts if part], matcher(_normal(pattern), hidden=False))
@@ -102,7 +105,7 @@ def _walk(above: str, parts: list[str], whole: "re.Pattern[str]") -> Iterator[os
 
 
 def _below(above: str, whole: "re.Pattern[str] | None") -> Iterator[os.DirEntry[str]]:
-    """All files below a directory that match; hidden directories are entered only if there is no pattern."""
+    """Yields the files below a directory that match; hidden directories are entered only without a pattern."""
     stack = [iter(listing(above))]
     while stack:
         entry = next(stack[-1], None)
@@ -116,14 +119,14 @@ def _below(above: str, whole: "re.Pattern[str] | None") -> Iterator[os.DirEntry[
 
 
 def below(directory: str) -> Iterator[os.DirEntry[str]]:
-    """All files below a directory, hidden ones as well."""
+    """Yields all files below a directory, including hidden ones."""
     return _below(directory, None)
 
 
 def listing(directory: str) -> list[os.DirEntry[str]]:
-    """A directory's entries by name, their paths `directory` and the name; empty if it cannot be read."""
+    """Returns a directory's entries by name, with paths of `directory` and name; empty if it cannot be read."""
     try:
-        # With an empty path the entries' paths begin with `./`, which the user has not written.
+        # With an empty path the entries' paths would begin with `./`, which the user has not written.
         with os.scandir(directory or ".") as found:
             entries = sorted(found, key=lambda entry: entry.name)
     except OSError:

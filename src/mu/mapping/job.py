@@ -1,5 +1,6 @@
-"""A whole map: what was given is checked and made ready, run by an engine, and told at the end."""
+"""A whole map: checks the settings, prepares the run, and sums it up at the end; an engine does the work."""
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -31,7 +32,7 @@ from mu.mapping.outputs import Outputs
 from mu.mapping.part import Parts
 from mu.mapping.plan import Layout, Running
 from mu.mapping.program import Program
-from mu.mapping.results import RESULTS, Results
+from mu.mapping.results import RESULTS, RUN, Results
 from mu.mapping.settings import Given
 from mu.mapping.sources import Source, bucket_region
 from mu.mapping.words import IN, OUT, Words
@@ -39,11 +40,12 @@ from mu.preflight import check_names
 
 HERE, LAMBDA = "here", "lambda"
 JOURNAL = "journal.jsonl"
+PAUSE = 0.01  # seconds between looks at inputs that come slowly, before anything is started
 
 
 @dataclass
 class Summary:
-    """How a map went. `code` is the exit status, `stopped` why it ended early; `failures` are in groups."""
+    """How a map went. `code` is the exit status, `stopped` the reason why it ended early; `failures` are grouped."""
 
     inputs: int = 0
     done: int = 0
@@ -63,7 +65,7 @@ class Summary:
 
 @dataclass
 class Checked:
-    """What was given, checked, before anything has been started or written."""
+    """The settings, checked before anything has been started or written."""
 
     given: Given
     source: Source
@@ -76,7 +78,7 @@ class Checked:
 
 
 def check(given: Given, source: Source) -> Checked:
-    """UsageError if anything is wrong with the command line."""
+    """Returns the checked settings. Raises UsageError if anything is wrong with the command line."""
     if (given.shell is None) == (not given.command):
         raise UsageError("give a command after --, or --sh TEXT" + (", not both" if given.command else ""))
     command = words.shell(given.shell) if given.shell is not None else words.command(given.command)
@@ -86,17 +88,19 @@ def check(given: Given, source: Source) -> Checked:
         name = f"{OUT}:{each.name}" if each.name else OUT
         if name not in command.names:
             raise UsageError(
-                f"--out {each.text}: the command has no {{{name}}}, so nothing would be written there"
+                f"--out {each.text}: the command has no {{{name}}}, so no file would be written there"
             )
     carry.check(given.bucket)
     check_names(bucket=given.bucket, host=given.address, regions=given.regions)
     here = all(engine.partition(":")[0] == HERE for engine in given.engine)
     if given.resume and not (templates or given.results):
-        raise UsageError("--resume goes by the journal of --results DIR or of --out: give one of them")
+        raise UsageError("--resume needs the journal of --results DIR or of --out: give one of them")
     if given.direct and given.engine != (LAMBDA,):
         raise UsageError("--direct is for -e lambda: other engines have no synchronous invocations")
+    if given.direct and given.record:
+        raise UsageError("--direct keeps no record: --results DIR keeps what became of each input")
     if given.tag and templates:
-        raise UsageError("--tag is for what programs print: with --out nothing is printed")
+        raise UsageError("--tag marks what programs print, but with --out that is not shown")
     return Checked(
         given,
         source,
@@ -112,16 +116,19 @@ def check(given: Given, source: Source) -> Checked:
 
 
 class Map:
-    """One run. The constructor looks at the inputs, `open` makes all ready (UsageError, MuError; nothing has been
-    started then), `close` gives it back. In between, `parts()` are the inputs, `parts_of` has the function of the job,
-    and `book` what has become of them."""
+    """One run. The constructor reads the inputs as far as needed, `open` prepares all that is written, `close` frees
+    it.
+
+    Between `open` and `close`, `parts()` yields the inputs, `parts_of` has the job's function, and `book` records the
+    end of each input. `open` raises UsageError or MuError; nothing has been started then.
+    """
 
     def __init__(self, checked: Checked) -> None:
         self.checked, self.given = checked, checked.given
         self.run_id = f"{time.strftime('%Y%m%dT%H%M%S')}-{os.urandom(3).hex()}"
         self.started = time.monotonic()
         self.began = time.time()
-        self.ended = ""  # why no more inputs are begun
+        self.ended = ""  # reason why no more inputs are begun
         self.total: int | None = None
         self.results: Results | None = None
         self.carrier: Carrier | None = None
@@ -134,8 +141,8 @@ class Map:
         self._items = self._begin(checked.source)
 
     def open(self, collector: Printed | None, event: Mapping[str, Any], *, again: bool = False) -> None:
-        """Open the journal and all else that is written. `event`: what workers have by themselves; `again`: the inputs
-        are failed ones of the results that are there."""
+        """Opens the journal and all other files that are written. `event` has the workers' defaults; with `again` the
+        inputs are those of existing results that failed."""
         checked = self.checked
         layout = self._layout(checked)
         journal, self.results, past = self._journal(checked, again)
@@ -149,22 +156,23 @@ class Map:
         self.carrier = None if checked.here else Carrier(self.given.bucket, self.region, self.run_id)
         self.maker = Maker(layout, self._running(checked, wants_stdout), checked.rules, bucket_region, event)
         self.parts_of = Parts(self.maker, self.carrier, watch, self.budget)
+        self._works = iter(self.feed)
 
     @property
     def book(self) -> Book:
-        """What has become of the inputs, once the run is open."""
+        """The records of the inputs, once the run is open."""
         assert self._book is not None
         return self._book
 
     @property
     def region(self) -> str:
-        """Where the job's bucket is, or its first region."""
+        """The region of the job's bucket, or the job's first region."""
         if self.given.bucket:
             return bucket_region(self.given.bucket)
         return aws.regions(self.given.regions)[0]
 
     def _begin(self, source: Source) -> Iterable[Input | None]:
-        """Look at the inputs as far as that can be done before the start. UsageError."""
+        """Reads the inputs as far as possible before the start. Raises UsageError."""
         checked = self.checked
         if source.again:
             outputs = checked.outputs
@@ -210,7 +218,7 @@ class Map:
         return FileJournal(path, resume=True), None, past
 
     def _existing(self) -> Any:
-        """What says whether an output is there; the objects below the templates are listed once."""
+        """Returns a function that tells whether an output exists; objects below the templates are listed only once."""
         there = Fingerprints()
         bases = {each.base for each in self.checked.outputs.templates if is_s3(each.base)}
         for base in bases:
@@ -248,23 +256,35 @@ class Map:
             () if checked.here else [Path(name).name for name in given.beside],
         )
 
+    def nothing_to_do(self) -> bool:
+        """Whether all inputs were done before. Waits for the first that was not, so that no worker is started and no
+        record is begun if there is none."""
+        if not self.given.resume:
+            return False
+        for work in self._works:
+            if work is not None:
+                self._works = itertools.chain([work], self._works)
+                return False
+            time.sleep(PAUSE)
+        return not self.feed.broken
+
     def parts(self) -> Iterator[Any]:
-        """The `Work` of each input, as far as the budget allows; None while there is none at hand."""
-        for work in self.feed:
+        """Yields the `Work` of each input, as far as the budget allows; None while no input is ready."""
+        for work in self._works:
             self.book.tick()
             if work is None:
                 yield None
                 continue
             while not self.budget.allows():
                 if not self.budget.running:
-                    self.ended = f"another input could pass --max-cost {self.given.max_cost:g}"
+                    self.ended = f"another input could exceed --max-cost {self.given.max_cost:g}"
                     return
                 yield None
             self.budget.begin()
             yield work
 
     def summary(self, code: int, stopped: str, cost: Mapping[str, Any] | None) -> Summary:
-        """How it went."""
+        """Returns how the run went."""
         book, counts = self.book, self.feed.counts
         done, failed = book.watch.done, book.watch.failed
         inputs = self.total if self.total is not None else counts.seen
@@ -286,9 +306,9 @@ class Map:
             results=self.given.results,
         )
 
-    def finish(self, made: Summary) -> Summary:
-        """Leave run.json, if there are results. MuError."""
-        if self.results is not None:
+    def finish(self, made: Summary, *, replace: bool = True) -> Summary:
+        """Writes run.json, if results are kept; without `replace` only if there is none yet. Raises MuError."""
+        if self.results is not None and (replace or not (self.results.directory / RUN).exists()):
             self.results.finish(
                 {
                     "settings": self.given.as_data(),
@@ -303,7 +323,7 @@ class Map:
         return made
 
     def close(self) -> None:
-        """Give back what the run has taken: threads, files, objects."""
+        """Frees the threads, files and objects of the run."""
         if self._reader is not None:
             self._reader.stop()
         if self._book is not None:
@@ -319,20 +339,26 @@ class Map:
                 shutil.rmtree(self._scratch)
 
 
+def done_before(count: int) -> str:
+    """How many inputs are left out."""
+    return f"{count:,} {'was' if count == 1 else 'were'} done before"
+
+
 def lines_of(made: Summary, groups: list[str], repeated: int = 0) -> list[str]:
-    """The end of a run, for people. `repeated` attempts failed, and their inputs were tried again."""
+    """Returns the lines to print at the end of a run. `repeated` is the number of failed attempts that were
+    retried."""
     told = [f"{made.done:,} of {made.inputs:,} inputs done in {made.seconds:.1f} s"]
     if made.failed:
         told.append(f"{made.failed:,} failed")
     if made.skipped:
-        told.append(f"{made.skipped:,} were done before")
+        told.append(done_before(made.skipped))
     if made.not_begun and made.code:
         told.append(f"{made.not_begun:,} not begun")
     lines = list(groups)
     if repeated:
-        lines.append(f"{repeated:,} failed attempt{'s were' if repeated > 1 else ' was'} followed by another")
+        lines.append(f"{repeated:,} failed attempt{'s were' if repeated > 1 else ' was'} retried")
     lines += [f"{count:,} done again: {why}" for why, count in made.redone.items()]
-    lines += [f"{count:,} {what} passed over" for what, count in made.passed_over.items()]
+    lines += [f"{count:,} {what} skipped" for what, count in made.passed_over.items()]
     if made.failed and made.results:
         lines.append(f"to try the failed ones again: mu retry {made.results}")
     if made.stopped:

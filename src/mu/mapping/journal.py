@@ -1,8 +1,8 @@
-"""The journal of a map: one line of JSON for each input that is over, which is what `--resume` goes by.
+"""The journal of a map: one line of JSON for each input that is over, which `--resume` reads.
 
-It is `results.jsonl` in the directory of `--results`, else `.mu/journal.jsonl` beside local outputs, or objects
-`.mu/journal/RUN-NNNN.jsonl` beside outputs in a bucket. A line is written whole when the input is over, so a
-killed run loses at most the line that it was at (in a bucket: those of the last seconds).
+It is `results.jsonl` in the directory of `--results`, otherwise `.mu/journal.jsonl` beside local outputs, or objects
+`.mu/journal/RUN-NNNN.jsonl` beside outputs in a bucket. A line is written in one piece when the input is over, so a
+killed run loses at most the line that it was writing (in a bucket, the lines of the last seconds).
 """
 
 import json
@@ -16,8 +16,8 @@ from mu.errors import MuError, reason
 from mu.mapping.fingerprints import Fingerprints, fingerprint
 
 DONE = "done"
-LONGEST_ROW = 1 << 20  # bytes of a journal's line that are looked at
-# A journal in a bucket is written as one object for so many rows, or so many seconds.
+LONGEST_ROW = 1 << 20  # bytes of the longest line of a journal that is read
+# A journal in a bucket is written as one object for this many rows, or this many seconds.
 ROWS_EACH = 5000
 SECONDS_EACH = 10.0
 
@@ -25,15 +25,16 @@ Row = dict[str, Any]
 
 
 def identity(text: str, argv: Iterable[str], places: Mapping[str, str], program: str, version: str) -> str:
-    """What must be the same for an input not to be done again: 16 hexadecimal digits.
+    """Returns 16 hexadecimal digits, which must be the same if an input is to be skipped by `--resume`.
 
-    `argv` is the command as filled in, but for the names of the worker's files; `program` a hash of what is run.
+    `argv` is the filled-in command, with fixed names instead of the worker's file names; `program` is a hash of the
+    program.
     """
     return f"{fingerprint(text, version, program, *argv, *(f'{name}={place}' for name, place in places.items())):016x}"
 
 
 class Past:
-    """What earlier runs have done. `rows` are the lines of their journals."""
+    """The inputs that earlier runs have done. `rows` are the lines of their journals."""
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
         self._done = Fingerprints()
@@ -53,21 +54,21 @@ class Past:
         return self.count > 0
 
     def done(self, same: str) -> bool:
-        """Whether an input of this identity has been done; each time that one was counts once."""
+        """Returns whether an input of this identity has been done; each earlier one counts once."""
         return self._done.take(int(same, 16) or 1)
 
     def knows(self, text: str) -> bool:
-        """Whether an input of this text was done at all, be it in another version or by another command."""
+        """Returns whether an input of this text was done, even in another version or by another command."""
         return bool(self._known.count(fingerprint(text)))
 
 
 def dump(row: Row) -> bytes:
-    """A row as its line. Text that is no UTF-8 is kept, as lone surrogates in JSON's escapes."""
+    """Returns a row as its line. Text that is not UTF-8 is kept as lone surrogates in JSON's escapes."""
     return json.dumps(row, separators=(",", ":")).encode() + b"\n"
 
 
 def rows_of(lines: Iterable[bytes]) -> Iterator[Row]:
-    """The rows of a journal's lines; what is none, such as a line that was cut off, is left out."""
+    """Yields the rows of a journal's lines; lines that are not rows, such as an incomplete one, are skipped."""
     for line in lines:
         try:
             row = json.loads(line)
@@ -78,7 +79,7 @@ def rows_of(lines: Iterable[bytes]) -> Iterator[Row]:
 
 
 def read(path: Path) -> Iterator[Row]:
-    """The rows of a journal file, none if there is no file. MuError if it cannot be read."""
+    """Yields the rows of a journal file; none if there is no file. Raises MuError if it cannot be read."""
     try:
         with path.open("rb") as file:
             yield from rows_of(iter(lambda: file.readline(LONGEST_ROW), b""))
@@ -89,10 +90,10 @@ def read(path: Path) -> Iterator[Row]:
 
 
 class FileJournal:
-    """A journal that is a file; when `add` returns, the row outlives this process."""
+    """A journal in a file. When `add` returns, the row is kept even if this process is killed."""
 
     def __init__(self, path: Path, *, resume: bool) -> None:
-        """Open `path` to go on with it if `resume`, else anew. MuError."""
+        """Opens `path`, to append to it if `resume`, otherwise to replace it. Raises MuError."""
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +104,7 @@ class FileJournal:
             raise MuError(f"cannot write the journal {path}: {reason(error)}") from None
 
     def add(self, row: Row) -> None:
-        """Write a row. MuError if that fails."""
+        """Writes a row. Raises MuError if that fails."""
         line = memoryview(dump(row))
         try:
             while line:
@@ -112,15 +113,15 @@ class FileJournal:
             raise MuError(f"cannot write the journal {self.path}: {reason(error)}") from None
 
     def tick(self) -> None:
-        """Nothing waits here."""
+        """Does nothing, because rows are written at once."""
 
     def close(self) -> None:
-        """The end of the run."""
+        """Closes the file."""
         self._file.close()
 
 
 def _cut_torn_line(path: Path) -> None:
-    """Remove what a killed run has left of its last line."""
+    """Removes the incomplete last line that a killed run may have left."""
     try:
         with path.open("r+b") as file:
             end = file.seek(0, os.SEEK_END)
@@ -140,7 +141,8 @@ def _cut_torn_line(path: Path) -> None:
 
 
 class ObjectJournal:
-    """A journal in a bucket: an object for some thousand rows. `put(name, data)` writes one, and waits for that."""
+    """A journal in a bucket: one object for thousands of rows. `put(name, data)` writes an object and waits for
+    that."""
 
     def __init__(self, put: Callable[[str, bytes], object], run: str) -> None:
         self._put = put
@@ -150,18 +152,18 @@ class ObjectJournal:
         self._written = monotonic()
 
     def add(self, row: Row) -> None:
-        """Write a row, with others of the next seconds."""
+        """Adds a row, which is written together with those of the next seconds."""
         self._waiting.append(dump(row))
         if len(self._waiting) >= ROWS_EACH:
             self._write()
 
     def tick(self) -> None:
-        """Write what has waited long enough."""
+        """Writes the rows that have waited long enough."""
         if self._waiting and monotonic() >= self._written + SECONDS_EACH:
             self._write()
 
     def close(self) -> None:
-        """Write what waits."""
+        """Writes the rows that wait."""
         if self._waiting:
             self._write()
 

@@ -1,4 +1,4 @@
-"""`mu.objects`: the keys of objects in S3, as inputs of a job."""
+"""`mu.objects`: lists keys of objects in S3, as inputs of a job."""
 
 from collections.abc import Iterator
 
@@ -8,11 +8,12 @@ from mu.mapping.sources import patterns
 
 
 def objects(*wanted: str, region: str | None = None) -> Iterator[str]:
-    """The keys that patterns name: `s3://BUCKET/frames/*.png`, where `*` stays within one folder and `**` crosses them,
-    or `s3://BUCKET/frames/` for all below.
+    """Yields the keys that match patterns: `s3://BUCKET/frames/*.png`, where `*` stays within one folder and `**`
+    also matches `/`, or `s3://BUCKET/frames/` for all below.
 
-    They are listed as they are read, a thousand at a time, so that workers begin before a long listing has ended.
-    `region`: the bucket's, if it cannot be asked for. UsageError if a pattern is none, or if nothing matches.
+    Keys are listed while they are read, a thousand at a time, so that workers can begin before a long listing has
+    ended. `region` is the bucket's region, if we may not ask for it. Raises UsageError if a pattern is not one, or
+    nothing matches.
     """
     for pattern in wanted:
         if not is_s3(pattern):

@@ -1,4 +1,4 @@
-"""A map's own objects: its journal in a bucket, and the listing of what is there."""
+"""Access to a map's objects in S3: its journal in a bucket, and listings of existing outputs."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,19 +9,19 @@ from mu.mapping.sources import bucket_region
 
 
 class Objects:
-    """Access to buckets, each by a client of its own region. MuError from all that fails."""
+    """Access to buckets, each with a client of the bucket's region. All methods raise MuError."""
 
     def __init__(self) -> None:
         self._clients: dict[str, Any] = {}
 
     def client(self, bucket: str) -> Any:
-        """The client for a bucket."""
+        """Returns the client for a bucket."""
         if bucket not in self._clients:
             self._clients[bucket] = aws.client("s3", bucket_region(bucket))
         return self._clients[bucket]
 
     def keys(self, bucket: str, prefix: str) -> Iterator[str]:
-        """All keys that begin with `prefix`, a page at a time."""
+        """Yields all keys that begin with `prefix`; they are fetched in pages."""
         with aws.explained(f"cannot list s3://{bucket}/{prefix}"):
             pages = (
                 self.client(bucket).get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
@@ -31,14 +31,14 @@ class Objects:
                     yield found["Key"]
 
     def rows(self, bucket: str, prefix: str) -> Iterator[Row]:
-        """The rows of the journals below `prefix`."""
+        """Yields the rows of the journals below `prefix`."""
         for key in self.keys(bucket, prefix):
             with aws.explained(f"cannot read s3://{bucket}/{key}"):
                 body = self.client(bucket).get_object(Bucket=bucket, Key=key)["Body"].read()
             yield from rows_of(body.splitlines())
 
     def putter(self, bucket: str, prefix: str) -> Callable[[str, bytes], None]:
-        """What writes an object `prefix` + name."""
+        """Returns a function that writes an object named `prefix` + name."""
 
         def put(name: str, data: bytes) -> None:
             with aws.explained(f"cannot write s3://{bucket}/{prefix}{name}"):

@@ -1,4 +1,4 @@
-"""Where each input's output goes: templates, and the mistakes that would lose or overwrite files."""
+"""The places of each input's outputs: expands templates, and refuses those that would lose or overwrite files."""
 
 import os
 import posixpath
@@ -10,6 +10,7 @@ from mu.mapping import words
 from mu.mapping.fingerprints import Fingerprints, fingerprint
 from mu.mapping.inputs import Input, bucket_and_key, is_s3, readable
 from mu.mapping.sources import Source
+from mu.preflight import check_bucket
 
 LONGEST_NAME = 255  # bytes of a file's name
 LONGEST_PATH = 4095
@@ -17,7 +18,7 @@ LONGEST_KEY = 1024  # bytes of an object's key
 
 
 class OutputTemplate(NamedTuple):
-    """`--out [NAME=]TEMPLATE`; `base` is what every output begins with, up to a slash."""
+    """`--out [NAME=]TEMPLATE`; `base` is the constant beginning of every output, up to a slash."""
 
     name: str
     text: str
@@ -26,15 +27,15 @@ class OutputTemplate(NamedTuple):
 
 
 class RefusedError(ValueError):
-    """An input's output cannot be what its template says; the text says why."""
+    """An input's output cannot be as its template says; the text is the reason."""
 
 
 class CollisionError(RefusedError):
-    """An output is that of another input, or an input itself: a mistake in the template, not in this input."""
+    """An output is another input's output, or an input: a mistake in the template, not in this input."""
 
 
 def parse(given: Sequence[str], columns: Sequence[str] | None) -> list[OutputTemplate]:
-    """The templates of `--out`, checked. UsageError."""
+    """Parses and checks the templates of `--out`. Raises UsageError."""
     made: dict[str, OutputTemplate] = {}
     for text in given:
         name, equals, rest = text.partition("=")
@@ -51,6 +52,7 @@ def parse(given: Sequence[str], columns: Sequence[str] | None) -> list[OutputTem
             bucket, slash, _ = fixed.removeprefix("s3://").partition("/")
             if not (bucket and slash):
                 raise UsageError(f"--out: {rest} is not s3://BUCKET/KEY with a bucket that is known")
+            check_bucket(bucket, f"--out {rest}: ")
         if isinstance(pieces[-1], str) and pieces[-1].endswith("/"):
             raise UsageError(
                 f"--out: {rest} ends with a slash: a file's name must follow, such as {rest}{{/}}"
@@ -61,7 +63,7 @@ def parse(given: Sequence[str], columns: Sequence[str] | None) -> list[OutputTem
 
 
 def expand(output: OutputTemplate, item: Input) -> str:
-    """Where one input's output goes. RefusedError if that cannot be."""
+    """Returns the place of one input's output. Raises RefusedError if it is impossible."""
     place = "".join(
         piece if isinstance(piece, str) else words.value_of(item, piece.name) for piece in output.pieces
     )
@@ -70,13 +72,13 @@ def expand(output: OutputTemplate, item: Input) -> str:
     if is_s3(place):
         key = bucket_and_key(place)[1]
         if not readable(key):
-            raise RefusedError("the name of its output is no UTF-8, and an object's must be")
+            raise RefusedError("the name of its output is not UTF-8, as an object's key must be")
         if len(key.encode()) > LONGEST_KEY:
             raise RefusedError(
-                f"the key of its output has {len(key.encode())} bytes, and S3 takes {LONGEST_KEY}"
+                f"the key of its output has {len(key.encode())} bytes, and S3 allows {LONGEST_KEY}"
             )
         if not key or key.endswith("/"):
-            raise RefusedError(f"its output would be {place}, which names no object")
+            raise RefusedError(f"its output would be {place}, which is not the name of an object")
         return place
     return _local(output, place)
 
@@ -84,7 +86,7 @@ def expand(output: OutputTemplate, item: Input) -> str:
 def _local(output: OutputTemplate, place: str) -> str:
     plain = posixpath.normpath(place)
     if place.endswith(("/", "/.", "/..")) or plain in (".", "/"):
-        raise RefusedError(f"its output would be {place}, which names a directory")
+        raise RefusedError(f"its output would be {place}, which is a directory")
     base = posixpath.normpath(output.base) if output.base else "."
     fixed = len(output.pieces) == 1 and isinstance(output.pieces[0], str)
     if not fixed and not _is_below(plain, base, free=not output.base and place.startswith("/")):
@@ -99,7 +101,7 @@ def _local(output: OutputTemplate, place: str) -> str:
 
 
 def _is_below(plain: str, base: str, *, free: bool) -> bool:
-    """Whether a path stays in the directory that its template begins with; without one it may be absolute."""
+    """Returns whether a path stays in the directory that its template begins with; without one it may be absolute."""
     if free:
         return True
     if base == ".":
@@ -110,7 +112,7 @@ def _is_below(plain: str, base: str, *, free: bool) -> bool:
 
 
 class Outputs:
-    """The outputs of all inputs: expanded, and each refused that another has already."""
+    """The outputs of all inputs; an output that another input has already is refused."""
 
     def __init__(self, templates: Sequence[OutputTemplate], source: Source) -> None:
         self.templates = templates
@@ -121,7 +123,7 @@ class Outputs:
         return bool(self.templates)
 
     def of(self, item: Input) -> Mapping[str, str]:
-        """Where one input's outputs go, by name. RefusedError."""
+        """Returns the places of one input's outputs, by name. Raises RefusedError."""
         made: dict[str, str] = {}
         for output in self.templates:
             place = expand(output, item)
@@ -135,7 +137,8 @@ class Outputs:
         return made
 
     def claim(self, places: Mapping[str, str]) -> None:
-        """Take these places for one input. RefusedError if another input has one of them; then none is taken."""
+        """Claims these places for one input. Raises RefusedError if another input has one of them; then none is
+        claimed."""
         prints = [fingerprint(place) for place in places.values()]
         for one, place in zip(prints, places.values(), strict=True):
             if self._seen.count(one) or prints.count(one) > 1:
@@ -144,7 +147,7 @@ class Outputs:
             self._seen.add(one)
 
     def forget(self) -> None:
-        """Before the inputs are gone through again."""
+        """Forgets all claims, before the inputs are iterated again."""
         self._seen = Fingerprints()
 
 

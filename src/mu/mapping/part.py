@@ -1,4 +1,4 @@
-"""The coroutine of one input: `mu map` is a job like any other (`mu.jobs`)."""
+"""The coroutine of one input: `mu map` is a job of coroutines (`mu.jobs`)."""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
@@ -17,13 +17,13 @@ from mu.mapping.failures import CANARIES, Watch
 from mu.mapping.plan import Plan, Refused, Work
 from mu.wire import protocol
 
-# How long inputs after the first ten wait for one of those to succeed: a program that cannot work fails at once.
+# Seconds that later inputs wait for one of the first ten to succeed, so that a program that cannot work fails early.
 CANARY_PATIENCE = 2.0
-LOOK_EVERY = 0.02  # seconds, at a file that is on its way
+LOOK_EVERY = 0.02  # seconds between checks whether a transfer is done
 
 
 class Worker(Protocol):
-    """What is used of `mu.jobs.worker.Worker`."""
+    """The methods of `mu.jobs.worker.Worker` that are used here."""
 
     attempt: int
 
@@ -39,7 +39,7 @@ class Worker(Protocol):
 
 
 class Parts:
-    """The function of the job; `ended` has what became of each input's last attempt, by number, until it is taken."""
+    """The function of the job. `ended` has the end of each input's last attempt, by number, until it is taken."""
 
     def __init__(self, maker: Maker, carrier: Carrier | None, watch: Watch, budget: Budget) -> None:
         self.maker = maker
@@ -51,11 +51,11 @@ class Parts:
         self._first = 0.0
 
     def over(self, number: int) -> Ended | None:
-        """What became of an input's last attempt; once."""
+        """Returns and removes the end of an input's last attempt."""
         return self.ended.pop(number, None)
 
     async def map(self, worker: Worker, work: Work) -> None:
-        """One attempt at one input."""
+        """Does one attempt at one input."""
         if work.refused:
             self._fail(work, refusal(work.refused, work))
         if worker.attempt == 1:
@@ -65,7 +65,7 @@ class Parts:
                 while not self._watch.proven and monotonic() < self._first + CANARY_PATIENCE:
                     await sleep(LOOK_EVERY)
         elif not self._budget.allows_again():
-            raise Final("another attempt could pass --max-cost")
+            raise Final("another attempt could exceed --max-cost")
         began = monotonic()
         try:
             ended = await self._attempt(worker, work)
@@ -76,7 +76,7 @@ class Parts:
         self.ended[work.item.number] = ended
 
     async def _attempt(self, worker: Worker, work: Work) -> Ended:
-        """The commands of one attempt, and what they have come to. Raises as `_planned` does."""
+        """Sends the commands of one attempt; returns its end. Raises as `_planned` does."""
         carried: list[Any] = []
         with self._planned(work, worker.attempt) as made:
             mine = f"{work.item.number}.{worker.attempt}"
@@ -117,7 +117,7 @@ class Parts:
     async def _bring(
         self, worker: Worker, made: Plan, mine: str, commands: list[str], answers: list[str]
     ) -> tuple[list[str], list[Any]]:
-        """Fetch small outputs over the channel, have large ones uploaded; returns all commands that were sent."""
+        """Fetches small outputs over the channel, has large ones uploaded; returns all commands that were sent."""
         assert self._carrier is not None
         carried: list[Any] = []
         sent = commands[: len(answers)]
@@ -142,7 +142,8 @@ class Parts:
 
     @contextmanager
     def _planned(self, work: Work, attempt: int) -> Iterator[Plan]:
-        """An attempt's plan, begun, and tidied up in the end. What cannot be done fails for good."""
+        """Yields an attempt's plan, after it was begun; removes its files afterwards. Raises Final if it cannot be
+        done."""
         made = None
         try:
             made = self.maker.layout.plan(work, attempt)
@@ -155,7 +156,7 @@ class Parts:
                 planning.tidy(made)
 
     def _fail(self, work: Work, ended: Ended) -> None:
-        """Raise what ends this attempt. Final if another one would be no use."""
+        """Raises the exception that ends this attempt: Final if a retry would be useless."""
         verdict = ended.verdict
         assert verdict is not None
         self.ended[work.item.number] = ended
@@ -163,7 +164,7 @@ class Parts:
 
 
 async def _answer(worker: Worker, command: str) -> str:
-    """A command's answer, also if it is a failure."""
+    """Returns a command's answer, even if it is a failure."""
     try:
         answer: str = await worker.command(command)
     except CommandFailed as error:
@@ -172,7 +173,7 @@ async def _answer(worker: Worker, command: str) -> str:
 
 
 def _result(moving: "Future[Any] | None") -> Any:
-    """What a file's way came to. Refused, or CommandFailed if another attempt may go better."""
+    """Returns a transfer's result. Raises Refused, or CommandFailed if a retry may succeed."""
     if moving is None:
         return 0
     error = moving.exception()

@@ -1,8 +1,9 @@
-"""What is done for one input: the files that its fields stand for, and the worker's commands in order.
+"""The plan for one input: the files that replace its fields, and the worker's commands in order.
 
-Two layouts. *Here* the worker is a process of this machine: a local input is used in place, behind a link with a
-short name, the program runs in the user's current directory, and a local output is written beside its place and
-renamed. *Away* the worker has a directory of its own: files go there by S3 or over the channel, and come back so.
+There are two layouts. *Here*, the worker is a process of this machine: a local input is used in place, through a link
+with a short name; the program runs in the user's current directory; a local output is written to a directory beside
+its place and renamed. *Away*, the worker has a directory of its own: files are moved there and back through S3 or the
+channel.
 """
 
 import errno
@@ -22,21 +23,21 @@ from mu.mapping.sources import of_file
 from mu.mapping.words import IN, OUT, TMP, Words
 from mu.wire.protocol import exec_command, put_command
 
-# Files up to this size (bytes) go over the channel itself; larger ones by a bucket.
+# Files up to this size (bytes) are sent over the channel; larger ones through a bucket.
 SMALL = 1 << 20
-# Stands for the worker's directory in the names of files to transfer.
+# Placeholder for the worker's directory in the names of files to transfer.
 TMPDIR = "##TMPDIR##"
-# What is kept of a program's output, in bytes of each stream: if stdout is the result, and if it is not.
+# Bytes that are kept of each stream of a program's output: if stdout is the result, and if it is not.
 MAX_STDOUT = 8 << 20
 MAX_OTHER = 1 << 16
 
 
-class Refused(Exception):  # noqa: N818 - no error, but an end
-    """An input cannot be done, whoever tries; the text says why."""
+class Refused(Exception):  # noqa: N818 - it ends an input; it is no error of mu
+    """An input cannot be done by any attempt; the text is the reason."""
 
 
 class Work(NamedTuple):
-    """An input on its way: where its outputs go, and its identity for the journal. `refused`: why not at all."""
+    """An input with the places of its outputs and its identity for the journal. `refused` is why it cannot be done."""
 
     item: Input
     places: Mapping[str, str]
@@ -45,12 +46,12 @@ class Work(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What people call the input: what `{}` stands for."""
+        """The input's name in messages, which is what replaces `{}`."""
         return self.item.text
 
 
 class Transfer(NamedTuple):
-    """A file between the worker and a bucket: `etag` is what the object must still be, if it is known."""
+    """A file to move between the worker and a bucket; `etag` is the version that the object must have, if known."""
 
     file: str
     bucket: str
@@ -60,11 +61,13 @@ class Transfer(NamedTuple):
 
 @dataclass
 class Plan:
-    """One attempt at an input. `argv` are the words as filled in (one word for the shell); `fetch` and `store` are
-    what the worker moves by S3; `send` are local files that must first go to the worker, `bring` the outputs that
-    must come back here: (file there, place here). `links` (file, link, version) are made by `begin`, `renames` by
-    `commit`. `names`: the
-    files of the worker's, and the fields that they stand for, for failures of all inputs to read alike.
+    """One attempt at an input.
+
+    `argv` holds the filled-in words (one word for the shell); `fetch` and `store` are the files that the worker moves
+    by S3; `send` are local files that must first be sent to the worker, `bring` the outputs that must be brought
+    here: (file there, place here). `links` (file, link, version) are made by `begin`, `renames` by `commit`. `names`
+    maps the worker's files to the fields that they replace, so that equal failures of different inputs have equal
+    texts.
     """
 
     argv: list[str]
@@ -82,11 +85,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Layout:
-    """How plans are made. `scratch` is a directory of this run's for files of the worker's, `beside(base)` one on the
-    file system of an output, both only if workers are processes of this machine (else None)."""
+    """Makes plans. `scratch` is this run's directory for workers' files, `beside(base)` a directory on the file
+    system of an output; both only if workers are processes of this machine (otherwise None)."""
 
     command: Words
-    program: str = ""  # what the first word becomes, if it is not the word itself
+    program: str = ""  # replaces the first word of the command, if not empty
     scratch: str | None = None
     beside: Callable[[str], str] | None = None
     bases: Mapping[str, str] = field(default_factory=dict)
@@ -97,7 +100,7 @@ class Layout:
         return self.scratch is not None
 
     def plan(self, work: Work, attempt: int) -> Plan:
-        """How an input is done. Refused if it cannot be."""
+        """Returns the plan for an input. Raises Refused if it cannot be done."""
         made = Plan([])
         mine = f"{work.item.number}.{attempt}"
         if self.scratch is not None and self._has_files:
@@ -112,9 +115,7 @@ class Layout:
         made.argv = self.command.fill(value)
         if self.program and not self.command.shell:
             made.argv[0] = self.program
-        for (
-            name
-        ) in work.places:  # an output that no word names would be missed only after the program has run
+        for name in work.places:  # otherwise a missing output is noticed only after the program has run
             value(f"{OUT}:{name}" if name else OUT)
         return made
 
@@ -133,7 +134,7 @@ class Layout:
         return words.value_of(work.item, name)
 
     def _file(self, made: Plan, name: str, field_name: str) -> str:
-        """A file of the worker's, by its path there."""
+        """Returns the path of a file of the worker's on the worker."""
         path = f"{made.cleanup}/{name}" if made.cleanup else name
         made.names[path] = f"{{{field_name}}}"
         return path
@@ -152,10 +153,10 @@ class Layout:
         if is_s3(source):
             bucket, key = bucket_and_key(source)
             if not key or not readable(key) or "\0" in key:
-                raise Refused(f"{source!r} names no object")
+                raise Refused(f"{source!r} is not the name of an object")
             made.fetch.append(Transfer(path, bucket, key, etag))
         elif not source or "\0" in source:
-            raise Refused(f"{source!r} names no file")
+            raise Refused(f"{source!r} is not the name of a file")
         elif self.here:
             made.links.append((os.path.abspath(source), path, etag))  # noqa: PTH100
         else:
@@ -180,7 +181,7 @@ class Layout:
 
 
 def safe(name: str) -> str:
-    """A column's name as part of a file's."""
+    """Returns a column's name in a form that can be part of a file name."""
     return "".join(each if each.isascii() and each.isalnum() else "_" for each in name)[:32]
 
 
@@ -196,7 +197,7 @@ class Running:
     link: Sequence[str] = ()
 
     def command(self, made: Plan) -> str:
-        """The `exec:` of a plan."""
+        """Returns the `exec:` command of a plan."""
         given: dict[str, Any] = {"shell": made.argv[0]} if self.shell else {"argv": made.argv}
         if self.timeout is not None:
             given["timeout"] = self.timeout
@@ -213,8 +214,8 @@ class Running:
 def transfers(
     moves: Sequence[Transfer], verb: str, region_of: Callable[[str], str], event: Mapping[str, Any]
 ) -> Iterator[str]:
-    """The commands that move files by S3: `verb` is retrieve or upload; `event` has the bucket and region that the
-    worker has by itself."""
+    """Yields the commands that move files by S3. `verb` is retrieve or upload; `event` has the bucket and region that
+    the worker uses by default."""
     bucket, region, etag = event.get("bucket", ""), event.get("region", ""), ""
     for move in moves:
         if move.bucket != bucket:
@@ -228,7 +229,7 @@ def transfers(
             yield f"set:if_match:{etag}"
         file = move.file if move.file.startswith("/") else f"{TMPDIR}/{move.file}"
         yield f"{verb}:{move.key}\0{file}"
-    # What follows, such as the uploads, begins with what the event has.
+    # Restores the event's values, with which later commands, such as the uploads, begin.
     if bucket != event.get("bucket", "") and moves:
         yield f"set:bucket:{event.get('bucket', '')}"
     if region != event.get("region", "") and moves:
@@ -236,7 +237,7 @@ def transfers(
 
 
 def put(source: str, file: str) -> str:
-    """The command that brings a small file to the worker. Refused if it cannot be read, or has grown."""
+    """Returns the command that sends a small file to the worker. Raises Refused if it cannot be read, or has grown."""
     try:
         data = Path(source).read_bytes()
     except OSError as error:
@@ -245,7 +246,7 @@ def put(source: str, file: str) -> str:
 
 
 def begin(made: Plan) -> None:
-    """Make the directory and the links of a plan, here. Refused if its input is not there, or has changed."""
+    """Makes a plan's directory and links on this machine. Raises Refused if its input is missing or has changed."""
     if made.cleanup:
         Path(made.cleanup).mkdir(parents=True, exist_ok=True)
     for directory in made.directories:
@@ -256,7 +257,7 @@ def begin(made: Plan) -> None:
 
 
 def unchanged(made: Plan) -> None:
-    """Refused if an input, here, cannot be read, or is not what it was when it was listed."""
+    """Raises Refused if an input on this machine cannot be read, or has changed since it was listed."""
     for source, _, version in made.links:
         found = of_file(source)
         if found.refused or not os.access(source, os.R_OK):
@@ -266,19 +267,19 @@ def unchanged(made: Plan) -> None:
 
 
 def commit(made: Plan) -> int:
-    """Give the outputs of a plan their names, here, all or none that is missing; returns their bytes.
+    """Moves a plan's outputs on this machine to their final names, none if one is missing; returns their bytes.
 
-    Refused if the program has not written one of them, or it cannot be put in its place, or the input has changed.
+    Raises Refused if the program has not written one of them, it cannot be moved, or the input has changed.
     """
     unchanged(made)
     for file, place in made.renames:
         if not Path(file).is_file():
-            raise Refused(f"the program has written no {made.names[file]} for {place}")
+            raise Refused(f"the program has not written {made.names[file]} for {place}")
     return sum(move(file, place) for file, place in made.renames)
 
 
 def move(file: str, place: str) -> int:
-    """A file to its place, whole or not at all; returns its bytes. Refused."""
+    """Moves a file to its place, completely or not at all; returns its bytes. Raises Refused."""
     target = Path(place)
     try:
         size = os.stat(file).st_size  # noqa: PTH116
@@ -288,7 +289,7 @@ def move(file: str, place: str) -> int:
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(file, place)  # noqa: PTH105
     except OSError as error:
-        if error.errno != errno.EXDEV:  # on another file system it is copied
+        if error.errno != errno.EXDEV:  # otherwise it is on another file system, and is copied
             raise Refused(f"cannot write {place}: {reason(error)}") from None
         try:
             with open(file, "rb") as source, replacing(target) as out:  # noqa: PTH123
@@ -299,7 +300,7 @@ def move(file: str, place: str) -> int:
 
 
 def tidy(made: Plan) -> None:
-    """Remove what a plan has left here."""
+    """Removes the files that a plan has left on this machine."""
     for file, _ in made.renames:
         with suppress(OSError):
             os.unlink(file)  # noqa: PTH108

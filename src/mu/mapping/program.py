@@ -1,4 +1,4 @@
-"""The program of a map: found on this machine, told apart by its content, and packaged for workers elsewhere."""
+"""The program of a map: finds it on this machine, identifies it by its content, and packages it for other machines."""
 
 import hashlib
 import os
@@ -13,14 +13,17 @@ from mu import aws
 from mu.errors import MuError, UsageError, reason
 from mu.mapping.words import Words
 
-# What a function gets unless it is told otherwise: one processor's worth of memory, Lambda's longest time.
+# The default of a function's memory (MB: one processor), time (seconds: Lambda's longest) and disk (MB).
 MEMORY, TIMEOUT, TMP_SIZE = 1769, 900, 10240
 CHUNK = 1 << 20
 
 
 class Program(NamedTuple):
-    """The program of a command. `path` is its file here, None if it is a command of the worker's PATH or of a
-    shell; `word` is what the first word becomes; `digest` stands for its content and that of the files beside it."""
+    """The program of a command.
+
+    `path` is its file on this machine, None for a command of the worker's PATH or of a shell; `word` replaces the
+    command's first word; `digest` identifies its content and that of the files beside it.
+    """
 
     path: Path | None
     word: str
@@ -28,7 +31,8 @@ class Program(NamedTuple):
 
 
 def find(command: Words, beside: Sequence[str], *, here: bool) -> Program:
-    """What is to be run. `here`: by this machine's processes. UsageError if it is not there."""
+    """Finds a command's program. With `here`, this machine's processes run it. Raises UsageError if it does not
+    exist."""
     files = [Path(name) for name in beside]
     for path in files:
         if not path.exists():
@@ -62,7 +66,7 @@ def find(command: Words, beside: Sequence[str], *, here: bool) -> Program:
 
 
 def _digest(word: str, program: Path | None, beside: Sequence[Path]) -> str:
-    """A hash of what is run. UsageError if a file cannot be read."""
+    """Returns a hash of the program. Raises UsageError if a file cannot be read."""
     made = hashlib.sha256(word.encode("utf-8", "surrogateescape"))
     for path in ([] if program is None else [program]) + _all_files(beside):
         made.update(f"\0{path.name}\0".encode("utf-8", "surrogateescape"))
@@ -83,7 +87,7 @@ def _all_files(paths: Sequence[Path]) -> list[Path]:
 
 
 class Package(NamedTuple):
-    """A zip for workers: its file, the name made of its content, and the architecture that it needs."""
+    """A zip for workers: its file, a name made from its content, and the architecture that it needs."""
 
     file: Path
     name: str
@@ -91,8 +95,8 @@ class Package(NamedTuple):
 
 
 def package(program: Program, beside: Sequence[str], directory: Path, *, allow_ld: bool) -> Package:
-    """Make the zip of a program and the files beside it. UsageError if it is none that workers could run."""
-    # Late: what reads ELF files loads slowly, and a run on this machine makes no package.
+    """Makes the zip of a program and the files beside it. Raises UsageError if workers could not run it."""
+    # Imported late: the reader of ELF files loads slowly, and a run on this machine needs no package.
     from mu.lambdaize import archive, build, deploy
     from mu.lambdaize.needs import inspect, inspect_extra, needs
 
@@ -114,7 +118,7 @@ def package(program: Program, beside: Sequence[str], directory: Path, *, allow_l
     size = sum(member.size for member in members)
     if size > deploy.UNPACKED_LIMIT:
         raise UsageError(
-            f"the program and its files have {size:,} bytes, and a function takes {deploy.UNPACKED_LIMIT:,}:"
+            f"the program and its files have {size:,} bytes, and a function allows {deploy.UNPACKED_LIMIT:,}:"
             " let workers fetch large files from S3"
         )
     made = directory / "package.zip"
@@ -136,7 +140,7 @@ def as_function(
     allow_ld: bool,
     say: Callable[[str], None],
 ) -> str:
-    """The name of a function with this program, found again if it was made before, else made now. MuError."""
+    """Returns the name of a function with this program; the function is made if it does not exist. Raises MuError."""
     from mu.lambdaize import deploy
     from mu.lambdaize.settings import NEWEST_RUNTIME
 

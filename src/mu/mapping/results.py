@@ -1,7 +1,7 @@
-"""`--results DIR`: what became of each input, and what it printed.
+"""`--results DIR`: the end of each input, and its output.
 
 results.jsonl     one line for each input that is over; also the journal of --resume and `mu retry`
-stdout/NUMBER     what it printed, if it printed anything; stderr/NUMBER the same
+stdout/NUMBER     its standard output, if there was any; stderr/NUMBER its standard error
 run.json          the command and its settings, the counts, the failures in groups
 """
 
@@ -25,10 +25,10 @@ FORMAT = 1
 
 
 class Results:
-    """The directory, written as the run goes on."""
+    """The directory, which is written while the run goes on."""
 
     def __init__(self, directory: Path, *, resume: bool) -> None:
-        """Open it; without `resume` what is there of an earlier run is refused. UsageError, MuError."""
+        """Opens it. Raises UsageError if an earlier run's results are there and `resume` is false; MuError."""
         self.directory = directory
         if not resume and (directory / RESULTS).exists():
             raise UsageError(
@@ -43,7 +43,7 @@ class Results:
         self.journal = FileJournal(directory / RESULTS, resume=resume)
 
     def keep(self, number: int, stdout: bytes, stderr: bytes) -> None:
-        """What an input's last attempt has printed. MuError."""
+        """Writes the output of an input's last attempt. Raises MuError."""
         for name, data in (("stdout", stdout), ("stderr", stderr)):
             path = self.directory / name / str(number)
             try:
@@ -55,12 +55,12 @@ class Results:
                 raise MuError(f"cannot write {path}: {reason(error)}") from None
 
     def finish(self, run: Mapping[str, Any]) -> None:
-        """Write run.json, whole or not at all. MuError."""
+        """Writes run.json, completely or not at all. Raises MuError."""
         write_json(self.directory / RUN, {"format": FORMAT, **run})
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write a JSON file beside its name, then rename it. MuError."""
+    """Writes a JSON file under a temporary name, then renames it. Raises MuError."""
     try:
         with replacing(path) as file:
             file.write(json.dumps(data, indent=2).encode() + b"\n")
@@ -69,13 +69,13 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
 
 
 class Format(Struct):
-    """The first look at a file: which form it has."""
+    """The field of a results file that tells its format."""
 
     format: int
 
 
 class Earlier(Struct):
-    """What `mu retry` needs of the run.json of an earlier map; `directory` is where that was run."""
+    """The fields of an earlier map's run.json that `mu retry` needs; `directory` is where that map was run."""
 
     settings: Given
     directory: str = "."
@@ -83,12 +83,13 @@ class Earlier(Struct):
 
 
 def read_run(directory: Path) -> Earlier:
-    """run.json of an earlier run. UsageError, one line with the path inside the file, if there is none."""
+    """Reads run.json of an earlier run. Raises UsageError, in one line with the path inside the file, if it is not
+    one."""
     path = directory / RUN
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise UsageError(f"{directory} has no {RUN}: it is no directory of --results") from None
+        raise UsageError(f"{directory} has no {RUN}: it is not a directory of --results") from None
     except OSError as error:
         raise UsageError(f"cannot read {path}: {reason(error)}") from None
     found = schema.decode(data, Format, str(path)).format
@@ -98,7 +99,7 @@ def read_run(directory: Path) -> Earlier:
 
 
 def failed(directory: Path) -> list[Row]:
-    """The rows of the inputs whose last end was a failure, in the order of their numbers."""
+    """Returns the rows of the inputs whose last attempt failed, in the order of their numbers."""
     rows: dict[int, Row] = {}
     for row in _numbered(directory):
         if row["status"] == journal.DONE:

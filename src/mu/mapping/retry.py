@@ -1,4 +1,4 @@
-"""The inputs of an earlier run that failed, as a source for another run with the same settings."""
+"""Runs the failed inputs of an earlier run again, with the same settings."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from mu.mapping.sources import Source
 
 
 class FailedInputs(Source):
-    """The rows of inputs that failed, with the numbers that they had."""
+    """The inputs that failed, from their rows in the journal, with their original numbers."""
 
     def __init__(self, rows: list[Row], columns: list[str] | None, description: str) -> None:
         super().__init__(
@@ -34,7 +34,8 @@ class FailedInputs(Source):
 
 
 def of(directory: Path) -> tuple[Given, Source, str]:
-    """The settings of the run whose results are in `directory`, its failed inputs, and where it was run. UsageError."""
+    """Returns the settings of the run with results in `directory`, its failed inputs, and where it ran. Raises
+    UsageError."""
     run = results.read_run(directory)
     rows = results.failed(directory)
     given = dataclasses.replace(
@@ -45,7 +46,7 @@ def of(directory: Path) -> tuple[Given, Source, str]:
 
 
 def run(given: Given, source: Source, changes: Mapping[str, Any]) -> int:
-    """Do them again; returns the exit status."""
+    """Does the inputs again; returns the exit status."""
     given = dataclasses.replace(given, **changes)
     if next(iter(source), None) is None:
         if not given.quiet:

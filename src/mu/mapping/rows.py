@@ -1,4 +1,4 @@
-"""Inputs that are lines, rows of a table, numbers, or values from Python. All are read as they are needed."""
+"""Inputs that are lines, rows of a table, numbers, or values from Python. All are read when they are needed."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from mu.errors import UsageError, reason
 from mu.mapping.sources import Found, Source
 
 BUFFER = 1 << 16
-LONGEST_LINE = 1 << 20  # bytes of one line; more is no list of inputs
+LONGEST_LINE = 1 << 20  # bytes of the longest line; a longer one means that the file is no list of inputs
 
 
 def _open(name: str, flag: str) -> BinaryIO:
@@ -30,7 +30,7 @@ def _open(name: str, flag: str) -> BinaryIO:
 
 
 def split(stream: Any, name: str, end: bytes = b"\n") -> Iterator[bytes]:
-    """The lines of a binary stream without their ends; the last one needs none. Blocks until there is one.
+    """Yields the lines of a binary stream without their ends; the last line needs none. Blocks until a line is there.
 
     Raises UsageError if a line is longer than `LONGEST_LINE`.
     """
@@ -52,8 +52,10 @@ def _text(line: bytes) -> str:
 
 
 def lines(name: str, *, zero: bool = False) -> Source:
-    """Each line of a file, or of standard input (`-`), is an input; with `zero` they end with NUL bytes. A carriage
-    return before the line's end is not part of it; empty ones are skipped."""
+    """Returns the lines of a file, or of standard input (`-`), as inputs; with `zero` they end with NUL bytes.
+
+    A carriage return before the line's end is removed; empty lines are skipped.
+    """
     end = b"\0" if zero else b"\n"
     first = _open(name, "--lines")
 
@@ -74,12 +76,13 @@ def lines(name: str, *, zero: bool = False) -> Source:
 
 
 def _regular(stream: BinaryIO) -> bool:
-    """Whether a stream's file can be read again from its beginning."""
+    """Returns whether a stream's file can be read again from its beginning."""
     return Path(f"/dev/fd/{stream.fileno()}").is_file()
 
 
 def csv_rows(name: str) -> Source:
-    """Each row of a CSV file is an input, its columns named by the first row; `{}` is the row's line. UsageError."""
+    """Returns the rows of a CSV file as inputs. The first row names the columns; `{}` is the row's line. Raises
+    UsageError."""
     stream = _open(name, "--csv")
     where = name if name != "-" else "standard input"
     rows = _csv(stream, where)
@@ -102,7 +105,7 @@ def csv_rows(name: str) -> Source:
                 source.skip("empty lines")
             elif len(row) != len(columns):
                 raise UsageError(
-                    f"{where}, line {number}: {len(row)} fields, and the first row has {len(columns)}"
+                    f"{where}, line {number}: {len(row)} fields, but the first row has {len(columns)}"
                 )
             else:
                 yield Found(_joined(row), dict(zip(columns, row, strict=True)))
@@ -131,16 +134,17 @@ def _check_columns(columns: Sequence[str], where: str) -> None:
         if not column:
             raise UsageError(f"--csv: {where}: a column has no name in the first row")
         if re.search(r"[{}\n]", column):
-            raise UsageError(f"--csv: {where}: column '{column}' has a name that cannot stand in braces")
+            raise UsageError(f"--csv: {where}: column '{column}' has a name that cannot be used in braces")
     if len(set(columns)) < len(columns):
         twice = next(column for column in columns if columns.count(column) > 1)
         raise UsageError(f"--csv: {where}: two columns are called '{twice}'")
 
 
 def json_lines(name: str) -> Source:
-    """Each line of a file is a JSON object and an input; its keys are fields, `{}` is the line itself. UsageError.
+    """Returns the JSON objects in the lines of a file as inputs; keys are fields, `{}` is the line. Raises
+    UsageError.
 
-    The keys of the first object are the columns; the others must have them too, and may have more.
+    The keys of the first object are the columns; each other object must have them, and may have more.
     """
     stream = _open(name, "--json-lines")
     where = name if name != "-" else "standard input"
@@ -169,21 +173,22 @@ def _object_of(line: bytes, number: int, where: str) -> dict[str, str]:
     try:
         found = json.loads(_text(line))
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where}, line {number}: no JSON: {reason(error)}") from None
+        raise UsageError(f"{where}, line {number}: not JSON: {reason(error)}") from None
     if not isinstance(found, dict):
-        raise UsageError(f"{where}, line {number}: no JSON object, but {type(found).__name__}")
+        raise UsageError(f"{where}, line {number}: not a JSON object, but {type(found).__name__}")
     return {key: as_text(value) for key, value in found.items()}
 
 
 def as_text(value: Any) -> str:
-    """A JSON value as a program gets it: text as it is, nothing for null, all else as JSON."""
+    """Returns a JSON value as text for a program: a text itself, nothing for null, otherwise JSON."""
     if isinstance(value, str):
         return value
     return "" if value is None else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def number_range(text: str) -> Source:
-    """`A-B`: the whole numbers from A to B, as wide as A is written if it begins with a zero. UsageError."""
+    """Returns the whole numbers of `A-B` as inputs, zero-padded to A's width if A begins with a zero. Raises
+    UsageError."""
     found = re.fullmatch(r"(-?\d{1,18})-(-?\d{1,18})", text, re.ASCII)
     if not found:
         raise UsageError(f"--range: '{text}' is not A-B, such as 1-100 or 001-100")
@@ -197,7 +202,8 @@ def number_range(text: str) -> Source:
 
 
 def listed(values: Iterable[Any]) -> Source:
-    """Inputs from Python: texts, numbers, paths, or dictionaries, whose keys are fields. UsageError."""
+    """Returns inputs from Python values: texts, numbers, paths, or dictionaries, whose keys are fields. Raises
+    UsageError."""
     again = isinstance(values, list | tuple | range)
     columns: list[str] | None = None
     source = iter(values)
@@ -212,7 +218,7 @@ def listed(values: Iterable[Any]) -> Source:
                 line = json.dumps(value, separators=(",", ":"), default=str)
                 yield Found(line, {str(key): as_text(each) for key, each in value.items()})
             elif columns is not None:
-                raise UsageError(f"an input is {value!r}, and the first one is a dictionary")
+                raise UsageError(f"an input is {value!r}, but the first one is a dictionary")
             else:
                 yield Found(
                     value

@@ -1,18 +1,13 @@
-"""Runs a map: engines start workers, and `mu.server.run` drives them; or, with --direct, invocations do the work."""
+"""Runs a map: engines start workers and `mu.server.run` drives them, or with --direct invocations do the work."""
 
-import ipaddress
 import logging
-import signal
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from mu import aws
+from mu.console.system import LOOP, need_linux
 from mu.console.terminal import say
 from mu.engines import by_name
 from mu.engines.protocol import Engine
@@ -21,22 +16,20 @@ from mu.history import record, timeline_html
 from mu.history.runs import load
 from mu.jobs.context import Context
 from mu.jobs.coroutine_state import CoroutineState
-from mu.mapping import job, program
+from mu.mapping import job, program, reach
 from mu.mapping.attempt import Ended
 from mu.mapping.book import Printed
 from mu.mapping.collect import Collector
 from mu.mapping.failures import Verdict
 from mu.mapping.inputs import bucket_and_key, is_s3
 from mu.mapping.job import LAMBDA, Checked, Map, Summary
-from mu.mapping.plan import Work
 from mu.mapping.settings import Given
 from mu.mapping.sources import Source, bucket_region
-from mu.preflight import has_own_endpoint
-from mu.report import choose, cost, outputs
-from mu.report.cost import Function
+from mu.mapping.target import Target, note_of, set_price, target_of
+from mu.report import choose, cost
 from mu.report.failure import readable
 from mu.report.plain import PlainReporter
-from mu.report.reporter import Counts, Reporter
+from mu.report.reporter import Reporter
 from mu.server.ledger import Part
 from mu.server.run import Run
 from mu.server.settings import Outcome, Settings, Setup
@@ -44,16 +37,7 @@ from mu.tls import keys
 
 logger = logging.getLogger(__name__)
 
-RECORDED = 10_000  # inputs up to which --results comes with a record and a timeline
-
-
-class Target(NamedTuple):
-    """The function that workers are invocations of; `timeout` in seconds."""
-
-    name: str
-    regions: list[str]
-    price: Function
-    timeout: float
+RECORDED = 10_000  # the most inputs for which --results includes a record and a timeline
 
 
 def run(
@@ -64,89 +48,67 @@ def run(
     collector: Printed | None = None,
     attempts: list[float] | None = None,
 ) -> Summary:
-    """Do a whole map. What programs print goes to `collector`, or else to standard output.
+    """Does a whole map. Programs' output goes to `collector`, by default to standard output.
 
-    `again`: the inputs are those of earlier results that failed; the new results go beside them. `attempts` gets the
-    seconds of each attempt that counted. Raises UsageError or MuError if nothing was started. Failed inputs raise
-    nothing: see the summary's `code`.
+    With `again` the inputs are those of earlier results that failed; the new results are added to them. `attempts`
+    gets the seconds of each attempt that decided its input. Raises UsageError or MuError if nothing was started.
+    Failed inputs raise nothing: see the summary's `code`.
     """
     checked = job.check(given, source)
     if given.max_cost is not None and LAMBDA not in given.engine:
         raise UsageError("--max-cost is for -e lambda: what other engines cost is not known")
+    if given.engine != (LAMBDA,):
+        need_linux("mu map without -e lambda", LOOP)
     made = Map(checked)
+    if given.record:
+        check_record(given)
     if made.total == 0:
         say("nothing to do: there is no input")
         return Summary()
     try:
         target = target_of(checked)
         if target is not None:
-            _set_price(made, target)
+            set_price(made, target)
         if collector is None and not checked.outputs and hasattr(sys.stdout, "buffer"):
             collector = Collector(sys.stdout.buffer, ordered=given.keep_order, tag=given.tag)
         with tempfile.TemporaryDirectory(prefix="mu-package-") as directory:
             engine = engine_of(checked, target, directory)
-            why = unreachable(engine, given) if given.engine == (LAMBDA,) and not given.direct else ""
+            why = "" if given.direct else reach.why_direct(engine, given)
             if why:
-                say(f"workers cannot connect to this machine: {why}. Going on as with --direct")
+                say(f"{why}. Continuing with --direct{', which keeps no record' if given.record else ''}")
             made.open(collector, event_of(checked), again=again)
             made.book.attempts = attempts
+            if made.nothing_to_do():
+                return _left_alone(made)
             if target is not None and (given.direct or why):
-                return _direct(made, target, engine)
+                from mu.mapping.direct_run import by_invocations
+
+                return by_invocations(made, target, engine, reporter_of(made))
             return _drive(made, target, engine)
     finally:
         made.close()
 
 
-def _set_price(made: Map, target: Target) -> None:
-    """What time costs. UsageError if that is not known, and there is a limit."""
-    given = made.given
-    made.budget.set_price(target.price, given.timeout or target.timeout, target.regions)
-    if given.max_cost is not None and not made.budget.worst:
-        where = ", ".join(target.regions)
-        raise UsageError(f"--max-cost: no price is known for {target.price.architecture} in {where}")
+def check_record(given: Given) -> None:
+    """Make the directory of --record. UsageError if no record could be written there."""
+    assert given.record is not None
+    if given.results is not None and Path(given.record).absolute() == Path(given.results).absolute():
+        raise UsageError(
+            "--record and --results need two directories: each of the two has a run.json of its own"
+        )
+    record.prepare(given.record)
 
 
-def regions_of(given: Given) -> list[str]:
-    """Where functions are. UsageError if AWS has no such region."""
-    return aws.regions(given.regions)
-
-
-def target_of(checked: Checked) -> Target | None:
-    """The function of engine lambda, made now if it is not there; None for other engines. MuError."""
-    given = checked.given
-    if LAMBDA not in given.engine:
-        return None
-    regions = regions_of(given)
-    name = given.function
-    if name is None:
-        for region in regions:
-            name = program.as_function(
-                checked.program,
-                given.beside,
-                region,
-                memory=given.memory,
-                allow_ld=given.allow_ld,
-                say=_note(given),
-            )
-    elif given.beside:
-        raise UsageError("--with goes into the package of a function: -l names one that exists")
-    client = aws.client("lambda", regions[0])
-    with aws.explained(f"cannot look at function {name}"):
-        found = client.get_function_configuration(FunctionName=name)
-    price = Function(found["MemorySize"], (found.get("Architectures") or ["x86_64"])[0])
-    return Target(str(name), regions, price, float(found["Timeout"]))
-
-
-def _note(given: Given) -> Callable[[str], None]:
-    def note(text: str) -> None:
-        if not given.quiet:
-            say(text)
-
-    return note
+def _left_alone(made: Map) -> Summary:
+    """The end of a run whose inputs were all done before: what an earlier run has left stays as it is."""
+    made.book.close()
+    summary = made.summary(0, "", None)
+    note_of(made.given)(f"nothing to do: {job.done_before(summary.skipped)}")
+    return made.finish(summary, replace=False)
 
 
 def event_of(checked: Checked) -> dict[str, Any]:
-    """What workers have by themselves: the bucket that most of what they move is in, and its region."""
+    """Returns the workers' defaults: the bucket that most files are moved to or from, and its region."""
     given = checked.given
     event: dict[str, Any] = {"mode": 1, "tell_facts": 1, "tell_bytes": 1}
     places = [
@@ -160,7 +122,7 @@ def event_of(checked: Checked) -> dict[str, Any]:
 
 
 def engine_of(checked: Checked, target: Target | None, directory: str) -> Engine:
-    """What starts workers; packages that engines other than lambda need are made in `directory`. UsageError."""
+    """Returns the engine; packages for engines other than lambda are made in `directory`. Raises UsageError."""
     given = checked.given
     specs = list(given.engine)
     if len(set(specs)) < len(specs):
@@ -186,19 +148,6 @@ def engine_of(checked: Checked, target: Target | None, directory: str) -> Engine
     from mu.engines.several import Several
 
     return Several(engines)
-
-
-def unreachable(engine: Engine, given: Given) -> str:
-    """Why workers on AWS cannot connect back to this machine; nothing if they may be able to."""
-    if given.address or has_own_endpoint():
-        return ""
-    try:
-        address = engine.own_address()
-    except UsageError as error:
-        return str(error)
-    if ipaddress.ip_address(address).is_global:
-        return ""
-    return f"this machine's address, {address}, is not a public one (-a gives another)"
 
 
 def _drive(made: Map, target: Target | None, engine: Engine) -> Summary:
@@ -281,7 +230,8 @@ def _drive(made: Map, target: Target | None, engine: Engine) -> Summary:
 
 
 def record_of(made: Map) -> str | None:
-    """The directory of the run's record: that of --record, or one in the results of a run that is not too long."""
+    """Returns the directory of the run's record: that of --record, or one in the results of a run that is not too
+    long."""
     given = made.given
     if given.record or given.results is None or (made.total or RECORDED + 1) > RECORDED:
         return given.record
@@ -291,7 +241,7 @@ def record_of(made: Map) -> str | None:
 
 
 def _timeline(made: Map, directory: str | None) -> None:
-    """Leave a timeline in the directory of --results."""
+    """Writes a timeline into the directory of --results."""
     if directory is None or made.given.results is None:
         return
     path = Path(made.given.results) / "timeline.html"
@@ -300,11 +250,11 @@ def _timeline(made: Map, directory: str | None) -> None:
     except (OSError, MuError) as error:
         say(f"no timeline: {reason(error)}")
     else:
-        _note(made.given)(f"results: {made.given.results}, with a timeline: {path}")
+        note_of(made.given)(f"results: {made.given.results}, with a timeline: {path}")
 
 
 class _Parts:
-    """The parts of a run, for its ledger."""
+    """The parts of a run, for its ledger, without a length."""
 
     def __init__(self, made: Map) -> None:
         self._map = made
@@ -315,18 +265,18 @@ class _Parts:
 
 
 class _Counted(_Parts):
-    """The same where all inputs are known, and all of them are to be done."""
+    """The parts of a run whose inputs are all known and all to be done, with a length."""
 
     def __len__(self) -> int:
         return self._map.total or 0
 
 
 def reporter_of(made: Map) -> Reporter:
-    """The ordinary display, whose summary is of inputs, with failures in groups."""
+    """Returns the usual display, with a summary of inputs and with grouped failures."""
     given = made.given
     parts = made.total or 0
     if not made.checked.outputs and sys.stdout is not None and sys.stdout.isatty():
-        # What programs print goes to this terminal, too: a painting would overwrite it.
+        # Programs' output appears on this terminal, too: a live display would overwrite it.
         reporter: Reporter = PlainReporter(parts, quiet=given.quiet, verbose=given.verbose)
     else:
         reporter = choose.for_run(parts, quiet=given.quiet, verbose=given.verbose)
@@ -340,71 +290,3 @@ def reporter_of(made: Map) -> Reporter:
 
     reporter.summary = summary  # type: ignore[method-assign, assignment]
     return reporter
-
-
-def _direct(made: Map, target: Target, engine: Engine) -> Summary:
-    from mu.mapping.direct import Direct, Invoker, workers_of
-
-    given, book = made.given, made.book
-    workers = workers_of(given.workers, engine.limit().number)
-    stopping = threading.Event()
-    invoker = Invoker(target.name, target.regions[0], made.maker.event, stopping)
-    reporter = reporter_of(made)
-    reporter.note(f"{workers} invocations at a time, no port is opened (--direct)")
-
-    def tell() -> None:
-        watch = book.watch
-        reporter.counts = Counts(
-            parts=made.total if made.total is not None else made.feed.counts.seen,
-            parts_known=made.total is not None,
-            begun=direct.begun,
-            done=watch.done,
-            failed=watch.failed,
-            workers=direct.running,
-            limit=workers,
-        )
-        reporter.tick(now=time.monotonic())
-
-    def show(work: Work, ended: Ended) -> None:
-        if given.verbose:
-            data = ended.stderr if made.maker.running.wants_stdout else ended.stdout + ended.stderr
-            for line in outputs.lines(work.item.number, work.name, data):
-                reporter.line(line)
-
-    direct = Direct(made, invoker, workers, tell, target.price.memory << 20, show)
-    code = 0
-    with _signals() as caught:
-        direct.run(lambda: bool(caught))
-        if caught:
-            code, book.stop = 128 + caught[0], book.stop or f"ended by signal {caught[0]}"
-    stopping.set()
-    book.close()
-    tell()
-    reporter.close()
-    reporter.summary((), 0, book.stop)
-    if invoker.busy:
-        reporter.note(f"Lambda asked {invoker.busy:,} times to wait")
-    spent = cost.estimate(target.price, direct.seconds, direct.requests, target.regions[:1])
-    reporter.note(cost.describe(spent))
-    return made.finish(made.summary(code, "", spent))
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """A list that gets the signals that ask us to end; a second one ends at once."""
-    caught: list[int] = []
-
-    def on_signal(number: int, _frame: object) -> None:
-        if caught:
-            raise SystemExit(128 + number)
-        caught.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

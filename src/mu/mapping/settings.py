@@ -1,4 +1,4 @@
-"""What a map is told: the command line, or the arguments of `mu.map`, as data."""
+"""The settings of a map, from the command line or from the arguments of `mu.map`, as data."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Given:
-    """The settings of one map, all but its inputs; times are in seconds, see docs/map.md.
+    """The settings of one map, without its inputs; times are in seconds, see docs/map.md.
 
-    `command` are the words, or `shell` the text of `--sh`; `out` the templates. `engine` are names with arguments,
-    `beside` the files of `--with`. `retries` is how often an input that failed is tried again. `memory` (MB) and
-    `region` are for a function that is made.
+    `command` holds the words, or `shell` the text of `--sh`; `out` the templates; `engine` names of engines with
+    arguments; `beside` the files of `--with`. `retries` is how often an input that failed is tried again. `memory`
+    (MB) and `region` are for a function that is made.
     """
 
     command: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class Given:
     verbose: bool = False
 
     def as_data(self) -> dict[str, Any]:
-        """For run.json: only what is not as it would be anyway."""
+        """Returns the settings that differ from their defaults, for run.json."""
         made = {}
         for each in dataclasses.fields(self):
             value = getattr(self, each.name)

@@ -1,4 +1,5 @@
-"""Where the inputs of a map come from: here files and objects, in `rows` the rest. All are read as they are needed."""
+"""Inputs that are files or objects, and the base of all sources (see also `rows`). All are read when they are
+needed."""
 
 import itertools
 import os
@@ -9,12 +10,13 @@ from mu import aws
 from mu.errors import MuError, UsageError, reason
 from mu.mapping import globs
 from mu.mapping.inputs import Input, bucket_and_key, is_s3
+from mu.preflight import check_bucket
 
 FROZEN = ("GLACIER", "DEEP_ARCHIVE")  # storage classes whose objects must be restored before they can be read
 
 
 class Found(NamedTuple):
-    """What a source finds, before it is numbered."""
+    """An input that a source has found, before it gets its number."""
 
     text: str
     fields: dict[str, str] | None = None
@@ -24,10 +26,12 @@ class Found(NamedTuple):
 
 
 class Source:
-    """The inputs of a map, iterable. `description` for people; `again`: whether they can be iterated twice, the same
-    each time; `columns`: the names of a row's fields, None if the inputs are no rows; `holds(place)`: whether a file
-    or object of this name would be an input; `skipped`: what was passed over, by what it was (from the last
-    iteration)."""
+    """The inputs of a map; it is iterable.
+
+    `description` is shown in messages. `again` tells whether it can be iterated twice, with the same inputs;
+    `columns` are the names of a row's fields, None if the inputs are not rows; `holds(place)` tells whether a file or
+    object of this name would be an input; `skipped` counts what the last iteration skipped, by kind.
+    """
 
     def __init__(
         self,
@@ -52,7 +56,7 @@ class Source:
         return itertools.starmap(_numbered, enumerate(self._find(self), 1))
 
     def skip(self, what: str) -> None:
-        """Count something that was passed over."""
+        """Counts an item that was skipped."""
         self.skipped[what] = self.skipped.get(what, 0) + 1
 
 
@@ -64,12 +68,16 @@ def _numbered(number: int, found: Found) -> Input:
 
 
 def patterns(given: Sequence[str], region: str | None = None) -> Source:
-    """Globs, prefixes, and names, here (`photos/*.jpg`, `photos/`) or in S3 (`s3://b/raw/**.png`). UsageError."""
+    """Returns inputs from globs, prefixes and names, on this machine (`photos/*.jpg`, `photos/`) or in S3
+    (`s3://b/raw/**.png`). Raises UsageError."""
     if not all(given):
         raise UsageError("an input is an empty word: is a shell variable not set?")
     for each in given:
-        if is_s3(each) and not bucket_and_key(each)[0]:
-            raise UsageError(f"'{each}' names no bucket: s3://BUCKET/KEY")
+        if is_s3(each):
+            bucket = bucket_and_key(each)[0]
+            if not bucket:
+                raise UsageError(f"'{each}' has no bucket: write s3://BUCKET/KEY")
+            check_bucket(bucket, f"input {each}: ")
 
     def find(source: Source) -> Iterator[Found]:
         for each in given:
@@ -95,7 +103,7 @@ def _holds(pattern: str, place: str) -> bool:
 
 
 def _absolute(pattern: str) -> str:
-    """A pattern's absolute form; what is not a wildcard is made plain (`./a/../b`)."""
+    """Returns a pattern in absolute form; the part before the first wildcard is normalized (`./a/../b`)."""
     fixed = globs.literal_prefix(pattern)
     head, slash, tail = fixed.rpartition("/")
     directory = os.path.abspath(head or ("/" if slash else "."))  # noqa: PTH100
@@ -115,13 +123,13 @@ def _files(pattern: str) -> Iterator[Found]:
 def _entry(entry: "os.DirEntry[str]") -> Found | None:
     try:
         status = entry.stat()
-    except OSError:  # it has just gone
+    except OSError:  # it was removed in the meantime
         return None
     return Found(entry.path, None, status.st_size, version_of(status))
 
 
 def of_file(path: str) -> Found:
-    """A file of this machine, which may be missing."""
+    """Returns the input for a file of this machine, which may be missing."""
     try:
         status = os.stat(path)  # noqa: PTH116
     except (OSError, ValueError) as error:
@@ -130,7 +138,7 @@ def of_file(path: str) -> Found:
 
 
 def version_of(status: os.stat_result) -> str:
-    """What changes when a file of this machine does."""
+    """Returns a text that changes when a file of this machine does."""
     return f"{status.st_mtime_ns}-{status.st_size}"
 
 
@@ -170,7 +178,7 @@ _REGIONS: dict[str, str] = {}
 
 
 def bucket_region(bucket: str, fallback: str | None = None) -> str:
-    """The region that a bucket is in, asked once; where it may not be asked, `fallback` or the default one."""
+    """Returns a bucket's region, which is asked for once; if we may not ask, `fallback` or the default region."""
     default = fallback or aws.default_region()
     if bucket not in _REGIONS:
         client = aws.client("s3", default)

@@ -1,14 +1,14 @@
-"""The words of a command with `{fields}` in them: read once, filled in for each input.
+"""The words of a command with `{fields}` in them: parsed once, filled in for each input.
 
     {}       the input               {/}   its last component       {//}  its directory
     {.}      without its extension   {/.}  both                     {#}   its number, from 1
     {name}   a column of its row     {{ }} literal braces
     {in}     the worker's copy of the file; {in:COLUMN} of the file that a column names
-    {out}    where the program writes; {out:NAME} for several outputs
+    {out}    the file that the program writes; {out:NAME} for several outputs
     {tmp}    an empty directory
 
-Each word is one argument and stays one, whatever the fields hold; nothing is split or quoted. In the text of
-`--sh`, which a shell reads, every field is quoted.
+Each word stays one argument, whatever the fields contain; nothing is split or quoted. In the text of `--sh`, which a
+shell reads, every field is quoted.
 """
 
 import posixpath
@@ -20,7 +20,7 @@ from typing import NamedTuple
 from mu.errors import UsageError
 from mu.mapping.inputs import Input
 
-# What is made of the input's text.
+# Fields that are computed from the input's text.
 OF_TEXT: dict[str, Callable[[str], str]] = {
     "": str,
     "/": lambda text: text.rstrip("/").rpartition("/")[2],
@@ -51,11 +51,11 @@ class Words(NamedTuple):
 
     @property
     def names(self) -> set[str]:
-        """All fields in the template."""
+        """All fields in the words."""
         return {piece.name for word in self.words for piece in word if isinstance(piece, Field)}
 
     def fill(self, values: Mapping[str, str] | Callable[[str], str]) -> list[str]:
-        """The arguments for one input, or the one text for the shell."""
+        """Returns the arguments for one input, or the text for the shell."""
         value = values if callable(values) else values.__getitem__
         quote = shlex.quote if self.shell else str
         return [
@@ -67,14 +67,14 @@ class Words(NamedTuple):
 
 
 def directory(text: str) -> str:
-    """The part before the last slash; `.` if there is none, as GNU parallel has it."""
+    """Returns the part before the last slash; `.` if there is none, as GNU parallel does."""
     text = text.rstrip("/") or text
     head, slash, _ = text.rpartition("/")
     return head or ("/" if slash else ".")
 
 
 def template(text: str) -> Template:
-    """`text` read as literal pieces and fields. UsageError if a brace stands alone."""
+    """Parses `text` into literal pieces and fields. Raises UsageError if a brace is not part of a field."""
     pieces: list[str | Field] = []
     literal: list[str] = []
     at = 0
@@ -97,19 +97,19 @@ def template(text: str) -> Template:
 
 
 def fields_of(word: Template) -> list[str]:
-    """The names of a template's fields, in order."""
+    """Returns the names of a template's fields, in order."""
     return [piece.name for piece in word if isinstance(piece, Field)]
 
 
 def command(words: Sequence[str]) -> Words:
-    """The command of `mu map ... -- WORD ...`. UsageError."""
+    """Parses the command of `mu map ... -- WORD ...`. Raises UsageError."""
     if not words:
-        raise UsageError("there is no command: it stands after --")
+        raise UsageError("there is no command: write it after --")
     return Words(tuple(template(word) for word in words))
 
 
 def shell(text: str) -> Words:
-    """The command of `--sh TEXT`. UsageError."""
+    """Parses the command of `--sh TEXT`. Raises UsageError."""
     if not text.strip():
         raise UsageError("--sh: the text is empty")
     return Words((template(text),), shell=True)  # noqa: S604  no call of subprocess
@@ -118,10 +118,10 @@ def shell(text: str) -> Words:
 def check(
     names: set[str], columns: Sequence[str] | None, outputs: Sequence[str] | None, *, where: str
 ) -> None:
-    """UsageError, which says what there is, if one of `names` is unknown.
+    """Raises UsageError, with a list of known fields, if one of `names` is unknown.
 
-    `columns` of the rows (None: the inputs are no rows), names of the `outputs` (the plain one is ""); where
-    `outputs` is None, as in the template of an output itself, there is no file of a worker's: no {in}, {out}, {tmp}.
+    `columns` are those of the rows (None: the inputs are not rows), `outputs` the names of the outputs (the one
+    without a name is ""). With `outputs` None, for the template of an output, {in}, {out} and {tmp} are unknown.
     """
     known = [*OF_TEXT, NUMBER, *(columns or ())]
     if outputs is not None:
@@ -134,14 +134,14 @@ def check(
         kind, _, named = name.partition(":")
         if outputs is not None and kind == OUT:
             flag = f"--out {named}=TEMPLATE" if named else "--out TEMPLATE"
-            raise UsageError(f"{where} has {{{name}}}, and there is no {flag} that says where it goes")
+            raise UsageError(f"{where} has {{{name}}}, but no {flag} tells where that file goes")
         there = " ".join(f"{{{each}}}" for each in known)
         hint = "" if re.fullmatch(r"[\w:/.#-]+", name) else "; a literal brace is written {{ or }}"
-        raise UsageError(f"{where} has {{{name}}}, which is no field: there is {there}{hint}")
+        raise UsageError(f"{where} has {{{name}}}, which is not a field; the fields are {there}{hint}")
 
 
 def value_of(item: Input, name: str) -> str:
-    """What a field that is no file of a worker's stands for. KeyError if there is none of this name."""
+    """Returns the value of a field that is not a worker's file. Raises KeyError if there is no field of this name."""
     if item.fields is not None and name in item.fields:
         return item.fields[name]
     if name == NUMBER:
@@ -150,6 +150,6 @@ def value_of(item: Input, name: str) -> str:
 
 
 def extension(path: str) -> str:
-    """A file's last extension with its dot if a program may go by it, else nothing."""
+    """Returns a file's last extension with its dot if programs may depend on it, otherwise an empty text."""
     found = re.fullmatch(r"(?s:.*[^/])(\.[A-Za-z0-9_-]{1,16})", path)
     return found[1] if found else ""

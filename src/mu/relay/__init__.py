@@ -1,1 +1,1 @@
-"""The relay, by which workers send messages to each other."""
+"""The relay, through which workers send messages to each other."""

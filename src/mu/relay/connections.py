@@ -1,4 +1,4 @@
-"""One connection of the relay, and the limits on all of them."""
+"""One connection of the relay, and limits on all of them."""
 
 import select
 import socket
@@ -13,9 +13,9 @@ from mu.wire.socket_nb import SocketNB
 class Limits:
     """Sizes in bytes, times in seconds.
 
-    `message`: the payload of one; `kept` and `kept_of_job`: all messages for partners that are not there;
-    `unverified`: connections that have not said hello, which have `hello_timeout` for it, or less if all places are
-    taken (`mu.tls.unverified` says who goes); `tombstone_timeout`: how long messages are kept.
+    `message` is the payload of one message; `kept` and `kept_of_job` are for all messages to absent partners;
+    `unverified` is the number of connections that have not said hello. They have `hello_timeout` for that, or less if
+    all places are taken (`mu.tls.unverified` decides which one is closed). Messages are kept for `tombstone_timeout`.
     """
 
     message: int = 64 << 20
@@ -45,13 +45,13 @@ class Peer:
 
     def __init__(self, sock: socket.socket, address: str, deadline: float) -> None:
         self.sock = sock
-        self.channel = SocketNB(sock)  # by TLS once something has come
+        self.channel = SocketNB(sock)  # replaced by one with TLS when data has come
         self.address = address
         self.deadline = deadline
         self.fd = sock.fileno()
         self.mask = select.EPOLLIN
-        self.begun = False  # something has come
-        self.ready = False  # the handshake is done
+        self.begun = False  # whether data has come
+        self.ready = False  # whether the handshake is done
         self.paused = False
         self.name: Name | None = None
         self.partner: Name | None = None

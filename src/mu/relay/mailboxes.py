@@ -1,26 +1,28 @@
-"""The relay's messages on their way: a mailbox for each name, and limits on what is kept for those who are not there.
+"""The relay's undelivered messages: a mailbox for each name, and limits on what is kept for absent workers.
 
-No sockets here. A name is a job's and a worker's number in it.
+This module uses no sockets. A name consists of a job and a worker's number in it.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-OVERHEAD = 200  # what keeping a message costs beyond its bytes
+OVERHEAD = 200  # bytes of memory that a message needs besides its data
 
 Name = tuple[str, int]
 Sender = TypeVar("Sender")
 
 
 def shown(name: Name) -> str:
-    """A name for people, and as the wire's pages have it."""
+    """Returns a name as text, in the form that the wire's documentation uses."""
     return f"{name[0]}_{name[1]}"
 
 
 class Mailbox(Generic[Sender]):
-    """Messages on their way to one name, oldest first, each with the time until which it is kept; and the `senders`
-    that are not read from until there are fewer."""
+    """Undelivered messages to one name, oldest first, each with the time until which it is kept.
+
+    `senders` are the connections that are not read from until the mailbox has room.
+    """
 
     __slots__ = ("messages", "senders")
 
@@ -30,8 +32,8 @@ class Mailbox(Generic[Sender]):
 
 
 class Mailboxes(Generic[Sender]):
-    """All mailboxes. `kept` and `waiting`: how many bytes and messages are in them; `limit` and `limit_of_job`: how
-    many bytes there may be for names that are not there."""
+    """All mailboxes. `kept` and `waiting` are the bytes and the number of messages in them; `limit` and
+    `limit_of_job` bound the bytes for absent names."""
 
     def __init__(self, limit: int, limit_of_job: int) -> None:
         self.kept = self.waiting = 0
@@ -40,15 +42,15 @@ class Mailboxes(Generic[Sender]):
         self._kept_of_job: dict[str, int] = {}
 
     def get(self, name: Name | None) -> Mailbox[Sender] | None:
-        """The mailbox of a name that something is waiting for, a sender perhaps."""
+        """Returns the mailbox of a name, if messages or senders wait in it; otherwise None."""
         return None if name is None else self._all.get(name)
 
     def open(self, name: Name) -> Mailbox[Sender]:
-        """The mailbox of a name, which is made if need be."""
+        """Returns the mailbox of a name; it is made if there is none."""
         return self._all.setdefault(name, Mailbox())
 
     def refusal(self, name: Name, data: bytes) -> str:
-        """Why a message cannot be kept for a name that is not there; empty if it can."""
+        """Returns why a message cannot be kept for an absent name; empty if it can."""
         cost = len(data) + OVERHEAD
         if self.kept + cost > self._limit:
             return f"over the limit of {self._limit} bytes kept for absent partners"
@@ -57,18 +59,18 @@ class Mailboxes(Generic[Sender]):
         return ""
 
     def put(self, name: Name, data: bytes, until: float) -> None:
-        """Add a message, to be kept until `until`."""
+        """Adds a message, which is kept until `until`."""
         self.open(name).messages.append((until, data))
         self._account(name, len(data) + OVERHEAD, 1)
 
     def take(self, name: Name) -> bytes:
-        """The oldest message; IndexError if there is none."""
+        """Removes and returns the oldest message. Raises IndexError if there is none."""
         _, data = self._all[name].messages.popleft()
         self._account(name, -len(data) - OVERHEAD, -1)
         return data
 
     def let_go(self, name: Name) -> set[Sender]:
-        """Remove and return the senders that were paused for a mailbox; an empty mailbox is deleted."""
+        """Removes and returns the senders that were paused for a mailbox; an empty mailbox is deleted."""
         mailbox = self._all.get(name)
         if mailbox is None:
             return set()
@@ -78,7 +80,7 @@ class Mailboxes(Generic[Sender]):
         return senders
 
     def expire(self, now: float, present: Callable[[Name], bool]) -> Iterator[tuple[Name, int]]:
-        """Drop the messages for names that are not there whose time is over: the names, and how many each."""
+        """Drops messages for absent names whose time is over; yields the names and the number of messages dropped."""
         for name in [name for name in self._all if not present(name)]:
             messages = self._all[name].messages
             dropped = 0

@@ -1,20 +1,22 @@
-"""The relay: workers cannot accept connections, so two that must talk both connect here.
+"""The relay: workers cannot accept connections, so two workers that communicate both connect to it.
 
-A worker's first message is `HELLO_STATE:<job>:<me>:<partner>`; from then on each of its messages goes,
-unchanged, to the one who is `<me>` where this one says `<partner>`. Messages pass through a mailbox that
-each name has, whether its owner is connected or not:
+A worker's first message is `HELLO_STATE:<job>:<me>:<partner>`. From then on each of its messages goes, unchanged, to
+the worker whose `<me>` is this worker's `<partner>`. Messages pass through a mailbox, which each name has whether
+that worker is connected or not:
 
     sender --read--> mailbox of the partner --feed--> partner's connection
 
-- The partner is connected: the mailbox is fed to its connection while little waits there to be sent. As
-  long as much waits, its senders are not read from: a slow receiver slows down its senders, and costs
-  no memory but a message of each.
-- The partner is not there: the mailbox keeps what comes, up to limits on all mailboxes together and on those
-  of one job. A sender that would pass a limit is told so and loses its connection: its part of the job
-  fails at once, where a message dropped in silence would leave the partner waiting. What was kept is
-  delivered when the partner comes, also if the sender is gone by then, and dropped after a time.
+- If the partner is connected, the mailbox is fed to its connection while little output is queued there. While much is
+  queued, the senders are not read from. So a slow receiver slows down its senders, and costs no memory but one
+  message
+  of each.
+- If the partner is absent, the mailbox keeps its messages, up to limits for all mailboxes together and for those of
+one
+  job. A sender that would exceed a limit gets an error and loses its connection, so that its part of the job fails at
+  once; if the message were dropped silently, the partner would wait forever. Kept messages are delivered when the
+  partner connects, even if the sender is gone by then, and dropped after a time.
 
-One epoll serves all connections; each turn costs what is ready, and no connection can hold up another.
+One epoll serves all connections; each turn costs work only for those that are ready, and none can block another.
 """
 
 import errno
@@ -38,8 +40,8 @@ from mu.tls.unverified import Unverified
 from mu.wire.socket_nb import SocketNB
 
 HELLO = re.compile(rb"HELLO_STATE:([!-9;-~]{1,128}):(-?\d{1,9}):(-?\d{1,9})")
-MAX_HELLO = 1024  # bytes; nobody may send more before the hello is whole
-HIGH, LOW = 1 << 20, 1 << 18  # bytes waiting for a receiver: senders are paused above HIGH, go on below LOW
+MAX_HELLO = 1024  # the most bytes of a hello
+HIGH, LOW = 1 << 20, 1 << 18  # bytes queued for a receiver: senders are paused above HIGH, resumed below LOW
 TICK = 0.5
 REPORT_EVERY = 60.0
 NOTES_A_PERIOD = 20
@@ -48,10 +50,10 @@ GONE = select.EPOLLHUP | select.EPOLLERR
 
 
 class Relay:
-    """Relays on a listening socket, by TLS if there is a context, from `run` until `stop`.
+    """Relays between the connections of a listening socket, with TLS if there is a context, from `run` until `stop`.
 
-    `say` is called with lines for people, from the thread that `run` is in: what went wrong, and what there
-    is to `report` every minute.
+    `say` is called with lines to print, from the thread that runs `run`: errors, and if there is anything to
+    `report`, the status every minute.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class Relay:
         self._waking = threading.RLock()
         self._stopped = False
         self._accepting = False
-        self._crowded = False  # and people know
+        self._crowded = False  # whether the lack of room was reported
         self._peers: dict[int, Peer] = {}
         self._unverified = Unverified[Peer](limits.unverified, 0, has_spoken)
         self._named: dict[Name, Peer] = {}
@@ -83,14 +85,14 @@ class Relay:
         self._next_report = time.monotonic() + REPORT_EVERY
 
     def stop(self) -> None:
-        """Have `run` return; from any thread, or a signal handler."""
+        """Makes `run` return; may be called from any thread, or a signal handler."""
         self._stopped = True
         with self._waking:
             if self._wake >= 0:
                 os.eventfd_write(self._wake, 1)
 
     def run(self) -> None:
-        """Relay until `stop`. All connections are closed in the end, the listening socket too."""
+        """Relays until `stop`. At the end all connections and the listening socket are closed."""
         try:
             self._epoll.register(self._wake, select.EPOLLIN)
             self._accept_more(True)
@@ -109,12 +111,12 @@ class Relay:
                 peer.channel.close()
             self._listener.close()
             self._epoll.close()
-            with self._waking:  # a descriptor that is closed may be another's at once
+            with self._waking:  # a closed descriptor may be reused at once
                 wake, self._wake = self._wake, -1
                 os.close(wake)
 
     def status(self) -> str:
-        """Connections, waiting messages and bytes, for people."""
+        """Returns a line with the numbers of connections, waiting messages and bytes."""
         text = f"{len(self._peers)} connections"
         if self._unverified:
             text += f" ({len(self._unverified)} have yet to say hello)"
@@ -132,7 +134,7 @@ class Relay:
                 self._accept()
 
     def _tick(self) -> None:
-        """Do what is due: close unverified connections that are late, drop old messages, report."""
+        """Does the periodic work: closes late unverified connections, drops old messages, reports."""
         now = time.monotonic()
         while (peer := self._unverified.oldest()) is not None and peer.deadline <= now:
             self._drop(peer, f"no hello within {self._limits.hello_timeout:g} s")
@@ -145,14 +147,14 @@ class Relay:
             self._next_report = now + REPORT_EVERY
             status = self.status()
             if self._notes > NOTES_A_PERIOD:
-                status += f"; {self._notes - NOTES_A_PERIOD} more things like those above"
+                status += f"; {self._notes - NOTES_A_PERIOD} more events like these"
             self._notes = 0
             if self._report and status != self._reported:
                 self._say(status)
             self._reported = status
 
     def _note(self, text: str) -> None:
-        """Tell people of an event, unless there are too many of them."""
+        """Prints a line about an event, unless there were too many of them."""
         self._notes += 1
         if self._notes <= NOTES_A_PERIOD:
             self._say(text)
@@ -178,7 +180,7 @@ class Relay:
                     self._drop(to_go, "there is no room for more connections")
                     continue
                 self._note(f"cannot accept a connection: {reason(error)}")
-                self._accept_more(False)  # until the next tick
+                self._accept_more(False)  # accept again at the next tick
                 return
             sock.setblocking(False)
             peer = Peer(sock, listener.shown(address), time.monotonic() + self._limits.hello_timeout)
@@ -189,7 +191,7 @@ class Relay:
                 self._crowd_out(crowded_out)
 
     def _crowd_out(self, peer: Peer) -> None:
-        """Close an unverified connection to make room for another; people are told once until there is room again."""
+        """Closes an unverified connection to make room for another; reported once until there is room again."""
         if not self._crowded:
             self._note(
                 f"{len(self._unverified)} connections have yet to say hello: for each new one another is closed"
@@ -199,14 +201,14 @@ class Relay:
         peer.channel.close()
 
     def _begin(self, peer: Peer) -> None:
-        """Set up TLS, now that the connection has sent something. Raises OSError."""
+        """Sets up TLS, after the connection has sent data. Raises OSError."""
         peer.channel = SocketNB(connection.wrap(peer.sock, self._context))
         peer.channel.limit_message(self._limits.message)
         self._unverified.heard(peer)
         peer.begun = True
 
     def _serve(self, peer: Peer, events: int) -> None:
-        """Read and write as much as is possible without waiting."""
+        """Reads and writes as much as is possible without waiting."""
         channel = peer.channel
         said = ""
         try:
@@ -224,7 +226,7 @@ class Relay:
             said = str(error)
         except OSError as error:
             if not peer.begun:
-                self._drop(peer, "it was gone before it came")
+                self._drop(peer, "it was closed before it was accepted")
                 return
             said = reason(error) if peer.ready else connection.handshake_failure(error, self._context)
         while channel.want_handle and peer.fd in self._peers:
@@ -243,7 +245,7 @@ class Relay:
 
     def _set_mask(self, peer: Peer) -> None:
         channel = peer.channel
-        if channel.sock is None:  # it is about to be forgotten
+        if channel.sock is None:  # it will be forgotten
             return
         wanted = 0 if peer.paused else select.EPOLLIN
         if channel.want_write or channel.ssl_write:
@@ -257,14 +259,14 @@ class Relay:
         self._forget(peer)
 
     def _refuse(self, peer: Peer, reason: str) -> None:
-        """Drop a worker and tell it why, so that it can tell its coordinator."""
+        """Drops a worker with an error message, so that it can tell its coordinator."""
         peer.channel.enqueue(f"REFUSED:{reason}")
         with suppress(OSError):
             peer.channel.do_write()
         self._drop(peer, reason)
 
     def _forget(self, peer: Peer) -> None:
-        """Close a connection; a closed descriptor leaves the epoll by itself."""
+        """Closes a connection; the kernel removes a closed descriptor from the epoll."""
         if peer.name is not None and peer.channel.unread:
             self._note(
                 f"{peer} is gone in the middle of a message, of which {peer.channel.unread} bytes had come"
@@ -283,7 +285,7 @@ class Relay:
     # Messages
 
     def _take(self, peer: Peer, data: bytes) -> None:
-        """Handle one message: the hello, or one for the partner."""
+        """Handles one message: the hello, or one for the partner."""
         if peer.partner is not None:
             self._post(peer, peer.partner, data)
             return
@@ -301,7 +303,7 @@ class Relay:
         self._named[name] = peer
 
     def _post(self, sender: Peer, name: Name, data: bytes) -> None:
-        """Put a message into the partner's mailbox."""
+        """Puts a message into the partner's mailbox."""
         receiver = self._named.get(name)
         refusal = self._mailboxes.refusal(name, data) if receiver is None else ""
         if refusal:
@@ -316,7 +318,7 @@ class Relay:
                 sender.paused = True
 
     def _feed(self, peer: Peer) -> None:
-        """Pass on what is in a connection's mailbox, and let its senders go on once that is empty."""
+        """Sends what is in a connection's mailbox, and resumes its senders when the mailbox is empty."""
         name, channel = peer.name, peer.channel
         mailbox = self._mailboxes.get(name)
         if name is not None and mailbox is not None:
@@ -335,7 +337,7 @@ class Relay:
         self._set_mask(peer)
 
     def _resume(self, name: Name) -> None:
-        """Read again from the senders that were paused for a mailbox."""
+        """Reads again from the senders that were paused for a mailbox."""
         for sender in self._mailboxes.let_go(name):
             sender.paused = False
             self._set_mask(sender)

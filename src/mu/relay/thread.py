@@ -1,4 +1,4 @@
-"""A relay in a thread of this process, for a job with keys of its own."""
+"""Runs a relay in a thread of this process, for a job whose keys were made for its run."""
 
 import threading
 from collections.abc import Callable
@@ -15,9 +15,10 @@ from mu.tls import listener as tls_listener
 def start_thread(
     port: int, context: SSL.Context | None, say: Callable[[str], None]
 ) -> tuple[int, Callable[[], None]]:
-    """A relay in a thread of this process, which calls `say`; returns its port, and how to stop it.
+    """Starts a relay in a thread of this process, which prints by `say`; returns its port and a function that stops
+    it.
 
-    UsageError if it cannot listen there.
+    Raises UsageError if it cannot listen on the port.
     """
     allow_connections(0)
     listener = tls_listener.listen("", port, flag="-T")
@@ -26,7 +27,7 @@ def start_thread(
     def run() -> None:
         try:
             relay.run()
-        except Exception as error:  # whatever it is, it must not end unseen
+        except Exception as error:  # any error must be reported
             say(f"relay: it has ended, states are no longer handed on: {describe(error)}")
 
     thread = threading.Thread(target=run, name="relay", daemon=True)

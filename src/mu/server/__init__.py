@@ -1,5 +1,5 @@
-"""The coordinator. A script declares its settings and states, then calls `options`, `server_launch` and
-`server_main_loop`, which are in `mu.server.api`."""
+"""The coordinator: `options`, `server_launch` and `server_main_loop` (all in `mu.server.api`), which a script calls
+after it has declared its settings and states."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ __all__ = sorted(_HOME_OF)
 
 
 def __getattr__(name: str) -> Any:
-    # Late, so that a module of this folder can be imported without all the others.
+    # Imported late, so that a module of this folder can be imported without all the others.
     from importlib import import_module
 
     if name in _HOME_OF:

@@ -1,6 +1,6 @@
 """The acceptor: admits workers that have finished their TLS handshake and said `OK:HELLO`.
 
-Until then a connection is unverified: it costs a socket, a TLS state only once it has sent something, and it is never
+Until then a connection is unverified. It costs a socket, and a TLS state once it has sent something; it is never
 given a part.
 """
 
@@ -32,8 +32,11 @@ NO_ROOM = "there is no room for more connections"
 
 
 class Acceptor:
-    """Accepts connections from `listener` and adds them to `connections`; calls `admit` with each worker that says
-    hello. `port` is where it listens."""
+    """Accepts connections from `listener`, adds them to `connections`, and calls `admit` with each worker that says
+    hello.
+
+    `port` is the port that it listens on.
+    """
 
     def __init__(
         self,
@@ -51,7 +54,7 @@ class Acceptor:
         self._settings = settings
         self._telling = telling
         self._admit = admit
-        # All workers may come at once, and from one address, as behind a gateway.
+        # All workers may connect at the same time, and from one address if they are behind a NAT gateway.
         expected = PLACES if settings.workers is None else settings.workers
         limit = min(max(PLACES, 2 * expected), max(2, settings.room))
         self._unverified = Unverified[Peer](limit, expected, has_spoken)
@@ -59,11 +62,11 @@ class Acceptor:
         self._watch_listener(True)
 
     def fileno(self) -> int:
-        """The listener's descriptor; -1 once it is closed."""
+        """Returns the listener's descriptor; -1 once it is closed."""
         return -1 if self._listener is None else self._listener.fileno()
 
     def accept(self) -> None:
-        """Accept the connections that wait at the listener, up to `ACCEPTS_AT_ONCE`."""
+        """Accepts the connections that are queued at the listener, up to `ACCEPTS_AT_ONCE`."""
         for _ in range(ACCEPTS_AT_ONCE):
             if self._listener is None:
                 return
@@ -75,7 +78,7 @@ class Acceptor:
                 to_go = self._unverified.to_go()
                 if error.errno not in (errno.EMFILE, errno.ENFILE) or to_go is None:
                     logger.debug("accept: %s", error)
-                    # Until the next `expire`: it would be reported as ready at once.
+                    # Paused until the next `expire`; epoll would report the listener as ready again at once.
                     self._watch_listener(False)
                     return
                 self._drop(to_go, NO_ROOM)
@@ -90,7 +93,7 @@ class Acceptor:
                 self._drop(self._unverified.to_go() or peer, NO_ROOM)
 
     def greet(self, peer: Peer) -> None:
-        """Serve an unverified connection that is ready: TLS handshake, then its hello."""
+        """Serves an unverified connection that is ready: its TLS handshake, then its hello."""
         try:
             channel = peer.channel
             if channel is None:
@@ -117,10 +120,10 @@ class Acceptor:
             self._connections.watch(peer, channel)
 
     def expire(self, now: float) -> None:
-        """Close unverified connections whose deadline has passed; `now` is of the monotonic clock.
+        """Closes unverified connections whose deadline has passed; `now` is in seconds of the monotonic clock.
 
-        A connection that has sent something that we have not read yet gets more time, up to `MAX_DELAYS` times: it
-        waits for us, which happens when thousands connect at once.
+        A connection that has sent something that we have not read yet is postponed, up to `MAX_DELAYS` times: the
+        delay is ours, as when thousands of workers connect at once.
         """
         self._watch_listener(True)
         while (peer := self._unverified.oldest()) is not None and peer.deadline <= now:
@@ -132,7 +135,7 @@ class Acceptor:
                 self._drop(peer, f"no OK:HELLO within {self._settings.hello_timeout:g} s")
 
     def close(self) -> None:
-        """Close the listener and all unverified connections."""
+        """Closes the listener and all unverified connections."""
         if self._listener is not None:
             self._watch_listener(False)
             self._listener.close()

@@ -1,7 +1,7 @@
-"""The coordinator: a script declares a class `ServerInfo` and its states, then calls these functions.
+"""The functions that a coordinator script calls, after it has declared a class `ServerInfo` and its states.
 
-`ServerInfo` is read once (`mu.server.prepare`); all other modules get settings passed. The attributes that a script or
-its states may read back (`prepare.READ_BACK`) are set on it during the run and restored at its end.
+`ServerInfo` is read once (`mu.server.prepare`); all other modules are passed settings. The attributes that a script
+or its states may read back (`prepare.READ_BACK`) are set on it during the run and restored at its end.
 """
 
 import signal
@@ -26,11 +26,11 @@ _MISSING = object()
 
 
 def options(ServerInfo: Any, argv: Sequence[str] | None = None) -> None:
-    """Read the command line into `ServerInfo`; exits with status 2 if it is wrong.
+    """Reads the command line into `ServerInfo`; exits with status 2 if it is wrong.
 
-    A flag exists only if `ServerInfo` has its attribute; `--help` lists them. Afterwards `cacert`,
-    `srvcrt`, `srvkey` hold keys (one-line base64), made for this run if no files were named. `regions`, if the script
-    has the attribute and names none, holds the default one.
+    A flag exists only if `ServerInfo` has its attribute; `--help` lists them. Afterwards `cacert`, `srvcrt` and
+    `srvkey` hold keys (one-line base64); they are made for this run if no files were named. `regions`, if the script
+    has the attribute but names none, holds the default region.
     """
     end_quietly_on_interrupt()
     command_line.parse(ServerInfo, argv)
@@ -50,15 +50,15 @@ def server_launch(
     access_key_id: str | None = None,
     secret_access_key: str | None = None,
 ) -> None:
-    """Start listening, then start workers, spread evenly over `regions`: `num_parts + overprovision`, or as many as
-    there may be at a time.
+    """Opens the port, then starts `num_parts + overprovision` workers, or as many as may run at a time.
 
-    Without `cacert` connections are plain TCP, and only workers on this machine are started.
+    The workers are spread evenly over `regions`. Without `cacert` connections are plain TCP, and only workers on this
+    machine are started.
 
-    `event` is what the workers get. Set here: `addr` if it is unset, `port`, and the keys, always the
-    workers' own. With `state_srv_addr` and keys made for this run, the relay is started in this process, too.
-    Without credentials given, the ordinary AWS chain is asked. Returns at once; launching goes on
-    in a thread. Exits with status 2 if it cannot even begin.
+    `event` is the event that each worker gets. This function sets `port`, the workers' keys, and `addr` if it is
+    unset. With `state_srv_addr` and keys that were made for this run, the relay is started in this process, too.
+    Without credentials as arguments, they come from the usual AWS credential chain. Returns at once; launching goes
+    on in a thread. Exits with status 2 if launching cannot begin.
     """
     try:
         run = prepared(ServerInfo)
@@ -80,13 +80,14 @@ def server_main_loop(
     *,
     reporter: Reporter | None = None,
 ) -> None:
-    """Drive one machine for each part, from `constructor(connection, part)`, until all are terminal.
+    """Drives one machine for each part, made by `constructor(connection, part)`, until all are terminal.
 
-    `states` receives the machines in the order in which parts got their first worker. JobError if any part was not
-    done, after the summary was printed; uncaught, it ends the script with status 1 (130 or 143 after SIGINT
-    or SIGTERM). With `state_srv_threads` and a keyframe distance the call is
-    `constructor(connection, part, group)`. `reporter` is told what happens; by default it is one that writes to
-    standard error.
+    `states` receives the machines in the order in which parts got their first worker. `reporter` is told what
+    happens; the default writes to standard error. With `state_srv_threads` and a keyframe distance the constructor is
+    called as `constructor(connection, part, group)`.
+
+    Raises JobError if any part was not done, after the summary was printed. A script that does not catch it ends with
+    status 1 (130 after SIGINT, 143 after SIGTERM).
     """
     try:
         run = prepared(ServerInfo)
@@ -104,18 +105,18 @@ def server_main_loop(
             _put(ServerInfo, name, value)
     try:
         run.conclude()
-    except UsageError as error:  # it has not begun
+    except UsageError as error:  # the run has not begun
         say(f"{Path(sys.argv[0]).name}: {error}")
         raise SystemExit(2) from None
 
 
 def _listener(info: Any) -> socket.socket:
-    """The run's listening socket."""
+    """Returns the run's listening socket."""
     return prepared(info).listener
 
 
 def _set_back(info: Any, run: Run) -> dict[str, Any]:
-    """Set the attributes that the script may read back; returns their values from before."""
+    """Sets the attributes that the script may read back; returns the values that they had before."""
     before = run.before
     values: dict[str, Any] = {}
     if not run.idle:
@@ -141,7 +142,7 @@ def _put(info: Any, name: str, value: Any) -> None:
 
 
 def end_quietly_on_interrupt() -> None:
-    """Until the main loop takes over, Ctrl-C ends the script without a traceback."""
+    """Makes Ctrl-C end the script without a traceback, until the main loop installs its own handler."""
     in_main = threading.current_thread() is threading.main_thread()
     if in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda number, _frame: sys.exit(128 + number))

@@ -1,7 +1,7 @@
 """The attempts of a run: which machine does which part, and how each attempt ended.
 
-The ledger knows parts and attempts. This module connects them with machines, tells people and the script about them
-(`states`, `on_outcome`), and fails the parts that depend on a failed one.
+The ledger counts parts and attempts. This module connects them with machines, tells the reporter and the script about
+them (`states`, `on_outcome`), and fails the parts that depend on a failed one.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +10,16 @@ from typing import Any
 
 from mu.errors import MuError, describe
 from mu.history.recorder import Recorder
-from mu.machine import ErrorState, MachineState, described, enter, listed
+from mu.machine import (
+    ErrorState,
+    MachineState,
+    checked,
+    described,
+    enter,
+    enter_fitting,
+    listed,
+    settle,
+)
 from mu.report.failure import Failure, failure_of
 from mu.report.telling import Telling
 from mu.report.worker_log import Track
@@ -25,9 +34,11 @@ FAILURES_KEPT = 1000  # failures that are kept for the summary
 
 
 class Attempts:
-    """`states` receives a machine for each part in the order in which parts got their first worker, and has their last
-    states at the end, each of the attempt that counted; None keeps none. `recorder` is told of each attempt that is
-    over, if a record is wanted. `failures` are the first of the parts that failed for good.
+    """Begins attempts, follows their machines, and settles their parts in the ledger.
+
+    `states` receives one machine for each part, in the order in which parts got their first worker; at the end it
+    holds the last state of the attempt that decided the part. None keeps no machines. `recorder`, if there is one, is
+    told of each attempt that is over. `failures` holds the first `FAILURES_KEPT` parts that failed for good.
     """
 
     def __init__(
@@ -54,18 +65,18 @@ class Attempts:
         self._workers: dict[Attempt, Peer] = {}
 
     def begin(self, peer: Peer, channel: SocketNB, attempt: Attempt) -> MachineState:
-        """Give a worker a part: the machine's first state, which is an error if it cannot be made."""
+        """Gives a part to a worker; returns the machine's first state, an ErrorState if it cannot be made."""
         machine = self.prepare(peer, channel, attempt)
         self.confirm(peer, machine, attempt)
         return machine
 
     def prepare(self, peer: Peer, channel: SocketNB, attempt: Attempt) -> MachineState:
-        """The machine of a part that a worker is going to have; nobody is told of it before `confirm`."""
+        """Returns the machine for a part that a worker will get; it is not reported before `confirm`."""
         part = attempt.part
         self._workers[attempt] = peer
         try:
             if self._doomed and part.number in self._doomed:
-                raise MuError(waits_in_vain(self._doomed[part.number]))
+                raise MuError(dependency_error(self._doomed[part.number]))
             if self._takes_attempt:
                 return enter(channel, self._constructor, attempt, peer.facts)
             if self._settings.grouped:
@@ -77,12 +88,12 @@ class Attempts:
             return machine
 
     def give_back(self, attempt: Attempt) -> None:
-        """A part that was prepared has not begun, and waits for another worker."""
+        """Returns a prepared part that has not begun to the ledger, where it waits for another worker."""
         self._workers.pop(attempt, None)
         self._ledger.give_back(attempt)
 
     def confirm(self, peer: Peer, machine: MachineState, attempt: Attempt) -> None:
-        """A worker has the part that was prepared for it."""
+        """Records that a worker has begun the part that `prepare` made a machine for."""
         part = attempt.part
         track = Track(
             machine,
@@ -104,7 +115,7 @@ class Attempts:
         self._telling.worker_connected(track)
 
     def moved(self, peer: Peer, machine: MachineState) -> None:
-        """A worker's machine has entered another state."""
+        """Records that a worker's machine has entered another state."""
         before, peer.machine = peer.machine, machine
         peer.title = machine.title
         attempt, track = peer.attempt, peer.track
@@ -115,14 +126,16 @@ class Attempts:
             self._telling.worker_moved(track, before)
 
     def retitled(self, peer: Peer, machine: MachineState) -> None:
-        """The state that a worker's machine is in has changed its title."""
+        """Records that the current state of a worker's machine has changed its title."""
         peer.title = machine.title
         if peer.track is not None:
             self._telling.worker_moved(peer.track, machine)
 
     def end(self, peer: Peer, now: float) -> tuple[bool, list[Peer]]:
-        """A worker's machine has ended. Returns whether the part is done by it, and the workers whose work is not
-        needed any more. The worker has no part afterwards."""
+        """Settles the part of a worker whose machine has ended; afterwards the worker has no part.
+
+        Returns whether the part is done by this attempt, and the workers whose attempts are no longer needed.
+        """
         machine, attempt, track = peer.machine, peer.attempt, peer.track
         assert machine is not None
         assert attempt is not None
@@ -156,7 +169,7 @@ class Attempts:
         return False, []
 
     def abandon(self, peer: Peer) -> None:
-        """Take a worker's part from it, because its work is not needed any more."""
+        """Takes a worker's part from it, because its result is no longer needed."""
         if peer.track is not None:
             self._over(peer.track)
         peer.attempt = peer.machine = peer.track = None
@@ -168,7 +181,7 @@ class Attempts:
             self.recorder.over(track)
 
     def report(self, now: float) -> None:
-        """Have the record, if there is one, say how far the run is."""
+        """Lets the record, if there is one, store how far the run is."""
         if self.recorder is not None:
             self.recorder.tick(now, self._telling.tally.counts, self._under_way)
 
@@ -176,7 +189,7 @@ class Attempts:
         return [peer.track for peer in self._workers.values() if peer.track is not None]
 
     def stop(self, now: float) -> None:
-        """The run ends: tell the script about the parts that have begun and not ended."""
+        """Tells the script, when the run ends, about the parts that have begun and not ended."""
         if self._on_outcome is None:
             return
         for attempt in self._ledger.under_way():
@@ -185,7 +198,7 @@ class Attempts:
                 self._tell_outcome(attempt, peer.machine, "stopped", "", now, peer)
 
     def doomed_by(self, attempt: Attempt) -> int | None:
-        """The failed part that this attempt's part depends on; None if there is none."""
+        """Returns the number of the failed part that this attempt's part depends on; None if there is none."""
         return self._doomed.get(attempt.part.number)
 
     def _tell_outcome(
@@ -200,8 +213,10 @@ class Attempts:
         )
 
     def _dependants(self, machine: MachineState, failed: int) -> list[Peer]:
-        """The workers whose parts depend on one that has failed. Dependent parts without a worker fail when they get
-        one."""
+        """Returns the workers whose parts depend on one that has failed.
+
+        Dependent parts without a worker fail when they get one.
+        """
         dependants = self._settings.dependants
         if dependants is None or failed in self._doomed:
             return []
@@ -217,20 +232,35 @@ class Attempts:
         ]
 
 
+def last_state(
+    machine: MachineState, why: str, state: Callable[[MachineState], MachineState] | None = None
+) -> MachineState:
+    """Returns the state in which a machine is ended from outside: `state`, or an ErrorState with the reason `why`."""
+    if state is None:
+        return ErrorState(machine, why)
+    following = settle(checked(machine, "kill_state", enter_fitting, machine, state, why))
+    if following.terminal:
+        return following
+    return ErrorState(following, f"{why}, and {type(following).__name__} is not a terminal state")
+
+
 def summary_of(failures: Sequence[Failure]) -> list[Failure]:
-    """Failures in the order of parts."""
+    """Returns the failures, sorted by part."""
     return sorted(failures, key=lambda failure: failure.part)
 
 
 def name_of(given: Any) -> str:
-    """What people call a part by its input: a text, a number, or what has a `name` that is a text; empty for all else,
-    which might be long to write down. At most `MAX_NAME` characters."""
+    """Returns the name of a part for messages, from its input; at most `MAX_NAME` characters.
+
+    The input is a text, a number, a path, or an object with a text attribute `name`. The name of any other object is
+    empty, since its text might be long or slow to make.
+    """
     if isinstance(given, int | float | PurePath) and not isinstance(given, bool):
         return str(given)[:MAX_NAME]
     name = getattr(given, "name", given)
     return name[:MAX_NAME] if isinstance(name, str) else ""
 
 
-def waits_in_vain(failed: int) -> str:
-    """The error of a part that depends on one that has failed."""
+def dependency_error(failed: int) -> str:
+    """Returns the error text of a part that depends on one that has failed."""
     return f"waits for part {listed(failed)}, which failed"

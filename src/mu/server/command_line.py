@@ -1,5 +1,7 @@
-"""The command line of coordinator scripts: a flag exists only if `ServerInfo` has its attribute, except for a few flags
-that every script has."""
+"""The command line of coordinator scripts.
+
+A flag exists only if `ServerInfo` has its attribute, except for a few flags that every script has.
+"""
 
 import argparse
 import os
@@ -18,10 +20,11 @@ from mu.server.job_keys import key_files, take_keys
 
 
 def parse(info: Any, argv: Sequence[str] | None = None) -> None:
-    """Read the command line into `info`, a class or object with the attributes of FLAGS.
+    """Reads the command line into `info`, a class or object with the attributes of FLAGS.
 
-    Afterwards the key attributes hold the keys as they are sent (one-line bodies); if no files were given, they are
-    made for this run and `keys_of_run` is true. A mistake prints one line and a hint, and exits with status 2.
+    Afterwards the key attributes hold the keys in the form in which they are sent (one-line bodies). If no key files
+    were given, keys are made for this run and `keys_of_run` is true. A mistake prints one line and a hint, and exits
+    with status 2.
     """
     parser = _parser(info)
     words = sys.argv[1:] if argv is None else list(argv)
@@ -51,12 +54,13 @@ def parse(info: Any, argv: Sequence[str] | None = None) -> None:
 
 
 def usage_str(info: Any) -> str:
-    """The text of `--help` for a class or object with the attributes of FLAGS."""
+    """Returns the text of `--help` for a class or object with the attributes of FLAGS."""
     return _parser(info).format_help()
 
 
 def to_numlist(text: str, numbers: list[int] | None = None) -> list[int]:
-    """The integers of a comma-separated list, added to `numbers` if that is given; UsageError if it is none."""
+    """Returns the integers of a comma-separated list, appended to `numbers` if given. Raises UsageError if one is
+    none."""
     made = [] if numbers is None else numbers
     try:
         made += listed(INTEGER)(text)
@@ -66,7 +70,8 @@ def to_numlist(text: str, numbers: list[int] | None = None) -> list[int]:
 
 
 def _refuse_host_address(parser: Parser, words: Sequence[str]) -> None:
-    """The original's later scripts took the host's address by -h, which must not end with help and status 0."""
+    """Refuses `-h ADDRESS` with exit status 2. The original's later scripts took the host's address by -h; printing
+    the help and exiting with status 0 would hide that the job did not run."""
     before = words[: words.index("--")] if "--" in words else words
     for place, word in enumerate(before):
         following = "".join(before[place + 1 : place + 2])
@@ -119,7 +124,7 @@ def _shown(default: Any) -> str:
 
 
 def _combine(info: Any, values: dict[str, Any]) -> None:
-    """Check what flags say together, and add what follows from them."""
+    """Checks flags against each other, and adds the settings that follow from them."""
     for name in ("out_file", "profiling"):
         if values.get(name):
             check_writable(Path(values[name]))
@@ -157,7 +162,7 @@ def _combine(info: Any, values: dict[str, Any]) -> None:
 
 
 def _check_relay(info: Any, values: dict[str, Any]) -> None:
-    """UsageError if the relay's ports are impossible; port 0 is only for a relay that the run starts itself."""
+    """Raises UsageError if the relay's ports are impossible; port 0 needs a relay that the run starts itself."""
     first, number = (
         values.get(name, getattr(info, name, None)) for name in ("state_srv_port", "state_srv_threads")
     )
@@ -172,7 +177,7 @@ def _check_relay(info: Any, values: dict[str, Any]) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """UsageError if a file could not be written at `path` at the end of the run. Read-only."""
+    """Raises UsageError if no file could be written at `path` at the end of the run. Read-only."""
     if not path.absolute().parent.is_dir():
         raise UsageError(f"cannot write {path}: no such directory")
     if path.is_dir():
@@ -182,7 +187,7 @@ def check_writable(path: Path) -> None:
 
 
 def _quality_name(info: Any) -> str:
-    """`Y_S`, and `_kK` with a keyframe distance: which tells runs of different quality apart."""
+    """Returns `Y_S`, with `_kK` added if there is a keyframe distance: part of the names of the run's files."""
     quality_s = getattr(info, "quality_s", None)
     distance = getattr(info, "keyframe_distance", None)
     name = f"{info.quality_y}_{'x' if quality_s is None else quality_s}"

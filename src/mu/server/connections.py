@@ -1,4 +1,4 @@
-"""The coordinator's connections: one epoll, and what is known about each connection."""
+"""The coordinator's connections: one epoll, and the state of each connection."""
 
 import select
 import socket
@@ -15,8 +15,10 @@ NO_FACTS: Mapping[str, Any] = {}
 
 
 class Ahead(NamedTuple):
-    """A part whose first commands were sent behind `reset:`. `machine` has been told the hello that is expected;
-    `unread`: it has not taken it yet."""
+    """A part whose first commands were sent right behind `reset:`.
+
+    `machine` has been given the hello that we expect; `unread` is true until it has read that hello.
+    """
 
     attempt: Attempt
     machine: MachineState
@@ -24,8 +26,11 @@ class Ahead(NamedTuple):
 
 
 class Peer:
-    """One connection. The `channel` of an unverified one is None until it sends something; only a worker that has a
-    part has an `attempt`, a `machine` and a `track`. A worker without a part is a spare, or is `resetting`."""
+    """One connection and its state.
+
+    The `channel` of an unverified connection is None until it sends something. Only a worker that has a part has an
+    `attempt`, a `machine` and a `track`. A worker without a part is a spare, or is `resetting`.
+    """
 
     __slots__ = (
         "address",
@@ -67,25 +72,25 @@ class Peer:
         self.delays = 0  # how often the deadline was put off
         self.fd = sock.fileno()
         self.channel: SocketNB | None = None
-        self.ready = False  # the handshake is done
+        self.ready = False  # whether the handshake is done
         self.hello: float | None = None  # when it said hello (monotonic clock); None before
-        self.worker = 0  # counts the workers of a run, from 1; 0 before its hello
-        self.facts = NO_FACTS  # what its hello says about it
-        self.run_id = ""  # of its run, from its hello
-        self.said: bytes | None = None  # what its next hello is expected to be, if that is known
-        self.ends_at = inf  # when its time limit is, by the monotonic clock
-        self.completed = 0  # parts it has done
+        self.worker = 0  # number of the worker in this run, from 1; 0 before its hello
+        self.facts = NO_FACTS  # the facts in its hello
+        self.run_id = ""  # the run that its hello names
+        self.said: bytes | None = None  # the text that its next hello should have, if known
+        self.ends_at = inf  # when its time limit is reached (monotonic clock)
+        self.completed = 0  # number of parts that it has done
         self.failures = 0  # parts that failed on it in a row
-        self.resetting = False  # it has been told `reset:`, and has not said hello again
-        self.draining = False  # it has said that it takes no other part
-        self.ahead: Ahead | None = None  # the part that it has been given along with `reset:`
-        self.late = 0  # answers to commands of the part before that came after `reset:`
+        self.resetting = False  # whether `reset:` was sent, and no hello has come since
+        self.draining = False  # whether it has said that it takes no other part
+        self.ahead: Ahead | None = None  # the part that was sent along with `reset:`
+        self.late = 0  # answers to the previous part's commands that came after `reset:`
         self.attempt: Attempt | None = None
         self.machine: MachineState | None = None
         self.track: Track | None = None
-        self.new = True  # it has had no part, and was never a spare
-        self.paused = False  # it is not read from: memory is short (server/intake.py)
-        self.title = ""  # of the machine, as the reporter knows it
+        self.new = True  # whether it has had no part and was never a spare
+        self.paused = False  # whether reading is paused to save memory (server/intake.py)
+        self.title = ""  # the machine's title that was last reported
         self.wake_at: float | None = None  # the earliest timer that is set for the machine's own `wake_at`
         self.mask = select.EPOLLIN
         self.due: Callable[[Peer], None] | None = None  # is called at `due_at`, unless that is postponed
@@ -94,15 +99,15 @@ class Peer:
 
 
 class Connections:
-    """All connections, by descriptor. Readiness is level-triggered."""
+    """All connections, by descriptor. The epoll is level-triggered."""
 
     def __init__(self) -> None:
         self.epoll = select.epoll()
         self._peers: dict[int, Peer] = {}
-        self.get = self._peers.get  # the connection with this descriptor, or None
+        self.get = self._peers.get  # returns the connection with this descriptor, or None
 
     def add(self, peer: Peer) -> None:
-        """Add a connection; it is ready when it has sent something."""
+        """Adds a connection; it becomes ready when it has sent something."""
         self._peers[peer.fd] = peer
         self.epoll.register(peer.fd, peer.mask)
 
@@ -113,11 +118,11 @@ class Connections:
         return self._peers.get(peer.fd) is peer
 
     def all(self) -> list[Peer]:
-        """The connections that are open now."""
+        """Returns the connections that are open now."""
         return list(self._peers.values())
 
     def watch(self, peer: Peer, channel: SocketNB) -> None:
-        """Wait for what the channel wants: to read unless it is paused, to write if something is to be sent."""
+        """Waits for what the channel needs: to read unless the connection is paused, to write if output is queued."""
         wanted = 0 if peer.paused else select.EPOLLIN
         if channel.want_write or channel.ssl_write:
             wanted |= select.EPOLLOUT
@@ -126,10 +131,14 @@ class Connections:
             peer.mask = wanted
 
     def close(self, peer: Peer) -> None:
-        """Close and remove a connection; the kernel removes a closed descriptor from the epoll."""
+        """Closes and removes a connection; the kernel removes a closed descriptor from the epoll.
+
+        Messages that were not taken are dropped, since the connection's last state may be kept to the end of the run.
+        """
         if self._peers.get(peer.fd) is peer:
             del self._peers[peer.fd]
         if peer.channel is None:
             peer.sock.close()
         else:
             peer.channel.close()
+            peer.channel._channel.parser.clear()

@@ -1,13 +1,13 @@
-"""How long parts take: the median and the 95th percentile of the parts that were done last."""
+"""The median and the 95th percentile of the durations of the parts that were done last."""
 
 from collections import deque
 
 WINDOW = 500  # parts that are considered; sorting them takes about 30 microseconds
-SHARE = 16  # sorted anew when the number of parts has grown by one part in so many
+SHARE = 16  # sort again when the number of parts has grown by 1/SHARE
 
 
 class Durations:
-    """Seconds that finished parts took. Only the last `WINDOW` count: memory and time do not grow with the job."""
+    """Durations (seconds) of finished parts. Only the last `WINDOW` count, so memory and time stay constant."""
 
     def __init__(self) -> None:
         self._last: deque[float] = deque(maxlen=WINDOW)
@@ -19,27 +19,28 @@ class Durations:
         return self._added > 0
 
     def add(self, seconds: float) -> None:
-        """One more part."""
+        """Adds the duration of one part."""
         self._last.append(seconds)
         self._added += 1
 
     def median(self) -> float:
-        """The median in seconds; 0 if no part is done yet."""
+        """Returns the median in seconds; 0 if no part is done yet."""
         return self._at(0.5)
 
     def slow(self) -> float:
-        """The 95th percentile in seconds; 0 if no part is done yet."""
+        """Returns the 95th percentile in seconds; 0 if no part is done yet."""
         return self._at(0.95)
 
     def _at(self, share: float) -> float:
-        # Up to SHARE parts each is looked at; then often enough, and at the latest once for each WINDOW.
+        # Sorting after each of the first SHARE parts, later at least once every WINDOW parts, is exact enough
+        # and cheap.
         if self._added - self._sorted_at > min(self._sorted_at, WINDOW) // SHARE:
             self._sorted = sorted(self._last)
             self._sorted_at = self._added
         found = self._sorted
         if not found:
             return 0.0
-        # Between the two nearest, as statistics.median does.
+        # Interpolates between the two nearest values, as statistics.median does.
         place = share * (len(found) - 1)
         below = int(place)
         above = min(below + 1, len(found) - 1)

@@ -1,4 +1,4 @@
-"""The engine that a script's `ServerInfo` asks for."""
+"""Makes the engine that a script's `ServerInfo` asks for."""
 
 from typing import Any
 
@@ -14,9 +14,10 @@ def engine_of(
     access_key_id: str | None = None,
     secret_access_key: str | None = None,
 ) -> Engine:
-    """`info.engine`: a name as in `-e`, or several, or an engine itself; without one $MU_ENGINE's, else `lambda`.
+    """Returns the engine of `info.engine`: a name as for `-e`, a list of names, or an engine object.
 
-    UsageError or MuError if it cannot be.
+    Without it, $MU_ENGINE names the engine; the default is `lambda`. Raises UsageError or MuError if the engine
+    cannot be made.
     """
     chosen = getattr(info, "engine", None)
     if chosen is not None and isinstance(chosen, Engine):

@@ -1,5 +1,7 @@
-"""The end of a run: files are written first, then people are told, which may have to wait for a terminal or for
-Lambda's price."""
+"""The end of a run: writes its files, then prints how it ended.
+
+Files come first, because printing may have to wait for a terminal, and the estimate for Lambda's price.
+"""
 
 import cProfile
 from collections.abc import Callable
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Ended(Protocol):
-    """What is used of a run that is over (`mu.server.run.Run`)."""
+    """The attributes of a finished run (`mu.server.run.Run`) that this module uses."""
 
     setup: "Setup"
     profile: cProfile.Profile | None
@@ -42,7 +44,7 @@ class Ended(Protocol):
 
     @property
     def counts(self) -> "Counts":
-        """How many parts are done, and so on."""
+        """How far the run is: parts done, failed and running."""
 
     @property
     def failures(self) -> "list[Failure]":
@@ -54,13 +56,13 @@ class Ended(Protocol):
 
     @property
     def part_numbers(self) -> list[int] | None:
-        """All parts, if they are known."""
+        """The numbers of all parts, if they are known."""
 
 
 def conclude(run: Ended, telling: "Telling") -> list[str]:
-    """Leave the files that the run's flags name, and tell how it has ended; the paths that could not be written.
+    """Writes the files that the run's flags name, and reports how it has ended; returns the paths that failed.
 
-    A signal while files are written stops the run as one before would have, once they are there; a second one at once.
+    A first signal while files are written stops the run once they are complete; a second one stops it at once.
     """
     setup, loop, profile, states = run.setup, run.loop, run.profile, run.states
     recorder = run.recorder
@@ -113,14 +115,15 @@ def conclude(run: Ended, telling: "Telling") -> list[str]:
 
 
 def _failures(run: Ended) -> "list[Failure]":
-    """What is told of the parts that failed: of the script's own machines, in their order, if it has them."""
+    """Returns the failures to report: those of the script's own machines, in their order, if it kept them."""
     if run.states is None:
         return run.failures
     return [failure_of(state) for state in run.states if isinstance(state, ErrorState)]
 
 
 def _estimate(run: Ended, patience: float) -> dict[str, Any] | None:
-    """None if nothing ran, or what the function is cannot be known in so many seconds."""
+    """Returns the cost estimate; None if nothing ran, or the function's price is not known within `patience`
+    seconds."""
     lookup = run.lookup
     function = lookup.result(patience) if lookup is not None and run.attempts_made else None
     if lookup is None or function is None:
@@ -132,7 +135,7 @@ def _estimate(run: Ended, patience: float) -> dict[str, Any] | None:
 
 
 def _status(run: Ended) -> int:
-    """The exit status of the run, as far as it does not depend on files that are still to be written."""
+    """Returns the exit status of the run, before the files are written that could still change it."""
     counts = run.counts
     if run.loop.signal:
         return 128 + run.loop.signal
@@ -140,7 +143,7 @@ def _status(run: Ended) -> int:
 
 
 def recorder(run: Ended) -> Recorder | None:
-    """What writes the record of a run that begins; None if none is wanted."""
+    """Returns the recorder of a run that begins; None if no record is wanted."""
     directory = run.setup.record_dir
     if not directory:
         return None
@@ -162,6 +165,7 @@ def _record(run: Ended, recorder: Recorder, estimate: dict[str, Any] | None) -> 
         launch = record.launch_outcomes(
             engine.progress,
             getattr(engine, "invocations", ()),
+            getattr(engine, "asked_by", ()),
             getattr(engine, "curve", ()),
             loop.start,
             engine.failure(),

@@ -8,17 +8,17 @@ from mu.engines import ramp
 from mu.engines.by_name import NAMES
 from mu.preflight import DEFAULT_REGION
 
-# Flags that may be given several times.
+# Attributes whose flags may be given several times.
 REPEATED = ("engine",)
 
 
 def bracketed(host: str) -> str:
-    """A host in the form that a colon and a port can follow: an IPv6 address in brackets."""
+    """Returns a host in the form that `:PORT` can follow: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 class Flag(NamedTuple):
-    """One flag: `parse` None makes it a switch."""
+    """One flag of a coordinator script. With `parse` None it is a switch without a value."""
 
     short: str
     long: str

@@ -1,8 +1,9 @@
-"""How much memory messages may take while they are still coming.
+"""Bounds the memory of messages that are still incomplete.
 
-A message is bounded, but thousands of workers that send a megabyte at the same time fill gigabytes before the first of
-their messages is whole. So from a number of bytes on, only as many connections are read from as there is room for the
-rest of their messages, whose sizes stand in their headers; TCP lets the others wait.
+Each message is bounded, but thousands of workers that send a megabyte at the same time would fill gigabytes before
+the first of their messages is complete. Once unfinished messages hold `PRESSED` bytes, we read only from as many
+connections as have room for the rest of their messages (the frame header tells the size); TCP flow control holds back
+the others.
 """
 
 from collections import deque
@@ -10,29 +11,32 @@ from collections import deque
 from mu.server.connections import Connections, Peer
 from mu.wire.socket_nb import SocketNB
 
-PRESSED = 128 << 20  # bytes of unfinished messages from which on only some connections are read from
-ROOM = 128 << 20  # bytes that the messages have together which then go on
-PATIENCE = 20  # calls of `watch`, after which a message that stands still loses its room
-# Bytes of unfinished messages beyond which the worker that has sent most of them is given up.
+PRESSED = 128 << 20  # bytes of unfinished messages at which we begin to pause connections
+ROOM = 128 << 20  # total bytes of the messages that may still be read then
+PATIENCE = 20  # calls of `watch` without a new byte, after which a message loses its room
+# Bytes of unfinished messages beyond which the worker that holds most of them is dropped.
 MOST_HELD = 512 << 20
 
 
 class Intake:
-    """Counts the bytes of unfinished messages, pauses connections, and lets them go on in order."""
+    """Counts the bytes of unfinished messages, pauses connections, and resumes them in the order in which they were
+    paused."""
 
     def __init__(self, connections: Connections) -> None:
         self.held: dict[Peer, int] = {}  # bytes of each connection's unfinished message
         self.total = 0
         self._connections = connections
         self._paused: deque[tuple[Peer, SocketNB]] = deque()
-        self._going_on: dict[Peer, int] = {}  # while memory is short → the sizes of their messages
-        # The same connections → how many times `watch` had been called when bytes last came.
+        # Connections read while memory is short → sizes of their messages.
+        self._going_on: dict[Peer, int] = {}
+        # The same connections → value of `_watches` when bytes last came.
         self._moved: dict[Peer, int] = {}
         self._watches = 0
         self._room = ROOM
 
     def note(self, peer: Peer, channel: SocketNB) -> Peer | None:
-        """Something was read from `peer`. Returns the connection that is to be given up, if it has come to that."""
+        """Counts what was read from `peer`. Returns the connection to drop, if too much memory is held; otherwise
+        None."""
         parser = channel._channel.parser
         unread = parser.unfinished
         if not unread or peer not in self._connections:
@@ -49,20 +53,22 @@ class Intake:
         return max(self.held, key=self.held.__getitem__) if self.total > MOST_HELD else None
 
     def forget(self, peer: Peer) -> None:
-        """A connection has no unfinished message any more, or is closed."""
+        """Stops counting a connection, because its message is complete or it is closed."""
         self.total -= self.held.pop(peer, 0)
         self._leave(peer)
         self._go_on()
 
     def watch(self) -> None:
-        """To be called now and then: a connection whose message stands still lets another one go on."""
+        """Lets a paused connection take the place of one whose message no longer grows. The loop calls it
+        regularly."""
         self._watches += 1
         for peer in [peer for peer, when in self._moved.items() if self._watches - when > PATIENCE]:
             self._leave(peer)
         self._go_on()
 
     def _admit(self, peer: Peer, size: int) -> bool:
-        """Let a connection go on if it does already, or there is room for its message; for one there always is."""
+        """Returns whether a connection may be read from: it was admitted already, there is room for its message, or
+        no other is being read."""
         if peer not in self._going_on:
             if self._going_on and size > self._room:
                 return False

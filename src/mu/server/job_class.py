@@ -1,7 +1,7 @@
-"""The base class of a script's settings: every one of them, with its default.
+"""The base class of a script's settings, with each setting and its default.
 
-A script that derives its `ServerInfo` from `Job` names only what differs, and has all flags; with a class that is not
-derived from it, a flag exists only if the class has its attribute. What follows from the settings is read once, when
+A script that derives its `ServerInfo` from `Job` names only what differs from the defaults, and has all flags. With a
+class that is not derived from it, a flag exists only if the class has its attribute. The settings are read once, when
 the run is prepared.
 """
 
@@ -13,30 +13,30 @@ if TYPE_CHECKING:
 
 
 class Job:
-    """Settings of a run, each of which is a flag, too. Times are in seconds.
+    """The settings of a run; each of them is a flag, too. Times are in seconds.
 
     `class ServerInfo(server.Job): lambda_function = "png2y4m"` is enough. Settings of particular jobs, such as
-    `video_name` or `num_frames`, are flags once a script has the attribute.
+    `video_name` or `num_frames`, are flags if the script has the attribute.
     """
 
-    # What is run, and where.
+    # The function, where it runs, and the bucket of its inputs and outputs.
     lambda_function: ClassVar[str | None] = None
     regions: ClassVar[list[str] | None] = None
     bucket: ClassVar[str | None] = None
 
-    # Which parts there are: `num_parts` of them, or those of `num_list`.
+    # The parts: `num_parts` of them, or those of `num_list`.
     num_parts: ClassVar[int] = 1
     num_list: ClassVar[list[int] | None] = None
     num_offset: ClassVar[int] = 0
 
-    # What starts workers, and how many at a time; None: Lambda, and as many as there are parts.
+    # The engine that starts workers (None: Lambda), and how many at a time (None: as many as there are parts).
     engine: ClassVar[str | None] = None
     engine_args: ClassVar[str | None] = None
     tunnel: ClassVar[bool] = False
     ramp: ClassVar[str | None] = None
     workers: ClassVar[int | None] = None
 
-    # What is done about workers that fail, are slow, or never connect.
+    # How to handle workers that fail, are slow, or never connect.
     overprovision: ClassVar[int] = 0
     retries: ClassVar[int] = 2
     backup: ClassVar[float | None] = None
@@ -46,11 +46,11 @@ class Job:
     part_timeout: ClassVar[float | None] = None
     dependants: "ClassVar[Callable[[MachineState], Iterable[int]] | None]" = None
 
-    # `--resume` skips the parts whose outputs are there: `outputs(part)` names a part's keys.
+    # `resume` skips the parts whose outputs exist; the script's `outputs(part)` returns the keys of a part's outputs.
     resume: ClassVar[bool] = False
     hashed_names: ClassVar[bool] = False
 
-    # How workers reach this machine, and with which keys: files, or None for keys of this run's own.
+    # The address and port that workers connect to, and the key files (None: keys are made for this run).
     port_number: ClassVar[int] = 13579
     host_addr: ClassVar[str | None] = None
     cacert: ClassVar[str | None] = None
@@ -60,7 +60,7 @@ class Job:
     worker_key: ClassVar[str | None] = None
     key_type: ClassVar[str] = "ec"
 
-    # What a run prints, and which files it writes.
+    # What a run prints, and the files that it writes.
     quiet: ClassVar[bool] = False
     verbose: ClassVar[bool] = False
     no_cost: ClassVar[bool] = False

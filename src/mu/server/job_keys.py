@@ -1,4 +1,4 @@
-"""The keys of a job: from files, or made for this run."""
+"""The keys of a job: read from files, or made for this run."""
 
 import os
 from typing import Any
@@ -10,7 +10,8 @@ from mu.util import rand_str
 
 
 def key_files(info: Any, values: dict[str, Any]) -> dict[str, Any]:
-    """The key files that flags, the script or the environment name, by attribute."""
+    """Returns the key files by attribute, as flags, the script or the environment name them; None where none is
+    named."""
     return {
         name: values.get(name) or getattr(info, name, None) or os.environ.get(variable) or None
         for name, variable in KEY_VARIABLES.items()
@@ -18,7 +19,8 @@ def key_files(info: Any, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _key_type(info: Any) -> str:
-    """The kind of keys to make, `ec` or `rsa`, from the script's `key_type`. UsageError if it is another."""
+    """Returns the kind of keys to make, `ec` or `rsa`, from the script's `key_type`. Raises UsageError if it is
+    another."""
     kind = getattr(info, "key_type", None) or "ec"
     if kind not in ("ec", "rsa"):
         raise UsageError(f"ServerInfo.key_type is {kind!r}: it is 'ec' or 'rsa'")
@@ -26,7 +28,10 @@ def _key_type(info: Any) -> str:
 
 
 def take_keys(info: Any) -> None:
-    """Replace the key attributes, which name files, by the keys; without files make keys for this run."""
+    """Replaces the key attributes, which name files, by the keys; without files, keys are made for this run.
+
+    Raises UsageError if only some of the files are named.
+    """
     from mu.tls import keys
 
     files = key_files(info, {})
@@ -39,7 +44,7 @@ def take_keys(info: Any) -> None:
     elif any(workers) and not all(workers):
         raise UsageError("--worker-cert and --worker-key go together")
     else:
-        # Keys from files serve several runs: each worker names its run in its hello.
+        # Keys from files may serve several runs, so each worker's hello names its run.
         info.run_id = rand_str(16)
         job = keys.load_job_keys(*own, *workers)
         if job.worker_is_server:

@@ -1,9 +1,9 @@
-"""Which part of the job each worker gets, and the state of each part. Workers differ only in the order in which they
-connect.
+"""The ledger: which part each worker gets, and the state of each part.
 
-`Ledger` knows no sockets and no clock: the loop tells it what happened, and when. Parts are read from an iterable as
-they are needed, so a waiting part costs only what the iterable spends on it; the ledger itself keeps the parts that are
-being worked on, and those that have failed or have a backup.
+`Ledger` uses neither sockets nor a clock: the loop tells it what happened, and when. Parts are read from an iterable
+when they are needed, so a waiting part costs only what the iterable spends on it; the ledger keeps only the parts
+that are running, and those that have failed or have a backup. All workers are equal: the order in which they connect
+decides which part they get.
 """
 
 from collections import deque
@@ -14,27 +14,27 @@ from mu.errors import describe
 from mu.machine import ListedNumber
 from mu.server.durations import Durations
 
-# Backups begin when so many of the parts are done: by then it is known how long a part takes.
+# Backups begin when this share of the parts is done, because only then is a typical duration known.
 BACKUP_SHARE = 0.75
-# Error endings and beginnings that a retry cannot change.
+# Endings and beginnings of errors that a retry cannot change.
 FINAL = ("no such key)", "no such bucket)", "access denied)")
 FINAL_BEGINNINGS = ("FAIL(no such command ",)
-TEXT_KEPT = 1000  # characters of an error that are kept, to compare it with the next one
+TEXT_KEPT = 1000  # characters of an error that are kept for comparison with the next one
 
 
 class Part(NamedTuple):
-    """A part's number, as states see it, the keyframe group it belongs to, and its input, if it has one."""
+    """A part: its number as states see it, its keyframe group, and its input, if it has one."""
 
     number: int
     group: int
     input: Any = None
 
 
-END = Part(-1, -1)  # stands for the end of the iterable
+END = Part(-1, -1)  # sentinel for the end of the iterable
 
 
 class PartOrder(Sequence[Part]):
-    """Parts in the order in which connecting workers get them, each made when it is asked for."""
+    """Parts in the order in which connecting workers get them; each is made when it is asked for."""
 
     def __init__(self, order: Sequence[int], size: int, num_list: Sequence[int] | None) -> None:
         self._order = order
@@ -60,11 +60,11 @@ class PartOrder(Sequence[Part]):
 def connection_order(
     num_parts: int, keyframe_distance: int | None = None, num_list: Sequence[int] | None = None
 ) -> PartOrder:
-    """The parts in the order in which connecting workers get them.
+    """Returns the parts in the order in which connecting workers get them.
 
-    With a keyframe distance K the groups are 0..K-1, K..2K-1, …; all first members come first, then all
-    second ones, so that no worker waits for a left neighbour that has not started. `num_list` says
-    what people call the n-th part; its number is n all the same.
+    With a keyframe distance K the groups are 0..K-1, K..2K-1, …. The first members of all groups come first, then all
+    second members, and so on, so that no worker waits for a left neighbour that has not started. `num_list` holds the
+    number that messages show for the n-th part; the part's own number is n all the same.
     """
     size = keyframe_distance or 1
     order = sorted(range(num_parts), key=lambda part: (part % size, part)) if size > 1 else range(num_parts)
@@ -72,7 +72,7 @@ def connection_order(
 
 
 def worth_another_try(error: str) -> bool:
-    """Whether another attempt may end otherwise: not if an input is missing or access is denied."""
+    """Returns whether a retry may succeed: not if an input is missing or access is denied."""
     return not error.endswith(FINAL) and not error.startswith(FINAL_BEGINNINGS)
 
 
@@ -88,7 +88,7 @@ class Attempt:
 
 
 class _Trouble:
-    """What is known of a part that has failed, or has a backup."""
+    """The history of a part that has failed, or has a backup."""
 
     __slots__ = ("backed_up", "begun", "failures", "last_final")
 
@@ -96,53 +96,52 @@ class _Trouble:
         self.begun = begun
         self.failures = 0
         self.backed_up = False
-        self.last_final = ""  # the last error that looked final, but came from a worker that nobody knows
+        self.last_final = ""  # last error that looked final but came from a worker that has done no part
 
 
 class Ledger:
-    """The parts of a run: which wait for a worker, which are being worked on, which are done.
+    """The parts of a run: which wait for a worker, which are running, which are done.
 
-    `order` is read as parts are needed; without a length (`len`), how many there are is known once it ends. It may
-    yield None, which says that no part is at hand yet: then `pending` is true, and it is asked again later. A part
-    whose attempt fails waits again, until it has failed `retries` times more than once. With `backup`,
-    a part that takes longer than `backup` times the median gets a second attempt beside the first.
-    `broken` says why `order` could not be read to its end, if it could not.
+    `order` is read when parts are needed; if it has no length (`len`), the total is known once it ends. It may yield
+    None while no part is ready: then `pending` is true, and it is read again later. A part whose attempt fails waits
+    again, until it has failed `retries + 1` times. With `backup`, a part that takes longer than `backup` times the
+    median gets a second attempt beside the first. If reading `order` raises, `broken` holds the reason.
     """
 
     def __init__(self, order: Iterable[Part | None], retries: int = 0, backup: float | None = None) -> None:
         self.retries = retries
         self.backup = backup
-        self.begun = 0  # parts that have had a worker
+        self.begun = 0  # number of parts that have had a worker
         self.done = 0
         self.failed = 0
         self.broken = ""
         self.durations = Durations()
-        self.pending = False  # there may be more parts, but none could be read just now
+        self.pending = False  # whether `order` yielded None: more parts may come later
         self._source: Iterator[Part | None] | None = iter(order)
         self._total: int | None = len(order) if isinstance(order, Sized) else None
         self._read = 0
-        self._again: deque[Part] = deque()  # failed, and to be tried again
-        self._ahead: deque[Part] = deque()  # read, so as to know that they are there
+        self._again: deque[Part] = deque()  # failed parts that wait for a retry
+        self._ahead: deque[Part] = deque()  # parts that were read ahead and wait for their first worker
         self._backups: deque[Part] = deque()
         self._running: dict[int, list[Attempt]] = {}
         self._troubles: dict[int, _Trouble] = {}
 
     @property
     def parts(self) -> int:
-        """How many parts there are, as far as that is known."""
+        """The number of parts, as far as it is known."""
         return self._read if self._total is None else self._total
 
     @property
     def parts_known(self) -> bool:
-        """Whether `parts` is all of them."""
+        """Whether `parts` is the final number."""
         return self._total is not None
 
     def counts(self) -> tuple[int, bool, int, int, int]:
-        """`parts`, `parts_known`, `begun`, `done`, `failed`."""
+        """Returns `parts`, `parts_known`, `begun`, `done` and `failed`."""
         return self.parts, self._total is not None, self.begun, self.done, self.failed
 
     def waiting(self, most: int) -> int:
-        """How many workers could begin a part now, counted up to `most`: no more are read ahead than that."""
+        """Returns how many workers could begin a part now, at most `most`; it reads no more parts ahead than that."""
         at_hand = len(self._again) + len(self._backups) + len(self._ahead)
         if self._total is not None:
             return min(most, at_hand + self._total - self._read)
@@ -157,7 +156,7 @@ class Ledger:
 
     @property
     def unattended(self) -> bool:
-        """Whether a part that waits for a worker has none at work already."""
+        """Whether some part waits for a worker and no other attempt at it is running."""
         running = self._running
         if any(part.number not in running for part in self._again):
             return True
@@ -165,7 +164,7 @@ class Ledger:
 
     @property
     def running(self) -> int:
-        """How many parts are being worked on."""
+        """The number of parts that are running."""
         return len(self._running)
 
     @property
@@ -179,11 +178,11 @@ class Ledger:
 
     @property
     def may_want_more(self) -> bool:
-        """Whether workers beyond one for each part may be needed yet."""
+        """Whether more workers than one for each part may still be needed."""
         return bool(self.retries or self.backup or self.pending) and not self.finished
 
     def begin(self, now: float) -> Attempt | None:
-        """Give the next part to a worker; None if there is none."""
+        """Begins the next part's attempt; returns None if no part waits."""
         if self._again:
             part = self._again.popleft()
         elif self._ahead or self._read_ahead():
@@ -207,20 +206,22 @@ class Ledger:
         return attempt
 
     def begin_ahead(self, now: float) -> Attempt | None:
-        """As `begin`, but only for a part that no worker has had yet: `give_back` may have to follow."""
+        """Like `begin`, but only for a part that no worker has had yet, since `give_back` may have to follow."""
         if self._again or not (self._ahead or self._read_ahead()):
             return None
         return self.begin(now)
 
     def give_back(self, attempt: Attempt) -> None:
-        """An attempt has not begun after all: its part waits again, as if no worker had had it. Nothing happens if the
-        part is done by now."""
+        """Undoes `begin` for an attempt that has not really begun: its part waits as if no worker had had it.
+
+        Does nothing if the part is done by now.
+        """
         part = attempt.part
         running = self._running.get(part.number, [])
         if attempt not in running:
             return
         running.remove(attempt)
-        if running:  # another attempt, a backup, goes on
+        if running:  # another attempt, a backup, is still running
             return
         del self._running[part.number]
         if part.number in self._troubles:
@@ -232,24 +233,24 @@ class Ledger:
             self._ahead.appendleft(part)
 
     def leads(self, attempt: Attempt) -> bool:
-        """Whether this is the attempt that its part is known by."""
+        """Returns whether this attempt represents its part: it is the oldest that is running."""
         return self.leader(attempt) is attempt
 
     def leader(self, attempt: Attempt) -> Attempt | None:
-        """The oldest attempt at the same part that is under way."""
+        """Returns the oldest running attempt at the same part; None if there is none."""
         running = self._running.get(attempt.part.number)
         return running[0] if running else None
 
     def under_way(self) -> list[Attempt]:
-        """All attempts that have begun and not ended, and are those that their parts are known by."""
+        """Returns one running attempt, the oldest, for each part that is running."""
         return [attempts[0] for attempts in self._running.values()]
 
     def to_repeat(self) -> list[Part]:
-        """The parts that have failed and wait for another attempt."""
+        """Returns the parts that have failed and wait for a retry."""
         return list(self._again)
 
     def succeeded(self, attempt: Attempt, now: float) -> Sequence[Attempt]:
-        """The part is done; returns the attempts that are not needed any more."""
+        """Marks the part as done; returns the other attempts at it, which are no longer needed."""
         number = attempt.part.number
         running = self._running.pop(number)
         self.done += 1
@@ -262,10 +263,11 @@ class Ledger:
         return [other for other in running if other is not attempt]
 
     def failure(self, attempt: Attempt, error: str, *, final: bool = False, proven: bool = True) -> bool:
-        """An attempt has failed, and any other would if it is `final`; returns whether its part has, for good.
+        """Records that an attempt has failed; returns whether its part has failed for good.
 
-        An error that no retry can change is believed if its worker is `proven` (it has done a part), or if the attempt
-        before, which was another worker's, ended with the same: whoever has a worker's certificate could say so.
+        `final` says that any other attempt would fail, too. An error that looks final (`FINAL`) counts as such only
+        if its worker is `proven` (it has done a part), or if the previous attempt, on another worker, ended with the
+        same error. Otherwise one bad holder of a worker's certificate could fail parts without a retry.
         """
         number = attempt.part.number
         others = self._running[number]
@@ -290,7 +292,7 @@ class Ledger:
         return True
 
     def want_backups(self, now: float) -> int:
-        """Let parts that take too long wait for a second worker, too; returns for how many that is new."""
+        """Queues a second attempt for each part that takes too long; returns how many were queued by this call."""
         if self.backup is None or self._total is None or self.done < BACKUP_SHARE * self._total:
             return 0
         if not self.durations:
@@ -314,7 +316,7 @@ class Ledger:
         return trouble
 
     def _read_ahead(self) -> bool:
-        """Read one more part; whether there was one."""
+        """Reads one more part; returns whether there was one."""
         if self._source is None:
             return False
         self.pending = False

@@ -1,4 +1,4 @@
-"""The original's name for opening a coordinator's port, for scripts with a main loop of their own."""
+"""Opens a coordinator's port under the original's name, for scripts that have a main loop of their own."""
 
 import socket
 from typing import Any
@@ -8,9 +8,10 @@ from mu.tls.connection import TLSConnection
 
 
 def setup_server_listen(ServerInfo: Any) -> "socket.socket | TLSConnection":
-    """A socket that listens at `port_number`, with TLS if `cacert` holds a key; without, for this machine only.
+    """Returns a socket that listens at `port_number`, for `util.accept_socket`.
 
-    For `util.accept_socket`. `server_main_loop` opens its own. UsageError if the port cannot be opened.
+    It uses TLS if `cacert` holds a certificate; without one it listens on the loopback address only.
+    `server_main_loop` does not need it. Raises UsageError if the port cannot be opened.
     """
     cacert, srvcrt, srvkey = (getattr(ServerInfo, name, None) for name in ("cacert", "srvcrt", "srvkey"))
     address = "" if cacert else "127.0.0.1"

@@ -1,11 +1,11 @@
 """The coordinator's event loop: one epoll, one machine for each worker, one deadline for each connection.
 
-The acceptor admits workers; the ledger says which part each one gets, or that it waits as a spare; `Attempts` knows
-which machine does which part; `Staffing` has workers launched. A turn costs work only for the connections that are
-ready and the timers that are due, however many others there are.
+The acceptor admits workers; the ledger decides which part each worker gets; `Attempts` knows which machine does which
+part; `Staffing` has workers launched. A turn costs work only for the connections that are ready and the timers that
+are due, however many other connections there are.
 
-A worker's life here: hello → a part → its machine ends → `reset:` → hello → the next part … → `quit:`. A worker whose
-machine has said `quit:` itself, as all of the original's do, ends with its part.
+A worker goes through: hello, a part until its machine ends, `reset:`, hello, the next part, …, `quit:`. A worker to
+which the machine itself has sent `quit:`, as all machines of the original do, ends with its part.
 """
 
 import logging
@@ -16,25 +16,26 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from itertools import islice
 
 from OpenSSL import SSL
 
 from mu.console.system import caught_signals
 from mu.engines.protocol import Engine
 from mu.errors import ProtocolError, describe
-from mu.machine import ErrorState, MachineState, checked, described, enter_fitting, listed, settle
+from mu.machine import ErrorState, MachineState, described, handled, listed, out_of_memory
+from mu.machine.info import Told
 from mu.report.telling import Telling
 from mu.server.acceptor import Acceptor
-from mu.server.attempts import Attempts, waits_in_vain
+from mu.server.attempts import Attempts, dependency_error, last_state
 from mu.server.connections import Ahead, Connections, Peer
 from mu.server.intake import Intake
 from mu.server.ledger import Attempt, Ledger
 from mu.server.resets import Resets
-from mu.server.reuse import ACCOUNT_BYTES, Reuse, hear, learn, waits
+from mu.server.reuse import Reuse, has_sent_nothing, store_facts
 from mu.server.settings import Settings
 from mu.server.staffing import Staffing
 from mu.server.timers import Timers
+from mu.server.worker_messages import WorkerMessages
 from mu.wire import clock
 from mu.wire.protocol import Hello
 from mu.wire.socket_nb import SocketNB
@@ -43,14 +44,17 @@ logger = logging.getLogger(__name__)
 
 FLUSH_TIMEOUT = 10.0
 TICK = 0.5
-LOOK_AGAIN = 0.02  # seconds between looks at inputs that are still to come
+INPUT_POLL = 0.02  # seconds between checks for inputs that are not ready yet
 BATCH = 64
 QUIT = "quit:"
 
 
 class Loop:
-    """Drives one run. After `run`, `ended` says why it stopped early, if it did, `signal` is the signal that
-    stopped it, if one did, and `worker_seconds` sums all workers' lives, from hello to end, spares included."""
+    """Drives one run.
+
+    After `run`, `ended` is the reason why it stopped early, and `signal` the signal that stopped it, if any;
+    `worker_seconds` is how long workers were connected in total, from hello to end, spares included.
+    """
 
     def __init__(
         self,
@@ -73,13 +77,15 @@ class Loop:
         self._attempts = attempts
         self._telling = telling
         self._engine = engine
-        self._notes = notes  # of the relay, which is another thread
+        self._notes = notes  # lines to print from the relay, which runs in another thread
         self._staffing = staffing
         self._connections = Connections()
         self._intake = Intake(self._connections)
+        self._messages = WorkerMessages(settings, telling)
         self._timers = Timers(self._connections, self._wake)
         self._acceptor = Acceptor(listener, context, self._connections, settings, telling, self._admit)
         self._spares: dict[int, Peer] = {}
+        self._told = Told()
         self._reuse = Reuse(settings, ledger, staffing, self._spares)
         self._resets = Resets(
             self._connections,
@@ -93,11 +99,13 @@ class Loop:
         )
         self._debugging = logger.isEnabledFor(logging.DEBUG)
         self._next_watch = 0.0
-        self._next_look = 0.0
+        self._next_input_poll = 0.0
 
     def run(self) -> None:
-        """Drive all machines until each is terminal, launching fails, or a signal comes. Whatever ends it: launching
-        is cancelled, the port closed, and workers are told to end."""
+        """Drives all machines until each is terminal, launching fails, or a signal comes.
+
+        In every case launching is cancelled, the port is closed, and workers are told to end.
+        """
         try:
             with caught_signals(self.on_signal) as wake:
                 self._connections.epoll.register(wake, select.EPOLLIN)
@@ -118,20 +126,20 @@ class Loop:
         for peer in self._connections.all():
             self._dismiss(peer)
         if self._engine is not None:
-            self._engine.wait()  # for the account: launching may be a moment behind the last worker
+            self._engine.wait()  # the counts of launching are final only after that
             self._staffing.finish(time.monotonic())
 
     def _turn(self, wake: int) -> None:
-        """Wait, then serve what is ready.
+        """Waits, then serves the connections and timers that are ready.
 
-        All that is ready is read, then all machines are moved, then all that they say is sent. Batching reads, then
-        transitions, then writes keeps caches warm and saves CPU (bench/coordinator.py).
+        First all input is read, then all machines are moved, then all output is sent. Batching reads, then
+        transitions, then writes keeps caches warm and saves CPU time (bench/coordinator.py).
         """
         ready: list[tuple[Peer, MachineState]] = []
         listener_ready = False
         get = self._connections.get
         for fd, _ in self._connections.epoll.poll(
-            self._timers.timeout(LOOK_AGAIN if self.ledger.pending else TICK), BATCH
+            self._timers.timeout(INPUT_POLL if self.ledger.pending else TICK), BATCH
         ):
             peer = get(fd)
             if peer is None:
@@ -142,19 +150,19 @@ class Loop:
                 ready.append((peer, self._read(peer, peer.machine)))
             elif peer.resetting:
                 self._resets.read(peer)
-                self._take_in(peer, peer.channel)
+                self._count_unfinished(peer, peer.channel)
             else:
                 self._serve_partless(peer)
-        ready = [(peer, machine if machine.terminal else machine.do_handle()) for peer, machine in ready]
+        ready = [(peer, machine if machine.terminal else handled(machine)) for peer, machine in ready]
         for peer, machine in ready:
-            if get(peer.fd) is peer:  # a machine before it may have ended this one
+            if get(peer.fd) is peer:  # a machine earlier in the list may have ended this one
                 self._follow(peer, machine)
         if listener_ready:  # last: a new connection may get a descriptor that was closed in this turn
             self._acceptor.accept()
         now = time.monotonic()
         self._timers.run(now)
-        if self.ledger.pending and now >= self._next_look:
-            self._next_look = now + LOOK_AGAIN
+        if self.ledger.pending and now >= self._next_input_poll:
+            self._next_input_poll = now + INPUT_POLL
             if self.ledger.wanted:
                 self._find_workers()
         if now >= self._next_watch:
@@ -163,7 +171,7 @@ class Loop:
         self._telling.tick(now)
 
     def _watch(self, now: float) -> None:
-        """Check what no connection reports: launching, silence, unverified connections, slow parts."""
+        """Checks what no connection reports: launching, missing workers, unverified connections, slow parts."""
         self._acceptor.expire(now)
         self._intake.watch()
         self._attempts.report(now)
@@ -179,32 +187,33 @@ class Loop:
             self._find_workers()
 
     def stop(self, why: str) -> None:
-        """End the run at the next turn."""
+        """Ends the run at the next turn, with this reason."""
         self.ended = self.ended or why
 
     def on_signal(self, number: int) -> None:
-        """Stop the run; at the second signal, end this process at once."""
+        """Stops the run; at the second signal, exits this process at once."""
         if self.signal:
-            os._exit(128 + number)  # the second one: at once
+            os._exit(128 + number)
         self.signal = number
         self.ended = f"stopped by {signal.Signals(number).name}"
 
     # Parts
 
     def _admit(self, peer: Peer, channel: SocketNB, hello: Hello) -> None:
-        """A worker has said hello for the first time."""
+        """Counts a worker that has said hello for the first time, and gives it a part."""
+        channel._channel.of_run = self._told
         peer.hello = time.monotonic()
         peer.worker = self._staffing.hello(peer.hello, hello.facts)
-        learn(peer, hello, peer.hello)
+        store_facts(peer, hello, peer.hello)
         self._give_part(peer, channel)
 
     def _give_part(self, peer: Peer, channel: SocketNB) -> None:
-        """Let a worker that has said hello begin, or wait until it is needed."""
+        """Begins a part on a worker that has said hello; without a part the worker becomes a spare or is dismissed."""
         now = time.monotonic()
         attempt = self.ledger.begin(now) if self._reuse.has_time(peer, now) else None
         if attempt is None:
             peer.new = False
-            if not waits(channel):
+            if not has_sent_nothing(channel):
                 self._forget(peer)
             elif self._reuse.may_wait(peer, now):
                 self._spares[peer.fd] = peer
@@ -217,29 +226,29 @@ class Loop:
         self._begin_part(peer, attempt, self._attempts.begin(peer, channel, attempt))
 
     def _begin_part(self, peer: Peer, attempt: Attempt, machine: MachineState) -> None:
-        """A worker has a part: see to its machine from now on."""
+        """Drives the machine of a worker that has just got a part."""
         if self._debugging:
             logger.debug("part %d: worker at %s", listed(attempt.part.number), peer.address)
         if self._settings.kill_time is not None:
             self._timers.set(peer, self._settings.kill_time, self._kill)
         if not self.ledger.may_want_more and not self.ledger.wanted and not self._resets.ahead:
             self._acceptor.close()
-        self._follow(peer, machine if machine.terminal else machine.do_handle())
+        self._follow(peer, machine if machine.terminal else handled(machine))
 
     def _begin_ahead(self, peer: Peer, channel: SocketNB, ahead: Ahead) -> None:
-        """A worker is at the part that it was given along with `reset:`."""
+        """Begins the part that a worker was given along with `reset:`, after its hello."""
         attempt, unread = ahead.attempt, int(ahead.unread)
         attempt.began = time.monotonic()
         self._attempts.confirm(peer, ahead.machine, attempt)
-        self._hear(peer, channel._channel.parser.messages, unread)
+        self._messages.take_in(peer, channel._channel.parser.messages, unread)
         failed = self._attempts.doomed_by(attempt)
         if failed is not None and not ahead.machine.terminal:
-            self._end(peer, waits_in_vain(failed))
+            self._end(peer, dependency_error(failed))
         else:
             self._begin_part(peer, attempt, ahead.machine)
 
     def _find_workers(self) -> None:
-        """Give waiting parts to spare workers, and have more workers launched if they are too few."""
+        """Gives waiting parts to spare workers, and has more workers launched if parts are left."""
         while self._spares and self.ledger.wanted:
             peer = self._spares.pop(next(iter(self._spares)))
             assert peer.channel is not None
@@ -247,7 +256,7 @@ class Loop:
         self._staffing.fill()
 
     def _finish(self, peer: Peer) -> None:
-        """A machine has ended: settle its part, then reuse, keep or dismiss its worker."""
+        """Settles the part of a machine that has ended, then reuses, keeps or dismisses its worker."""
         now = time.monotonic()
         channel = peer.channel
         assert channel is not None
@@ -260,7 +269,7 @@ class Loop:
             if failed is None:
                 self._dismiss(other)
             else:
-                self._end(other, waits_in_vain(failed))
+                self._end(other, dependency_error(failed))
         if well:
             peer.completed += 1
             peer.failures = 0
@@ -276,7 +285,7 @@ class Loop:
             self._find_workers()
 
     def _give_up(self, peer: Peer) -> None:
-        """A worker has failed to clean up: replace it by another."""
+        """Dismisses a worker that has failed to clean up; another one takes its place."""
         self._dismiss(peer)
         if self.ledger.wanted:
             self._find_workers()
@@ -284,38 +293,25 @@ class Loop:
     # Workers
 
     def _read(self, peer: Peer, machine: MachineState) -> MachineState:
-        """Read what has come, and add it to the worker's log. Returns the state that follows.
+        """Reads from a worker, and adds its messages to its log. Returns the machine's next state.
 
-        What waits to be sent is sent later (`_follow`): a write to a connection that the worker has closed fails, and
-        then its last message, which may say why, would be lost.
+        Queued output is sent later (`_follow`): a write to a connection that the worker has closed fails, and then
+        the worker's last message, which may contain the reason, would be lost.
         """
         if machine.terminal and not machine.want_write:
             return machine
         waiting = machine._channel.parser.messages
         known = len(waiting)
         machine = machine.do_read()
-        self._hear(peer, waiting, known)
-        self._take_in(peer, machine)
+        try:
+            self._messages.take_in(peer, waiting, known)
+        except MemoryError:
+            machine = out_of_memory(machine)
+        self._count_unfinished(peer, machine)
         return machine
 
-    def _hear(self, peer: Peer, waiting: deque[bytes], known: int) -> None:
-        """What a worker that has a part has said after the first `known` messages goes to all who want to hear it: what
-        programs have printed, its log, and what is for the coordinator itself."""
-        outputs = self._telling.outputs
-        if outputs is not None and peer.track is not None:
-            for message in islice(waiting, known, None):
-                outputs.take(peer.track, message)
-        track = peer.track if self._settings.journal else None
-        if track is not None:
-            hear(peer, track, waiting, known, self._telling.tally)
-            return
-        for message in waiting:
-            if message.startswith(ACCOUNT_BYTES):
-                hear(peer, track, waiting, known, self._telling.tally)
-                break
-
-    def _take_in(self, peer: Peer, channel: SocketNB | None) -> None:
-        """Account for the unfinished message of a worker; give up the worst if all of them together are too much."""
+    def _count_unfinished(self, peer: Peer, channel: SocketNB | None) -> None:
+        """Counts a worker's unfinished message; drops the largest if all of them together take too much memory."""
         if channel is None or not (channel._channel.parser.unfinished or peer in self._intake.held):
             return
         worst = self._intake.note(peer, channel)
@@ -337,12 +333,12 @@ class Loop:
             peer.channel.do_read()
         except (OSError, ProtocolError) as error:
             logger.debug("a spare worker: %s", describe(error))
-        if not waits(peer.channel):
+        if not has_sent_nothing(peer.channel):
             self._forget(peer)
 
     def _follow(self, peer: Peer, machine: MachineState) -> None:
-        """Send what a machine has queued, and act on the state that it is in now."""
-        channel = machine._channel  # what all its states share
+        """Sends a machine's queued output, and acts on the state that it is in now."""
+        channel = machine._channel  # shared by all states of a machine
         if channel.out and channel.sock is not None:
             machine = machine.do_write()
         if machine is not peer.machine:
@@ -364,8 +360,8 @@ class Loop:
             self._finish(peer)
 
     def wake(self, machine: MachineState) -> None:
-        """Have `machine` handled in the next turn although its worker has said nothing: something else that it waits
-        for is there. Only from this loop's thread."""
+        """Lets the next turn handle `machine` although its worker has sent nothing, because another event that it
+        waits for has happened. Only from this loop's thread."""
         peer = self._connections.get(machine.fileno())
         if peer is not None and peer.machine is machine:
             self._timers.wake_by(peer, 0.0)
@@ -373,28 +369,22 @@ class Loop:
     def _wake(self, peer: Peer) -> None:
         machine = peer.machine
         if machine is not None and not machine.terminal:
-            self._follow(peer, machine.do_handle())
+            self._follow(peer, handled(machine))
 
     def _kill(self, peer: Peer) -> None:
         self._end(peer, f"terminated after {self._settings.kill_time:g} seconds", self._settings.kill_state)
 
     def _end(self, peer: Peer, why: str, state: Callable[[MachineState], MachineState] | None = None) -> None:
-        """End a machine that is not finished, in an error or in `state`, and its worker."""
+        """Ends a machine that is not terminal, in an ErrorState or in `state`, and ends its worker."""
         machine = peer.machine
         if machine is None or machine.terminal:
             return
         machine.enqueue(QUIT)
         machine = machine.do_write()
-        if state is None:
-            following: MachineState = ErrorState(machine, why)
-        else:
-            following = settle(checked(machine, "kill_state", enter_fitting, machine, state, why))
-            if not following.terminal:
-                following = ErrorState(following, f"{why}, and {type(following).__name__} is no end")
-        self._follow(peer, following)
+        self._follow(peer, last_state(machine, why, state))
 
     def _dismiss(self, peer: Peer) -> None:
-        """Tell a worker that is not needed any more to end."""
+        """Tells a worker that is no longer needed to end, and closes its connection."""
         if peer.channel is not None and (peer.machine is None or not peer.machine.terminal):
             self._attempts.abandon(peer)
             peer.channel.enqueue(QUIT)
@@ -405,7 +395,7 @@ class Loop:
         self._forget(peer)
 
     def _forget(self, peer: Peer) -> None:
-        """Close the connection of a worker."""
+        """Closes the connection of a worker, and removes it from all lists."""
         self._spares.pop(peer.fd, None)
         self._resets.forget(peer)
         if peer.hello is not None:

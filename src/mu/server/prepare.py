@@ -1,4 +1,4 @@
-"""Reads a script's `ServerInfo`, once: what is inside the coordinator gets settings passed."""
+"""Reads a script's `ServerInfo` once, into settings that are passed to the rest of the coordinator."""
 
 import dataclasses
 import ipaddress
@@ -13,15 +13,17 @@ from mu.server.flags import EVERY_SCRIPT, FLAGS
 from mu.server.ledger import Part, PartOrder, connection_order
 from mu.server.settings import Settings, Setup
 
-# Attributes of ServerInfo that a run sets, so that the script and its states can read them back, until it is over.
+# Attributes of ServerInfo that a run sets so that the script and its states can read them; restored when it is over.
 READ_BACK = ("port_number", "state_srv_addr", "state_srv_port", "state_srv_threads")
-# Settings that are made here rather than read under their own names.
+# Settings that are computed here instead of being read under their own names.
 MADE = ("parts", "grouped", "room", "journal", "overprovision")
 
 
 def settings_of(info: Any) -> Settings:
-    """What `info`, a class or an object with the attributes of the flags, says of parts and workers. UsageError if
-    that cannot be."""
+    """Returns the settings about parts and workers of `info`, a class or an object with the attributes of the flags.
+
+    Raises UsageError if they are impossible.
+    """
     given = {
         field.name: getattr(info, field.name)
         for field in dataclasses.fields(Settings)
@@ -40,13 +42,13 @@ def settings_of(info: Any) -> Settings:
 
 
 def setup_of(info: Any) -> Setup:
-    """What `info` says of all else."""
+    """Returns the other settings of `info`: addresses, keys, files and messages."""
 
     def text(name: str) -> Any:
         return getattr(info, name, None) or None
 
     pair = (text("worker_cert"), text("worker_key"))
-    if not all(pair):  # a script without `options` may know of one pair only
+    if not all(pair):  # a script that does not call `options` may set one pair only
         pair = (getattr(info, "srvcrt", None), getattr(info, "srvkey", None))
     event: dict[str, Any] = {}
     if getattr(info, "hashed_names", False):
@@ -84,12 +86,12 @@ def setup_of(info: Any) -> Setup:
 
 
 def _own_relay(info: Any) -> bool:
-    """Whether the run starts a relay: no other could have the keys that were made for it."""
+    """Returns whether the run starts a relay; no other relay could have the keys that were made for this run."""
     return bool(getattr(info, "state_srv_addr", None) and getattr(info, "keys_of_run", False))
 
 
 class _Resume:
-    """The parts of a script that are still to be done."""
+    """Finds the parts of a script that are still to be done, for `Setup.resume_from`."""
 
     def __init__(self, info: Any) -> None:
         self._info = info
@@ -101,7 +103,7 @@ class _Resume:
 
 
 def parts_of(info: Any) -> PartOrder:
-    """The parts that `info` asks for, in the order in which workers get them. UsageError if one is named twice."""
+    """Returns the parts of `info` in the order in which workers get them. Raises UsageError if one is named twice."""
     chosen = getattr(info, "num_list", None)
     if chosen and len(set(chosen)) < len(chosen):
         raise UsageError("num_list names a part twice")
@@ -111,7 +113,7 @@ def parts_of(info: Any) -> PartOrder:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, and can be reached from here only."""
+    """Returns whether a host is a loopback address, which only this machine can reach."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,10 +1,10 @@
-"""Cleaning up between two parts: a worker is told `reset:`, and says hello again when it is ready for another part.
+"""Cleans up workers between two parts: sends `reset:`, and waits for the hello of a worker that is ready again.
 
-Short parts would spend most of their time waiting for that hello, and then for the first command. So a worker that
-says it can (the fact `ahead`) gets the first commands of its next part along with `reset:`. Its machine is told the
-hello that is expected, which is the worker's last one with the facts as they must be now. Nobody else is told of that
-part before the true hello has come. If none comes, the worker has done none of these commands: the part is given
-back, and waits for another worker as if nobody had had it.
+Workers with short parts would spend most of their time waiting for that hello, and then for the first command. So a
+worker that supports it (the fact `ahead`) gets the first commands of its next part along with `reset:`. The part's
+machine is given the hello that we expect, which is the worker's last one with the facts updated. The part is not
+reported before the real hello has come. If none comes, the worker has run none of these commands: the part is given
+back to the ledger, and waits for another worker as if no worker had had it.
 """
 
 import logging
@@ -13,10 +13,11 @@ from collections.abc import Callable
 from math import inf
 
 from mu.errors import ProtocolError, describe
+from mu.machine import handled
 from mu.server.attempts import Attempts
 from mu.server.connections import Ahead, Connections, Peer
 from mu.server.ledger import Ledger
-from mu.server.reuse import learn
+from mu.server.reuse import store_facts
 from mu.server.staffing import Staffing
 from mu.server.timers import Timers
 from mu.wire.framing import to_text
@@ -25,16 +26,18 @@ from mu.wire.socket_nb import SocketNB
 
 logger = logging.getLogger(__name__)
 
-RESET_TIMEOUT = 60.0  # seconds in which a worker must have cleaned up after a part
-MAX_LATE = 10_000  # answers to commands of the part before that a worker may still send after `reset:`
+RESET_TIMEOUT = 60.0  # seconds that a worker has for cleaning up after a part
+MAX_LATE = 10_000  # answers to the previous part's commands that may come after `reset:`
 RESET = "reset:"
 HELLO_BYTES = HELLO.encode()
 
 
 class Resets:
-    """Tells workers to clean up. `welcome` is called with each one that is ready for another part, `begin` with one
-    that was given its next part along with `reset:`, `give_up` with one that has failed to clean up, or took too
-    long."""
+    """Tells workers to clean up, and calls a function when one is ready for another part.
+
+    `welcome` is called with a worker that is ready, `begin` with one that was given its next part along with
+    `reset:`, and `give_up` with one that has failed to clean up, or took longer than `RESET_TIMEOUT`.
+    """
 
     def __init__(
         self,
@@ -47,7 +50,7 @@ class Resets:
         begin: Callable[[Peer, SocketNB, Ahead], None],
         give_up: Callable[[Peer], None],
     ) -> None:
-        self.ahead = 0  # parts that were given along with `reset:` and have not begun
+        self.ahead = 0  # number of parts that were sent along with `reset:` and have not begun
         self._ledger = ledger
         self._attempts = attempts
         self._begin = begin
@@ -58,14 +61,16 @@ class Resets:
         self._give_up = give_up
 
     def begin(self, peer: Peer, channel: SocketNB, *, well: bool) -> bool:
-        """Tell a worker to clean up after a part that was done `well` or has failed. False if its connection turns out
-        to be closed."""
+        """Tells a worker to clean up after a part that is done (`well`) or has failed.
+
+        Returns False if its connection turns out to be closed.
+        """
         peer.resetting = True
         peer.late = 0
         channel._channel.parser.messages.clear()
         channel.enqueue(RESET)
         self._timers.set(peer, RESET_TIMEOUT, self._give_up)
-        # A part that has failed may have left commands behind whose answers look like those to the next part's.
+        # A failed part may have unanswered commands, whose answers would look like those to the next part's commands.
         if not (well and peer.facts.get("ahead") and self._prepare(peer, channel)):
             self._staffing.resetting += 1
         try:
@@ -78,7 +83,7 @@ class Resets:
         return True
 
     def _prepare(self, peer: Peer, channel: SocketNB) -> bool:
-        """Send the first commands of another part; whether there is one."""
+        """Sends the first commands of another part; returns whether a part was available."""
         now = time.monotonic()
         attempt = self._ledger.begin_ahead(now)
         if attempt is None:
@@ -94,14 +99,14 @@ class Resets:
         messages.append(said)
         machine = self._attempts.prepare(peer, channel, attempt)
         if not machine.terminal:
-            machine = machine.do_handle()
+            machine = handled(machine)
         peer.ahead = Ahead(attempt, machine, unread=bool(messages))
         messages.clear()
         self.ahead += 1
         return True
 
     def forget(self, peer: Peer) -> None:
-        """A worker does not clean up any more: it is ready, or gone. A part that it has not begun is given back."""
+        """Removes a worker that is ready or gone. A part that it has not begun is given back to the ledger."""
         if not peer.resetting:
             return
         peer.resetting = False
@@ -113,7 +118,7 @@ class Resets:
             self.ahead -= 1
 
     def read(self, peer: Peer) -> None:
-        """Read what a worker that is cleaning up has said."""
+        """Reads the messages of a worker that is cleaning up."""
         channel = peer.channel
         assert channel is not None
         try:
@@ -129,7 +134,7 @@ class Resets:
                 return
             message = messages.popleft()
             peer.late += 1
-            # Only a failed part can have left commands behind whose answers are still to come.
+            # Only a failed part can have unanswered commands, whose answers come after `reset:`.
             if peer.late > MAX_LATE or (message.startswith(b"FAIL") and not peer.failures):
                 logger.debug("worker at %s, after %s %s", peer.address, RESET, to_text(message)[:200])
                 self._give_up(peer)
@@ -147,7 +152,7 @@ class Resets:
             return
         self._staffing.reused += 1
         self._timers.clear(peer)
-        learn(peer, parsed, time.monotonic())
+        store_facts(peer, parsed, time.monotonic())
         if peer.ends_at == inf and peer.facts.get("fresh") is False:
             peer.said = said
         ahead, peer.ahead = peer.ahead, None

@@ -1,4 +1,4 @@
-"""Which parts of a job are still to be done: those whose outputs are not in S3."""
+"""Finds the parts of a job whose outputs are not in S3 yet."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +13,11 @@ from mu.wire.protocol import spread
 
 
 def unfinished(info: Any, parts: Sequence[Part], region: str) -> list[Part]:
-    """The parts of which at least one output does not exist.
+    """Returns the parts that lack at least one of their outputs.
 
-    A script names outputs by a static method `outputs(part)` on its `ServerInfo`: S3 keys, in `info.bucket`. S3 has
-    an object whole or not at all. UsageError if there is no such method, MuError if S3 cannot be asked.
+    A script names outputs by a static method `outputs(part)` on its `ServerInfo`, which returns S3 keys in
+    `info.bucket`. An object in S3 is always complete, so its existence is enough. Raises UsageError if there is no
+    such method, MuError if S3 cannot be asked.
     """
     name_outputs = getattr(info, "outputs", None)
     if name_outputs is None:
@@ -41,14 +42,14 @@ def unfinished(info: Any, parts: Sequence[Part], region: str) -> list[Part]:
 
 
 def _existing(bucket: str, region: str, keys: Sequence[str]) -> set[str]:
-    """Those of `keys` that the bucket holds; listing takes one request for a thousand objects."""
+    """Returns those of `keys` that exist in the bucket; a listing costs one request for a thousand objects."""
     if not keys:
         return set()
     sought = set(keys)
     if bucket.startswith("file://"):
         root = Path(unquote(bucket.removeprefix("file://")))
         return {key for key in sought if (root / key).is_file()}
-    # One listing for each folder; if outputs are in a folder each, or in none, the whole bucket is listed.
+    # One listing for each folder. If there are as many folders as outputs, or no folders, the whole bucket is listed.
     folders = {key.rpartition("/")[0] for key in keys}
     starts = [f"{folder}/" for folder in folders] if len(folders) < len(keys) and "" not in folders else [""]
     found: set[str] = set()

@@ -1,10 +1,10 @@
-"""One object for a run: prepare, launch, drive, conclude.
+"""One object for a run, with the steps prepare, launch, drive and conclude.
 
-`Run` goes all the way: `prepare` opens the port, `launch` starts workers, `drive` is the loop, `conclude` writes
-files, tells how it ended and raises if it did not end well. Whatever ends the loop, launching is cancelled, the port
-closed, workers are told to quit, and `conclude` still writes the files.
+`prepare` opens the port, `launch` starts workers, `drive` runs the loop, and `conclude` writes files, prints the
+summary and raises if the run failed. Whatever ends the loop, launching is cancelled, the port is closed, workers are
+told to quit, and `conclude` still writes the files.
 
-How a script's three calls find their run is in `mu.server.script_runs`.
+`mu.server.script_runs` finds the run that belongs to a script's three calls.
 """
 
 import cProfile
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mu.console.debugging import follow_defs
-from mu.console.system import allow_connections
+from mu.console.system import LOOP, allow_connections, need_linux
 from mu.engines.protocol import Engine
 from mu.errors import JobError, UsageError, reason
 from mu.history import times_file
@@ -46,14 +46,14 @@ LOOPBACK = ("127.0.0.1", "localhost")
 class Run:
     """One run of a job.
 
-    `constructor` makes each part's first state (see `Attempts`); `engines` start the workers (none: they come by
-    themselves). `on_outcome` is called with an `Outcome` for each part when it is over, in the loop's thread: it must
-    be quick, and an exception in it ends the run. `states` receives the machines, as for `server_main_loop`; None keeps
-    none. `reporter` is told what happens; by default it is one that writes to standard error.
+    `constructor` makes each part's first state (see `Attempts`). `engines` start the workers; without one, workers
+    are started by others and connect. `on_outcome` is called with an `Outcome` for each part when it is over, in the
+    loop's thread: it must be quick, and an exception in it ends the run. `states` receives the machines, as for
+    `server_main_loop`; None keeps none. `reporter` is told what happens; the default writes to standard error.
 
-    After `drive`: `error` is the exception that ended the loop, if one did; `counts`, `failures`, `ended`
-    and `worker_seconds` say how it went. After `conclude`: `estimate` is that of the cost (None: there is none), and
-    `recorded` the path of the record, empty if none was kept.
+    After `drive`, `error` is the exception that ended the loop, if any; `counts`, `failures`, `ended` and
+    `worker_seconds` tell how it went. After `conclude`, `estimate` is the cost estimate (None if there is none), and
+    `recorded` the path of the record (empty if none was kept).
     """
 
     def __init__(
@@ -74,16 +74,15 @@ class Run:
         self.reporter = reporter
         self.on_outcome = on_outcome
         self.states = states
-        self.relay: tuple[str, int] | None = None  # where the run's own relay is, if it has one
+        self.relay: tuple[str, int] | None = None  # address and port of the run's own relay, if it has one
         self.lookup: Lookup | None = None
         self.profile: cProfile.Profile | None = None
         self.error: BaseException | None = None
         self.estimate: dict[str, Any] | None = None
         self.recorded = ""
         self.recorder: Recorder | None = None
-        self.before: dict[
-            str, Any
-        ] = {}  # what a script's ServerInfo said before the run set it (`prepare.READ_BACK`)
+        # Values of a script's ServerInfo before the run set them (`prepare.READ_BACK`).
+        self.before: dict[str, Any] = {}
         self._listener: socket.socket | None = None
         self._stop_relay: Callable[[], None] | None = None
         self._notes: deque[str] = deque()
@@ -95,8 +94,10 @@ class Run:
 
     @property
     def listener(self) -> socket.socket:
-        """The listening socket, opened the first time that it is asked for; without keys only for this machine.
-        UsageError if it cannot be."""
+        """The listening socket, opened at the first access; without keys it listens on the loopback address only.
+
+        Raises UsageError if the port cannot be opened.
+        """
         if self._listener is None:
             address = "" if self.setup.cacert else "127.0.0.1"
             self._listener = tls_listener.listen(address, self.setup.port)
@@ -105,12 +106,12 @@ class Run:
 
     @property
     def port(self) -> int:
-        """Where the run listens."""
+        """The port that the run listens on."""
         return int(self.listener.getsockname()[1])
 
     @property
     def engine(self) -> Engine | None:
-        """What starts workers; several engines are one here."""
+        """The engine that starts workers, or None; several engines are combined into one."""
         if len(self.engines) > 1:
             from mu.engines.several import Several  # type: ignore[import-not-found,unused-ignore]
 
@@ -119,13 +120,13 @@ class Run:
 
     @property
     def loop(self) -> Loop:
-        """The loop, once `drive` has begun."""
+        """The loop. It exists once `drive` has begun."""
         assert self._loop is not None
         return self._loop
 
     @property
     def counts(self) -> Counts:
-        """How far the run is."""
+        """How far the run is: parts done, failed and running."""
         return Counts() if self._telling is None else self._telling.tally.counts()
 
     @property
@@ -135,17 +136,17 @@ class Run:
 
     @property
     def worker_seconds(self) -> float:
-        """The sum of all workers' lives."""
+        """Seconds that all workers were connected, in total."""
         return 0.0 if self._loop is None else self._loop.worker_seconds
 
     @property
     def failures(self) -> list[Failure]:
-        """The parts that failed for good, the first thousand of them, in the order of parts."""
+        """The first thousand of the parts that failed for good, sorted by part."""
         return [] if self._attempts is None else summary_of(self._attempts.failures)
 
     @property
     def part_numbers(self) -> list[int] | None:
-        """The numbers of all parts; None if they are read as they are needed."""
+        """The numbers of all parts; None if parts are read only when they are needed."""
         parts = self.settings.parts
         return [listed(part.number) for part in parts] if isinstance(parts, Sequence) else None
 
@@ -156,22 +157,24 @@ class Run:
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing to do at all."""
+        """Whether the run has no parts at all."""
         parts = self.settings.parts
         return isinstance(parts, Sized) and len(parts) == 0
 
     def prepare(self) -> "Run":
-        """Open the port, and make the directory of programs' output. UsageError if that cannot be."""
+        """Opens the port, and makes the directory of programs' output. Raises UsageError if either is impossible."""
         if not self.idle:
+            need_linux("a coordinator", LOOP)
             self._output = outputs.prepare(self.setup.output_dir)
             _ = self.listener
         return self
 
     def launch(self, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Start workers, as many as parts wait for and as there may be at a time; returns the event that they get.
+        """Starts as many workers as parts wait for, within the limit; returns the event that the workers get.
 
-        Set in it: `addr` if it is unset, `port`, and the workers' keys, and what `Setup.event` has, unless `event` has
-        it already. Returns at once; launching goes on in the engine. UsageError or MuError if it cannot begin.
+        The event is `event` with `port`, the workers' keys, `addr` if it is unset, and the fields of `Setup.event`
+        that `event` does not have. Returns at once; launching goes on in the engine. Raises UsageError or MuError if
+        it cannot begin.
         """
         setup, engine = self.setup, self.engine
         made: dict[str, Any] = {"tell_facts": 1, **setup.event, **(event or {})}
@@ -207,13 +210,14 @@ class Run:
         return made
 
     def _region(self) -> str:
-        """Where the job's bucket is taken to be if the event names no region. UsageError or MuError."""
+        """Returns the region of the job's bucket if the event names none. Raises UsageError or MuError if there is
+        none."""
         from mu import aws  # late: it loads boto3, which a job without S3 and Lambda does not need
 
         return aws.regions(self.setup.regions)[0]
 
     def drive(self) -> None:
-        """Drive one machine for each part until all are over. What goes wrong is kept in `error`, for `conclude`."""
+        """Drives one machine for each part until all are over. An exception is kept in `error` for `conclude`."""
         assert self.constructor is not None
         self._book()
         telling, ledger, engine = self._telling, self._ledger, self.engine
@@ -264,11 +268,11 @@ class Run:
             telling.close()
 
     def conclude(self) -> None:
-        """Write the files, tell how the run has ended, and raise if it did not end well: `error`, or JobError."""
+        """Writes the files, reports how the run has ended, and raises `error` or JobError if it failed."""
         if self._telling is None:
             return
         if self._loop is None and self.error is not None:
-            raise self.error  # it has not begun
+            raise self.error  # the run has not begun
         if self.idle:
             if self.setup.out_file:
                 times_file.write(self.setup.out_file, [], time.time())
@@ -286,7 +290,8 @@ class Run:
             raise JobError(f"cannot write {', '.join(unwritten)}")
 
     def close(self) -> None:
-        """End what is left of launching, the port and the relay, whatever has become of the run. Twice does nothing."""
+        """Ends launching, closes the port and stops the relay, in whatever state the run is. A second call does
+        nothing."""
         for engine in self.engines:
             engine.cancel()
         if self._listener is not None:
@@ -296,20 +301,20 @@ class Run:
             stop()
 
     def wake(self, machine: MachineState) -> None:
-        """Have `machine` handled soon although its worker has said nothing. Only from the loop's thread."""
+        """Lets the loop handle `machine` soon although its worker has sent nothing. Only from the loop's thread."""
         self.loop.wake(machine)
 
     def say(self, text: str) -> None:
-        """Tell people something while the run goes on. Only from the loop's thread."""
+        """Prints a line while the run goes on. Only from the loop's thread."""
         if self._telling is not None:
             self._telling.line(text)
 
     def stop(self, why: str) -> None:
-        """End the run at the loop's next turn, for this reason. Only from the loop's thread, or a signal handler."""
+        """Ends the run at the loop's next turn, with this reason. Only from the loop's thread, or a signal handler."""
         self.loop.stop(why)
 
     def _book(self) -> None:
-        """Open the books: the ledger reads no part yet."""
+        """Makes the ledger and the objects that report about it; the ledger reads no part yet."""
         if self._ledger is not None:
             return
         follow_defs()
@@ -333,7 +338,8 @@ class Run:
         return self._staffing
 
     def _start_relay(self, address: str) -> None:
-        """Start the relay here if the job has one and its keys were made for this run: no other could have them."""
+        """Starts the relay here if the job has one and its keys were made for this run: no other relay could have
+        them."""
         if self.setup.relay is None:
             return
         from mu.relay import thread
@@ -357,7 +363,8 @@ def run(
     on_outcome: Callable[[Outcome], object] | None = None,
     states: list[MachineState] | None = None,
 ) -> Run:
-    """Do a whole run. JobError if any part was not done, UsageError or MuError if nothing could be started."""
+    """Does a whole run. Raises JobError if any part was not done, UsageError or MuError if nothing could be
+    started."""
     made = Run(
         settings,
         constructor,

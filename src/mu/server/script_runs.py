@@ -1,8 +1,8 @@
-"""Which run belongs to a script's `ServerInfo`.
+"""Finds the run that belongs to a script's `ServerInfo`.
 
-A script of the original's kind makes three calls (`options`, `server_launch`, `server_main_loop`) that know of each
-other by its `ServerInfo` only. `prepared` finds the run that belongs to one. Nothing is kept on `ServerInfo` itself but
-what `prepare.READ_BACK` lists.
+A script of the original's kind makes three calls (`options`, `server_launch`, `server_main_loop`) that have only its
+`ServerInfo` in common. `prepared` finds or makes the run that belongs to it. Nothing is stored on `ServerInfo` itself
+except for the attributes in `prepare.READ_BACK`.
 """
 
 import weakref
@@ -14,26 +14,26 @@ from mu.server.run import Run
 
 
 class KnownRuns:
-    """The runs of scripts that are prepared and not over, by their ServerInfo."""
+    """The runs that are prepared and not over, by their ServerInfo."""
 
     def __init__(self) -> None:
         self._runs: dict[int, tuple[Any, Run]] = {}
 
     def find(self, info: Any) -> Run | None:
-        """The run of `info`, if it has one."""
+        """Returns the run of `info`; None if it has none."""
         found = self._runs.get(id(info))
         return None if found is None else found[1]
 
     def keep(self, info: Any, made: Run) -> None:
-        """`made` is the run of `info`, until that is gone or the run is over."""
+        """Remembers `made` as the run of `info`, until `info` is freed or the run is over."""
         key = id(info)
-        held: Any = info  # what has no weak references is held until the run is over
+        held: Any = info  # an object without weak references is held until the run is over
         with suppress(TypeError):
             held = weakref.ref(info, lambda _: self._runs.pop(key, None))
         self._runs[key] = (held, made)
 
     def forget(self, info: Any) -> None:
-        """The run of `info` is over."""
+        """Forgets the run of `info`, because it is over."""
         self._runs.pop(id(info), None)
 
 
@@ -41,9 +41,10 @@ KNOWN = KnownRuns()
 
 
 def prepared(info: Any) -> Run:
-    """The run of a script's `ServerInfo`: made, and its port opened, the first time. `info` is read only then.
+    """Returns the run of a script's `ServerInfo`. The first call makes it and opens its port; `info` is read only
+    then.
 
-    UsageError if its settings do not go together, or it cannot listen.
+    Raises UsageError if its settings contradict each other, or the port cannot be opened.
     """
     found = KNOWN.find(info)
     if found is None:

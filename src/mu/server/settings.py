@@ -12,16 +12,17 @@ from mu.server.ledger import Part
 class Settings:
     """Settings of a run about its parts and workers; times are in seconds.
 
-    `parts` in the order in which workers get them; they are read as they are needed, in the loop's thread, so the
-    iterable must not wait: it yields None while no part is ready. `grouped`: the first state takes the group's number
-    too. `workers`: how many at a time (None: as many as there are parts, within the engine's limit), and
-    `overprovision`: how many more than that. `retries` and `backup` as for `Ledger`. `kill_time` runs from a part's
-    beginning; then its machine ends in `kill_state`, a terminal state, or an error without one. `part_timeout`: a
-    worker with less time left than this gets no other part. `connect_timeout`: how long to wait for missing workers
-    before others are launched (as often as `retries` in a row), or the run ends if none is at work. `run_id`: a worker
-    that names another in its hello is left over from another run. `room`: how many connections may be open. `journal`:
-    how many of each worker's answers to keep; 0 also keeps no account of what the answers were to. `dependants`: given
-    the last state of a part that has failed, the numbers of the parts that cannot be done without it, and end with it.
+    `parts`: in the order in which workers get them. They are read when they are needed, in the loop's thread, so the
+    iterable must not block: it yields None while no part is ready. `grouped`: the first state's constructor takes the
+    group's number, too. `workers`: how many at a time (None: as many as there are parts, within the engine's limit);
+    `overprovision`: how many more than that. `retries`, `backup`: as for `Ledger`. `kill_time`: seconds after a
+    part's beginning when its machine is ended; it then enters `kill_state`, a terminal state, or an ErrorState if
+    that is None. `part_timeout`: a worker with less time left than this gets no other part. `connect_timeout`: how
+    long to wait for missing workers until others are launched (at most `retries` times in a row), or the run ends if
+    no worker is busy. `run_id`: a worker whose hello names another run is refused. `room`: how many connections may
+    be open. `journal`: how many of each worker's answers are kept; with 0 the commands are not logged either.
+    `dependants`: called with the last state of a failed part; returns the numbers of the parts that depend on it,
+    which then fail, too.
     """
 
     parts: Iterable[Part | None]
@@ -43,17 +44,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Setup:
-    """Settings of a run about its surroundings: where it listens, its keys, its files, and what people are told.
+    """Settings of a run about its surroundings: addresses, keys, files, and what is printed.
 
-    `port` 0 takes any that is free. `address` is this machine's as workers reach it; None: the engine finds out.
-    `cacert` None: plain TCP, for this machine only. `worker_cert` and `worker_key` are sent to workers. `event` holds
-    fields for every worker's event. `relay` is the address and port of a relay that the run starts itself.
-    `output_dir` is where programs' output is kept. `verbose` also shows it, but for their standard output if that is
-    `stdout_shown` by others.
-    `shown` are the settings that a record shows, `secrets` the texts that it must not. `function`: the Lambda function
-    whose price is looked up (None: no cost is told). `regions`: those that the script names; workers get the first as
-    the region of their bucket, unless the event has one, or else the default region. `resume_from`: given the parts and
-    a region, those to be done.
+    `port`: 0 takes any free one. `address`: of this machine, as workers reach it (None: the engine finds it).
+    `cacert`: None means plain TCP, for this machine only. `worker_cert`, `worker_key`: are sent to workers. `event`:
+    fields for every worker's event. `relay`: address and port of a relay that the run starts itself. `output_dir`:
+    the directory where programs' output is kept. `verbose`: programs' output is shown, too, except for standard
+    output if another part of the program shows that (`stdout_shown`). `shown`: the settings that the record contains;
+    `secrets`: texts that it must not contain. `function`: the Lambda function whose price is looked up (None: no cost
+    estimate). `regions`: those that the script names; the first one is the region of the workers' bucket, unless the
+    event has one, and without any it is the default region. `resume_from`: called with the parts and a region,
+    returns the parts that are to be done.
     """
 
     port: int = 0
@@ -81,11 +82,11 @@ class Setup:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a part ended; told once, when no other attempt follows.
+    """How a part ended; reported once, when no other attempt follows.
 
-    `status` is `done`, `failed`, or `stopped` (the run ended before the part did). `result` is what the terminal state
-    carries, `error` one text, empty if there was none. `attempt` counts from 1; `seconds` are of that attempt;
-    `worker` has the facts that its worker told in its hello; `machine` is the last state.
+    `status` is `done`, `failed`, or `stopped` (the run ended before the part did). `result` comes from the terminal
+    state; `error` is one text, empty if there was none. `attempt` counts from 1; `seconds` is the duration of that
+    attempt; `worker` has the facts of the worker's hello; `machine` is the last state.
     """
 
     part: Part

@@ -1,13 +1,13 @@
-"""How many workers must be launched: as many as parts wait for, never more at a time than allowed.
+"""Decides how many workers to launch: as many as parts wait for, within the limit of workers at a time.
 
 A worker is `expected` from when the engine was asked for it until it says hello, is given up, or is known to be lost.
-Expected and connected workers together are never more than `limit` (plus `overprovision`). When a worker ends
-and parts wait, the next one is launched.
+Expected and connected workers together are never more than `limit` plus `overprovision`. When a worker ends and parts
+wait, the next one is launched.
 
-An invocation that the service has accepted may never start: Lambda drops events that have waited too long, and does not
-report it. The engine says how many are `lost`, and as many others are launched, which does not count as a failure of a
-part. But if no worker at all connects between two such losses, the service's queue is not the cause, and launching
-again counts against `retries`.
+Lambda may accept an invocation and never start it: it drops events that have waited too long, and does not report it.
+The engine tells how many are `lost`; as many others are launched, which does not count as a failure of a part. But if
+no worker at all connects between two such losses, the service's queue is not the cause, and each launch counts
+against `retries`.
 """
 
 from collections.abc import Mapping
@@ -22,8 +22,11 @@ NO_LIMIT = 1 << 20  # workers at a time, if neither the script nor the engine na
 
 
 class Staffing:
-    """`connected` is the number of workers that have said hello and not ended; `reused` counts how often one was given
-    another part."""
+    """Keeps count of workers, and launches more when they are needed.
+
+    `connected` is the number of workers that have said hello and not ended; `reused` counts how often a worker was
+    given another part.
+    """
 
     def __init__(
         self,
@@ -35,7 +38,7 @@ class Staffing:
         room: int = NO_LIMIT,
     ) -> None:
         self.connected = 0
-        self.resetting = 0  # of those connected; they take a part as soon as they are ready
+        self.resetting = 0  # connected workers that are cleaning up, and take a part when they are ready
         self.reused = 0
         self._settings = settings
         self._ledger = ledger
@@ -51,31 +54,31 @@ class Staffing:
         if self.limit < NO_LIMIT:
             telling.tally.limit, telling.tally.limit_reason = self.limit, reason
         self._hellos = 0
-        self._given_up = 0  # workers that were launched and are not expected any more
+        self._given_up = 0  # workers that were launched and are no longer expected
         self._lost = 0
         self._heard_since_loss = True
-        self._relaunches = 0  # since a worker has connected
+        self._relaunches = 0  # number of relaunches since a worker last connected
         self._accepted = 0
         self._quiet_since = 0.0
 
     def begin(self, now: float) -> None:
-        """The loop begins."""
+        """Starts the time that `connect_timeout` measures, when the loop begins."""
         self._quiet_since = now
 
     def first(self) -> int:
-        """How many workers to start with."""
+        """Returns how many workers to start with."""
         waiting = self._ledger.waiting(self.limit)
         return waiting + self._settings.overprovision if waiting else 0
 
     @property
     def expected(self) -> int:
-        """How many workers may still connect that were asked for."""
+        """The number of workers that were asked for and may still connect."""
         if self._engine is None:
             return 0
         return max(0, self._engine.asked - self._hellos - self._given_up)
 
     def hello(self, now: float, facts: Mapping[str, Any]) -> int:
-        """A worker has connected and told these facts. Returns its number in this run, from 1."""
+        """Counts a worker that has connected and told these facts. Returns its number in this run, from 1."""
         self._hellos += 1
         self._relaunches = 0
         self._heard_since_loss = True
@@ -88,14 +91,14 @@ class Staffing:
         return self._hellos
 
     def goodbye(self, facts: Mapping[str, Any]) -> None:
-        """A worker that had said hello has ended."""
+        """Counts a worker as ended that had said hello."""
         self.connected -= 1
         self._telling.tally.workers = self.connected
         if self._engine is not None:
             self._engine.left(facts)
 
     def fill(self) -> None:
-        """Launch as many workers as there are too few for the parts that wait."""
+        """Launches the workers that are missing for the parts that wait."""
         if self._engine is None:
             return
         room = self.limit + self._settings.overprovision - self.expected - self.connected
@@ -107,22 +110,22 @@ class Staffing:
             self._engine.more(min(missing, room))
 
     def watch(self, now: float) -> str:
-        """Check how launching goes. Returns why the run must end; empty if it goes on."""
+        """Checks how launching goes. Returns the reason why the run must end; empty if it goes on."""
         ledger, engine = self._ledger, self._engine
         if ledger.broken:
             return ledger.broken
         more = False
         if engine is not None:
-            more = self._hear(engine, now)
+            more = self._update_progress(engine, now)
             failure = engine.failure()
-            # Workers that are reused can do the remaining parts without those that could not be launched.
+            # Workers that are reused can do the remaining parts, even if the other workers could not be launched.
             if failure is not None and ledger.unattended and not (self.reused and self.connected):
                 return f"launching failed: {failure}"
             if failure is None:
                 ended = self._replace_lost(engine, now)
                 if ended:
                     return ended
-        # Pilots may wait for hours in their system's queue; the timeout counts from when they leave it.
+        # Workers may wait for hours in the engine's own queue (Slurm); the timeout counts from when they leave it.
         queued = getattr(engine, "pending", 0) > 0
         if (
             not ledger.wanted
@@ -132,16 +135,16 @@ class Staffing:
         ):
             self._quiet_since = now
         elif now - self._quiet_since > self._settings.connect_timeout:
-            return self._miss_workers(now)
+            return self._handle_missing_workers(now)
         return ""
 
     def finish(self, now: float) -> None:
-        """Launching was cancelled: take in its final counts."""
+        """Reads the final counts of launching, after it was cancelled."""
         if self._engine is not None:
-            self._hear(self._engine, now)
+            self._update_progress(self._engine, now)
 
-    def _hear(self, engine: Engine, now: float) -> bool:
-        """Take in how far launching is; whether more invocations have been accepted."""
+    def _update_progress(self, engine: Engine, now: float) -> bool:
+        """Updates the tally from the engine's progress; returns whether more invocations have been accepted."""
         tally = self._telling.tally
         tally.launch, tally.launch_note = engine.progress, engine.note()
         news = getattr(engine, "news", None)
@@ -153,7 +156,7 @@ class Staffing:
         return more > 0
 
     def _replace_lost(self, engine: Engine, now: float) -> str:
-        """Launch replacements for lost invocations. Returns why the run must end; empty if it goes on."""
+        """Launches replacements for lost invocations. Returns the reason why the run must end; empty if it goes on."""
         lost = min(engine.lost(now) - self._lost, self.expected)
         if lost <= 0:
             return ""
@@ -165,47 +168,48 @@ class Staffing:
             told = f"{'1 worker was' if lost == 1 else f'{lost:,} workers were'} started and never connected"
         self._telling.note(told)
         if not self._heard_since_loss:
-            return self._miss_workers(now)
+            return self._handle_missing_workers(now)
         self._heard_since_loss = False
         self._given_up += lost
         self.fill()
         return ""
 
-    def _miss_workers(self, now: float) -> str:
-        """Parts have waited for workers for `connect_timeout`. Returns why the run must end; empty if it goes on."""
+    def _handle_missing_workers(self, now: float) -> str:
+        """Relaunches, or ends the run, after parts have waited for `connect_timeout`. Returns the reason why the run
+        must end; empty if it goes on."""
         waited = f"no worker has connected for {self._settings.connect_timeout:g} s"
         engine, tally = self._engine, self._telling.tally
-        # More launches would only queue behind those that have not been sent yet.
+        # More launches would only be queued behind those that have not been sent yet.
         pending = tally.launch is not None and tally.launch.ended < tally.launch.total
         if engine is not None and self._relaunches < self._settings.retries:
             self._quiet_since = now
             if pending and self._ledger.running:
-                return ""  # the workers that are at work may use up the account's concurrency
+                return ""  # busy workers may use up the account's concurrency
             self._relaunches += 1
             if pending:
                 self._telling.note(f"{waited}: waiting for launching{tally.launch_note}")
             else:
                 self._given_up = engine.asked - self._hellos
                 missing = min(self._ledger.waiting(self.limit), self.limit)
-                self._telling.note(f"{waited}: launching {missing} more{self._doubt()}")
+                self._telling.note(f"{waited}: launching {missing} more{self._connect_hint()}")
                 self.fill()
         elif not self._ledger.running:
             if pending and engine is not None:
                 engine.cancel()
                 engine.wait()  # after that its note says why the rest was not launched
-                self._hear(engine, now)
-            return f"{waited}{tally.launch_note if pending else self._doubt()}"
+                self._update_progress(engine, now)
+            return f"{waited}{tally.launch_note if pending else self._connect_hint()}"
         return ""
 
-    def _doubt(self) -> str:
-        """A hint at what may be wrong, if no worker has connected at all."""
+    def _connect_hint(self) -> str:
+        """Returns a hint at the likely cause if no worker has connected at all; otherwise an empty text."""
         if self._engine is None or self._hellos:
             return ""
         return f" (can workers reach this machine's port {self._port}? See -a, firewalls, and mu doctor)"
 
 
 def most_workers(settings: Settings, engine: Engine | None) -> tuple[int, str]:
-    """How many workers there may be at a time, and where that number comes from."""
+    """Returns the greatest number of workers at a time, and the setting or limit that it comes from."""
     number, reason = (None, "") if engine is None else engine.limit()
     if settings.workers is not None and (number is None or settings.workers <= number):
         return settings.workers, "--workers"

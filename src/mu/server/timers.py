@@ -1,8 +1,8 @@
 """One deadline and one alarm for each connection, in one heap.
 
-The deadline is set by the loop: when a part or an answer takes too long. The alarm is the machine's own `wake_at`. When
-a deadline is postponed, as with each new part, its old timer stays in the heap and is set again when it fires. So the
-heap holds about one timer for each connection, however many parts a worker does.
+The loop sets the deadline, for a part or an answer that takes too long. The alarm is the machine's own `wake_at`.
+When a deadline is postponed, as with each new part, its old timer stays in the heap and is set again when it fires.
+So the heap holds about one timer for each connection, however many parts a worker does.
 """
 
 import heapq
@@ -15,7 +15,7 @@ from mu.server.connections import Connections, Peer
 
 
 class Timers:
-    """The deadlines of `connections`; times are of the monotonic clock."""
+    """The timers of `connections`; times are in seconds of the monotonic clock."""
 
     def __init__(self, connections: Connections, wake: Callable[[Peer], None]) -> None:
         self._connections = connections
@@ -24,7 +24,7 @@ class Timers:
         self._sequence = count()
 
     def set(self, peer: Peer, delay: float, action: Callable[[Peer], None]) -> None:
-        """`action(peer)` after `delay` seconds, in place of the deadline that the connection has."""
+        """Calls `action(peer)` after `delay` seconds, instead of the connection's previous deadline."""
         peer.due = action
         peer.due_at = time.monotonic() + delay
         if peer.due_at < peer.armed:
@@ -32,23 +32,23 @@ class Timers:
 
     @staticmethod
     def clear(peer: Peer) -> None:
-        """The connection has no deadline."""
+        """Removes the connection's deadline."""
         peer.due = None
 
     def wake_by(self, peer: Peer, moment: float) -> None:
-        """Set the alarm, unless an earlier one is set: when that fires, the machine says when the next one is due."""
+        """Sets the alarm, unless an earlier one is set. When that one fires, the machine sets the next."""
         if peer.wake_at is None or moment < peer.wake_at:
             peer.wake_at = moment
             heapq.heappush(self._heap, (moment, next(self._sequence), True, peer))
 
     def timeout(self, most: float) -> float:
-        """Seconds until the next timer is due, `most` at most."""
+        """Returns the seconds until the next timer is due, at most `most`."""
         if not self._heap:
             return most
         return max(0.0, min(most, self._heap[0][0] - time.monotonic()))
 
     def run(self, now: float) -> None:
-        """Do what is due."""
+        """Runs the actions that are due."""
         while self._heap and self._heap[0][0] <= now:
             moment, _, alarm, peer = heapq.heappop(self._heap)
             if peer not in self._connections:

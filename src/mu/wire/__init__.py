@@ -1,1 +1,1 @@
-"""Both ends of the channel: frames, the message grammar, connections."""
+"""Both ends of the channel: frames, the message grammar, and connections."""

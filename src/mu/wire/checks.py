@@ -1,4 +1,4 @@
-"""Checks of what a peer sends as JSON: its type and its size, before anything is done with it.
+"""Checks type and size of JSON values that a peer sends, before they are used.
 
 `json` is imported late, since a worker that gets only the original's commands does not need it.
 """
@@ -8,49 +8,49 @@ from __future__ import annotations
 import re
 from typing import Any
 
-# The longest text in a hello, and the largest number anywhere.
+# The longest text in a hello.
 MAX_FACT = 200
 LARGEST = 1 << 62
 EXEC_ID = re.compile(r"[0-9A-Za-z_.-]{1,64}")
 
 
 def is_seconds(value: object) -> bool:
-    """A duration, or None for none."""
+    """Returns whether it is a duration in seconds, or None for no limit."""
     return value is None or (is_number(value) and value >= 0)  # type: ignore[operator]
 
 
 def is_amount(value: object) -> bool:
-    """A number above 0."""
+    """Returns whether it is a number above 0."""
     return is_number(value) and value > 0  # type: ignore[operator]
 
 
 def is_size(value: object) -> bool:
-    """A count that may be 0."""
+    """Returns whether it is a count; 0 is allowed."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
 
 
 def is_text(value: object) -> bool:
-    """A short text."""
+    """Returns whether it is a short text."""
     return isinstance(value, str) and len(value) <= MAX_FACT
 
 
 def is_flag(value: object) -> bool:
-    """True or false."""
+    """Returns whether it is true or false."""
     return isinstance(value, bool)
 
 
 def is_number(value: object) -> bool:
-    """A finite number of reasonable size."""
+    """Returns whether it is a finite number of reasonable size."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
 
 
 def is_status(value: object) -> bool:
-    """An exit status."""
+    """Returns whether it is an exit status."""
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def is_words(value: object) -> bool:
-    """Arguments for a program: at least one, none with a NUL."""
+    """Returns whether it is a list of arguments for a program: at least one, none with a NUL."""
     return (
         isinstance(value, list)
         and bool(value)
@@ -59,7 +59,7 @@ def is_words(value: object) -> bool:
 
 
 def is_names(value: object) -> bool:
-    """A list of plain names of files in one directory."""
+    """Returns whether it is a list of plain file names, without directories."""
     return isinstance(value, list) and all(
         isinstance(name, str) and name not in ("", ".", "..") and "/" not in name and "\0" not in name
         for name in value
@@ -67,12 +67,12 @@ def is_names(value: object) -> bool:
 
 
 def is_shell(value: object) -> bool:
-    """Text that a system call takes."""
+    """Returns whether it is text that can be passed to a system call."""
     return isinstance(value, str) and "\0" not in value
 
 
 def is_file(value: object) -> bool:
-    """`{"file": NAME}`."""
+    """Returns whether it is `{"file": NAME}`."""
     return (
         isinstance(value, dict)
         and list(value) == ["file"]
@@ -83,12 +83,12 @@ def is_file(value: object) -> bool:
 
 
 def is_input(value: object) -> bool:
-    """What a program may read: text or a file."""
+    """Returns whether it is a program's input: text or a file."""
     return isinstance(value, str) or is_file(value)
 
 
 def is_environment(value: object) -> bool:
-    """Variables for a program: text, or None for one to be removed."""
+    """Returns whether it is a program's environment: text, or None for variables to be removed."""
     return isinstance(value, dict) and all(
         name and "=" not in name and "\0" not in name and (text is None or is_shell(text))
         for name, text in value.items()
@@ -96,12 +96,12 @@ def is_environment(value: object) -> bool:
 
 
 def is_id(value: object) -> bool:
-    """What tells one `exec:` from another."""
+    """Returns whether it is an identifier of an `exec:`."""
     return isinstance(value, str) and bool(EXEC_ID.fullmatch(value))
 
 
 def to_json(value: object) -> str:
-    """JSON in one line. Bytes that are no text become escapes, so the line itself is good UTF-8."""
+    """Returns JSON in one line. Bytes that are not text become escapes, so the line itself is valid UTF-8."""
     import json
 
     try:
@@ -113,7 +113,7 @@ def to_json(value: object) -> str:
 
 
 def from_json(text: str) -> Any:
-    """What a peer's JSON says; ValueError if it is none, or nested beyond reason."""
+    """Parses a peer's JSON. Raises ValueError if it is not JSON, or is nested too deeply."""
     import json
 
     try:
@@ -123,7 +123,7 @@ def from_json(text: str) -> Any:
 
 
 def json_object(text: str) -> dict[str, Any] | None:
-    """A JSON object; None if it is none."""
+    """Returns a JSON object; None if the text is not one."""
     try:
         value = from_json(text)
     except ValueError:

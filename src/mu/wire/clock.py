@@ -1,11 +1,11 @@
-"""One clock for a run: it tells the time of day, and never goes back when the system's clock is set."""
+"""One clock for a run: it tells the time of day, but never goes back when the system's clock is set."""
 
 import time
 
-# Read once. What is recorded are differences, which a clock that is set meanwhile would spoil.
+# Read once: a record contains differences of times, which would be wrong if the clock were set meanwhile.
 _EPOCH = time.time() - time.monotonic()
 
 
 def now() -> float:
-    """Seconds since the epoch, as the system's clock had them when this process began; always ascending."""
+    """Returns the seconds since the epoch, by the system's clock when this process began; always ascending."""
     return _EPOCH + time.monotonic()

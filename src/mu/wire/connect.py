@@ -1,4 +1,4 @@
-"""Connections to the coordinator and the relay: TCP, and TLS in which both ends show a certificate."""
+"""Connects to the coordinator and the relay, by TCP and TLS; with TLS both ends show a certificate."""
 
 from __future__ import annotations
 
@@ -12,37 +12,40 @@ from time import monotonic, sleep
 from mu.errors import UsageError
 from mu.wire import pem
 
-# A coordinator to which thousands of workers connect at once takes a while to serve each.
+# Seconds; a coordinator to which thousands of workers connect at once needs time for each.
 ANSWER_TIMEOUT = 30.0
-# A peer that is gone without a word is found out after a minute.
+# Detects within a minute that an idle peer is gone.
 KEEP_ALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 )
-# The same while something is on its way to it, when keep-alive does not count. For two who read at any time, as the
-# coordinator and its workers do: it would also end a connection whose peer is slow to read (milliseconds).
+# The same (milliseconds) while sent data is not acknowledged, when keep-alive probes are not sent. For connections
+# whose
+# both ends read at any time, as the coordinator's and its workers': it would also end one whose peer reads slowly.
 BOTH_READ = (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)
 FIRST_DELAY, LONGEST_DELAY = 0.1, 1.5
-# What certificates hold, as bytes, that mu has made: their issuer's name, the extension that says what they are for
-# (extended key usage), and in that "for servers".
+# Bytes that occur in certificates made by mu: the issuer's name, the identifier of the extension extended key usage,
+# and its value "for servers".
 OUR_CA = b"mu CA"
 USAGE, FOR_SERVERS = b"\x06\x03\x55\x1d\x25", b"\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01"
 
 
 class JobContext(ssl.SSLContext):
-    """A client's context. `says_what_for`: the server's certificate has to say that it is for servers. OpenSSL refuses
-    one that says something else, and takes one that says nothing."""
+    """A client's context. With `says_what_for`, the server's certificate must state that it is for servers.
+
+    OpenSSL itself refuses a certificate that states another use, but accepts one that states none.
+    """
 
     says_what_for = False
 
 
 def tls_context(cacert: str, srvcrt: str, srvkey: str, directory: str) -> ssl.SSLContext:
-    """A client's context from keys in the form in which they travel.
+    """Returns a client's context from keys in the form in which they are sent.
 
-    The library reads a private key from a file only: it stands in `directory` for that moment, for its
-    owner to read. UsageError, without the key in it, if they cannot be used.
+    OpenSSL reads a private key only from a file, so it is in `directory` for a moment, readable by its owner only.
+    Raises UsageError, without the key in its text, if the keys cannot be used.
     """
     own = pem.certificates_to_pem(srvcrt) + pem.key_to_pem(srvkey)
     context = JobContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -75,20 +78,20 @@ def dial(
     patience: float,
     reached: Callable[[], None] | None = None,
 ) -> socket.socket:
-    """Connect, by TLS if there is a context, in at most `patience` seconds; `reached` is called once there is a
-    connection, before TLS.
+    """Connects, with TLS if there is a context, within `patience` seconds; `reached` is called before the TLS
+    handshake.
 
-    OSError if that fails, ValueError if there can be no such host or port.
+    Raises OSError if that fails, ValueError if host or port are impossible.
     """
-    if not 0 < port < 1 << 16:  # the system's look-up would take another one
+    if not 0 < port < 1 << 16:  # the resolver would silently use another port
         raise ValueError("a port is a number from 1 to 65535")
     until = monotonic() + min(patience, ANSWER_TIMEOUT)
-    # As bytes, the name needs no codec for international names, which is slow to load.
+    # As bytes, since encoding a text name loads the codec for international names, which is slow.
     name = host.encode() if host.isascii() else host
     reached = reached or (lambda: None)
     try:
         sock = socket.create_connection((name, port), max(0.01, until - monotonic()))  # type: ignore[arg-type]
-    except ConnectionResetError:  # it was made, and ended before we looked; none at all would be refused
+    except ConnectionResetError:  # it was accepted and closed at once; otherwise it would be refused
         reached()
         raise
     try:
@@ -113,28 +116,31 @@ def dial(
 
 
 def say_goodbye(sock: socket.socket) -> None:
-    """Send no more, and say so. What was sent arrives only if what still comes is read (`drain`): a close with
-    something unread would reset the connection. Twice does no harm."""
+    """Shuts the sending side down, with TLS's closing alert. A second call does nothing.
+
+    What was sent arrives only if incoming data is read afterwards (`drain`), since closing a socket with unread data
+    resets the connection.
+    """
     if isinstance(sock, ssl.SSLSocket):
-        # It may not have heard all that the peer has said, or have been unwrapped before.
+        # Unread TLS data may be left, or TLS may be shut down already.
         with contextlib.suppress(ssl.SSLError, ValueError):
             sock.unwrap()
     sock.shutdown(socket.SHUT_WR)
 
 
 def drain(sock: socket.socket) -> bool:
-    """Drop some of what has come after `say_goodbye`, waiting for it as long as the socket does; whether the peer has
+    """Reads and drops data after `say_goodbye`, waiting as long as the socket does; returns whether the peer has
     closed its end."""
-    return not socket.socket.recv(sock, 1 << 16)  # not by TLS, which has said goodbye
+    return not socket.socket.recv(sock, 1 << 16)  # not by TLS, which is shut down
 
 
 def dial_patiently(
     connect: Callable[[], socket.socket], until: float, again: Callable[[], bool] = lambda: True
 ) -> socket.socket:
-    """What `connect` returns, tried again with back-off until the clock (monotonic) shows `until`.
+    """Returns the result of `connect`, which is retried with back-off until `until` (monotonic clock).
 
-    OSError, the last one, if it never works; at once if TLS says no, which no second try changes, or if `again`
-    says that there is to be no other try.
+    Raises the last OSError if no try succeeds, and at once if TLS fails, which a retry cannot change, or if `again`
+    returns False.
     """
     delay = FIRST_DELAY
     while True:
@@ -144,6 +150,6 @@ def dial_patiently(
             refused = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
             if refused or not again() or monotonic() + delay > until:
                 raise
-        # Spread, since a thousand workers may have failed at the same moment.
+        # Random, since a thousand workers may have failed at the same moment.
         sleep(delay * (0.5 + os.urandom(1)[0] / 255))
         delay = min(2 * delay, LONGEST_DELAY)

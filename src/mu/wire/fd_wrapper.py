@@ -1,34 +1,34 @@
-"""A pipe's file descriptor with a socket's methods, so that `SocketNB` can wrap it."""
+"""Wraps a pipe's file descriptor in a socket's methods, so that `SocketNB` can use it."""
 
 import os
 
 
 class FDWrapper:
-    """Owns `fd`: `close` closes it. Reads and writes raise BlockingIOError where they would wait."""
+    """Owns `fd`: `close` closes it. Reads and writes raise BlockingIOError if they would block."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
     def fileno(self) -> int:
-        """The descriptor; -1 once closed."""
+        """Returns the descriptor; -1 once closed."""
         return self._fd
 
     def setblocking(self, blocking: bool) -> None:
-        """Whether reads and writes wait."""
+        """Sets whether reads and writes block."""
         os.set_blocking(self._fd, blocking)
 
     set_blocking = setblocking
 
     def recv(self, size: int) -> bytes:
-        """Up to `size` bytes; none at the end of the stream."""
+        """Returns up to `size` bytes; none at the end of the stream."""
         return os.read(self._fd, size)
 
     def send(self, data: bytes) -> int:
-        """How many bytes of `data` were written."""
+        """Returns how many bytes of `data` were written."""
         return os.write(self._fd, data)
 
     def close(self) -> None:
-        """Close the descriptor; a second time does nothing."""
+        """Closes the descriptor; a second call does nothing."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)

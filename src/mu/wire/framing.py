@@ -1,6 +1,6 @@
 """The message format: twelve decimal digits, a space, and as many bytes as the digits say.
 
-No I/O happens here: bytes go in, messages come out, however the bytes were cut on the way.
+There is no I/O here: bytes go in and messages come out, however the bytes were split on the way.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from mu.errors import ProtocolError
 
 DIGITS = 12
 HEADER = DIGITS + 1
+LARGE = 1 << 16  # bytes
 
 
 def encode(payload: str | bytes) -> bytes:
-    """One frame: `"echo"` becomes `b"000000000004 echo"`; text as `to_bytes` has it. ProtocolError for lone surrogates
-    that stand for no byte."""
+    """Returns one frame: `"echo"` becomes `b"000000000004 echo"`; text is encoded by `to_bytes`.
+
+    Raises ProtocolError for lone surrogates that do not stand for a byte.
+    """
     if isinstance(payload, str):
         try:
             payload = payload.encode("utf-8", "surrogateescape")
@@ -29,20 +32,20 @@ def encode(payload: str | bytes) -> bytes:
 
 
 def to_bytes(text: str | bytes) -> bytes:
-    """A payload from text; bytes that were not UTF-8 when decoded come back as they were."""
+    """Returns a payload from text; lone surrogates become the bytes that `to_text` made them from."""
     return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
 
 
 def to_text(payload: bytes) -> str:
-    """The text of a payload, whatever bytes it holds: what is not UTF-8 becomes lone surrogates."""
+    """Returns the text of a payload; bytes that are not UTF-8 become lone surrogates."""
     return payload.decode("utf-8", "surrogateescape")
 
 
 class FrameParser:
-    """Cuts a stream of bytes into messages, which collect in `messages`.
+    """Splits a stream of bytes into messages, which are appended to `messages`.
 
-    Each byte is copied at most three times: into the buffer when its message is not whole yet, to
-    the buffer's front when the message before it has been taken out, and into its message.
+    Each byte is copied at most three times: into the buffer if its message is incomplete, to the buffer's front when
+    the message before it is removed, and into its message. After a MemoryError of `feed` only `clear` may be called.
     """
 
     __slots__ = ("_buffer", "max_message", "messages")
@@ -50,25 +53,31 @@ class FrameParser:
     def __init__(self, max_message: int) -> None:
         self.messages: deque[bytes] = deque()
         self.max_message = max_message
-        self._buffer: bytearray | None = None  # the unfinished message; None costs an idle peer nothing
+        # The incomplete message; None while there is none, to save memory.
+        self._buffer: bytearray | None = None
 
     @property
     def unfinished(self) -> int:
-        """How many bytes of an incomplete message are held."""
+        """The number of bytes of an incomplete message that are held."""
         return len(self._buffer) if self._buffer else 0
 
     @property
     def announced(self) -> int:
-        """How many bytes the incomplete message has in all, as its header says; 0 before its header is whole."""
+        """The size of the incomplete message, from its header; 0 before the header is complete."""
         buffer = self._buffer
         return 0 if buffer is None or len(buffer) < HEADER else HEADER + int(buffer[:DIGITS])
 
+    def clear(self) -> None:
+        """Drops all received bytes and messages."""
+        self.messages.clear()
+        self._buffer = None
+
     def feed(self, data: bytes) -> None:
-        """Take bytes in. A bad header is a ProtocolError, after the messages before it were kept."""
+        """Takes bytes in. Raises ProtocolError for a bad header, after the messages before it were kept."""
         if self._buffer is None:
             size = len(data) - HEADER
             if 0 <= size <= self.max_message and data.startswith(b"%012d " % size):
-                self.messages.append(data[HEADER:])  # one whole message, as most often
+                self.messages.append(data[HEADER:])  # one complete message, the usual case
                 return
             rest = self._split(data)
             if rest < len(data):
@@ -82,7 +91,7 @@ class FrameParser:
             del self._buffer[:rest]
 
     def _split(self, data: bytes | bytearray) -> int:
-        """Move all whole messages from the front of `data` to `messages`; returns where the rest begins."""
+        """Moves all complete messages from the front of `data` to `messages`; returns where the rest begins."""
         start, end = 0, len(data)
         while (body := start + HEADER) <= end:
             digits = data[start : body - 1]
@@ -94,7 +103,10 @@ class FrameParser:
             if body + length > end:
                 return start
             start = body + length
-            self.messages.append(bytes(data[body:start]))
+            if start - body > LARGE:  # not copied twice
+                self.messages.append(bytes(memoryview(data)[body:start]))
+            else:
+                self.messages.append(bytes(data[body:start]))
         if start < end and not data[start : start + DIGITS].isdigit():
             raise _bad_header(data, start)
         return start

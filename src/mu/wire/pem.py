@@ -1,7 +1,7 @@
-"""PEM text from the form in which certificates and keys travel.
+"""Makes PEM text from the form in which certificates and keys are sent.
 
-That form is the base64 body of a PEM block on one line; a chain is several bodies separated by one
-space. A body does not say what it is, so the label of a private key is read off its DER:
+That form is the base64 body of a PEM block on one line; a chain is several bodies separated by spaces. A body does
+not tell its type, so the label of a private key is derived from its DER:
 
     PKCS#8      SEQUENCE { INTEGER 0, SEQUENCE { OID, ... }, OCTET STRING }
     PKCS#1 RSA  SEQUENCE { INTEGER 0, INTEGER modulus, ... }
@@ -26,7 +26,7 @@ KEY_LABELS = {
 
 
 def certificates_to_pem(line: str) -> str:
-    """PEM text of one or several certificates; UsageError if `line` is not base64."""
+    """Returns the PEM text of one or several certificates. Raises UsageError if `line` is not base64."""
     blocks = [_block("CERTIFICATE", _decode(body, "certificate")) for body in line.split()]
     if not blocks:
         raise UsageError("a certificate is empty")
@@ -34,17 +34,18 @@ def certificates_to_pem(line: str) -> str:
 
 
 def first_der(line: str) -> bytes:
-    """The bytes of the first of one or several certificates; none if `line` is empty."""
+    """Returns the bytes of the first of one or several certificates; none if `line` is empty."""
     return _decode(line.split()[0], "certificate") if line.strip() else b""
 
 
 def to_pem(line: str, label: str) -> str:
-    """PEM text of one or several bodies, each with this label; UsageError if `line` is not base64."""
+    """Returns the PEM text of one or several bodies, each with this label. Raises UsageError if `line` is not
+    base64."""
     return "".join(_block(label, _decode(body, label.lower())) for body in line.split())
 
 
 def key_to_pem(line: str) -> str:
-    """PEM text of an unencrypted private key; UsageError if it is of no known form."""
+    """Returns the PEM text of an unencrypted private key. Raises UsageError if its form is not known."""
     der = _decode("".join(line.split()), "private key")
     label = _key_label(der)
     if label is None:
@@ -55,9 +56,11 @@ def key_to_pem(line: str) -> str:
 def _decode(body: str, what: str) -> bytes:
     try:
         der = binascii.a2b_base64(body.encode("ascii"))
-        if binascii.b2a_base64(der, newline=False).decode("ascii") == body:  # else something was passed over
+        if (
+            binascii.b2a_base64(der, newline=False).decode("ascii") == body
+        ):  # otherwise characters were skipped
             return der
-    except ValueError:  # binascii.Error and UnicodeEncodeError; the text would show the key
+    except ValueError:  # binascii.Error and UnicodeEncodeError, whose texts would show the key
         pass
     raise UsageError(f"a {what} is not base64") from None
 
@@ -71,7 +74,7 @@ def _block(label: str, der: bytes) -> str:
 def _key_label(der: bytes) -> str | None:
     if len(der) < 2 or der[0] != SEQUENCE:
         return None
-    # The length is one byte, or 0x80 + how many bytes follow that hold it.
+    # The length is one byte, or 0x80 plus the number of following bytes that hold it.
     start = 2 + (der[1] & 0x7F if der[1] & 0x80 else 0)
     head = der[start : start + 4]
     if len(head) < 4 or head[:2] != bytes((INTEGER, 1)):

@@ -1,12 +1,11 @@
-"""Every word of the message grammar, once; docs/worker.md describes each command for people.
+"""Every word of the message grammar, in one place; docs/worker.md describes each command.
 
-A worker says hello, and from then on the coordinator sends commands `NAME:ARGUMENT`. Each leads to one final
-answer: text that begins with `OK`, or `FAIL(reason)`. In background mode an early answer may come before it. Side
-messages `INFO:KEY:VALUE` are no answers; those whose key begins with `mu.` are for the coordinator itself and
-reach no state.
+A worker says hello, and from then on the coordinator sends commands `NAME:ARGUMENT`. Each gets one final answer: text
+that begins with `OK`, or `FAIL(reason)`. In background mode an early answer may precede it. Side messages
+`INFO:KEY:VALUE` are not answers; those whose key begins with `mu.` are for the coordinator itself and reach no state.
 
-Text travels as UTF-8 with `surrogateescape`, so that any bytes survive a round trip. `json` is imported late,
-since a worker that gets only the original's commands does not need it.
+Text is sent as UTF-8 with `surrogateescape`, so that any bytes survive a round trip. `json` is imported late, since a
+worker that gets only the original's commands does not need it.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ HELLO = "OK:HELLO"
 OK = "OK"
 FAIL = "FAIL("
 INFO = "INFO:"
-# How side messages begin that are for the coordinator and for no state.
+# Beginning of side messages that are for the coordinator and not for a state.
 ACCOUNT = "INFO:mu."
-# Bytes that a transfer has moved, `INFO:mu.retrieved:N`; sent if the event has `tell_sizes`.
+# The number of bytes that a transfer has moved, `INFO:mu.retrieved:N`; sent if the event has `tell_sizes`.
 RETRIEVED, UPLOADED = "retrieved", "uploaded"
 # A line that a program of an `exec:` with `follow` has printed.
 OUTPUT = ACCOUNT + "output:"
-# The worker takes no other part after this one, and why: `INFO:mu.draining:REASON`.
+# The worker takes no other part after this one, with the reason: `INFO:mu.draining:REASON`.
 DRAINING = ACCOUNT + "draining:"
 
-# Beginnings of the final answers that tell what a worker has done.
+# Beginnings of final answers of commands that succeeded.
 RETRIEVE, UPLOAD, RETVAL, EXEC = "OK:RETRIEVE(", "OK:UPLOAD(", "OK:RETVAL(", "OK:EXEC("
 PUT, FETCH, LIST = "OK:PUT(", "OK:FETCH(", "OK:LIST("
 
@@ -40,8 +39,8 @@ MAX_HELLO = 4096
 STATUS = re.compile(r"-?[0-9]{1,18}")
 SIZE = re.compile(r"[0-9]{1,18}")
 
-# What a state waits for after a command, unless it says otherwise: a prefix that the early and the final answer
-# share. Commands that are not here: `OK`.
+# What a state waits for after a command by default: a prefix that the early and the final answer share. For commands
+# that are not listed here it is `OK`.
 EXPECTED = {
     "set": "OK:SET",
     "seti": "OK:SETI",
@@ -63,7 +62,7 @@ EXPECTED = {
 
 
 def expected_response(command: str | None) -> str:
-    """How the answer to a command begins, if it succeeds."""
+    """Returns how the answer to a command begins if it succeeds."""
     return EXPECTED.get((command or "").partition(":")[0], OK)
 
 
@@ -89,32 +88,32 @@ VARIABLES = "OK:DUMP_VALS:"
 
 
 def answer(command: str, text: str) -> str:
-    """The final answer of a command that has done what `text` says."""
+    """Returns the final answer of a command that has done what `text` says."""
     return f"{ANSWERS[command]}({text})"
 
 
 def early(command: str, text: str) -> str:
-    """What a command answers in background mode before it begins."""
+    """Returns the answer of a command in background mode before it begins."""
     return f"{EARLY[command]}({text})"
 
 
 def info(key: str, value: object) -> str:
-    """A side message for the state machine."""
+    """Returns a side message for the state machine."""
     return f"{INFO}{key}:{value}"
 
 
 def fail(reason: str) -> str:
-    """The answer of a command that failed."""
+    """Returns the answer of a command that failed."""
     return f"{FAIL}{reason})"
 
 
 def failure_text(answer: str) -> str | None:
-    """The reason in a `FAIL(reason)`; None if it is no such answer."""
+    """Returns the reason in a `FAIL(reason)`; None for another answer."""
     return answer[len(FAIL) : -1] if answer.startswith(FAIL) and answer.endswith(")") else None
 
 
 def spread(key: str) -> str:
-    """`HHHH-KEY`: keys that begin alike go to different partitions of S3."""
+    """Returns `HHHH-KEY`, so that keys with the same beginning go to different partitions of S3."""
     import hashlib
 
     name = key.rpartition("/")[2].encode("utf-8", "surrogateescape")
@@ -125,11 +124,11 @@ def spread(key: str) -> str:
 
 
 class Hello(NamedTuple):
-    """What a worker says of itself; the run id is empty if it names none.
+    """The content of a worker's hello; the run id is empty if it names none.
 
-    `facts`, each only if the worker tells it: `seconds_left` (float; None for no limit), `memory` (bytes), `cpus`
-    (number), `disk` (free bytes), `region`, `request_id` (text), `fresh` (the sandbox has done nothing before),
-    `ahead` (takes commands behind `reset:` without waiting for its answer, and does none of them if that is a `FAIL`).
+    `facts` may have: `seconds_left` (float; None for no limit), `memory` (bytes), `cpus` (number), `disk` (free
+    bytes), `region`, `request_id` (text), `fresh` (whether the sandbox has done nothing before), `ahead` (whether it
+    accepts commands behind `reset:` without waiting for its answer, and does none of them if that is a `FAIL`).
     """
 
     run_id: str
@@ -137,14 +136,14 @@ class Hello(NamedTuple):
 
 
 def hello(run_id: str, facts: Mapping[str, Any] | None = None) -> str:
-    """A worker's hello; with `facts` only for a coordinator that has asked for them (event field `tell_facts`)."""
+    """Returns a worker's hello; with `facts` only for a coordinator that asks for them (event field `tell_facts`)."""
     if facts is not None:
         return f"{HELLO}:{run_id}:{checks.to_json(facts)}"
     return f"{HELLO}:{run_id}" if run_id else HELLO
 
 
 def parse_hello(text: str) -> Hello | None:
-    """What a hello says; None if the text is none. Facts of a wrong type or size are left out."""
+    """Parses a hello; returns None if the text is not one. Facts of a wrong type or size are dropped."""
     if not text.startswith(HELLO) or len(text) > MAX_HELLO:
         return None
     rest = text[len(HELLO) :]
@@ -179,12 +178,12 @@ FACTS = {
 
 
 def moved_bytes(size: int) -> str:
-    """What follows the answer to `retrieve:` or `upload:` if the event has `tell_bytes`."""
+    """Returns what is appended to the answer to `retrieve:` or `upload:` if the event has `tell_bytes`."""
     return f":BYTES({size})"
 
 
 def bytes_moved(answer: str) -> int:
-    """How many bytes a transfer has moved, from its answer; 0 if that does not tell."""
+    """Returns how many bytes a transfer has moved, from its answer; 0 if the answer does not tell."""
     _, found, number = answer.rpartition(":BYTES(")
     number = number[:-1]
     return int(number) if found and answer.endswith(")") and SIZE.fullmatch(number) else 0
@@ -194,7 +193,7 @@ def bytes_moved(answer: str) -> int:
 
 
 class RunResult(NamedTuple):
-    """The answer to `run:`: the exit status (negative for a signal), what was printed, and the command."""
+    """The content of the answer to `run:`: the exit status (negative for a signal), the output, and the command."""
 
     status: int
     output: str
@@ -202,14 +201,14 @@ class RunResult(NamedTuple):
 
 
 def run_answer(status: int, output: str, command: str) -> str:
-    """The final answer to `run:`."""
+    """Returns the final answer to `run:`."""
     return f"{RETVAL}{status}):OUTPUT({output}):COMMAND({command})"
 
 
 def run_result(answer: str) -> RunResult | None:
-    """What the answer to `run:` says; None if it is none. Linear in its length.
+    """Parses the answer to `run:`; returns None if it is not one. The time is linear in its length.
 
-    An output that looks like the answer's own end belongs to the output: the last `):COMMAND(` counts.
+    If the output contains the separator `):COMMAND(`, too, the last one counts.
     """
     if not answer.startswith(RETVAL) or not answer.endswith(")"):
         return None
@@ -223,24 +222,26 @@ def run_result(answer: str) -> RunResult | None:
 
 
 def exec_command(**fields: Any) -> str:
-    """The command that runs a program; `fields` are those of docs/worker.md, such as `argv`, `timeout` and `id`."""
+    """Returns the command that runs a program; `fields` are those of docs/worker.md, such as `argv`, `timeout` and
+    `id`."""
     return f"exec:{checks.to_json(fields)}"
 
 
 def exec_answer(result: Mapping[str, Any]) -> str:
-    """The final answer to `exec:`."""
+    """Returns the final answer to `exec:`."""
     return f"{EXEC}{checks.to_json(result)})"
 
 
 def exec_failure(id: str, reason: str) -> str:
-    """The answer to an `exec:` whose program could not be started; `id` may be empty."""
+    """Returns the answer to an `exec:` whose program could not be started; `id` may be empty."""
     return fail(f"exec {id}: {reason}" if id else f"exec: {reason}")
 
 
 def exec_result(answer: str) -> dict[str, Any]:
-    """What the answer to `exec:` says: `status`, `stdout` and `stderr` as bytes or text as documented.
+    """Parses the answer to `exec:`: `status`, `stdout` and `stderr` as bytes or text, and the other documented
+    fields.
 
-    Raises ValueError if it is no such answer, with the reason if it is a `FAIL`. All fields have been checked.
+    Raises ValueError if it is not such an answer, with the reason if it is a `FAIL`. All fields are checked.
     """
     failure = failure_text(answer)
     if failure is not None:
@@ -257,7 +258,7 @@ def exec_result(answer: str) -> dict[str, Any]:
 
 
 def exec_output(result: Mapping[str, Any], stream: str) -> bytes:
-    """What a program has written to `stdout` or `stderr`, from `exec_result`. Raises ValueError if it is damaged."""
+    """Returns a program's `stdout` or `stderr`, from `exec_result`. Raises ValueError if it is damaged."""
     coded = result.get(f"{stream}_base64")
     if coded is None:
         return encoded(result.get(stream) or "")
@@ -267,7 +268,7 @@ def exec_output(result: Mapping[str, Any], stream: str) -> bytes:
 
 
 def exec_id(answer: str) -> str:
-    """The `id` that an `exec:` was given, from its early or final answer or its failure; empty if there is none."""
+    """Returns the `id` of an `exec:` from its early or final answer or its failure; empty if there is none."""
     if answer.startswith(EXEC):
         result = checks.json_object(_inside(EXEC, answer) or "") or {}
         return str(result.get("id", ""))
@@ -288,13 +289,15 @@ EXEC_RESULT = {
 
 
 def id_of_exec(argument: str) -> str:
-    """The `id` of an `exec:` whose other fields may be wrong, for its failure; empty if it has no good one."""
+    """Returns the `id` of an `exec:` whose other fields may be wrong, for its failure; empty if there is no valid
+    one."""
     given = (checks.json_object(argument) or {}).get("id")
     return given if isinstance(given, str) and checks.is_id(given) else ""
 
 
 def parse_exec(argument: str) -> dict[str, Any]:
-    """The fields of an `exec:`, each of a good type. Raises ValueError with a line that names what is wrong."""
+    """Parses the fields of an `exec:` and checks their types. Raises ValueError with a line that names what is
+    wrong."""
     fields = checks.json_object(argument)
     if fields is None:
         raise ValueError("the argument is no JSON object")
@@ -331,42 +334,43 @@ EXEC_FIELDS = {
 
 
 def put_command(file: str, data: bytes) -> str:
-    """The command that writes a file."""
+    """Returns the command that writes a file."""
     return f"put:{file}\0{decoded(data)}"
 
 
 def put_answer(size: int) -> str:
-    """The answer to `put:`."""
+    """Returns the answer to `put:`."""
     return f"{PUT}{size})"
 
 
 def fetch_command(file: str) -> str:
-    """The command that reads a file."""
+    """Returns the command that reads a file."""
     return f"fetch:{file}"
 
 
 def fetch_answer(data: bytes) -> str:
-    """The answer to `fetch:`."""
+    """Returns the answer to `fetch:`."""
     return f"{FETCH}{decoded(data)})"
 
 
 def fetch_data(answer: str) -> bytes:
-    """The file in the answer to `fetch:`. Raises ValueError if it is no such answer, with the reason of a `FAIL`."""
+    """Returns the file in the answer to `fetch:`. Raises ValueError if it is not such an answer, with a `FAIL`'s
+    reason."""
     return encoded(_expected(FETCH, answer))
 
 
 def list_command(pattern: str) -> str:
-    """The command that lists files."""
+    """Returns the command that lists files."""
     return f"list:{pattern}"
 
 
 def list_answer(files: list[tuple[str, int]]) -> str:
-    """The answer to `list:`."""
+    """Returns the answer to `list:`."""
     return f"{LIST}{checks.to_json(files)})"
 
 
 def list_result(answer: str) -> list[tuple[str, int]]:
-    """Names and sizes from the answer to `list:`. Raises ValueError if it is no such answer."""
+    """Returns names and sizes from the answer to `list:`. Raises ValueError if it is not such an answer."""
     files = checks.from_json(_expected(LIST, answer))
     if not isinstance(files, list):
         raise ValueError("no answer to list")
@@ -385,17 +389,17 @@ def list_result(answer: str) -> list[tuple[str, int]]:
 
 
 def decoded(data: bytes) -> str:
-    """Any bytes as text."""
+    """Returns any bytes as text."""
     return data.decode("utf-8", "surrogateescape")
 
 
 def encoded(text: str) -> bytes:
-    """The bytes of a text; UnicodeEncodeError, a ValueError, for text that no bytes stand for."""
+    """Returns the bytes of a text. Raises UnicodeEncodeError, a ValueError, for text that does not stand for bytes."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def _expected(start: str, answer: str) -> str:
-    """The text in the parentheses of an answer that begins with `start`. Raises ValueError if it does not."""
+    """Returns the text in the parentheses of an answer that begins with `start`. Raises ValueError if it does not."""
     inside = _inside(start, answer)
     if inside is None:
         raise ValueError(failure_text(answer) or f"no answer of the form {start}...): {answer[:60]!r}")

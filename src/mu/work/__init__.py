@@ -1,1 +1,1 @@
-"""The worker's hands: processes, S3, files, its own directory."""
+"""What a worker's commands do: processes, S3, files, and the worker's own directory."""

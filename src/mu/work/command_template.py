@@ -1,10 +1,10 @@
-"""The text of a command from its template and the worker's variables.
+"""Makes the text of a command from its template and the worker's variables.
 
     vars... COMMAND ...args    with ##QUALITY## ##INFILE## ##OUTFILE## ##INSTATEWAIT##
                                ##INSTATESWITCH## ##TMPDIR## replaced, in this order
 
-A value comes from variable `cmd<name>`, else from event field `<name>`. A placeholder whose value is in
-neither place stays as it is.
+A value comes from variable `cmd<name>`, otherwise from event field `<name>`. A placeholder without a value is not
+replaced.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ VALUES = ("quality", "infile", "outfile")
 
 
 def integer(vals: Mapping[str, Any], name: str, default: int = 0) -> int:
-    """A variable that counts or switches; `default` if it is not there or is no number."""
+    """Returns an integer variable; `default` if it is missing or is no number."""
     try:
         return int(vals.get(name, default))
     except (TypeError, ValueError, OverflowError):
@@ -25,7 +25,7 @@ def integer(vals: Mapping[str, Any], name: str, default: int = 0) -> int:
 
 
 def expand(template: str, vals: Mapping[str, Any], event: Mapping[str, Any], tmpdir: str) -> str:
-    """The command that `template` stands for; `tmpdir` is the worker's directory."""
+    """Returns the command for `template`; `tmpdir` is the worker's directory."""
     before, after = (_text(_value(name, vals, event)) for name in ("vars", "args"))
     text = " ".join(part for part in (before, template, after) if part)
     for name in VALUES:
@@ -38,7 +38,7 @@ def expand(template: str, vals: Mapping[str, Any], event: Mapping[str, Any], tmp
 
 
 def awaited_state(command: str, vals: Mapping[str, Any], tmpdir: str) -> str:
-    """The state file of a neighbour that an expanded command needs, and so waits for; empty if there is none."""
+    """Returns the neighbour's state file that an expanded command waits for; empty if there is none."""
     path = f"{tmpdir}/{integer(vals, 'run_iter') - 1}.state"
     return path if integer(vals, "expect_statefile") and path in command else ""
 
@@ -55,7 +55,7 @@ def _text(value: Any) -> str:
 
 
 def _state_switches(vals: Mapping[str, Any]) -> tuple[str, str]:
-    """How a run waits for its neighbour's state, and how xc-enc is told to start from it."""
+    """Returns the shell text that waits for the neighbour's state, and the switch by which xc-enc starts from it."""
     run_iter = integer(vals, "run_iter")
     if not run_iter or not integer(vals, "expect_statefile"):
         return "", ""

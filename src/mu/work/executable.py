@@ -1,7 +1,7 @@
-"""Programs as files: where one is, whether it may be executed, and what it needs to run.
+"""Finds programs, makes them executable, and finds out which interpreter they lack.
 
-Not every way to unpack a package keeps the mode of its files, so a program that may not be executed is given that
-permission, or, where the package cannot be changed, copied to the worker's directory.
+Some tools unpack a package without the modes of its files. A program that is not executable gets that permission, or,
+if the package's directory is read-only, is copied to the worker's directory.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ PACKAGED = re.compile(r"(?:^|\s)(\./[\w./+-]+)")
 
 
 def find(name: str, cwd: str, package: str) -> str | None:
-    """The path of a program that is named by a path: in the working directory, else in the package.
+    """Returns the path of a program that is named by a path: in the working directory, otherwise in the package.
 
-    None if it is in neither, or is named without a `/`, and so is looked for along PATH.
+    Returns None if it is in neither, or if its name has no `/`; then it is searched along PATH.
     """
     if "/" not in name:
         return None
@@ -30,7 +30,7 @@ def find(name: str, cwd: str, package: str) -> str | None:
 
 
 def usable(path: str, directory: str) -> str:
-    """`path`, or where a copy of it is that may be executed. Raises OSError if there is no room for one."""
+    """Returns `path`, or the path of an executable copy of it. Raises OSError if there is no room for one."""
     status = os.stat(path)
     if os.access(path, os.X_OK) or not stat.S_ISREG(status.st_mode):
         return path
@@ -42,20 +42,20 @@ def usable(path: str, directory: str) -> str:
 
 
 def with_usable(command: str, package: str, directory: str) -> str:
-    """A shell command whose packaged program, its first word that begins with `./`, may be executed."""
+    """Returns a shell command after making its packaged program, the first word that begins with `./`, executable."""
     match = PACKAGED.search(command)
     if match is None:
         return command
     path = os.path.join(package, match[1].removeprefix("./"))
     try:
         found = usable(path, directory)
-    except OSError:  # not there, or no room: the shell will tell
+    except OSError:  # it is missing, or there is no room; the shell's error tells
         return command
     return command if found == path else command[: match.start(1)] + found + command[match.end(1) :]
 
 
 def interpreter(path: str) -> str:
-    """The interpreter that a script or program names and that is not there; empty if nothing is missing."""
+    """Returns the missing interpreter that a script or program needs; empty if nothing is missing."""
     try:
         with open(path, "rb") as file:
             first = file.readline(MAX_INTERPRETER)
@@ -64,14 +64,14 @@ def interpreter(path: str) -> str:
     if first.startswith(b"#!"):
         words = first[2:].split()
         name = os.fsdecode(words[0]) if words else ""
-        # A line that ends in CR LF names an interpreter whose name ends in CR.
+        # In a line that ends in CR LF, the interpreter's name ends in CR.
         name += "\r" if name and first.endswith(b"\r\n") and len(words) == 1 else ""
         return "" if os.path.exists(name) else f"the interpreter {name!r}"
     return "a loader or library of another system" if first.startswith(b"\x7fELF") else ""
 
 
 def _copy(path: str, directory: str, status: os.stat_result) -> str:
-    """A copy in the worker's directory, made once."""
+    """Returns the path of a copy in the worker's directory, which is made once."""
     import shutil
 
     folder = os.path.join(directory, COPIES)

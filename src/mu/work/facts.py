@@ -1,4 +1,4 @@
-"""What a worker tells of itself in its hello: how long it has, and what it has."""
+"""The facts in a worker's hello: its time, memory, processors and disk."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from math import inf
 from time import monotonic
 from typing import Any
 
-# Files with a container's memory limit: control groups of version 2, and of version 1.
+# Files with a container's memory limit, of control groups version 2 and version 1.
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def facts(directory: str, end: float, request_id: str, fresh: bool) -> dict[str, Any]:
-    """The facts of `mu.wire.protocol.Hello`; `end` is when the worker gives up, by the monotonic clock."""
+    """Returns the facts of `mu.wire.protocol.Hello`; `end` is when the worker gives up, by the monotonic clock."""
     return {
         "seconds_left": None if end == inf else round(max(0.0, end - monotonic()), 3),
         "memory": memory(),
@@ -28,7 +28,7 @@ def facts(directory: str, end: float, request_id: str, fresh: bool) -> dict[str,
 
 @lru_cache(maxsize=1)
 def memory() -> int:
-    """Bytes of memory: the function's size, the container's limit, or the machine's."""
+    """Returns the bytes of memory: the function's size, the container's limit, or the machine's memory."""
     size = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
     if size.isascii() and size.isdigit():
         return int(size) << 20
@@ -42,7 +42,7 @@ def memory() -> int:
 
 @lru_cache(maxsize=1)
 def cpus() -> int:
-    """How many processors this process may use."""
+    """Returns how many processors this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except (AttributeError, OSError):
@@ -50,7 +50,7 @@ def cpus() -> int:
 
 
 def disk(directory: str) -> int:
-    """Bytes that are free in a directory."""
+    """Returns the bytes that are free in a directory."""
     try:
         status = os.statvfs(directory)
     except OSError:
@@ -62,5 +62,5 @@ def _number_in(path: str) -> int:
     try:
         with open(path) as file:
             return int(file.read(32))
-    except (OSError, ValueError):  # not there, or `max`
+    except (OSError, ValueError):  # the file is missing, or contains `max`
         return 0

@@ -1,8 +1,9 @@
-"""A directory as a store, for file systems that workers share: `bucket` is `file:///DIRECTORY`, keys are paths in it.
+"""A directory as an object store, for file systems that workers share: `bucket` is `file:///DIRECTORY`, keys are
+paths.
 
-It answers as S3 does: an object is there whole or not at all (upload writes beside and renames), and what is missing
-or forbidden is told in S3's words. Keys cannot lead out of the directory: not by `..`, not as absolute paths, and not
-over links.
+It behaves like S3: an object is complete or does not exist (an upload writes a temporary file and renames it), and
+errors have the same texts. A key cannot leave the directory: neither by `..`, nor as an absolute path, nor through
+links.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ CHUNK = 1 << 22
 
 
 def etag_of(status: os.stat_result) -> str:
-    """What stands for an object's ETag: it changes with the file's content, as far as the file system can tell."""
+    """Returns a text in place of an ETag: it changes with the file's content, as far as the file system can tell."""
     return f"{status.st_size:x}-{status.st_mtime_ns:x}"
 
 
 def retrieve(_region: str, bucket: str, key: str, file: str, etag: str = "") -> int:
-    """Object to file, as `S3.retrieve` does; `transfer.failure` has words for what is raised."""
+    """Copies an object to a file, as `S3.retrieve` does; `transfer.failure` describes its exceptions."""
     root = _root(bucket)
     try:
         source = os.open(_inside(root, key), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -42,7 +43,7 @@ def retrieve(_region: str, bucket: str, key: str, file: str, etag: str = "") -> 
 
 
 def upload(_region: str, bucket: str, key: str, file: str) -> int:
-    """File to object, as `S3.upload` does; `transfer.failure` has words for what is raised."""
+    """Copies a file to an object, as `S3.upload` does; `transfer.failure` describes its exceptions."""
     source = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if stat.S_ISDIR(os.fstat(source).st_mode):
@@ -62,7 +63,7 @@ def upload(_region: str, bucket: str, key: str, file: str) -> int:
 
 
 def _root(bucket: str) -> str:
-    """The store's directory, without links."""
+    """Returns the store's directory, with links resolved."""
     from urllib.parse import unquote
 
     path = unquote(bucket[len(SCHEME) :])
@@ -75,7 +76,7 @@ def _root(bucket: str) -> str:
 
 
 def _inside(root: str, key: str) -> str:
-    """The path of a key, without links; StoreError if it leads out of the store."""
+    """Returns the path of a key, with links resolved. Raises StoreError if it is outside of the store."""
     if any(part in ("", ".", "..") for part in key.split("/")) or "\0" in key:
         raise StoreError("a key of a file store is a relative path without empty parts, '.' and '..'")
     path = os.path.realpath(os.path.join(root, key))
@@ -85,7 +86,7 @@ def _inside(root: str, key: str) -> str:
 
 
 def _copy(source: int, path: str) -> int:
-    """Copy all of an open file; OSError if it has another length in the end than at the beginning."""
+    """Copies an open file. Raises OSError if its length changed meanwhile."""
     expected = os.fstat(source).st_size
     regular = stat.S_ISREG(os.fstat(source).st_mode)
     size = 0

@@ -1,4 +1,4 @@
-"""What `put:`, `fetch:` and `list:` do: small files over the channel itself, in the worker's directory."""
+"""`put:`, `fetch:` and `list:`: small files over the channel, in the worker's directory."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import contextlib
 import os
 import stat
 
-# Names of one `list:`.
+# The most names in the answer to a `list:`.
 MOST_LISTED = 100_000
 
 
 def put(path: str, data: bytes) -> int:
-    """Write a file, whole or not at all, with the directories that it is in; returns how many bytes.
+    """Writes a file, completely or not at all, and the directories that it is in; returns its bytes.
 
-    A file that was there keeps its mode. Raises OSError or ValueError.
+    An existing file keeps its mode. Raises OSError or ValueError.
     """
     folder, name = os.path.split(path)
     if not name:
@@ -37,8 +37,9 @@ def put(path: str, data: bytes) -> int:
 
 
 def fetch(path: str, limit: int) -> bytes:
-    """What is in a file of up to `limit` bytes. Raises OSError, or ValueError if it is longer or no regular file."""
-    # Opening a pipe would wait for a writer.
+    """Returns the content of a file of up to `limit` bytes. Raises OSError, or ValueError if it is longer or not
+    regular."""
+    # O_NONBLOCK, because opening a FIFO would wait for a writer.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
@@ -51,17 +52,16 @@ def fetch(path: str, limit: int) -> bytes:
 
 
 def listed(directory: str, pattern: str) -> list[tuple[str, int]]:
-    """Names and sizes of the regular files that a pattern names, sorted; `**` stands for any directories.
+    """Returns names and sizes of the regular files that match a pattern, sorted; `**` matches any directories.
 
-    Names are relative to `directory`, as the pattern is, unless it is absolute. Raises ValueError if there are
-    too many.
+    Names are relative to `directory` if the pattern is. Raises ValueError if there are too many.
     """
     import glob
 
     absolute = os.path.isabs(pattern)
     found = []
     for path in glob.iglob(os.path.join(glob.escape(directory), pattern), recursive=True):
-        with contextlib.suppress(OSError):  # it has gone, or is a link to nothing
+        with contextlib.suppress(OSError):  # it was removed, or is a broken link
             status = os.stat(path)
             if stat.S_ISREG(status.st_mode):
                 found.append((path if absolute else os.path.relpath(path, directory), status.st_size))

@@ -1,10 +1,10 @@
-"""What a part has left behind in its worker, so that the next part sees nothing of it.
+"""Removes what a part has left behind in its worker, so that the next part does not see it.
 
-Programs are processes of their own: they cannot change the worker's variables, working directory, umask or
-environment. What they can leave is processes, files in the worker's directory and, where that is the worker's
-alone, files in /tmp. A process that has left its group (`setsid`, a daemon) becomes a child of this process when its
-own parent has ended, if the system lets us ask for that; so whatever child was not there at the beginning, and is
-waited for by nobody, is the part's.
+Programs are separate processes: they cannot change the worker's variables, working directory, umask or environment.
+They can leave processes, files in the worker's directory and, if that is the worker's alone, files in /tmp. A process
+that has left its group (`setsid`, a daemon) becomes a child of this process when its own parent ends, if the system
+supports that (a child subreaper). So any child that did not exist at the beginning, and that no thread waits for,
+belongs to the part.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from mu.work.process import Groups
 from mu.work.workdir import MARKER, NAME, base_directory, clear
 
 PR_SET_CHILD_SUBREAPER = 36
-# How often processes that were killed are looked for until they are gone, in seconds.
+# Seconds between two checks whether killed processes are gone.
 PAUSE = 0.005
 
 
 class Leftovers:
-    """What was there before the first part. `temporary` is a directory of the worker's alone, or empty."""
+    """Remembers what existed before the first part. `temporary` is a directory of the worker's alone, or empty."""
 
     def __init__(self, directory: str, groups: Groups, temporary: str = "") -> None:
         self._directory = directory
@@ -34,18 +34,19 @@ class Leftovers:
         self._children: set[int] = set()
 
     def adopt(self) -> None:
-        """From the first program on, be the parent of processes whose own parent ends, where the system allows it."""
+        """Makes this process, from the first program on, the parent of orphaned processes, if the system supports
+        it."""
         self._groups.adopt = self._adopt
 
     def _adopt(self) -> None:
         self._children = set(_children())
-        with contextlib.suppress(Exception):  # no ctypes, or not Linux: groups alone are found then
+        with contextlib.suppress(Exception):  # without ctypes or Linux, only process groups are found
             import ctypes
 
             ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def none(self) -> bool:
-        """Whether there is nothing to clear, as far as that can be seen at once."""
+        """Returns whether there is nothing to clear, as far as a quick check can tell."""
         if not self._groups.empty or (self._groups.adopting and _has_children()):
             return False
         if any(name != MARKER for name in _names(self._directory)):
@@ -54,7 +55,7 @@ class Leftovers:
         return all(name in self._files or NAME.fullmatch(name) for name in names)
 
     def end_processes(self, until: float) -> bool:
-        """Kill what was left running, until the clock (monotonic) shows `until`; whether all are gone."""
+        """Kills remaining processes, until `until` (monotonic clock); returns whether all are gone."""
         self._groups.kill(for_good=False)
         while self._groups.adopting:
             self._groups.reap()
@@ -70,7 +71,7 @@ class Leftovers:
         return True
 
     def clear(self, until: float) -> None:
-        """End processes and remove files. Raises OSError with a line that says what could not be."""
+        """Ends processes and removes files. Raises OSError with one line that says what could not be cleared."""
         if not self.end_processes(until):
             raise OSError(0, "a process that the part has left running does not end")
         if not clear(self._directory, {MARKER}):
@@ -94,7 +95,8 @@ class Leftovers:
 
 
 def own_temporary(context: object) -> str:
-    """The directory for temporary files that a Lambda sandbox has for this invocation alone; empty elsewhere."""
+    """Returns the directory for temporary files that a Lambda sandbox has for this invocation alone; otherwise
+    empty."""
     here = os.environ
     lambdas = "AWS_LAMBDA_FUNCTION_NAME" in here and hasattr(context, "get_remaining_time_in_millis")
     shared = "TMPDIR" in here or here.get("AWS_LAMBDA_MAX_CONCURRENCY", "1") != "1"
@@ -109,7 +111,7 @@ def _names(directory: str) -> list[str]:
 
 
 def _has_children() -> bool:
-    """Whether this process has any child at all."""
+    """Returns whether this process has any child."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except (AttributeError, ChildProcessError):
@@ -118,25 +120,25 @@ def _has_children() -> bool:
 
 
 def _children() -> list[int]:
-    """This process's children, those that have ended and not been waited for included."""
+    """Returns this process's children, including those that have ended and were not waited for."""
     found: list[int] = []
     try:
         for task in os.listdir("/proc/self/task"):
             with open(f"/proc/self/task/{task}/children") as file:
                 found += map(int, file.read().split())
-    except OSError:  # a kernel without it, or no Linux
+    except OSError:  # the kernel does not have the file
         return _children_by_parent()
     return found
 
 
 def _children_by_parent() -> list[int]:
-    """The same from the table of all processes."""
+    """Returns the same as `_children`, from the table of all processes."""
     me = os.getpid()
     found = []
     for name in _names("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{name}/stat") as file:
-                # `PID (NAME) STATE PARENT ...`, and a name may hold anything.
+                # `PID (NAME) STATE PARENT ...`; a name may contain any characters.
                 if int(file.read().rpartition(")")[2].split()[1]) == me:
                     found.append(int(name))
     return found

@@ -6,6 +6,6 @@ from mu.errors import one_line
 
 
 def log(text: str) -> None:
-    """One line to stderr, which Lambda keeps."""
+    """Writes one line to standard error, which Lambda stores."""
     sys.stderr.write(f"mu worker: {one_line(text)}\n")
     sys.stderr.flush()

@@ -1,10 +1,10 @@
-"""The worker's loop: the coordinator's commands, the state socket, and the work that threads do, in one thread.
+"""The worker's loop: handles the coordinator's commands, the state socket, and results of threads, in one thread.
 
-A program that an `exec:` starts in the foreground is watched by the loop itself: handing it to a thread and back
-costs a short part more than all the rest. So is a `reset:` that finds nothing to clear.
+The loop itself watches a program that an `exec:` starts in the foreground, and does a `reset:` that finds nothing to
+clear: for short parts, handing these to a thread and back would cost more than all the rest.
 
-`reset:` makes a used worker as good as a new one: what the last part has begun is ended and gets no answer, what
-it has left is removed, and the worker says hello again.
+`reset:` makes a used worker as good as a new one: what the last part has started is ended without an answer, its
+files are removed, and the worker says hello again.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from mu.work.outside import Outside, TimeLimit
 from mu.work.process import Ended
 from mu.work.replies import Commands, End, Reset, Running, Work
 
-# Answers, in bytes, that are sent together.
+# Bytes of answers that are sent together.
 BATCH = 1 << 16
 
-# How long what a part has begun may take to end before the worker is given up for other parts.
+# Seconds that what a part has started may take to end; after that the worker ends, too.
 RESET_PATIENCE = 10.0
 
-# How long the hello after `reset:` waits for the end of a program that was asked for behind it, in seconds: the answer
-# to a short one goes along, which spares both ends half of what handing it out costs them.
+# Seconds that the hello after `reset:` waits for the end of a program that was requested right behind it. The answer
+# of a short program is sent along with the hello, which halves the cost of sending on both ends.
 HOLD = 0.005
 
 QUIT = "quit"
 
 
 class Loop:
-    """Takes the coordinator's commands, one after the other, until there is a reason to end."""
+    """Handles the coordinator's commands, one after the other, until there is a reason to end."""
 
     def __init__(
         self, link: SocketNB, handler: Commands, outside: Outside, limit: TimeLimit, idle: float
@@ -53,18 +53,18 @@ class Loop:
         self._idle = idle
         self._active = monotonic()
         self._under_way: list[Work] = []
-        self._blocked = False  # until the work that has the worker to itself is done
-        self._room = 0  # bytes of answers that may be made before some are sent
-        self._running: Running | None = None  # the program of the foreground `exec:`, if no thread has it
-        self._cleared = False  # `reset:` was the last thing done
-        self._held = 0.0  # until when the hello after it is held back
-        self._resets = 0  # what was begun before the last one gets no answer
-        self._drained = False  # the coordinator has been told that there shall be no more parts
-        self._over = ""  # why the worker is to end, if it is
+        self._blocked = False  # whether work is running beside which no command may be handled
+        self._room = 0  # bytes of answers that may be queued before some are sent
+        self._running: Running | None = None  # the program of a foreground `exec:` that the loop watches
+        self._cleared = False  # whether `reset:` was the last command
+        self._held = 0.0  # until when the hello after `reset:` is held back
+        self._resets = 0  # counts resets; work begun before the last one gets no answer
+        self._drained = False  # whether the coordinator was told that the worker takes no more parts
+        self._over = ""  # why the worker must end; empty if it goes on
         outside.say = self._answer
 
     def run(self) -> str:
-        """Returns why the worker ends."""
+        """Runs the loop; returns why the worker ends."""
         link, vals = self._link, self._handler.vals
         try:
             link.do_write()
@@ -84,7 +84,7 @@ class Loop:
                     return "the time limit is near"
                 if not self._under_way and now >= self._active + self._idle:
                     return f"nothing to do for {self._idle:g} seconds"
-                # The coordinator must take the answers to some commands before more are looked at.
+                # The coordinator must read the answers to some commands before more commands are handled.
                 self._room = 0 if link.want_write else BATCH
                 while self._room > 0 and self._can_handle():
                     if not self._handle(link.dequeue() or ""):
@@ -101,14 +101,15 @@ class Loop:
                 self._running.watched.close()
 
     def _holding(self) -> bool:
-        """Whether the hello after `reset:` still waits for the end of the program that was asked for behind it."""
+        """Returns whether the hello after `reset:` still waits for the end of the program that was requested behind
+        it."""
         return self._running is not None and monotonic() < self._held
 
     def _can_handle(self) -> bool:
         return self._link.want_handle and not self._blocked
 
     def _wait(self) -> None:
-        """Wait until something can be done; read, write, and do what threads have posted."""
+        """Waits until something can be done; reads, writes, and makes the calls that threads have posted."""
         until = self._limit.warning
         if self._over or (self._can_handle() and not self._link.want_write):
             until = 0.0
@@ -147,7 +148,7 @@ class Loop:
             self._finish(self._running, ended)
 
     def _finish(self, running: Running, ended: Ended) -> None:
-        """The program that the loop watches has ended."""
+        """Answers for the program that the loop watches, which has ended."""
         self._running = None
         running.watched.close()
         self._under_way = [work for work in self._under_way if work.background]
@@ -155,16 +156,16 @@ class Loop:
         self._answer(running.answer(ended))
 
     def _missed(self) -> bool:
-        """Whether a run under way needs the state socket: it waits for a state, or its own is to be sent."""
+        """Returns whether a running command needs the state socket: it waits for a state, or its own must be sent."""
         sends = integer(self._handler.vals, "send_statefile")
         runs = [work for work in self._under_way if work.label.startswith("run:")]
         return any(sends or self._state.lacks(run.awaits) for run in runs)
 
     def _handle(self, text: str) -> bool:
-        """Do one command; False if it is the last."""
+        """Handles one command; returns False if it is the last."""
         try:
             reply = self._handler.handle(text)
-        except Exception as error:  # a command must not go without its answer
+        except Exception as error:  # every command must get an answer
             reply = [protocol.fail(reason(error))]
         if isinstance(reply, End):
             return False
@@ -204,16 +205,16 @@ class Loop:
         self._tasks.start(work.job, done, at_once=not work.background)
 
     def _reset(self) -> None:
-        """End what the last part has begun, remove what it has left, and say hello again."""
+        """Ends what the last part has started, removes what it has left, and says hello again."""
         outside = self._outside
-        self._blocked = True  # if this fails, no command that has come behind it is done
+        self._blocked = True  # if this fails, no command behind it may be done
         if outside.draining:
             self._fail_to_reset("the worker takes no more parts")
             return
 
         def job() -> str:
             until = min(self._limit.warning, monotonic() + RESET_PATIENCE)
-            while not self._tasks.quiet(0.05):  # a program may just be starting
+            while not self._tasks.quiet(0.05):  # repeated, since a program may just be starting
                 if monotonic() >= until:
                     return "a command of the last part does not end"
                 outside.groups.kill(for_good=False)
@@ -245,12 +246,12 @@ class Loop:
         self._tasks.start(job, done, at_once=True)
 
     def _fail_to_reset(self, why: str) -> None:
-        """No other part can be done here: say so, and end."""
+        """Reports that no other part can be done here, and ends the worker."""
         self._answer(protocol.fail(f"reset: {why}"))
         self._over = f"could not reset: {why}"
 
     def _tell_draining(self) -> None:
-        """Let the coordinator know, once, that the worker shall have no other part."""
+        """Tells the coordinator, once, that the worker takes no other part."""
         if self._outside.draining and not self._drained:
             self._drained = True
             if integer(self._handler.vals, "tell_facts"):
@@ -266,15 +267,15 @@ class Loop:
 
 
 def hello(handler: Commands, outside: Outside, fresh: bool) -> str:
-    """What the worker says first. A run whose keys serve others, too, knows its own workers by its id, and our
-    coordinators want to know what they have got."""
+    """Returns the worker's hello. It has the run's id, if the run's keys serve other runs, too, and the facts, if the
+    coordinator asks for them."""
     vals = handler.vals
     run_id = str(vals.get("run_id") or "")
     return protocol.hello(run_id, outside.facts(fresh) if integer(vals, "tell_facts") else None)
 
 
 def out_of_time(under_way: Sequence[Work]) -> str:
-    """The answer to all commands that will have none."""
+    """Returns the answer that replaces all open answers when the time is over."""
     doing = under_way[0].label if under_way else "idle"
     if len(under_way) > 1:
         doing = f"{len(under_way)} commands, {doing}"
@@ -282,13 +283,13 @@ def out_of_time(under_way: Sequence[Work]) -> str:
 
 
 def payload(text: str) -> bytes:
-    """An answer as bytes."""
+    """Returns an answer as bytes."""
     try:
         return framing.to_bytes(text)
-    except UnicodeEncodeError:  # from the event's JSON, which can hold what no message can
+    except UnicodeEncodeError:  # text from the event's JSON that no message can hold
         return text.encode("utf-8", "backslashreplace")
 
 
 def milliseconds(until: float) -> float | None:
-    """How long to poll; None for ever."""
+    """Returns how long to poll, in milliseconds; None for ever."""
     return None if until == inf else max(0.0, until - monotonic()) * 1000

@@ -1,4 +1,4 @@
-"""What one worker has of the world: its time, threads, programs, connections, and store."""
+"""A worker's environment: its time limit, threads, programs, connections, and store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mu.work.s3 import S3
 from mu.work.state_socket import StateSocket
 from mu.work.threads import MOST_AT_A_TIME, Tasks
 
-# How long before the function's deadline a worker gives up; a short time limit is not eaten up by it.
+# Seconds before the function's deadline at which a worker gives up; less if the time limit is short.
 MARGIN = 2.0
 MARGIN_SHARE = 0.15
 
@@ -31,12 +31,12 @@ class TimeLimit(NamedTuple):
     end: float
 
     def patience(self, seconds: float) -> float:
-        """Until when something may take `seconds`."""
+        """Returns the end of something that may take `seconds`, within the limit."""
         return min(self.end, monotonic() + seconds)
 
 
 class Outside:
-    """What one worker has of the world: threads, processes, connections. `Handler` works with it."""
+    """A worker's environment, which `Handler` uses: threads, processes, connections."""
 
     def __init__(self, directory: str, limit: TimeLimit, context: object = None) -> None:
         self.tasks = Tasks()
@@ -44,23 +44,23 @@ class Outside:
         self.s3 = S3(MOST_AT_A_TIME)
         self.state = StateSocket(directory)
         self.tls: ssl.SSLContext | None = None
-        self.say: Callable[[str], None] = log  # until there is a coordinator
+        self.say: Callable[[str], None] = log  # replaced once there is a coordinator
         self.leftovers = Leftovers(directory, self.groups, own_temporary(context))
-        self.reached = False  # a connection has been made, whatever became of it
+        self.reached = False  # whether a connection was ever made
         self._directory = directory
         self._limit = limit
         self._context = context
 
     def post(self, call: Callable[[], None]) -> None:
-        """Have the loop make `call`; from any thread."""
+        """Lets the loop make `call`; may be called from any thread."""
         self.tasks.post(call)
 
     def tell(self, text: str) -> None:
-        """Send the coordinator a message; on the loop's thread."""
+        """Sends the coordinator a message; only from the loop's thread."""
         self.say(text)
 
     def connect(self, host: str, port: int) -> socket.socket:
-        """A new connection with the job's keys; OSError if that fails. Waits."""
+        """Returns a new connection with the job's keys. Blocks. Raises OSError if that fails."""
         return dial(host, port, self.tls, self._limit.warning - monotonic(), self._has_reached)
 
     def _has_reached(self) -> None:
@@ -68,17 +68,17 @@ class Outside:
 
     @property
     def draining(self) -> bool:
-        """Whether the worker has been asked to take no more parts."""
+        """Whether the worker was asked to take no more parts."""
         return bool(getattr(self._context, "draining", False))
 
     def facts(self, fresh: bool) -> dict[str, Any]:
-        """What the worker tells of itself."""
+        """Returns the facts for the worker's hello."""
         request_id = str(getattr(self._context, "aws_request_id", ""))
         return facts(self._directory, self._limit.warning, request_id[:MAX_FACT], fresh)
 
 
 def time_limit(context: Any) -> TimeLimit:
-    """From Lambda's context; without one there is none."""
+    """Returns the time limit of Lambda's context; without a context there is none."""
     remaining = getattr(context, "get_remaining_time_in_millis", None)
     if remaining is None:
         return TimeLimit(inf, inf)

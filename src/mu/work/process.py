@@ -1,10 +1,11 @@
-"""The user's programs: each is started in a session of its own, so that it can be killed with all that it has
-started, but for what has left that session (`setsid`, daemons), which `mu.work.leftovers` looks for.
+"""Runs the user's programs, each in a session of its own, so that it can be killed with all that it has started.
 
-A program is over when its first process is: that gives its status. Its output is whatever comes until the end
-of its pipes. A process that it left running may hold a pipe open for ever, so the worker listens for `GRACE`
-seconds after the program's end and then goes on; such a process is killed when the worker ends or is given
-another part, and should have its output redirected.
+Processes that have left that session (`setsid`, daemons) are found by `mu.work.leftovers`.
+
+A program is over when its first process has ended, which gives its status. Its output is what comes until the end of
+its pipes. A process that it left running may hold a pipe open for ever, so the worker reads for `GRACE` seconds after
+the program's end and then goes on. Such a process is killed when the worker ends or gets another part; its output
+should be redirected.
 """
 
 from __future__ import annotations
@@ -24,31 +25,30 @@ if TYPE_CHECKING:
 
 GRACE = 1.0
 READ_SIZE = 1 << 16
-# How often to ask whether the program has ended, in seconds, where the kernel cannot tell by a descriptor: at
-# first, and at most.
+# Seconds between two checks whether the program has ended, at first and at most, if the kernel has no pidfd.
 FIRST_POLL, POLL = 0.002, 0.1
-# How long a program that was killed may take to end, in seconds, until it is left to itself.
+# Seconds that a killed program may take to end, until it is ignored.
 KILL_PATIENCE = 2.0
 RSS_UNIT = 1024 if os.uname().sysname == "Linux" else 1  # bytes
 
 
 class Groups:
-    """The process groups of a worker's commands, for `kill` at its end. Any thread may call."""
+    """The process groups of a worker's commands, to kill them at its end. May be used from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._groups: set[int] = set()
-        self._running: set[int] = set()  # processes whose status a thread waits for
+        self._running: set[int] = set()  # processes that a thread waits for
         self._killed = False
-        self.adopt: Callable[[], None] | None = None  # to be called before the first program is started
-        self.adopting = False  # orphans become this process's children
+        self.adopt: Callable[[], None] | None = None  # called before the first program is started
+        self.adopting = False  # whether orphans become this process's children
 
     def start(self, make: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
-        """Start a program that `make` makes in a group of its own; it is killed at once if `kill` has been called.
+        """Calls `make` to start a program in a group of its own, and kills it at once if `kill` was called before.
 
         Raises OSError or ValueError if it cannot be started.
         """
-        with self._lock:  # `reap` must not take it for a process that nobody waits for
+        with self._lock:  # so that `reap` does not mistake it for an orphan
             if self.adopt is not None and not self.adopting:
                 self.adopting = True
                 self.adopt()
@@ -60,15 +60,18 @@ class Groups:
         return process
 
     def end_of(self, process: subprocess.Popen[bytes], flags: int = 0) -> resource.struct_rusage | None:
-        """Wait for a program's end (`flags` as of `os.wait4`): its `returncode` is set, and what it has used is
-        returned. None if it goes on, as with `os.WNOHANG`."""
+        """Waits for a program's end (`flags` as for `os.wait4`); sets its `returncode` and returns its resource
+        usage.
+
+        Returns None if it is still running, with `os.WNOHANG`.
+        """
         pid, status, usage = os.wait4(process.pid, flags)
         if pid == 0:
             return None
         process.returncode = os.waitstatus_to_exitcode(status)
         with self._lock:
             self._running.discard(pid)
-            # Forget the group if nothing of it is left: its number may come to mean something else.
+            # If no process of the group is left, forget it, because its number may be reused.
             if not _signal(pid, 0):
                 self._groups.discard(pid)
         if self.adopting:
@@ -76,7 +79,7 @@ class Groups:
         return usage
 
     def reap(self) -> None:
-        """Take the status of processes that have ended and nobody waits for: orphans that became our children."""
+        """Collects the status of ended processes that no thread waits for: orphans that became our children."""
         with self._lock:
             while True:
                 try:
@@ -89,13 +92,13 @@ class Groups:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing that was begun is known to be left."""
+        """Whether no process that was started is known to be left."""
         with self._lock:
             return not self._groups and not self._running
 
     @property
     def killed(self) -> bool:
-        """Whether `kill` has been called for good."""
+        """Whether `kill` was called for good."""
         return self._killed
 
     @property
@@ -105,13 +108,13 @@ class Groups:
             return set(self._running)
 
     def kill_group(self, group: int) -> None:
-        """Kill one program with its group."""
+        """Kills one program with its group."""
         with self._lock:
             if group in self._groups:
                 _signal(group, signal.SIGKILL)
 
     def kill(self, *, for_good: bool = True) -> None:
-        """Kill all that was begun and is not over, and, `for_good`, whatever begins from now on."""
+        """Kills all running programs and, with `for_good`, every program that is started from now on."""
         with self._lock:
             self._killed = self._killed or for_good
             for group in list(self._groups):
@@ -120,14 +123,14 @@ class Groups:
 
 
 class Sink(Protocol):
-    """Takes a program's output."""
+    """An object that takes a program's output."""
 
     def add(self, data: bytes) -> None:
-        """More output."""
+        """Takes more output."""
 
 
 class Capped:
-    """The first and last bytes of an output, `limit` together; the middle is counted."""
+    """Keeps the first and last bytes of an output, `limit` in total, and counts the bytes in the middle."""
 
     def __init__(self, limit: int) -> None:
         self._head_limit = (limit + 1) // 2
@@ -137,7 +140,7 @@ class Capped:
         self._left_out = 0
 
     def add(self, data: bytes) -> None:
-        """More output."""
+        """Takes more output."""
         room = self._head_limit - len(self._head)
         self._head += data[:room]
         self._tail += data[room:]
@@ -146,12 +149,12 @@ class Capped:
 
     @property
     def left_out(self) -> int:
-        """How many bytes were left out."""
+        """The number of bytes that were left out."""
         self._cut()
         return self._left_out
 
     def value(self) -> bytes:
-        """What was kept, with a line in the middle if something was left out."""
+        """Returns the output that was kept, with a line in the middle if bytes were left out."""
         self._cut()
         line = b"\n[%d bytes left out]\n" % self._left_out if self._left_out else b""
         return bytes(self._head) + line + bytes(self._tail)
@@ -164,8 +167,8 @@ class Capped:
 
 
 class Ended(NamedTuple):
-    """How a program ended: `status` is negative for a signal; `seconds` by the clock and of CPU, `max_rss` in bytes,
-    each with those of its children that it has waited for."""
+    """How a program ended. `status` is negative for a signal; `seconds` is wall time; CPU time is in seconds,
+    `max_rss` in bytes; both include the children that it has waited for."""
 
     status: int
     seconds: float
@@ -175,7 +178,7 @@ class Ended(NamedTuple):
 
 
 def run(command: str, limit: int, groups: Groups) -> tuple[int, bytes]:
-    """Run `command` by /bin/sh: its status, negative for a signal, and its output up to `limit` bytes.
+    """Runs `command` by /bin/sh; returns its status, negative for a signal, and its output up to `limit` bytes.
 
     Raises OSError or ValueError if it cannot be started.
     """
@@ -201,18 +204,19 @@ def run(command: str, limit: int, groups: Groups) -> tuple[int, bytes]:
 
 
 def _out_of_memory(ended: Ended, groups: Groups) -> bool:
-    """Whether a program was most likely killed because it had used up the function's memory; nobody says so."""
+    """Returns whether a program was probably killed because the function's memory was full; the system does not
+    tell."""
     size = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
     if ended.status not in (-signal.SIGKILL, 128 + signal.SIGKILL) or groups.killed or not size.isdecimal():
         return False
-    return ended.max_rss > int(size) << 19  # half of it: the worker and others have the rest
+    return ended.max_rss > int(size) << 19  # half of it, since the worker and other processes use the rest
 
 
 def follow(
     process: subprocess.Popen[bytes], groups: Groups, sinks: Mapping[str, Sink], timeout: float | None = None
 ) -> Ended:
-    """Read what a program prints to the pipes named in `sinks` and wait for its end; after `timeout` seconds it is
-    killed with its group."""
+    """Reads a program's output from the pipes in `sinks`, and waits for its end; after `timeout` seconds it is killed
+    with its group."""
     watched = Watched(process, groups, sinks, timeout)
     try:
         poll = select.poll()
@@ -231,10 +235,10 @@ def follow(
 
 
 class Watched:
-    """A program that has been started, and what it prints, for a loop that waits for several things.
+    """A running program and its output, for a loop that waits for several things.
 
-    The loop polls the `descriptors`, gives those that are ready to `read`, and asks `over` then, and when it is time
-    to (`look_at`); `close` has to be called in the end, whatever happens.
+    The loop polls the `descriptors`, passes those that are ready to `read`, and then, or at the time `look_at`, calls
+    `over`. It must call `close` at the end in every case.
     """
 
     def __init__(
@@ -259,14 +263,14 @@ class Watched:
             self.descriptors.add(self._end)
 
     def look_at(self) -> float:
-        """When to ask `over` if nothing comes before, by the monotonic clock; infinity for never."""
+        """When to call `over` if no descriptor is ready before, by the monotonic clock; infinity for never."""
         if self._end is not None or self._usage is not None:
             return self._until
         pause, self._pause = self._pause, min(2 * self._pause, POLL)
         return min(self._until, monotonic() + pause)
 
     def read(self, descriptor: int) -> None:
-        """Take in what has come; a descriptor that has nothing more to tell leaves `descriptors`."""
+        """Reads from a descriptor; one that is at its end is removed from `descriptors`."""
         sink = self._pipes.get(descriptor)
         if sink is None:
             return
@@ -278,7 +282,7 @@ class Watched:
             self.descriptors.discard(descriptor)
 
     def over(self) -> Ended | None:
-        """How the program has ended; None if it goes on, or more of its output may come."""
+        """Returns how the program has ended; None if it is running, or more output may come."""
         if self._usage is None and (usage := self._groups.end_of(self._process, os.WNOHANG)) is not None:
             self._usage = usage
             now = monotonic()
@@ -305,7 +309,7 @@ class Watched:
         )
 
     def close(self) -> None:
-        """Close the pipes; a program that goes on is killed and waited for, since nobody else would."""
+        """Closes the pipes; a running program is killed and waited for."""
         if self._usage is None:
             self._groups.kill_group(self._process.pid)
             if self._end is None:
@@ -324,8 +328,10 @@ class Watched:
 
 
 def environment(package: str) -> dict[bytes, bytes]:
-    """This process's, with the packaged libraries, if there are any, in front of the system's. As bytes, which need
-    not be decoded and encoded again for each program."""
+    """Returns this process's environment, with the packaged libraries, if there are any, before the system's.
+
+    The texts are bytes, which need not be encoded again for each program.
+    """
     made = dict(os.environb)
     libraries = os.fsencode(f"{package}/solibs")
     if os.path.isdir(libraries):
@@ -335,7 +341,7 @@ def environment(package: str) -> dict[bytes, bytes]:
 
 
 def _end_of(pid: int) -> int | None:
-    """A descriptor that is readable once the process has ended; None where the kernel has no such thing."""
+    """Returns a descriptor that is readable once the process has ended; None if the kernel has no pidfd."""
     try:
         return os.pidfd_open(pid)
     except (AttributeError, OSError):
@@ -343,11 +349,11 @@ def _end_of(pid: int) -> int | None:
 
 
 def _signal(group: int, number: int) -> bool:
-    """Send a signal to a process group; False if there is none."""
+    """Sends a signal to a process group; returns False if there is none."""
     try:
         os.killpg(group, number)
     except ProcessLookupError:
         return False
-    except PermissionError:  # it is there, and became another user's
+    except PermissionError:  # it exists, but runs as another user
         pass
     return True

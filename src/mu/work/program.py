@@ -1,7 +1,7 @@
-"""What `exec:` does: a program with its own input, environment, limits and files, and an account of what it used.
+"""`exec:`: runs a program with its own input, environment, limits and files, and reports what it used.
 
-Unlike `run:` it needs no shell and no quoting, and it runs in the worker's own directory, where `put:` and
-`retrieve:` have left its files. The packaged program is found by its relative name all the same.
+Unlike `run:` it needs no shell and no quoting, and the program runs in the worker's own directory, where `put:` and
+`retrieve:` put their files. The packaged program is found by its relative name all the same.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from mu.work import executable, process
 from mu.work.command_template import TMPDIR
 from mu.work.process import Capped, Groups, Sink
 
-# Lines that `follow` passes on: so many at once, and so many a second after that.
+# Lines that `follow` passes on: this many at once, and this many a second after that.
 BURST, RATE = 40, 20.0
 MAX_LINE = 400
 STREAMS = ("stdout", "stderr")
-# How often, and after how many seconds, a program whose file is being written is started again.
+# How often, and with which pause in seconds, a program is started again whose file is still being written.
 BUSY_TRIES, BUSY_PAUSE = 5, 0.05
-# Characters of input that are written before a program is started without a thread of its own.
+# The most characters of input that are written before a program starts without a thread of its own.
 QUICK_INPUT = 1 << 16
 
 
@@ -37,11 +37,11 @@ def execute(
     groups: Groups,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Run what the checked fields of an `exec:` ask for; returns the fields of its answer.
+    """Runs the program of the checked fields of an `exec:`; returns the fields of its answer.
 
-    `directory` is the worker's own, `package` that of the packaged program, `limit` how many bytes of each stream
-    are kept, and `say` takes the lines that `follow` passes on. Raises OSError or ValueError if the program could
-    not be started; `explain` has words for that.
+    `directory` is the worker's own, `package` that of the packaged program, `limit` the bytes of each stream that are
+    kept; `say` gets the lines that `follow` passes on. Raises OSError or ValueError if the program could not be
+    started; `explain` describes these.
     """
     started = Started(fields, directory, package, limit, groups, say)
     ended = process.follow(started.process, groups, started.sinks, fields.get("timeout"))
@@ -49,9 +49,10 @@ def execute(
 
 
 class Started:
-    """A program that an `exec:` has asked for, which runs from now on; the parameters are those of `execute`.
+    """A program of an `exec:`, which is started by the constructor; its parameters are those of `execute`.
 
-    Its output goes to `sinks`. `at_once`: a program whose file is busy is not waited for, OSError tells of it.
+    The output goes to `sinks`. With `at_once`, a program whose file is busy raises OSError instead of being waited
+    for.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class Started:
             self.process = groups.start(make) if at_once else _start(make, groups)
 
     def answer(self, ended: process.Ended) -> dict[str, Any]:
-        """The fields of the answer, once the program has ended."""
+        """Returns the fields of the answer, after the program has ended."""
         if self._lines is not None:
             self._lines.end()
         answer: dict[str, Any] = {"status": ended.status}
@@ -127,9 +128,11 @@ class Started:
 
 
 def is_quick_to_start(fields: Mapping[str, Any], directory: str, package: str) -> bool:
-    """Whether a program can be started without waiting for anything, so that no thread is needed for it: opening a
-    file may wait (for the other end of a FIFO), as may writing a long input or copying a program. The lines that
-    `follow` passes on have their way to the loop from threads only."""
+    """Returns whether a program can be started without waiting, so that it needs no thread.
+
+    Opening a file may wait (for the other end of a FIFO), as may writing a long input or copying a program. The lines
+    of `follow` can reach the loop only from a thread.
+    """
     given = fields.get("stdin", "")
     if (
         fields.get("follow")
@@ -144,8 +147,8 @@ def is_quick_to_start(fields: Mapping[str, Any], directory: str, package: str) -
 
 
 def _start(make: Callable[[], subprocess.Popen[bytes]], groups: Groups) -> subprocess.Popen[bytes]:
-    """Start a program, again for a moment if its file is still open for writing in a process that is just being
-    started by another thread."""
+    """Starts a program. Retries for a short time if its file is still open for writing in a process that another
+    thread is just starting."""
     for _ in range(BUSY_TRIES):
         try:
             return groups.start(make)
@@ -157,8 +160,8 @@ def _start(make: Callable[[], subprocess.Popen[bytes]], groups: Groups) -> subpr
 
 
 def environment(directory: str, package: str, changes: Mapping[str, str | None]) -> dict[bytes, bytes]:
-    """A program's variables: those of this process, the packaged libraries and programs, a place for temporary files
-    that goes with the worker, and `changes`, in which None removes one."""
+    """Returns a program's environment: this process's, with the packaged libraries and programs, a directory for
+    temporary files that is removed with the worker, and `changes`, in which None removes a variable."""
     made = process.environment(package)
     folder = os.fsencode(package)
     made[b"PATH"] = (made.get(b"PATH") or os.fsencode(os.defpath)) + b":" + folder
@@ -173,12 +176,12 @@ def environment(directory: str, package: str, changes: Mapping[str, str | None])
 
 
 def place(directory: str, file: str) -> str:
-    """Where a file of a command is: relative names are in the worker's directory."""
+    """Returns the path of a command's file: relative names are in the worker's directory."""
     return os.path.join(directory, file.replace(TMPDIR, directory))
 
 
 def explain(error: Exception, fields: Mapping[str, Any], directory: str, package: str) -> str:
-    """Why a program could not be started, in one line that names it."""
+    """Returns why a program could not be started, in one line that names it."""
     words = _words(fields)
     program = words[0][:200]
     number = error.errno if isinstance(error, OSError) else None
@@ -188,7 +191,7 @@ def explain(error: Exception, fields: Mapping[str, Any], directory: str, package
         if missing:
             return f"{program} needs {missing}, which is not there"
     if number == errno.ENOEXEC:
-        return f"{program} is no program for this machine, and no script that begins with #!"
+        return f"{program} is neither a program for this machine nor a script that begins with #!"
     name = getattr(error, "filename", None)
     if isinstance(name, str) and name != words[0]:
         return f"{name[:200]}: {reason(error)}"
@@ -200,10 +203,10 @@ def _words(fields: Mapping[str, Any]) -> list[str]:
 
 
 def _input(given: str | Mapping[str, str], directory: str) -> int:
-    """A descriptor to read a program's input from."""
+    """Returns a descriptor from which a program reads its input."""
     if not isinstance(given, str):
         return os.open(place(directory, given["file"]), os.O_RDONLY | os.O_CLOEXEC)
-    # In a file without a name, so that no thread need feed a pipe.
+    # In a file that is unlinked, so that no thread has to write to a pipe.
     path = os.path.join(directory, f".{os.urandom(6).hex()}.stdin")
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -219,7 +222,8 @@ def _input(given: str | Mapping[str, str], directory: str) -> int:
 
 
 def _text(data: bytes) -> str:
-    """Output as text; ValueError if it is none, or if JSON would need several bytes for most of its characters."""
+    """Returns output as text. Raises ValueError if it is not text, or if JSON would need several bytes for most
+    characters."""
     text = data.decode()
     controls = sum(data.count(code) for code in range(32) if code not in (9, 10, 13))
     if controls > len(data) // 8:
@@ -228,7 +232,7 @@ def _text(data: bytes) -> str:
 
 
 class _Both:
-    """Hands output on to two sinks."""
+    """Passes output on to two sinks."""
 
     def __init__(self, *sinks: Sink) -> None:
         self._sinks = sinks
@@ -239,7 +243,7 @@ class _Both:
 
 
 class _Lines:
-    """Passes on what a program prints line by line, for people: lines are cut, and past a rate counted only."""
+    """Passes on what a program prints, line by line: long lines are cut, and lines beyond a rate are only counted."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
@@ -249,12 +253,12 @@ class _Lines:
         self._streams: list[_Stream] = []
 
     def stream(self) -> Sink:
-        """A sink for one more stream."""
+        """Returns a sink for one more stream."""
         self._streams.append(_Stream(self.line))
         return self._streams[-1]
 
     def line(self, data: bytes) -> None:
-        """One line."""
+        """Passes on one line, or counts it."""
         now = monotonic()
         self._allowed = min(BURST, self._allowed + (now - self._last) * RATE)
         self._last = now
@@ -266,7 +270,7 @@ class _Lines:
         self._say(data[:MAX_LINE].decode("utf-8", "replace"))
 
     def end(self) -> None:
-        """There is no more."""
+        """Reports skipped lines at the end."""
         for stream in self._streams:
             stream.end()
         self._tell_skipped()
@@ -278,7 +282,7 @@ class _Lines:
 
 
 class _Stream:
-    """Cuts a stream into lines; of a long one only the beginning is kept."""
+    """Splits a stream into lines; of a long line only the beginning is kept."""
 
     def __init__(self, line: Callable[[bytes], None]) -> None:
         self._line = line

@@ -1,4 +1,4 @@
-"""What a command leads to, and what the commands use of the world: the seam between `mu.handler` and the loop."""
+"""The interfaces between `mu.handler` and the loop: what a command results in, and what commands use."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from mu.work import process, state_socket
 
 
 class Work(NamedTuple):
-    """A job for a thread; it returns the final answer of the command `label`.
+    """Work of a thread; it returns the final answer of the command `label`.
 
-    `background`: other commands may be taken meanwhile. `early`: an answer to send before it begins,
-    if not empty. `awaits`: the state file that it waits for, if there is one. `start`, if there is one: does the same
-    without a thread, by starting a program that the loop then watches, or returns the answer if that failed; None if
-    it takes a thread after all.
+    `background`: other commands may be handled meanwhile. `early`: an answer to send before it begins, if not empty.
+    `awaits`: the state file that it waits for, if any. `start`, if given, does the same without a thread: it returns
+    a program for the loop to watch, or the answer if that could not be started, or None if a thread is needed after
+    all.
     """
 
     label: str
@@ -26,60 +26,61 @@ class Work(NamedTuple):
 
 
 class Running(NamedTuple):
-    """A program that has been started; `answer` makes the command's answer of how it has ended."""
+    """A program that has been started; `answer` makes the command's answer from the program's end."""
 
     watched: process.Watched
     answer: Callable[[process.Ended], str]
 
 
 class End:
-    """The worker is to end."""
+    """The worker must end."""
 
 
 class Reset:
-    """The worker is to be as it was before the first part."""
+    """The worker must return to its state before the first part."""
 
 
 Reply = Union[list[str], Work, End, Reset]  # noqa: UP007  evaluated, and workers may have Python 3.9
 
 
 class Store(Protocol):
-    """Where objects are. Both return how many bytes were moved; `transfer.failure` has words for what they raise."""
+    """A store of objects. Both methods return how many bytes were moved; `transfer.failure` describes their
+    exceptions."""
 
     def retrieve(self, region: str, bucket: str, key: str, file: str, etag: str = "", /) -> int:
-        """Object to file; with an `etag` only that version."""
+        """Copies an object to a file; with an `etag` only that version."""
 
     def upload(self, region: str, bucket: str, key: str, file: str, /) -> int:
-        """File to object."""
+        """Copies a file to an object."""
 
 
 class Outside(Protocol):
-    """What the commands use of the world outside the handler."""
+    """What commands use outside of the handler."""
 
     groups: process.Groups
     state: state_socket.StateSocket
 
     @property
     def s3(self) -> Store:
-        """The store for buckets that are no directories."""
+        """The store for buckets that are not directories."""
 
     def post(self, call: Callable[[], None]) -> None:
-        """Have the loop make `call`; from any thread."""
+        """Lets the loop make `call`; may be called from any thread."""
 
     def tell(self, text: str) -> None:
-        """Send the coordinator a message; on the loop's thread."""
+        """Sends the coordinator a message; only from the loop's thread."""
 
     def connect(self, host: str, port: int) -> Any:
-        """A new connection with the job's keys, as a socket; OSError if that fails. Waits."""
+        """Returns a new connection with the job's keys. Blocks. Raises OSError if that fails."""
 
 
 class Commands(Protocol):
-    """A worker's commands, and the variables they work on: `mu.handler.Handler`."""
+    """A worker's commands, and the variables that they work on: `mu.handler.Handler`."""
 
     vals: dict[str, Any]
 
     def handle(self, text: str) -> Reply:
-        """What follows from one command."""
+        """Returns what one command results in."""
 
     def renew(self) -> None:
-        """The variables are those of the event again."""
+        """Resets the variables to those of the event."""

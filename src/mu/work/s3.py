@@ -1,12 +1,11 @@
-"""Objects to files and files to objects, with boto3 as the Lambda runtime brings it.
+"""Copies objects to files and files to objects, with the boto3 of the Lambda runtime.
 
-boto3 takes longer to import than all the rest of a worker, and its first client takes long again,
-so both happen when they are first needed, or in a thread beforehand (`warm`). The client comes from
-boto3's default session: where this process, or the one that it was forked from, has made one
-before, the next costs little.
+boto3 takes longer to import than all the rest of a worker, and its first client takes long again, so both happen when
+they are first needed, or before that in a thread (`warm`). The client is made by boto3's default session: if this
+process, or the one that it was forked from, has made one before, the next is cheap.
 
-Whole objects go in one request: for the sizes at hand that takes half the CPU time of boto3's
-transfer manager, which starts a pool of threads for each file. It is left for what is too big.
+Objects are moved in one request: for usual sizes that takes half the CPU time of boto3's transfer manager, which
+starts a pool of threads for each file. The manager is used only for files that are too big for one request.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 18
 MULTIPART_FROM = 1 << 30
-# A download that breaks off midway is no longer botocore's to repeat.
+# How often a download is tried; botocore does not retry one that breaks off midway.
 DOWNLOADS = 3
-# S3 refuses what does not match. (Checksums of this kind need nothing beside boto3.)
+# S3 refuses an object that does not match. (Checksums of this kind need no library beside boto3.)
 CHECKSUM = {"ChecksumAlgorithm": "CRC32"}
 
 OTHER = ("s3+https://", "s3+http://")
@@ -36,11 +35,11 @@ DIGEST = re.compile(r'"?([0-9a-f]{32})"?')
 
 
 class DamagedError(Exception):
-    """What has come is not the object."""
+    """The data that came is not the object."""
 
 
 class S3:
-    """A worker's access to S3: `connections` at a time, each request tried up to `attempts` times."""
+    """A worker's access to S3, with up to `connections` connections; each request is tried up to `attempts` times."""
 
     def __init__(self, connections: int, attempts: int = 6) -> None:
         self._connections = connections
@@ -49,20 +48,23 @@ class S3:
         self._clients: dict[tuple[str, str], S3Client] = {}  # by region and endpoint
 
     def warm(self, region: str, bucket: str) -> None:
-        """Begin to make ready, in a thread; where boto3 is there already, little is won by that."""
+        """Begins to load boto3 and make a client, in a thread; that helps little where boto3 is loaded already."""
 
         def get_ready() -> None:
-            with contextlib.suppress(Exception):  # the first transfer will tell
+            with contextlib.suppress(Exception):  # the first transfer reports the error
                 self._client(region, bucket)
 
         if "boto3" in sys.modules:
             return
-        with contextlib.suppress(RuntimeError):  # no thread to be had
+        with contextlib.suppress(RuntimeError):  # no thread could be started
             threading.Thread(target=get_ready, daemon=True).start()
 
     def retrieve(self, region: str, bucket: str, key: str, file: str, etag: str = "") -> int:
-        """Object to file (`transfer.deliver`), checked; returns how many bytes. `transfer.failure` has words for what
-        is raised, also if the object's ETag is not `etag` any more."""
+        """Copies an object to a file (`transfer.deliver`), and checks it; returns its bytes.
+
+        `transfer.failure` describes its exceptions, including the one raised if the object's ETag is no longer
+        `etag`.
+        """
         client, name = self._client(region, bucket)
 
         def write(path: str) -> int:
@@ -77,21 +79,21 @@ class S3:
         return deliver(file, write)
 
     def upload(self, region: str, bucket: str, key: str, file: str) -> int:
-        """File to object, with a checksum that the store compares; returns how many bytes. `transfer.failure` has words
-        for what is raised."""
+        """Copies a file to an object, with a checksum that the store compares; returns its bytes. `transfer.failure`
+        describes its exceptions."""
         with open(file, "rb") as body:
             client, name = self._client(region, bucket)
             size = os.fstat(body.fileno()).st_size
             if size >= MULTIPART_FROM:
                 client.upload_fileobj(body, name, key, ExtraArgs={} if bucket.startswith(OTHER) else CHECKSUM)
-            elif bucket.startswith(OTHER):  # every S3 server knows this one
+            elif bucket.startswith(OTHER):  # all S3 servers support this checksum
                 client.put_object(Bucket=name, Key=key, Body=body, ContentMD5=_content_md5(body))
             else:
                 client.put_object(Bucket=name, Key=key, Body=body, ChecksumAlgorithm="CRC32")
             return size
 
     def _client(self, region: str, bucket: str) -> tuple[S3Client, str]:
-        """The client for a bucket, and the bucket's own name. Raises StoreError for an address that is none."""
+        """Returns the client for a bucket, and the bucket's own name. Raises StoreError for an invalid address."""
         endpoint, name = split(bucket)
         with self._lock:
             if (region, endpoint) not in self._clients:
@@ -110,7 +112,9 @@ class S3:
                     config = config.merge(Config(s3={"payload_signing_enabled": False}))
                 else:
                     config = config.merge(Config(s3={"addressing_style": "path"}))
-                    with contextlib.suppress(TypeError):  # an older one has no such option, and need not
+                    with contextlib.suppress(
+                        TypeError
+                    ):  # an older botocore neither has nor needs this option
                         config = config.merge(
                             Config(
                                 request_checksum_calculation="when_required",
@@ -124,8 +128,8 @@ class S3:
 
 
 def split(bucket: str) -> tuple[str, str]:
-    """Endpoint and name of a bucket: the endpoint is empty for S3 itself. `s3+https://host/bucket` is one of another
-    server. Raises StoreError for an address that is none."""
+    """Returns endpoint and name of a bucket; the endpoint is empty for S3 itself. `s3+https://host/bucket` is a
+    bucket of another server. Raises StoreError for an invalid address."""
     if not bucket.startswith("s3+"):
         return "", bucket
     scheme, _, rest = bucket[len("s3+") :].partition("://")
@@ -136,7 +140,7 @@ def split(bucket: str) -> tuple[str, str]:
 
 
 def _content_md5(body: IO[bytes]) -> str:
-    """The digest that S3 servers compare what they have received with."""
+    """Returns the digest that S3 servers compare with the data that they have received."""
     import binascii
     import hashlib
 
@@ -148,14 +152,14 @@ def _content_md5(body: IO[bytes]) -> str:
 
 
 def _download(client: S3Client, bucket: str, key: str, file: str, other: bool, etag: str) -> int:
-    """Write an object to a file, and make sure that it is the object: by its length, and by the checksum that is stored
-    with it, or else by its ETag where that is an MD5 digest. Raises DamagedError if it is not."""
+    """Writes an object to a file, and verifies it: by its length, and by the stored checksum, or else by its ETag if
+    that is an MD5 digest. Raises DamagedError if it does not match."""
     if etag:
         response = client.get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED", IfMatch=etag)
     else:
         response = client.get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
     body = response["Body"]
-    # botocore compares checksums of the kinds that it knows.
+    # botocore compares the kinds of checksums that it supports.
     checked = type(body).__name__ == "StreamingChecksumBody"
     expected = None if checked else _md5_of(response, bucket, other)
     digest = None
@@ -180,7 +184,7 @@ def _download(client: S3Client, bucket: str, key: str, file: str, other: bool, e
 
 
 def _md5_of(response: GetObjectOutputTypeDef, bucket: str, other: bool) -> str | None:
-    """An object's MD5 digest, where the ETag is one: in S3 itself, unless the object was uploaded in parts, is
+    """Returns an object's MD5 digest if its ETag is one: in S3 itself, unless the object was uploaded in parts, is
     encrypted with other keys than S3's, or is in a directory bucket."""
     match = DIGEST.fullmatch(response.get("ETag", ""))
     encrypted = (

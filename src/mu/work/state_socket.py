@@ -1,12 +1,11 @@
-"""State files: a worker's runs hand what they ended with to the next worker's, over the state socket.
+"""State files: a worker's runs send their final states to the next worker's runs, over the state socket.
 
-A chain of workers encodes a video: run n of one part starts from the state that run n-1 of the part
-before it ended in. A background run that made a state keeps it (`keep`) and sends it as the message
-`STATE(n):` + zlib of `final.state`; the neighbour, by way of a relay, receives it and writes
-`n.state`, for which its next run is waiting.
+A chain of workers encodes a video: run n of one part starts from the final state of run n-1 of the previous part. A
+background run that made a state keeps it (`keep`) and sends it as the message `STATE(n):` + zlib of `final.state`.
+The neighbour receives it through a relay and writes `n.state`, for which its next run is waiting.
 
-States are written on the loop's thread and not as tasks: all tasks there may be could be runs that
-wait for that very file.
+States are written by the loop's thread and not by tasks, because all permitted tasks could be runs that wait for that
+very file.
 """
 
 from __future__ import annotations
@@ -26,47 +25,48 @@ from mu.work.log import log
 
 MAKERS = ("xc-enc", "xc-dump", "xc-terminate-chunk")
 MESSAGE = re.compile(rb"STATE\((\d{1,9})\):")
-# Unpacked; VP8's states are a few frames in size, 40 MB for 4K.
+# Bytes of an unpacked state; states of VP8 are a few frames in size, 40 MB for 4K.
 MOST_BYTES = 256 << 20
 CHUNK = 1 << 20
-# Connections that were closed here and not yet by the peer.
+# Connections that were closed here but not yet by the peer.
 MOST_CLOSING = 8
 
 
 class StateSocket:
-    """The connection to a peer or the relay, if there is one. All methods belong to the loop's thread."""
+    """The connection to a peer or the relay, if there is one. All methods are for the loop's thread."""
 
     def __init__(self, directory: str, most_bytes: int = MOST_BYTES) -> None:
         self._directory = directory
         self._most_bytes = most_bytes
         self._link: SocketNB | None = None
-        self._closing: dict[SocketNB, bool] = {}  # whether we have said goodbye
-        self._said = ""  # the peer's last word that was no state
-        self.lost = ""  # how the last connection was lost, until there is another one
+        # Connections that are being closed → whether TLS was shut down.
+        self._closing: dict[SocketNB, bool] = {}
+        self._said = ""  # the peer's last message that was not a state
+        self.lost = ""  # why the last connection was lost, until there is another one
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection; it may be read from any thread."""
+        """Whether there is a connection; may be read from any thread."""
         return self._link is not None
 
     @property
     def links(self) -> list[SocketNB]:
-        """What to poll and give to `serve`: the connection, and closed ones that the peer has not closed yet."""
+        """The connections to poll and pass to `serve`: the open one, and those that the peer has not closed yet."""
         return [*self._closing] if self._link is None else [self._link, *self._closing]
 
     def adopt(self, sock: socket.socket, first: str) -> None:
-        """Use a new connection; `first` is sent if it is not empty."""
+        """Uses a new connection; `first` is sent if it is not empty."""
         self._link, self._said, self.lost = SocketNB(sock), "", ""
         if first:
             self._link.enqueue(first)
 
     def send(self, data: bytes) -> None:
-        """Send a message, if there is a connection."""
+        """Sends a message, if there is a connection."""
         if self._link is not None:
             self._link.enqueue(data)
 
     def close(self) -> None:
-        """Close the connection, if there is one, once all that waits has been sent."""
+        """Closes the connection, if there is one, after sending queued output."""
         link, self._link = self._link, None
         if link is not None:
             self._closing[link] = False
@@ -77,20 +77,20 @@ class StateSocket:
                 oldest.close()
 
     def reset(self) -> None:
-        """Be as at the beginning: the connection is closed, and how the last one was lost is forgotten."""
+        """Returns to the initial state: closes the connection, and forgets why the last one was lost."""
         self.close()
         self._said = self.lost = ""
 
     def lacks(self, path: str) -> bool:
-        """Whether a state file is wanted that is not there and cannot come, the connection being lost."""
+        """Returns whether a needed state file is missing and cannot come, because the connection was lost."""
         return bool(path and self.lost) and not os.path.exists(path)
 
     def failure(self) -> str:
-        """What the coordinator must hear of the loss, if it matters."""
+        """Returns the message for the coordinator about the loss."""
         return fail(f"lost the state socket: {self.lost}")
 
     def serve(self, link: SocketNB) -> list[str]:
-        """Read and write what can be; returns what the coordinator must hear of, `FAIL(...)` each."""
+        """Reads and writes what is possible; returns messages for the coordinator, each a `FAIL(...)`."""
         if link in self._closing:
             self._close_on(link)
             return []
@@ -107,12 +107,13 @@ class StateSocket:
             self.lost = loss + (f", after it said {self._said}" if self._said else "")
             log(f"state socket: {self.lost}")
             self._link = None
-            if unsent:  # the neighbour will not get it
+            if unsent:  # the neighbour will not get the state
                 failures.append(self.failure())
         return failures
 
     def _close_on(self, link: SocketNB) -> None:
-        """Go on with closing: send what waits, say goodbye, and then read until the peer has closed its end, too."""
+        """Continues to close: sends queued output, shuts TLS down, and then reads until the peer has closed its end,
+        too."""
         sock = link.sock
         try:
             if self._closing[link]:
@@ -121,7 +122,7 @@ class StateSocket:
             else:
                 link.do_read()
                 while link.want_handle:
-                    link.dequeue_bytes()  # too late
+                    link.dequeue_bytes()  # messages that come now are dropped
                 link.do_write()
                 if isinstance(sock, socket.socket) and link.sock is not None and not link.want_write:
                     self._closing[link] = True
@@ -148,13 +149,16 @@ class StateSocket:
 
 
 def makes_state(command: str) -> bool:
-    """Whether a command's run ends with a state to keep."""
+    """Returns whether a command's run ends with a state to keep."""
     return any(maker in command for maker in MAKERS)
 
 
 def keep(directory: str, run_iter: int) -> None:
-    """Clear up after run `run_iter`: the state before the one it started from goes, its output stays as
-    `prev.ivf`. OSError if the output cannot be copied; there need not be one."""
+    """Cleans up after run `run_iter`: removes the state before the one it started from, and keeps its output as
+    `prev.ivf`.
+
+    Raises OSError if the output cannot be copied; it need not exist.
+    """
     import shutil
 
     if run_iter > 1:
@@ -167,13 +171,14 @@ def keep(directory: str, run_iter: int) -> None:
 
 
 def message(directory: str, run_iter: int) -> bytes:
-    """What the next worker is sent after run `run_iter`; OSError if the run left no `final.state`."""
+    """Returns the message for the next worker after run `run_iter`. Raises OSError if the run left no
+    `final.state`."""
     with open(os.path.join(directory, "final.state"), "rb") as file:
         return b"STATE(%d):%b" % (run_iter, zlib.compress(file.read()))
 
 
 def _unpack(data: bytes, path: str, most_bytes: int) -> None:
-    """Write a state, beside its place and then renamed; ValueError if it is damaged or too large."""
+    """Writes a state to a temporary file and renames it. Raises ValueError if it is damaged or too large."""
     part = f"{path}.part"
     unpacker = zlib.decompressobj()
     size = 0

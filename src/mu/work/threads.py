@@ -1,11 +1,9 @@
-"""Work off the loop's thread: a bounded number of threads, and a way back to the loop.
+"""Runs work off the loop's thread, in a bounded number of threads, and passes results back to the loop.
 
-`retrieve`, `upload`, `run` and `connect` would each hold the loop up, so each is a job for a
-thread. Jobs begin in the order they were given; a thread goes on with the next waiting job when it
-has finished one, and ends when none has come for a while: parts of one short command after the other
-would else pay for a thread each. What a job has to say to the loop it posts: a call that
-`collect` makes on the loop's thread. The loop learns of it by a pipe that becomes readable, so one
-poll covers sockets and work alike.
+`retrieve`, `upload`, `run` and `connect` would block the loop, so each is a job for a thread. Jobs begin in the order
+in which they were given. A thread takes the next waiting job when it has finished one, and ends when none has come
+for a while, so that parts of short commands do not start a thread each. To reach the loop, a job posts a call, which
+`collect` makes on the loop's thread. A pipe becomes readable then, so that one poll covers sockets and work.
 """
 
 from __future__ import annotations
@@ -20,15 +18,15 @@ from time import monotonic
 from mu.errors import reason
 from mu.wire.protocol import fail
 
-# Runs of a chain wait for each other's state files, so this many must be able to wait at a time. A run costs
-# a thread and two to four processes, of which Lambda allows 1,024 together.
+# Runs of a chain wait for each other's state files, so this many must be able to wait at a time. A run needs a thread
+# and two to four processes; Lambda allows 1,024 threads and processes in total.
 MOST_AT_A_TIME = 128
-# How long a thread waits for another job, in seconds.
+# Seconds that a thread waits for another job.
 IDLE = 2.0
 
 
 class Tasks:
-    """Jobs of one worker. All methods but `post` belong to the loop's thread."""
+    """The jobs of one worker. All methods but `post` are for the loop's thread."""
 
     def __init__(self, limit: int = MOST_AT_A_TIME) -> None:
         self._limit = limit
@@ -46,26 +44,25 @@ class Tasks:
         os.set_blocking(self._writable, False)
 
     def fileno(self) -> int:
-        """Readable when something was posted, or anything written to `waker`."""
+        """Returns a descriptor that is readable when a call was posted, or anything was written to `waker`."""
         return self._readable
 
     @property
     def waker(self) -> int:
-        """A descriptor that wakes the loop by what is written to it, which it ignores."""
+        """A descriptor; writing anything to it wakes the loop."""
         return self._writable
 
     def start(self, job: Callable[[], str], done: Callable[[str], None], *, at_once: bool = False) -> None:
-        """Have `job` done; then the loop calls `done` with what it returned, or `FAIL(why)` if it raised.
+        """Runs `job` in a thread; then the loop calls `done` with its result, or with `FAIL(reason)` if it raised.
 
-        `at_once`: before all that wait, and beyond the limit if need be: all others may be waiting for what it does.
+        With `at_once` it starts before all waiting jobs, beyond the limit if necessary, because all others may be
+        waiting for what it does.
         """
 
         def work() -> None:
             try:
                 answer = job()
-            except (
-                BaseException
-            ) as error:  # whatever it is, the command gets its answer, and the thread goes on
+            except BaseException as error:  # after any error the command must get an answer
                 answer = fail(reason(error))
             self.post(lambda: done(answer))
 
@@ -83,7 +80,7 @@ class Tasks:
             self._threads.add(thread)
         try:
             thread.start()
-        except RuntimeError:  # none to be had: those there are will come to it, if there are any
+        except RuntimeError:  # no more threads: an existing one, if any, will do the job
             with self._lock:
                 self._threads.discard(thread)
                 if self._threads or not self._waiting:
@@ -92,16 +89,16 @@ class Tasks:
             self.post(lambda: done(fail("the system gives the worker no more threads")))
 
     def post(self, call: Callable[[], None]) -> None:
-        """Have the loop make `call`. From any thread; calls are made in the order they were posted."""
+        """Lets the loop make `call`, in the order of posting. May be called from any thread."""
         with self._lock:
             if self._stopped:
                 return
             self._posted.append(call)
-            with contextlib.suppress(BlockingIOError):  # full of bytes that say the same
+            with contextlib.suppress(BlockingIOError):  # the pipe is full, so the loop will wake anyway
                 os.write(self._writable, b"!")
 
     def collect(self) -> None:
-        """Make the calls that were posted."""
+        """Makes the calls that were posted."""
         with contextlib.suppress(BlockingIOError):
             while os.read(self._readable, 4096):
                 pass
@@ -109,25 +106,25 @@ class Tasks:
             self._posted.popleft()()
 
     def forget(self) -> None:
-        """Forget what waits: it is not begun, and nobody hears of it."""
+        """Drops waiting jobs: they are not begun and get no answer."""
         with self._lock:
             self._waiting.clear()
 
     @property
     def idle(self) -> bool:
-        """Whether no job waits or is under way."""
+        """Whether no job waits or runs."""
         with self._lock:
             return not self._waiting and not self._working
 
     def quiet(self, seconds: float) -> bool:
-        """Wait until no job but the one that calls this is under way; False if that takes longer than `seconds`."""
+        """Waits until no job runs but the one that calls this; returns False if that takes longer than `seconds`."""
         with self._lock:
             return self._quiet.wait_for(lambda: self._working <= 1, seconds)
 
     def stop(self, until: float) -> None:
-        """Forget what waits, and wait for what is under way until the clock (monotonic) shows `until`.
+        """Drops waiting jobs, and waits for running ones until `until` (monotonic clock).
 
-        What is still under way then goes on by itself, and what it posts is dropped.
+        Jobs that are still running then go on; what they post is dropped.
         """
         with self._lock:
             self._stopped = True

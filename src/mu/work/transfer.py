@@ -1,4 +1,4 @@
-"""What transfers have in common, whichever store they use."""
+"""Error texts and file handling that all stores share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from mu.errors import reason
 
-# Error codes and HTTP statuses, if an answer has no text -> words. Others are told as the store tells them.
+# Error codes, or HTTP statuses if an answer has no text, and our texts for them. Other errors keep the store's text.
 REASONS = {
     "NoSuchKey": "no such key",
     "404": "no such key",
@@ -29,11 +29,11 @@ REASONS = {
 
 
 class StoreError(Exception):
-    """A store's refusal; its text is one of `REASONS`, or says as much in one line."""
+    """A store's refusal; its text is one of `REASONS`, or another line."""
 
 
 def failure(error: Exception) -> str:
-    """Why a transfer failed, in one line."""
+    """Returns why a transfer failed, in one line."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         words = REASONS.get(str(response.get("Error", {}).get("Code")))
@@ -45,10 +45,10 @@ def failure(error: Exception) -> str:
 
 
 def deliver(file: str, write: Callable[[str], int]) -> int:
-    """Have `write` make a file, which is there all at once or not at all; returns how many bytes, as `write` does.
+    """Lets `write` make a file, which then is complete or does not exist; returns its bytes, as `write` does.
 
-    `write` is given a path beside the file. A link's target is replaced, a file keeps its mode, and into a pipe or
-    device `write` writes directly.
+    `write` is given a temporary path beside the file. A link's target is replaced, an existing file keeps its mode,
+    and `write` writes directly into a pipe or device.
     """
     file = os.path.realpath(file)
     mode = _mode(file)
@@ -68,7 +68,7 @@ def deliver(file: str, write: Callable[[str], int]) -> int:
 
 
 def _mode(file: str) -> int | None:
-    """A file's type and permissions; None if it is not there."""
+    """Returns a file's type and permissions; None if it does not exist."""
     try:
         return os.stat(file).st_mode
     except FileNotFoundError:

@@ -1,10 +1,9 @@
-"""The worker's own directory, and what earlier workers left.
+"""The worker's own directory, and removal of the directories of dead workers.
 
-A sandbox is used again and again, and a worker that was cut off leaves its directory behind. The
-next one removes it, but must not touch what is not a dead worker's: several workers can share one
-`/tmp`, and others may like the name too. So each directory holds a marker file that its worker
-keeps locked while it lives. No marker, or a locked one: hands off. The kernel takes the lock away
-with the process, however it ends.
+A Lambda sandbox is reused, and a worker that was cut off leaves its directory behind. The next worker removes it, but
+must not touch anything else: several workers may share one `/tmp`, and other programs may use the same name. So each
+directory has a marker file that its worker keeps locked. A directory without a marker, or with a locked one, is not
+removed. The kernel releases the lock when the process ends, in whatever way.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ MARKER = ".mu-worker"
 
 
 class Workdir:
-    """A new directory in `base` that is this worker's, at `path`, once dead workers' are removed.
+    """A new directory in `base` for this worker, at `path`; directories of dead workers are removed first.
 
-    OSError if it cannot be made.
+    Raises OSError if it cannot be made.
     """
 
     def __init__(self, base: str) -> None:
@@ -32,18 +31,18 @@ class Workdir:
         self.path, self._lock = _make(base)
 
     def clear(self) -> bool:
-        """Remove everything in it; whether nothing is left."""
+        """Removes everything in it; returns whether nothing is left."""
         return clear(self.path, {MARKER})
 
     def release(self, remove: bool) -> None:
-        """This worker is over: remove the directory, or leave it to be swept some day."""
+        """Ends this worker's use: removes the directory, or leaves it for a later worker to remove."""
         if remove:
             _remove(self.path)
         os.close(self._lock)
 
 
 def base_directory() -> str:
-    """`/tmp`, unless the environment says otherwise (`TMPDIR`)."""
+    """Returns `/tmp`, or the directory that the environment names (`TMPDIR`)."""
     return os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
 
 
@@ -56,7 +55,7 @@ def _make(base: str) -> tuple[str, int]:
         except FileExistsError:
             continue
         descriptor = os.open(marker, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        # Between these two lines another worker may have taken it for a dead one's.
+        # Between creating and locking it, another worker may have mistaken it for a dead worker's.
         if _locked(descriptor) and os.path.exists(marker):
             return path, descriptor
         os.close(descriptor)
@@ -72,7 +71,7 @@ def _sweep(base: str) -> None:
 def _remove_if_dead(path: str) -> None:
     try:
         marker = os.open(os.path.join(path, MARKER), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:  # none, or not ours to open
+    except OSError:  # it is missing, or we may not open it
         return
     try:
         status = os.fstat(marker)
@@ -83,7 +82,7 @@ def _remove_if_dead(path: str) -> None:
 
 
 def _locked(descriptor: int) -> bool:
-    """Whether the lock could be had."""
+    """Locks a file without waiting; returns whether that was possible."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -92,7 +91,7 @@ def _locked(descriptor: int) -> bool:
 
 
 def _remove(path: str) -> None:
-    """Remove a directory, the marker last: if that is cut short, the next worker goes on with it."""
+    """Removes a directory, the marker last: if that is cut short, the next worker continues."""
     if clear(path, {MARKER}):
         with contextlib.suppress(OSError):
             with contextlib.suppress(FileNotFoundError):
@@ -101,8 +100,8 @@ def _remove(path: str) -> None:
 
 
 def clear(path: str, keep: Collection[str] = ()) -> bool:
-    """Remove everything in a directory but the names in `keep`; whether nothing else is left."""
-    for attempt in range(3):  # something may be written to it at the same moment
+    """Removes everything in a directory but the names in `keep`; returns whether nothing else is left."""
+    for attempt in range(3):  # a process may be writing to it
         if attempt:
             _open_up(path)
         with contextlib.suppress(OSError):
@@ -116,9 +115,9 @@ def clear(path: str, keep: Collection[str] = ()) -> bool:
 
 
 def _remove_entry(path: str) -> None:
-    """Remove a file, a link, or a directory with what is in it. What cannot be removed stays."""
+    """Removes a file, a link, or a directory with its content. Errors are ignored."""
     if os.path.isdir(path) and not os.path.islink(path):
-        # Imported here since a worker in a clean sandbox does not need it to begin.
+        # Imported late, since a worker in a clean sandbox does not need it.
         import shutil
 
         shutil.rmtree(path, ignore_errors=True)
@@ -128,7 +127,7 @@ def _remove_entry(path: str) -> None:
 
 
 def _open_up(path: str) -> None:
-    """Let what is in a directory be removed, whatever modes its own directories have."""
+    """Makes directories writable, so that their content can be removed."""
     for directory, _, _ in os.walk(path):
         with contextlib.suppress(OSError):
             os.chmod(directory, 0o700)

@@ -4,7 +4,9 @@ import fcntl
 import importlib
 import os
 import pty
+import re
 import select
+import shlex
 import shutil
 import subprocess
 import sys
@@ -59,6 +61,36 @@ def test_no_such_command(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+def test_no_such_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["--versoin"]) == 2
+    assert (
+        capsys.readouterr().err == "mu: no such flag '--versoin': did you mean --version?\nTry 'mu --help'.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("launch --nubmer 3 -l x", "unrecognized arguments: --nubmer: did you mean --number?"),
+        ("launch -n 1 -- --fucntion", "the following arguments are required: -l/--function"),
+        ("plan --secnds=3", "unrecognized arguments: --secnds: did you mean --seconds?"),
+        ("plan -Z", "unrecognized arguments: -Z"),
+        ("plan -n3", "the following arguments are required: -l/--function, --seconds"),
+        ("map x -0 -W -3 -- true", "argument -W/--workers: must be at least 1, not -3"),
+        ("map x --retries -1 -- true", "argument --retries: must be at least 0, not -1"),
+        ("map x --output DIR -- true", "there is no --output: --results DIR keeps what programs print"),
+        ("map x -W -0 -- true", "argument -W/--workers: expected one argument"),
+    ],
+)
+def test_a_mistyped_flag_is_told_before_a_missing_one_and_numbers_by_their_bounds(
+    line: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main.main(line.split())
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err.splitlines()[0]
+
+
 @pytest.mark.parametrize("name", main.COMMANDS)
 def test_each_command_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -66,6 +98,19 @@ def test_each_command_has_help_with_an_example(name: str, capsys: pytest.Capture
     assert ended.value.code == 0
     assert f"  mu {name}" in capsys.readouterr().out
     assert main.COMMANDS[name][0] in main.GROUPS
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_the_examples_of_a_help_text_are_command_lines(name: str) -> None:
+    """Their flags and words are those that the commands take. (That of `mu local` is run by another test.)"""
+    text = re.sub(r"\\\n *", " ", main.load(name)[1].description or "")
+    lines = re.findall(r"^  +(?:[A-Z_]+=\S+ +)*(mu .*)$", text, re.MULTILINE)
+    assert lines
+    for line in lines:
+        command = re.split(r"[|>] | {3,}", line.partition(" # ")[0])[0]
+        _, of, *words = shlex.split(command)
+        module, parser = main.load(of)
+        assert getattr(module, "parse", main.Parser.parse_words)(parser, words) is not None, line
 
 
 @pytest.mark.parametrize("name", main.COMMANDS)

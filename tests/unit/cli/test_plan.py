@@ -105,7 +105,7 @@ def test_what_may_not_be_asked_is_assumed(
         (("-o", "x.jpg"), {}, "x.jpg: the name must end in .png or .svg"),
         (("--start", "-1"), {}, "--start -1.0: not a number of seconds, 0 or more"),
         (("--start", "nan"), {}, "--start nan: not a number"),
-        (("--seconds", "0"), {}, "argument --seconds: 0 is not a positive number"),
+        (("--seconds", "0"), {}, "argument --seconds: must be a positive number, not 0"),
         (
             (),
             {"get_function_concurrency": {"ReservedConcurrentExecutions": 0}},

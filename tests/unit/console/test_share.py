@@ -27,7 +27,7 @@ def test_folders_of_the_source_tree(name: str) -> None:
 
 def test_what_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(share, "PACKAGE", tmp_path / "lib" / "mu")
-    with pytest.raises(UsageError, match="without its folder examples"):
+    with pytest.raises(UsageError, match="has no folder examples"):
         share.shared("examples")
 
 

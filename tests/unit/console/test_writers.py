@@ -33,6 +33,43 @@ def test_nobody_else_writes_to_standard_error() -> None:
     assert found - WRITERS == set()
 
 
+# These write to standard output what is theirs, or has been made fit before, or is a file for programs; `mu map` also
+# what a user's own programs print, as it is.
+RESULTS = {
+    f"cli/{name}.py"
+    for name in ("completion", "demo", "diagram", "genkeys", "ivf_join", "lambdaize", "local")
+}
+RESULTS |= {f"cli/{name}.py" for name in ("main", "plan", "quality", "reference", "timeline", "y4m_chop")}
+RESULTS |= {"console/terminal.py", "history/reference.py", "history/schema.py", "mapping/dry_run.py"}
+RESULTS |= {"mapping/run.py", "standalone.py", "local/invocation.py"}
+
+
+def test_nobody_else_writes_to_standard_output() -> None:
+    found = {
+        str(path.relative_to(SOURCE))
+        for path in SOURCE.rglob("*.py")
+        if writes_to_stdout(ast.parse(path.read_bytes()))
+    }
+    assert found - RESULTS == set()
+
+
+def writes_to_stdout(tree: ast.AST) -> bool:
+    """Whether a module uses `sys.stdout` or calls `print` without a file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in ("sys.stdout.write", "sys.stdout.buffer"):
+            return True
+        if not (isinstance(node, ast.Call) and ast.unparse(node.func) == "print"):
+            continue
+        if all(word.arg != "file" for word in node.keywords):
+            return True
+    return False
+
+
+def test_a_result_is_fit_for_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.tell("a\x1b[2J\u202eb\nc\n")
+    assert capsys.readouterr().out == "a\\x1b[2J\\u202eb\nc\n"
+
+
 def test_a_writer_is_found() -> None:
     assert writes_to_stderr(ast.parse("import sys\nprint('x', file=sys.stderr)"))
     assert writes_to_stderr(ast.parse("import sys\ndef f():\n    sys.stderr.write('x')"))

@@ -65,7 +65,7 @@ def test_what_is_not_told_is_assumed() -> None:
     )
     found = ask(made, "f", "us-east-1")
     assert found.number == 1000
-    assert found.reason == ("assumed for us-east-1: its limit could not be asked (AccessDeniedException)")
+    assert found.reason == ("assumed for us-east-1: its limit could not be read (AccessDeniedException)")
 
 
 def test_a_region_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

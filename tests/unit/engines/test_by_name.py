@@ -64,7 +64,7 @@ def test_the_package_is_beside_or_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
 @pytest.mark.parametrize(
     ("spec", "wanted", "words"),
     [
-        ("nowhere", Wanted(), "no engine 'nowhere': there are lambda, here,"),
+        ("nowhere", Wanted(), "no engine 'nowhere': the engines are lambda, here,"),
         ("here:3", Wanted(), "takes nothing after its name: -W"),
         ("lambda:f", Wanted(), "-l names the function"),
         ("here", Wanted(arguments=["x"]), "--engine-args are for ssh and slurm"),
@@ -82,7 +82,7 @@ def test_an_engine_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(OWN)
     engine = by_name(f"{tmp_path}/mine.py:Mine:there:1", Wanted(workers=3))
     assert (engine.name, engine.limit().number) == ("there:1", 3)
-    with pytest.raises(UsageError, match="makes no engine: it lacks asked, cancel"):
+    with pytest.raises(UsageError, match="is not an engine: it lacks asked, cancel"):
         by_name(f"{tmp_path}/mine.py:broken", Wanted())
     with pytest.raises(UsageError, match="AttributeError: .*nothing"):
         by_name(f"{tmp_path}/mine.py:nothing", Wanted())

@@ -17,7 +17,7 @@ def test_lines_before_the_answer_are_passed_over() -> None:
 
 
 def test_a_login_script_that_prints_without_end() -> None:
-    with pytest.raises(MuError, match="look at its login scripts"):
+    with pytest.raises(MuError, match="check its login scripts"):
         ssh._answer(io.BytesIO(b"hello\n" * ssh.NOISE + ANSWER))
 
 

@@ -104,4 +104,4 @@ def test_workers_that_end_without_a_word_are_told_as_such() -> None:
 
 def test_a_limit_that_is_assumed_says_how_to_set_it() -> None:
     assert assumed(7, 1000, "Slurm") == Limit(7, "--workers")
-    assert assumed(None, 1000, "Slurm") == Limit(1000, "assumed for Slurm; --workers says another number")
+    assert assumed(None, 1000, "Slurm") == Limit(1000, "assumed for Slurm; --workers sets another number")

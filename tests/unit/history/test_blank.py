@@ -2,7 +2,7 @@
 
 import pytest
 
-from mu.history.blank import CACHED_LENGTH, blanked, blanker, known_secrets
+from mu.history.blank import CACHED_LENGTH, LOOKS_SECRET, blanked, blanker, known_secrets
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 
@@ -51,3 +51,10 @@ def test_what_is_too_short_to_be_a_secret_is_none(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
     info = type("ServerInfo", (), {"srvkey": SECRET, "cacert": None, "bucket": "a bucket that is no secret"})
     assert known_secrets(info) == [SECRET]
+
+
+def test_a_text_made_to_be_slow_is_blanked_all_the_same() -> None:
+    """What took time with the square of its length would not come to its end today."""
+    for piece in ("a\n", "=\n | ", "-----BEGIN A-----\n", "secretaccesskey  ", "AKIA"):
+        text = piece * (50_000 // len(piece))
+        assert len(LOOKS_SECRET.sub("", text)) <= len(text)

@@ -230,11 +230,15 @@ def test_messages_are_bounded() -> None:
 def test_launch_outcomes() -> None:
     invocation = Invocation(0, "us-east-1", "failed", 429, "id", 3, 1.5, "throttled")
     progress = Progress(2, 0, 0, 0, 1, 1, 0, 4, 2, 2, 128, 2.0)
-    found = record.launch_outcomes(progress, [invocation], [(101.0, 1)], 100.0, "no more")
-    assert found["accepted_by"] == [(1.0, 1)]
+    found = record.launch_outcomes(progress, [invocation], [(99.0, 2)], [(101.0, 1)], 100.0, "no more")
+    assert (found["asked_by"], found["accepted_by"]) == ([(-1.0, 2)], [(1.0, 1)])
     assert (found["accepted"], found["throttled"], found["ended"]) == (1, 2, "no more")
     assert dict(zip(found["fields"], found["invocations"][0], strict=True)) == invocation._asdict()
-    assert record.launch_outcomes(None, [], [], 0.0, None) == {"ended": "", "accepted_by": []}
+    assert record.launch_outcomes(None, [], [], [], 0.0, None) == {
+        "ended": "",
+        "asked_by": [],
+        "accepted_by": [],
+    }
 
 
 def test_a_script_brings_its_own_reporter(capfd: pytest.CaptureFixture[str]) -> None:

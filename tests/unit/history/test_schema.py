@@ -62,7 +62,7 @@ def test_all_that_launching_and_cost_say_is_in_the_form() -> None:
         Invocation(0, "us-east-1", "failed", 429, "id", 3, 1.5, "throttled"),
         Invocation(1, "us-east-1", "accepted", None, "", 1, 0.5, None),
     ]
-    launch = record.launch_outcomes(progress, invocations, [(101.0, 1)], 100.0, "no more")
+    launch = record.launch_outcomes(progress, invocations, [], [(101.0, 1)], 100.0, "no more")
     cost = estimate(Function(1024, "arm64"), 10.0, 3, ["us-east-1", "eu-west-1"], starts=3)
     for form, data in ((schema.Launch, launch), (schema.Cost, cost)):
         told = json.loads(msgspec.json.encode(record.as_form(form, data, str)))

@@ -57,6 +57,33 @@ def test_what_the_job_waited_for_adds_up() -> None:
     assert sum(waited.values()) == pytest.approx(RUN.seconds + 0.5)
 
 
+def test_parts_that_wait_for_workers_wait_for_earlier_parts() -> None:
+    # Two workers at a time. Part 3 is the second of worker 3, which was asked for when worker 1 had ended.
+    rows = [
+        row(0, (1.0, "A"), end=4.0, worker=1),
+        row(1, (1.0, "A"), end=9.0, worker=2),
+        row(2, (5.5, "A"), end=8.5, worker=3),
+        row(3, (8.5, "A"), end=11.5, worker=3),
+    ]
+    asked, accepted = [(0.0, 2), (4.0, 3)], [(0.5, 2), (4.5, 3)]
+    run = Run("job", 11.5, 4, 4, rows, asked=asked, launched=accepted)
+    assert stats.waited_for(run) == pytest.approx(
+        {
+            "earlier parts": 4.0 + 3.0,
+            "launching": 0.5,
+            "connecting": 1.0,
+            "working": 3.0,
+            "straggling": 0.0,
+            "ending": 0.0,
+        }
+    )
+    assert stats.workers(run) == 3
+    assert stats.workers(RUN) == 4  # where workers have no number
+    # Without the times of asking, as in records of older versions, the launch takes that time.
+    older = stats.waited_for(Run("job", 11.5, 4, 4, rows, launched=accepted))
+    assert (older["earlier parts"], older["launching"]) == (3.0, 4.5)
+
+
 def test_the_critical_path_is_not_that_of_a_backups_loser() -> None:
     rows = [
         row(0, (0.0, "A"), end=2.0),
@@ -83,8 +110,8 @@ def test_it_adds_up_for_any_run(tmp_path: Path, parts: int) -> None:
 
 def test_states() -> None:
     first, second = stats.state_times(RUN)[:2]
-    assert (first.name, first.workers, first.visits, first.total) == ("B", 2, 2, pytest.approx(8.0))
-    assert (second.name, second.workers, second.visits) == ("A", 4, 4)
+    assert (first.name, first.attempts, first.visits, first.total) == ("B", 2, 2, pytest.approx(8.0))
+    assert (second.name, second.attempts, second.visits) == ("A", 4, 4)
     assert second.percentiles == (1.0, 2.0, 2.0, 2.0)
     assert [state.name for state in stats.state_times(RUN)] == ["B", "A", "End"]
 

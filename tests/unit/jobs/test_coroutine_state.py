@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import inspect
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from mu.jobs import commands
 from mu.jobs.context import Context
 from mu.jobs.coroutine_state import MAX_LOST, CoroutineState
 from mu.jobs.ends import DoneState, FailedState
+from mu.machine import info
+from mu.machine.info import Told
+from mu.wire.socket_nb import SocketNB
 from tests.support.parts import Part, executed
 
 HERE = Path(__file__).name
@@ -260,7 +264,7 @@ def test_a_coroutine_that_goes_on_without_a_worker_is_ended() -> None:
 
     part = Part(job).hangs_up()
     assert seen == MAX_LOST + 1  # of which the first was for the command under way
-    assert "goes on although" in part.failure  # type: ignore[attr-defined]
+    assert "keeps awaiting although" in part.failure  # type: ignore[attr-defined]
 
 
 def test_the_moments_that_are_kept_of_a_part_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,7 +333,7 @@ def test_a_part_that_does_not_let_go_of_a_lost_worker_is_ended() -> None:
                 continue
 
     part = Part(job).hangs_up()
-    assert "goes on although the worker closed the connection" in part.failure  # type: ignore[attr-defined]
+    assert "keeps awaiting although the worker is lost (the worker closed the connection)" in part.failure  # type: ignore[attr-defined]
     del part
     gc.collect()
 
@@ -340,7 +344,7 @@ def test_an_answer_to_nothing_ends_the_worker(answer: str) -> None:
         await worker.run("x")
 
     part = Part(job).says(answer)
-    assert part.failure == f"the worker said {answer!r}, which answers no command"
+    assert part.failure == f"the worker sent {answer!r}, which answers no command"
     assert part.machine.sock is None
 
 
@@ -375,7 +379,7 @@ def test_awaiting_asyncio() -> None:
     for function, place in ((sleeps, sleeps), (yields, yields), (deep, yields), (future, future)):
         failure = misused(function)
         assert failure.startswith(f"{line_of(place, '# here')}: asyncio")
-        assert "cannot be awaited in a part, but only" in failure
+        assert "cannot be awaited in a part; await its worker's methods" in failure
 
 
 def test_awaiting_what_else_can_be_awaited() -> None:
@@ -487,7 +491,7 @@ def test_functions_that_are_no_parts() -> None:
     for function in (plain, generator):
         failure = misused(function)
         place = f"{HERE}:{function.__code__.co_firstlineno}"
-        assert failure.startswith(f"{place}: {function.__name__} is no coroutine function")
+        assert failure.startswith(f"{place}: {function.__name__} is not a coroutine function")
     assert "missing 1 required positional argument" in Part(two_more).failure
 
 
@@ -760,7 +764,7 @@ def test_a_part_that_waits_for_a_failed_one() -> None:
     parts[1].says("FAIL(no)")
     context.over(1, None, parts[1].failure)
     parts[0].move()
-    assert parts[0].failure == "part 1, which this one waits for, failed: no"
+    assert parts[0].failure == "part 1, which this part waits for, failed: no"
     assert isinstance(parts[0].machine, FailedState)
     assert parts[0].machine.final
 
@@ -797,7 +801,7 @@ def test_parts_that_are_none() -> None:
 
     again = Context(left_out, bucket="b")
     again.left_out = {2}
-    assert "part 2 is not done again, for its output is there" in Part(left_out, context=again).failure
+    assert "part 2 is skipped because its output exists" in Part(left_out, context=again).failure
     context.keep_results = False
     assert "keeps no results" in Part(job, context=context).failure
 
@@ -881,6 +885,46 @@ def test_info_reaches_the_machine_and_no_command() -> None:
     part = Part(job).says("INFO:a:b:c", "OK:GETI(a)", "INFO:d:e")
     assert part.result == "OK:GETI(a)"
     assert part.machine.info == {"a": "b:c"}
+
+
+def test_info_is_bounded_in_a_coroutine_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info, "MAX_INFO_BYTES", 1000)
+
+    async def job(worker: mu.Worker, _: None) -> str:
+        return await worker.command("geti:a")
+
+    part = Part(job).says("INFO:a:" + "x" * 500)
+    assert not part.machine.terminal
+    assert "by INFO" in part.says("INFO:b:" + "x" * 500).failure
+    assert part.machine.sock is None
+
+
+def test_a_part_that_is_over_gives_back_what_its_info_took() -> None:
+    """At once: nothing of it waits for the collector of garbage."""
+
+    async def job(worker: mu.Worker, _: None) -> str:
+        return await worker.command("geti:a")
+
+    told = Told()
+
+    def drive() -> None:
+        channel, worker = (SocketNB(end) for end in socket.socketpair())
+        channel._channel.of_run = told
+        machine: Any = CoroutineState(channel, 0, None, Context(job), 1, {})
+        for message in ("OK:HELLO", "INFO:a:" + "x" * 500, "OK:GETI(a)"):
+            worker.enqueue(message)
+            worker.do_write()
+            machine = machine.do_read().do_handle()
+            machine.do_write()
+            assert machine.terminal or told.held > 500 or message == "OK:HELLO"
+        assert isinstance(machine, DoneState)
+
+    gc.disable()
+    try:
+        drive()
+        assert told.held == 0
+    finally:
+        gc.enable()
 
 
 def test_a_machine_that_the_loop_ends_lets_its_coroutine_clean_up(capfd: Any) -> None:

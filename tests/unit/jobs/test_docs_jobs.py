@@ -88,6 +88,15 @@ def test_each_setting_of_a_job_is_told() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["word_count.py", "png2y4m_job.py"])
+def test_examples_without_arguments_say_how_they_are_used(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / name], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("usage: ")
+
+
 def test_word_count(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / f"{number}.txt").write_text("The end of the " + "word " * number)

@@ -30,7 +30,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_time_left() -> None:
-    assert 2900 < context(3).get_remaining_time_in_millis() <= 3000
+    assert 2_900_000 < context(3000).get_remaining_time_in_millis() <= 3_000_000
     assert context(-1).get_remaining_time_in_millis() == 0
 
 

@@ -13,12 +13,10 @@ from mu.local import listing
 KEYS = ["a", "b/1", "b/2", "b/2/x", "b/\U0010ffffz", "c", "é", "b%2F", "b+", "bb"]
 
 
-@pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    """A bucket that no test changes."""
+    with mock_aws():  # it sets keys of its own
         made = boto3.client("s3", "us-east-1")
         made.create_bucket(Bucket="listed")
         made.put_bucket_versioning(Bucket="listed", VersioningConfiguration={"Status": "Enabled"})

@@ -45,9 +45,9 @@ def broken(previous: Any, *_: Any) -> Any:
     ("constructor", "text"),
     [
         (broken, r"broken: KeyError: 'codec' \(.*test_enter\.py:\d+\)"),
-        (lambda previous: 7, "<lambda> made 7, which is no state"),
-        (lambda previous: None, "<lambda> made None, which is no state"),
-        (partial(dict, a=1), r"functools.partial\(.*made .*, which is no state"),
+        (lambda previous: 7, "<lambda> made 7, which is not a state"),
+        (lambda previous: None, "<lambda> made None, which is not a state"),
+        (partial(dict, a=1), r"functools.partial\(.*made .*, which is not a state"),
     ],
 )
 def test_what_goes_wrong_names_the_constructor(channel: SocketNB, constructor: Any, text: str) -> None:

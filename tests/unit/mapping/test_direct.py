@@ -62,4 +62,4 @@ def test_commands_that_are_longer_than_an_event_are_refused_here(monkeypatch: py
     invoker = direct.Invoker("f", "us-east-1", {}, threading.Event())
     answer = invoker.invoke(["put:f\0" + "x" * direct.LARGEST_EVENT], [0])
     assert answer.final
-    assert f"Lambda takes {direct.LARGEST_EVENT:,}" in answer.error
+    assert f"Lambda accepts at most {direct.LARGEST_EVENT:,}" in answer.error

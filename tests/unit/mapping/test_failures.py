@@ -51,7 +51,7 @@ def test_statuses(text: str, expected: set[int]) -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "256", "3-1", "-1", "1,,2", "1-2-3", "٣"])
 def test_no_statuses(text: str) -> None:
-    with pytest.raises(UsageError, match="no list of exit statuses"):
+    with pytest.raises(UsageError, match="not a list of exit statuses"):
         failures.statuses(text)
 
 
@@ -92,7 +92,7 @@ def test_the_first_ten_failing_alike_end_the_job() -> None:
     watch = Watch(None)
     reasons = [watch.failure(f"exit status 1: no model {n}") for n in range(10)]
     assert reasons[:9] == [""] * 9
-    assert reasons[9] == "the first 10 inputs have failed alike: exit status 1: no model 9"
+    assert reasons[9] == "the first 10 inputs have all failed with: exit status 1: no model 9"
 
 
 def test_one_success_or_another_failure_among_them_does_not() -> None:

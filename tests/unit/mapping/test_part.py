@@ -96,7 +96,7 @@ def test_a_program_that_writes_no_output(engine: str) -> None:
     summary, _ = run_map(
         Given(shell="true {out}", out=("out/{/}",), engine=(engine,)), sources.patterns(["in/*"])
     )
-    assert summary.failures[0]["failure"] == "the program has written no {out}" + (
+    assert summary.failures[0]["failure"] == "the program has not written {out}" + (
         " for {output}" if engine == "here" else ""
     )
     assert not files("out")
@@ -146,7 +146,7 @@ def test_more_output_than_a_message_can_hold(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("mu.mapping.plan.MAX_STDOUT", 1000)
     stream = io.BytesIO()
     summary, _ = run_map(Given(("seq", "1000")), rows.listed(["a"]), collector=Collector(stream))
-    assert "have it write to {out}" in str(summary.failures[0]["failure"])
+    assert "let it write to {out}" in str(summary.failures[0]["failure"])
     assert not stream.getvalue()
 
 
@@ -212,7 +212,7 @@ def test_bad_inputs_are_one_line_and_a_retry_does_just_those() -> None:
     ("command", "said"),
     [
         (("./missing-on-worker",), "the program could not be started"),
-        (("false",), "the first 10 inputs have failed alike: exit status 1"),
+        (("false",), "the first 10 inputs have all failed with: exit status 1"),
     ],
 )
 def test_a_wrong_program_stops_within_the_first_ten(command: tuple[str, ...], said: str) -> None:
@@ -322,16 +322,16 @@ def test_results_have_what_was_said_and_used() -> None:
         (Given(("true",), shell="true"), "not both"),
         (Given(), "give a command after --"),
         (Given(("true",), out=("x/{/}",)), "the command has no {out}"),
-        (Given(("true", "{out}")), "there is no --out TEMPLATE"),
+        (Given(("true", "{out}")), "but no --out TEMPLATE"),
         (Given(("no-such-command-here",)), "there is no command no-such-command-here on this machine"),
         (Given(("./no-such-file",)), "there is no program ./no-such-file"),
-        (Given(("true",), resume=True), "--resume goes by the journal"),
+        (Given(("true",), resume=True), "--resume needs the journal"),
         (Given(("true",), direct=True), "--direct is for -e lambda"),
         (Given(("true",), beside=("nothing",)), "--with: there is no nothing"),
-        (Given(("true", "{x}")), "{x}, which is no field"),
+        (Given(("true", "{x}")), "{x}, which is not a field"),
         (Given(("true",), bucket="a/b"), "there can be no bucket 'a/b'"),
         (Given(("true",), bucket="s3://a/b"), "bucket s3://a/b: give the name alone: a"),
-        (Given(("true",), bucket=""), "no bucket's name"),
+        (Given(("true",), bucket=""), "not a valid bucket name"),
         (Given(("true",), regions=("eu-wets-3",)), "AWS has no region eu-wets-3: did you mean eu-west-3"),
     ],
 )
@@ -400,5 +400,5 @@ def test_an_input_larger_than_the_disk_is_refused_at_once() -> None:
     summary, commands = run_map(
         Given(("cat", "{in}"), engine=("elsewhere",)), source, facts={"disk": 10 << 30}
     )
-    assert "a worker has room for 10,737,418,240" in str(summary.failures[0]["failure"])
+    assert "the worker's disk has room for 10,737,418,240" in str(summary.failures[0]["failure"])
     assert commands == []

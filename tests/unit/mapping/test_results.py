@@ -60,7 +60,7 @@ def test_run_json_comes_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no directory of --results"),
+        (None, "not a directory of --results"),
         ("{", "run.json, line 1: this is no JSON"),
         ("[]", r"run.json: \$: expected object, got array"),
         ('{"format": 99}', "run.json: results of format 99; this version of mu map reads 1"),

@@ -106,7 +106,7 @@ def test_csv(tmp_path: Path) -> None:
         ("", "is empty"),
         ("a,a\n", "two columns are called 'a'"),
         ("a,\n", "a column has no name"),
-        ("a,{b}\n", "cannot stand in braces"),
+        ("a,{b}\n", "cannot be used in braces"),
     ],
 )
 def test_a_header_that_is_none(tmp_path: Path, text: str, message: str) -> None:
@@ -117,7 +117,7 @@ def test_a_header_that_is_none(tmp_path: Path, text: str, message: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a,b\n1,2\n\n3\n", "line 4: 1 fields, and the first row has 2"), ('a\n"x', "line 2: unexpected end")],
+    [("a,b\n1,2\n\n3\n", "line 4: 1 fields, but the first row has 2"), ('a\n"x', "line 2: unexpected end")],
 )
 def test_a_bad_row_is_told_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "x.csv").write_text(text)
@@ -143,9 +143,9 @@ def test_json_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[1]\n", "line 1: no JSON object, but list"),
+        ("[1]\n", "line 1: not a JSON object, but list"),
         ('{"a": 1}\n{"b": 1}\n', "line 2: there is no 'a'"),
-        ('{"a": 1}\nx\n', "line 2: no JSON"),
+        ('{"a": 1}\nx\n', "line 2: not JSON"),
     ],
 )
 def test_bad_json_is_told_with_its_line(tmp_path: Path, text: str, message: str) -> None:

@@ -115,7 +115,7 @@ def test_no_such_bucket(s3: Any) -> None:
         texts(patterns(["s3://none/x"]))
 
 
-@pytest.mark.parametrize(("given", "message"), [([""], "empty word"), (["s3:///x"], "names no bucket")])
+@pytest.mark.parametrize(("given", "message"), [([""], "empty word"), (["s3:///x"], "has no bucket")])
 def test_mistakes(given: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         patterns(given)

@@ -1,5 +1,6 @@
 """What programs print, as it is taken from answers: any answer, any amount."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,20 @@ def test_a_link_in_the_place_of_a_file_is_not_followed(track: Any, tmp_path: Pat
     taker.take(track, protocol.run_answer(0, "x", "./x").encode())
     assert not target.exists()
     assert taker.error
+
+
+def test_lines_that_are_not_shown_cost_nothing() -> None:
+    """Millions of them fit into one answer: as objects of their own they would take twenty times the memory."""
+    data = b"ab\n" * 300_000
+    tracemalloc.start()
+    try:
+        shown = lines(1, "", data)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(shown) == MAX_LINES + 1
+    assert peak < 5 * len(data)
+
+
+def test_each_end_of_a_line_is_one() -> None:
+    assert lines(3, "", b"a\r\nb\rc\n") == ["part 3 | a", "part 3 | b", "part 3 | c"]

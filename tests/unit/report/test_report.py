@@ -211,6 +211,13 @@ def test_what_is_of_one_kind(one: str, other: str, alike: bool) -> None:
     assert (failure.kind_of(one) == failure.kind_of(other)) == alike
 
 
+def test_a_kind_keeps_what_to_do_and_has_no_number_that_nobody_said() -> None:
+    said = f"{failure.OUT_OF_TIME} in part 12"
+    assert (
+        failure.kind_of(failure.readable(said)) == f"{failure.OUT_OF_TIME} in part N: {failure.RAISE_TIMEOUT}"
+    )
+
+
 @pytest.mark.parametrize(
     ("said", "told"),
     [
@@ -517,7 +524,6 @@ def test_a_painting_looks_at_no_more_than_it_shows() -> None:
     assert 0 < counted.looked < 30
 
 
-@pytest.mark.timeout(30)
 @pytest.mark.parametrize("stopped", [True, False], ids=["stopped", "not read"])
 def test_a_terminal_that_is_held_up_holds_up_nobody(stopped: bool) -> None:
     with terminal(200, 50) as (stream, written):

@@ -19,6 +19,7 @@ from mu.tls import listener as tls_listener
 from mu.tls.unverified import PLACES
 from mu.wire.protocol import MAX_HELLO, Hello
 from mu.wire.socket_nb import SocketNB
+from tests.support.ports import ipv6
 
 HELLO = b"000000000008 OK:HELLO"
 TIME = 10.0
@@ -149,7 +150,7 @@ def test_without_descriptors_the_acceptor_pauses(entrance: Entrance) -> None:
     assert len(entrance.connections) == 1
 
 
-@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6 here")
+@ipv6
 def test_workers_may_come_by_either_protocol() -> None:
     listener = tls_listener.listen("", 0)
     with listener:

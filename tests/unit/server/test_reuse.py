@@ -1,20 +1,17 @@
 """Which workers may take another part, decided from what is known of them."""
 
 import socket
-from collections import deque
 from collections.abc import Iterator
 from math import inf
 from typing import Any
 
 import pytest
 
-from mu.machine import MachineState
 from mu.report.reporter import Reporter
 from mu.report.telling import Tally, Telling
-from mu.report.worker_log import Track
 from mu.server.connections import Peer
 from mu.server.ledger import Ledger, connection_order
-from mu.server.reuse import MAX_FAILURES, SPARE_SHARE, TIME_FOR_PART, Reuse, hear, learn, waits
+from mu.server.reuse import MAX_FAILURES, SPARE_SHARE, TIME_FOR_PART, Reuse, has_sent_nothing, store_facts
 from mu.server.settings import Settings
 from mu.server.staffing import Staffing
 from mu.wire.framing import encode
@@ -38,7 +35,7 @@ class Office:
         self.peer = Peer(mine, "worker", inf)
         self.channel = self.peer.channel = SocketNB(mine)
         self.peer.new = False
-        learn(self.peer, Hello("", {"memory": 1 << 30}), NOW)
+        store_facts(self.peer, Hello("", {"memory": 1 << 30}), NOW)
 
     def may_go_on(self, well: bool = True) -> bool:
         return self.reuse.may_go_on(self.peer, self.channel, well, NOW)
@@ -69,7 +66,7 @@ def test_workers_that_are_cleaning_up_have_their_part_already(office: Office) ->
 
 def test_a_failure_ends_only_workers_that_tell_nothing_of_themselves(office: Office) -> None:
     assert office.may_go_on(well=False)
-    learn(office.peer, Hello("", {}), NOW)
+    store_facts(office.peer, Hello("", {}), NOW)
     assert not office.may_go_on(well=False)
     assert office.may_go_on(well=True)
 
@@ -95,7 +92,7 @@ def test_time_left_is_compared_with_what_most_parts_take(office: Office) -> None
     needed = TIME_FOR_PART * office.ledger.durations.slow()
     assert needed >= 10.0
     for left, enough in ((needed + 1.0, True), (needed - 1.0, False)):
-        learn(office.peer, Hello("", {"seconds_left": left}), NOW)
+        store_facts(office.peer, Hello("", {"seconds_left": left}), NOW)
         assert office.reuse.has_time(office.peer, NOW) is enough
     office.peer.new = True  # whatever it has, there is no worker that has more
     assert office.reuse.has_time(office.peer, NOW)
@@ -104,7 +101,7 @@ def test_time_left_is_compared_with_what_most_parts_take(office: Office) -> None
 def test_a_part_timeout_says_how_much_time_a_part_needs() -> None:
     office = Office(part_timeout=60.0)
     for left, enough in ((61.0, True), (59.0, False)):
-        learn(office.peer, Hello("", {"seconds_left": left}), NOW)
+        store_facts(office.peer, Hello("", {"seconds_left": left}), NOW)
         assert office.reuse.has_time(office.peer, NOW) is enough
     office.channel.close()
     office.theirs.close()
@@ -131,33 +128,16 @@ def test_spares_are_not_kept_when_no_part_can_fail(office: Office) -> None:
     assert not office.reuse.may_wait(office.peer, NOW)  # there are no retries
 
 
-def test_messages_for_the_coordinator_reach_no_state(office: Office) -> None:
-    waiting = deque([b"OK:SET", b"INFO:mu.draining:late", b"INFO:i:1", b"INFO:mu.retrieved:7"])
-    hear(office.peer, None, waiting, 1, office.tally)
-    assert list(waiting) == [b"OK:SET", b"INFO:i:1"]
-    assert office.peer.draining
-
-
-def test_messages_that_were_heard_before_are_not_heard_again(office: Office) -> None:
-    track = Track(MachineState(office.channel), "worker", keep=5)
-    waiting = deque([b"OK:SET", b"INFO:mu.retrieved:7", b"OK:GET"])
-    hear(office.peer, track, waiting, 1, office.tally)
-    assert list(waiting) == [b"OK:SET", b"OK:GET"]
-    assert track.moved == {"retrieved": 7}
-    assert (office.tally.retrieved, office.tally.uploaded) == (7, None)
-    assert [text for _, text in track.messages] == ["OK:GET"]
-
-
 def test_a_spare_worker_says_nothing_but_hello(office: Office) -> None:
     office.theirs.sendall(encode(b"OK:HELLO"))
     office.channel.do_read()
-    assert waits(office.channel)
+    assert has_sent_nothing(office.channel)
     office.theirs.sendall(encode(b"OK:SET"))
     office.channel.do_read()
-    assert not waits(office.channel)
+    assert not has_sent_nothing(office.channel)
 
 
 def test_a_spare_worker_cannot_fill_memory_with_a_message_that_never_ends(office: Office) -> None:
     office.theirs.sendall(encode(b"x" * (2 * MAX_HELLO))[: MAX_HELLO + 100])
     office.channel.do_read()
-    assert not waits(office.channel)
+    assert not has_sent_nothing(office.channel)

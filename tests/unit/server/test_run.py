@@ -15,8 +15,7 @@ import pytest
 
 from mu import CommandListState, ErrorState, JobError, OnePassState, TerminalState, server
 from mu.errors import UsageError
-from mu.machine import MachineState
-from mu.machine import state as machine_state
+from mu.machine import MachineState, info, texts
 from mu.report.plain import PlainReporter
 from mu.report.reporter import Reporter
 from mu.server import api, attempts, run
@@ -24,6 +23,8 @@ from mu.server.ledger import Attempt, Part
 from mu.server.run import Run
 from mu.server.script_runs import KNOWN, prepared
 from mu.server.settings import Outcome, Settings, Setup
+from mu.wire import protocol
+from mu.wire.framing import encode
 from tests.support.fake_workers import FakeWorker, obey
 from tests.support.kept import text_kept
 from tests.support.part_workers import PartWorkers
@@ -340,7 +341,7 @@ def test_workers_and_parts_are_told_apart(capfd: pytest.CaptureFixture[str]) -> 
     go(PartWorkers(facts=FACTS, limit=3), number=20)
     said = capfd.readouterr().err
     assert "(plain TCP) for 20 parts, 3 workers at a time (says the test)\n" in said
-    assert re.search(r": [123] workers?, 20 of 20 parts begun, 20 done, 0 failed\n", said)
+    assert re.search(r": [123] workers? in all, 20 of 20 parts begun, 20 done, 0 failed\n", said)
     go(PartWorkers(facts=FACTS, limit=3), number=2)
     said = capfd.readouterr().err
     assert "(plain TCP) for 2 workers\n" in said
@@ -729,12 +730,12 @@ def test_little_is_kept_of_attempts_that_failed(first: Any, said: str) -> None:
         made.conclude()
     assert made.counts.failed == 30
     kept = text_kept(made, states, raised.value)
-    assert kept < 30 * 4 * 2 * (machine_state.ERROR_BEGINNING + machine_state.ERROR_END)
+    assert kept < 30 * 4 * 2 * (texts.ERROR_BEGINNING + texts.ERROR_END)
     assert kept < 30 * len(MUCH)
 
 
 def test_a_flood_of_info_ends_its_own_part_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine_state, "MAX_INFO_CHARACTERS", 1 << 18)
+    monkeypatch.setattr(info, "MAX_INFO_BYTES", 1 << 18)
     heard: list[str] = []
 
     def answer(command: str) -> str | list[str] | None:
@@ -754,3 +755,67 @@ def test_a_flood_of_info_ends_its_own_part_only(monkeypatch: pytest.MonkeyPatch)
     assert (made.counts.done, made.counts.failed) == (5, 1)
     assert [state.actorNum for state in states if isinstance(state, ErrorState)] == [3]
     assert text_kept(made, states) < 4 * 2 * (1 << 18)
+
+
+def test_info_beyond_what_a_run_has_room_for_ends_its_own_part_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info, "MAX_INFO_OF_RUN", 10 << 14)
+
+    def answer(command: str) -> str | list[str] | None:
+        place = command.removeprefix("set:part:")
+        if place in ("2", "3"):  # together too much, and either of them not
+            return [*(f"INFO:{number}:{'x' * (1 << 14)}" for number in range(6)), "OK:SET(part)"]
+        return obey(command)
+
+    states: list[Any] = []
+    made = Run(
+        Settings(parts(6), retries=0),
+        Quits,
+        engines=[PartWorkers(answer, facts=FACTS, limit=1)],
+        states=states,  # which keep what part 2 has said
+    )
+    made.launch()
+    made.drive()
+    with pytest.raises(JobError):
+        made.conclude()
+    assert (made.counts.done, made.counts.failed) == (5, 1)
+    (failed,) = [state for state in states if isinstance(state, ErrorState)]
+    assert "that all parts have together" in failed.err
+    assert text_kept(made, states) < 2 * (10 << 14)
+
+
+def test_info_of_parts_that_are_over_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither that of the parts before on the same worker, nor that of other workers."""
+    monkeypatch.setattr(info, "MAX_INFO_BYTES", 2 << 14)
+    monkeypatch.setattr(info, "MAX_INFO_OF_RUN", 4 << 14)
+
+    def answer(command: str) -> str | list[str] | None:
+        if command.startswith("set:part:"):
+            return [f"INFO:name:{'x' * (1 << 14)}", "OK:SET(part)"]
+        return obey(command)
+
+    made = Run(Settings(parts(20)), Stays, engines=[PartWorkers(answer, facts=FACTS, limit=2)])
+    made.launch()
+    made.drive()
+    made.conclude()
+    assert made.counts.done == 20
+
+
+@pytest.mark.parametrize("rest", [encode(MUCH)[:-1], encode("FAIL()") + encode(MUCH)], ids=["half", "after"])
+def test_what_nobody_has_taken_goes_with_its_connection(rest: bytes) -> None:
+    """Half a message, and one that came after the end of its part: last states are kept to the end of the run."""
+
+    class Cut(PartWorkers):
+        def _serve(self, answer: Any) -> None:
+            worker = FakeWorker(self.event["port"])
+            worker.say(protocol.hello("", self.facts))
+            worker.hear()
+            worker.sock.sendall(rest)
+            worker.sock.close()
+
+    states: list[Any] = []
+    made = Run(Settings(parts(8), workers=2, retries=1), Quits, engines=[Cut(facts=FACTS)], states=states)
+    made.launch()
+    made.drive()
+    with pytest.raises(JobError):
+        made.conclude()
+    assert text_kept(made, states) < len(MUCH)

@@ -13,6 +13,7 @@ import pytest
 from mu.errors import UsageError
 from mu.tls import keys
 from mu.wire import connect as dial
+from tests.support.ports import ipv6
 from tests.support.worker_rig import Listener
 
 JOB = keys.make_job_keys()
@@ -109,7 +110,7 @@ def test_keys_that_do_not_fit_are_refused_without_being_shown(job: keys.JobKeys,
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", pytest.param("::1", marks=ipv6)])
 def test_hosts(host: str) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, 0), family=family) as listening:

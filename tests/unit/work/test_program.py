@@ -146,7 +146,10 @@ def test_a_lost_permission_to_execute_is_given_back(place: Place) -> None:
             "./interpreted needs the interpreter '/no/such/sh', which is not there",
         ),
         ({"argv": ["./dos"]}, "./dos needs the interpreter '/bin/sh\\r', which is not there"),
-        ({"argv": ["./text"]}, "./text is no program for this machine, and no script that begins with #!"),
+        (
+            {"argv": ["./text"]},
+            "./text is neither a program for this machine nor a script that begins with #!",
+        ),
         ({"argv": ["true"], "cwd": "nowhere"}, "nowhere: no such file or directory"),
         ({"argv": ["cat"], "stdin": {"file": "nothing"}}, "nothing: no such file or directory"),
         ({"argv": ["true"], "stdout": {"file": "no/dir"}}, "no/dir: no such file or directory"),

@@ -1,0 +1,90 @@
+"""Runs a map with --direct: counts, signals and the end, around `mu.mapping.direct`."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mu.engines.protocol import Engine
+from mu.mapping.attempt import Ended
+from mu.mapping.direct import Direct, Invoker, workers_of
+from mu.mapping.job import Map, Summary
+from mu.mapping.plan import Work
+from mu.mapping.target import Target
+from mu.report import cost, outputs
+from mu.report.failure import readable
+from mu.report.reporter import Counts, Reporter
+
+
+def by_invocations(made: Map, target: Target, engine: Engine, reporter: Reporter) -> Summary:
+    """Run a map by synchronous invocations of the function; `engine` says how many there may be."""
+    given, book = made.given, made.book
+    workers = workers_of(given.workers, engine.limit().number, made.total)
+    stopping = threading.Event()
+    invoker = Invoker(target.name, target.regions[0], made.maker.event, stopping)
+    reporter.note(f"{workers} invocation{'s'[: workers > 1]} at a time, no port is opened (--direct)")
+
+    def tell() -> None:
+        watch = book.watch
+        reporter.counts = Counts(
+            parts=made.total if made.total is not None else made.feed.counts.seen,
+            parts_known=made.total is not None,
+            begun=direct.begun,
+            done=watch.done,
+            failed=watch.failed,
+            workers=direct.running,
+            limit=workers,
+        )
+        reporter.tick(now=time.monotonic())
+
+    def show(work: Work, number: int, ended: Ended | None, seconds: float) -> None:
+        if not given.verbose:
+            return
+        what = f"part {work.item.number}" + (f", attempt {number}" if number > 1 else "")
+        if ended is None:
+            reporter.line(f"{what}: invoked")
+            return
+        data = ended.stderr if made.maker.running.wants_stdout else ended.stdout + ended.stderr
+        for line in outputs.lines(work.item.number, work.name, data):
+            reporter.line(line)
+        how = "done" if ended.verdict is None else f"failed ({readable(ended.verdict.text)})"
+        reporter.line(f"{what}: {how} after {seconds:.1f} s")
+
+    direct = Direct(made, invoker, workers, tell, target.price.memory << 20, show)
+    code = 0
+    with _signals() as caught:
+        direct.run(lambda: bool(caught))
+        if caught:
+            code, book.stop = 128 + caught[0], book.stop or f"ended by signal {caught[0]}"
+    stopping.set()
+    book.close()
+    tell()
+    reporter.close()
+    reporter.summary((), 0, book.stop)
+    if invoker.busy:
+        reporter.note(f"Lambda asked {invoker.busy:,} times to wait")
+    spent = cost.estimate(target.price, direct.seconds, direct.requests, target.regions[:1])
+    reporter.note(cost.describe(spent))
+    return made.finish(made.summary(code, "", spent))
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Yields a list that receives the signals that ask us to end; a second signal ends the process at once."""
+    caught: list[int] = []
+
+    def on_signal(number: int, _frame: object) -> None:
+        if caught:
+            raise SystemExit(128 + number)
+        caught.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

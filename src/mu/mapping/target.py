@@ -1,0 +1,69 @@
+"""The function that a map on Lambda invokes, and what that costs."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from mu import aws
+from mu.console.terminal import say
+from mu.errors import UsageError
+from mu.mapping import program
+from mu.mapping.job import LAMBDA, Checked, Map
+from mu.mapping.settings import Given
+from mu.report.cost import Function
+
+
+class Target(NamedTuple):
+    """The Lambda function that does the work; `timeout` is in seconds."""
+
+    name: str
+    regions: list[str]
+    price: Function
+    timeout: float
+
+
+def set_price(made: Map, target: Target) -> None:
+    """Sets the price of time. Raises UsageError if it is not known and there is a limit."""
+    given = made.given
+    made.budget.set_price(target.price, given.timeout or target.timeout, target.regions)
+    if given.max_cost is not None and not made.budget.worst:
+        where = ", ".join(target.regions)
+        raise UsageError(f"--max-cost: no price is known for {target.price.architecture} in {where}")
+
+
+def regions_of(given: Given) -> list[str]:
+    """Returns the functions' regions. Raises UsageError if AWS has no such region."""
+    return aws.regions(given.regions)
+
+
+def target_of(checked: Checked) -> Target | None:
+    """Returns the function of engine lambda, made now if it does not exist; None for other engines. Raises MuError."""
+    given = checked.given
+    if LAMBDA not in given.engine:
+        return None
+    regions = regions_of(given)
+    name = given.function
+    if name is None:
+        for region in regions:
+            name = program.as_function(
+                checked.program,
+                given.beside,
+                region,
+                memory=given.memory,
+                allow_ld=given.allow_ld,
+                say=note_of(given),
+            )
+    elif given.beside:
+        raise UsageError("--with is packaged with a new function, but -l names an existing one")
+    client = aws.client("lambda", regions[0])
+    with aws.explained(f"cannot look at function {name}"):
+        found = client.get_function_configuration(FunctionName=name)
+    price = Function(found["MemorySize"], (found.get("Architectures") or ["x86_64"])[0])
+    return Target(str(name), regions, price, float(found["Timeout"]))
+
+
+def note_of(given: Given) -> Callable[[str], None]:
+    def note(text: str) -> None:
+        if not given.quiet:
+            say(text)
+
+    return note

@@ -1,0 +1,16 @@
+"""What the local engine reads of a request by itself."""
+
+from mu.local.http_api import SCOPE
+
+
+def test_the_scope_of_a_signature() -> None:
+    found = SCOPE.search(
+        "AWS4-HMAC-SHA256 Credential=AKID/20260102/us-east-1/s3/aws4_request, SignedHeaders=host"
+    )
+    assert found is not None
+    assert found.groups() == ("AKID", "us-east-1", "s3")
+
+
+def test_a_header_made_to_be_slow_is_read_all_the_same() -> None:
+    """What took time with the square of its length would not come to its end today."""
+    assert SCOPE.search("Credential=" * 100_000) is None
