@@ -237,14 +237,19 @@ class Display:
         history = self._history
         values = (history.rates if graph.rate else history.levels)(graph.figure, width - 1)
         top = max(values, default=0.0)
+        now = graph.written(graph.now)
+        most = f"  most {graph.written(top)}" if top > graph.now or graph.rate else ""
+        # A rate is that of the last ten seconds, so it may differ from the last column. In a small window it is "now".
+        when = f"last {WINDOW:.0f} s" if graph.rate else "now"
+        if len(f"{graph.title}  {when} {now}{most}") > width:
+            when = "now"
         title = (
             Text()
             .append(graph.title, "bold")
-            .append("  now ", LABEL)
-            .append(graph.written(graph.now), "bold")
+            .append(f"  {when} ", LABEL)
+            .append(now, "bold")
+            .append(most, LABEL)
         )
-        if top > graph.now or graph.rate:
-            title.append(f"  most {graph.written(top)}", LABEL)
         rows = [Text(row, graph.colour) for row in drawn(values, height - 2, top, blocks=self._blocks)]
         end = f" {duration(history.end)}"
         line = self._axis * max(0, width - 1 - len("0 s ") - len(end))
