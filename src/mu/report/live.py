@@ -29,6 +29,7 @@ from mu.wire import clock
 
 RATE = 5.0
 SHARE = 0.02
+MOST_ABOVE = 10_000  # lines that wait for a terminal that takes nothing
 SLOWEST = 45  # most parts that are shown
 
 
@@ -101,7 +102,10 @@ class LiveReporter(PlainReporter):
 
     def line(self, text: str) -> None:
         """Prints a line that remains above the display, which is redrawn by the next `tick`."""
-        self._above.append(fit(text))
+        if len(self._above) < MOST_ABOVE:
+            self._above.append(fit(text))
+        else:  # the terminal takes nothing; `-v` may bring any number of lines
+            self._above[-1] = "... (more lines are left out)"
         if not self._open:
             self._write("")
 
