@@ -165,7 +165,9 @@ def client(
             return made
         except ValueError as error:  # an endpoint that is no URL
             text = one_line(str(error))
-            raise MuError(f"cannot use {service} in {region}: {text}: is the endpoint right?") from None
+            raise UsageError(
+                f"cannot use {service} in {region}: {text}: is AWS_ENDPOINT_URL right?"
+            ) from None
 
 
 @contextlib.contextmanager
