@@ -1,7 +1,7 @@
 """mu: run an ordinary program on thousands of workers at once.
 
-The public names are found here; each module is imported when its first name is used, so that a
-worker does not load the coordinator's.
+The public names are found here. Each module is imported when one of its names is first used, so that a worker does
+not load the coordinator's modules.
 """
 
 import importlib
@@ -86,7 +86,7 @@ __all__ = sorted([*_HOME_OF, "testing"])
 
 
 def __getattr__(name: str) -> Any:
-    if name == "testing":  # a module, and no name of one
+    if name == "testing":  # the only name that is a module itself
         return importlib.import_module("mu.testing")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'mu' has no attribute '{name}'")

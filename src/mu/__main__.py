@@ -1,4 +1,4 @@
-"""`python -m mu` is `mu`."""
+"""Lets `python -m mu` do what the command `mu` does."""
 
 import sys
 

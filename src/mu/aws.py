@@ -1,6 +1,6 @@
-"""AWS clients for commands, and their errors in words.
+"""AWS sessions and clients, and one-line texts for their errors.
 
-boto3 takes longer to import than all of ours, and many runs need nothing of AWS: it is imported when it is needed.
+boto3 takes longer to import than all of mu, and many runs do not use AWS, so it is imported when it is first needed.
 """
 
 import contextlib
@@ -19,25 +19,25 @@ from mu.preflight import check_regions, listed_regions, region_of_environment
 _Errors = tuple[type[Exception], type[Exception], type[Exception], type[Exception]]
 
 if TYPE_CHECKING:
-    ERRORS: _Errors  # all that a request may raise
+    ERRORS: _Errors  # the exceptions that a request may raise
 else:
 
     def __getattr__(name):
-        """`ERRORS`, once it is asked for: that needs botocore."""
+        """Makes `ERRORS` at the first access, since that imports botocore."""
         if name != "ERRORS":
             raise AttributeError(f"module {__name__} has no attribute {name}")
         return _errors()
 
 
 def _errors() -> _Errors:
-    """All that a request may raise."""
+    """Returns the exceptions that a request may raise."""
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
     return (BotoCoreError, ClientError, ResponseParserError, EOFError)
 
 
-# Their own texts quote the request, which may hold a session token.
+# Errors whose own texts quote the request, which may contain a session token.
 _BAD_CREDENTIALS = (
     "UnrecognizedClientException",
     "InvalidClientTokenId",
@@ -50,7 +50,7 @@ _BAD_CREDENTIALS = (
 )
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 
-# What is answered to one who may not ask, or by an imitation of AWS that does not have what was asked for.
+# Errors of a request that is not permitted, or of an imitation of AWS that does not implement it.
 _NO_ANSWER = (
     "AccessDenied",
     "AccessDeniedException",
@@ -65,18 +65,22 @@ _CONFIG: dict[str, Any] = {"retries": {"mode": "standard"}, "connect_timeout": 1
 _HURRIED: dict[str, Any] = {"retries": {"total_max_attempts": 2}, "connect_timeout": 2, "read_timeout": 4}
 
 
-_session_lock = threading.RLock()  # a session makes one client at a time
-_session: tuple[Any, Any, Any] | None = None  # of which environment it is, botocore's and boto3's
+_session_lock = threading.RLock()  # a session can make only one client at a time
+# The environment that it was made from, botocore's and boto3's session.
+_session: tuple[Any, Any, Any] | None = None
 
 
 def botocore_session() -> Any:
-    """The session of this process. There is only one, so that an MFA code, which works once, is asked for
-    once; and a new one when the variables have changed that say where credentials come from."""
+    """Returns the session of this process.
+
+    There is only one, so that the user is asked only once for an MFA code, which works once. A new one is made when
+    the environment variables have changed that tell where credentials come from.
+    """
     return _sessions()[1]
 
 
 def forget_session() -> None:
-    """Read credentials and configuration anew when a session is needed next."""
+    """Makes the next use of a session read credentials and configuration again."""
     global _session
     with _session_lock:
         _session = None
@@ -104,8 +108,8 @@ _UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z")
 
 
 def _time(value: Any) -> datetime:
-    """A time in an answer. botocore tries every form that dateutil knows, which takes three times as long
-    as all the rest of a listing."""
+    """Returns the time in an answer. botocore would try every form that dateutil knows, which takes three times as
+    long as all the rest of a listing."""
     if isinstance(value, str) and _UTC.fullmatch(value):
         with contextlib.suppress(ValueError):
             return datetime.fromisoformat(value)
@@ -118,9 +122,9 @@ FALLBACK_REGION = "us-east-1"
 
 
 def default_region() -> str:
-    """The region that is used if none is named: the environment's, the profile's, or us-east-1.
+    """Returns the region that is used if none is named: the environment's, the profile's, or us-east-1.
 
-    Raises UsageError if a variable of AWS's holds no region, or the profile cannot be read.
+    Raises UsageError if an environment variable of AWS holds no region, or the profile cannot be read.
     """
     named = region_of_environment()
     if named:
@@ -130,7 +134,8 @@ def default_region() -> str:
 
 
 def regions(named: Any) -> list[str]:
-    """The regions that are named (a text or a list), or else the default one. UsageError if AWS has no such region."""
+    """Returns the named regions (a text or a list), or else the default one. Raises UsageError if AWS has no such
+    region."""
     chosen = listed_regions(named) or [default_region()]
     check_regions(chosen)
     return chosen
@@ -144,8 +149,11 @@ def client(
     endpoint: str | None = None,
     hurried: bool = False,
 ) -> Any:
-    """A client of the ordinary credential chain and endpoints, unless `keys` (access key id, secret, session token) or
-    an `endpoint` are given. `hurried`: for what a run would rather do without than wait for. Raises MuError."""
+    """Returns a client with the usual credential chain and endpoints, unless `keys` (access key id, secret, session
+    token) or an `endpoint` are given.
+
+    `hurried` is for requests that a run can do without: short timeouts, no retries. Raises MuError.
+    """
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
@@ -153,7 +161,7 @@ def client(
     config = Config(**(_HURRIED if hurried else _CONFIG))
     if keys is None:
         try:
-            botocore_session().get_credentials()  # once: it keeps them
+            botocore_session().get_credentials()  # the session keeps them
         except (OSError, ValueError, BotoCoreError) as error:
             raise UsageError(f"cannot get AWS credentials: {provider_failure(error)}") from None
     with explained(f"cannot use {service} in {region}"):
@@ -161,18 +169,18 @@ def client(
             with _session_lock:
                 session: Any = boto3.Session(*keys) if keys is not None else _sessions()[2]
                 made = session.client(service, region_name=region, endpoint_url=endpoint, config=config)
-            _ = urlsplit(made.meta.endpoint_url).port  # botocore looks at it only when it sends something
+            _ = urlsplit(
+                made.meta.endpoint_url
+            ).port  # checked here, since botocore checks it only when it sends a request
             return made
-        except ValueError as error:  # an endpoint that is no URL
+        except ValueError as error:  # the endpoint is not a URL
             text = one_line(str(error))
-            raise UsageError(
-                f"cannot use {service} in {region}: {text}: is AWS_ENDPOINT_URL right?"
-            ) from None
+            raise UsageError(f"cannot use {service} in {region}: {text}: check the endpoint") from None
 
 
 @contextlib.contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Turn an error of AWS's into one of ours: see `told`."""
+    """Turns an error of AWS into one of ours: see `told`."""
     try:
         yield
     except _errors() as error:
@@ -195,30 +203,30 @@ def told(what: str, error: Exception) -> MuError:
 
 
 def provider_failure(error: Exception) -> str:
-    """Why whatever provides credentials has provided none, in one line."""
+    """Returns in one line why a credential provider has provided none."""
     if isinstance(error, OSError) and error.filename:
         return f"{reason(error)}: {error.filename}"  # a credential_process
     if isinstance(error, json.JSONDecodeError):
-        return f"what provides them gave no JSON ({one_line(str(error))}): look at credential_process"
+        return f"their provider's output is not JSON ({one_line(str(error))}): check credential_process"
     return failure(error)
 
 
 def code(error: BaseException) -> str:
-    """AWS's name for an error, such as ResourceNotFoundException; empty if it did not come from AWS."""
+    """Returns AWS's name for an error, such as ResourceNotFoundException; empty if it did not come from AWS."""
     from botocore.exceptions import ClientError
 
     return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
 
 
 def undecided(error: Exception) -> bool:
-    """Whether an error tells nothing of what was asked: it may not be asked, or not here."""
+    """Returns whether an error leaves the question open: the request is not permitted, or not implemented."""
     from botocore.parsers import ResponseParserError
 
     return isinstance(error, ResponseParserError) or code(error) in _NO_ANSWER
 
 
 def failure(error: Exception) -> str:
-    """Why a request failed, in one line without secrets, and what to do where that is known."""
+    """Returns in one line, without secrets, why a request failed, and what to do if that is known."""
     from botocore.exceptions import (
         ClientError,
         ConfigParseError,
@@ -230,7 +238,7 @@ def failure(error: Exception) -> str:
 
     if isinstance(error, EOFError):  # botocore asks with getpass
         return (
-            "the AWS profile wants an MFA code, and there is no terminal to type it on: "
+            "the AWS profile needs an MFA code, but there is no terminal to type it on: "
             "sign in first, and put the session's keys into the environment or a profile"
         )
     if isinstance(error, NoCredentialsError):
@@ -247,14 +255,14 @@ def failure(error: Exception) -> str:
         texts = (state.get("StateReason"), state.get("LastUpdateStatusReason"), str(error))
         return one_line(next(text for text in texts if text))
     if isinstance(error, ResponseParserError):
-        return "what answers there does not speak this protocol: is the endpoint right?"
+        return "the answer does not follow this protocol: check the endpoint"
     name = code(error)
     if name in _BAD_CREDENTIALS:
         return f"AWS does not accept these credentials ({name})"
     if name in _EXPIRED:
         return f"these credentials have expired: sign in again ({name})"
     if name == "ResourceNotFoundException" and "Function not found" in str(error):
-        return f"there is no such function ({name}); 'mu functions' lists those that there are"
+        return f"there is no such function ({name}); 'mu functions' lists the existing ones"
     if isinstance(error, ClientError):
         message = error.response.get("Error", {}).get("Message", "")
         return one_line(f"{message} ({name})" if message else name)

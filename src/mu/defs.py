@@ -1,14 +1,14 @@
-"""Settings that a user's script may change before it starts: read once, at the edge."""
+"""Settings that a user's script may change before it starts; they are read once, when a run is prepared."""
 
 
 class Defs:
-    """Attributes are set on the class: `Defs.max_message = 1 << 20`."""
+    """The attributes are set on the class: `Defs.max_message = 1 << 20`."""
 
     debug = False
-    """Write what happens to stderr (`-D`)."""
+    """Whether debug messages are written to standard error (`-D`)."""
 
     timeout = 30.0
-    """How long `util.connect_socket` waits for a connection, in seconds."""
+    """How long, in seconds, `util.connect_socket` waits for a connection."""
 
     max_message = 64 << 20
     """The longest payload, in bytes, that this end accepts; a longer one ends its connection."""

@@ -1,11 +1,11 @@
-"""A worker's commands: what each answers, and what each does.
+"""A worker's commands: what each does, and its answer.
 
-`Handler.handle` takes the text of one command and returns what follows from it: the answers, or a
-piece of work that leads to one, or the end. It waits for nothing and knows no command socket, so any
-sequence of commands can be tried without one. The loop in `mu.worker` sends the answers, has the work
-done by a thread, and sends its answer when it is there.
+`Handler.handle` takes the text of one command and returns what it results in: answers, a piece of work that makes
+one, or the end. It never waits and does not know the command socket, so any sequence of commands can be tested
+without one. The loop in `mu.work.loop` sends the answers, runs the work in a thread, and sends its answer when it is
+done.
 
-Whatever happens, a command gets one final answer: work turns its errors into `FAIL(why)`.
+Every command gets exactly one final answer: work turns its errors into `FAIL(reason)`.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ DEFAULTS: dict[str, Any] = {
 }
 SECRETS = frozenset(("cacert", "srvcrt", "srvkey"))
 MAX_OUTPUT = 1 << 20
-# Characters of a command or a name in what is said about it.
+# The most characters of a command or a name in a message about it.
 LONGEST_LABEL = 200
 
 
 class Handler:
-    """One worker's variables, and its commands on them. `vals` are the variables."""
+    """One worker's variables (`vals`), and the commands that work on them."""
 
     def __init__(self, command: str, event: Mapping[str, Any], directory: str, outside: Outside) -> None:
         given = {name: value for name, value in event.items() if value is not None and name not in SECRETS}
@@ -61,12 +61,12 @@ class Handler:
         self._outside = outside
 
     def renew(self) -> None:
-        """The variables are those of the event again. (`vals` stays the same dictionary.)"""
+        """Resets the variables to those of the event. (`vals` stays the same dictionary.)"""
         self.vals.clear()
         self.vals.update({**DEFAULTS, **self._event})
 
     def handle(self, text: str) -> Reply:
-        """What follows from one command."""
+        """Returns what one command results in."""
         name, colon, argument = text.partition(":")
         command = COMMANDS.get(name) if colon else None
         if command is None:
@@ -76,7 +76,7 @@ class Handler:
     # Variables
 
     def set(self, argument: str) -> Reply:
-        """`K:V`: variable K becomes text V."""
+        """`K:V`: sets variable K to text V."""
         name, colon, value = argument.partition(":")
         if not name or not colon:
             return [fail("invalid syntax for SET")]
@@ -84,7 +84,7 @@ class Handler:
         return [protocol.answer("set", name)]
 
     def set_integer(self, argument: str) -> Reply:
-        """`K:N`: variable K becomes integer N."""
+        """`K:N`: sets variable K to integer N."""
         name, colon, value = argument.partition(":")
         if not name or not colon:
             return [fail("invalid syntax for SET")]
@@ -95,30 +95,31 @@ class Handler:
         return [protocol.answer("seti", name)]
 
     def get(self, name: str) -> Reply:
-        """The value of a variable."""
+        """Answers with the value of a variable."""
         if name not in self.vals:
             return [fail(f"no such variable {name}")]
         return [protocol.answer("get", str(self.vals[name]))]
 
     def get_info(self, name: str) -> Reply:
-        """The value of a variable, as information for the worker's state machine."""
+        """Sends the value of a variable as an INFO message, for the worker's state machine."""
         if name not in self.vals:
             return [fail(f"no such variable {name}")]
         return [protocol.info(name, self.vals[name]), protocol.answer("geti", name)]
 
     def dump(self, _: str) -> Reply:
-        """All variables, but for those by the names of keys."""
+        """Answers with all variables, except those whose names are those of keys."""
         shown = {name: value for name, value in sorted(self.vals.items()) if name not in SECRETS}
         return [f"{protocol.VARIABLES}{shown}"]
 
     def echo(self, text: str) -> Reply:
-        """The text itself."""
+        """Answers with the text."""
         return [protocol.answer("echo", text)]
 
     # Objects and files
 
     def retrieve(self, argument: str) -> Reply:
-        """`KEY\\0FILE`, else `inkey` and `targfile`: object to file. With `if_match`, an ETag, only that version."""
+        """`KEY\\0FILE`, or `inkey` and `targfile`: copies an object to a file. With `if_match`, an ETag, only that
+        version."""
         names = self._transfer_names(argument, "inkey", "targfile")
         if names is None:
             return [fail("could not compute download params")]
@@ -140,7 +141,7 @@ class Handler:
         return self._work(f"retrieve:{key}", job, protocol.early("retrieve", f"{bucket}/{key}->{file}"))
 
     def upload(self, argument: str) -> Reply:
-        """`KEY\\0FILE`, else `outkey` and `fromfile`: file to object."""
+        """`KEY\\0FILE`, or `outkey` and `fromfile`: copies a file to an object."""
         names = self._transfer_names(argument, "outkey", "fromfile")
         if names is None:
             return [fail("could not compute upload params")]
@@ -155,7 +156,7 @@ class Handler:
         return self._work(f"upload:{key}", job, protocol.early("upload", f"{file}->{bucket}/{key}"))
 
     def _transfer_names(self, argument: str, key_name: str, file_name: str) -> tuple[str, str, str] | None:
-        """Bucket, key and file; None if one of them is missing."""
+        """Returns bucket, key and file; None if one of them is missing."""
         if argument:
             key, _, file = argument.partition("\0")
         else:
@@ -171,11 +172,11 @@ class Handler:
         return file_store if bucket.startswith(file_store.SCHEME) else self._outside.s3
 
     def _moved(self, success: str, size: int) -> str:
-        """The answer to a transfer; with the size in it if the coordinator wants that in each answer."""
+        """Returns the answer to a transfer, with the size in it if the coordinator wants that."""
         return success + protocol.moved_bytes(size) if integer(self.vals, "tell_bytes") else success
 
     def _teller(self, verb: str) -> Callable[[int], None]:
-        """Tells the coordinator how many bytes were moved, if it wants to know."""
+        """Returns a function that tells the coordinator how many bytes were moved, if it wants to know."""
         outside, wanted = self._outside, bool(integer(self.vals, "tell_sizes"))
 
         def tell(size: int) -> None:
@@ -187,7 +188,7 @@ class Handler:
     # Programs
 
     def run(self, argument: str) -> Reply:
-        """A command, or the packaged one."""
+        """Runs a command, or the packaged one without an argument."""
         command = command_template.expand(argument or self._command, self.vals, self._event, self._directory)
         limit = max(0, min(integer(self.vals, "max_output", MAX_OUTPUT), Defs.max_message // 2))
         command = executable.with_usable(command, self._package, self._directory)
@@ -214,7 +215,7 @@ class Handler:
         return self._work(f"run:{command}", job, protocol.early("run", command))._replace(awaits=awaits)
 
     def _keep_state(self, run_iter: int, send: bool) -> str:
-        """Keep, and send, what a run that made a state has left; returns a failure or nothing."""
+        """Keeps, and sends, the state that a run has made; returns a failure or an empty text."""
         outside = self._outside
         try:
             state_socket.keep(self._directory, run_iter)
@@ -232,14 +233,14 @@ class Handler:
         return Work(label, job, background, "" if silent else early)
 
     def exec(self, argument: str) -> Reply:
-        """JSON: a program, with what it is to have; docs/worker.md has the fields."""
+        """JSON: runs a program; docs/worker.md describes the fields."""
         try:
             fields = protocol.parse_exec(argument)
         except ValueError as error:
             return [protocol.exec_failure(protocol.id_of_exec(argument), reason(error))]
         outside, directory, package = self._outside, self._directory, self._package
         identity = fields.get("id", "")
-        # Both streams, as JSON, must fit a message.
+        # Both streams, encoded as JSON, must fit into a message.
         limit = fields.get("max_output", integer(self.vals, "max_output", MAX_OUTPUT))
         limit = max(0, min(limit, Defs.max_message // 4))
 
@@ -277,7 +278,7 @@ class Handler:
     # Small files over the channel
 
     def put(self, argument: str) -> Reply:
-        """`FILE\\0DATA`: write a file."""
+        """`FILE\\0DATA`: writes a file."""
         name, nul, text = argument.partition("\0")
         if not name or not nul:
             return [fail("invalid syntax for PUT")]
@@ -288,14 +289,14 @@ class Handler:
         return Work(f"put:{name}", job)
 
     def fetch(self, name: str) -> Reply:
-        """What is in a file."""
+        """Answers with the content of a file."""
         path = program.place(self._directory, name)
         limit = Defs.max_message - len(protocol.FETCH) - 1
         job = partial(_file_job, lambda: protocol.fetch_answer(files.fetch(path, limit)), "reading", name)
         return Work(f"fetch:{name}", job)
 
     def list_files(self, pattern: str) -> Reply:
-        """Names and sizes of files."""
+        """Answers with names and sizes of files."""
         pattern = pattern.replace(command_template.TMPDIR, self._directory)
         job = partial(
             _file_job,
@@ -308,7 +309,7 @@ class Handler:
     # The state socket
 
     def connect(self, argument: str) -> Reply:
-        """`HOST:PORT:TEXT`: connect the state socket, and send TEXT if there is one; HOST may be `[::1]`."""
+        """`HOST:PORT:TEXT`: connects the state socket, and sends TEXT if there is one; HOST may be `[::1]`."""
         outside = self._outside
         if outside.state.connected:
             return [fail("already connected")]
@@ -328,16 +329,16 @@ class Handler:
         return Work(f"connect:{argument}", job)
 
     def close_connect(self, _: str) -> Reply:
-        """Close the state socket, if it is open."""
+        """Closes the state socket, if it is open."""
         self._outside.state.close()
         return [protocol.CLOSED]
 
     def reset(self, _: str) -> Reply:
-        """Forget the last part and whatever it has left."""
+        """Removes all that the last part has left."""
         return Reset()
 
     def quit(self, _: str) -> Reply:
-        """The end."""
+        """Ends the worker."""
         return End()
 
 

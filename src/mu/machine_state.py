@@ -1,8 +1,8 @@
-"""State classes: what a coordinator is built from. One machine drives one worker.
+"""The state classes that coordinators are built from. One machine drives one worker.
 
-A state is a pair: what the worker is expected to say, and the command that is sent then; the worker
-goes first (`OK:HELLO`). An expected text matches a message that begins with it. A message that does not
-match, and any that begins with `FAIL`, ends in an ErrorState. How machines move is told in `mu.machine`.
+A state is a pair: the message that the worker is expected to send, and the command that is sent then. The worker
+sends first (`OK:HELLO`). An expected text matches a message that begins with it. A message that does not match, and
+any that begins with `FAIL`, leads to an ErrorState. `mu.machine.state` explains how machines move.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -42,18 +42,18 @@ __all__ = [
     "TerminalState",
 ]
 
-# What stands in `messages` for a message that was not waited for, so that the places in both lists agree.
+# Placeholder in `messages` for a message that was not waited for, so that the places in both lists agree.
 KICK = ""
 
 
 class RanWell(str):
-    """What a command list expects after a `run:` if it does not say more: the program's exit status must be 0."""
+    """Expected by a command list after a `run:` without an expectation: the program's exit status must be 0."""
 
     __slots__ = ()
 
     @staticmethod
     def refuses(msg: str) -> bool:
-        """Whether a message is the answer of a program that has failed."""
+        """Returns whether a message is the answer of a program that has failed."""
         return msg.startswith(RETVAL) and not msg.startswith(RETVAL + "0)")
 
 
@@ -61,9 +61,9 @@ Entry = str | tuple[str | None, str | None] | None
 
 
 class OnePassState(MachineState):
-    """Expects one message, sends one command, goes to `nextState`.
+    """Expects one message, sends one command, and goes to `nextState`.
 
-    `expect` None: goes on at once. `command` None: sends nothing.
+    With `expect` None it goes on at once; with `command` None it sends nothing.
     """
 
     expect: str | None = None
@@ -72,7 +72,7 @@ class OnePassState(MachineState):
     exits: Mapping[str, str] = {"nextState": ""}
 
     def advance(self) -> MachineState:
-        """Go on at once if nothing is expected, or after a `kick`."""
+        """Goes on at once if nothing is expected, or after a `kick`."""
         if self.expect is not None and not self._kicked:
             return self
         self._kicked = False
@@ -80,22 +80,23 @@ class OnePassState(MachineState):
         return self._proceed()
 
     def get_expect(self) -> str | Sequence[str] | None:
-        """How the message begins that this state waits for: `expect`."""
+        """Returns the beginning of the message that this state waits for: `expect`."""
         return self.expect
 
     def transition(self, msg: str) -> MachineState:
-        """Send the command and go on, if `msg` is what was expected."""
+        """Sends the command and goes on, if `msg` is the expected message."""
         if not self.expects_message(msg):
             return ErrorState(self, msg)
         self.messages.append(msg)
         return self._proceed()
 
     def post_transition(self) -> MachineState:
-        """The state that follows: `nextState`."""
+        """Returns the state that follows: `nextState`."""
         return successor(self, "nextState")
 
     def format(self, *args: object, **values: object) -> None:
-        """Put values into `command`, as `str.format` does; for a subclass's constructor, after calling this one's."""
+        """Fills values into `command`, as `str.format` does; for a subclass's constructor, after calling this
+        one's."""
         self.command = self.command and self.command.format(*args, **values)
 
     def _proceed(self) -> MachineState:
@@ -112,23 +113,23 @@ class IfElseState(OnePassState):
     exits: Mapping[str, str] = {"consequentState": "yes", "alternativeState": "no"}
 
     def testfn(self) -> bool:
-        """True leads to `consequentState`, False to `alternativeState`."""
+        """Returns True to go to `consequentState`, False for `alternativeState`."""
         return True
 
     def post_transition(self) -> MachineState:
-        """The state that `testfn` chose."""
+        """Returns the state that `testfn` chose."""
         return successor(self, "consequentState" if self.testfn() else "alternativeState")
 
 
 class ForLoopState(OnePassState):
     """Goes to `loopState` for each of `iterInit`, …, `iterFin` - 1, then to `exitState`.
 
-    The loop's states lead back here. The counter is `info[iterKey]`: in the loop's states the number of the round,
-    after the loop that of the last one. Setting `info[breakKey]` to something true ends the loop at the next arrival.
-    Nested loops need keys of their own, both of them.
+    The loop's states lead back here. The counter is `info[iterKey]`: during the loop it is the number of the round,
+    after the loop that of the last one. Setting `info[breakKey]` to a true value ends the loop at the next arrival
+    here. Nested loops need their own `iterKey` and `breakKey`.
 
-    The constructor begins the loop, at what `iterInit` is then; a subclass that sets `self.iterInit` afterwards does
-    not move the start, one that sets `self.iterFin` moves the end.
+    The constructor starts the loop at the value that `iterInit` has then. A subclass that sets `self.iterInit`
+    afterwards does not change the start; one that sets `self.iterFin` changes the end.
     """
 
     loopState: Constructor = TerminalState
@@ -146,12 +147,12 @@ class ForLoopState(OnePassState):
             self.info[self.breakKey] = False
 
     def post_transition(self) -> MachineState:
-        """One more round, or out."""
+        """Returns the state of the next round, or `exitState`."""
         info = self.info
         if not info[self.breakKey]:
             if self.iterKey not in info:
                 raise MuError(
-                    f"another loop uses the breakKey {self.breakKey!r}, too: give a nested loop one of its own"
+                    f"another loop has the same breakKey {self.breakKey!r}: give a nested loop its own"
                 )
             if info[self.iterKey] < self.iterFin - 1:
                 info[self.iterKey] += 1
@@ -161,10 +162,10 @@ class ForLoopState(OnePassState):
 
 
 class MultiPassState(MachineState):
-    """Walks two parallel lists: `expects[i]` must come, then `commands[i]` is sent.
+    """Walks through two parallel lists: it waits for `expects[i]`, then sends `commands[i]`.
 
-    Where an expectation is None nothing is waited for, where a command is None nothing is sent.
-    After the last: `nextState`. `cmdNum` is the place in the lists.
+    If an expectation is None it waits for nothing; if a command is None it sends nothing. After the last place it
+    goes to `nextState`. `cmdNum` is the place in the lists.
     """
 
     expects: list[str | None] = []
@@ -175,14 +176,14 @@ class MultiPassState(MachineState):
     def __init__(self, prevState: SocketLike | SocketNB, actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
         self.cmdNum = 0
-        # Lists of this state's own: subclasses change them.
+        # Each state has lists of its own, since subclasses change them.
         self.expects, self.commands = self._lists()
 
     def _lists(self) -> tuple[list[str | None], list[str | None]]:
         return list(self.expects), list(self.commands)
 
     def advance(self) -> MachineState:
-        """Go on over the places where nothing is expected, and over this one after a `kick`."""
+        """Goes on past places where nothing is expected, and past this one after a `kick`."""
         place, kicked = self.cmdNum, self._kicked
         self._kicked = False
         if place < len(self.expects) and (kicked or (place == 0 and self.expects[0] is None)):
@@ -198,11 +199,11 @@ class MultiPassState(MachineState):
         return checked(self, "post_transition", self.post_transition)
 
     def get_expect(self) -> str | Sequence[str] | None:
-        """How the message begins that is expected in this place."""
+        """Returns the beginning of the message that is expected at this place."""
         return self.expects[self.cmdNum] if self.cmdNum < len(self.expects) else None
 
     def transition(self, msg: str) -> MachineState:
-        """Send the command of this place, if `msg` is what was expected, and go on."""
+        """Sends the command of this place, if `msg` is the expected message, and goes on."""
         expect = self.get_expect()
         if not (msg.startswith(expect) if isinstance(expect, str) else self.expects_message(msg)):
             return ErrorState(self, msg)
@@ -210,17 +211,18 @@ class MultiPassState(MachineState):
             return ErrorState(self, msg)
         self.messages.append(msg)
         self._send()
-        # Most places expect something: that is the common way, and the short one.
+        # A short path for the usual case, a place with an expectation.
         if self.cmdNum < len(self.expects) and self.expects[self.cmdNum] is not None:
             return self
         return self._go_on()
 
     def post_transition(self) -> MachineState:
-        """The state that follows: `nextState`."""
+        """Returns the state that follows: `nextState`."""
         return successor(self, "nextState")
 
     def format(self, *args: object, **values: object) -> None:
-        """Put values into `commands`, as `str.format` does; for a subclass's constructor, after calling this one's."""
+        """Fills values into `commands`, as `str.format` does; for a subclass's constructor, after calling this
+        one's."""
         self.commands = [command and command.format(*args, **values) for command in self.commands]
 
     def _send(self) -> None:
@@ -232,17 +234,18 @@ class MultiPassState(MachineState):
 
 
 class CommandListState(MultiPassState):
-    """A list of commands, each sent when the answer to the one before it has come.
+    """A list of commands, each sent when the answer to the previous one has come.
 
-    `commandlist` holds strings and `(expected, command)` pairs. A string is a command that waits for
-    the answer that belongs to the command before it (`handler.expected_response`), after a `run:` for exit status 0;
-    the first waits for `OK`. In a pair, `expected` None sends at once; `command` None only waits. None alone waits
-    for the answer of the command before it. The state is left when the last command has been sent.
+    `commandlist` holds strings and `(expected, command)` pairs. A string is a command that waits for the answer to
+    the command before it (`handler.expected_response`), after a `run:` for exit status 0; the first one waits for
+    `OK`. In a pair, `expected` None means that the command is sent at once, and `command` None that nothing is sent.
+    None instead of a pair waits for the answer to the command before it. The state is left when the last command has
+    been sent.
 
-    `pipelined` True: once the first expectation is met all commands are sent at once; then the other
+    With `pipelined` True, all commands are sent at once when the first expectation is met; then the other
     expectations are awaited in order.
 
-    Subclasses put values into their commands in their constructor, after calling this one's: `self.format(...)`.
+    Subclasses fill values into their commands in their constructor, after calling this one's: `self.format(...)`.
     """
 
     commandlist: Sequence[Entry] = ()
@@ -269,11 +272,10 @@ class CommandListState(MultiPassState):
 
 
 class SuperpositionState(MachineState):
-    """Several machines on one connection at the same time: one of each of `state_constructors`.
+    """Runs several machines on one connection at the same time: one of each of `state_constructors`.
 
-    The states that they begin with have the state before this one as their `prevState`.
-    A message goes to the first of `states` that expects it. One that fails makes this state an error;
-    when all are terminal, the machine goes to `nextState`.
+    Their first states have the state before this one as their `prevState`. A message goes to the first of `states`
+    that expects it. If one fails, so does this state; when all are terminal, the machine goes to `nextState`.
     """
 
     state_constructors: Sequence[Constructor] = ()
@@ -288,15 +290,15 @@ class SuperpositionState(MachineState):
         ]
 
     def str_extra(self) -> str:
-        """What each of the machines is at."""
+        """Returns the descriptions of the machines."""
         return self.extra or " | ".join(state.str_extra() for state in self.states)
 
     def advance(self) -> MachineState:
-        """Move each machine that needs no message; leave when all are done."""
+        """Moves each machine that needs no message; leaves when all are done."""
         return self._replace(settle)
 
     def get_expect(self) -> str | Sequence[str] | None:
-        """How the messages begin that any of the machines waits for."""
+        """Returns the beginnings of the messages that any of the machines waits for."""
         found: list[str] = []
         for state in self.states:
             expect = state.get_expect()
@@ -304,11 +306,11 @@ class SuperpositionState(MachineState):
         return found
 
     def expects_message(self, msg: str) -> bool:
-        """Whether any of the machines expects `msg`."""
+        """Returns whether any of the machines expects `msg`."""
         return any(state.expects_message(msg) for state in self.states)
 
     def transition(self, msg: str) -> MachineState:
-        """Give `msg` to the first machine that expects it; ValueError if there is none."""
+        """Gives `msg` to the first machine that expects it. Raises ValueError if there is none."""
         for place, state in enumerate(self.states):
             if state.expects_message(msg):
                 try:
@@ -320,11 +322,11 @@ class SuperpositionState(MachineState):
         raise ValueError(msg)
 
     def info_updated(self) -> MachineState:
-        """Tell all machines, and move those that then need no message."""
+        """Tells all machines, and moves those that then need no message."""
         return self._replace(lambda state: settle(tell(state)))
 
     def post_transition(self) -> MachineState:
-        """The state that follows: `nextState`."""
+        """Returns the state that follows: `nextState`."""
         return successor(self, "nextState")
 
     def _replace(self, move: Callable[[MachineState], MachineState]) -> MachineState:
@@ -342,27 +344,27 @@ class SuperpositionState(MachineState):
 class InfoWatcherState(OnePassState):
     """A OnePassState that waits for an INFO message instead of an answer.
 
-    Override `info_updated` to wait for a certain one: call `super().info_updated()`, or `self.kick()`, to go on.
-    It goes on once, and sends its command once, however often it is told.
+    Override `info_updated` to wait for a particular one: call `super().info_updated()`, or `self.kick()`, to go on.
+    The state goes on only once, and sends its command once, however often `info_updated` is called.
     """
 
     def advance(self) -> MachineState:
-        """Wait, unless there was a `kick`."""
+        """Waits, unless there was a `kick`."""
         if not self._kicked:
             return self
         self._kicked = False
         return self._proceed()
 
     def get_expect(self) -> str | Sequence[str] | None:
-        """Nothing: answers belong to others."""
+        """Returns None: answers belong to other states."""
         return None
 
     def transition(self, msg: str) -> MachineState:
-        """Answers belong to others."""
+        """Raises ValueError: answers belong to other states."""
         raise ValueError(msg)
 
     def info_updated(self) -> MachineState | None:
-        """Send the command and go on."""
+        """Sends the command and goes on."""
         return self._proceed()
 
     def _proceed(self) -> MachineState:
@@ -373,7 +375,7 @@ class InfoWatcherState(OnePassState):
 
 @lru_cache(maxsize=1024)
 def _plan(entries: tuple[Entry, ...]) -> tuple[tuple[str | None, ...], tuple[str | None, ...]]:
-    """The expectations and commands of a command list."""
+    """Returns the expectations and commands of a command list."""
     expects: list[str | None] = []
     commands: list[str | None] = []
     before: str | None = None

@@ -1,18 +1,18 @@
-"""The process that engines start on a machine to have workers there: `python3 -m mu.pilot`.
+"""The pilot: the process that an engine starts on a machine to fork workers there (`python3 -m mu.pilot`).
 
     engine --stdin--> pilot --fork--> worker, worker, worker ...
     engine <--stdout--
 
-A worker that is forked from a process in which everything is imported starts in a few milliseconds. The engine says
-what to do in lines of JSON: {"event": ..., "package": DIRECTORY or null} first, then {"start": [ID, ...]}, and
-{"stop": SECONDS}, which an end of the input means as well. Back go {"ready": facts} once, and for each worker that has
-ended {"ended": ID, "status": ..., "said": its last words}. The event comes on stdin because it holds the job's keys,
-and command lines and environments can be read by others.
+A worker that is forked from a process in which everything is imported starts in a few milliseconds. The engine sends
+lines of JSON: {"event": ..., "package": DIRECTORY or null} first, then {"start": [ID, ...]}, and {"stop": SECONDS},
+which the end of the input also means. The pilot answers {"ready": facts} once, and for each worker that has ended
+{"ended": ID, "status": ..., "said": its last line}. The event comes on stdin because it holds the job's keys, and
+other users can read command lines and environments.
 
-`--event FILE` runs one worker in this process instead, for systems that start each worker themselves; `--number` is its
-ID.
+`--event FILE` runs one worker in this process instead, for systems that start each worker themselves; `--number` is
+its ID.
 
-SIGTERM means that there shall be no more parts: a worker finishes the one it has, and ends.
+After SIGTERM no more parts are taken: a worker finishes its present part, and ends.
 """
 
 import contextlib
@@ -28,15 +28,15 @@ from typing import Any, Optional
 from mu import worker
 from mu.errors import one_line
 
-LINGER = 1.0  # seconds; how long workers that were told to quit may take when the engine is gone
-LOG_TAIL = 4096  # bytes of a worker's log in which its last words are looked for
+LINGER = 1.0  # seconds that workers have for quitting when the engine is gone
+LOG_TAIL = 4096  # bytes at the end of a worker's log in which its last line is searched
 MAX_LINE = 8 << 20  # bytes of one line from the engine, which holds an event
 
 Handler = Callable[[Mapping[str, Any], Any], Any]
 
 
 class Context:
-    """What a worker is told of where it runs, as by Lambda. `end`: when it will be killed, in seconds of the epoch."""
+    """The context that a worker gets, as from Lambda. `end`: when it will be killed, in seconds since the epoch."""
 
     def __init__(self, name: str, end: Optional[float] = None) -> None:  # noqa: UP045  of Python 3.9
         self.aws_request_id = name
@@ -46,12 +46,13 @@ class Context:
             self.get_remaining_time_in_millis = lambda: int(max(0.0, until - time.monotonic()) * 1000)
 
     def drain(self, *_: object) -> None:
-        """A handler of SIGTERM: take no more parts."""
+        """Handles SIGTERM: the worker takes no more parts."""
         self.draining = True
 
 
 def handler_of(package: Optional[str]) -> Handler:  # noqa: UP045
-    """A package's own worker, with its command, or one without a package. Goes to the package's directory."""
+    """Returns the worker of a package, with its command, or one without a package. Changes to the package's
+    directory."""
     if not package:
         return lambda event, context: worker.lambda_handler("", event, context)
     os.chdir(package)
@@ -61,7 +62,7 @@ def handler_of(package: Optional[str]) -> Handler:  # noqa: UP045
 
 
 class Pilot:
-    """Forks workers as the engine asks for them."""
+    """Forks workers when the engine asks for them."""
 
     def __init__(self, source: int, target: int) -> None:
         self.source = source
@@ -71,14 +72,14 @@ class Pilot:
         self.end: Optional[float] = None  # noqa: UP045
         self.workers: dict[int, tuple[str, int]] = {}  # process → its ID, and the descriptor of its log
         self.draining = False
-        self.remove = ""  # a package's directory that goes with this process
+        self.remove = ""  # a package's directory that is removed at the end
 
     def serve(self) -> None:
-        """Do what the engine says until it stops us or is gone, and then until the workers have ended."""
+        """Obeys the engine until it stops us or is gone, and then waits until the workers have ended."""
         wake, wakened = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wakened, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the engine, which then tells us
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the engine, which then stops us
         signal.signal(signal.SIGTERM, self.drain)
         poll = select.poll()
         poll.register(self.source, select.POLLIN)
@@ -105,13 +106,13 @@ class Pilot:
         self.finish(time.monotonic() + patience, poll, wake)
 
     def finish(self, until: float, poll: select.poll, wake: int) -> None:
-        """Wait until all workers have ended; kill those that take longer."""
+        """Waits until all workers have ended; kills those that are still running at `until`."""
         with contextlib.suppress(KeyError):
             poll.unregister(self.source)
         self.await_workers(until, poll, wake)
         for process in self.workers:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGHUP)  # ends it at once, and with it what it has started
+                os.kill(process, signal.SIGHUP)  # ends it at once, with all that it has started
         self.await_workers(time.monotonic() + LINGER, poll, wake)
         for process in self.workers:
             with contextlib.suppress(ProcessLookupError):
@@ -122,7 +123,7 @@ class Pilot:
             shutil.rmtree(self.remove, ignore_errors=True)
 
     def obey(self, line: bytes) -> Optional[float]:  # noqa: UP045
-        """Do what a line says; returns how long to wait for workers if it is to stop."""
+        """Obeys one line; returns how long (seconds) to wait for workers if it means stop."""
         import json
 
         order = json.loads(line)
@@ -132,7 +133,7 @@ class Pilot:
                 warm_s3(self.event)
             package = order.get("package")
             self.remove = package if order.get("remove") else ""
-            if order.get("cached"):  # beside the directory that holds this module's package
+            if order.get("cached"):  # its directory is beside that of this module's package
                 package = os.path.join(os.path.dirname(sys.path[0]), order["cached"])
             self.handler = handler_of(package)
             self.tell({"ready": facts()})
@@ -141,7 +142,7 @@ class Pilot:
         return order.get("stop")  # type: ignore[no-any-return]
 
     def start(self, name: str) -> None:
-        """Fork a worker; returns in this process only."""
+        """Forks a worker; returns in this process only."""
         log = os.memfd_create("log", os.MFD_CLOEXEC)
         try:
             process = os.fork()
@@ -164,7 +165,7 @@ class Pilot:
             os._exit(status)
 
     def be_worker(self, name: str, log: int) -> None:
-        """A worker's whole life, in its process."""
+        """Runs a worker from start to end, in its own process."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
@@ -181,7 +182,7 @@ class Pilot:
         self.handler(self.event, context)
 
     def await_workers(self, until: float, poll: select.poll, wake: int) -> None:
-        """Wait until all workers have ended, or until a moment of the monotonic clock."""
+        """Waits until all workers have ended, or until a time of the monotonic clock."""
         while self.workers and (left := until - time.monotonic()) > 0:
             poll.poll(left * 1000)
             with contextlib.suppress(BlockingIOError):
@@ -189,7 +190,7 @@ class Pilot:
             self.reap()
 
     def reap(self) -> None:
-        """Tell the engine of the workers that have ended."""
+        """Reports the workers that have ended to the engine."""
         while self.workers:
             try:
                 found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -199,7 +200,7 @@ class Pilot:
                 return
             process = found.si_pid
             name, log = self.workers.pop(process, ("", -1))
-            if log >= 0:  # while the zombie still holds the number, end what the worker has left in its group
+            if log >= 0:  # kill the rest of its group while the zombie still holds the number
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(process, signal.SIGKILL)
             _, status = os.waitpid(process, 0)
@@ -209,14 +210,14 @@ class Pilot:
                 self.tell({"ended": name, "status": os.waitstatus_to_exitcode(status), "said": said})
 
     def drain(self, *_: object) -> None:
-        """No more parts for any of the workers."""
+        """Lets none of the workers take more parts."""
         self.draining = True
         for process in self.workers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGTERM)
 
     def tell(self, message: Mapping[str, Any]) -> None:
-        """A line for the engine, if it still listens."""
+        """Writes a line to the engine, if it still reads."""
         import json
 
         data = json.dumps(message).encode() + b"\n"
@@ -226,7 +227,7 @@ class Pilot:
 
 
 def last_words(log: int) -> str:
-    """The last line of a worker's log."""
+    """Returns the last line of a worker's log."""
     size = os.fstat(log).st_size
     text = os.pread(log, LOG_TAIL, max(0, size - LOG_TAIL)).decode("utf-8", "replace")
     lines = [line for line in text.splitlines() if line.strip()]
@@ -234,19 +235,19 @@ def last_words(log: int) -> str:
 
 
 def warm_s3(event: Mapping[str, Any]) -> None:
-    """Import boto3 if workers are going to need it: once here, rather than in each of them."""
+    """Imports boto3 if workers will need it: once here, rather than in each of them."""
     if event.get("bucket"):
         with contextlib.suppress(ImportError):
             import boto3  # noqa: F401
 
 
 def facts() -> dict[str, Any]:
-    """What the engine may want to know of this machine."""
+    """Returns facts about this machine for the engine."""
     return {"cpus": len(os.sched_getaffinity(0)), "machine": os.uname().machine, "host": os.uname().nodename}
 
 
 def time_left(text: str) -> Optional[float]:  # noqa: UP045
-    """Seconds, from Slurm's words for the time that a job has left, such as 1-02:03:04; None for no limit."""
+    """Returns seconds from Slurm's text for a job's remaining time, such as 1-02:03:04; None for no limit."""
     days, _, rest = text.strip().rpartition("-")
     fields = rest.split(":")
     if not 2 <= len(fields) <= 3 or not all(field.isdigit() for field in (*fields, days or "0")):
@@ -258,7 +259,7 @@ def time_left(text: str) -> Optional[float]:  # noqa: UP045
 
 
 def slurm_end() -> Optional[float]:  # noqa: UP045
-    """When Slurm will end this job, in seconds of the epoch: newer versions say it, others are asked."""
+    """Returns when Slurm will end this job (seconds since the epoch); newer versions tell it, older ones are asked."""
     told = os.environ.get("SLURM_JOB_END_TIME", "")
     if told.isdigit():
         return float(told)
@@ -274,7 +275,7 @@ def slurm_end() -> Optional[float]:  # noqa: UP045
 
 
 def once(path: str, name: str, package: Optional[str], end: Optional[float]) -> int:  # noqa: UP045
-    """Be one worker, in this process; the exit status."""
+    """Runs one worker in this process; returns the exit status."""
     import json
 
     with open(path, encoding="utf-8") as file:
@@ -286,10 +287,10 @@ def once(path: str, name: str, package: Optional[str], end: Optional[float]) -> 
 
 
 def hooks(port: int, package: Optional[str]) -> int:  # noqa: UP045
-    """Be one worker once the service that runs this machine says so: Lambda MicroVMs call hooks over HTTP.
+    """Runs one worker when the service that runs this machine asks for it: Lambda MicroVMs call hooks over HTTP.
 
-    The hook whose path ends in `/run` brings {"event", "name"}, as its body or as its `runHookPayload`. All others are
-    answered with 200: that this answers at all is what they ask.
+    The hook whose path ends in `/run` brings {"event", "name"}, as its body or as its `runHookPayload`. All other
+    hooks only check that we answer, and get status 200.
     """
     import http.server
     import json
@@ -315,7 +316,7 @@ def hooks(port: int, package: Optional[str]) -> int:  # noqa: UP045
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Nothing: the event is no business of a log."""
+            """Logs nothing, because the event holds keys."""
 
     with http.server.HTTPServer(("", port), Hook) as server:
         sys.stderr.write(f"mu pilot: waiting for a hook on port {server.server_address[1]}\n")
@@ -328,7 +329,7 @@ def hooks(port: int, package: Optional[str]) -> int:  # noqa: UP045
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command: without arguments, obey an engine."""
+    """The command line; without arguments it obeys an engine on stdin."""
     import argparse
 
     parser = argparse.ArgumentParser(prog="mu.pilot")
@@ -345,7 +346,7 @@ def main(arguments: Sequence[str]) -> int:
         return once(given.event, given.number, given.package, slurm_end() if given.slurm else given.end)
     target = os.dup(1)
     os.set_inheritable(target, False)
-    os.dup2(2, 1)  # what a package prints while it is imported is nothing for the engine
+    os.dup2(2, 1)  # output of a package's import must not reach the engine
     Pilot(0, target).serve()
     return 0
 

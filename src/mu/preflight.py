@@ -1,5 +1,8 @@
-"""Checks of names (buckets, regions, hosts) before anything is launched. Coordinators, `mu map`, `mu lambdaize` and
-`mu doctor` share them, because workers would find out one by one, each at its cost."""
+"""Checks names of buckets, regions and hosts before anything is launched.
+
+Coordinators, `mu map`, `mu lambdaize` and `mu doctor` share these checks. Without them each worker would find the
+mistake separately, and each would cost money.
+"""
 
 import os
 import re
@@ -10,14 +13,14 @@ from typing import Any
 from mu.console.arguments import closest
 from mu.errors import UsageError
 
-# What S3 takes as a name; buckets that are older than today's rules may have capitals, underscores and a long name.
+# Valid names of buckets. Buckets older than today's rules may have capitals, underscores and longer names.
 BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 REGION = re.compile(r"[a-z]{2,4}(-[a-z]+){1,3}-\d{1,2}")
-# The variables that name a region, in the order in which they are looked at.
+# The variables that name a region, in order of precedence.
 REGION_VARIABLES = ("REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
-# What help texts say of the region of whoever names none.
+# The default region in help texts.
 DEFAULT_REGION = "$REGION, $AWS_REGION, $AWS_DEFAULT_REGION, the profile's, or us-east-1"
-# Most people's, which need no look into boto3's own list: that takes a tenth of a second to load.
+# The usual regions, which are accepted without boto3's own list: loading that takes a tenth of a second.
 REGIONS = {"us-east-1", "us-east-2", "us-west-1", "us-west-2", "ca-central-1", "sa-east-1"}
 REGIONS |= {"eu-west-1", "eu-west-2", "eu-west-3", "eu-central-1", "eu-north-1", "eu-south-1"}
 REGIONS |= {"ap-south-1", "ap-southeast-1", "ap-southeast-2", "ap-northeast-1", "ap-northeast-2"}
@@ -26,24 +29,27 @@ ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_LAMBDA")
 
 
 def region_of_environment() -> str:
-    """The region that the environment names, empty if it names none. `REGION` counts only if it looks like a region,
-    because other programs use that name, too. UsageError if a variable of AWS's holds something else."""
+    """Returns the region that the environment names, empty if it names none.
+
+    `REGION` counts only if it looks like a region, because other programs use that name, too. Raises UsageError if a
+    variable of AWS holds something else.
+    """
     for variable in REGION_VARIABLES:
         named = os.environ.get(variable, "")
         if REGION.fullmatch(named):
             return named
         if named and variable != "REGION":
-            raise UsageError(f"{variable} is {named!r}, which is no region: one looks like us-east-1")
+            raise UsageError(f"{variable} is {named!r}, which is not a region, such as us-east-1")
     return ""
 
 
 def listed_regions(named: Any) -> list[str]:
-    """What a script or a caller names as its regions, which may be one text, as a list."""
+    """Returns the regions that a script or a caller names, which may be one text, as a list."""
     return [named] if isinstance(named, str) and named else list(named or ())
 
 
 def check_names(*, bucket: Any = None, host: Any = None, regions: Sequence[str] | str | None = None) -> None:
-    """UsageError if the bucket, this server's address or a region cannot be one; None is no mistake."""
+    """Raises UsageError if the bucket, this server's address or a region is impossible; None is allowed."""
     if isinstance(bucket, str) and bucket:
         check_bucket(bucket)
     if isinstance(host, str) and host:
@@ -52,24 +58,22 @@ def check_names(*, bucket: Any = None, host: Any = None, regions: Sequence[str] 
 
 
 def check_host(host: str) -> None:
-    """UsageError if the name is known to be nobody's; that it cannot be looked up here, now, says nothing."""
+    """Raises UsageError if the name certainly does not exist; a failing resolver is not an error."""
     try:
         socket.getaddrinfo(host, None)
     except socket.gaierror as error:
         if error.errno in NO_SUCH_HOST:
-            raise UsageError(
-                f"there is no host {host!r}: workers could not find this server by that name"
-            ) from None
+            raise UsageError(f"there is no host {host!r}: workers could not find this server") from None
     except UnicodeError:
         raise UsageError(f"there can be no host {host!r}") from None
 
 
 def check_bucket(bucket: str, where: str = "") -> None:
-    """UsageError if there can be no S3 bucket of this name, and it is no other store's either. `where` says where the
+    """Raises UsageError if the name is neither a possible S3 bucket nor another kind of store. `where` says where the
     name was given, as `--out: `."""
     if bucket.startswith("file:"):
         if not bucket.startswith("file:///"):
-            raise UsageError(f"bucket {bucket}: a directory is named by file:/// and its absolute path")
+            raise UsageError(f"bucket {bucket}: write a directory as file:/// and its absolute path")
         return
     if re.fullmatch(r"s3\+https?://[^/]+/[^/]+", bucket):
         return
@@ -83,7 +87,8 @@ def check_bucket(bucket: str, where: str = "") -> None:
 
 
 def check_regions(regions: Iterable[str]) -> None:
-    """UsageError if AWS has no such region; with an endpoint of one's own, if one does not even look like one."""
+    """Raises UsageError if AWS has no such region or, with an endpoint of the user's own, if it does not look like
+    one."""
     for region in regions:
         if not isinstance(region, str) or not REGION.fullmatch(region):
             raise UsageError(f"there is no region {region!r}: one looks like us-east-1")
@@ -99,7 +104,7 @@ def check_regions(regions: Iterable[str]) -> None:
 
 
 def has_own_endpoint() -> bool:
-    """Whether the environment names another endpoint than AWS's, such as the local engine's."""
+    """Returns whether the environment names an endpoint other than AWS's, such as the local engine's."""
     return any(os.environ.get(name) for name in ENDPOINTS)
 
 

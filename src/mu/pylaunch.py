@@ -1,4 +1,4 @@
-"""The original's name for the launcher: `from mu import pylaunch; pylaunch.launchpar(...)`."""
+"""The launcher under the original's name: `from mu import pylaunch; pylaunch.launchpar(...)`."""
 
 from mu.launch import launchpar
 

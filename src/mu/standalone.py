@@ -1,7 +1,7 @@
-"""One worker in a process of its own: `python3 NAME.zip < event.json`, and `mu worker`.
+"""Runs one worker in a process of its own: `python3 NAME.zip < event.json`, and `mu worker`.
 
-The event holds the job's keys, so it comes on standard input or in a file that only its owner can read: command lines
-and environments can be read by others.
+The event holds the job's keys, so it comes on standard input or in a file that only its owner can read: other users
+can read command lines and environments.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mu.wire.protocol import failure_text
 if TYPE_CHECKING:
     import argparse
 
-# An event holds a few certificates and a job's variables.
+# Bytes; an event holds a few certificates and a job's variables.
 MAX_EVENT = 8 << 20
 WALLTIME = re.compile(r"(?:(?:(\d{1,4})-)?(?:(\d{1,4}):)?(\d{1,4}):)?(\d{1,9})")
 
@@ -37,7 +37,7 @@ none unless --walltime says so.
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The flags."""
+    """Adds the flags."""
     parser.add_argument("--event", metavar="FILE", default="", help="the event (default: standard input)")
     parser.add_argument(
         "--walltime",
@@ -48,9 +48,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(handler: Handler, event_file: str, walltime: str) -> int:
-    """Be a worker with the event from a file, or from standard input if `event_file` is empty; the exit status.
+    """Runs a worker with the event from a file, or from standard input if `event_file` is empty; returns the exit
+    status.
 
-    Raises UsageError, with one line, if there is no good event or `walltime` is no time.
+    Raises UsageError, with one line, if the event is invalid or `walltime` is not a time.
     """
     seconds = time_of(walltime) if walltime else None
     event = read_event(event_file)
@@ -67,7 +68,7 @@ def run(handler: Handler, event_file: str, walltime: str) -> int:
             sys.exit(128 + number)
         context.drain()
 
-    # Ctrl-C ends it as SIGTERM does everywhere: at once, with all that it has started.
+    # Ctrl-C ends it as SIGTERM does elsewhere: at once, with all that it has started.
     previous = signal.signal(signal.SIGTERM, terminate)
     try:
         result = handler(event, context)
@@ -86,7 +87,7 @@ def run(handler: Handler, event_file: str, walltime: str) -> int:
 
 
 def read_event(file: str) -> dict[str, Any]:
-    """The event. Raises UsageError, without its text, if it is none."""
+    """Returns the event. Raises UsageError, without the event's text, if it is invalid."""
     import json
 
     name = file or "standard input"
@@ -95,7 +96,7 @@ def read_event(file: str) -> dict[str, Any]:
         with os.fdopen(descriptor, "rb") as source:
             mode = os.fstat(descriptor).st_mode
             if file and stat.S_ISREG(mode) and mode & 0o077:
-                raise UsageError(f"{file} holds keys, and others may read it: chmod 600 {file}")
+                raise UsageError(f"{file} holds keys, but others may read it: chmod 600 {file}")
             if not file and os.isatty(descriptor):
                 raise UsageError("give the event on standard input, or by --event FILE")
             data = source.read(MAX_EVENT + 1)
@@ -108,12 +109,12 @@ def read_event(file: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         event = None
     if not isinstance(event, dict):
-        raise UsageError(f"{name} holds no event: that is a JSON object")
+        raise UsageError(f"{name} holds no event (a JSON object)")
     return event
 
 
 def time_of(text: str) -> float:
-    """Seconds, from `90`, `1:30`, `2:00:00` or `1-00:00:00`. Raises UsageError for other text, and for no time."""
+    """Returns seconds, from `90`, `1:30`, `2:00:00` or `1-00:00:00`. Raises UsageError for other text, and for 0."""
     match = WALLTIME.fullmatch(text)
     days, hours, minutes, seconds = (int(field or 0) for field in match.groups()) if match else (0, 0, 0, 0)
     total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
@@ -123,7 +124,7 @@ def time_of(text: str) -> float:
 
 
 def main(handler: Handler, program: str, words: Sequence[str]) -> int:
-    """The command line of a package; returns the exit status."""
+    """Runs the command line of a package; returns the exit status."""
     import argparse
 
     parser = argparse.ArgumentParser(

@@ -1,5 +1,5 @@
-"""Tests of jobs, without Lambda and without S3: real workers and real programs on this machine, and a directory as the
-store.
+"""Runs jobs in tests, without Lambda and without S3: with real workers and programs on this machine, and a directory
+as the store.
 
     def test_thumbnail(tmp_path):
         (tmp_path / "a.png").write_bytes(PICTURE)
@@ -32,11 +32,12 @@ def run(
     check: bool = True,
     **settings: Unpack[Settings],
 ) -> Job[I, R]:
-    """Do a job with workers that are processes of this machine; `directory` is the bucket of `retrieve` and `upload`.
+    """Does a job with workers that are processes of this machine; `directory` is the bucket of `retrieve` and
+    `upload`.
 
-    Programs that are named with `./` are those of the current directory. A part that fails is not tried again (give
-    `retries` to have it so), and the exception that it has raised is raised here, of the first part that has failed in
-    the order of the inputs; with `check` False the job is returned as it is. Nothing is printed.
+    Programs that are named with `./` are those of the current directory. A failed part is not retried, unless
+    `retries` is given. Raises the exception of the first part that has failed, in the order of the inputs; with
+    `check` False the job is returned instead. Nothing is printed.
     """
     root = Path(directory).resolve()
     if not root.is_dir():

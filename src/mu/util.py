@@ -1,6 +1,6 @@
-"""Small helpers that scripts use: random names, key files, and channels that a script opens itself.
+"""Small helpers for scripts: random names, key files, and channels that a script opens itself.
 
-Keys are the one-line bodies that `read_pem` returns. Without a `cacert` both ends speak plain TCP.
+Keys are the one-line bodies that `read_pem` returns. Without a `cacert` both ends use plain TCP.
 """
 
 import secrets
@@ -24,14 +24,14 @@ GREENS = (22, 28, 34, 40, 46, 64, 70, 76, 82, 108, 113, 118)  # of a terminal's 
 
 
 def rand_str(length: int) -> str:
-    """`length` random letters and digits, from the system's secure source."""
+    """Returns `length` random letters and digits, from the system's secure source."""
     return "".join(secrets.choice(ALPHABET) for _ in range(length))
 
 
 def read_pem(path: str | Path) -> str:
-    """The base64 body of a PEM file on one line; a chain's blocks are separated by one space.
+    """Returns the base64 body of a PEM file on one line; the blocks of a chain are separated by one space.
 
-    UsageError if the file cannot be read or holds no PEM block.
+    Raises UsageError if the file cannot be read or holds no PEM block.
     """
     try:
         lines = Path(path).read_text(encoding="ascii", errors="replace").splitlines()
@@ -53,27 +53,29 @@ def read_pem(path: str | Path) -> str:
 
 
 def rand_green(text: str) -> str:
-    """`text` in one of a terminal's greens, chosen at random."""
+    """Returns `text` in one of a terminal's greens, chosen at random."""
     return f"\x1b[38;5;{secrets.choice(GREENS)}m{text}\x1b[0m"
 
 
 def format_ssl_cert(body: str) -> str:
-    """PEM text of a certificate, or a chain, from the form in which it travels; UsageError if it is none."""
+    """Returns the PEM text of a certificate, or a chain, from its one-line form. Raises UsageError if it is
+    invalid."""
     return pem.certificates_to_pem(body)
 
 
 def format_ssl_key(body: str) -> str:
-    """PEM text of a private key from the form in which it travels; UsageError if it is none."""
+    """Returns the PEM text of a private key from its one-line form. Raises UsageError if it is invalid."""
     return pem.key_to_pem(body)
 
 
 def format_pem(body: str, label: str = "CERTIFICATE") -> str:
-    """PEM text from one or several base64 bodies on a line, with this label around each; UsageError if it is none."""
+    """Returns PEM text from one or several base64 bodies on a line, each with this label. Raises UsageError if
+    invalid."""
     return pem.to_pem(body, label)
 
 
 def ssl_context(cacert: str, srvcrt: str | None, srvkey: str | None) -> SSL.Context:
-    """What TLS with the job's keys needs, at either end of a connection."""
+    """Returns the TLS context with the job's keys, for either end of a connection."""
     return connection.context(cacert, *_pair(srvcrt, srvkey), server=None)
 
 
@@ -85,16 +87,17 @@ def sslize(
     *,
     server: bool = False,
 ) -> SSL.Connection:
-    """A socket that speaks TLS, its handshake yet to be done: with the job's keys, or a context of `ssl_context`.
+    """Returns a socket that uses TLS, before its handshake, with the job's keys or a context of `ssl_context`.
 
-    `server` says at which end of the connection it is; a socket that listens is a server's.
+    `server` tells which end of the connection it is; a listening socket is a server's.
     """
     context = cacert if isinstance(cacert, SSL.Context) else ssl_context(cacert, srvcrt, srvkey)
     return connection.TLSConnection(context, sock, server=server)
 
 
 class TLSChannel(SocketNB, SSL.Connection):  # type: ignore[misc]  # want_write is a property here, a method there
-    """A `SocketNB` over TLS that passes for the connection under it, as scripts of the original's kind expect."""
+    """A `SocketNB` over TLS that can also be used as the connection itself, as scripts of the original's kind
+    expect."""
 
     def __init__(self, under: connection.TLSConnection) -> None:
         SocketNB.__init__(self, under)
@@ -109,14 +112,15 @@ def listen_socket(
     srvkey: str | None = None,
     nlisten: int = socket.SOMAXCONN,
 ) -> socket.socket | connection.TLSConnection:
-    """Listen on `addr` ("" for all) and `port` (0 for any), with a backlog of `nlisten`; UsageError if that fails."""
+    """Listens on `addr` ("" for all) and `port` (0 for any), with a backlog of `nlisten`. Raises UsageError if it
+    cannot."""
     context = connection.context(cacert, *_pair(srvcrt, srvkey), server=True) if cacert else None
     sock = listener.listen(addr, port, nlisten)
     return sock if context is None else connection.TLSConnection(context, sock, server=True)
 
 
 def accept_socket(lsock: socket.socket | SSL.Connection) -> SocketNB | None:
-    """The next connection, its handshake begun; None if there is none yet. It never waits."""
+    """Returns the next connection, its handshake begun; None if there is none yet. It never blocks."""
     try:
         sock, _ = lsock.accept()
     except BlockingIOError:
@@ -129,7 +133,7 @@ def accept_socket(lsock: socket.socket | SSL.Connection) -> SocketNB | None:
 def connect_socket(
     addr: str, port: int, cacert: str | None = None, srvcrt: str | None = None, srvkey: str | None = None
 ) -> SocketNB:
-    """A connection, its handshake done; OSError if there is none within `Defs.timeout` seconds."""
+    """Returns a connection after its handshake. Raises OSError if there is none within `Defs.timeout` seconds."""
     context = connection.context(cacert, *_pair(srvcrt, srvkey), server=False) if cacert else None
     until = monotonic() + Defs.timeout
     sock = dial(addr, port, None, Defs.timeout)

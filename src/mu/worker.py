@@ -1,19 +1,19 @@
-"""The worker: what runs in a Lambda function, driven by the coordinator.
+"""The worker: the program that runs in a Lambda function, driven by the coordinator.
 
-A package's `lambda_function.py` calls `lambda_handler`. With `mode` 0 that runs the packaged command
-once. Otherwise it connects to the coordinator, says `OK:HELLO`, and then a single loop serves the
-command socket, the state socket and the work that threads do for it:
+A package's `lambda_function.py` calls `lambda_handler`. With `mode` 0 that runs the packaged command once. Otherwise
+it connects to the coordinator, says `OK:HELLO`, and then a single loop serves the command socket, the state socket
+and the work that threads do for it:
 
     command socket --messages--> Handler.handle --answers--> command socket
                                         |
                                       Work --> Tasks (threads) --answer, when it is done--^
 
-All of `retrieve`, `upload`, `run` and `connect` is work for a thread, in either mode, so that the loop
-can see at any time that the coordinator is gone, that the deadline nears, or that a state has come.
-The modes differ only in when the next command is taken: at once, or after the work's answer.
+`retrieve`, `upload`, `run` and `connect` are always done by threads, in either mode, so that the loop can see at any
+time that the coordinator is gone, that the deadline is near, or that a state has come. The modes differ only in when
+the next command is taken: at once, or after the work's answer.
 
-Time counts: thousands start together, and each pays for its own start. So this module and those that
-it imports load little, and boto3 only once HELLO has been sent.
+Thousands of workers start together, and each pays for its own start. So this module and those that it imports load
+little, and boto3 only after the hello.
 """
 
 from __future__ import annotations
@@ -42,21 +42,21 @@ from mu.work.replies import Work
 from mu.work.threads import Tasks
 from mu.work.workdir import Workdir, base_directory
 
-# How long the coordinator may be out of reach, and how long there may be nothing to do.
+# Seconds that the coordinator may be unreachable, and that there may be nothing to do.
 PATIENCE = 5.0
 IDLE = 300.0
-# How long the last messages may take to leave, and the coordinator to close its end.
+# Seconds for sending the last messages, and for the coordinator to close its end.
 FLUSH = 10.0
 LINGER = 1.0
 _used = False
 
 
 def lambda_handler(command: str, event: Mapping[str, Any], context: Any) -> str | list[str]:
-    """Be a worker: `command` is the packaged one, `event` the event's fields, `context` Lambda's.
+    """Runs a worker: `command` is the packaged one, `event` the event's fields, `context` Lambda's.
 
     Returns the answer to the packaged command (mode 0), the answers to the event's commands (mode 2), or why the
-    worker ended. What keeps it from
-    beginning is no exception either, since Lambda would start it again: it is logged and returned.
+    worker ended. A worker that cannot begin raises no exception, since Lambda would start it again: the reason is
+    logged and returned.
     """
     limit = time_limit(context)
     if not isinstance(event, Mapping):
@@ -85,17 +85,17 @@ def lambda_handler(command: str, event: Mapping[str, Any], context: Any) -> str 
 
 
 def run_once(handler: Handler, outside: Outside, limit: TimeLimit) -> str:
-    """The packaged command's answer, as text that JSON can hold."""
+    """Returns the packaged command's answer, as text that JSON can hold."""
     work = handler.handle("run:")
     assert isinstance(work, Work)
     return payload(_done(work, outside, limit)).decode("utf-8", "replace")
 
 
 def run_commands(handler: Handler, outside: Outside, limit: TimeLimit, event: Mapping[str, Any]) -> list[str]:
-    """The answers to the event's `commands`, which are done in order: a worker without a coordinator.
+    """Does the event's `commands` in order, without a coordinator; returns their answers.
 
-    Commands and answers are Base64, since they may be any bytes. None follows one that has failed, or an `exec:` whose
-    status is not in the event's `ok`.
+    Commands and answers are Base64, since they may be any bytes. No command follows one that has failed, or an
+    `exec:` whose status is not in the event's `ok`.
     """
     import binascii
 
@@ -119,7 +119,7 @@ def run_commands(handler: Handler, outside: Outside, limit: TimeLimit, event: Ma
 
 
 def _done(work: Work, outside: Outside, limit: TimeLimit) -> str:
-    """The answer to a piece of work, or that there was no time for it."""
+    """Returns the answer to a piece of work, or that there was no time for it."""
     answers: list[str] = []
     outside.tasks.start(work.job, answers.append)
     poll = select.poll()
@@ -131,19 +131,19 @@ def _done(work: Work, outside: Outside, limit: TimeLimit) -> str:
 
 
 def serve(handler: Handler, outside: Outside, limit: TimeLimit, idle: float = IDLE) -> str:
-    """Serve the coordinator to the end; returns why that came."""
+    """Serves the coordinator to the end; returns the reason of the end."""
     vals = handler.vals
     host, port = str(vals["addr"]), integer(vals, "port")
     tells = bool(integer(vals, "tell_facts"))
 
     def again() -> bool:
-        # A coordinator of the original's makes its next run on the same port with the same keys: whoever was in its
-        # queue when a run ended must not join the next. Ours has other keys, or a run id.
+        # A coordinator of the original uses the same port and keys for its next run: a worker that was queued when
+        # a run ended must not join the next one. Our coordinator has new keys, or a run id.
         return tells or not outside.reached
 
     if (
         tells and threading.current_thread() is threading.main_thread()
-    ):  # else this process is not the worker's alone
+    ):  # otherwise other threads share this process
         outside.leftovers.adopt()
     try:
         until = min(limit.warning, monotonic() + PATIENCE)
@@ -162,26 +162,27 @@ def serve(handler: Handler, outside: Outside, limit: TimeLimit, idle: float = ID
     finally:
         _flush([link], limit.patience(FLUSH))
         outside.groups.kill()
-        # The coordinator counts this part as done: a state that its neighbour waits for has all the time there is.
+        # The coordinator counts this part as done, so sending the state that the neighbour waits for may take all the
+        # time left.
         _flush(outside.state.links, limit.end if ended == QUIT else limit.patience(FLUSH))
         for each in [link, *outside.state.links]:
             _part(each, limit.patience(LINGER))
 
 
 def _first_of_process() -> bool:
-    """Whether no worker has been in this process before."""
+    """Returns whether this is the first worker in this process."""
     global _used
     first, _used = not _used, True
     return first
 
 
 def _keys(event: Mapping[str, Any], directory: str) -> ssl.SSLContext | None:
-    """How to speak TLS; None if the event names no CA."""
+    """Returns the TLS context; None if the event names no CA."""
     cacert, srvcrt, srvkey = (event.get(name) for name in ("cacert", "srvcrt", "srvkey"))
     if not cacert:
         return None
     if not srvcrt or not srvkey:
-        raise UsageError("the event has a cacert, but no srvcrt and srvkey to go with it")
+        raise UsageError("the event has a cacert, but no srvcrt and srvkey")
     return tls_context(str(cacert), str(srvcrt), str(srvkey), directory)
 
 
@@ -191,7 +192,7 @@ def _failed(text: str) -> str:
 
 
 def _flush(links: Sequence[SocketNB], until: float) -> None:
-    """Send what waits to be sent."""
+    """Sends queued output."""
     for link in links:
         with contextlib.suppress(OSError):
             link.do_write()
@@ -203,7 +204,8 @@ def _flush(links: Sequence[SocketNB], until: float) -> None:
 
 
 def _part(link: SocketNB, until: float) -> None:
-    """Close a connection so that what was sent arrives: what comes in after a close would undo it."""
+    """Closes a connection so that what was sent arrives: data that comes in after a close would reset the
+    connection."""
     sock = link.sock
     with contextlib.suppress(OSError):
         if isinstance(sock, socket.socket):
@@ -217,10 +219,10 @@ def _part(link: SocketNB, until: float) -> None:
 
 @contextlib.contextmanager
 def _signals(tasks: Tasks) -> Iterator[None]:
-    """Let signals wake the loop, and SIGTERM end the worker so that what it started ends with it.
+    """Lets signals wake the loop, and SIGTERM end the worker with all that it has started.
 
-    Without the waker a signal that comes just before the loop waits would be seen only after that. Where
-    this is not the process's main thread, or it has other plans for SIGTERM, these stay.
+    Without the waker, a signal that comes just before the loop waits would be noticed only after that. Outside the
+    process's main thread, or if the process has its own handler of SIGTERM, nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -22,6 +22,8 @@ from mu.cli.ivf_join import join
 from mu.local.engine import LocalEngine
 from mu.wire.protocol import spread
 from tests.support.jobs import ROOT, lambdaize, run_example
+from tests.support.local_rig import eventually
+from tests.support.ports import connections
 
 BUCKET = "videos"  # not the main job's: what it makes has the names of what is read here
 STANDIN = ROOT / "tests" / "standin" / "standin.py"
@@ -385,6 +387,7 @@ def test_with_keys_from_files(
     done = example("xcenc_server.py", "-n", "8", "-K", "4", "-T", port, "-l", standins, *KEYS)
     assert done.returncode == 0, done.stderr
     assert outputs(results(), f"{VIDEO}/out_30_x_k4") == numbered(chain_with_key_frames(8, 4))
+    eventually(lambda: connections(int(port)) == 0)  # it has seen that the workers have ended
     process.terminate()
     assert process.stderr is not None
     said = process.stderr.read()

@@ -343,7 +343,7 @@ def test_keys_that_stay_expired_end_the_launch(after):
     assert len(running.calls) <= 2
     text = {
         "an exception": f"{EXPIRED}; cannot get AWS credentials: no such file",
-        "an exception of botocore's": f"{EXPIRED}; cannot get AWS credentials: the AWS profile wants an MFA code, and",
+        "an exception of botocore's": f"{EXPIRED}; cannot get AWS credentials: the AWS profile needs an MFA code, but",
     }.get(after, EXPIRED)
     ((_, told),) = result.reasons()
     assert told.startswith(text)

@@ -317,7 +317,7 @@ def test_functions_are_kept_with_data(execute: Execute, tmp_path: Path) -> None:
     (folder / "odd.json").write_text("{}")
     status, out, err = execute(*words, "remove")
     assert (status, out) == (0, "")
-    assert "odd.json: the function was not made anew" in err
+    assert "odd.json: the function was not loaded" in err
     assert [path.name for path in folder.iterdir()] == ["odd.json"]
 
 

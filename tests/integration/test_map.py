@@ -177,9 +177,8 @@ def test_lines_are_done_before_the_last_has_come(monkeypatch: pytest.MonkeyPatch
 
 def test_killed_at_any_moment_then_resumed_every_input_is_done_once() -> None:
     Path("list").write_text("".join(f"{n % 150}\n" for n in range(300)))
-    script = (
-        "test {} != 149 || until test -e go; do sleep 0.02; done"  # it cannot end before we have killed it
-    )
+    # It cannot end before we have killed it.
+    script = "test {} != 149 || until test -e go; do sleep 0.02; done"
     words = ["--lines", "list", "--results", "r", "-W", "2", "--quiet", "--sh", script]
     results = Path("r/results.jsonl")
     for number, moment in ((signal.SIGKILL, 20), (signal.SIGINT, 120), (signal.SIGKILL, 200)):

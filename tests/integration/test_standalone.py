@@ -114,7 +114,7 @@ def test_the_package_runs_from_anywhere_with_the_event_in_a_file(
 @pytest.mark.parametrize(
     ("words", "event", "told"),
     [
-        ([], "no json", "standard input holds no event: that is a JSON object"),
+        ([], "no json", "standard input holds no event (a JSON object)"),
         (["--event", "/no/such"], "", "cannot read the event from /no/such: no such file or directory"),
         (["--walltime", "soon"], "{}", "--walltime soon: give seconds, or [[DAYS-]HOURS:]MINUTES:SECONDS"),
     ],

@@ -1,4 +1,5 @@
-"""As much of the AWS CLI as the documentation uses: any operation of any service, and a little of `aws s3`."""
+"""The parts of the AWS CLI that the documentation uses: any operation of any service, and some commands of `aws
+s3`."""
 
 import json
 import re
@@ -11,7 +12,7 @@ import jmespath
 
 
 def main(words: list[str]) -> None:
-    """One command line."""
+    """Runs one command line."""
     if words[0] == "s3":
         high_level(words[1], words[2:])
         return

@@ -1,4 +1,4 @@
-"""Chromium without a window, driven over its pipe: the DevTools protocol, one JSON message after another."""
+"""A headless Chromium, driven over a pipe by the DevTools protocol: one JSON message after another."""
 
 import base64
 import fcntl
@@ -14,14 +14,14 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 
 class Browser:
-    """One page. `requests` has the address of whatever it has asked for, `errors` what its script has thrown."""
+    """One page. `requests` has the addresses that it has requested, `errors` the exceptions of its script."""
 
     def __init__(self, profile: Path, size: tuple[int, int] = (1280, 760)) -> None:
         assert CHROMIUM is not None
         commands, self._out = os.pipe()
         self._in, answers = os.pipe()
 
-        def place() -> None:  # the protocol is spoken on descriptors 3 and 4
+        def place() -> None:  # the protocol uses descriptors 3 and 4
             both = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (commands, answers)]
             os.dup2(both[0], 3)
             os.dup2(both[1], 4)
@@ -46,7 +46,7 @@ class Browser:
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network"):
             self.call(f"{domain}.enable")
-        # No network at all: the page must do without.
+        # Without any network, since the page must not need one.
         self.call(
             "Network.emulateNetworkConditions",
             offline=True,
@@ -56,7 +56,7 @@ class Browser:
         )
 
     def call(self, method: str, **params: Any) -> Any:
-        """The result of a command."""
+        """Returns the result of a command."""
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": params}
         if self._session:
@@ -85,7 +85,7 @@ class Browser:
         return message
 
     def open(self, path: Path) -> None:
-        """Load a file, to the end."""
+        """Loads a file completely."""
         self._loaded = False
         self.call("Page.navigate", url=path.as_uri())
         while not self._loaded:
@@ -93,27 +93,27 @@ class Browser:
         self.frame()
 
     def run(self, script: str) -> Any:
-        """The value of an expression in the page, a promise's once it is there."""
+        """Returns the value of an expression in the page; of a promise, its final value."""
         result = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
     def frame(self) -> None:
-        """Let the page draw."""
+        """Lets the page draw."""
         self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def mouse(self, kind: str, x: float, y: float, **more: Any) -> None:
-        """A mouse event, as from a person."""
+        """Sends a mouse event."""
         self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
 
     def click(self, x: float, y: float) -> None:
-        """Press and release."""
+        """Presses and releases the button."""
         for kind in ("mousePressed", "mouseReleased"):
             self.mouse(kind, x, y, button="left", clickCount=1)
         self.frame()
 
     def screenshot(self, path: Path) -> bytes:
-        """A PNG of the page."""
+        """Returns a PNG of the page."""
         data = base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
         path.write_bytes(data)
         return data

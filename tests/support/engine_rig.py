@@ -1,4 +1,4 @@
-"""What tests of engines have in place of a coordinator: takes workers in, and asks them one thing after another."""
+"""A minimal coordinator for tests of engines: accepts workers, and sends them one command after another."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ T = TypeVar("T", bound=Engine)
 
 
 class Coordinator:
-    """Takes workers in, one after the other."""
+    """Accepts workers, one after the other."""
 
     def __init__(self) -> None:
         self.keys: JobKeys = make_job_keys()
@@ -23,14 +23,14 @@ class Coordinator:
         self.listener: Any = listen_socket("127.0.0.1", 0, self.keys.ca, own.cert, own.key, 64)
 
     def event(self, **fields: Any) -> str:
-        """What workers get."""
+        """Returns the event for workers."""
         pair = self.keys.worker
         port = self.listener.getsockname()[1]
         keys = {"cacert": self.keys.ca, "srvcrt": pair.cert, "srvkey": pair.key}
         return json.dumps({"mode": 1, "addr": "127.0.0.1", "port": port, **keys, **fields})
 
     def worker(self) -> SocketNB:
-        """The next worker that says hello."""
+        """Returns the channel of the next worker that says hello."""
         found: list[SocketNB] = []
 
         def accepted() -> bool:
@@ -46,7 +46,7 @@ class Coordinator:
 
 
 def answer(channel: SocketNB) -> str:
-    """The next message."""
+    """Returns the next message."""
 
     def come() -> bool:
         if channel.handshaking:
@@ -62,20 +62,20 @@ def answer(channel: SocketNB) -> str:
 
 
 def ask(channel: SocketNB, command: str) -> str:
-    """A command's answer."""
+    """Sends a command; returns its answer."""
     channel.enqueue(command)
     channel.do_write()
     return answer(channel)
 
 
 def parent_of(channel: SocketNB) -> int:
-    """The process of a worker, which is the parent of what it runs."""
+    """Returns the process id of a worker, which is the parent of the programs that it runs."""
     return int(ask(channel, "run:echo $PPID").split("(")[2].split("\n")[0])
 
 
 @contextmanager
 def running(engine: T) -> Iterator[T]:
-    """End an engine after the block, as a run does."""
+    """Ends an engine after the block, as a run does."""
     try:
         yield engine
     finally:

@@ -1,4 +1,4 @@
-"""An engine that starts nothing, and does as a test says."""
+"""An engine that starts nothing; a test sets its state."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from mu.engines.protocol import NOTHING, Limit, Progress
 
 
 class FakeEngine:
-    """`limited` workers at a time; `failed` is why it fails."""
+    """`limited` workers at a time; `failed` is the reason of its failure."""
 
     outcomes_known = True
 

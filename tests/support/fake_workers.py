@@ -1,4 +1,4 @@
-"""Workers that answer at once and do nothing: what tests of the coordinator talk to, over real sockets."""
+"""Workers that answer at once and do nothing, over real sockets, for tests of the coordinator."""
 
 import contextlib
 import socket
@@ -22,19 +22,19 @@ ANSWERS = {
 
 
 def obey(command: str) -> str | None:
-    """The answer of a worker whose every command succeeds; None where it says nothing."""
+    """Returns the answer of a worker whose commands all succeed; None for a command without an answer."""
     name, _, rest = command.partition(":")
     return ANSWERS[name].format(rest=rest) if name in ANSWERS else None
 
 
 def client_context(ca: str, cert: str, key: str) -> ssl.SSLContext:
-    """A worker's TLS, from one-line bodies."""
+    """Returns a worker's TLS context, from one-line bodies."""
     with tempfile.TemporaryDirectory() as directory:
         return connect.tls_context(ca, cert, key, directory)
 
 
 class FakeWorker:
-    """One connection to a coordinator. `commands` is what came, in order; None at the end."""
+    """One connection to a coordinator. `commands` are the received commands, in order; None at the end."""
 
     def __init__(self, port: int, context: ssl.SSLContext | None = None) -> None:
         sock: Any = socket.create_connection(("127.0.0.1", port), timeout=300)
@@ -43,11 +43,11 @@ class FakeWorker:
         self.commands: list[str | None] = []
 
     def say(self, *messages: str | bytes) -> None:
-        """Send messages."""
+        """Sends messages."""
         self.sock.sendall(b"".join(encode(to_bytes(message)) for message in messages))
 
     def hear(self) -> str | None:
-        """The next command; None once the coordinator has closed."""
+        """Returns the next command; None once the coordinator has closed."""
         while not self.parser.messages:
             try:
                 data = self.sock.recv(65536)
@@ -62,7 +62,7 @@ class FakeWorker:
         return command
 
     def serve(self, answer: Callable[[str], str | list[str] | None] = obey) -> None:
-        """Say hello and answer, with one message or several, until the coordinator closes."""
+        """Says hello and answers each command, with one message or several, until the coordinator closes."""
         with contextlib.suppress(ConnectionError):
             self.say("OK:HELLO")
             while (command := self.hear()) is not None:
@@ -72,6 +72,6 @@ class FakeWorker:
         self.sock.close()
 
     def in_thread(self, answer: Callable[[str], str | None] = obey) -> "FakeWorker":
-        """`serve` beside the test."""
+        """Runs `serve` in a thread."""
         threading.Thread(target=self.serve, args=(answer,), daemon=True).start()
         return self

@@ -1,4 +1,4 @@
-"""Time limits that a test can keep on any machine."""
+"""Time limits that work on a machine of any speed."""
 
 from collections.abc import Callable
 
@@ -6,10 +6,11 @@ FACTOR, ROUNDS = 6.0, 4
 
 
 def in_time(check: Callable[[float], None], first: float) -> None:
-    """Do `check(seconds)` with `first`; while it fails, with limits that are each six times as long.
+    """Calls `check(seconds)` with `first`; while it fails, again with limits that are each six times as long.
 
-    For what must happen within a time limit that the tested code is given, beside something that must not: no limit is
-    both short enough for the suite and long enough for a machine that stands still. Raises what the last one raised.
+    For what must happen within a time limit that the tested code is given, while something else must not happen: no
+    single limit is both short enough for the suite and long enough for a very slow machine. Raises the last
+    exception.
     """
     for number in range(ROUNDS):
         try:

@@ -14,7 +14,7 @@ SIZE = (16, 10)
 
 
 def lambdaize(environment: dict[str, str], directory: Path, executable: Path, *arguments: str) -> str:
-    """`bin/lambdaize.sh`; returns the function's name."""
+    """Runs `bin/lambdaize.sh`; returns the function's name."""
     done = subprocess.run(
         [ROOT / "bin" / "lambdaize.sh", executable, *arguments],
         cwd=directory,
@@ -31,7 +31,7 @@ def lambdaize(environment: dict[str, str], directory: Path, executable: Path, *a
 def run_example(
     environment: dict[str, str], directory: Path, *words: str, name: str = EXAMPLE.name
 ) -> subprocess.CompletedProcess[str]:
-    """An example, the main one unless it is named, in `directory`."""
+    """Runs an example, by default the main one, in `directory`."""
     return subprocess.run(
         [sys.executable, EXAMPLE.with_name(name), "-t", "0", *words],
         cwd=directory,

@@ -1,4 +1,4 @@
-"""How much text objects hold on to."""
+"""Measures how much text objects keep in memory."""
 
 import gc
 import sys
@@ -17,7 +17,7 @@ CODE = (
 
 
 def text_kept(*roots: Any) -> int:
-    """Bytes of memory of all strings that can be reached from `roots`, but not through classes, modules and code."""
+    """Returns the bytes of all strings that can be reached from `roots`, but not through classes, modules and code."""
     seen: set[int] = set()
     waiting: list[Any] = list(roots)
     size = 0

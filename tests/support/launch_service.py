@@ -1,4 +1,4 @@
-"""A Lambda service that answers as a test says, byte for byte, and remembers every request."""
+"""A Lambda service that sends a test's answers, byte for byte, and records every request."""
 
 import datetime as dt
 import ipaddress
@@ -43,7 +43,7 @@ class Call:
 
 @dataclass
 class Reply:
-    """What is sent, and what becomes of the connection then: "keep", "close", or "reset"."""
+    """The bytes to send, and what to do with the connection afterwards: "keep", "close", or "reset"."""
 
     data: bytes
     then: str = "keep"
@@ -53,7 +53,7 @@ Script = Callable[[Call], Reply]
 
 
 def answer(status: int = 202, body: bytes | str = b"", then: str = "keep", **headers: str) -> Reply:
-    """An ordinary answer; underscores in header names stand for hyphens."""
+    """Returns an ordinary answer; underscores in names of headers become hyphens."""
     data = body.encode() if isinstance(body, str) else body
     lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(data)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
@@ -61,7 +61,7 @@ def answer(status: int = 202, body: bytes | str = b"", then: str = "keep", **hea
 
 
 def error(status: int, kind: str, message: str = "no", **headers: str) -> Reply:
-    """An error as Lambda sends it."""
+    """Returns an error as Lambda sends it."""
     body = json.dumps({"Type": "User", "message": message})
     return answer(status, body, x_amzn_ErrorType=f"{kind}:http://internal.amazon.com/", **headers)
 
@@ -90,15 +90,15 @@ class Service:
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
 
     def numbers(self) -> Counter[int]:
-        """How often each number came."""
+        """Returns how often each number was received."""
         return Counter(call.number for call in self.calls)
 
     def hold(self) -> None:
-        """Block a script until the test is over, or `released` is set."""
+        """Blocks a script until the test is over, or `released` is set."""
         self.released.wait(DEADLINE)
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Block until `condition()`, which is looked at after every request."""
+        """Blocks until `condition()` is true; it is checked after every request."""
         with self.changed:
             assert self.changed.wait_for(condition, DEADLINE)
 
@@ -176,14 +176,14 @@ class Service:
 
 
 def hang_up(connection: socket.socket) -> None:
-    """End a connection that another thread may be using, or may have closed."""
+    """Ends a connection that another thread may be using, or may have closed."""
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
 def service(script: Script, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Iterator[Service]:
-    """Run a service while the block lasts."""
+    """Runs a service within the block."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, 0), family=family, backlog=512) as listener:
         running = Service(script, listener.getsockname()[1], tls, host)
@@ -195,7 +195,7 @@ def service(script: Script, tls: ssl.SSLContext | None = None, host: str = "127.
 
 
 def make_certificate(folder: Path) -> tuple[ssl.SSLContext, str]:
-    """A throw-away certificate for 127.0.0.1: the server's context, and the file that a client trusts."""
+    """Makes a temporary certificate for 127.0.0.1; returns the server's context, and the file that a client trusts."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = dt.datetime.now(dt.UTC)
@@ -225,7 +225,7 @@ def make_certificate(folder: Path) -> tuple[ssl.SSLContext, str]:
 
 
 def botocore_authorization(call: Call, url: str, region: str, secret: str = SECRET) -> str:
-    """The Authorization header that botocore's signer gives a request like `call`."""
+    """Returns the Authorization header that botocore's signer makes for a request like `call`."""
     signed = call.headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
     request = AWSRequest(
         method="POST",

@@ -1,4 +1,4 @@
-"""Functions for the local engine, and what its tests ask of the system."""
+"""Functions for the local engine, and helpers of its tests that use the operating system."""
 
 import hashlib
 import io
@@ -43,7 +43,7 @@ def wait(event, context):
 
 
 def _isolates() -> bool:
-    """Whether the system lets this user have namespaces: not in most containers, nor in Ubuntu's default set-up."""
+    """Returns whether the system permits namespaces to this user; most containers and Ubuntu's defaults do not."""
     code = "import sys; from mu.local import sandbox; sys.exit(sandbox.isolate() is not None)"
     return subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -52,7 +52,7 @@ isolated = pytest.mark.skipif(not _isolates(), reason="the system allows no name
 
 
 def archive(files: dict[str, str]) -> bytes:
-    """A zip archive of text files, the same for the same files."""
+    """Returns a zip archive of text files, with equal bytes for equal files."""
     output = io.BytesIO()
     with zipfile.ZipFile(output, "w") as made:
         for name, text in files.items():
@@ -61,7 +61,7 @@ def archive(files: dict[str, str]) -> bytes:
 
 
 def function(source: str = HANDLERS, handler: str = "look", **settings: Any) -> FunctionSpec:
-    """A function whose module is `source`, with more `files` if they are given."""
+    """Returns a function whose module is `source`, with more `files` if given."""
     code = archive({"lambda_function.py": source, **settings.pop("files", {})})
     settings = {"name": "f", "timeout": PATIENCE, **settings}
     return FunctionSpec(
@@ -73,17 +73,17 @@ def function(source: str = HANDLERS, handler: str = "look", **settings: Any) -> 
 
 
 def look(*expressions: str, **event: Any) -> bytes:
-    """A payload for `look`."""
+    """Returns a payload for `look`."""
     return json.dumps({"look": expressions, **event}).encode()
 
 
 def beyond_tmp() -> "tempfile.TemporaryDirectory[str]":
-    """A directory that workers reach too: it is not below /tmp."""
+    """Returns a directory that workers can reach, too, because it is not below /tmp."""
     return tempfile.TemporaryDirectory(dir="/var/tmp")
 
 
 def eventually(holds: Callable[[], Any]) -> Any:
-    """Wait until `holds()` is true, and return what it returned."""
+    """Waits until `holds()` is true; returns its value."""
     deadline = time.monotonic() + PATIENCE
     while True:
         value = holds()
@@ -94,7 +94,7 @@ def eventually(holds: Callable[[], Any]) -> Any:
 
 
 def processes(marker: str) -> list[int]:
-    """The processes whose command line, environment or working directory mentions `marker`."""
+    """Returns the processes whose command line, environment or working directory contains `marker`."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():

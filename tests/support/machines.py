@@ -1,4 +1,4 @@
-"""A machine and its worker, joined in memory by a socket pair: what tests of state classes drive."""
+"""A machine and its worker, connected in memory by a socket pair, for tests of state classes."""
 
 import socket
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from mu.wire.socket_nb import SocketNB
 
 
 class Driven:
-    """`machine` moves when the worker `says` something; `sent` is what it has sent so far."""
+    """`machine` moves when the worker `says` something; `sent` holds what the machine has sent so far."""
 
     def __init__(self, constructor: Callable[..., MachineState], actor: int = 0, *arguments: int) -> None:
         mine, theirs = socket.socketpair()
@@ -19,7 +19,7 @@ class Driven:
         self.move()
 
     def move(self) -> None:
-        """What the coordinator's loop does for a connection that is ready."""
+        """Does what the coordinator's loop does for a connection that is ready."""
         self.machine = self.machine.do_read()
         self.machine = self.machine.do_handle()
         self.machine = self.machine.do_write()
@@ -28,7 +28,7 @@ class Driven:
             self.sent.append(self.worker.dequeue())
 
     def says(self, *messages: str | bytes, cut: int = 0) -> "Driven":
-        """The worker sends all of `messages` at once, or `cut` bytes at a time."""
+        """Sends all of `messages` from the worker at once, or `cut` bytes at a time."""
         stream = b"".join(encode(to_bytes(message)) for message in messages)
         step = cut or len(stream) or 1
         for start in range(0, len(stream), step):
@@ -39,7 +39,7 @@ class Driven:
         return self
 
     def hangs_up(self) -> "Driven":
-        """The worker closes its end."""
+        """Closes the worker's end."""
         self.worker.close()
         self.machine = self.machine.do_read()
         self.machine = self.machine.do_handle()
@@ -52,6 +52,6 @@ class Driven:
 
     @property
     def took(self) -> list[str]:
-        """What the machine has sent since this was last asked."""
+        """Returns what the machine has sent since the last call."""
         sent, self.sent = self.sent, []
         return sent

@@ -1,4 +1,4 @@
-"""Runs that never happened, of any size, always the same for the same seed: what pictures are tried on."""
+"""Invented runs of any size, always the same for the same seed, for tests of pictures."""
 
 import json
 import random
@@ -11,7 +11,7 @@ STEPS = ("RetrieveLoopState", "RetrieveAndRunState")
 
 
 def record(parts: int, seed: int = 1, failing: float = 0.02) -> dict[str, Any]:
-    """A record of `parts` workers that fetch and convert six frames each; those that fail are tried again."""
+    """Returns a record of `parts` workers that fetch and convert six frames each; those that fail are retried."""
     choose = random.Random(seed)
     made: list[dict[str, Any]] = []
     rate = max(5.0, parts / 4)
@@ -48,7 +48,7 @@ def record(parts: int, seed: int = 1, failing: float = 0.02) -> dict[str, Any]:
 
 
 def attempt(choose: random.Random, number: int, begin: float, fails: bool) -> dict[str, Any]:
-    """One worker, from `begin`."""
+    """Returns one worker's attempt, from `begin`."""
     now = begin
     states: list[Any] = [[now, "PNG2Y4MConfigState"]]
     messages: list[Any] = []
@@ -89,14 +89,14 @@ def attempt(choose: random.Random, number: int, begin: float, fails: bool) -> di
 
 
 def write_record(directory: Path, parts: int, **more: Any) -> Path:
-    """`run.json` in a directory of its own, which is returned."""
+    """Writes `run.json` into a directory of its own; returns the directory."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "run.json").write_text(json.dumps(record(parts, **more)))
     return directory
 
 
 def write_times(path: Path, parts: int, **more: Any) -> Path:
-    """The same run as an `-O` file."""
+    """Writes the same run as an `-O` file."""
     lines, failed = [], []
     rows = [
         (made["connected"], part["part"], made)
@@ -112,7 +112,7 @@ def write_times(path: Path, parts: int, **more: Any) -> Path:
 
 
 def one_long_worker(workers: int) -> Run:
-    """A run of equal workers but for one, in the middle, that goes on for twice as long."""
+    """Returns a run of equal workers, except for one in the middle that takes twice as long."""
     ends = [2.0 if place == workers // 2 else 1.0 for place in range(workers)]
     rows = [Row(place, 1, 0.0, end, "done", [(0.0, "run")]) for place, end in enumerate(ends)]
     return Run("x", 2.0, workers, workers, rows)

@@ -1,4 +1,4 @@
-"""Attempts of workers that never were, and the recorder of their run."""
+"""Invented attempts of workers, and the recorder of their run."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from mu.wire import clock
 
 
 class Socket:
-    """One that nothing goes through."""
+    """A socket that transfers nothing."""
 
     def setblocking(self, flag: bool) -> None:
         pass
@@ -27,17 +27,17 @@ class Socket:
 
 
 def under_way(part: int, state: type[MachineState] = MachineState, *, number: int = 1) -> Track:
-    """An attempt that has just begun."""
+    """Returns an attempt that has just begun."""
     return Track(state(Socket(), part), "192.0.2.7", number=number, keep=8, worker=part + 1)  # type: ignore[arg-type]
 
 
 def ended(part: int, *, number: int = 1, failure: str = "") -> Track:
-    """An attempt that is over, with some answers."""
+    """Returns an attempt that is over, with some answers."""
     return end(under_way(part, number=number), failure)
 
 
 def end(track: Track, failure: str = "") -> Track:
-    """End an attempt, after some answers."""
+    """Ends an attempt, after some answers."""
     machine = track.machine
     for answer in (
         b"OK:RETRIEVE(bucket/key)",
@@ -51,14 +51,14 @@ def end(track: Track, failure: str = "") -> Track:
 
 
 def recorder(directory: Path, parts: list[int] | None = None, secrets: Any = list) -> Recorder:
-    """That of a run which begins now and wants `parts`."""
+    """Returns the recorder of a run which begins now and has these `parts`."""
     start = clock.now()
     about = record.so_far("job.py", start, {"num_parts": 3}, parts, blanker([]))
     return Recorder(record.path_in(directory), about, start, secrets)
 
 
 def finish(made: Recorder, parts: list[int], *, status: int = 0, ended: str = "") -> None:
-    """The run has ended, after two seconds."""
+    """Ends the run, after two seconds."""
     made.finish(
         record.build(
             made.about,

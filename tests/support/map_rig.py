@@ -1,4 +1,4 @@
-"""A map done by a worker in this process, without connections: `mu.mapping.part` on the real command handler."""
+"""Runs a map with a worker in this process, without connections: `mu.mapping.part` on the real command handler."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ from mu.work.workdir import Workdir
 
 
 class Answered:
-    """Something to await that is there at once."""
+    """An awaitable whose value is there at once."""
 
     def __init__(self, value: Any) -> None:
         self._value = value
@@ -35,7 +35,7 @@ class Answered:
 
 
 class LocalWorker:
-    """Does commands in this process, as `mu.jobs.worker.Worker` has them done. `commands` are those so far."""
+    """Does commands in this process, in place of `mu.jobs.worker.Worker`. `commands` are those so far."""
 
     def __init__(self, directory: str, event: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         self.facts = facts
@@ -61,7 +61,7 @@ class LocalWorker:
 
 
 def drive(coroutine: Any) -> None:
-    """Run a part's coroutine to its end; pauses are real."""
+    """Runs a part's coroutine to its end; pauses are real."""
     try:
         while True:
             coroutine.send(None)
@@ -79,7 +79,8 @@ def run_map(
     event: Mapping[str, Any] | None = None,
     before: Any = None,
 ) -> tuple[Summary, list[str]]:
-    """A whole map, one input after the other; how it went, and the commands. `before(work)` is called before each."""
+    """Runs a whole map, one input after the other; returns how it went, and the commands. `before(work)` is called
+    before each input."""
     checked = job.check(given, source)
     made = Map(checked)
     commands: list[str] = []
@@ -120,7 +121,7 @@ def run_map(
 
 @contextlib.contextmanager
 def worker(event: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[LocalWorker]:
-    """A worker with a directory of its own."""
+    """Yields a worker with a directory of its own."""
     workdir = Workdir("/tmp")
     one = LocalWorker(workdir.path, event, facts)
     try:
@@ -131,5 +132,5 @@ def worker(event: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[Local
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    """A journal's rows."""
+    """Returns a journal's rows."""
     return [json.loads(line) for line in path.read_bytes().splitlines()]

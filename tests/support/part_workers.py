@@ -1,4 +1,4 @@
-"""An engine whose workers are threads that do part after part: what tests of a whole run launch."""
+"""An engine whose workers are threads that do part after part, for tests of a whole run."""
 
 import contextlib
 import json
@@ -14,10 +14,11 @@ Answer = Callable[[str], str | list[str] | None]
 
 
 class PartWorkers:
-    """Starts a thread for each worker. `answers[n]` is what the n-th one answers (the last is for all others): with
-    None for an answer it closes its connection. `facts` are in its hellos; None: an old worker, which has no `reset:`.
+    """Starts a thread for each worker. `answers[n]` makes the answers of the n-th one (the last is for all others);
+    if an answer is None, the worker closes its connection. `facts` are in its hellos; None makes an old worker
+    without `reset:`.
 
-    `threads` are the workers' own; `most` is how many were connected at the same time, at most.
+    `threads` are the workers' threads; `most` is the greatest number that was connected at the same time.
     """
 
     name = "fake"
@@ -32,8 +33,8 @@ class PartWorkers:
         self.asked = 0
         self.accepted = 0
         self.event: dict[str, Any] = {}
-        self.gone = 0  # workers that are lost
-        self.never = 0  # so many of the first workers never connect
+        self.gone = 0  # number of workers that are lost
+        self.never = 0  # number of the first workers, which never connect
         self.cancelled = False
         self.threads: list[threading.Thread] = []
         self.resets = 0

@@ -1,4 +1,4 @@
-"""A part's coroutine and its worker, joined in memory: what tests of jobs drive."""
+"""A part's coroutine and its worker, connected in memory, for tests of jobs."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -12,13 +12,13 @@ from tests.support.machines import Driven
 
 
 def executed(id: str, status: int = 0, stdout: str = "", stderr: str = "", **more: Any) -> str:
-    """The answer to `exec:`."""
+    """Returns the answer to `exec:`."""
     fields = {"cut": 0, "seconds": 0.5, "cpu": 0.25, "max_rss": 1 << 20, "timed_out": False} | more
     return f"OK:EXEC({json.dumps({'status': status, 'stdout': stdout, 'stderr': stderr, 'id': id} | fields)})"
 
 
 class Part(Driven):
-    """One attempt at a part, driven by `says`; `context` is what its job shares, `notes` what it has told people."""
+    """One attempt at a part, driven by `says`; `context` is that of its job, `notes` are the printed lines."""
 
     def __init__(
         self,
@@ -40,18 +40,18 @@ class Part(Driven):
 
     @property
     def ended(self) -> MachineState:
-        """The state that it has ended in."""
+        """The terminal state."""
         assert self.machine.terminal, self.machine
         return self.machine
 
     @property
     def result(self) -> Any:
-        """What a part that is done has returned."""
+        """The result of a part that is done."""
         assert isinstance(self.machine, DoneState), self.machine
         return self.machine.result
 
     @property
     def failure(self) -> str:
-        """Why a part has failed."""
+        """The failure text of a part."""
         assert isinstance(self.machine, FailedState), self.machine
         return self.machine.failure

@@ -1,4 +1,4 @@
-"""Ports for programs that must be told one, and which protocols there are to have ports of."""
+"""Ports for programs that must be told one, and a check whether IPv6 is available."""
 
 import contextlib
 import random
@@ -21,8 +21,17 @@ def unused_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def connections(port: int) -> int:
+    """Returns how many connections a program that listens on `port` of this machine has not closed yet."""
+    files = [path for path in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")) if path.exists()]
+    rows = [line.split() for path in files for line in path.read_text().splitlines()[1:]]
+    established, close_wait = "01", "08"
+    return sum(row[1].endswith(f":{port:04X}") and row[3] in (established, close_wait) for row in rows)
+
+
 def _has_ipv6() -> bool:
-    """Whether the loopback has an address of IPv6: the library may have it where the machine has not."""
+    """Returns whether the loopback interface has an IPv6 address; the library may support it where the machine does
+    not."""
     try:
         with socket.create_server(("::1", 0), family=socket.AF_INET6):
             return True

@@ -1,4 +1,4 @@
-"""A real Slurm of one node: munged, slurmctld and slurmd of Debian, in private directories and without systemd."""
+"""A real Slurm with one node: Debian's munged, slurmctld and slurmd, in private directories and without systemd."""
 
 import contextlib
 import os
@@ -12,14 +12,14 @@ from pathlib import Path
 
 from tests.support.ports import unused_port
 
-CPUS = 20  # that the node says it has
+CPUS = 20  # number of CPUs that the node claims to have
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin"
 PATIENCE = 300.0
 
 
 def missing() -> str:
-    """Why there cannot be a Slurm here; empty if there can."""
+    """Returns why Slurm cannot run here; empty if it can."""
     if os.getuid() != 0:
         return "Slurm's daemons need root here"
     lacking = [name for name in PROGRAMS if shutil.which(name, path=PATH) is None]
@@ -27,7 +27,7 @@ def missing() -> str:
 
 
 class Slurm:
-    """The daemons. `environment` has what Slurm's commands need to find them."""
+    """The daemons. `environment` has the variables by which Slurm's commands find them."""
 
     def __init__(self, folder: Path, max_array: int = 1001) -> None:
         self.folder = folder
@@ -111,12 +111,12 @@ class Slurm:
             time.sleep(0.05)
 
     def command(self, *words: str) -> str:
-        """What one of Slurm's commands prints, errors left out."""
+        """Returns the output of one of Slurm's commands, without errors."""
         done = subprocess.run(words, env=self.environment, capture_output=True, text=True, check=False)
         return done.stdout
 
     def stop(self) -> None:
-        """End the daemons, and what they have started."""
+        """Ends the daemons, and what they have started."""
         if self.processes:
             with contextlib.suppress(OSError):
                 self.command("scancel", "--user=root", "--full", "--signal=KILL")
@@ -132,7 +132,7 @@ class Slurm:
 
 @contextmanager
 def slurm(folder: Path, max_array: int = 1001) -> Iterator[Slurm]:
-    """A Slurm for the block."""
+    """Runs a Slurm within the block."""
     made = Slurm(folder, max_array)
     try:
         yield made

@@ -1,4 +1,4 @@
-"""A real sshd on a loopback port, with throw-away keys, and a client's configuration that knows it."""
+"""A real sshd on a loopback port, with temporary keys, and a client's configuration for it."""
 
 import contextlib
 import os
@@ -54,7 +54,7 @@ class Namespace:
 
 
 class Sshd:
-    """One server. `cache` is where what mu copies there is kept."""
+    """One server. `cache` is the directory in which mu's files are kept there."""
 
     def __init__(
         self, folder: Path, name: str, *more: str, cache: bool = True, place: "Namespace | None" = None
@@ -105,13 +105,13 @@ class Sshd:
         return False
 
     def known(self) -> None:
-        """Let the client know the host's key."""
+        """Adds the host's key to the client's known hosts."""
         key = (self.folder / f"host-{self.name}.pub").read_text()
         with (self.folder / "known").open("a") as known:
             known.write(f"[{self.address}]:{self.port} {key}")
 
     def stop(self) -> None:
-        """End the server and its connections."""
+        """Ends the server and its connections."""
         listed = subprocess.run(
             ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True, check=False
         )
@@ -123,7 +123,7 @@ class Sshd:
 
 
 class Hosts:
-    """The servers of a test, and the arguments by which ssh knows them."""
+    """The servers of a test, and the arguments by which ssh finds them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -139,7 +139,7 @@ class Hosts:
         cache: bool = True,
         place: "Namespace | None" = None,
     ) -> Sshd:
-        """Start one more; `more` lines for its configuration, `client` for ours."""
+        """Starts one more server; `more` are lines for its configuration, `client` for the client's."""
         server = Sshd(self.folder, name, *more, cache=cache, place=place)
         self.servers.append(server)
         if known:
@@ -155,7 +155,7 @@ class Hosts:
 
 @contextmanager
 def hosts(folder: Path) -> Iterator[Hosts]:
-    """No servers yet; those that are added end with the block."""
+    """Yields an empty set of servers; those that are added end with the block."""
     made = Hosts(folder)
     try:
         yield made

@@ -54,14 +54,14 @@ def test_credentials_with_odd_characters_are_not_told(monkeypatch, variable, val
     with pytest.raises(aws.ERRORS) as caught:
         aws.client("sts", "us-east-1").get_caller_identity()
     for reason in (aws.failure, transfer.failure):
-        assert "the AWS credentials have odd characters in them" in reason(caught.value)
+        assert "the AWS credentials contain invalid characters" in reason(caught.value)
         assert "SEC" not in reason(caught.value)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:abc", "http://127.0.0.1:99999", "nonsense"])
 def test_endpoints_that_cannot_be(monkeypatch, url):
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-    with pytest.raises(UsageError, match="cannot use lambda in us-east-1: .*: is AWS_ENDPOINT_URL right"):
+    with pytest.raises(UsageError, match="cannot use lambda in us-east-1: .*: check the endpoint"):
         aws.client("lambda", "us-east-1")
 
 
@@ -94,7 +94,10 @@ def test_no_credentials_are_wrong_use_and_a_refusal_is_a_failure():
 
 @pytest.mark.parametrize(
     ("program", "words"),
-    [("/no/such/program", "no such file or directory: /no/such/program"), ("echo no JSON", "gave no JSON")],
+    [
+        ("/no/such/program", "no such file or directory: /no/such/program"),
+        ("echo no JSON", "output is not JSON"),
+    ],
 )
 def test_a_provider_that_fails_is_one_line(monkeypatch, tmp_path, program, words):
     for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -175,7 +178,7 @@ def test_an_mfa_code_is_asked_for_once(with_mfa):
 def test_an_mfa_code_without_a_terminal_is_one_line(with_mfa, words):
     done = run_without_terminal("-m", "mu", *words)
     assert done.returncode in (1, 2), done.stderr
-    assert "wants an MFA code, and there is no terminal to type it on" in done.stdout + done.stderr
+    assert "needs an MFA code, but there is no terminal to type it on" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert not with_mfa
 

@@ -713,7 +713,7 @@ def test_a_loop_can_be_entered_again() -> None:
 def test_a_nested_loop_with_the_outer_ones_break_key_is_told() -> None:
     outer, inner = loop(0, 2), loop(0, 2, iterKey="j")
     outer.loopState.nextState = inner  # type: ignore[attr-defined]
-    assert "another loop uses the breakKey '_loop_break'" in error_of(Driven(outer).says("OK"))
+    assert "another loop has the same breakKey '_loop_break'" in error_of(Driven(outer).says("OK"))
 
 
 def test_a_broken_loop_can_be_entered_again() -> None:

@@ -19,7 +19,7 @@ def test_a_variable_of_aws_that_holds_no_region_is_refused(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "us_east_1")
-    with pytest.raises(UsageError, match=f"{name} is 'us_east_1', which is no region"):
+    with pytest.raises(UsageError, match=f"{name} is 'us_east_1', which is not a region"):
         aws.default_region()
 
 

@@ -47,7 +47,7 @@ def test_walltimes_that_are_none(text: str) -> None:
 def test_the_event_comes_from_a_file_of_the_owners(tmp_path: Path) -> None:
     assert standalone.read_event(event_file(tmp_path)) == {"mode": 1}
     for mode in (0o640, 0o604, 0o666):
-        with pytest.raises(UsageError, match="holds keys, and others may read it: chmod 600"):
+        with pytest.raises(UsageError, match="holds keys, but others may read it: chmod 600"):
             standalone.read_event(event_file(tmp_path, mode=mode))
 
 
@@ -56,7 +56,7 @@ def test_what_is_no_event_is_not_shown(text: str, tmp_path: Path) -> None:
     path = event_file(tmp_path, text)
     with pytest.raises(UsageError) as raised:
         standalone.read_event(path)
-    assert str(raised.value) == f"{path} holds no event: that is a JSON object"
+    assert str(raised.value) == f"{path} holds no event (a JSON object)"
 
 
 def test_events_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

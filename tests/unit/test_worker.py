@@ -480,7 +480,7 @@ def test_mode_0(command: str, event: dict[str, Any], context: Context | None, re
             {"port": 99999},
             "could not reach the coordinator at 127.0.0.1:99999: a port is a number from 1 to 65535",
         ),
-        ({"cacert": "AAAA"}, "the event has a cacert, but no srvcrt and srvkey to go with it"),
+        ({"cacert": "AAAA"}, "the event has a cacert, but no srvcrt and srvkey"),
         ({"cacert": "AAAA", "srvcrt": "AAAA", "srvkey": "%%%"}, "a private key is not base64"),
     ],
 )

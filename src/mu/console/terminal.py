@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+MOST_WAITING = 16 << 20  # bytes that wait for a stream that takes nothing
 CHUNK = 4096  # bytes that a ready pipe takes without blocking
 MAX_LINE = 500  # the most characters of a printed line
 # Control characters, which could do anything to a terminal; bidirectional controls, which make a line look different
@@ -34,6 +35,7 @@ class Output:
         if self._errors == "strict":
             self._errors = "backslashreplace"
         self._waiting = bytearray()
+        self._left_out = 0  # lines
         self._ready = select.poll()
         self._fd = -1  # for a stream without a descriptor, such as one in memory
         with suppress(OSError, ValueError, AttributeError):
@@ -62,9 +64,17 @@ class Output:
         except (OSError, ValueError):
             self._stream = None
             return
-        if self._fd >= 0:
-            self._waiting += text.encode(self._coding, self._errors)
-            self.flush(wait=wait)
+        if self._fd < 0:
+            return
+        data = text.encode(self._coding, self._errors)
+        if not wait and len(self._waiting) + len(data) > MOST_WAITING and not self.flush():
+            self._left_out += max(1, text.count("\n"))
+            return
+        if self._left_out:
+            self._waiting += f"... ({self._left_out:,} lines left out: they were not taken)\n".encode()
+            self._left_out = 0
+        self._waiting += data
+        self.flush(wait=wait)
 
     def flush(self, *, wait: bool = False) -> bool:
         """Writes the text that is kept, without `wait` as much as there is room for; returns whether nothing is

@@ -1,1 +1,1 @@
-"""Records of runs, and what is made of them afterwards."""
+"""Records of runs, and statistics and pictures that are made from them."""

@@ -1,8 +1,9 @@
-"""What a worker was doing, as pictures show it: fetch, run, upload, wait or other, the same words in every job.
+"""The activity of a worker at each time, for pictures: fetch, run, upload, wait or other; the same words in every
+job.
 
-The worker's answers say it best: each ends what the worker had been doing since the answer before. Where there are
-none (`-O` files, answers that a record has left out, failures), the name of the state is read: the last word of it
-that is known counts, so that RetrieveAndRun is running.
+It is derived from the worker's answers: each ends what the worker had been doing since the previous answer. Without
+answers (`-O` files, answers that a record has left out, failures) the name of the state is used: its last known word
+counts, so that RetrieveAndRun is running.
 """
 
 import re
@@ -11,7 +12,8 @@ from functools import cache
 from mu.history.runs import Row
 
 FETCH, RUN, UPLOAD, WAIT, OTHER = ACTIVITIES = ("fetch", "run", "upload", "wait", "other")
-# How answers begin in a record; a test holds them to `mu.wire.protocol`, which records outlive.
+# Beginnings of answers in a record. A test compares them with `mu.wire.protocol`; they are copied, since records are
+# kept.
 ANSWERS = {
     "OK:RETRIEVE(": FETCH,
     "OK:FETCH(": FETCH,
@@ -35,19 +37,19 @@ Span = tuple[float, float, str]
 
 @cache
 def of_state(name: str) -> str:
-    """The activity that a state's name tells of; other if it tells none."""
+    """Returns the activity that a state's name contains; other if it contains none."""
     found = [WORDS[word.lower()] for word in WORD.findall(name) if word.lower() in WORDS]
     return found[-1] if found else OTHER
 
 
 def spans(row: Row) -> list[Span]:
-    """From, until and the activity of all of an attempt's time, in order and without gaps; none takes no time."""
+    """Returns begin, end and activity of all of an attempt's time, in order and without gaps or empty spans."""
     begin = min(row.connected, row.states[0][0])
     answered = row.messages[0][0] if row.messages and row.messages_left_out else begin
     found = _by_states(row, begin, answered)
     for moment, text in row.messages:
         if text.startswith(REMARK):
-            continue  # It is said while something goes on.
+            continue  # it is sent while an activity goes on
         until = min(max(moment, answered), row.finished)
         if text.startswith(FAILURE):
             found += _by_states(row, answered, until)
@@ -70,7 +72,8 @@ def _by_states(row: Row, begin: float, end: float) -> list[Span]:
 
 
 def _joined(found: list[Span]) -> list[Span]:
-    """The spans that take time; neighbours of one activity are one, and each begins where the one before ends."""
+    """Returns the spans that are not empty; neighbours of one activity are joined, and each begins where the previous
+    ends."""
     made: list[Span] = []
     for begin, end, activity in found:
         if end <= begin:

@@ -1,4 +1,4 @@
-"""What the pictures of a run share: colours and curves."""
+"""Colours and curves that all pictures of a run share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from mu.history import activity
 from mu.history.runs import Row, Run
 
-# Apart for people with each kind of colour blindness, too (the tests compute it), and the same in every job.
+# Distinguishable with each kind of colour blindness (the tests compute it), and the same in every job.
 COLOURS = {
     activity.FETCH: "#4477aa",
     activity.RUN: "#eebb44",
@@ -19,7 +19,7 @@ COLOURS = {
 
 
 def worker_spans(worker: "Worker") -> list[activity.Span]:
-    """From, until and the activity of a worker's time. Between its parts it waits."""
+    """Returns begin, end and activity of a worker's time. Between its parts it waits."""
     found: list[activity.Span] = []
     for row in worker.rows:
         if found and row.connected > found[-1][1]:
@@ -29,13 +29,13 @@ def worker_spans(worker: "Worker") -> list[activity.Span]:
 
 
 def occurring(run: Run) -> dict[str, str]:
-    """The colours of those activities that take time in the run: what a legend has to explain."""
+    """Returns the colours of the activities that take time in the run, for a legend."""
     found = {name for worker in workers(run) for _, _, name in worker_spans(worker)}
     return {name: colour for name, colour in COLOURS.items() if name in found}
 
 
 def final_failures(run: Run) -> set[tuple[int, int]]:
-    """Part and attempt of each failure that was the part's last word: it is not done, nor was it tried again."""
+    """Returns part and attempt of each failure that was final: the part is not done and was not retried."""
     done = {row.part for row in run.rows if row.outcome == "done"}
     latest: dict[int, int] = {}
     for row in run.rows:
@@ -48,7 +48,7 @@ def final_failures(run: Run) -> set[tuple[int, int]]:
 
 
 def curves(run: Run) -> dict[str, list[tuple[float, int]]]:
-    """How many workers were launched (if that is known), connected, and at their end, by when."""
+    """Returns how many workers were launched (if known), connected, and ended, at which times."""
     everyone = workers(run)
     connected = sorted(worker.connected for worker in everyone)
     finished = sorted(worker.finished for worker in everyone if worker.rows[-1].outcome != "unfinished")
@@ -62,7 +62,7 @@ def curves(run: Run) -> dict[str, list[tuple[float, int]]]:
 
 @dataclass(frozen=True)
 class Worker:
-    """The attempts that one worker made, in the order in which they began; more than one if it took part after part."""
+    """The attempts of one worker, in the order in which they began; several if it did part after part."""
 
     rows: Sequence[Row]
 
@@ -78,7 +78,7 @@ class Worker:
 
     @property
     def label(self) -> str:
-        """What people call it: by its part if it had only that one."""
+        """The worker's name in a picture: that of its part if it had only one."""
         return self.rows[0].label if len(self.rows) == 1 else self._several
 
     @property
@@ -92,7 +92,7 @@ class Worker:
 
 
 def workers(run: Run) -> list[Worker]:
-    """The workers in the order in which they connected; each attempt is one if it is not known who made it."""
+    """Returns the workers in the order in which they connected; without worker numbers each attempt counts as one."""
     found: dict[tuple[int, int], list[Row]] = {}
     for place, row in enumerate(run.rows):
         found.setdefault((row.worker, 0) if row.worker > 0 else (0, place), []).append(row)
@@ -100,10 +100,11 @@ def workers(run: Run) -> list[Worker]:
 
 
 def at_work(run: Run, begin: float, end: float, bins: int) -> dict[str, list[float]]:
-    """How many workers were at each activity, on average, in each of `bins` equal stretches from `begin` to `end`."""
+    """Returns how many workers, on average, were at each activity in each of `bins` equal intervals from `begin` to
+    `end`."""
     width = (end - begin) / bins
     found = {name: [0.0] * bins for name in COLOURS}
-    # A span fills all bins between its ends: one step up and one down, summed up afterwards.
+    # A span adds to all bins between its ends: one step up and one step down, which are summed afterwards.
     steps = {name: [0.0] * (bins + 1) for name in COLOURS}
     for worker in workers(run):
         for since, until, name in worker_spans(worker):
@@ -127,7 +128,7 @@ def at_work(run: Run, begin: float, end: float, bins: int) -> dict[str, list[flo
 
 
 class Ends(Protocol):
-    """What ends at some time."""
+    """An object that ends at some time."""
 
     @property
     def finished(self) -> float:
@@ -138,7 +139,7 @@ T = TypeVar("T", bound=Ends)
 
 
 def lines(rows: Sequence[T], most: int) -> list[T]:
-    """At most `most` of the rows, evenly: of each group of neighbours the one that ended last stands for all.
+    """Returns at most `most` of the rows, evenly: each group of neighbours is represented by the one that ended last.
 
     So the end of the run is always among them, however many workers share a line of pixels.
     """

@@ -1,5 +1,5 @@
-"""Follows a run of another process by the files that it writes (`mu.history.recorder`), and hands on what it tells to a
-reporter of this process, as the run's own loop would."""
+"""Follows a run of another process by the files that it writes (`mu.history.recorder`), and reports it to a reporter
+of this process, as the run's own loop would."""
 
 import fcntl
 import os
@@ -22,18 +22,18 @@ from mu.report.failure import Failure
 from mu.report.reporter import Counts, Reporter
 from mu.report.worker_log import Track
 
-SILENCE = 60.0  # seconds without news after which a run is given up whose file system has no locks
-REPLAYED = 1000  # attempts that were over before we came, the last ones, that the reporter is told of
+SILENCE = 60.0  # seconds without news until a run is considered dead, if the file system has no locks
+REPLAYED = 1000  # most attempts that ended before we began to follow and are still reported
 CHUNK = 1 << 20
-FAILURES = 1000  # that the summary may show
-RECORDS = "record"  # where `mu map --results DIR` has its record in DIR
-SKEW = 10.0  # seconds by which the clocks of two hosts may differ and still be taken for one
-MOVED = 0.002  # seconds between two times that are not the same one, rounded
+FAILURES = 1000  # most failures in the summary
+RECORDS = "record"  # directory of the record in the DIR of `mu map --results DIR`
+SKEW = 10.0  # most seconds by which clocks may differ and still count as equal
+MOVED = 0.002  # two times that differ by less are the same, but for rounding
 Key = tuple[int, int]  # a part and the number of the attempt
 
 
 class Seen(MachineState):
-    """The state of a machine of another process: there is no connection behind it."""
+    """The state of a machine in another process, without a connection."""
 
     def __init__(self, part: int, name: str, since: float) -> None:
         self.actorNum = part
@@ -42,18 +42,18 @@ class Seen(MachineState):
 
 
 class Done(Seen):
-    """One that is over, and well."""
+    """A machine that is done."""
 
     terminal = True
 
 
 class Failed(ErrorState):
-    """One that is over, and failed."""
+    """A machine that has failed."""
 
     def __init__(self, part: int, error: schema.Error, since: float) -> None:
         self.actorNum = part
         self.title, self.failed_in = "ErrorState", error.state
-        self.err = error.why.replace("\n    | ", "\n")  # as it was before it was made fit for people
+        self.err = error.why.replace("\n    | ", "\n")  # undoes the indentation of the record
         self.timestamps, self.stateinfo = [since], ["ErrorState"]
 
 
@@ -61,7 +61,7 @@ class Failed(ErrorState):
 class End:
     """How a run has ended: its exit status, the parts that failed, how many had no worker, and why it stopped early.
 
-    `made` is its record; None if it is gone without one.
+    `made` is its record; None if there is none because it was killed.
     """
 
     status: int
@@ -72,8 +72,8 @@ class End:
 
 
 def record_of(path: str | Path) -> Path:
-    """The path that the record of a run that goes on will have, given that, its directory, or the directory of
-    `--results`. UsageError, one line, if there is no such run."""
+    """Returns the path that the record of a running run will have, given that path, its directory, or the directory
+    of `--results`. Raises UsageError, with one line, if there is no such run."""
     path = Path(path)
     given = path
     if path.name.endswith(".live.json"):
@@ -95,19 +95,19 @@ def record_of(path: str | Path) -> Path:
 
 
 def _none(given: Path, path: Path) -> str:
-    """Why there is nothing to follow."""
+    """Returns why there is nothing to follow."""
     if path.is_dir():
         path = next(
             (each for each in (record.path_in(path), record.path_in(path / RECORDS)) if each.exists()), path
         )
     if path.is_dir():
         return (
-            f"{given}: no run is here: give the directory of --record, or the {record.FILE} that is to come"
+            f"{given}: no run here: give the directory of --record, or the path that {record.FILE} will have"
         )
     try:
         made = schema.read(path.read_bytes(), str(path))
     except FileNotFoundError:
-        return f"{given}: no such file, and no run that goes on: give the directory of --record"
+        return f"{given}: no such file, and no run in progress: give the directory of --record"
     except OSError as error:
         return f"cannot read {path}: {reason(error)}"
     except UsageError as error:
@@ -117,7 +117,8 @@ def _none(given: Path, path: Path) -> str:
 
 
 class Follower:
-    """Follows the run whose record will be at `path`. UsageError if none goes on there, or did until its end."""
+    """Follows the run whose record will be at `path`. Raises UsageError if no run is active there, or none that has
+    ended while we follow."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -126,11 +127,11 @@ class Follower:
             self._fd = os.open(lines, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise UsageError(f"cannot read {lines}: {reason(error)}") from None
-        self._read = 0  # bytes of the lines
-        self._rest = b""  # of the last line, which is not whole yet
+        self._read = 0  # number of bytes that were read of the lines
+        self._rest = b""  # beginning of an incomplete last line
         self._line = 1
         self._running: dict[Key, Track] = {}
-        self._stamp: tuple[int, int] | None = None  # of the last `run.live.json` that was read
+        self._stamp: tuple[int, int] | None = None  # identifies the last `run.live.json` that was read
         self._heard = time.monotonic()
         self._silent = False
         try:
@@ -145,12 +146,13 @@ class Follower:
         self.counts = Counts(wanted, parts_known=self.about.parts is not None)
 
     def close(self) -> None:
-        """End following."""
+        """Ends following."""
         os.close(self._fd)
 
     def turn(self, reporter: Reporter) -> End | None:
-        """Tell `reporter` what is new; how the run has ended, once it has. UsageError if its files make no sense."""
-        gone = self._gone()  # looked at before what it has left is read
+        """Reports new events to `reporter`; returns how the run has ended, if it has. Raises UsageError for invalid
+        files."""
+        gone = self._gone()  # checked before its last output is read
         now = self._now()
         if now is not None:
             self._take(now, reporter)
@@ -159,7 +161,7 @@ class Follower:
         if now is not None:
             here = {(part, number) for part, number, *_ in now.running}
             for key in [key for key in self._running if key not in here]:
-                reporter.worker_finished(self._running.pop(key))  # it was not needed any more
+                reporter.worker_finished(self._running.pop(key))  # it was no longer needed
         quiet = time.monotonic() - self._heard > SILENCE
         if quiet and not self._silent:
             reporter.line(f"no news for {SILENCE:.0f} s: the run's process may be stopped")
@@ -174,7 +176,7 @@ class Follower:
         return None
 
     def summary(self, end: End, reporter: Reporter) -> None:
-        """Tell `reporter` how the run has ended, as the run tells its own."""
+        """Reports the end of the run to `reporter`, as the run does to its own."""
         if end.made is not None:
             self.counts = _counted(end.made, self.counts)
             reporter.started = time.monotonic() - end.made.run.seconds
@@ -182,7 +184,7 @@ class Follower:
         reporter.summary(end.failures, end.missing, end.ended)
 
     def _gone(self) -> bool:
-        """Whether the run's process has ended: then nobody has the lock."""
+        """Returns whether the run's process has ended: then the lock is free."""
         try:
             fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -204,7 +206,7 @@ class Follower:
         return first
 
     def _now(self) -> schema.Now | None:
-        """What the run is doing now, if it has said so since the last time."""
+        """Returns the run's present state, if it was written since the last call."""
         path = live_beside(self.path)
         try:
             with path.open("rb") as file:
@@ -218,14 +220,14 @@ class Follower:
         self._stamp = stamp
         now = schema.decode(data, schema.Now, str(path))
         if now.started != self.about.run.started:
-            return None  # another run's
+            return None  # the file is of another run
         self._heard = time.monotonic()
         if abs(time.time() - now.at - self._start) > SKEW:
-            self._start = time.time() - now.at  # the clock of another host
+            self._start = time.time() - now.at  # the run's host has another clock
         return now
 
     def _take(self, now: schema.Now, reporter: Reporter) -> None:
-        """Tell of workers that have begun a part, and of those in another state."""
+        """Reports workers that have begun a part, and those that have changed their state."""
         self.counts = _counts(now.counts)
         reporter.counts = self.counts
         for part, number, worker, place, since, connected, label in sorted(
@@ -246,7 +248,7 @@ class Follower:
         reporter.worker_connected(track)
 
     def _over(self) -> list[tuple[Key, schema.Attempt]]:
-        """The attempts that are over since the last time; the first time the last `REPLAYED` of them."""
+        """Returns the attempts that have ended since the last call; at the first call the last `REPLAYED` of them."""
         found: deque[tuple[Key, schema.Attempt]] = deque(maxlen=REPLAYED if self._line == 1 else None)
         while more := os.pread(self._fd, CHUNK, self._read):
             self._read += len(more)
@@ -260,7 +262,7 @@ class Follower:
         return list(found)
 
     def _finish(self, key: Key, made: schema.Attempt, reporter: Reporter) -> None:
-        """Tell of an attempt that is over."""
+        """Reports an attempt that has ended."""
         part, number = key
         states = made.states or [(made.connected, "?")]
         since, name = states[-1]
@@ -283,7 +285,7 @@ class Follower:
         reporter.worker_finished(track)
 
     def _end(self, gone: bool) -> End | None:
-        """How the run has ended; None if it has not, and only its files are another's now."""
+        """Returns how the run has ended; None if it has not, and another run has merely replaced its files."""
         made: schema.Record | None = None
         with suppress(FileNotFoundError):
             made = schema.read(self.path.read_bytes(), str(self.path))
@@ -305,7 +307,7 @@ class Follower:
 
 
 def _counts(told: dict[str, Any]) -> Counts:
-    """Counts as a run of any version of mu has told them."""
+    """Returns counts as written by a run of any version of mu."""
     known = {name: value for name, value in told.items() if name in Counts._fields}
     launch = known.get("launch")
     known["launch"] = None
@@ -315,7 +317,7 @@ def _counts(told: dict[str, Any]) -> Counts:
 
 
 def _counted(made: schema.Record, last: Counts) -> Counts:
-    """The counts of a run that has ended, by its record; what that does not have is as it was told last."""
+    """Returns the counts of a run that has ended, from its record; those that it lacks are the last reported ones."""
     reasons = Counter[str]()
     for part in made.parts:
         failed = [attempt.error for attempt in part.attempts if attempt.error]

@@ -1,8 +1,8 @@
-"""The record of a run, `run.json`: what was asked for, and what became of each part. docs/seeing.md describes it.
+"""The record of a run, `run.json`: its settings, and the end of each part. docs/record.md describes it.
 
-Nothing secret is in it. Settings are taken by name, and keys are not among those names; of what programs
-print, only the ends of failed ones' output are kept, as people see them; and what is known to be secret
-here, the keys and credentials that this process has, is blanked wherever it occurs.
+It contains no secrets. Settings are selected by name, and keys are not among those names. Of programs' output, only
+the ends of failed programs' output are kept, as they are shown. All secrets that this process knows, its keys and
+credentials, are replaced wherever they occur.
 """
 
 import platform
@@ -29,16 +29,16 @@ from mu.report.worker_log import Track
 T = TypeVar("T")
 FILE = "run.json"
 UNFINISHED = "the run has not ended"
-MESSAGES = 100_000  # kept in all, shared out among the workers
+MESSAGES = 100_000  # messages that are kept in total, shared by the workers
 
 
 def messages_each(parts: int) -> int:
-    """How many of each worker's messages a record keeps."""
+    """Returns how many of each worker's messages a record keeps."""
     return max(8, min(200, MESSAGES // max(1, parts)))
 
 
 def prepare(directory: str) -> None:
-    """Make the directory that a record goes to. UsageError if that cannot be, or no file in it."""
+    """Makes the directory for a record. Raises UsageError if that is impossible, or no file can be written in it."""
     try:
         Path(directory).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -46,7 +46,7 @@ def prepare(directory: str) -> None:
     path = path_in(directory)
     if path.is_dir():
         raise UsageError(f"cannot write {path}: it is a directory")
-    try:  # permissions do not tell all, as in /proc
+    try:  # tried, since permissions do not tell everything, as in /proc
         with suppress(_NotWantedError), replacing(path):
             raise _NotWantedError
     except OSError as error:
@@ -54,26 +54,26 @@ def prepare(directory: str) -> None:
 
 
 def path_in(directory: str | Path, number: int = 1) -> Path:
-    """Where the record of a script's first run is in its directory, or its second, ...: `run-2.json`, ..."""
+    """Returns the path of the record of a script's run with this number: `run.json`, `run-2.json`, ..."""
     return Path(directory) / (FILE if number == 1 else f"run-{number}.json")
 
 
-_written: Counter[Path] = Counter()  # runs of this process, by the directory of their records
+_written: Counter[Path] = Counter()  # number of this process's runs, by the directory of their records
 
 
 def next_number(directory: str | Path) -> int:
-    """Which of this process's runs in `directory` another one is: 1 for the first."""
+    """Returns the number of this process's next run in `directory`; 1 for the first."""
     path = Path(directory).absolute()
     _written[path] += 1
     return _written[path]
 
 
 class _NotWantedError(Exception):
-    """Ends the writing of a file that was only to be tried."""
+    """Ends the writing of a file that was only a test."""
 
 
 def settings_of(info: Any, names: Iterable[str]) -> dict[str, Any]:
-    """Those settings of a `ServerInfo` that are in `names` and may be shown: keys are left out."""
+    """Returns the settings of a `ServerInfo` that are in `names` and may be shown: keys are left out."""
     found = {
         name: getattr(info, name) for name in names if hasattr(info, name) and name not in SECRET_SETTINGS
     }
@@ -93,8 +93,8 @@ def so_far(
     parts: Sequence[int] | None,
     blank: Callable[[str], str],
 ) -> schema.SoFar:
-    """What is known when a run begins: `start` is in seconds since the epoch, `parts` the numbers of all parts wanted
-    (None: they are not known yet)."""
+    """Returns what is known when a run begins. `start` is in seconds since the epoch, `parts` has the numbers of all
+    parts (None: they are not known yet)."""
     from mu.console.share import version
 
     return schema.SoFar(
@@ -115,7 +115,7 @@ def so_far(
 
 
 def ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    """The first and the last of each row of numbers that follow each other."""
+    """Returns the first and last number of each series of consecutive numbers."""
     found: list[tuple[int, int]] = []
     for number in sorted(numbers):
         if found and found[-1][1] == number - 1:
@@ -136,7 +136,7 @@ def build(
     cost: Mapping[str, Any] | None,
     blank: Callable[[str], str],
 ) -> schema.Record:
-    """The record of a run that has ended, without its parts."""
+    """Returns the record of a run that has ended, without its parts."""
     return schema.Record(
         schema=schema.SCHEMA,
         run=schema.About(blank(about.run.script), about.run.started, round(seconds, 6), blank(ended), status),
@@ -150,12 +150,12 @@ def build(
 
 
 def as_form(form: type[T], data: Mapping[str, Any] | None, blank: Callable[[str], str]) -> T | None:
-    """Plain data as one of the record's structs, its texts blanked."""
+    """Returns plain data as one of the record's structs, with secrets in its texts replaced."""
     return None if data is None else msgspec.convert(blanked(dict(data), blank), form)
 
 
 def attempt_of(track: Track, start: float, blank: Callable[[str], str]) -> schema.Attempt:
-    """What a record says of an attempt; `start` in seconds since the epoch."""
+    """Returns an attempt in the record's form; `start` is in seconds since the epoch."""
     machine = track.machine
     states = zip(machine.timestamps, machine.stateinfo, strict=True)
     made = schema.Attempt(
@@ -186,7 +186,7 @@ def attempt_of(track: Track, start: float, blank: Callable[[str], str]) -> schem
 
 
 def readable(number: int) -> int:
-    """A number that a worker has told, within what a record may hold."""
+    """Returns a worker's number, limited to the range that a record may hold."""
     return max(-schema.LARGEST, min(schema.LARGEST, number))
 
 
@@ -198,8 +198,8 @@ def launch_outcomes(
     start: float,
     failure: str | None,
 ) -> dict[str, Any]:
-    """What a record says of launching. `asked` and `accepted`: how many invocations by when, cumulative; `invocations`:
-    those of the launches that have come to their end."""
+    """Returns the record's part about launching. `asked` and `accepted`: how many invocations at which time,
+    cumulative; `invocations`: those of the launches that have ended."""
     found: dict[str, Any] = {
         "ended": failure or "",
         "asked_by": [(round(moment - start, 6), number) for moment, number in asked],
@@ -214,5 +214,5 @@ def launch_outcomes(
 
 
 def script_name() -> str:
-    """The name that the running script goes by."""
+    """Returns the name of the running script."""
     return Path(sys.argv[0]).name or "python"

@@ -1,14 +1,16 @@
-"""Writes a run's record while the run goes on, so that parts that are over cost no memory.
+"""Writes a run's record while the run goes on, so that parts that are over need no memory.
 
-Beside the record that is to come (`run.json`) there are two files until then:
+Until the record (`run.json`) is written there are two files beside its path:
 
-`run.jsonl`      a line about the run, then one for each attempt that is over. They become the record at the end. A run
+`run.jsonl`      one line about the run, then one for each attempt that is over. They become the record at the end. A
+run
                  that is killed leaves this file, and `mu stats` and `mu timeline` read it.
-`run.live.json`  what the run is doing now, for `mu watch`: how far it is, and the state of each worker. It is replaced
-                 as a whole, once in `INTERVAL` seconds at most, less often the larger it is, or the longer it takes.
+`run.live.json`  the present state of the run, for `mu watch`: how far it is, and the state of each worker. It is
+                 replaced as a whole, at most once in `INTERVAL` seconds, less often the larger it is and the longer
+                 it takes.
 
-The run holds a lock (flock) on `run.jsonl`: whoever can get one knows that the run's process is gone.
-In memory there are 33 bytes for each attempt that is over.
+The run holds a lock (flock) on `run.jsonl`; a process that can get it knows that the run's process is gone. Each
+attempt that is over takes 33 bytes of memory.
 """
 
 import fcntl
@@ -35,30 +37,30 @@ from mu.report.worker_log import Track
 
 logger = logging.getLogger(__name__)
 
-BUFFER = 1 << 16  # bytes of lines that wait to be written
-INTERVAL = 1.0  # seconds between two states of `run.live.json`, at least
-RATE = 100_000  # bytes per second that are written to it, at most
-SHARE = 0.01  # of the loop's time that it may take
-REASONS, REASON_LENGTH = 50, 200  # that are told of attempts that failed
-NAME_LENGTH = 60  # characters of the names of inputs that are told
+BUFFER = 1 << 16  # bytes of lines in the buffer before it is written
+INTERVAL = 1.0  # least seconds between two versions of `run.live.json`
+RATE = 100_000  # most bytes per second that are written to it
+SHARE = 0.01  # share of the loop's time that it may take
+REASONS, REASON_LENGTH = 50, 200  # most reasons of failed attempts in it, and their length
+NAME_LENGTH = 60  # characters of the names of inputs in it
 FATES = ("done", "failed", "unfinished")
 
 
 def lines_beside(path: Path) -> Path:
-    """Where the lines of a record of this path are while the run goes on."""
+    """Returns the path of the lines for a record of this path while the run goes on."""
     return path.with_suffix(".jsonl")
 
 
 def live_beside(path: Path) -> Path:
-    """Where that run tells what it is doing now."""
+    """Returns the path at which that run writes its present state."""
     return path.with_suffix(".live.json")
 
 
 class Recorder:
-    """The record of one run, whose path is `path`. `about` is its first line, `start` in seconds since the epoch.
+    """Writes the record of one run to `path`. `about` is its first line, `start` is in seconds since the epoch.
 
-    `secrets_of` gives the texts that must not be in it; new ones may come while the run goes on. Nothing that goes
-    wrong here ends the run: `finish` raises it.
+    `secrets_of` returns the texts that must not be in it; new ones may come while the run goes on. No error here ends
+    the run; `finish` raises it.
     """
 
     def __init__(
@@ -73,11 +75,11 @@ class Recorder:
         self._blank: Callable[[str], str] = str
         self._error: Exception | None = None
         self._fd = -1
-        self._end = 0  # of what has been written
+        self._end = 0  # offset of the end of what was written
         self._waiting = bytearray()
         self._next = 0.0
         self._live = True
-        # Of each attempt: its part, its number, its outcome, and where it is in the file.
+        # For each attempt: its part, its number, its outcome, and its offset in the file.
         self._parts, self._numbers, self._fates = array("q"), array("q"), array("b")
         self._begins, self._sizes = array("q"), array("q")
         try:
@@ -87,7 +89,7 @@ class Recorder:
 
     @property
     def blank(self) -> Callable[[str], str]:
-        """What blanks all that is secret by now."""
+        """Returns the function that replaces all present secrets in a text."""
         known = tuple(self._secrets_of())
         if known != self._known:
             self._known, self._blank = known, blanker(known)
@@ -99,7 +101,7 @@ class Recorder:
         return sorted(set(self._parts))
 
     def over(self, track: Track) -> None:
-        """An attempt has come to its end."""
+        """Adds an attempt that is over."""
         if self._error is not None:
             return
         try:
@@ -117,7 +119,7 @@ class Recorder:
             self._fail(error)
 
     def tick(self, now: float, counts: Callable[[], Counts], running: Callable[[], Iterable[Track]]) -> None:
-        """Write what has come to its end and, if it is time to, what goes on; `now` is of the monotonic clock."""
+        """Writes attempts that are over and, if it is time to, the present state; `now` is of the monotonic clock."""
         if self._error is not None or now < self._next:
             return
         begin = time.thread_time()
@@ -131,13 +133,13 @@ class Recorder:
         self._next = now + max(INTERVAL, size / RATE, (time.thread_time() - begin) / SHARE)
 
     def finish(self, made: schema.Record, parts: Sequence[int]) -> None:
-        """Write the record: `made`, whose parts are these, with their attempts. OSError if it cannot be; then the lines
-        stay."""
+        """Writes the record: `made` with these parts and their attempts. Raises OSError if that fails; then the lines
+        are kept."""
         if self._error is not None:
             raise self._error if isinstance(self._error, OSError) else OSError(reason(self._error))
         self._flush()
         head, tail = msgspec.json.encode(made)[: -len(b"]}")], b"]}\n"
-        self.path.parent.mkdir(parents=True, exist_ok=True)  # somebody may have tidied up meanwhile
+        self.path.parent.mkdir(parents=True, exist_ok=True)  # it may have been removed meanwhile
         with replacing(self.path) as file:
             file.write(head)
             for place, text in enumerate(self._texts(parts)):
@@ -145,7 +147,7 @@ class Recorder:
             file.write(tail)
 
     def remove(self) -> None:
-        """The record is there: what was beside it goes, unless another run has put its own in that place."""
+        """Removes the files beside the finished record, unless another run has replaced them by its own."""
         if self._fd < 0:
             return
         lines = lines_beside(self.path)
@@ -156,20 +158,20 @@ class Recorder:
         self.close()
 
     def close(self) -> None:
-        """Give the file back; what is in it stays."""
+        """Closes the file, which is kept."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
     def _open(self, first: bytes) -> None:
-        """A new file with its first line, in the place of what another run may have left."""
+        """Opens a new file with its first line, in place of one that another run may have left."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lines = lines_beside(self.path)
         beside = lines.with_name(f".{lines.name}.{secrets.token_hex(8)}")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._fd = os.open(beside, flags, 0o666)
         try:
-            with suppress(OSError):  # a file system without locks
+            with suppress(OSError):  # the file system may have no locks
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._put(first)
             self._flush()
@@ -191,7 +193,7 @@ class Recorder:
             del self._waiting[:written]
 
     def _tell(self, counts: Counts, running: Iterable[Track]) -> int:
-        """Write what the run is doing now; how many bytes that were."""
+        """Writes the present state; returns its bytes."""
         blank, start = self.blank, self._start
         states: dict[str, int] = {}
         rows: list[tuple[int, int, int, int, float, float, str]] = []
@@ -216,13 +218,13 @@ class Recorder:
         try:
             with replacing(live_beside(self.path)) as file:
                 file.write(text)
-        except OSError as error:  # the record does not depend on it
+        except OSError as error:  # this file is not needed for the record
             self._live = False
             logger.debug("%s: %s", live_beside(self.path), reason(error))
         return len(text)
 
     def _texts(self, parts: Iterable[int]) -> Iterator[bytes]:
-        """Each part as the record has it."""
+        """Yields each part in the record's form."""
         of, numbers = self._parts, self._numbers
         order = sorted(range(len(of)), key=lambda place: (of[place], numbers[place]))
         wanted = dict.fromkeys(map(record.readable, parts))
@@ -243,14 +245,14 @@ class Recorder:
             )
 
     def _fail(self, error: Exception) -> None:
-        """Keep what went wrong for the end, and let the run go on without its record."""
+        """Keeps an error for the end, and lets the run go on without its record."""
         logger.debug("%s: %s", lines_beside(self.path), reason(error))
         self._error = error
         self._waiting.clear()
 
 
 def _plain(counts: Counts, blank: Callable[[str], str]) -> dict[str, Any]:
-    """Counts as a file has them: only those reasons that are the most frequent, cut."""
+    """Returns counts for a file: only the most frequent reasons, shortened."""
     made = counts._asdict()
     reasons = sorted(counts.reasons.items(), key=lambda each: -each[1])[:REASONS]
     made["reasons"] = {blank(text)[:REASON_LENGTH]: number for text, number in reasons}

@@ -58,14 +58,14 @@ mu.history.reference > docs/record.md`.
 
 
 def page() -> str:
-    """All of docs/record.md."""
+    """Returns all of docs/record.md."""
     forms = json.loads(schema.json_schema())["$defs"]
     sections = ("\n".join(_section(name, forms)) for name in _in_order("Record", forms))
     return HEAD + "".join(f"\n{section}\n" for section in sections)
 
 
 def _in_order(name: str, forms: Mapping[str, Any]) -> list[str]:
-    """This form and those in it, in the order in which its fields come to them."""
+    """Returns the names of this form and of those in it, in the order of its fields."""
     found = [name]
     for field in forms[name]["properties"].values():
         inner = _reference(field)
@@ -74,7 +74,7 @@ def _in_order(name: str, forms: Mapping[str, Any]) -> list[str]:
 
 
 def _reference(field: Mapping[str, Any]) -> str:
-    """The name of the form that a field, or each of its items, has; or nothing."""
+    """Returns the name of the form that a field, or each of its items, has; empty if it has none."""
     if "$ref" in field:
         return str(field["$ref"]).rpartition("/")[2]
     inner = [*field.get("anyOf", []), *([field["items"]] if isinstance(field.get("items"), dict) else [])]
@@ -95,7 +95,7 @@ def _section(name: str, forms: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _kind(field: Mapping[str, Any]) -> str:
-    """What JSON a field is, in words."""
+    """Returns the JSON type of a field, in words."""
     if "$ref" in field:
         name = _reference(field)
         return f"[{name}](#{name.lower()})"

@@ -1,4 +1,4 @@
-"""A run as it is looked at afterwards, read from its record or from an `-O` file."""
+"""A run as it is examined afterwards, read from its record or from an `-O` file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +19,9 @@ class Row:
     """An attempt at a part, by one worker. Times are seconds since the run's start.
 
     `outcome` is done, failed or unfinished. `states` are those it entered and when; the last one lasts until
-    `finished`. `spent` sums seconds by activity, `moved` has the bytes `retrieved` and `uploaded`, and `messages` what
-    the worker said and when; all are empty if that is not known. `worker` is the number of the worker, which may have
-    done several parts, from 1; 0 if that is not known. `name` is that of its input, empty if it has none.
+    `finished`. `spent` sums seconds by activity, `moved` has the bytes `retrieved` and `uploaded`, and `messages` the
+    worker's messages with their times; all are empty if not known. `worker` is the number, from 1, of the worker,
+    which may have done several parts; 0 if not known. `name` is the name of its input, empty if it has none.
     """
 
     part: int
@@ -43,17 +43,17 @@ class Row:
 
     @property
     def label(self) -> str:
-        """What people call it, as short as it can be."""
+        """Its name in pictures, as short as possible."""
         return f"part {self.part}" + (f", attempt {self.attempt}" if self.attempt > 1 else "")
 
     @property
     def title(self) -> str:
-        """What people call it, with the name of its input."""
+        """Its name, with the name of its input."""
         again = f", attempt {self.attempt}" if self.attempt > 1 else ""
         return f"part {self.part} {self.name}".rstrip() + again
 
     def spans(self) -> list[tuple[float, float, str]]:
-        """From, until and the name of each state that took any time."""
+        """Returns begin, end and name of each state that took any time."""
         ends = [moment for moment, _ in self.states[1:]] + [self.finished]
         return [
             (begin, end, name) for (begin, name), end in zip(self.states, ends, strict=True) if end > begin
@@ -62,11 +62,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Run:
-    """`rows` in the order in which workers connected; `asked` and `launched`: how many
-    invocations had been asked for, and accepted, by when.
+    """A run. `rows` are in the order in which workers connected; `asked` and `launched` tell how many invocations had
+    been asked for, and accepted, at which time.
 
-    `parts` were wanted, `done` of them are done. `cost` is the record's. `unfinished`: it goes on, or was killed:
-    attempts that were not over are not in it.
+    `parts` is the number of parts, `done` how many are done. `cost` is the record's. With `unfinished` it goes on, or
+    was killed; running attempts are not included.
     """
 
     name: str
@@ -83,10 +83,11 @@ class Run:
 
 
 def load(path: str | Path) -> Run:
-    """The run of a record (its directory or file) or an `-O` file. UsageError, one line, if it is neither.
+    """Reads the run of a record (its directory or file) or an `-O` file. Raises UsageError, with one line, if it is
+    neither.
 
-    A run that goes on, or was killed, has no record yet: what there is of it is read. In a directory it comes before
-    the record of an earlier run.
+    A run that goes on, or was killed, has no record yet; the lines that it has written are read. In a directory they
+    have precedence over the record of an earlier run.
     """
     path = Path(path)
     try:
@@ -109,7 +110,7 @@ def load(path: str | Path) -> Run:
 
 
 def unfinished(path: str | Path) -> str:
-    """What people are told of a run that has no record yet."""
+    """Returns the message about a run that has no record yet."""
     return f"{path}: the run has not ended: this is what is known of it so far"
 
 
@@ -158,7 +159,7 @@ def _of_record(data: bytes, path: Path) -> Run:
 
 
 def _of_lines(data: bytes, path: Path) -> Run:
-    """What is known of a run that has not ended. The last line may be half there."""
+    """Reads the lines of a run that has not ended. The last line may be incomplete."""
     first, *lines = data[: data.rfind(b"\n") + 1].split(b"\n")[:-1] or [data]
     about = schema.decode(first, schema.SoFar, f"{path}, line 1")
     made = [
@@ -185,7 +186,8 @@ def _of_lines(data: bytes, path: Path) -> Run:
 
 
 def _row(part: int, made: schema.Attempt, end: float, where: str) -> Row:
-    """An attempt, whose times are made to ascend. UsageError that says `where` if they cannot, or it has no state."""
+    """Returns an attempt with ascending times. Raises UsageError that names `where` if that is impossible, or it has
+    no state."""
     if not made.states:
         raise UsageError(f"{where}.states: there is none")
     finished = end if made.finished is None else made.finished

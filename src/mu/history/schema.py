@@ -1,8 +1,8 @@
-"""The form of `run.json`, once: what writes a record, what reads one, and the published JSON schema come from here.
+"""The form of `run.json`, in one place: the writer, the readers, and the published JSON schema use it.
 
-`python -m mu.history.schema > docs/run.schema.json` publishes it, and `python -m mu.history.reference > docs/record.md`
-makes a page of it. New fields may come without a new `SCHEMA`, so that readers let unknown ones pass; a field that
-changes its meaning, or goes away, changes it.
+`python -m mu.history.schema > docs/run.schema.json` publishes it, and `python -m mu.history.reference >
+docs/record.md` makes a page from it. New fields may be added without a new `SCHEMA`, so readers must ignore unknown
+ones; a field whose meaning changes, or that is removed, needs a new number.
 """
 
 import json
@@ -16,8 +16,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from mu.errors import UsageError
 
 SCHEMA: Final[Literal[1]] = 1
-LATEST = 1e12  # seconds: beyond it, sums and pictures lose their meaning
-LARGEST = 2**53  # what JavaScript can count to
+LATEST = 1e12  # seconds; beyond it, sums and pictures would be meaningless
+LARGEST = 2**53  # the largest integer that JavaScript represents exactly
 
 Seconds = Annotated[float, Meta(ge=-LATEST, le=LATEST, description="Seconds since run.started.")]
 Duration = Annotated[float, Meta(ge=-LATEST, le=LATEST, description="Seconds.")]
@@ -204,12 +204,12 @@ class SoFar(Struct, kw_only=True):
 
 
 class Now(Struct, kw_only=True):
-    """What a run is doing now: `run.live.json`. It changes with mu's version, and is only for `mu watch`.
+    """The present state of a run: `run.live.json`. It changes with mu's version, and is only for `mu watch`.
 
     `started` is that of the run. `at`, and the times in `running`, are seconds since then. `counts` are those of
-    `mu.report.reporter.Counts`. In `running` there is for each worker that has a part: the part, the attempt, the
-    worker, the place of its state in `states`, since when it is in that, since when it has the part, and the name of
-    its input.
+    `mu.report.reporter.Counts`. `running` has for each worker with a part: the part, the attempt, the worker, the
+    place of its state in `states`, since when it is in that state, since when it has the part, and the name of its
+    input.
     """
 
     started: str
@@ -220,13 +220,14 @@ class Now(Struct, kw_only=True):
 
 
 class Version(Struct):
-    """The first look at a file: which form it has."""
+    """The field of a file that tells which form it has."""
 
     schema: Whole
 
 
 def read(data: bytes, name: str) -> Record:
-    """The record in a file called `name`. UsageError, one line with the path inside the file, if it is none."""
+    """Returns the record in a file called `name`. Raises UsageError, one line with the path inside the file, if
+    invalid."""
     version = decode(data, Version, name)
     if version.schema != SCHEMA:
         raise UsageError(f"{name}: a record of schema {version.schema}; this version of mu reads {SCHEMA}")
@@ -234,14 +235,16 @@ def read(data: bytes, name: str) -> Record:
 
 
 def decode(data: bytes, form: type[T], name: str) -> T:
-    """JSON of this form. UsageError, one line with the path inside, if it is no JSON or has another form."""
+    """Decodes JSON of this form. Raises UsageError, one line with the path inside, if it is no JSON or has another
+    form."""
     try:
         return msgspec.json.decode(data, type=form)
     except msgspec.ValidationError as error:
         raise UsageError(f"{name}: {explained(error)}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
-    # Older versions wrote what Python's own reader takes and JSON has not: infinity and halves of characters.
+    # Older versions wrote values that Python's own reader accepts but JSON does not have: infinity and lone
+    # surrogates.
     try:
         loose = json.loads(data)
         return msgspec.convert(_whole_characters(loose), form)
@@ -252,7 +255,7 @@ def decode(data: bytes, form: type[T], name: str) -> T:
         raise UsageError(f"{name}, line {line}: this is not text") from None
     except json.JSONDecodeError as error:
         raise UsageError(f"{name}, line {error.lineno}: this is no JSON: {error.msg}") from None
-    except (ValueError, RecursionError):  # both have been seen in files that nobody wrote by accident
+    except (ValueError, RecursionError):  # only files that were made to harm have these
         raise UsageError(f"{name}: numbers too long, or lists too deep, for any record") from None
 
 
@@ -260,7 +263,7 @@ PLACE = re.compile(r"(?P<what>.*?)(?: - at `(?P<path>.*)`)?", re.DOTALL)
 
 
 def explained(error: msgspec.ValidationError) -> str:
-    """`$.parts[3].attempts[0].finished: expected float, got str`."""
+    """Returns `$.parts[3].attempts[0].finished: expected float, got str`."""
     found = PLACE.fullmatch(str(error))
     assert found is not None
     what = found["what"].replace("`", "")
@@ -268,7 +271,7 @@ def explained(error: msgspec.ValidationError) -> str:
 
 
 def whole_characters(text: str) -> str:
-    """A text that can be written: halves of characters become question marks."""
+    """Returns a text that can be written: lone surrogates become question marks."""
     return text.encode("utf-8", "replace").decode()
 
 
@@ -283,7 +286,7 @@ def _whole_characters(value: Any) -> Any:
 
 
 def json_schema() -> str:
-    """The JSON schema of a record, as docs/run.schema.json has it."""
+    """Returns the JSON schema of a record, for docs/run.schema.json."""
     made = msgspec.json.schema(Record)
     made = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "run.json of mu", **made}
     return json.dumps(made, indent=2, ensure_ascii=False) + "\n"

@@ -1,11 +1,11 @@
-"""`mu stats`: where the time of a run went.
+"""`mu stats`: how the time of a run was spent.
 
-What the job waited for is told along its critical path, the part that ended last. The time until its end
-is cut into pieces that add up: until its worker was asked for, because others had to end first, and what
-that worker did for other parts (earlier parts); until as many invocations had been accepted as the worker's
-place in the order of connections says (launching), until it had connected (connecting), what earlier attempts
-at the part took (failed attempts), and its own work. As much of that as is beyond the median of all workers is the
-straggler's; the rest is shared out by what the worker's answers were to. An `-O` file does not have these.
+The waiting time of the job is divided along its critical path, which ends with the part that ended last. The time
+until its end is cut into pieces that add up: until its worker was asked for, because others had to end first, and the
+time that worker spent on other parts (earlier parts); until as many invocations had been accepted as the worker's
+place in the order of connections (launching); until it had connected (connecting); the time of earlier attempts at
+the part (failed attempts); and its own work. The part of that beyond the median of all workers counts as the
+straggler's; the rest is divided by the commands that the worker's answers belong to. An `-O` file has no answers.
 """
 
 import math
@@ -26,8 +26,8 @@ ACTIVITIES = {
 
 
 class StateTimes(NamedTuple):
-    """A state: how many attempts entered it, how often it was entered, percentiles of the seconds of one visit (nearest
-    rank, in the order of PERCENTS), and all its seconds."""
+    """A state: how many attempts entered it, how often it was entered, percentiles of the seconds of one visit
+    (nearest rank, in the order of PERCENTS), and its total seconds."""
 
     name: str
     attempts: int
@@ -37,12 +37,12 @@ class StateTimes(NamedTuple):
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """The value that so many percent of `ordered` do not exceed (nearest rank)."""
+    """Returns the value that `percent` percent of `ordered` do not exceed (nearest rank)."""
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 def state_times(run: Run) -> list[StateTimes]:
-    """Each state that took time, most of it first."""
+    """Returns each state that took time, the longest in total first."""
     visits: dict[str, list[float]] = {}
     attempts: dict[str, set[int]] = {}
     for place, row in enumerate(run.rows):
@@ -58,24 +58,24 @@ def state_times(run: Run) -> list[StateTimes]:
 
 
 def last_row(run: Run) -> Row:
-    """The attempt that ended last; not one that was stopped because another had done its part."""
+    """Returns the attempt that ended last, without those that were stopped because another had done the part."""
     done = {row.part for row in run.rows if row.outcome == "done"}
     waited_for = (row for row in run.rows if row.outcome != "unfinished" or row.part not in done)
     return max(waited_for, key=lambda row: row.finished)
 
 
 def workers(run: Run) -> int:
-    """How many workers the run had; the number of attempts where they are not told apart."""
+    """Returns how many workers the run had; the number of attempts if they are not known."""
     return len(_connections(run))
 
 
 def _worker(row: Row) -> Hashable:
-    """Whose attempt it is: the worker's number, or where that is not known, the attempt itself."""
+    """Returns the identity of an attempt's worker: its number or, if that is not known, the attempt itself."""
     return row.worker or (row.part, row.attempt)
 
 
 def _connections(run: Run) -> dict[Hashable, float]:
-    """When each worker got its first part."""
+    """Returns when each worker got its first part."""
     found: dict[Hashable, float] = {}
     for row in run.rows:
         found[_worker(row)] = min(found.get(_worker(row), math.inf), row.connected)
@@ -83,7 +83,7 @@ def _connections(run: Run) -> dict[Hashable, float]:
 
 
 def _reached(curve: Sequence[tuple[float, int]], number: int, otherwise: float) -> float:
-    """When a cumulative curve has come to `number`, or as close to it as it comes; `otherwise` if it is empty."""
+    """Returns when a cumulative curve has reached `number`, or its nearest value; `otherwise` if it is empty."""
     if not curve:
         return otherwise
     place = bisect_left([count for _, count in curve], number)
@@ -91,7 +91,7 @@ def _reached(curve: Sequence[tuple[float, int]], number: int, otherwise: float) 
 
 
 def waited_for(run: Run) -> dict[str, float]:
-    """The seconds from the run's start to its end, by what they were spent on; they add up."""
+    """Returns the seconds from the run's start to its end, by how they were spent; they add up."""
     row = last_row(run)
     found: dict[str, float] = {}
     first = min((other for other in run.rows if other.part == row.part), key=lambda other: other.connected)

@@ -1,4 +1,4 @@
-"""The timeline as one HTML file: a template with the run's data in it. It asks for nothing from a network."""
+"""The timeline as one HTML file: a template with the run's data in it. It loads nothing from a network."""
 
 import html
 import json
@@ -9,14 +9,14 @@ from mu.history import activity, stats
 from mu.history.chart import COLOURS, curves, final_failures, occurring, workers
 from mu.history.runs import Row, Run
 
-MAX_MESSAGES = 200_000  # in one page; beyond it, the messages of the workers that connected last are left out
+MAX_MESSAGES = 200_000  # messages in one page; beyond it, those of the last workers are left out
 
 
 def page(run: Run) -> str:
-    """The page of a run."""
+    """Returns the page of a run."""
     template = (files("mu.history") / "timeline.html").read_text(encoding="utf-8")
     data = json.dumps(_data(run), separators=(",", ":"), allow_nan=False)
-    # Inside <script>, only these could end it or change how it is read.
+    # Inside <script>, only these characters could end it or change how it is parsed.
     data = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return template.replace("@TITLE@", html.escape(run.name)).replace("@DATA@", data)
 
@@ -56,7 +56,8 @@ def _data(run: Run) -> dict[str, Any]:
 
 
 def _stats(run: Run) -> dict[str, Any]:
-    """What `mu stats` says, with the place of the row that it is about: the last to end, or the longest in a state."""
+    """Returns the figures of `mu stats`, with the row that each is about: the last to end, or the longest in a
+    state."""
     longest: dict[str, tuple[float, int]] = {}
     for place, row in enumerate(run.rows):
         for begin, end, name in row.spans():

@@ -1,8 +1,8 @@
-"""`mu timeline`: a run as a picture. A bar for each worker, coloured by what it was doing; above them, how many were
-doing what at each moment, and were launched, connected and at their end by when.
+"""`mu timeline`: a run as a picture. It has a bar for each worker, coloured by activity; above them, how many workers
+were at each activity at each moment, and were launched, connected and ended.
 
-matplotlib draws thousands of bars quickly if they are few objects: one collection of polygons for each
-activity, whatever the number of workers.
+matplotlib draws thousands of bars quickly only if they are few objects: one collection of polygons for each activity,
+whatever the number of workers.
 """
 
 import io
@@ -25,20 +25,20 @@ from mu.history.chart import (
 )
 from mu.history.runs import Run
 
-# Failures differ by shape: a cross is final, a ring was tried again.
+# Failures differ by shape: a cross is final, a ring was retried.
 REPEATED, FINAL = "failed, tried again", "failed for good"
 FAILED: dict[str, dict[str, Any]] = {
     REPEATED: {"marker": "o", "facecolor": "white", "edgecolor": "#111111", "linewidth": 1.2},
     FINAL: {"marker": "X", "facecolor": "#dd2222", "edgecolor": "white", "linewidth": 0.5},
 }
 PART_COLOUR = "#111111"
-AREA_BINS = 400  # points of the areas, over all of the time
-MARKED_LINES = 100  # beyond so many bars, marks where parts begin would hide them
+AREA_BINS = 400  # number of points of the areas, over the whole time
+MARKED_LINES = 100  # most bars for which the beginnings of parts are marked
 DPI = 120
 
 
 def draw(run: Run, path: Path) -> None:
-    """Write a PNG or SVG of `run`. UsageError if matplotlib is not there."""
+    """Writes a PNG or SVG of `run`. Raises UsageError if matplotlib is not installed."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -49,7 +49,7 @@ def draw(run: Run, path: Path) -> None:
         ) from None
     colours = occurring(run)
     count = max(1, len(workers(run)))
-    # Inches: few bars are thick, many share what a screen or a page has.
+    # Inches: few bars are thick; many bars share the size of a screen or a page.
     bars = min(max(0.25 * count, 1.2), 4.5 + 0.004 * min(count, 1000))
     strip, gap, head, foot = 1.4, 0.25, 0.7, 0.8
     height = head + strip + gap + bars + foot
@@ -67,10 +67,10 @@ def draw(run: Run, path: Path) -> None:
     svg = path.suffix == ".svg"
     file = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # about characters that no font here has
+        warnings.simplefilter("ignore", UserWarning)  # about characters that no installed font has
         figure.savefig(file, format=path.suffix[1:], metadata={"Date": None} if svg else None)
     made = file.getvalue()
-    # To SVG, matplotlib does not tell that edges are to be sharp.
+    # matplotlib cannot set crisp edges in SVG.
     path.write_bytes(
         made.replace(b'<g id="thin', b'<g shape-rendering="crispEdges" id="thin') if svg else made
     )
@@ -88,7 +88,7 @@ def _title(run: Run) -> str:
 
 
 def _bars(axes: Any, run: Run, pixels: int) -> None:
-    """Bars in so many lines of pixels: where there are more workers than that, one stands for its neighbours."""
+    """Draws bars in this many lines of pixels; if there are more workers, one bar represents several neighbours."""
     from matplotlib.collections import PolyCollection
     from matplotlib.ticker import MaxNLocator
 
@@ -115,7 +115,7 @@ def _bars(axes: Any, run: Run, pixels: int) -> None:
     many = sum(map(len, boxes.values())) > 20_000
     thin = count > 200
     for number, (colour, polygons) in enumerate(boxes.items()):
-        # Thin bars must not fade into each other's edges; and an SVG of very many would be of no use.
+        # The edges of thin bars must not fade into each other, and an SVG of very many bars would be useless.
         made = PolyCollection(
             polygons,
             facecolors=colour,
@@ -126,7 +126,7 @@ def _bars(axes: Any, run: Run, pixels: int) -> None:
             gid=f"{'thin' if thin else 'bars'}{number}",
         )
         axes.add_collection(made, autolim=False)
-    # Each failure is marked, also those of workers that share a line with others.
+    # Each failure is marked, including those of workers that share a line with others.
     final = final_failures(run)
     marks: dict[str, list[tuple[float, int]]] = {}
     for number, worker in enumerate(everyone):

@@ -1,7 +1,7 @@
 """`-O` files: a line `part:[(seconds, 'State'), ...]` for each machine in the order in which they connected; then
-`ERR:[places]`, the lines (from 0) of those that failed, if any did. Seconds are since the loop's start.
+`ERR:[places]`, the lines (from 0) of those that failed, if any. Seconds are since the loop's start.
 
-Scripts, and runs of the original, have this form: it is kept to the letter, and both are read here.
+Scripts, and runs of the original, use this form, so it is kept exactly, and both are read here.
 """
 
 import re
@@ -15,13 +15,13 @@ from mu.machine import ErrorState, MachineState, listed
 NUMBER = r"-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?"
 PAIR = re.compile(rf"\(({NUMBER}), ?'(\w*)'\)")
 MACHINE = re.compile(rf"(\d{{1,18}}): ?\[((?:\({NUMBER}, ?'\w*'\)(?:, ?(?=\()|(?=\])))*)\]")
-LATEST = 1e12  # seconds: beyond it, sums and pictures lose their meaning
-STEP = 1.0  # seconds by which a clock may have been set back during a run
+LATEST = 1e12  # seconds; beyond it, sums and pictures would be meaningless
+STEP = 1.0  # most seconds by which a clock may have been set back during a run
 FAILED = re.compile(r"ERR: ?\[((?:\d{1,18}(?:, ?(?=\d)|(?=\])))*)\]")
 
 
 class Times(NamedTuple):
-    """One line: a machine's part, the states it entered and when, and whether it failed."""
+    """One line: a machine's part, its states with their times, and whether it failed."""
 
     part: int
     states: list[tuple[float, str]]
@@ -29,7 +29,7 @@ class Times(NamedTuple):
 
 
 def write(path: str | Path, machines: Sequence[MachineState], start: float) -> None:
-    """Write the machines' times, in seconds since `start` (epoch). OSError if that fails."""
+    """Writes the machines' times, in seconds since `start` (epoch). Raises OSError if that fails."""
     lines = []
     for machine in machines:
         pairs = zip(machine.timestamps, machine.stateinfo, strict=True)
@@ -41,15 +41,15 @@ def write(path: str | Path, machines: Sequence[MachineState], start: float) -> N
 
 
 def moment(seconds: float) -> float:
-    """A time, if it is one. ValueError if it is beyond all bounds, or NaN."""
+    """Returns a time. Raises ValueError if it is too large, or NaN."""
     if not -LATEST <= seconds <= LATEST:
-        raise ValueError("a time that is beyond all bounds")
+        raise ValueError("a time that is out of range")
     return float(seconds)
 
 
 def ascending(states: Iterable[tuple[float, str]]) -> list[tuple[float, str]]:
-    """The states; while a clock was behind what it had said before, it stood still. ValueError if it was by more than
-    clocks are corrected by."""
+    """Returns the states with ascending times; a clock that was set back counts as stopped meanwhile. Raises
+    ValueError if it went back by more than clocks are corrected by."""
     found: list[tuple[float, str]] = []
     for begin, name in states:
         latest = found[-1][0] if found else begin
@@ -60,7 +60,8 @@ def ascending(states: Iterable[tuple[float, str]]) -> list[tuple[float, str]]:
 
 
 def parse(lines: Iterable[str], name: str) -> list[Times]:
-    """What a file of this form says. UsageError with `name` and the line's number if it has another."""
+    """Returns the content of a file of this form. Raises UsageError, with `name` and the line's number, if it has
+    another."""
     found: list[Times] = []
     failed: set[int] = set()
     errors_at = 0
@@ -84,5 +85,7 @@ def parse(lines: Iterable[str], name: str) -> list[Times]:
                 f"{name}, line {number}: neither part:[(seconds, 'State'), ...] nor ERR:[...]: {line[:40]!r}"
             )
     if failed and max(failed) >= len(found):
-        raise UsageError(f"{name}, line {errors_at}: ERR names line {max(failed)}, there are {len(found)}")
+        raise UsageError(
+            f"{name}, line {errors_at}: ERR names line {max(failed)}, but there are only {len(found)}"
+        )
     return [times._replace(failed=times.failed or place in failed) for place, times in enumerate(found)]

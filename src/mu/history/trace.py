@@ -1,8 +1,8 @@
 """A run as Chrome trace events (JSON), which https://ui.perfetto.dev and chrome://tracing open.
 
-The run is one process, each worker a thread of it. On a worker's thread there is a slice for each attempt at a part,
-and inside it one for each state. Slices of one thread have to nest, so attempts of one worker are cut where clocks
-make them overlap. Times are microseconds since the first event, since viewers do not take negative ones.
+The run is one process, and each worker one of its threads. A worker's thread has a slice for each attempt at a part,
+and inside it one for each state. Slices of one thread must nest, so attempts of one worker are cut where clocks make
+them overlap. Times are microseconds since the first event, since viewers do not accept negative ones.
 """
 
 import json
@@ -16,7 +16,7 @@ MICROSECONDS = 1_000_000
 
 
 def trace(run: Run) -> str:
-    """The JSON text of a run's trace: an object with `traceEvents`."""
+    """Returns the JSON text of a run's trace: an object with `traceEvents`."""
     return json.dumps(
         {
             "traceEvents": _events(run),
@@ -60,7 +60,8 @@ def _counter(name: str, ts: int, count: int) -> dict[str, Any]:
 
 
 def _slices(row: Row, tid: int, free: int, at: Any) -> list[dict[str, Any]]:
-    """An attempt, its states, and its failure; nothing of it is before `free`, where the attempt before it ended."""
+    """Returns an attempt, its states, and its failure; all begin no earlier than `free`, the end of the previous
+    attempt."""
     args: dict[str, Any] = {"part": row.part, "attempt": row.attempt}
     if row.name:
         args["input"] = row.name
@@ -90,7 +91,7 @@ def _slice(name: str, category: str, tid: int, begin: int, end: int, args: dict[
 
 
 def _present(name: str, times: list[tuple[int, int]]) -> list[dict[str, Any]]:
-    """A counter of how many of these were there, whenever that changes."""
+    """Returns a counter of how many of these existed, at each change."""
     changes: dict[int, int] = {}
     for begin, end in times:
         changes[begin] = changes.get(begin, 0) + 1

@@ -1,1 +1,1 @@
-"""From an executable to a Lambda function: its settings, what it needs, the package, and Lambda's side."""
+"""Makes a Lambda function from an executable: its settings, its needs, the package, and the calls to Lambda."""

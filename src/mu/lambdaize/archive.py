@@ -1,7 +1,7 @@
 """The zip that a function is made from: the worker's modules, the user's program and files.
 
-The same input makes the same bytes: members are sorted, have one fixed time, and of their modes only "may be
-executed" is kept. (A function runs as a user of its own, who must be able to read all and can write nothing.)
+Equal input makes equal bytes: members are sorted, have one constant time, and their modes keep only whether they are
+executable. (A function runs as a user of its own, who must be able to read all files and can write none.)
 """
 
 import os
@@ -22,12 +22,12 @@ ENTRY = "lambda_function.py"
 LIBRARIES = "solibs"
 MAIN = "__main__.py"
 OWN_NAMES = (ENTRY, MAIN, "mu", LIBRARIES)
-# What is shipped to workers. It imports itself, the standard library and, late, boto3 (tests/unit/test_walls.py).
+# The modules for workers. They import themselves, the standard library and, late, boto3 (tests/unit/test_walls.py).
 WORKER_FILES = ("__init__.py", "errors.py", "defs.py", "handler.py", "worker.py", "pilot.py", "standalone.py")
 WORKER_FOLDERS = ("wire", "work")
 OWN_MODULES = ("lambda_function", "mu")
 
-# What a worker imports besides: of Python's own, those of later versions named, and boto3 with what it needs.
+# Modules that a worker imports besides: Python's own, also those of later versions, and boto3 with what it needs.
 OTHER_MODULES = frozenset(
     {
         *sys.stdlib_module_names,
@@ -36,7 +36,7 @@ OTHER_MODULES = frozenset(
     }
 )
 
-# The first time that a zip can express.
+# The earliest time that a zip can express.
 TIME = (1980, 1, 1, 0, 0, 0)
 
 ENTRY_SOURCE = '''\
@@ -59,23 +59,23 @@ class Member:
     name: str
     content: Path | bytes | None
     executable: bool = False
-    link: bool = False  # `content` is what a symbolic link says
+    link: bool = False  # whether this is a symbolic link, with its target in `content`
 
     @property
     def size(self) -> int:
-        """Bytes when unpacked. Raises OSError."""
+        """The unpacked size in bytes. Raises OSError."""
         if isinstance(self.content, Path):
             return self.content.stat().st_size
         return len(self.content or b"")
 
 
 def library_members(libraries: Mapping[str, Path]) -> list[Member]:
-    """The entries for the shared libraries that packaged programs need, by their names."""
+    """Returns the entries for the shared libraries that packaged programs need, by their names."""
     return [Member(f"{LIBRARIES}/{name}", file) for name, file in libraries.items()]
 
 
 def worker_members(command: str) -> list[Member]:
-    """What every function has: the entry points, with the packaged command, and the worker's modules.
+    """Returns the entries of every function: the entry points, with the packaged command, and the worker's modules.
 
     One entry point is for Lambda, one for `python3 NAME.zip`.
     """
@@ -91,16 +91,16 @@ def _own_files() -> dict[str, bytes]:
 
 
 def worker_files() -> list[str]:
-    """The files of mu that a worker needs, relative to the package: some modules and whole folders."""
+    """Returns the files of mu that a worker needs, relative to the package: some modules and whole folders."""
     root = Path(__file__).parents[1]
     inside = (path for folder in WORKER_FOLDERS for path in (root / folder).rglob("*.py"))
     return sorted([*WORKER_FILES, *(str(path.relative_to(root)) for path in inside)])
 
 
 def user_members(paths: list[Path]) -> list[Member]:
-    """Members for files and directories, each under its own last name; links are followed.
+    """Returns members for files and directories, each under its own last name; links are followed.
 
-    Raises UsageError if one cannot be read, or its name would hide another or a module that the worker needs.
+    Raises UsageError if one cannot be read, or its name would hide another one or a module that the worker needs.
     """
     members: list[Member] = []
     taken: dict[str, Path] = {}
@@ -128,7 +128,7 @@ def user_members(paths: list[Path]) -> list[Member]:
 
 
 def _module(name: str, path: Path) -> str:
-    """The name by which Python would import a packaged file or directory, which comes first; or nothing."""
+    """Returns the name by which Python would import a packaged file or directory; empty if it could not."""
     if path.is_dir():
         return name if "__init__" in map(_file_module, os.listdir(path)) else ""  # noqa: PTH208  names, not paths
     return _file_module(name)
@@ -140,7 +140,7 @@ def _file_module(name: str) -> str:
 
 
 def _members(name: str, path: Path) -> Iterator[Member]:
-    # No recursion, since directories may be deeper than Python's stack. Each goes with those that it is in.
+    # No recursion, since directories may be deeper than Python's stack. Each comes with its parent directories.
     queue: list[tuple[str, Path, tuple[tuple[int, int], ...]]] = [(name, path, ())]
     while queue:
         name, path, above = queue.pop()
@@ -151,7 +151,7 @@ def _members(name: str, path: Path) -> Iterator[Member]:
         status = path.stat()
         mode, this = status.st_mode, (status.st_dev, status.st_ino)
         if stat.S_ISREG(mode):
-            with path.open("rb"):  # now, rather than in the middle of writing
+            with path.open("rb"):  # checked now rather than while the zip is written
                 yield Member(name, path, bool(mode & 0o111))
         elif stat.S_ISDIR(mode):
             if this in above:
@@ -169,7 +169,7 @@ def _members(name: str, path: Path) -> Iterator[Member]:
 
 
 def _link_within(name: str, path: Path) -> bytes | None:
-    """What a link says if it leads to something in the same packaged directory: then it can stay a link."""
+    """Returns a link's target if it is in the same packaged directory, so that it can stay a link; otherwise None."""
     if not path.is_symlink():
         return None
     target = str(path.readlink())
@@ -180,7 +180,7 @@ def _link_within(name: str, path: Path) -> bytes | None:
 
 
 def write(path: Path, members: list[Member]) -> None:
-    """Write the zip. Raises OSError."""
+    """Writes the zip. Raises OSError."""
     with zipfile.ZipFile(path, "w") as package:
         for member in sorted(members, key=lambda member: member.name):
             info = zipfile.ZipInfo(member.name, TIME)

@@ -1,4 +1,4 @@
-"""`mu lambdaize`: make a Lambda function from an executable, or nothing at all if anything is wrong."""
+"""`mu lambdaize`: makes a Lambda function from an executable, or leaves nothing if anything fails."""
 
 import argparse
 import json
@@ -26,12 +26,12 @@ from mu.lambdaize.settings import NEWEST_RUNTIME, SUFFIX, Given, function_of, gi
 
 
 def packaged_command(name: str, pre_args: str, post_args: str) -> str:
-    """The command that the function runs: `pre_args ./name post_args`."""
+    """Returns the command that the function runs: `pre_args ./name post_args`."""
     return " ".join(part for part in (pre_args, shlex.quote(f"./{name}"), post_args) if part)
 
 
 def _contents(args: argparse.Namespace, command: str, arch: Given) -> tuple[list[archive.Member], Needs]:
-    """What goes into the package, and what the programs in it need. Raises UsageError."""
+    """Returns the members of the package, and what its programs need. Raises UsageError."""
     path, words = Path(args.executable), args.arguments[2:]
     if "" in words:
         raise UsageError("an EXTRAFILE is an empty word, which would be the current directory: leave it out")
@@ -50,16 +50,16 @@ def _contents(args: argparse.Namespace, command: str, arch: Given) -> tuple[list
     size = sum(member.size for member in members)
     if size > deploy.UNPACKED_LIMIT:
         raise UsageError(
-            f"the package has {size:,} bytes when unpacked, and Lambda takes {deploy.UNPACKED_LIMIT:,}:"
+            f"the package has {size:,} bytes when unpacked, but Lambda allows {deploy.UNPACKED_LIMIT:,}:"
             " leave files out, or let workers fetch them from S3"
         )
     return members, needed
 
 
 def lambdaize(args: argparse.Namespace) -> str:
-    """Do what the arguments say; returns the text for stdout.
+    """Does what the arguments say; returns the text for standard output.
 
-    Raises MuError, and then nothing is left, unless the text says otherwise.
+    Raises MuError; nothing is left behind then, unless the text says otherwise.
     """
     given = given_settings(args)
     function = function_of(args, given)
@@ -82,8 +82,8 @@ def lambdaize(args: argparse.Namespace) -> str:
     check_glibc(needed, runtime or NEWEST_RUNTIME, args.force)
     target = Path(f"{function.name}.zip")
     if target.is_dir():
-        raise UsageError(f"{target} is a directory in the way of the package")
-    # It gets its name when all is done, so that a failure harms no earlier package of that name either.
+        raise UsageError(f"{target} is a directory, but the package would have that name")
+    # Renamed when all is done, so that a failure does not replace an earlier package of that name.
     unfinished = Path(f".{function.name}.{os.getpid()}.zip")
 
     def keep() -> None:
@@ -110,8 +110,10 @@ def lambdaize(args: argparse.Namespace) -> str:
 
 
 def older_packages(package: Path) -> list[Path]:
-    """The packages that earlier runs have made of the same executable and left beside this one, under names that were
-    made up then. Others, and what is no package of ours, are left alone."""
+    """Returns the packages that earlier runs have made of the same executable beside this one, under generated names.
+
+    Packages with other names, and zips that are not packages, are not included.
+    """
     made_up = re.fullmatch(rf"(.+)_{SUFFIX}", package.stem)
     if made_up is None:
         return []

@@ -1,4 +1,4 @@
-"""A function on AWS Lambda from a zip: made, or brought up to date, wholly or not at all."""
+"""Creates or updates a function on AWS Lambda from a zip, completely or not at all."""
 
 import contextlib
 import hashlib
@@ -15,17 +15,17 @@ from mu import aws
 from mu.errors import MuError
 
 HANDLER = "lambda_function.lambda_handler"
-TAGS = {"mu": "lambdaize"}  # what `mu functions` knows our functions by
-MARK = "mu-made"  # a tag with a number that each run makes up, to know its own function again
+TAGS = {"mu": "lambdaize"}  # the tag by which `mu functions` finds our functions
+MARK = "mu-made"  # a tag with a random token per run, which identifies a function that this run created
 
-# Bytes of a zip in a request, and of all that is in it. Source: "Lambda quotas" in AWS's Developer Guide.
+# Limits in bytes of a zip in a request, and of its unpacked content. Source: "Lambda quotas", AWS's Developer Guide.
 DIRECT_LIMIT = 50 << 20
 UNPACKED_LIMIT = 250 << 20
 
-# A second start of a worker is the coordinator's business, and one that starts late has nobody to talk to.
+# The coordinator replaces workers itself, and a worker that starts late finds no coordinator.
 RETRIES, EVENT_AGE = 0, 60
 
-# What AWS answers to what it will do a little later, and for how many seconds it is asked again.
+# Errors of AWS that pass by themselves, and how long (seconds) requests are retried.
 CONFLICT, NEW_ROLE = "ResourceConflictException", "cannot be assumed"
 PATIENCE = 30
 SETTLING = 2
@@ -34,7 +34,7 @@ WAIT = {"Delay": 1, "MaxAttempts": 300}
 
 @dataclass(frozen=True)
 class Function:
-    """What a function is to be; None leaves the service's default, or in an update what was there.
+    """The wanted settings of a function; None is the service's default, or in an update the present value.
 
     `memory` and `tmp_size` are in MB (2**20 bytes), `timeout` in seconds, `arch` is x86_64 or arm64.
     """
@@ -51,7 +51,7 @@ class Function:
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """The parameters that create-function and update-function-configuration share."""
+        """Returns the parameters that create-function and update-function-configuration share."""
         values = {
             "Handler": HANDLER,
             "Runtime": self.runtime,
@@ -64,7 +64,7 @@ class Function:
 
     @property
     def architectures(self) -> dict[str, Any]:
-        """The parameter that create-function and update-function-code share."""
+        """Returns the parameter that create-function and update-function-code share."""
         return {"Architectures": [self.arch]} if self.arch else {}
 
 
@@ -81,10 +81,10 @@ def create(
     keep: Callable[[], object] = lambda: None,
     sleep: Sleep = time.sleep,
 ) -> dict[str, Any]:
-    """Make the function from a zip and wait until it is active; returns Lambda's answer.
+    """Creates the function from a zip and waits until it is active; returns Lambda's answer.
 
-    `keep` is called when all is done. Raises MuError, and then nothing of the function is left, unless the text
-    says otherwise.
+    `keep` is called when all is done. Raises MuError; no part of the function is left then, unless the text says
+    otherwise.
     """
     client = aws.client("lambda", function.region)
     with _uploaded(function, package, say) as code:
@@ -122,7 +122,7 @@ def _create(
     except aws.ERRORS as error:
         if aws.code(error) != CONFLICT:
             raise aws.told(f"cannot create function {function.name}", error) from None
-    # When an answer is lost, botocore asks again, and comes upon what it has made itself.
+    # If an answer is lost, botocore repeats the request, which then fails because the function exists.
     with contextlib.suppress(*aws.ERRORS):
         made = _made(client, function, mark)
         if made:
@@ -134,7 +134,7 @@ def _create(
 
 
 def _made(client: Any, function: Function, mark: str) -> dict[str, Any] | None:
-    """The function's first version, if it is there and has this mark."""
+    """Returns the function's first version, if it exists and has this mark; otherwise None."""
     try:
         found = client.get_function(FunctionName=function.name)
     except client.exceptions.ResourceNotFoundException:
@@ -145,7 +145,7 @@ def _made(client: Any, function: Function, mark: str) -> dict[str, Any] | None:
 def _undo(
     client: Any, function: Function, mark: str, made: bool, first: BaseException, say: Say, sleep: Sleep
 ) -> None:
-    """Remove the function, after a first error; if it is not known to be `made`, if it is there with this mark."""
+    """Removes the function after a first error; if it is not certain that it was `made`, only if it has this mark."""
     name = function.name
     try:
         if not made:
@@ -153,11 +153,11 @@ def _undo(
             made = _made(client, function, mark) is not None
     except aws.ERRORS as error:
         reason = aws.failure(error)
-        if reason.partition(":")[0] not in _words(first):  # nothing new: no credentials, no way there
-            say(f"whether function {name} has been made all the same cannot be told: {reason}")
+        if reason.partition(":")[0] not in _words(first):  # not if the reason is that of the first error
+            say(f"it is not known whether function {name} was made: {reason}")
     if not made:
         return
-    say(f"removing function {name} again")
+    say(f"removing function {name}")
     try:
         note = f"function {name} cannot be removed while it is being made: trying again"
         _patiently(lambda: remove(client, name), CONFLICT, note, say, sleep)
@@ -167,24 +167,24 @@ def _undo(
 
 
 def remove(client: Any, name: str) -> None:
-    """Remove a function, which may be gone already. Raises what AWS answers."""
+    """Removes a function, which may be gone already. Raises AWS's errors."""
     with contextlib.suppress(client.exceptions.ResourceNotFoundException):
         client.delete_function(FunctionName=name)
 
 
 def find(function: Function) -> dict[str, Any]:
-    """What the function is now. Raises MuError if there is none of this name, or it is not ours."""
+    """Returns the present function. Raises MuError if there is none of this name, or it was not made by lambdaize."""
     client, name = aws.client("lambda", function.region), function.name
     with aws.explained(f"cannot update function {name}"):
         try:
             found = client.get_function(FunctionName=name)
         except client.exceptions.ResourceNotFoundException:
             raise MuError(
-                f"there is no function {name} in {function.region} to update: 'mu functions' lists those that there are"
+                f"there is no function {name} in {function.region} to update: 'mu functions' lists the existing ones"
             ) from None
     if not TAGS.items() <= found.get("Tags", {}).items():
         raise MuError(
-            f"function {name} was not made by lambdaize (it lacks the tag mu=lambdaize): leaving it alone"
+            f"function {name} was not made by lambdaize (it lacks the tag mu=lambdaize): it is not changed"
         )
     configuration: dict[str, Any] = found["Configuration"]
     return configuration
@@ -198,11 +198,11 @@ def update(
     keep: Callable[[], object] = lambda: None,
     sleep: Sleep = time.sleep,
 ) -> dict[str, Any]:
-    """Give an existing function of ours other code, and the configuration that is not None.
+    """Gives an existing function made by lambdaize new code, and the configuration values that are not None.
 
     Returns Lambda's answer to the last change, with the new version's number. `keep` is called when Lambda has
-    taken the new code, from where there is no way back. Raises MuError, and then the function is what it was,
-    unless the text says otherwise.
+    accepted the new code, which cannot be undone. Raises MuError; the function is unchanged then, unless the text
+    says otherwise.
     """
     find(function)
     client, name = aws.client("lambda", function.region), function.name
@@ -239,10 +239,10 @@ def update(
 def _restored(
     client: Any, function: Function, before: dict[str, Any], first: BaseException, say: Say, sleep: Sleep
 ) -> bool:
-    """Give the function back its configuration, after a first error; not if it has the new code already."""
+    """Restores the function's configuration after a first error, unless it has the new code already."""
     try:
         _let_settle(first, sleep)
-        now = _idle(client, function, sleep)  # before that Lambda takes no other update
+        now = _idle(client, function, sleep)  # until then Lambda refuses other updates
         if now["CodeSha256"] != before["CodeSha256"]:
             return False
         old = {key: before[key] for key in function.configuration if key in before}
@@ -259,17 +259,18 @@ def _restored(
 
 
 def _idle(client: Any, function: Function, sleep: Sleep) -> dict[str, Any]:
-    """What the function is once no update is at work on it, be the last one a failure or not."""
+    """Waits until no update of the function is in progress, and returns the function, even if the last update
+    failed."""
     for _ in range(WAIT["MaxAttempts"]):
         now: dict[str, Any] = client.get_function(FunctionName=function.name)["Configuration"]
         if now.get("LastUpdateStatus") != "InProgress":
             return now
         sleep(WAIT["Delay"])
-    raise MuError(f"another update of function {function.name} does not come to its end: try again later")
+    raise MuError(f"another update of function {function.name} does not end: try again later")
 
 
 def _let_settle(first: BaseException, sleep: Sleep) -> None:
-    """Give what was interrupted in the middle of a request the time that it may still need."""
+    """Waits after an interruption, because the interrupted request may still be in progress."""
     if not isinstance(first, Exception):
         sleep(SETTLING)
 
@@ -281,8 +282,8 @@ def _words(error: BaseException) -> str:
 
 
 def _with_role(request: Callable[[], T], function: Function, say: Say, sleep: Sleep) -> T:
-    """Make a request that names the role, which Lambda cannot assume for some seconds if it is new."""
-    note = "the role cannot be assumed yet, as happens with new ones: trying again"
+    """Makes a request that names the role, and retries it, since Lambda cannot assume a new role for some seconds."""
+    note = "the role cannot be assumed yet, which is usual for new ones: trying again"
     try:
         return _patiently(request, NEW_ROLE, note, say, sleep)
     except aws.ERRORS as error:
@@ -293,7 +294,7 @@ def _with_role(request: Callable[[], T], function: Function, say: Say, sleep: Sl
 
 
 def _patiently(request: Callable[[], T], excuse: str, note: str, say: Say, sleep: Sleep) -> T:
-    """Make a request again and again, for some time, while it fails with this excuse."""
+    """Repeats a request, for a limited time, while it fails with this error."""
     for waited in range(0, PATIENCE, 2):
         try:
             return request()
@@ -307,7 +308,7 @@ def _patiently(request: Callable[[], T], excuse: str, note: str, say: Say, sleep
 
 
 def _wait(client: Any, function: Function, what: str) -> None:
-    """Wait for one of botocore's conditions."""
+    """Waits for one of botocore's conditions."""
     client.get_waiter(what).wait(FunctionName=function.name, WaiterConfig=WAIT)
 
 
@@ -319,14 +320,14 @@ def _set_invoke_config(client: Any, function: Function) -> None:
 
 
 def _settled(answer: dict[str, Any]) -> dict[str, Any]:
-    """Lambda's answer, which was given before it was ready, as it is now."""
+    """Returns Lambda's answer with the present state, since it was given before the function was ready."""
     kept = {key: value for key, value in answer.items() if key != "ResponseMetadata" and "Reason" not in key}
     return kept | {"State": "Active", "LastUpdateStatus": "Successful"}
 
 
 @contextlib.contextmanager
 def _uploaded(function: Function, package: Path, say: Say) -> Iterator[dict[str, Any]]:
-    """The parameters that say where the code is, in the request, or in the bucket for as long as it takes.
+    """Yields the parameters for the code: the zip itself, or its temporary object in the bucket.
 
     Raises MuError if the zip is too large for a request, and there is no bucket.
     """
@@ -336,7 +337,7 @@ def _uploaded(function: Function, package: Path, say: Say) -> Iterator[dict[str,
         return
     if not function.code_bucket:
         raise MuError(
-            f"the package has {size:,} bytes, and a request can hold {DIRECT_LIMIT:,}:"
+            f"the package has {size:,} bytes, but a request can hold {DIRECT_LIMIT:,}:"
             " name a bucket of yours in the same region as CODE_BUCKET"
         )
     client = aws.client("s3", function.region)
@@ -344,7 +345,7 @@ def _uploaded(function: Function, package: Path, say: Say) -> Iterator[dict[str,
     place = {"Bucket": function.code_bucket, "Key": f"{function.name}-{digest[:16]}.zip"}
     where = f"s3://{place['Bucket']}/{place['Key']}"
     say(f"uploading the package to {where}")
-    refused = False  # an interruption may leave the object there
+    refused = False  # after an interruption the object may exist
     try:
         with aws.explained(f"cannot upload the package to {where}"), package.open("rb") as file:
             try:
@@ -353,7 +354,7 @@ def _uploaded(function: Function, package: Path, say: Say) -> Iterator[dict[str,
                 refused = True
                 raise
         yield {"S3Bucket": place["Bucket"], "S3Key": place["Key"]}
-    finally:  # Lambda keeps a copy of its own
+    finally:  # Lambda has made its own copy
         try:
             if not refused:
                 client.delete_object(**place)

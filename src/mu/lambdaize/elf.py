@@ -1,7 +1,7 @@
-"""What an ELF file needs to run: its machine, its loader, its libraries, and where these are on this machine.
+"""Reads what an ELF file needs to run (machine, loader, libraries), and finds the libraries on this machine.
 
-The file is only read, never run (`ldd` may run it), so it may be for another machine. Sources: the ELF gABI
-and, for the way libraries are found, ld.so(8).
+The file is only read, never run (`ldd` may run it), so it may be for another machine. Sources: the ELF gABI and, for
+the search of libraries, ld.so(8).
 """
 
 import platform
@@ -20,28 +20,28 @@ from elftools.elf.segments import InterpSegment
 from mu.errors import UsageError
 
 MACHINES = {"EM_X86_64": "x86_64", "EM_AARCH64": "arm64"}
-THIS_MACHINE = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), "")  # as MACHINES has it
+THIS_MACHINE = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), "")  # a value of MACHINES
 TRIPLETS = {"x86_64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 
-# The pieces of glibc fit only each other and its loader (GLIBC_PRIVATE): all come from the machine that runs
-# the program.
+# The libraries of glibc work only with each other and their loader (GLIBC_PRIVATE), so all of them come from the
+# machine that runs the program.
 OF_THE_LOADER = re.compile(
     r"(lib(c|m|mvec|pthread|rt|dl|resolv|util|anl)|ld-linux[^.]*|linux-vdso|linux-gate)\.so(\.|$)"
 )
 
 MAGIC = b"\x7fELF"
 
-# Asked for by name rather than number: the first glibc that can do it.
+# Versions that are requested by name instead of number, and the first glibc that has them.
 ABILITIES = {"GLIBC_ABI_DT_RELR": (2, 36)}
 
 
 @dataclass(frozen=True)
 class Elf:
-    """The headers of an executable or a library, as far as they say where it can run.
+    """The headers of an executable or a library that tell where it can run.
 
-    `machine` is x86_64 or arm64, `interpreter` the path of the loader or empty, `needed` the names of the
-    libraries in order, `rpath` and `runpath` their search paths as written. `glibc` is the newest version of
-    the C library that it asks for, (0, 0) for none; `opens_libraries`: whether it calls dlopen.
+    `machine` is x86_64 or arm64, `interpreter` the path of the loader or empty, `needed` the names of the libraries
+    in order, `rpath` and `runpath` their search paths as written. `glibc` is the newest version of the C library that
+    it needs, (0, 0) for none; `opens_libraries` tells whether it calls dlopen.
     """
 
     path: Path
@@ -62,14 +62,14 @@ class Elf:
 
 @dataclass(frozen=True)
 class Libraries:
-    """The libraries of an executable, without those of the loader: name → file, and name → who lacks it."""
+    """The libraries of an executable, without those of the loader: name → file, and name → the file that lacks it."""
 
     found: dict[str, Elf] = field(default_factory=dict)
     missing: dict[str, Path] = field(default_factory=dict)
 
 
 def read(path: Path) -> Elf:
-    """Read the headers of an executable or library.
+    """Reads the headers of an executable or library.
 
     Raises UsageError if it is damaged, or not for a machine that Lambda has. Raises OSError.
     """
@@ -83,7 +83,7 @@ def read(path: Path) -> Elf:
                 elf["e_entry"] != 0,
             )
             needs = _read_segments(elf) | _read_versions(elf) | _read_imports(elf)
-        except Exception:  # pyelftools raises nearly anything when a file is damaged
+        except Exception:  # pyelftools may raise any exception for a damaged file
             raise UsageError(f"{path} is a damaged ELF file") from None
     if machine not in MACHINES or bits != 64:
         name = str(machine).removeprefix("EM_").lower()
@@ -94,7 +94,7 @@ def read(path: Path) -> Elf:
 
 
 def _read_segments(elf: ELFFile) -> dict[str, Any]:
-    """The interpreter and the dynamic section, found without section headers, which may be stripped."""
+    """Returns the interpreter and the dynamic section, found without section headers, which may be stripped."""
     found: dict[str, Any] = {}
     needed: list[str] = []
     for segment in elf.iter_segments():
@@ -112,7 +112,7 @@ def _read_segments(elf: ELFFile) -> dict[str, Any]:
 
 
 def _read_imports(elf: ELFFile) -> dict[str, Any]:
-    """Whether dlopen is among the functions that others are to bring, if there are section headers."""
+    """Returns whether dlopen is among the imported functions, if there are section headers."""
     table = elf.get_section_by_name(".dynsym")
     if not isinstance(table, SymbolTableSection):
         return {}
@@ -121,7 +121,7 @@ def _read_imports(elf: ELFFile) -> dict[str, Any]:
 
 
 def _read_versions(elf: ELFFile) -> dict[str, Any]:
-    """Which versions of the C library's symbols are asked for, if there are section headers."""
+    """Returns the versions of the C library's symbols that are needed, if there are section headers."""
     names = [
         version.name
         for section in elf.iter_sections()
@@ -136,13 +136,13 @@ def _read_versions(elf: ELFFile) -> dict[str, Any]:
 
 
 def find_libraries(executable: Elf, library_path: Sequence[Path], system: Sequence[Path]) -> Libraries:
-    """Find all libraries that an executable needs, directly or through others, as ld.so would here.
+    """Finds all libraries that an executable needs, directly or through others, as ld.so would here.
 
-    `library_path` is the directories of LD_LIBRARY_PATH, `system` those of `system_directories`. Libraries
-    for another machine, and variants for particular processors, are passed over. Raises OSError.
+    `library_path` has the directories of LD_LIBRARY_PATH, `system` those of `system_directories`. Libraries for
+    another machine, and variants for particular processors, are skipped. Raises OSError.
     """
     libraries = Libraries()
-    # Breadth first, like ld.so; each with the chain of those that asked for it, whose RPATHs count.
+    # Breadth first, like ld.so; each with the chain of the files that need it, whose RPATHs apply.
     queue: list[tuple[Elf, ...]] = [(executable,)]
     while queue:
         chain = queue.pop(0)
@@ -162,14 +162,14 @@ def _find(
     name: str, chain: tuple[Elf, ...], library_path: Sequence[Path], system: Sequence[Path]
 ) -> Elf | None:
     if "/" in name:
-        return None  # by its full path, which will not be there on a worker
+        return None  # a full path, which does not exist on a worker
     for directory in _directories(chain, library_path, system):
         path = directory / name
         if not path.is_file():
             continue
         try:
             elf = read(path)
-        except UsageError:  # a linker script, or for another machine
+        except UsageError:  # it is a linker script, or for another machine
             continue
         if elf.machine == chain[0].machine:
             return elf
@@ -189,7 +189,7 @@ def _directories(
 
 
 def _expand(text: str, elf: Elf) -> Iterator[Path]:
-    """The directories of an RPATH or RUNPATH, with its $ORIGIN and $LIB."""
+    """Yields the directories of an RPATH or RUNPATH, with $ORIGIN and $LIB replaced."""
     for part in filter(None, text.split(":")):
         part = re.sub(r"\$(ORIGIN\b|\{ORIGIN\})", lambda _: str(elf.path.resolve().parent), part)
         for lib in ("lib64", f"lib/{TRIPLETS[elf.machine]}"):
@@ -197,7 +197,7 @@ def _expand(text: str, elf: Elf) -> Iterator[Path]:
 
 
 def system_directories(machine: str, configuration: Path = Path("/etc/ld.so.conf")) -> list[Path]:
-    """Where this machine keeps libraries: what ld.so.conf says, then the places built into ld.so."""
+    """Returns the directories where this machine keeps libraries: those of ld.so.conf, then those built into ld.so."""
     triplet = TRIPLETS[machine]
     built_in = [f"/lib/{triplet}", f"/usr/lib/{triplet}", f"/usr/{triplet}/lib"]
     built_in += ["/lib64", "/usr/lib64", "/lib", "/usr/lib"]
@@ -211,7 +211,7 @@ def _read_configuration(file: Path, depth: int) -> Iterator[Path]:
         return
     for line in lines:
         words = line.partition("#")[0].split()
-        if words[:1] == ["include"] and depth < 8:  # so that a file may include itself
+        if words[:1] == ["include"] and depth < 8:  # limited, since a file may include itself
             for pattern in words[1:]:
                 anchor = Path("/") if pattern.startswith("/") else file.parent
                 for included in sorted(anchor.glob(pattern.lstrip("/"))):

@@ -1,4 +1,4 @@
-"""What an executable needs to run on Lambda: libraries, architecture, glibc."""
+"""Checks what programs need to run on Lambda: libraries, architecture, glibc."""
 
 import filecmp
 import os
@@ -11,13 +11,13 @@ from mu.console.terminal import say
 from mu.errors import UsageError
 from mu.lambdaize import archive, elf, runtime_image
 
-# The C library in each runtime: python3.11 is on Amazon Linux 2, later ones are on Amazon Linux 2023.
+# The C library of each runtime: python3.11 is on Amazon Linux 2, later ones are on Amazon Linux 2023.
 GLIBC = {"python3.11": (2, 26)}
 NEWEST_GLIBC = (2, 34)
 LOADERS = {"x86_64": "/lib64/ld-linux-x86-64.so.2", "arm64": "/lib/ld-linux-aarch64.so.1"}
-# Libraries that open others only if somebody asks them to.
+# Libraries that open others only if a program asks for it; they need no warning.
 KNOWN_OPENERS = ("libcrypto.", "libssl.", "libp11-kit.", "libsystemd.", "libgomp.", "libstdc++.")
-# What else an executable may turn out to be, by its first bytes.
+# Other kinds of executables, by their first bytes.
 OTHER_SYSTEMS = {
     b"MZ": "Windows",
     b"\xcf\xfa\xed\xfe": "macOS",
@@ -27,9 +27,10 @@ OTHER_SYSTEMS = {
 
 @dataclass(frozen=True)
 class Needs:
-    """What the programs of a package need: a machine, None where any will do, libraries to package, a C library.
+    """What the programs of a package need: a machine (None: any), libraries to package, and a C library.
 
-    `glibc` is its version, and who asks for it; `openers` are the files that open further libraries at run time.
+    `glibc` is its version, with the program that needs it; `openers` are the files that open further libraries at run
+    time.
     """
 
     arch: str | None
@@ -39,9 +40,9 @@ class Needs:
 
 
 def inspect(path: Path) -> elf.Elf | None:
-    """Make sure that the executable is one that Linux can run; None for a script. Raises UsageError, OSError."""
+    """Checks that Linux can run the executable; returns its headers, None for a script. Raises UsageError, OSError."""
     if not path.is_file():
-        kind = "is a directory" if path.is_dir() else "is no file" if path.exists() else "does not exist"
+        kind = "is a directory" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
         raise UsageError(f"the executable {path} {kind}")
     start = _start(path)
     if start.startswith(b"#!"):
@@ -55,16 +56,14 @@ def inspect(path: Path) -> elf.Elf | None:
 
 
 def _start(path: Path) -> bytes:
-    """A program's first line.
+    """Returns a program's first line.
 
     Raises UsageError if it is another system's program, or a script that no system can run; OSError.
     """
     with path.open("rb") as file:
         start = file.readline(4096)
-    if start.startswith(b"#!") and start.rstrip(b"\n").endswith(
-        b"\r"
-    ):  # no system has an interpreter of that name
-        raise UsageError(f"the lines of {path} end as on Windows: remove the CRs, with dos2unix or sed")
+    if start.startswith(b"#!") and start.rstrip(b"\n").endswith(b"\r"):  # no interpreter has such a name
+        raise UsageError(f"the lines of {path} end in CR LF: remove the CRs, with dos2unix or sed")
     for magic, system in OTHER_SYSTEMS.items():
         if start.startswith(magic):
             raise UsageError(f"{path} is a program for {system}: workers run Linux")
@@ -72,13 +71,16 @@ def _start(path: Path) -> bytes:
 
 
 def inspect_extra(member: archive.Member) -> elf.Elf | None:
-    """An extra file's headers if it is an ELF executable; libraries are left alone. Raises UsageError, OSError.
+    """Returns an extra file's headers if it is an ELF executable; libraries are not checked. Raises UsageError,
+    OSError.
 
-    Every file that may be executed is checked as the program itself is, but that it may be data, too.
+    Every executable file is checked like the program itself, except that it may also be data.
     """
     if not member.executable or not isinstance(member.content, Path):
         return None
-    if re.search(r"\.so(\.|$)", Path(member.name).name):  # gcc makes them executable, and some have an entry
+    if re.search(
+        r"\.so(\.|$)", Path(member.name).name
+    ):  # gcc makes libraries executable, and some have an entry point
         return None
     if not _start(member.content).startswith(elf.MAGIC):
         return None
@@ -87,9 +89,9 @@ def inspect_extra(member: archive.Member) -> elf.Elf | None:
 
 
 def needs(programs: Sequence[elf.Elf], allow_ld: bool, arch: str, arch_by: str) -> Needs:
-    """What programs need together; `arch` is the architecture that the setting `arch_by` asks for, or empty.
+    """Returns what programs need together; `arch` is the architecture that the setting `arch_by` asks for, or empty.
 
-    Raises UsageError if workers cannot run them, or not all; OSError.
+    Raises UsageError if workers cannot run all of them; OSError.
     """
     libraries: dict[str, elf.Elf] = {}
     for program in programs:
@@ -103,7 +105,7 @@ def needs(programs: Sequence[elf.Elf], allow_ld: bool, arch: str, arch_by: str) 
             if not filecmp.cmp(known.path, library.path, shallow=False):
                 raise UsageError(
                     f"{program.path} needs {library.path}, and another program {known.path}:"
-                    " there is one place for both, link one program statically"
+                    " only one of them can be packaged, so link one program statically"
                 )
     found = {name: library.path for name, library in libraries.items()}
     glibc = max(
@@ -118,7 +120,7 @@ def needs(programs: Sequence[elf.Elf], allow_ld: bool, arch: str, arch_by: str) 
 
 
 def _libraries(program: elf.Elf, allow_ld: bool) -> dict[str, elf.Elf]:
-    """The libraries to package for a program, none for a static one. Raises UsageError."""
+    """Returns the libraries to package for a program, none for a static one. Raises UsageError."""
     if not program.dynamic:
         return {}
     path, machine = program.path, program.machine
@@ -134,7 +136,7 @@ def _libraries(program: elf.Elf, allow_ld: bool) -> dict[str, elf.Elf]:
     library_path = [Path(part) for part in os.environ.get("LD_LIBRARY_PATH", "").split(":") if part]
     libraries = elf.find_libraries(program, library_path, elf.system_directories(machine))
     for name, needed_by in libraries.missing.items():
-        if "/" in name:  # which ld.so opens as it stands
+        if "/" in name:  # ld.so does not search for a name with a slash
             raise UsageError(
                 f"{needed_by} needs {name} by its path: relink it with a {name} that has a soname"
             )
@@ -145,19 +147,21 @@ def _libraries(program: elf.Elf, allow_ld: bool) -> dict[str, elf.Elf]:
 
 
 def check_glibc(needs: Needs, runtime: str, force: bool) -> None:
-    """Raises UsageError if a program needs a newer C library than the runtime has; a warning with `force`."""
+    """Raises UsageError if a program needs a newer C library than the runtime has; with `force` it prints a
+    warning."""
     (major, minor), program = needs.glibc
     there = GLIBC.get(runtime, NEWEST_GLIBC)
     if (major, minor) > there:
         has = f"{runtime} has glibc {there[0]}.{there[1]}"
-        text = f"{program} needs glibc {major}.{minor}, and {has}: link it statically"
+        text = f"{program} needs glibc {major}.{minor}, but {has}: link it statically"
         if not force:
-            raise UsageError(f"{text}, or package it all the same with --force")
+            raise UsageError(f"{text}, or package it anyway with --force")
         say(f"mu lambdaize: warning: {text}")
 
 
 def warn_of_scripts(members: Sequence[archive.Member]) -> None:
-    """Say which interpreters and programs the scripts of a package need that Lambda does not have. Raises OSError."""
+    """Warns of interpreters and programs that the scripts of a package need and Lambda does not have. Raises
+    OSError."""
     packaged = frozenset(Path(member.name).name for member in members)
     for member in members:
         if not member.executable or not isinstance(member.content, Path):
@@ -175,7 +179,7 @@ def warn_of_scripts(members: Sequence[archive.Member]) -> None:
 
 
 def warn_of_plugins(needs: Needs) -> None:
-    """Say which files open libraries or data at run time, which packaging cannot see."""
+    """Warns of files that open libraries or data at run time, which packaging cannot find."""
     if needs.openers:
         names = ", ".join(path.name for path in needs.openers)
         say(

@@ -1,8 +1,9 @@
 """Starts a worker from its package: `python3 NAME.zip < event.json`. This file is the package's `__main__.py`.
 
-A program needs to be a real file that may be executed, so the package is unpacked into a private directory, which goes
-when the worker ends. It is named and marked as workers' directories are (mu.work.workdir): should this process be
-killed, the next worker on this machine removes it. Only the standard library is there, and Python may be as old as 3.9.
+A program must be a real executable file, so the package is unpacked into a private directory, which is removed when
+the worker ends. The directory is named and marked like workers' directories (mu.work.workdir): if this process is
+killed, the next worker on this machine removes it. Only the standard library is available, and Python may be as old
+as 3.9.
 """
 
 import os
@@ -21,7 +22,7 @@ MAX_LINK = 4096
 
 
 def unpack(package: str, target: str) -> None:
-    """Unpack a zip with the modes of its files, and with its links."""
+    """Unpacks a zip with the modes of its files, and with its links."""
     with zipfile.ZipFile(package) as opened:
         links = []
         for member in opened.infolist():
@@ -32,7 +33,7 @@ def unpack(package: str, target: str) -> None:
             path = opened.extract(member, target)
             if not member.is_dir():
                 os.chmod(path, 0o755 if mode & 0o111 else 0o644)
-        for member in links:  # last, so that nothing is written through them
+        for member in links:  # last, so that no file is written through a link
             if member.file_size <= MAX_LINK:
                 path = os.path.join(target, member.filename)
                 os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -40,7 +41,7 @@ def unpack(package: str, target: str) -> None:
 
 
 def main() -> int:
-    """Unpack, be a worker, and remove what was unpacked; returns the exit status."""
+    """Unpacks the package, runs a worker, and removes the directory; returns the exit status."""
     package = os.path.abspath(sys.argv[0])
     name = os.path.basename(package)
     base = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
@@ -65,7 +66,7 @@ def main() -> int:
             return 1
         sys.path[0] = unpacked
         sys.dont_write_bytecode = True
-        # Both are in the package, which is not where this file is.
+        # Both modules are in the package, whose directory is not this file's.
         lambda_function = importlib.import_module("lambda_function")
         standalone = importlib.import_module("mu.standalone")
         words = [

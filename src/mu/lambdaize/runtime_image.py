@@ -1,4 +1,4 @@
-"""What Lambda's Python runtimes have besides Python: programs on PATH and interpreters.
+"""The programs on PATH and the interpreters of Lambda's Python runtimes.
 
 Source: AWS's list of the packages in the Amazon Linux 2023 minimal container image, on which the runtimes from
 python3.12 on are built ("AL2023 Minimal container image" in the user guide): bash, coreutils-single, curl-minimal,
@@ -21,7 +21,7 @@ PROGRAMS = frozenset((*COREUTILS.split(), *OTHERS.split()))
 INTERPRETERS = re.compile(
     r"(/usr)?/bin/(sh|bash)|/var/lang/bin/python3(\.\d+)?|(/usr)?/bin/g?awk|(/usr)?/bin/sed"
 )
-# What people call in scripts and Lambda does not have; a word of a script that is one of these is warned of.
+# Programs that scripts often call and Lambda does not have; a script that contains one of these words is warned of.
 MISSED = frozenset(
     """
     bc bunzip2 bzip2 cmp convert cpio diff ffmpeg file find gcc git gunzip gzip jq less make magick nc openssl patch
@@ -29,11 +29,11 @@ MISSED = frozenset(
     """.split()  # noqa: SIM905 - a list to read
 )
 FIRST_LINE = 4096  # bytes of a script's first line that are read
-MOST_OF_A_SCRIPT = 1 << 20  # bytes of a script that are looked at
+MOST_OF_A_SCRIPT = 1 << 20  # bytes of a script that are searched
 
 
 def interpreter(path: Path) -> str:
-    """What a script is run by, going by its first line, if Lambda does not have that; else empty. Raises OSError."""
+    """Returns the interpreter in a script's first line if Lambda does not have it; otherwise empty. Raises OSError."""
     with path.open("rb") as file:
         first = file.readline(FIRST_LINE)
     words = first.decode("utf-8", "replace").removeprefix("#!").split()
@@ -46,10 +46,10 @@ def interpreter(path: Path) -> str:
 
 
 def missed(path: Path, packaged: frozenset[str]) -> list[str]:
-    """The programs that a shell script seems to call and that neither Lambda nor the package has. Raises OSError.
+    """Returns the programs that a shell script seems to call and neither Lambda nor the package has. Raises OSError.
 
-    A word counts if it stands where a command does: at the beginning of a line, or behind `|`, `;`, `&`, `(`, `` ` ``,
-    `exec`, `then`, `do` or `else`.
+    A word counts at the place of a command: at the beginning of a line, or after `|`, `;`, `&`, `(`, `` ` ``, `exec`,
+    `then`, `do` or `else`.
     """
     with path.open("rb") as file:
         text = file.read(MOST_OF_A_SCRIPT).decode("utf-8", "replace")

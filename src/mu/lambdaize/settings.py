@@ -22,23 +22,24 @@ NEWEST_RUNTIME = "python3.14"  # the newest that AWS documents as generally avai
 
 
 NAME_LENGTH = 64  # Lambda's limit
-SUFFIX = "[a-zA-Z0-9]{8}"  # of the names that `new_name` makes up
+SUFFIX = "[a-zA-Z0-9]{8}"  # the end of the names that `new_name` makes
 
 
 class Given(NamedTuple):
-    """A setting's text, which may be empty, and what it was given by: a flag or else a variable."""
+    """A setting's text, which may be empty, and its source: a flag or a variable."""
 
     by: str
     text: str
 
     def like(self, pattern: str, what: str) -> str | None:
-        """The text, None if it is empty. Raises UsageError, saying what it must do, if it is not like `pattern`."""
+        """Returns the text, None if it is empty. Raises UsageError, with `what` it must be, if it does not match
+        `pattern`."""
         if self.text and not re.fullmatch(pattern, self.text, re.ASCII):
             raise self.wrong(what)
         return self.text or None
 
     def number(self, low: int, high: int) -> int | None:
-        """The number, None if there is none. Raises UsageError."""
+        """Returns the number, None if there is none. Raises UsageError."""
         if not self.text:
             return None
         if not re.fullmatch("[0-9]{1,6}", self.text) or not low <= int(self.text) <= high:
@@ -46,19 +47,19 @@ class Given(NamedTuple):
         return int(self.text)
 
     def wrong(self, what: str) -> UsageError:
-        """What to raise when it does not do what it must."""
+        """Returns the UsageError for a setting that is not as it must be."""
         return UsageError(f"{self.by} must {what}, not '{self.text}'")
 
 
 def new_name(executable: str) -> str:
-    """A function name that is not taken: the executable's, and eight random letters and digits."""
+    """Returns an unused function name: the executable's, and eight random letters and digits."""
     letters = string.ascii_letters + string.digits
     suffix = "".join(secrets.choice(letters) for _ in range(8))
     return f"{re.sub('[^a-zA-Z0-9_-]', '_', executable)[: NAME_LENGTH - 9]}_{suffix}"
 
 
 def given_settings(args: argparse.Namespace) -> dict[str, Given]:
-    """Each setting, by its variable's name; a flag goes before a variable."""
+    """Returns each setting by its variable's name; a flag has precedence over a variable."""
     found = {}
     for flag, variable, *_ in SETTINGS:
         text = getattr(args, flag[2:].replace("-", "_"))
@@ -67,9 +68,11 @@ def given_settings(args: argparse.Namespace) -> dict[str, Given]:
 
 
 def function_of(args: argparse.Namespace, given: dict[str, Given]) -> deploy.Function:
-    """What the flags and the environment ask for, all of it checked. Raises UsageError."""
+    """Returns the function that flags and environment ask for, after checking all of them. Raises UsageError."""
     if args.arguments[:1] and args.arguments[0].startswith("-"):
-        raise UsageError(f"PRE-ARGS is {args.arguments[0]}, which is no command: flags go before EXECUTABLE")
+        raise UsageError(
+            f"PRE-ARGS is {args.arguments[0]}, which is not a command: write flags before EXECUTABLE"
+        )
     name = given["FUNCTION_NAME"]
     if args.update and name.text not in ("", args.update):
         raise UsageError(f"--update {args.update} and {name.by} {name.text} are not the same")
@@ -100,7 +103,7 @@ def function_of(args: argparse.Namespace, given: dict[str, Given]) -> deploy.Fun
 
 
 def _region(given: Given) -> str:
-    """The one region of the function. UsageError if AWS has none of that name."""
+    """Returns the function's region. Raises UsageError if there are several, or AWS has none of that name."""
     if "," in given.text:
         raise UsageError(
             f"{given.by} is '{given.text}', but a function is made in one region: do it once for each"

@@ -1,7 +1,7 @@
-"""The worker's modules as they are shipped: without comments and docstrings, each line where it was.
+"""Removes comments and docstrings from the worker's modules that are shipped; each line keeps its number.
 
-A function is unpacked and compiled anew in each new sandbox, and its package is what a user looks at, so it is small;
-and a traceback's line numbers are still those of the source.
+A function is unpacked and compiled again in each new sandbox, and users look at its package, so it is small. The line
+numbers in a traceback are still those of the source.
 """
 
 import ast
@@ -10,9 +10,9 @@ import tokenize
 
 
 def slim(source: bytes) -> bytes:
-    """`source`, a module in UTF-8, without comments and docstrings. The line numbers of what is left are the same.
+    """Returns `source`, a module in UTF-8, without comments and docstrings. Line numbers do not change.
 
-    Raises SyntaxError if it is no module.
+    Raises SyntaxError if it is not a module.
     """
     lines = source.decode().splitlines(keepends=True)
     spans = [_docstring(node) for node in ast.walk(ast.parse(source)) if _docstring(node)]
@@ -28,7 +28,8 @@ def slim(source: bytes) -> bytes:
 
 
 def _docstring(node: ast.AST) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """Where the docstring of a module, class or function begins and ends, as (line, byte) pairs; None without one."""
+    """Returns begin and end of the docstring of a module, class or function, as (line, byte) pairs; None without
+    one."""
     if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         return None
     if not node.body or ast.get_docstring(node, clean=False) is None:

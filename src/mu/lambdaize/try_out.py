@@ -1,6 +1,8 @@
-"""Runs a package's program where only the package is: an empty root with the package at /var/task, a /tmp of its own,
-and of this machine only the C library and its loader, which Lambda has as well. So a plugin or a data file that was
-not packaged is missed here, before it is on Lambda."""
+"""Runs a package's program where only the package exists, to find missing files before they are missing on Lambda.
+
+The root directory is empty, with the package at /var/task and a private /tmp. Of this machine only the C library and
+its loader are visible, which Lambda has, too. So a plugin or a data file that was not packaged is not found.
+"""
 
 import shlex
 import subprocess
@@ -14,9 +16,9 @@ from mu.errors import MuError, UsageError
 from mu.lambdaize import elf
 from mu.lambdaize.needs import LOADERS
 
-# The pieces of glibc; they are never packaged, since they fit only each other.
+# The libraries of glibc; they are never packaged, since they work only with each other.
 GLIBC_PIECES = ("libc", "libm", "libdl", "libpthread", "librt", "libresolv", "libutil", "libnss_*", "libanl")
-# Run by Python in namespaces of its own. argv: root, package, pieces (one a line), program, its arguments.
+# Run by Python in namespaces of its own. argv: root, package, libraries (one a line), program, its arguments.
 INSIDE = """
 import os, subprocess, sys
 root, package, pieces, *command = sys.argv[1:]
@@ -39,10 +41,10 @@ os.execve(command[0], command, env)
 
 
 def try_out(package: Path, program: str, arguments: str) -> int:
-    """Run `./program` of the package with `arguments`, a text as for a shell; returns its exit status.
+    """Runs `./program` of the package with `arguments`, a text as for a shell; returns its exit status.
 
     Its output goes where this process's does. Raises UsageError if the program is a script or for another machine,
-    MuError if this system does not allow namespaces.
+    MuError if this system does not permit namespaces.
     """
     try:
         words = shlex.split(arguments)
@@ -76,7 +78,7 @@ def _run(task: Path, root: Path, program: str, words: Sequence[str]) -> int:
             )
     found = elf.read(task / program)
     if found.machine != elf.THIS_MACHINE:
-        raise UsageError(f"--try: {program} is for {found.machine}, and this machine is not")
+        raise UsageError(f"--try: {program} is for {found.machine}, but this machine is not")
     pieces = [LOADERS[found.machine]]
     for directory in elf.system_directories(found.machine):
         for piece in GLIBC_PIECES:
@@ -95,7 +97,5 @@ def _run(task: Path, root: Path, program: str, words: Sequence[str]) -> int:
     ]
     command += [str(root), str(task), "\n".join(sorted(set(pieces))), f"./{program}", *words]
     if subprocess.run([*command[:4], "true"], capture_output=True, check=False).returncode:
-        raise MuError(
-            "--try: this system does not let mu make namespaces, which it needs to leave everything else out"
-        )
+        raise MuError("--try: this system does not permit the namespaces that hide all other files")
     return subprocess.run(command, check=False).returncode

@@ -1,4 +1,4 @@
-"""Many Lambda invocations at once, each with its outcome: `launchpar` on the C library liblaunch."""
+"""Does many Lambda invocations at once, and reports the outcome of each: `launchpar`, on the C library liblaunch."""
 
 from mu.launch.credentials import Keys
 from mu.launch.launcher import launch_shares, launchpar

@@ -4,8 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define DEEPEST 64 /* of nested arrays and objects in an error's body */
-#define LENGTH_DIGITS 18 /* of a Content-Length, so that it fits 64 bits */
+#define DEEPEST 64 /* nesting of arrays and objects in an error's body */
+#define LENGTH_DIGITS 18 /* digits of a Content-Length, so that it fits into 64 bits */
 
 void mu_answer_reset(mu_answer *a)
 {
@@ -36,8 +36,8 @@ static void copy_error_type(char *out, size_t room, const char *value, size_t si
     copy_value(out, room, value, colon == NULL ? size : (size_t)(colon - value));
 }
 
-/* A date as HTTP writes it, in seconds since 1970. Read only when it is needed: it takes as long as all
- * the rest of an answer. */
+/* Parses an HTTP date into seconds since 1970. Called only when it is needed: it takes as long as all the rest of an
+ * answer. */
 static int64_t read_date(const char *text)
 {
     time_t date = text[0] == '\0' ? -1 : curl_getdate(text, NULL);
@@ -49,7 +49,7 @@ int64_t mu_answer_date(const mu_answer *a)
     return read_date(a->date);
 }
 
-/* A number of seconds, less than 10^9, rounded up; MU_ANSWER_UNSET for anything else. */
+/* Parses a number of seconds below 10^9, rounded up; MU_ANSWER_UNSET for anything else. */
 static int64_t read_seconds(const char *text)
 {
     int64_t seconds = 0;
@@ -84,7 +84,7 @@ int64_t mu_answer_retry_after(const mu_answer *a, int64_t now)
     return until > now ? until - now : 0;
 }
 
-/* The three digits after the first space of a status line; 0 if they are not there. */
+/* Returns the three digits after the first space of a status line; 0 if there are none. */
 static int read_status(const char *line, size_t size)
 {
     const char *space = memchr(line, ' ', size);
@@ -105,7 +105,7 @@ static int is_header(const char *line, size_t size, const char *name)
     return size > length && line[length] == ':' && strncasecmp(line, name, length) == 0;
 }
 
-/* Whether a line is ended by CR LF, and has no other control character but tabs. */
+/* Whether a line ends in CR LF, and has no other control character but tabs. */
 static int is_whole_line(const char *line, size_t size)
 {
     if (size < 2 || line[size - 2] != '\r' || line[size - 1] != '\n')
@@ -116,7 +116,7 @@ static int is_whole_line(const char *line, size_t size)
     return 1;
 }
 
-/* Whether a status line is beyond doubt, and that of a final answer. */
+/* Whether a status line is valid without doubt, and belongs to a final answer. */
 static int is_sure_status(int status, const char *line, size_t size)
 {
     static const char version[] = "HTTP/1.1 ";
@@ -135,7 +135,7 @@ static int has_name(const char *line, const char *colon)
     return colon > line;
 }
 
-/* Whether an answer's end follows from its headers, now that they are complete. */
+/* Whether the end of an answer is certain from its complete headers. */
 static int is_end_sure(const mu_answer *a)
 {
     if (a->status == 204 || a->status == 304)
@@ -143,7 +143,7 @@ static int is_end_sure(const mu_answer *a)
     return a->lengths + a->codings == 1;
 }
 
-/* Notes a Content-Length. */
+/* Records a Content-Length. */
 static void read_length(mu_answer *a, const char *value, size_t length)
 {
     a->lengths++;
@@ -155,7 +155,7 @@ static void read_length(mu_answer *a, const char *value, size_t length)
             a->doubtful = 1;
 }
 
-/* Notes a Transfer-Encoding. */
+/* Records a Transfer-Encoding. */
 static void read_coding(mu_answer *a, const char *value, size_t length)
 {
     static const char chunked[] = "chunked";
@@ -224,13 +224,13 @@ void mu_answer_body(mu_answer *a, const char *data, size_t size)
     a->body_size += size;
 }
 
-/* A place in JSON text. Each reader below steps over what it reads, and never past `end`. */
+/* A position in JSON text. Each reader below advances over what it reads, and never past `end`. */
 typedef struct cursor {
     const char *at;
     const char *end;
 } cursor;
 
-/* Where a string's characters go; `out` NULL: nowhere. What does not fit is dropped. */
+/* The destination of a string's characters; `out` NULL: none. What does not fit is dropped. */
 typedef struct sink {
     char *out;
     size_t room;
@@ -252,7 +252,7 @@ static int next_is(cursor *c, char wanted)
     return 1;
 }
 
-/* Writes a code point as UTF-8, whole or not at all. */
+/* Writes a code point as UTF-8, completely or not at all. */
 static void put(sink *s, uint32_t point)
 {
     char bytes[4];
@@ -283,7 +283,7 @@ static void put(sink *s, uint32_t point)
     s->out[s->used] = '\0';
 }
 
-/* The four hexadecimal digits of a \u escape; -1 if they are not there. */
+/* Returns the four hexadecimal digits of a \u escape; -1 if there are none. */
 static int32_t read_hex4(cursor *c)
 {
     int32_t value = 0;
@@ -302,7 +302,7 @@ static int32_t read_hex4(cursor *c)
     return value;
 }
 
-/* One escape, after its backslash. */
+/* Reads one escape, after its backslash. */
 static int read_escape(cursor *c, sink *s)
 {
     if (c->at >= c->end)
@@ -332,7 +332,7 @@ static int read_escape(cursor *c, sink *s)
     return 1;
 }
 
-/* One UTF-8 sequence of a string; a byte that begins none becomes U+FFFD. */
+/* Reads one UTF-8 sequence of a string; a byte that begins none becomes U+FFFD. */
 static void read_utf8(cursor *c, sink *s)
 {
     static const struct {
@@ -356,7 +356,7 @@ static void read_utf8(cursor *c, sink *s)
     put(s, 0xfffd);
 }
 
-/* A string, its quotes included. Returns 0 if it does not end; what was read of it is in the sink. */
+/* Reads a string with its quotes. Returns 0 if it does not end; what was read of it is in the sink. */
 static int read_string(cursor *c, sink *s)
 {
     if (!next_is(c, '"'))
@@ -377,7 +377,7 @@ static int read_string(cursor *c, sink *s)
     return 0;
 }
 
-/* Any value. Nothing here needs the inside of one, so brackets are only counted. */
+/* Skips any value. Its content is not needed, so brackets are only counted. */
 static int skip_value(cursor *c)
 {
     sink nowhere = {NULL, 0, 0};

@@ -1,4 +1,4 @@
-/* What all the other files stand on: the clock, texts, and the texts of errors. It calls none of them. */
+/* The functions that all other files use: the clock, texts, and texts of errors. It calls none of the other files. */
 #include "internal.h"
 
 #include <stdio.h>

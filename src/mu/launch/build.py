@@ -1,8 +1,8 @@
 """Compiles liblaunch and its cffi wrapper into the extension `mu.launch._liblaunch`.
 
-setup.py names `ffibuilder`, so an install builds it. For work in the source tree,
-`python src/mu/launch/build.py` puts the extension next to this file. Needs a C compiler and the headers of
-libcurl and OpenSSL 3 (Debian: libcurl4-openssl-dev, libssl-dev). MU_WERROR=1 makes warnings errors.
+setup.py names `ffibuilder`, so an installation builds it. For work in the source tree, `python
+src/mu/launch/build.py` puts the extension beside this file. It needs a C compiler and the headers of libcurl and
+OpenSSL 3 (Debian: libcurl4-openssl-dev, libssl-dev). MU_WERROR=1 makes warnings errors.
 """
 
 import os
@@ -34,7 +34,7 @@ FLAGS = ("-std=c11", "-D_DEFAULT_SOURCE", "-O2", "-fvisibility=hidden", "-Wall",
 
 
 def make_builder(folder: Path) -> FFI:
-    """The extension, its sources found in `folder` (setuptools wants paths relative to setup.py)."""
+    """Returns the builder of the extension, with sources in `folder` (setuptools needs paths relative to setup.py)."""
     builder = FFI()
     builder.cdef((HERE / "liblaunch.cdef").read_text(encoding="ascii"))
     builder.set_source(
@@ -50,11 +50,11 @@ def make_builder(folder: Path) -> FFI:
 
 
 def build_in_place() -> Path:
-    """Compile into this file's folder, leaving nothing else behind; returns the extension's path."""
+    """Compiles into this file's folder, without other files; returns the extension's path."""
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(make_builder(HERE).compile(tmpdir=scratch))
-        # The name that an install gives it, so that there is only one. It is moved into place: a process that
-        # has the old one loaded keeps it whole.
+        # The name is that of an installation, so that there is only one file. It is moved into place, so that a
+        # process that has loaded the old one keeps it.
         target = HERE / "_liblaunch.abi3.so"
         fresh = HERE / f"{target.name}.new"
         shutil.copy(made, fresh)

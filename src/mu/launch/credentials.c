@@ -1,5 +1,5 @@
-/* What requests are signed with. A set of keys lives as long as a request that was signed with it is under way,
- * because libcurl may send that again. */
+/* The credentials that sign requests. A set of keys is kept for as long as a request that was signed with it is in
+ * progress, because libcurl may send that again. */
 #include "internal.h"
 
 #include <openssl/crypto.h>

@@ -1,5 +1,8 @@
-"""What invocations are signed with. Keys of a role live for an hour, or less; a run may last longer, so they are asked
-for again while it goes on: when they change, and when the service says that they have expired."""
+"""The credentials that sign invocations.
+
+A role's keys are valid for an hour or less, but a run may last longer. So they are asked for again while it goes on,
+to notice changes, and when the service reports that they have expired.
+"""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -21,25 +24,26 @@ class Keys(NamedTuple):
 
 
 class Credentials(Protocol):
-    """Where keys come from. Any thread may ask."""
+    """A source of keys. Its methods may be called from any thread."""
 
     @property
     def renewable(self) -> bool:
-        """Whether there may be other keys later."""
+        """Whether other keys may be available later."""
 
     @property
     def seen(self) -> list[Keys]:
-        """All keys that have been handed out, the latest last."""
+        """All keys that have been returned, the latest last."""
 
     def keys(self) -> Keys:
-        """The keys of this moment. UsageError, one line, if there are none to be had."""
+        """Returns the present keys. Raises UsageError, with one line, if there are none."""
 
     def renewed(self, refused: Keys) -> Keys:
-        """Keys other than those that the service has refused as expired, or the same if there are no others."""
+        """Returns keys other than those that the service has refused as expired, or the same if there are no
+        others."""
 
 
 class FixedCredentials:
-    """Keys that the caller has named."""
+    """Keys that the caller has given."""
 
     renewable = False
 
@@ -47,16 +51,16 @@ class FixedCredentials:
         self.seen = [keys]
 
     def keys(self) -> Keys:
-        """The keys."""
+        """Returns the keys."""
         return self.seen[0]
 
     def renewed(self, refused: Keys) -> Keys:
-        """The same ones."""
+        """Returns the same keys."""
         return refused
 
 
 class ProvidedCredentials:
-    """Keys that a function of the caller's returns, each time the ones to use now."""
+    """Keys from a function of the caller's, which returns the present ones at each call."""
 
     renewable = True
 
@@ -65,18 +69,21 @@ class ProvidedCredentials:
         self.seen: list[Keys] = []
 
     def keys(self) -> Keys:
-        """What the function returns."""
+        """Returns the function's keys."""
         with _explained():
             return _noted(self._provider(), self.seen)
 
     def renewed(self, refused: Keys) -> Keys:
-        """What it returns now."""
+        """Returns the function's present keys."""
         return self.keys()
 
 
 class ChainCredentials:
-    """Keys of the ordinary AWS chain. botocore renews those that it can; others, such as those that another program
-    writes into the credentials file, are read anew when they have expired."""
+    """Keys from the usual AWS chain.
+
+    botocore renews those that it can; others, such as those that another program writes into the credentials file,
+    are read again when they have expired.
+    """
 
     renewable = True
 
@@ -86,7 +93,7 @@ class ChainCredentials:
         self.seen: list[Keys] = []
 
     def keys(self) -> Keys:
-        """The keys that the chain finds; it is looked through the first time."""
+        """Returns the keys that the chain finds; it is searched at the first call."""
         from mu import aws
 
         with self._lock, _explained():
@@ -95,7 +102,7 @@ class ChainCredentials:
             return _noted(self._found and self._found.get_frozen_credentials(), self.seen)
 
     def renewed(self, refused: Keys) -> Keys:
-        """The keys that botocore has now, or that the chain finds when it is looked through anew."""
+        """Returns botocore's present keys, or those that the chain finds in a new search."""
         from mu import aws
 
         keys = self.keys()
@@ -108,7 +115,7 @@ class ChainCredentials:
 
 
 def _noted(found: Any, seen: list[Keys]) -> Keys:
-    """What a provider has handed out, as Keys, and in `seen`."""
+    """Returns a provider's keys as Keys, and adds them to `seen`."""
     if found is None or not found.access_key or not found.secret_key:
         raise UsageError(
             "no AWS credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "
@@ -122,7 +129,7 @@ def _noted(found: Any, seen: list[Keys]) -> Keys:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Turn whatever a provider of keys raises into a UsageError that says why there are none."""
+    """Turns any exception of a provider of keys into a UsageError with its reason."""
     try:
         yield
     except UsageError:

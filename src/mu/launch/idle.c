@@ -1,12 +1,12 @@
-/* Connections that wait for a request. What comes in on one meanwhile is no answer to anything, and libcurl would take
- * it for the answer to the next request: it looks before it uses a connection whether it is closed, and old versions
- * let bytes that have come in pass. So we look ourselves before requests are sent, with one poll(2) for all. A
- * connection on which anything has come in (it may be the end of its TLS session, too) is emptied and shut down;
+/* Idle connections, which wait for a request. Bytes that arrive on one belong to no request, but libcurl would take
+ * them for the answer to the next one: before it uses a connection it checks only whether it is closed, and old
+ * versions ignore bytes that have arrived. So we check before requests are sent, with one poll(2) for all. A
+ * connection on which anything has arrived (which may be the end of its TLS session) is emptied and shut down;
  * libcurl then finds it closed.
  *
- * Which connections are idle follows from libcurl's callbacks: a socket is opened, a transfer waits for it, or none
- * does, it is closed. (A transfer that is under way always waits for its socket, between two calls of libcurl.) Only
- * sockets that we have opened, and whose closing has not been told, are ever touched.
+ * libcurl's callbacks tell which connections are idle: a socket is opened, a transfer waits for it, or none does, it
+ * is closed. (Between two calls of libcurl a running transfer always waits for its socket.) We touch only sockets
+ * that we have opened and whose closing was not reported.
  */
 #include "internal.h"
 
@@ -72,7 +72,7 @@ void mu_idle_check(struct mu_launch *l)
         int fd = l->idle[i].fd;
         char stray[4096];
         ssize_t got;
-        (void)shutdown(fd, SHUT_RDWR); /* first, so that there is an end to it */
+        (void)shutdown(fd, SHUT_RDWR); /* first, so that reading reaches an end */
         do
             got = recv(fd, stray, sizeof stray, MSG_DONTWAIT);
         while (got > 0);

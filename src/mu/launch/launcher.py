@@ -1,9 +1,8 @@
-"""The Python face of liblaunch: arguments are checked, the C library does the work, outcomes are gathered.
+"""The Python side of liblaunch: checks arguments, lets the C library do the work, and collects outcomes.
 
-The library is polled in slices of SLICE_MS, during which the GIL is released. Between two slices Python gets to
-run signal handlers (a Ctrl-C also ends the slice itself, because it interrupts poll(2)), progress is told, and
-`cancel` is looked at. So `launchpar` can run in any thread; in one other than the main thread, end it with
-`cancel`.
+The library is polled in slices of SLICE_MS, during which the GIL is released. Between two slices Python can run
+signal handlers (a Ctrl-C also ends the slice itself, because it interrupts poll(2)), progress is reported, and
+`cancel` is checked. So `launchpar` can run in any thread; outside the main thread, use `cancel` to end it.
 """
 
 import resource
@@ -21,9 +20,9 @@ from mu.launch.result import Invocation, LaunchResult, Outcome, Progress
 SLICE_MS = 50
 BATCH = 256
 NO_MEMORY = "not enough memory for so many invocations"
-FILES_EACH = 4  # of a connection that is being made, at most
-OTHER_FILES = 128  # that a program has open besides
-KEYS_LOOKED_AT = 5.0  # seconds between two looks whether the keys have changed
+FILES_EACH = 4  # most files of one connection while it is being made
+OTHER_FILES = 128  # files that the program has open for other purposes
+KEYS_LOOKED_AT = 5.0  # seconds between two checks whether the keys have changed
 
 if lib.mu_launch_setup() != 0:
     raise ImportError("libcurl cannot be initialised")
@@ -48,23 +47,24 @@ def launchpar(
     cancel: Cancel | None = None,
     credentials: Callable[[], Any] | None = None,
 ) -> LaunchResult:
-    """Invoke a Lambda function `num_to_launch` times in each of `regions`, and say what became of each.
+    """Invokes a Lambda function `num_to_launch` times in each of `regions`, and returns the outcome of each
+    invocation.
 
-    `lambda_function_name` is a name, name:alias, or ARN. Keys that are None come from the AWS chain
-    (environment, profile, SSO, role). The first ##ID## in `json_payload` becomes the invocation's number:
-    region index * num_to_launch + i. `endpoint_url` is for all regions; if None, AWS_ENDPOINT_URL_LAMBDA,
-    AWS_ENDPOINT_URL, or AWS's own.
+    `lambda_function_name` is a name, name:alias, or ARN. Keys that are None come from the AWS chain (environment,
+    profile, SSO, role). The first ##ID## in `json_payload` becomes the invocation's number: region index *
+    num_to_launch + i. `endpoint_url` is for all regions; if None, AWS_ENDPOINT_URL_LAMBDA, AWS_ENDPOINT_URL, or AWS's
+    own.
 
-    `credentials`, instead of keys, is a function that returns those of the moment, with the attributes
-    access_key, secret_key and token, such as `get_frozen_credentials` of botocore's credentials. It is asked
-    again every few seconds, and when the keys have expired; so is the chain.
+    `credentials`, instead of keys, is a function that returns the present keys, with the attributes access_key,
+    secret_key and token, as `get_frozen_credentials` of botocore's credentials does. It is called again every few
+    seconds, and when the keys have expired; so is the chain.
 
-    `max_connections` is per region, `max_attempts` per invocation, `timeout` (seconds) per attempt, 30 if
-    None (900 for RequestResponse, whose answer comes when the function has run). `on_progress` is called
-    in this thread, about every 50 ms. Setting `cancel` ends what has not ended, within as long.
+    `max_connections` is per region, `max_attempts` per invocation, `timeout` (seconds) per attempt: 30 if None (900
+    for RequestResponse, whose answer comes when the function has ended). `on_progress` is called in this thread,
+    about every 50 ms. Setting `cancel` ends the remaining invocations within the same time.
 
-    UsageError if an argument is wrong; nothing has been sent then. Invocations that fail raise nothing: ask
-    the result, or call its `raise_for_failures()`. LaunchError only if the library itself fails.
+    Raises UsageError if an argument is wrong; nothing has been sent then. Failed invocations raise nothing: see the
+    result, or call its `raise_for_failures()`. Raises LaunchError only if the library itself fails.
     """
     if isinstance(regions, str) or not regions:
         raise UsageError("regions must be a list of at least one region, like ['us-east-1']")
@@ -92,8 +92,8 @@ def launch_shares(
     *,
     first: int = 0,
 ) -> LaunchResult:
-    """`launchpar` with a count for each region: `shares` are (region, how many), numbered through in order, from
-    `first`. `service` is what `resolve` has found for these regions."""
+    """Does `launchpar` with a count for each region: `shares` are (region, count), numbered in this order from
+    `first`. `service` is the result of `resolve` for these regions."""
     options = options or LaunchOptions()
     data = checked_payload(shares, function, payload, options, first)
     return _launch(shares, function, data, service, options, first)
@@ -129,7 +129,7 @@ def _launch(
 
 
 def _want_files(count: int) -> None:
-    """Raise this process's limit of open files to `count` if it is lower, as far as it can be."""
+    """Raises this process's limit of open files to `count` if it is lower, as far as possible."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = count if hard == resource.RLIM_INFINITY else min(count, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
@@ -144,7 +144,8 @@ def _new_handle() -> Any:
 
 
 def _checked(handle: Any, returned: int) -> int:
-    """What a function of the library returned, unless it is an error."""
+    """Returns the return value of a function of the library. Raises LaunchError, MemoryError or UsageError for an
+    error."""
     if returned >= 0:
         return returned
     text = ffi.string(lib.mu_launch_error_text(handle)).decode()
@@ -161,7 +162,7 @@ def _configure(handle: Any, service: Service, keys: Keys, payload: bytes, option
         "ca_bundle": service.ca_bundle,
         "invocation_type": options.invocation_type,
     }
-    # These must live as long as the call; the library copies them.
+    # These must live until the call returns; the library copies them.
     fields = {name: ffi.new("char[]", text.encode()) for name, text in texts.items() if text is not None}
     fields["payload"] = ffi.from_buffer("char[]", payload)
     numbers = options.numbers() | {
@@ -172,7 +173,7 @@ def _configure(handle: Any, service: Service, keys: Keys, payload: bytes, option
 
 
 class _Renewal:
-    """Brings the library new keys: now and then if they have changed, and when it wants some."""
+    """Passes new keys to the library: at intervals if they have changed, and when it needs some."""
 
     def __init__(self, handle: Any, credentials: Credentials, keys: Keys) -> None:
         self._handle = handle
@@ -181,7 +182,7 @@ class _Renewal:
         self._looked = time.monotonic()
 
     def look(self) -> None:
-        """To be called between two polls."""
+        """Checks for new keys; called between two polls."""
         if not self._credentials.renewable:
             return
         if lib.mu_launch_wants_credentials(self._handle):
@@ -190,7 +191,7 @@ class _Renewal:
             try:
                 self._set(self._credentials.keys())
             except UsageError:
-                self._looked = time.monotonic()  # those that we have may be good for longer
+                self._looked = time.monotonic()  # the present keys may still be valid
 
     def _renew(self) -> None:
         try:

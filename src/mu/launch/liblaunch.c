@@ -1,4 +1,4 @@
-/* The handle: made, configured, fed, asked, freed. */
+/* The handle: creation, options, targets and invocations, outcomes, and its end. */
 #include "internal.h"
 
 #include <openssl/rand.h>
@@ -60,7 +60,7 @@ static bool is_word(const char *text, size_t most)
     return true;
 }
 
-/* What is wrong with these keys; NULL if nothing. */
+/* Returns what is wrong with these keys; NULL if nothing. */
 static const char *fault_of_keys(const char *access_key, const char *secret_key, const char *token)
 {
     if (!is_word(access_key, MU_LAUNCH_NAME_MAX))
@@ -72,7 +72,7 @@ static const char *fault_of_keys(const char *access_key, const char *secret_key,
     return NULL;
 }
 
-/* A number of options: its default if it is 0; -1 if it is not in 1...most. */
+/* Returns a numeric option: its default if it is 0; -1 if it is not in 1...most. */
 static int pick(int given, int otherwise, int most)
 {
     return given == 0 ? otherwise : given < 0 || given > most ? -1 : given;
@@ -301,7 +301,7 @@ void mu_launch_cancel(mu_launch *l)
         l->progress.connections -= t->open;
         t->open = t->busy = 0;
         t->idle = NULL;
-        t->silent = false; /* who would find out whether the service is there was cancelled, too */
+        t->silent = false; /* the request that tests whether the service exists was cancelled, too */
         mu_end_queued(l, t, MU_LAUNCH_CANCELLED, NULL);
     }
     mu_end_waiting(l, NULL, MU_LAUNCH_CANCELLED, NULL);
@@ -313,7 +313,7 @@ void mu_launch_get_progress(const mu_launch *l, mu_launch_progress *progress)
     *progress = l->progress;
 }
 
-/* Most that are cancelled had no error, and there may be many: they need no text of their own. */
+/* Most cancelled requests had no error, and there may be many, so they share one text. */
 static const char *error_of(const request *r)
 {
     if (r->error != NULL)

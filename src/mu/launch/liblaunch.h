@@ -1,7 +1,7 @@
 /* liblaunch: many AWS Lambda invocations at once, over few connections.
  *
- * A handle is created, configured, fed with targets and invocations, polled until none is left, asked for
- * what became of each, and freed:
+ * A handle is created, configured, given targets and invocations, polled until none is left, asked for the outcome of
+ * each, and freed:
  *
  *     mu_launch_setup();
  *     mu_launch *l = mu_launch_new();
@@ -14,21 +14,21 @@
  *             ...
  *     mu_launch_free(l);
  *
- * Threads: a handle is used by one thread at a time; different handles are independent. There is no
- * mutable global state but libcurl's own, which mu_launch_setup() makes ready.
+ * Threads: a handle is used by one thread at a time; different handles are independent. There is no mutable global
+ * state but libcurl's own, which mu_launch_setup() initializes.
  *
- * Errors: functions return a negative mu_launch_error when the *call* failed; mu_launch_error_text() then has a
- * line about it. That an *invocation* failed is no error of a call: it is told by its outcome.
+ * Errors: functions return a negative mu_launch_error when the *call* failed; mu_launch_error_text() then returns a
+ * line about it. The failure of an *invocation* is not an error of a call; its outcome reports it.
  *
- * Ownership: everything passed in is copied. What a pointer that comes out points to is the handle's, and
- * lives until the next mu_launch_add() or mu_launch_free(), unless said otherwise. Secrets are wiped from the library's
- * memory when they are freed, and are in no text that it makes.
+ * Ownership: everything passed in is copied. What a returned pointer points to belongs to the handle, and lives until
+ * the next mu_launch_add() or mu_launch_free(), unless stated otherwise. Secrets are wiped from the library's memory
+ * when they are freed, and are in no text that it makes.
  *
  * Versions: libcurl 7.80.0 or later, because only CURLOPT_PREREQFUNCTION (new in it) lets us count the requests that
- * libcurl sends again by itself. Known faults of libcurl are worked around: 7.83.0 to 8.1.0 follow a pointer to a freed
- * header when an easy handle is used again (slot.c, renew()), and versions 7 keep connections on which bytes follow an
- * answer (slot.c, on_log(); idle.c). OpenSSL 3.0 or later, for EVP_MD_fetch() and EVP_MAC. Both are checked when this
- * is compiled. The tests run with libcurl 7.88.1 and OpenSSL 3.0 (Debian 12).
+ * libcurl sends again by itself. Known faults of libcurl are worked around: 7.83.0 to 8.1.0 follow a pointer to a
+ * freed header when an easy handle is used again (slot.c, renew()), and versions 7 keep connections on which bytes
+ * follow an answer (slot.c, on_log(); idle.c). OpenSSL 3.0 or later, for EVP_MD_fetch() and EVP_MAC. Both are checked
+ * when this is compiled. The tests run with libcurl 7.88.1 and OpenSSL 3.0 (Debian 12).
  *
  * Units: times are in milliseconds (int, `_ms`) or seconds (double).
  */
@@ -47,15 +47,15 @@ typedef enum mu_launch_error {
     MU_LAUNCH_ESYSTEM = -5, /* poll(2) failed */
 } mu_launch_error;
 
-/* The life of an invocation: QUEUED -> SENT -> one of the last three, or WAITING (to be tried again) -> QUEUED. */
+/* The states of an invocation: QUEUED -> SENT -> one of the last three, or WAITING (for a retry) -> QUEUED. */
 typedef enum mu_launch_state {
     MU_LAUNCH_QUEUED = 0,
     MU_LAUNCH_SENT = 1,
     MU_LAUNCH_WAITING = 2,
-    MU_LAUNCH_ACCEPTED = 3, /* the service answered with this invocation type's status of success */
-    MU_LAUNCH_FAILED = 4, /* it did not, and trying again was useless or had been done often enough */
-    MU_LAUNCH_CANCELLED = 5, /* mu_launch_cancel() came first; if it had been sent, it may still happen. Its error says
-                              * why it was to be tried again, if it was */
+    MU_LAUNCH_ACCEPTED = 3, /* the service answered with the status of success of this invocation type */
+    MU_LAUNCH_FAILED = 4, /* it did not, and a retry was useless or max_attempts was reached */
+    MU_LAUNCH_CANCELLED = 5, /* mu_launch_cancel() ended it; if it had been sent, it may still happen. Its error is the
+                              * reason of the last retry, if there was one */
 } mu_launch_state;
 
 enum {
@@ -64,10 +64,10 @@ enum {
     MU_LAUNCH_TIMEOUT_MS = 30000, /* default of timeout_ms */
     MU_LAUNCH_BACKOFF_BASE_MS = 50, /* default of backoff_base_ms */
     MU_LAUNCH_BACKOFF_CAP_MS = 2000, /* default of backoff_cap_ms */
-    MU_LAUNCH_RETRY_AFTER_MAX = 60, /* seconds: the longest wait that an answer can ask for */
+    MU_LAUNCH_RETRY_AFTER_MAX = 60, /* seconds; the longest wait that an answer can ask for */
     MU_LAUNCH_NAME_MAX = 256, /* bytes of a function's name or ARN, a region, an access key id */
     MU_LAUNCH_TOKEN_MAX = 7168, /* bytes of a session token */
-    MU_LAUNCH_CONNECTIONS_MAX = 10000, /* the most that max_connections can be */
+    MU_LAUNCH_CONNECTIONS_MAX = 10000, /* upper limit of max_connections */
 };
 
 typedef struct mu_launch mu_launch;
@@ -86,10 +86,10 @@ typedef struct mu_launch_options {
     int timeout_ms; /* for each attempt, from connecting (10 s at most) to the end of the answer; 0: the default */
     int backoff_base_ms; /* the n-th wait is random, up to base * 2^(n-1) ... */
     int backoff_cap_ms; /* ... but at most this; 0: the default */
-    int refreshable; /* not 0: the caller can bring new credentials; see mu_launch_set_credentials() */
+    int refreshable; /* not 0: the caller can provide new credentials; see mu_launch_set_credentials() */
 } mu_launch_options;
 
-/* How far a launch is. Each invocation is in exactly one of queued ... cancelled; these six add up to total. */
+/* The progress of a launch. Each invocation is in exactly one of queued ... cancelled; these six add up to total. */
 typedef struct mu_launch_progress {
     int64_t total;
     int64_t queued;
@@ -99,9 +99,9 @@ typedef struct mu_launch_progress {
     int64_t failed;
     int64_t cancelled;
     int64_t attempts; /* requests sent */
-    int64_t retries; /* of them, beyond each invocation's first */
+    int64_t retries; /* requests beyond each invocation's first */
     int64_t throttled; /* answers 429 */
-    int64_t connections; /* requests that can be under way at once now, over all targets */
+    int64_t connections; /* requests that can be in progress at once now, over all targets */
 } mu_launch_progress;
 
 typedef struct mu_launch_outcome {
@@ -115,69 +115,69 @@ typedef struct mu_launch_outcome {
     const char *error; /* one line; NULL if accepted */
 } mu_launch_outcome;
 
-/* Makes libcurl ready. Call it once in a process, before the first handle, while no other thread calls it.
- * 0 or MU_LAUNCH_ECURL. */
+/* Initializes libcurl. Must be called once in a process, before the first handle, while no other thread calls it.
+ * Returns 0 or MU_LAUNCH_ECURL. */
 int mu_launch_setup(void);
 
 /* Makes a handle; NULL when out of memory. */
 mu_launch *mu_launch_new(void);
 
-/* Tells a new handle what all its invocations share. Once for each handle, before anything below.
- * MU_LAUNCH_EINVAL (a missing or overlong field, a control character in one, a number out of range),
- * MU_LAUNCH_ENOMEM, MU_LAUNCH_ECRYPTO, MU_LAUNCH_ECURL; the handle is then as it was. */
+/* Sets what all invocations of a new handle share. Must be called once for each handle, before the functions below.
+ * Returns 0, or MU_LAUNCH_EINVAL (a missing or overlong field, a control character in one, a number out of range),
+ * MU_LAUNCH_ENOMEM, MU_LAUNCH_ECRYPTO, MU_LAUNCH_ECURL; the handle is unchanged then. */
 int mu_launch_configure(mu_launch *launch, const mu_launch_options *options);
 
-/* Adds a function in a region. `endpoint` is the service's URL: http or https, a host, and if need be a port
- * and a path, nothing else. `function` is a name, name:alias, or ARN, not encoded. Each target has
- * connections of its own and does not wait for another. Allowed at any time, also between polls.
- * Returns the target's index (0, 1, ...), or MU_LAUNCH_EINVAL, MU_LAUNCH_ENOMEM, MU_LAUNCH_ECRYPTO. */
+/* Adds a function in a region. `endpoint` is the service's URL: http or https, a host, and optionally a port and a
+ * path, nothing else. `function` is a name, name:alias, or ARN, not encoded. Each target has its own connections and
+ * does not wait for another. May be called at any time, also between polls. Returns the target's index (0, 1, ...),
+ * or MU_LAUNCH_EINVAL, MU_LAUNCH_ENOMEM, MU_LAUNCH_ECRYPTO. */
 int mu_launch_add_target(mu_launch *launch, const char *region, const char *endpoint, const char *function);
 
-/* Queues `count` invocations of a target, numbered from `first`. Allowed at any time, also between polls.
- * MU_LAUNCH_EINVAL (no such target, a negative number, a payload of more than 1 MiB for Event or 6 MiB for the
- * others), MU_LAUNCH_ENOMEM; nothing is then queued. */
+/* Queues `count` invocations of a target, numbered from `first`. May be called at any time, also between polls.
+ * Returns 0, or MU_LAUNCH_EINVAL (no such target, a negative number, a payload of more than 1 MiB for Event or 6 MiB
+ * for the other types), MU_LAUNCH_ENOMEM; nothing is queued then. */
 int mu_launch_add(mu_launch *launch, int target, int64_t first, int64_t count);
 
-/* Sends and receives for up to `timeout_ms`, less if nothing is left to do or a signal came. Returns 1 if
- * invocations are left, 0 if all have ended, or MU_LAUNCH_ENOMEM, MU_LAUNCH_ECRYPTO, MU_LAUNCH_ECURL,
- * MU_LAUNCH_ESYSTEM: no invocation is lost by that; those left can be polled on, or cancelled. */
+/* Sends and receives for up to `timeout_ms`, less if nothing is left to do or a signal came. Returns 1 if invocations
+ * are left, 0 if all have ended, or MU_LAUNCH_ENOMEM, MU_LAUNCH_ECRYPTO, MU_LAUNCH_ECURL, MU_LAUNCH_ESYSTEM: no
+ * invocation is lost by these; the remaining ones can be polled again, or cancelled. */
 int mu_launch_poll(mu_launch *launch, int timeout_ms);
 
-/* Whether the service has said that the credentials have expired, and nothing is sent until there are others. Only if
- * the options said `refreshable`. mu_launch_poll() then returns 1 at once; the caller is to call
+/* Returns whether the service has reported that the credentials have expired, so that nothing is sent until there are
+ * others. Only if the option `refreshable` is set. mu_launch_poll() then returns 1 at once; the caller must call
  * mu_launch_set_credentials() or mu_launch_refuse_credentials(). */
 int mu_launch_wants_credentials(const mu_launch *launch);
 
-/* Signs all requests from now on with these keys; those under way are not touched, and are sent again, which does not
- * count against max_attempts, if they are refused because the keys before have expired. Allowed at any time after
- * mu_launch_configure(), also between polls, and best before they expire. `session_token` is NULL if there is none.
- * If the handle wants credentials and these are the ones that have expired, or if new ones are refused as expired
- * before any request was accepted or throttled, all that has not ended fails.
- * MU_LAUNCH_EINVAL, MU_LAUNCH_ENOMEM, MU_LAUNCH_ECRYPTO; the handle is then as it was. */
+/* Signs all requests from now on with these keys. Requests in progress are not changed; if they are refused because
+ * the previous keys have expired, they are sent again, which does not count against max_attempts. May be called at
+ * any time after mu_launch_configure(), also between polls, and should be called before the keys expire.
+ * `session_token` is NULL if there is none. If the handle wants credentials and these are the ones that have expired,
+ * or if new ones are refused as expired before any request was accepted or throttled, all remaining invocations fail.
+ * Returns 0, or MU_LAUNCH_EINVAL, MU_LAUNCH_ENOMEM, MU_LAUNCH_ECRYPTO; the handle is unchanged then. */
 int mu_launch_set_credentials(mu_launch *launch, const char *access_key, const char *secret_key,
                               const char *session_token);
 
-/* There are no new credentials: if the handle wants some, all that has not ended fails, with the service's words and
- * `why` (one line; NULL: nothing). */
+/* Reports that there are no new credentials: if the handle wants some, all remaining invocations fail, with the
+ * service's message and `why` (one line; NULL: nothing). */
 void mu_launch_refuse_credentials(mu_launch *launch, const char *why);
 
-/* Writes the counts of this moment. */
+/* Writes the present counts. */
 void mu_launch_get_progress(const mu_launch *launch, mu_launch_progress *progress);
 
 /* Writes up to `room` outcomes that have not been taken yet, in the order in which the invocations ended. Each is
- * given out once. Returns how many were written; 0: none for now. */
+ * returned once. Returns how many were written; 0 if there are none now. */
 size_t mu_launch_take(mu_launch *launch, mu_launch_outcome *outcomes, size_t room);
 
-/* Ends all invocations that have not ended, as CANCELLED, and closes the connections that they were on. */
+/* Ends all remaining invocations as CANCELLED, and closes their connections. */
 void mu_launch_cancel(mu_launch *launch);
 
-/* Frees a handle and all that came out of it; NULL is allowed. */
+/* Frees a handle and all memory that it has returned; NULL is allowed. */
 void mu_launch_free(mu_launch *launch);
 
-/* The text of a mu_launch_error; static. */
+/* Returns the text of a mu_launch_error; static. */
 const char *mu_launch_strerror(int error);
 
-/* A line about the handle's last failed call; lives until the next call with the handle. */
+/* Returns a line about the handle's last failed call; it lives until the next call with the handle. */
 const char *mu_launch_error_text(const mu_launch *launch);
 
 #endif

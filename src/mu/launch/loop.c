@@ -1,18 +1,18 @@
 /* Sending and receiving: libcurl's multi_socket interface on poll(2).
  *
- * A target has slots. A slot is one libcurl easy handle, and so at most one request under way; between requests
- * libcurl keeps its connection. When a transfer ends, the slot takes the next queued request at once. A
- * request is filled in and signed at that moment and not before.
+ * A target has slots. A slot is one libcurl easy handle, so it has at most one request in progress; between requests
+ * libcurl keeps its connection. When a transfer ends, the slot takes the next queued request at once. A request is
+ * filled in and signed only at that moment.
  *
- * How many slots? Too few, and the answers' way back is spent waiting; too many, and handshakes cost more than
- * they bring: one takes as much of both ends' time as twenty requests. So a target begins with START_CONNECTIONS.
- * Time is cut into spans of WATCH_MS. When most of a span was spent in poll(2), and the target's fastest answers took
- * LATENCY_MS or more, it is latency that limits us, and there is time for as many slots as answers under way at
- * one request in each REQUEST_MS. (The fastest answers, because the others may have waited for a CPU, ours or a
- * local service's; more connections would make that worse.) Where no answer has come for SILENT_MS, the way is
- * long, and that counts too. A service that answers as fast as we can sign never gets more than the start.
- * They are opened OPENED_AT_ONCE at a time, so that a call keeps to its time; where descriptors run out there are no
- * more for a while.
+ * The number of slots: with too few, we only wait for the network; with too many, handshakes cost more than they
+ * gain, since one takes as much time of both ends as twenty requests. So a target begins with START_CONNECTIONS. Time
+ * is divided into spans of WATCH_MS. When most of a span was spent in poll(2), and the target's fastest answers took
+ * LATENCY_MS or more, latency is the limit, and we may have as many slots as there are requests in progress at one
+ * request in each REQUEST_MS. (The fastest answers count, because others may have waited for a CPU, ours or a local
+ * service's, which more connections would make worse.) If no answer has come for SILENT_MS, latency is the limit,
+ * too. A service that answers as fast as we can sign never gets more than START_CONNECTIONS. At most OPENED_AT_ONCE
+ * are opened at a time, so that a call does not exceed its time; when descriptors run out, no more are opened for a
+ * while.
  */
 #include "internal.h"
 
@@ -36,7 +36,7 @@ static int on_timer(CURLM *multi, long timeout_ms, void *handle)
     return 0;
 }
 
-/* Makes room for so many descriptors to poll; false when out of memory. */
+/* Makes room for `room` descriptors to poll; false when out of memory. */
 static bool reserve_descriptors(struct mu_launch *l, int room)
 {
     if (room <= l->fd_room)
@@ -49,8 +49,8 @@ static bool reserve_descriptors(struct mu_launch *l, int room)
     return true;
 }
 
-/* libcurl says what it waits for on a descriptor. With the descriptor it keeps a pointer of ours, which is made
- * of its place in `fds`, from 1; NULL: it has none yet. */
+/* Called by libcurl with what it waits for on a descriptor. libcurl stores a pointer of ours with the descriptor: its
+ * place in `fds`, from 1; NULL if it has none yet. */
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *handle, void *place)
 {
     (void)easy;
@@ -91,23 +91,23 @@ int mu_loop_open(struct mu_launch *l)
     return MU_LAUNCH_ECURL;
 }
 
-/* A slot, and room for what it may wait for: a name's resolver and two attempts to connect, so many descriptors at
- * most, because libcurl cannot be told that there was no room. NULL when out of memory. */
+/* Makes a slot, and room for the descriptors that it may wait for, which is at most those of a resolver and two
+ * attempts to connect; libcurl cannot be told later that there is no room. NULL when out of memory. */
 static slot *new_slot(struct mu_launch *l, target *t)
 {
     return reserve_descriptors(l, 4 * ((int)l->progress.connections + 1)) ? mu_slot_new(l, t) : NULL;
 }
 
-/* Sends the target's queued requests on its idle slots, and on new ones as far as they are allowed. */
+/* Sends the target's queued requests on its idle slots, and on as many new ones as are allowed. */
 static int send_queued(struct mu_launch *l, target *t)
 {
     if (t->allowed == 0)
         t->allowed = l->max_connections < START_CONNECTIONS ? l->max_connections : START_CONNECTIONS;
     if (t->busy == 0)
-        t->heard = mu_now(); /* from here on we wait */
+        t->heard = mu_now(); /* waiting begins now */
     while (t->queue.first != NO_REQUEST && t->busy < t->allowed) {
         if (t->silent && !t->answered && l->requests[t->queue.first].attempts == 0)
-            break; /* those that have been sent find out whether it is any use; see verdict.c */
+            break; /* the requests in progress will show whether the service answers; see verdict.c */
         slot *s = t->idle;
         if (s == NULL) {
             if (l->may_open == 0)
@@ -116,7 +116,7 @@ static int send_queued(struct mu_launch *l, target *t)
             s = new_slot(l, t);
             if (s == NULL) {
                 if (t->busy > 0)
-                    return MU_LAUNCH_OK; /* make do with those that are there */
+                    return MU_LAUNCH_OK; /* use the existing ones */
                 return MU_LAUNCH_ENOMEM;
             }
             t->slots[t->open++] = s;
@@ -151,12 +151,12 @@ static int send_all(struct mu_launch *l)
     return result;
 }
 
-/* Takes the transfers that have ended. */
+/* Handles the transfers that have ended. */
 static int collect(struct mu_launch *l)
 {
     int left;
     for (CURLMsg *message; (message = curl_multi_info_read(l->multi, &left)) != NULL;) {
-        CURLcode code = message->data.result; /* gone when the transfer is removed */
+        CURLcode code = message->data.result; /* freed when the transfer is removed */
         char *data = NULL;
         if (message->msg != CURLMSG_DONE ||
             curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &data) != CURLE_OK)
@@ -172,13 +172,13 @@ static int collect(struct mu_launch *l)
     return MU_LAUNCH_OK;
 }
 
-/* How long a target's fastest answer of late took, in seconds, or how long we have been waiting for any. */
+/* Returns how long (seconds) a target's fastest recent answer took, or how long we have been waiting for any. */
 static double latency_of(const target *t, double now)
 {
     return now - t->heard >= SILENT_MS / 1e3 ? now - t->heard : t->latency;
 }
 
-/* A span is over. Targets that only latency holds up may have more connections, if most of it was waited. */
+/* Ends a span. If most of it was spent waiting, targets that are limited by latency may have more connections. */
 static void end_span(struct mu_launch *l, double now, bool waited)
 {
     for (int i = 0; i < l->target_count; i++) {
@@ -203,13 +203,14 @@ static bool is_growing_possible(const struct mu_launch *l)
     return false;
 }
 
-/* Lets libcurl act on the descriptors that are ready, and on its timers. At `deadline` it stops; the next call goes on
+/* Lets libcurl handle the descriptors that are ready, and its timers. It stops at `deadline`; the next call continues
  * from there. */
 static bool act(struct mu_launch *l, int ready, int64_t deadline)
 {
     int running;
     bool late = false;
-    /* A callback may take entries out of the array; the one that then stands there gets its turn in the next round. */
+    /* A callback may remove entries from the array; the entry that moves to its place is handled in the next round.
+     * */
     for (int left = l->fd_count; left > 0 && ready > 0 && l->fd_count > 0 && !late; left--) {
         int i = l->fd_next < l->fd_count ? l->fd_next : 0;
         short events = l->fds[i].revents;
@@ -237,7 +238,7 @@ static int64_t earlier(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* Waits until a descriptor is ready, something is due, or `deadline`. Returns what poll(2) does. */
+/* Waits until a descriptor is ready, something is due, or `deadline`. Returns the result of poll(2). */
 static int wait_ready(struct mu_launch *l, int64_t deadline)
 {
     bool may_grow = is_growing_possible(l);
@@ -247,7 +248,7 @@ static int wait_ready(struct mu_launch *l, int64_t deadline)
     if (l->progress.waiting > 0)
         until = earlier(until, l->requests[l->heap[0]].due_ms);
     if (l->may_open == 0 || l->expired)
-        until = 0; /* there are more to open */
+        until = 0; /* more slots are to be opened */
     if (may_grow)
         until = earlier(until, (int64_t)(l->span_start * 1e3) + WATCH_MS);
     double before = mu_now();

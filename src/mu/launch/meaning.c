@@ -1,8 +1,8 @@
-/* The table is of the errors that AWS's API reference lists for Invoke
- * (https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_Errors), as botocore's model of the service
- * has them in version 1.44.8, with what is said there about each. TooManyRequestsException has the same meaning
- * whatever its Reason is. Where the reference says that settings must be changed, the error is final; denied
- * permissions are not, because IAM applies a change of them seconds later.
+/* A table of the errors that AWS's API reference lists for Invoke
+ * (https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_Errors), as in botocore's model of the
+ * service in version 1.44.8, with the reference's statement about each. TooManyRequestsException has the same meaning
+ * for every Reason. Where the reference says that settings must be changed, the error is final; denied permissions
+ * are not final, because IAM applies a change of them only seconds later.
  */
 #include "meaning.h"
 
@@ -24,7 +24,7 @@ static const struct {
     {500, "ServiceException", PASSES},
     {502, "EC2ThrottledException", PASSES},
     {502, "EC2UnexpectedException", PASSES},
-    /* The function is being made ready: it is new, has been idle for long (Inactive), or is being updated. */
+    /* The function is being prepared: it is new, has been idle for long (Inactive), or is being updated. */
     {409, "ResourceConflictException", SETTLES},
     {409, "CodeArtifactUserPendingException", SETTLES},
     {409, "CodeArtifactUserDeletedException", SETTLES},
@@ -33,7 +33,7 @@ static const struct {
     {408, "SnapStartTimeoutException", PASSES},
     {502, "ResourceNotReadyException", SETTLES},
     {502, "ENINotReadyException", SETTLES},
-    /* Something that it needs is missing just now. */
+    /* Something that it needs is not available at present. */
     {502, "ENILimitReachedException", SETTLES},
     {502, "SubnetIPAddressLimitReachedException", SETTLES},
     {502, "KMSInvalidStateException", SETTLES},
@@ -42,7 +42,7 @@ static const struct {
     {410, "EFSIOException", PASSES},
     {408, "S3FilesMountConnectivityException", PASSES},
     {408, "S3FilesMountTimeoutException", PASSES},
-    /* Permissions may have been given just now. */
+    /* Permissions may have been granted only now. */
     {502, "EC2AccessDeniedException", SETTLES},
     {502, "KMSAccessDeniedException", SETTLES},
     /* The function's settings are wrong. */
@@ -60,7 +60,7 @@ static const struct {
     {400, "SnapStartException", FINAL},
     {400, "NoPublishedVersionException", FINAL},
     {400, "ModeNotSupportedException", FINAL},
-    /* The request is wrong, and all of them are alike. */
+    /* The request is wrong, and all requests are alike. */
     {400, "InvalidParameterValueException", FINAL},
     {400, "InvalidRequestContentException", FINAL},
     {400, "RecursiveInvocationException", FINAL},

@@ -1,4 +1,4 @@
-"""How to launch, as opposed to what: limits, waits, and who is told; and the checks of arguments."""
+"""The options of a launch: limits, timeouts and callbacks; and checks of its arguments."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -10,24 +10,27 @@ from mu.launch._liblaunch import lib
 from mu.launch.result import Progress
 
 TIMEOUT_MAX = 86400
-FUNCTION_TIMEOUT = 900  # seconds; the answer to a RequestResponse comes when the function has run
+FUNCTION_TIMEOUT = 900  # seconds; the answer to a RequestResponse comes when the function has ended
 PAYLOAD_MAX = {"Event": 1 << 20, "RequestResponse": 6 << 20, "DryRun": 6 << 20}
 MARK = b"##ID##"
 
 
 class Cancel(Protocol):
-    """What says that a launch is to end: `threading.Event` is one."""
+    """An object that tells whether a launch must end, such as `threading.Event`."""
 
     def is_set(self) -> bool:
-        """Whether to end now."""
+        """Returns whether to end now."""
 
 
 @dataclass(frozen=True)
 class LaunchOptions:
-    """`max_connections` is per region, `max_attempts` per invocation, `timeout` (seconds) per attempt; None is the
-    library's default. `on_progress` is called in the launching thread, about every 50 ms. Setting `cancel` ends what
-    has not ended, within as long. With `wait_while_throttled`, being throttled does not count against `max_attempts`:
-    only `cancel` ends it. `invocation_type` is Event, RequestResponse or DryRun."""
+    """The options of a launch.
+
+    `max_connections` is per region, `max_attempts` per invocation, `timeout` (seconds) per attempt; None is the
+    library's default. `on_progress` is called in the launching thread, about every 50 ms. Setting `cancel` ends the
+    remaining invocations within the same time. With `wait_while_throttled`, throttled attempts do not count against
+    `max_attempts`: only `cancel` ends them. `invocation_type` is Event, RequestResponse or DryRun.
+    """
 
     max_connections: int | None = None
     max_attempts: int | None = None
@@ -38,7 +41,7 @@ class LaunchOptions:
     wait_while_throttled: bool = False
 
     def check(self) -> None:
-        """UsageError, one line, if a value is not allowed."""
+        """Raises UsageError, with one line, if a value is not allowed."""
         if self.max_connections is not None:
             _check_count("max_connections", self.max_connections, lib.MU_LAUNCH_CONNECTIONS_MAX)
         if self.max_attempts is not None:
@@ -51,7 +54,7 @@ class LaunchOptions:
             raise UsageError(f"invocation_type must be one of {kinds}, not {self.invocation_type!r}")
 
     def numbers(self) -> dict[str, int]:
-        """The fields of liblaunch's options that are numbers; 0 is its default."""
+        """Returns the numeric fields of liblaunch's options; 0 is its default."""
         timeout = self.timeout
         if timeout is None and self.invocation_type == "RequestResponse":
             timeout = FUNCTION_TIMEOUT
@@ -70,7 +73,7 @@ def checked_payload(
     options: LaunchOptions,
     first: int,
 ) -> bytes:
-    """The payload's bytes. UsageError, one line, if any argument of a launch is wrong."""
+    """Returns the payload's bytes. Raises UsageError, with one line, if any argument of a launch is wrong."""
     for _, count in shares:
         _check_count("the number to launch", count)
     options.check()
@@ -86,8 +89,8 @@ def _check_count(what: str, value: object, most: int = 2**31 - 1) -> None:
 
 
 def _check_payload(payload: str | bytes, first: int, last: int, most: int) -> bytes:
-    """The payload's bytes. It must be JSON with the numbers `first` and `last` in it, which are the shortest and the
-    longest."""
+    """Returns the payload's bytes. It must be JSON with the numbers `first` and `last` inserted, which are the
+    shortest and the longest."""
     if not isinstance(payload, str | bytes):
         raise UsageError(f"the payload must be JSON text, not {type(payload).__name__}")
     try:

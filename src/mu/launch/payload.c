@@ -17,7 +17,7 @@
 struct mu_payload {
     char *data;
     size_t size;
-    size_t head; /* bytes before the mark; all of them when there is none */
+    size_t head; /* bytes before the mark; all bytes if there is none */
     size_t tail; /* where the bytes after it begin */
     EVP_MD *sha256;
     EVP_MD_CTX *hashed_head;
@@ -87,7 +87,7 @@ const char *mu_payload_data(const mu_payload *p)
     return p->data;
 }
 
-/* The digits of `number`, or none when there is no mark to replace. */
+/* Returns the digits of `number`, or none when there is no mark to replace. */
 static size_t digits_of(const mu_payload *p, int64_t number, char out[NUMBER_SIZE])
 {
     out[0] = '\0';
@@ -117,7 +117,7 @@ int mu_payload_hash(mu_payload *p, int64_t number, char out[MU_SIGV4_HASH_SIZE])
     if (EVP_MD_CTX_copy_ex(p->digest, p->hashed_head) != 1 || EVP_DigestUpdate(p->digest, digits, length) != 1 ||
         EVP_DigestUpdate(p->digest, p->data + p->tail, p->size - p->tail) != 1 ||
         EVP_DigestFinal_ex(p->digest, hash, NULL) != 1) {
-        EVP_MD_CTX_reset(p->digest); /* a copy that failed leaves what the next one must not touch */
+        EVP_MD_CTX_reset(p->digest); /* a failed copy leaves the context in an invalid state */
         return MU_LAUNCH_ECRYPTO;
     }
     mu_hex(hash, HASH_BYTES, out);

@@ -1,4 +1,4 @@
-/* The requests: the lists and the heap that they are in, and their state, which changes in mu_set_state() only. */
+/* The requests: the lists and the heap that hold them, and their state, which only mu_set_state() changes. */
 #include "internal.h"
 
 #include <stdlib.h>
@@ -32,7 +32,7 @@ uint32_t mu_fifo_pop(mu_launch *l, fifo *list)
     return index;
 }
 
-/* Moves the request at `at` of the heap's first `size` places down to where it belongs. */
+/* Moves the request at `at` of the heap's first `size` places down to its place. */
 static void heap_down(mu_launch *l, size_t at, size_t size)
 {
     for (size_t child; (child = 2 * at + 1) < size; at = child) {
@@ -63,7 +63,7 @@ static int64_t *count_of(mu_launch *l, unsigned state)
     return counts[state];
 }
 
-/* Remembers what is wrong with a request; NULL: nothing. */
+/* Stores a request's error; NULL: none. */
 static void set_error(request *r, const char *prefix, const char *error)
 {
     char *text = error == NULL ? NULL : mu_join(prefix, error);
@@ -152,7 +152,7 @@ void mu_stop_target(mu_launch *l, target *t, const char *error)
 {
     if (t->stopped != NULL)
         return;
-    t->stopped = mu_join("", error); /* if that fails, the next request finds the same error out again */
+    t->stopped = mu_join("", error); /* if that fails, the next request meets the same error again */
     mu_end_queued(l, t, MU_LAUNCH_FAILED, error);
     mu_end_waiting(l, t, MU_LAUNCH_FAILED, error);
 }

@@ -1,8 +1,7 @@
-"""Where to send invocations, and as whom: keys, endpoints, and the bundle of trusted certificates.
+"""Finds the keys, endpoints, and trusted certificates for invocations.
 
-What the caller says counts first, then what botocore finds (the environment, profiles, SSO, roles, its table of
-partitions and regions). botocore takes 0.2 s and 25 MB to import, so it is only imported when
-it is needed.
+The caller's arguments have precedence, then what botocore finds (the environment, profiles, SSO, roles, its table of
+partitions and regions). botocore takes 0.2 s and 25 MB to import, so it is imported only when it is needed.
 """
 
 import os
@@ -28,27 +27,27 @@ _REGION = re.compile(r"[A-Za-z0-9-]{1,63}")
 
 @dataclass(frozen=True)
 class Service:
-    """Everything about AWS that a launch needs; its repr shows no secret."""
+    """All that a launch needs to know about AWS; its repr shows no secret."""
 
     credentials: Credentials = field(repr=False)
     endpoints: dict[str, str]
     """The URL of Lambda in each region."""
     ca_bundle: str | None
-    """A file of PEM certificates; None: the system's."""
+    """A file of PEM certificates; None for the system's."""
 
     @property
     def access_key(self) -> str:
-        """The access key's id of this moment."""
+        """The id of the present access key."""
         return self.credentials.keys().access_key
 
     @property
     def secret_key(self) -> str:
-        """The secret access key of this moment."""
+        """The present secret access key."""
         return self.credentials.keys().secret_key
 
     @property
     def session_token(self) -> str | None:
-        """The session token of this moment; None if there is none."""
+        """The present session token; None if there is none."""
         return self.credentials.keys().token
 
 
@@ -62,14 +61,14 @@ def resolve(
     ca_bundle: str | None = None,
     credentials: Callable[[], Any] | None = None,
 ) -> Service:
-    """Fill in what is None. `credentials` is as for `launchpar`. UsageError, one line, if there are no credentials or
-    a region has no endpoint."""
+    """Fills in the arguments that are None. `credentials` is as for `launchpar`. Raises UsageError, with one line, if
+    there are no credentials or a region has no endpoint."""
     botocore = _Botocore()
     found = _credentials(access_key, secret_key, session_token, credentials)
     endpoints = {}
     for region in regions:
         if not isinstance(region, str) or not _REGION.fullmatch(region):
-            raise UsageError(f"{region!r} is no region; regions are names like us-east-1")
+            raise UsageError(f"{region!r} is not a region, such as us-east-1")
         endpoints[region] = endpoint_url or botocore.endpoint(region)
     bundle = ca_bundle or os.environ.get("AWS_CA_BUNDLE") or botocore.ca_bundle_if_loaded()
     if bundle is not None and not Path(bundle).is_file():
@@ -80,7 +79,7 @@ def resolve(
 def _credentials(
     access_key: str | None, secret_key: str | None, token: str | None, provider: Callable[[], Any] | None
 ) -> Credentials:
-    """What to sign with; it has been asked once, so that a fault is found before anything is sent."""
+    """Returns the source of keys; it is asked once, so that an error is found before anything is sent."""
     if bool(access_key) != bool(secret_key):
         raise UsageError("an access key id and a secret access key go together; only one of them is given")
     found: Credentials
@@ -88,7 +87,7 @@ def _credentials(
         if provider is not None:
             raise UsageError("keys and a function that provides keys are both given; give one of them")
         if token is None and access_key == os.environ.get("AWS_ACCESS_KEY_ID"):
-            # Scripts that hand on the environment's keys know nothing of the third that belongs to them.
+            # Scripts that pass on the environment's keys may not know the session token that belongs to them.
             token = os.environ.get("AWS_SESSION_TOKEN")
         found = FixedCredentials(Keys(access_key, secret_key, token or None))
     elif provider is not None:
@@ -100,7 +99,7 @@ def _credentials(
 
 
 class _Botocore:
-    """What botocore knows; its session is only asked for when it is needed."""
+    """What botocore knows; its session is loaded only when it is needed."""
 
     def __init__(self) -> None:
         self._session: Any = None
@@ -142,13 +141,13 @@ class _Botocore:
         return f"https://{found['hostname']}"
 
     def ca_bundle_if_loaded(self) -> str | None:
-        """The profile's `ca_bundle`; not worth loading botocore for when the caller has named the rest."""
+        """Returns the profile's `ca_bundle`, if botocore is loaded; that alone is not worth loading it."""
         return None if self._session is None else self._session.get_config_variable("ca_bundle")
 
 
 @contextmanager
 def _explained(what: str) -> Iterator[None]:
-    """Turn what botocore raises over a configuration that is wrong into a UsageError: `what`, and why."""
+    """Turns botocore's exceptions for a wrong configuration into a UsageError: `what`, and the reason."""
     from mu import aws
 
     try:

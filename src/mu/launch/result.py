@@ -1,4 +1,4 @@
-"""What became of a launch: its invocations, one by one and counted."""
+"""The outcome of a launch: its invocations one by one, and counts."""
 
 import math
 from collections import Counter
@@ -9,19 +9,19 @@ from typing import Literal, NamedTuple
 from mu.errors import LaunchError
 
 ABSENT = "ResourceNotFoundException: Function not found"
-NO_FUNCTION = "; 'mu functions' lists those that there are"
+NO_FUNCTION = "; 'mu functions' lists the existing ones"
 REASONS_SHOWN = 5
 
 Outcome = Literal["accepted", "failed", "cancelled"]
 
 
 class Invocation(NamedTuple):
-    """What became of one invocation.
+    """The outcome of one invocation.
 
-    `number` is what stood for ##ID## in its payload, unique over all regions. `status` and `request_id` are
-    of the last answer; None and "" if there was none. `attempts` counts the requests sent: 0 if an error that
-    is final for the whole region came first. `seconds` are from the first request to the end, waits between
-    attempts included. `error` is one line, None if accepted.
+    `number` replaced ##ID## in its payload, and is unique over all regions. `status` and `request_id` are of the last
+    answer; None and "" if there was none. `attempts` counts the requests sent: 0 if an error that is final for the
+    whole region came first. `seconds` is the time from the first request to the end, waits between attempts included.
+    `error` is one line, None if accepted.
     """
 
     number: int
@@ -37,9 +37,9 @@ class Invocation(NamedTuple):
 class Progress(NamedTuple):
     """How far a launch is, in invocations; `queued` to `cancelled` add up to `total`.
 
-    `waiting` ones were throttled or got no answer, and are tried again after a pause. `attempts` counts the
-    requests sent, `retries` those of them beyond each invocation's first, `throttled` the answers 429.
-    `connections` is how many requests can be under way at once; `seconds` the time since the start.
+    `waiting` ones were throttled or got no answer, and are retried after a pause. `attempts` counts the requests
+    sent, `retries` those of them beyond each invocation's first, `throttled` the answers with status 429.
+    `connections` is how many requests can be in progress at once; `seconds` the time since the start.
     """
 
     total: int
@@ -57,7 +57,7 @@ class Progress(NamedTuple):
 
     @property
     def ended(self) -> int:
-        """Invocations whose outcome is known."""
+        """The number of invocations whose outcome is known."""
         return self.accepted + self.failed + self.cancelled
 
 
@@ -70,37 +70,37 @@ class LaunchResult:
 
     @property
     def total(self) -> int:
-        """Invocations asked for."""
+        """The number of invocations asked for."""
         return self.progress.total
 
     @property
     def accepted(self) -> int:
-        """Invocations that the service took."""
+        """The number of invocations that the service accepted."""
         return self.progress.accepted
 
     @property
     def failed(self) -> int:
-        """Invocations that it did not take."""
+        """The number of invocations that failed."""
         return self.progress.failed
 
     @property
     def cancelled(self) -> int:
-        """Invocations that `cancel` ended; those that had been sent may still happen."""
+        """The number of invocations that `cancel` ended; those that had been sent may still happen."""
         return self.progress.cancelled
 
     @property
     def retries(self) -> int:
-        """Requests sent beyond each invocation's first."""
+        """The number of requests beyond each invocation's first."""
         return self.progress.retries
 
     @property
     def throttled(self) -> int:
-        """Answers 429."""
+        """The number of answers with status 429."""
         return self.progress.throttled
 
     @property
     def seconds(self) -> float:
-        """How long the launch took."""
+        """How long the launch took, in seconds."""
         return self.progress.seconds
 
     def __repr__(self) -> str:
@@ -110,23 +110,23 @@ class LaunchResult:
         )
 
     def reasons(self) -> Counter[tuple[str, str]]:
-        """How often each (region, error text) came; `.most_common()` sorts it."""
+        """Returns how often each (region, error text) occurred; `.most_common()` sorts it."""
         return Counter((i.region, i.error) for i in self.invocations if i.error is not None)
 
     def raise_for_failures(self) -> None:
-        """LaunchError, its text the distinct reasons and how often each came, unless all were accepted."""
+        """Returns the line of `raise_for_failures`."""
         if self.accepted < self.total:
             raise LaunchError(self.describe_failures())
 
     def describe_failures(self) -> str:
-        """The one line of `raise_for_failures`."""
+        """Returns the line of `raise_for_failures`."""
         missing = self.total - self.accepted
         lines = self.failure_lines()
         more = "" if len(lines) <= REASONS_SHOWN else f"; and {len(lines) - REASONS_SHOWN} other reasons"
         return f"{missing} of {self.total} invocations failed: {'; '.join(lines[:REASONS_SHOWN])}{more}"
 
     def failure_lines(self) -> list[str]:
-        """The distinct reasons, each with its region and how often it came, the most frequent first."""
+        """Returns the distinct reasons, each with its region and how often it occurred, the most frequent first."""
         return [
             f"{region}: {error}"
             + (f" ({count} times)" if count > 1 else "")
@@ -135,7 +135,8 @@ class LaunchResult:
         ]
 
     def seconds_at(self, *percents: float) -> list[float]:
-        """The time that so many percent of the accepted invocations did not exceed (nearest rank)."""
+        """Returns the times (seconds) that `percents` percent of the accepted invocations did not exceed (nearest
+        rank)."""
         times = sorted(i.seconds for i in self.invocations if i.outcome == "accepted")
         if not times:
             return [0.0 for _ in percents]

@@ -104,8 +104,8 @@ static int hmac_step(mu_sigv4 *s, const void *key, size_t key_size, const char *
            EVP_MAC_final(s->mac, out, &written, HASH_BYTES) == 1;
 }
 
-/* Leaves `mac` keyed with the signing key of this day. It is made anew for that: one in which something has failed, for
- * lack of memory for instance, must not be touched again. */
+/* Keys `mac` with the signing key of this day. It makes a new context, because one in which something has failed, for
+ * example for lack of memory, must not be used again. */
 static int key_for_day(mu_sigv4 *s, const char *amz_date)
 {
     if (strncmp(s->day, amz_date, DAY_LENGTH) == 0)
@@ -130,7 +130,7 @@ static int hash_text(mu_sigv4 *s, const char *text)
     return EVP_DigestUpdate(s->digest, text, strlen(text)) == 1;
 }
 
-/* The SHA-256 of the canonical request, which is never put together: its pieces go to the digest one by one. */
+/* Hashes the canonical request, which is never assembled: its pieces go to the digest one by one. */
 static int hash_canonical_request(mu_sigv4 *s, const mu_sigv4_request *r, char *out)
 {
     int good = EVP_DigestInit_ex2(s->digest, s->sha256, NULL) == 1 && hash_text(s, r->method) && hash_text(s, "\n") &&
@@ -173,7 +173,7 @@ int mu_sigv4_authorization(mu_sigv4 *s, const mu_sigv4_request *r, const char *a
     if (!key_for_day(s, amz_date) || !hash_canonical_request(s, r, request_hash))
         return MU_LAUNCH_ECRYPTO;
 
-    /* Initialising without a key starts a new message under the key that is there. */
+    /* Initializing without a key starts a new message with the present key. */
     unsigned char mac[HASH_BYTES];
     size_t written = 0;
     int good = EVP_MAC_init(s->mac, NULL, 0, NULL) == 1 && sign_text(s, ALGORITHM "\n") && sign_text(s, amz_date) &&

@@ -1,7 +1,7 @@
-/* AWS Signature Version 4, as the services other than S3 want it, on OpenSSL's EVP interface.
+/* AWS Signature Version 4, for services other than S3, with OpenSSL's EVP interface.
  *
- * A signer belongs to one thread at a time. It copies what it is given; secrets are wiped when it is
- * freed. Functions return 0, or a negative mu_launch_error (liblaunch.h). They have no global state.
+ * A signer belongs to one thread at a time. It copies what it is given; secrets are wiped when it is freed. Functions
+ * return 0, or a negative mu_launch_error (liblaunch.h). They have no global state.
  */
 #ifndef MU_SIGV4_H
 #define MU_SIGV4_H

@@ -1,13 +1,13 @@
-/* A slot: a libcurl easy handle, what it is told, and the request that is filled in and signed for it.
+/* A slot: a libcurl easy handle, its options, and the request that is filled in and signed for it.
  *
  * Connections resume the TLS session of the target's first one, which halves the cost of their handshakes. libcurl
- * keeps one session per host, and OpenSSL spoils it as soon as a connection that has resumed it gets a ticket of its
- * own; so only the first connection may take tickets (on_tls).
+ * keeps one session per host, and OpenSSL invalidates it when a connection that has resumed it gets a ticket of its
+ * own; so only the first connection may accept tickets (on_tls).
  *
- * A connection is used again only after an answer whose end is beyond doubt (mu_answer_header()), with which no bytes
- * came that do not belong to it (on_log), and if nothing has come in since (idle.c): it would be taken for the answer to
- * the next request. libcurl itself closes a connection after errors and timeouts. What remains is an answer that nobody asked for and that arrives just when a request goes out; HTTP/1.1
- * cannot tell it from that request's own.
+ * A connection is reused only after an answer whose end is certain (mu_answer_header()), with which no further bytes
+ * came (on_log), and if nothing has arrived since (idle.c); such bytes would be mistaken for the answer to the next
+ * request. libcurl itself closes a connection after errors and timeouts. One case remains: an unrequested answer that
+ * arrives just when a request is sent; HTTP/1.1 cannot distinguish it from that request's own.
  */
 #include "internal.h"
 
@@ -23,20 +23,20 @@
 #define HEADERS_MAX ((size_t)256 << 10)
 #define EXPECT_MIN ((size_t)1 << 20)
 
-/* As much as a TLS record has at most, so that one read leaves nothing of it behind. libcurl looks for bytes that do
- * not belong to an answer in the socket only: it would take what OpenSSL still holds for the next answer. */
+/* The size of a TLS record, so that one read leaves nothing of it behind. libcurl looks for bytes after an answer in
+ * the socket only: it would take what OpenSSL still holds for the next answer. */
 #define RECEIVE_BUFFER 16384
 #define SEND_BUFFER 16384
 
-/* Whether libcurl's TLS is the OpenSSL that we are linked with, so that its pointers are good for us. */
+/* Whether libcurl's TLS is the OpenSSL that we are linked with, so that we can use its pointers. */
 static bool is_our_openssl(const char *theirs)
 {
     return theirs != NULL && strncmp(theirs, "OpenSSL/", strlen("OpenSSL/")) == 0 &&
            strcmp(theirs + strlen("OpenSSL/"), OpenSSL_version(OPENSSL_VERSION_STRING)) == 0;
 }
 
-/* libcurl 7.83.0 to 8.1.0 keeps a pointer to an answer's last header when it frees that header, and follows it if the
- * handle's next answer begins with a folded line (curl's pull request 11103). Only a new handle is free of it. */
+/* libcurl 7.83.0 to 8.1.0 keeps a pointer to an answer's last header when it frees that header, and uses it if the
+ * handle's next answer begins with a folded line (curl's pull request 11103). Only a new handle avoids that. */
 static bool keeps_freed_header(unsigned version)
 {
     return version >= 0x075300 && version <= 0x080100;
@@ -49,7 +49,7 @@ void mu_slot_library(struct mu_launch *l)
     l->resumes = is_our_openssl(library->ssl_version);
 }
 
-/* Sees to it that a slot's connection is closed when its transfer has ended. */
+/* Makes libcurl close a slot's connection when its transfer has ended. */
 static bool close_after(slot *s)
 {
     if (!s->closing)
@@ -73,9 +73,9 @@ static size_t on_header(char *line, size_t one, size_t size, void *data)
     return answer->header_size <= HEADERS_MAX ? size : 0;
 }
 
-/* libcurl throws bytes away that it has read with the end of an answer and that do not belong to it. Old versions then
- * keep the connection, on which more of them may follow, and say so in their log only; which is why we listen to it,
- * from the end of the headers on, because all of it would take too long. */
+/* libcurl drops bytes that it has read after the end of an answer. Old versions then keep the connection, on which
+ * more of them may follow, and report it only in their log. So we read the log, but only after the end of the
+ * headers, because all of it would take too long. */
 static int on_log(CURL *easy, curl_infotype type, char *text, size_t size, void *data)
 {
     (void)easy;
@@ -94,8 +94,8 @@ static size_t on_body(char *bytes, size_t one, size_t size, void *data)
     return answer->body_size <= ANSWER_MAX ? size : 0;
 }
 
-/* A request is about to be sent on a connection. libcurl does so again, by itself, when a kept connection turns
- * out to be closed before any answer; each counts. */
+/* Called when a request will be sent on a connection. libcurl sends it again by itself if a kept connection turns out
+ * to be closed before any answer; each time counts. */
 static int on_request(void *data, char *ip, char *own_ip, int port, int own_port)
 {
     (void)ip, (void)own_ip, (void)port, (void)own_port;
@@ -110,7 +110,7 @@ static int on_request(void *data, char *ip, char *own_ip, int port, int own_port
     return CURL_PREREQFUNC_OK;
 }
 
-/* Makes a connection's socket as libcurl would, but notes why there is none, and where it leads. */
+/* Makes a connection's socket as libcurl would, but records why that failed, and whether it leads to a proxy. */
 static curl_socket_t on_open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
 {
     (void)purpose;
@@ -137,7 +137,7 @@ static int on_close_socket(void *data, curl_socket_t fd)
     return close(fd);
 }
 
-/* libcurl is about to make a TLS connection. */
+/* Called before libcurl makes a TLS connection. */
 static CURLcode on_tls(CURL *easy, void *context, void *data)
 {
     (void)easy;
@@ -159,8 +159,8 @@ static bool set_resumption(slot *s)
                                  curl_easy_setopt(s->easy, CURLOPT_SSL_CTX_DATA, s) == CURLE_OK);
 }
 
-/* Links the headers that all requests of a slot have. What changes is written into the slot's own buffers. Before it
- * sends a body of more than EXPECT_MIN, libcurl would wait for the answer 100. */
+/* Links the headers that all requests of a slot have. Variable values are written into the slot's own buffers.
+ * "Expect:" is removed, since libcurl would wait for the answer 100 before it sends a body of more than EXPECT_MIN. */
 static void link_headers(struct mu_launch *l, slot *s)
 {
     memcpy(s->date_header, "X-Amz-Date: ", sizeof "X-Amz-Date: ");
@@ -188,9 +188,9 @@ static CURLcode set_protocols(CURL *easy)
 #endif
 }
 
-/* Which certificates to trust. libcurl parses them once for all connections, and not for each anew (10 ms with a
- * system's bundle), if they are in one file: a directory of them, which a distribution may have set too, is
- * put aside where the file makes it needless. */
+/* Sets the trusted certificates. If they are in one file, libcurl parses them once for all connections instead of for
+ * each (10 ms with a system's bundle). So a directory of certificates, which a distribution may also have set, is
+ * removed if the file makes it unnecessary. */
 static bool set_trust(const struct mu_launch *l, CURL *easy)
 {
     const char *file = l->ca_bundle;
@@ -214,7 +214,7 @@ static bool set_options(struct mu_launch *l, slot *s)
         {CURLOPT_POST, 1},
         {CURLOPT_PATH_AS_IS, 1},
         {CURLOPT_HTTP09_ALLOWED, 0},
-        {CURLOPT_SUPPRESS_CONNECT_HEADERS, 1}, /* a proxy's answer is not the service's */
+        {CURLOPT_SUPPRESS_CONNECT_HEADERS, 1}, /* the answer of a proxy is not the service's */
         {CURLOPT_TCP_NODELAY, 1},
         {CURLOPT_BUFFERSIZE, RECEIVE_BUFFER},
         {CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER},
@@ -222,7 +222,7 @@ static bool set_options(struct mu_launch *l, slot *s)
         {CURLOPT_TIMEOUT_MS, l->timeout_ms},
         {CURLOPT_CONNECTTIMEOUT_MS, l->connect_ms},
 #if LIBCURL_VERSION_NUM >= 0x075700
-        {CURLOPT_QUICK_EXIT, 1}, /* do not wait for a name server when a launch is given up */
+        {CURLOPT_QUICK_EXIT, 1}, /* do not wait for a name server when a launch is cancelled */
 #endif
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
@@ -272,7 +272,7 @@ slot *mu_slot_new(struct mu_launch *l, target *t)
     bool good = s->easy != NULL;
     if (good && mu_payload_is_template(l->payload))
         good = (s->body = malloc(mu_payload_size(l->payload, INT64_MAX))) != NULL;
-    /* Without this, libcurl would keep four idle connections for each easy handle that is under way just now. */
+    /* Otherwise libcurl would keep four idle connections for each easy handle that is in use at present. */
     if (good && set_options(l, s) &&
         curl_multi_setopt(l->multi, CURLMOPT_MAXCONNECTS, (long)l->progress.connections + 1) == CURLM_OK)
         return s;
@@ -280,13 +280,13 @@ slot *mu_slot_new(struct mu_launch *l, target *t)
     return NULL;
 }
 
-/* Gives a slot a new easy handle with the same options; false when out of memory, and the slot is then as it was. The
- * connection is the multi handle's and stays. */
+/* Gives a slot a new easy handle with the same options; false when out of memory, and the slot is unchanged then. The
+ * connection belongs to the multi handle and stays. */
 static bool renew(slot *s)
 {
     CURL *old = s->easy;
     s->easy = curl_easy_duphandle(old);
-    if (s->easy == NULL || !set_share(s)) { /* which a copy does not have */
+    if (s->easy == NULL || !set_share(s)) { /* a copy has no share */
         curl_easy_cleanup(s->easy);
         s->easy = old;
         return false;

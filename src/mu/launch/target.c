@@ -22,7 +22,7 @@ static int has_part(CURLU *url, CURLUPart which)
     return there;
 }
 
-/* What is wrong with an endpoint; NULL if nothing. */
+/* Returns what is wrong with an endpoint; NULL if nothing. */
 static const char *fault(CURLU *url)
 {
     char *scheme = NULL;
@@ -77,7 +77,7 @@ static int port_of(CURLU *url)
     return port;
 }
 
-/* The endpoint's own path, less its trailing slashes, and then the path of the function's invocations. */
+/* Returns the endpoint's own path, without trailing slashes, followed by the path of the function's invocations. */
 static char *request_path(CURLU *url, const char *function)
 {
     char *base = NULL;
@@ -118,10 +118,10 @@ int mu_address_make(const char *endpoint, const char *function, mu_address *addr
                (address->host = host_header(url)) != NULL &&
                (address->canonical_path = malloc(3 * strlen(path) + 2)) != NULL) {
         mu_sigv4_path(path, address->canonical_path);
-        /* Not put together by libcurl, which would make the hexadecimal digits of our %XX lower case. */
+        /* Not assembled by libcurl, which would write the hexadecimal digits of our %XX in lower case. */
         if (curl_url_set(url, CURLUPART_PATH, "/", 0) == CURLUE_OK && part(url, CURLUPART_URL, &whole) != NULL &&
             (address->url = malloc(strlen(whole) + strlen(path))) != NULL) {
-            size_t root = strlen(whole) - 1; /* less the slash that `path` begins with */
+            size_t root = strlen(whole) - 1; /* without the slash with which `path` begins */
             memcpy(address->url, whole, root);
             memcpy(address->url + root, path, strlen(path) + 1);
             address->port = port_of(url);

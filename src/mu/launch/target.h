@@ -1,4 +1,4 @@
-/* One function in one region: where its requests go and how they are signed. */
+/* The address of one function in one region: its URL, its Host header, and its path for the signature. */
 #ifndef MU_TARGET_H
 #define MU_TARGET_H
 
@@ -6,7 +6,7 @@
 
 #include <curl/curl.h>
 
-/* All of it is the address's own, to be freed with mu_address_free(). */
+/* All strings belong to the address; mu_address_free() frees them. */
 typedef struct mu_address {
     char *url; /* of the request, the name percent-encoded once */
     CURLU *parsed; /* the same, so that libcurl need not parse it for each request */
@@ -15,11 +15,11 @@ typedef struct mu_address {
     int port;
 } mu_address;
 
-/* Puts together where to invoke `function` at `endpoint`. MU_LAUNCH_EINVAL (with a word in *reason about what is
- * wrong, static), MU_LAUNCH_ENOMEM; *address is then all zero. */
+/* Makes the address for invoking `function` at `endpoint`. Returns 0, or MU_LAUNCH_EINVAL (with the mistake in
+ * *reason, static), MU_LAUNCH_ENOMEM; *address is all zero then. */
 int mu_address_make(const char *endpoint, const char *function, mu_address *address, const char **reason);
 
-/* Frees what is in it, not the struct. */
+/* Frees the content, not the struct. */
 void mu_address_free(mu_address *address);
 
 #endif

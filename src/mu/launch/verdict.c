@@ -1,22 +1,22 @@
-/* What an answer means: accepted, to be tried again and when, failed, or useless to send any more.
+/* Decides what an answer means: the request is accepted, is retried and when, has failed, or no more should be sent.
  *
- * Tried again, up to max_attempts, with exponential back-off and full jitter: answers that may pass by themselves
- * (meaning.c), and requests that got no status at all. The wait is never shorter than what the service asked for. 429
- * does not count against max_attempts if the caller wants to wait as long as it is throttled; nor does a request for
- * which no descriptor was left, as long as others are under way.
+ * Retried up to max_attempts, with exponential back-off and full jitter, are answers that may pass by themselves
+ * (meaning.c), and requests that got no status at all. The wait is never shorter than the service asked for. 429 does
+ * not count against max_attempts if the caller wants to wait as long as it is throttled; nor does a request for which
+ * no descriptor was left, while others are in progress.
  *
- * Final for the whole target: answers that say that the request itself or the function is wrong, because all of a
- * target's requests are alike. So is a certificate that does not verify. A target that has never answered, and let one
- * request fail, is sent no other until it answers; when a request has failed TRIES_TO_REACH times, it is given
- * up: there is no service there.
+ * Final for the whole target are answers that say that the request itself or the function is wrong, because all
+ * requests of a target are alike, and a certificate that does not verify. A target that has never answered, and let
+ * one request fail, gets no other request until it answers; when a request has failed TRIES_TO_REACH times, the
+ * target is stopped, because there is no service.
  *
- * Credentials that have expired are asked for anew, if the caller has said that he can bring new ones; requests that
- * were signed with the old ones are sent again, which does not count either.
+ * New credentials are requested if they have expired and the caller can provide new ones; requests that were signed
+ * with the old ones are sent again, which does not count against max_attempts.
  *
- * The clock: when the service refuses a signature and its Date is far from ours, the difference is
- * remembered, once for each target, and the request is signed again. Requests that were under way with
- * the old clock are refused too; they are also sent again, once, which does not count against max_attempts
- * (a launch with one attempt should not fail because of the clock).
+ * The clock: when the service refuses a signature and its Date is far from ours, the difference is stored, once for
+ * each target, and the request is signed again. Other requests that were signed with the old clock are refused, too;
+ * they are also sent again, once, which does not count against max_attempts (a launch with one attempt must not fail
+ * because of the clock).
  */
 #include "internal.h"
 
@@ -26,12 +26,12 @@
 
 #define SKEW_THAT_MATTERS 60 /* seconds; the service allows 5 minutes */
 #define TRIES_TO_REACH 4
-#define SETTLING 5 /* times the longest wait, where Lambda is making something ready */
+#define SETTLING 5 /* factor of the longest wait while Lambda prepares something */
 #define TEXT_SIZE 768
 #define SECRET_MIN 16
 #define CROWDED_S 1.0
 
-/* xorshift64*: jitter needs no better. The seed is random; 0 would stay 0. */
+/* xorshift64*, which is good enough for jitter. The seed is random and not 0, which would stay 0. */
 static uint64_t next_random(struct mu_launch *l)
 {
     uint64_t x = l->random == 0 ? 1 : l->random;
@@ -42,7 +42,7 @@ static uint64_t next_random(struct mu_launch *l)
     return x * UINT64_C(0x2545F4914F6CDD1D);
 }
 
-/* How long to wait after `attempts` requests. */
+/* Returns how long to wait after `attempts` requests. */
 static int64_t backoff_ms(struct mu_launch *l, int attempts, mu_meaning meaning, int64_t retry_after)
 {
     int64_t most = l->backoff_base_ms;
@@ -54,7 +54,7 @@ static int64_t backoff_ms(struct mu_launch *l, int attempts, mu_meaning meaning,
     int64_t wait = (int64_t)(next_random(l) % ((uint64_t)most + 1));
     if (retry_after > MU_LAUNCH_RETRY_AFTER_MAX)
         retry_after = MU_LAUNCH_RETRY_AFTER_MAX;
-    /* Jitter on top of it, or all who were told the same come back at the same moment. */
+    /* Jitter is added, since otherwise all that were told the same time would come back at the same moment. */
     return retry_after > 0 ? retry_after * 1000 + wait : wait;
 }
 
@@ -66,7 +66,7 @@ static bool is_one_of(const char *text, const char *const *words)
     return false;
 }
 
-/* Whether the signature was refused because of this machine's clock. If so, the clock is right from now on. */
+/* Returns whether the signature was refused because of this machine's clock; if so, corrects the clock. */
 static bool clock_was_wrong(target *t, const slot *s, long status)
 {
     static const char *const types[] = {"InvalidSignatureException", "RequestExpired", "RequestTimeTooSkewed",
@@ -87,14 +87,14 @@ static bool clock_was_wrong(target *t, const slot *s, long status)
     return true;
 }
 
-/* Real secrets have 40 characters and more; the dummies of a local service, "test", may be ordinary words. */
+/* Real secrets have at least 40 characters; the dummies of a local service ("test") may be ordinary words. */
 static void redact(char *message, const char *secret)
 {
     if (secret != NULL && strlen(secret) >= SECRET_MIN)
         mu_redact(message, secret);
 }
 
-/* One line about an answer: "HTTP 404 ResourceNotFoundException: Function not found: ...". */
+/* Writes one line about an answer: "HTTP 404 ResourceNotFoundException: Function not found: ...". */
 static void describe_answer(struct mu_launch *l, slot *s, long status, char *out)
 {
     char message[MU_ANSWER_TEXT_SIZE];
@@ -111,22 +111,22 @@ static void describe_answer(struct mu_launch *l, slot *s, long status, char *out
                        message[0] == '\0' ? "" : ": ", message);
 }
 
-/* Whether libcurl's text may quote a proxy's URL, in which there may be a password. */
+/* Returns whether libcurl's text may quote a proxy's URL, which may contain a password. */
 static bool is_text_secret(const slot *s, CURLcode code)
 {
     return code == CURLE_COULDNT_RESOLVE_PROXY || code == CURLE_UNSUPPORTED_PROTOCOL ||
            strstr(s->curl_error, "://") != NULL;
 }
 
-/* Whether the time that a request had was over before it could be sent. */
+/* Returns whether the time of a request was over before it could be sent. */
 static bool is_unconnected(const slot *s)
 {
     curl_off_t sent = 0;
     return curl_easy_getinfo(s->easy, CURLINFO_PRETRANSFER_TIME_T, &sent) == CURLE_OK && sent == 0;
 }
 
-/* One line about a request without an answer. Equal reasons are counted together, so it has nothing in it that
- * differs from one time to the next; libcurl's own text has milliseconds in the cases that come first. */
+/* Writes one line about a request without an answer. Equal reasons are counted together, so it must not contain
+ * anything that varies; libcurl's own text contains milliseconds in the cases that come first. */
 static void describe_failure(struct mu_launch *l, slot *s, CURLcode code, char *out)
 {
     const char *host = s->target->address.host;
@@ -158,7 +158,7 @@ static void describe_failure(struct mu_launch *l, slot *s, CURLcode code, char *
     }
 }
 
-/* Whether a request without an answer says that there will be none for the others either. */
+/* Returns whether a request without an answer means that the others will have none either. */
 static bool is_unreachable(const target *t, const request *r, CURLcode code)
 {
     int attempts = mu_counted(r);
@@ -166,8 +166,8 @@ static bool is_unreachable(const target *t, const request *r, CURLcode code)
            (!t->answered && (attempts >= TRIES_TO_REACH || attempts >= t->launch->max_attempts));
 }
 
-/* Whether the request can be sent again with other credentials, because those it was signed with have expired. If they
- * are still the handle's, it needs new ones from now on, unless it had them anew and they have never worked. */
+/* Returns whether the request can be sent again with other credentials, because those that signed it have expired. If
+ * they are still the handle's, new ones are requested, unless they replaced expired ones and have never worked. */
 static bool can_be_signed_anew(struct mu_launch *l, const slot *s, long status, const char *text)
 {
     static const char *const types[] = {"ExpiredTokenException", "ExpiredToken", NULL};
@@ -184,7 +184,7 @@ static bool can_be_signed_anew(struct mu_launch *l, const slot *s, long status, 
     return true;
 }
 
-/* Notes that an answer has come on a slot, and how long that took from when its request was sent. */
+/* Records that an answer has come on a slot, and how long it took. */
 static void note_answer(target *t, const slot *s)
 {
     t->answered = true;
@@ -199,7 +199,7 @@ static void note_answer(target *t, const slot *s)
         t->fastest = seconds;
 }
 
-/* No descriptor was left: the target makes do with the slots that have one, for a while. */
+/* No descriptor was left: for a while the target uses only the slots that have one. */
 static void make_do(target *t)
 {
     t->allowed = t->busy > 1 ? t->busy - 1 : 1;
@@ -215,7 +215,8 @@ void mu_judge(struct mu_launch *l, slot *s, CURLcode code)
 
     long status = 0;
     (void)curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &status);
-    /* Once the service has said that it took the invocation, a broken rest must not make us send it twice. */
+    /* If the service has reported that it accepted the invocation, an incomplete rest must not make us send it twice.
+     * */
     bool taken = s->answer.status == l->success;
     if (taken)
         status = l->success;

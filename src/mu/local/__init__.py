@@ -1,5 +1,5 @@
-"""Lambda and S3 on this machine, behind the same APIs as the real ones.
+"""Lambda and S3 on this machine, with the same APIs as the real services.
 
-`mu.local.engine.LocalEngine` is the whole engine as a context manager; `mu local` is its command line.
-Nothing here is imported by a worker or by a coordinator.
+`mu.local.engine.LocalEngine` is the whole engine as a context manager; `mu local` is its command line. Workers and
+coordinators import nothing from here.
 """

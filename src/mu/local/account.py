@@ -1,8 +1,8 @@
-"""What an AWS account lets run at a time: concurrency, reservations and growth, as a model without threads or clock.
+"""A model of an AWS account's limits: concurrency, reservations and growth, without threads or clock.
 
 Each region has `concurrency` executions at a time. A function with reserved concurrency has its own share of them;
-the others share the rest. How fast a function's execution environments may grow is `mu.engines.ramp`'s model; an
-environment that has ended an execution takes the next one without growing.
+the other functions share the rest. `mu.engines.ramp` models how fast a function's execution environments may grow; an
+environment whose execution has ended takes the next one without growth.
 
 Sources: https://docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html for the limits, and
 https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html for the queue.
@@ -16,22 +16,25 @@ from typing import Generic, TypeVar
 
 from mu.engines.ramp import LAMBDA, Growth, Ramp
 
-CONCURRENCY = 1000  # of an account whose quota nobody has raised, in each region
-UNRESERVED_AT_LEAST = 100  # executions that Lambda does not let an account reserve
-# The `Reason` of a refused invocation. AWS does not document which of them refused growth has.
+CONCURRENCY = 1000  # the default quota of an account, in each region
+UNRESERVED_AT_LEAST = 100  # executions that an account may not reserve
+# The `Reason` of a refused invocation. AWS does not document which one applies if growth is the reason.
 OVER_ACCOUNT = "ConcurrentInvocationLimitExceeded"
 OVER_RESERVED = "ReservedFunctionConcurrentInvocationLimitExceeded"
 OVER_GROWTH = "FunctionInvocationRateLimitExceeded"
 
-FIRST_BACK_OFF, LONGEST_BACK_OFF = 1.0, 300.0  # seconds before a throttled event is tried again
-RETRY_AFTER = (60.0, 120.0)  # seconds before an event is tried again whose function has failed
+FIRST_BACK_OFF, LONGEST_BACK_OFF = (
+    1.0,
+    300.0,
+)  # seconds before a throttled event is retried, at first and at most
+RETRY_AFTER = (60.0, 120.0)  # seconds before an event whose function has failed is retried
 
 Place = tuple[str, str]  # a function: its region and its name
 Item = TypeVar("Item")
 
 
 class Account:
-    """Counts executions. `now` is in seconds of any clock that does not go back, the same in all calls."""
+    """Counts executions. `now` is in seconds of any clock that does not go back, the same one in all calls."""
 
     def __init__(self, concurrency: int = CONCURRENCY, ramp: Ramp = LAMBDA) -> None:
         self.concurrency = concurrency
@@ -41,9 +44,9 @@ class Account:
         self._growth: dict[Place, Growth] = {}
 
     def reserve(self, place: Place, number: int | None) -> None:
-        """Set a function's reserved concurrency; None: it has none.
+        """Sets a function's reserved concurrency; None removes it.
 
-        ValueError, with AWS's message, if too little would be left for the others.
+        Raises ValueError, with AWS's message, if too little would be left for the other functions.
         """
         if number is None:
             self._reserved.pop(place, None)
@@ -55,19 +58,19 @@ class Account:
                 "Specified ReservedConcurrentExecutions for function decreases account's "
                 f"UnreservedConcurrentExecution below its minimum value of [{least}]."
             )
-        self._reserved = {**self._reserved, place: number}  # replaced, as another thread may read it
+        self._reserved = {**self._reserved, place: number}  # replaced, since another thread may be reading it
 
     def reserved(self, place: Place) -> int | None:
-        """A function's reserved concurrency, or None."""
+        """Returns a function's reserved concurrency, or None."""
         return self._reserved.get(place)
 
     def unreserved(self, region: str) -> int:
-        """How many executions the functions without a reservation share."""
+        """Returns how many executions the functions without a reservation share."""
         taken = sum(number for (there, _), number in self._reserved.items() if there == region)
         return self.concurrency - taken
 
     def admit(self, place: Place, now: float) -> str | None:
-        """Count a new execution and return None; or return why it is refused: a `Reason` of Lambda's."""
+        """Counts a new execution and returns None; or returns why it is refused: a `Reason` of Lambda's."""
         own = self._reserved.get(place)
         if own is not None:
             if self._running[place] >= own:
@@ -83,15 +86,15 @@ class Account:
         return None
 
     def free(self, place: Place) -> None:
-        """An execution that was admitted has ended."""
+        """Records that an admitted execution has ended."""
         self._running[place] -= 1
         self._growth[place].freed()
 
 
 @dataclass(frozen=True)
 class EventConfig:
-    """A function's event invoke config, with Lambda's defaults: seconds that an event may wait, and tries after a
-    failure."""
+    """A function's event invoke config, with Lambda's defaults: how many seconds an event may wait, and how often it
+    is retried after a failure."""
 
     max_age: float = 21600.0
     retries: int = 2
@@ -112,11 +115,10 @@ class Event(Generic[Item]):
 class EventQueue(Generic[Item]):
     """Lambda's queue of asynchronous invocations.
 
-    An event that the account refuses is tried again after 1 s, then 2 s, and so on up to 5 minutes, although there
-    may be room before. One whose function has failed is tried again after one minute, then two. One that has become
-    older than its function allows is dropped at its next turn. `take` drops an event of a function with a
-    reservation of 0 at once, as Lambda does. Not modelled: that Lambda reads a long queue more slowly, and that an
-    event may be delivered twice.
+    An event that the account refuses is retried after 1 s, then 2 s, and so on up to 5 minutes, even if there is room
+    earlier. One whose function has failed is retried after one minute, then two. One that has become older than its
+    function allows is dropped at its next turn. `take` drops an event of a function with a reservation of 0 at once,
+    as Lambda does. Not modelled: Lambda reads a long queue more slowly, and may deliver an event twice.
     """
 
     def __init__(self, account: Account) -> None:
@@ -128,12 +130,12 @@ class EventQueue(Generic[Item]):
         return len(self._heap)
 
     def put(self, item: Item, place: Place, config: EventConfig, now: float) -> None:
-        """Queue a new event; its turn is now."""
+        """Queues a new event, which is due now."""
         self._push(now, Event(item, place, config, now))
 
     def take(self, now: float) -> Iterator[tuple[Event[Item], bool]]:
-        """The events whose turn has come and that end their waiting, in order: each with True if the account has
-        admitted it, or False if it is dropped."""
+        """Yields the events that are due and stop waiting, in order: each with True if the account has admitted it,
+        or False if it is dropped."""
         while self._heap and self._heap[0][0] <= now:
             _, _, event = heapq.heappop(self._heap)
             if now - event.since > event.config.max_age or self._account.reserved(event.place) == 0:
@@ -146,7 +148,7 @@ class EventQueue(Generic[Item]):
                 self._push(now + delay, event)
 
     def retry(self, event: Event[Item], now: float) -> bool:
-        """Queue an event again whose function has failed; returns whether it has a try left."""
+        """Queues an event whose function has failed again; returns False if it has no retries left."""
         if event.failed >= event.config.retries:
             return False
         event.failed += 1
@@ -154,11 +156,11 @@ class EventQueue(Generic[Item]):
         return True
 
     def next_turn(self) -> float | None:
-        """When `take` has something to do next; None while the queue is empty."""
+        """Returns when `take` is to be called next; None while the queue is empty."""
         return self._heap[0][0] if self._heap else None
 
     def clear(self) -> list[Item]:
-        """Empty the queue; returns what was in it."""
+        """Empties the queue; returns what was in it."""
         items = [event.item for _, _, event in sorted(self._heap, key=lambda entry: entry[1])]
         self._heap.clear()
         return items

@@ -1,8 +1,8 @@
-"""Buckets from a directory, and back: each folder of `--data DIR` is a bucket, the files below it its
+"""Loads buckets from a directory, and saves them: each folder of `--data DIR` is a bucket, the files in it its
 objects.
 
-Only new and changed objects are written, each to a temporary file beside its place that is then renamed. An
-object that was deleted in S3 keeps its file: nothing is ever removed from the directory.
+Only new and changed objects are written, each to a temporary file that is then renamed. An object that was deleted in
+S3 keeps its file: nothing is ever removed from the directory.
 """
 
 import os
@@ -18,12 +18,12 @@ from moto.s3.models import FakeDeleteMarker, S3Backend, s3_backends
 from mu.errors import UsageError, reason
 from mu.local.objects import from_file, handed_on
 
-FUNCTIONS = ".mu-functions"  # a folder that is no bucket's (function_files.py)
-PARTIAL = ".mu-partial-"  # how the temporary files' names begin
+FUNCTIONS = ".mu-functions"  # a folder that is not a bucket (function_files.py)
+PARTIAL = ".mu-partial-"  # beginning of the temporary files' names
 
 
 class Data:
-    """The directory, and which objects it is known to hold."""
+    """The directory, and the objects that it is known to hold."""
 
     def __init__(self, directory: Path, report: Callable[[str], None]) -> None:
         if not directory.is_dir():
@@ -33,8 +33,8 @@ class Data:
         self.known: dict[tuple[str, str], Any] = {}
 
     def load(self, cancelled: Callable[[], bool]) -> None:
-        """Make the buckets; UsageError for a folder whose name S3 does not allow, or what cannot be read. Ends early
-        if cancelled."""
+        """Makes the buckets. Raises UsageError for a folder whose name S3 does not allow, or for what cannot be read.
+        Ends early if cancelled."""
         try:
             self._load(cancelled)
         except OSError as error:
@@ -60,7 +60,7 @@ class Data:
                         self.known[folder.name, key] = s3.put_object(folder.name, key, b"")
 
     def save(self) -> None:
-        """Write the objects that are new or have changed since they were loaded or saved."""
+        """Writes the objects that are new or have changed since they were loaded or saved."""
         for bucket in list(_s3().buckets.values()):
             try:
                 (self.directory / bucket.name).mkdir(exist_ok=True)
@@ -89,7 +89,7 @@ class Data:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All files below; OSError for a folder that cannot be read."""
+    """Yields all files below. Raises OSError for a folder that cannot be read."""
 
     def cannot(error: OSError) -> None:
         raise error
@@ -111,7 +111,7 @@ def _s3() -> S3Backend:
 
 
 def _place(folder: Path, key: str) -> Path:
-    """The file of a key; ValueError if the key is not the name of a file below `folder`."""
+    """Returns the file of a key. Raises ValueError if the key is not the name of a file below `folder`."""
     parts = key.split("/")
     if any(part in ("", ".", "..") for part in parts) or "\0" in key:
         raise ValueError("its name is not the name of a file")
@@ -119,7 +119,7 @@ def _place(folder: Path, key: str) -> Path:
 
 
 def write_whole(target: Path, pieces: Iterable[bytes], mode: int = 0o666) -> None:
-    """Write a file beside its place and move it there; `mode` without the umask's bits. OSError if that cannot be."""
+    """Writes a temporary file and renames it to `target`; `mode` is reduced by the umask. Raises OSError."""
     descriptor, partial = tempfile.mkstemp(prefix=PARTIAL, dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

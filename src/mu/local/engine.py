@@ -1,4 +1,4 @@
-"""The whole engine, as a context manager.
+"""The whole local engine, as a context manager.
 
     with LocalEngine() as engine:
         s3 = boto3.client("s3", **engine.client_arguments())
@@ -22,7 +22,7 @@ from mu.errors import UsageError
 from mu.local.account import CONCURRENCY, Account
 
 REGION = "us-east-1"
-ACCESS_KEY, SECRET_KEY = "AKIAMULOCALENGINE000", "local"  # anything will do: signatures are not checked
+ACCESS_KEY, SECRET_KEY = "AKIAMULOCALENGINE000", "local"  # any values work, since signatures are not checked
 ROLE = "mu-local"
 TRUST = (
     '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", '
@@ -31,21 +31,23 @@ TRUST = (
 
 
 def print_report(text: str) -> None:
-    """Show a text to the user, on stderr, if there is someone to read it; each of its lines fit for a terminal."""
+    """Prints a text on stderr, if possible; each of its lines is made safe for terminals."""
     with contextlib.suppress(OSError, ValueError):
         say("\n".join(map(visible, f"mu local: {text}".split("\n"))))
 
 
 class LocalEngine:
-    """Lambda, S3, IAM and STS on a port of 127.0.0.1 (`port` 0: any that is free), from `start` to `stop`.
+    """Lambda, S3, IAM and STS on a port of 127.0.0.1 (`port` 0: any free one), from `start` to `stop`.
 
     `data` is a directory whose folders are buckets (bucket_files.py). `concurrency` is how many executions the
-    account allows at a time in each region, `ramp` how fast a function may grow, `clock_rate` how many times faster
-    than ours the clock of the account's delays is. With `memory_limit` functions are held to their memory sizes.
-    `programs` are the only ones on the functions' PATH (None: those of this machine).
-    `logs` is where the workers' logs go (otherwise they end with the engine), `report` is called with texts for the
-    user. Once `cancelled` says so, no more of `data` is loaded. A process can have one engine at a time, and not beside
-    `moto.mock_aws`. UsageError if the port is taken, the directory is not there, or the extra `local` is not installed.
+    account allows at a time in each region, `ramp` how fast a function may grow, and `clock_rate` by how much the
+    clock of the account's delays is faster than real time. With `memory_limit`, functions are limited to their memory
+    sizes. `programs` are the only ones on the functions' PATH (None: those of this machine). `logs` is the directory
+    of the workers' logs (without it they are removed with the engine); `report` is called with texts for the user.
+    When `cancelled` returns True, loading of `data` stops.
+
+    A process can have one engine at a time, and none beside `moto.mock_aws`. Raises UsageError if the port is taken,
+    the directory does not exist, or the extra `local` is not installed.
     """
 
     def __init__(
@@ -87,7 +89,7 @@ class LocalEngine:
         self.stop()
 
     def start(self) -> None:
-        """Start; once it returns, requests are answered. Should it raise, nothing is left behind."""
+        """Starts the engine; when it returns, requests are answered. If it raises, nothing is left behind."""
         with contextlib.ExitStack() as stack:
             self._start(stack)
             self._stack = stack.pop_all()
@@ -158,14 +160,14 @@ class LocalEngine:
             functions.load()
             self._save = save_apart
             stack.callback(save_apart)
-        # In the end, first those who wait for workers are told that there are none, then requests end, and
-        # only then are the buckets saved and moto emptied. To close a second time, further up, does nothing.
+        # At the end, callers that wait for workers first get an error, then requests end, and only then are the
+        # buckets saved and moto emptied. Closing again, further up, does nothing.
         stack.callback(server.stop)
         stack.callback(executor.close)
         server.run(application)
 
     def stop(self) -> None:
-        """Save the data, end all invocations, free the port, remove the temporary files."""
+        """Saves the data, ends all invocations, frees the port, and removes the temporary files."""
         self._stack.close()
 
     @property
@@ -174,7 +176,7 @@ class LocalEngine:
         return self._data is not None
 
     def save(self) -> None:
-        """Write new and changed objects to the data directory now."""
+        """Writes new and changed objects to the data directory now."""
         self._save()
 
     def _credentials(self) -> dict[str, str]:
@@ -185,12 +187,12 @@ class LocalEngine:
         }
 
     def environment(self) -> dict[str, str]:
-        """What a program's environment must have to use the engine as it would use AWS."""
+        """Returns the environment variables with which a program uses the engine instead of AWS."""
         region = {"AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION}
         return {**self._credentials(), **region, "AWS_ROLE": self.role_arn, **_past_proxies()}
 
     def client_arguments(self) -> dict[str, str]:
-        """Keyword arguments of `boto3.client` that reach the engine whatever the environment says."""
+        """Returns keyword arguments for `boto3.client` that reach the engine, whatever the environment is."""
         return {
             "endpoint_url": self.endpoint_url,
             "aws_access_key_id": ACCESS_KEY,
@@ -200,8 +202,11 @@ class LocalEngine:
 
 
 def _place_beyond_tmp() -> str | None:
-    """Where the engine's directory goes: not below /tmp, which is each worker's own, so that `rm -rf /tmp/*` in a
-    worker finds nothing of ours. None (the usual place) if there is no other."""
+    """Returns a place for the engine's directory outside of /tmp, so that `rm -rf /tmp/*` in a worker does not find
+    it.
+
+    Returns None (the usual place) if there is no other.
+    """
     usual = os.path.realpath(tempfile.gettempdir())
     for place in (usual, "/var/tmp", str(Path.home() / ".cache")):  # noqa: S108
         below = f"{os.path.realpath(place)}/".startswith("/tmp/")  # noqa: S108
@@ -218,7 +223,7 @@ def _make_directory(path: Path) -> None:
 
 
 def _past_proxies() -> dict[str, str]:
-    """Have programs reach the engine directly where a proxy is set; nothing where none is."""
+    """Returns variables that let programs reach the engine directly if a proxy is set; otherwise none."""
     if not any(os.environ.get(name) for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")):
         return {}
     spared = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
@@ -227,6 +232,7 @@ def _past_proxies() -> dict[str, str]:
 
 
 def _raise_open_files() -> None:
-    """Allow as many open files as the system does: connections, and an object over 5 MB is a file of moto's."""
+    """Raises the limit of open files as far as possible: for connections, and since moto keeps large objects in
+    files."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,18 +1,18 @@
-"""Runs invocations: the account's limits, the queue, the fork servers, the logs. It knows nothing of HTTP or moto.
+"""Runs invocations: the account's limits, the queue, the fork servers, the logs. It does not know HTTP or moto.
 
-One thread owns everything: it starts the fork servers (a child dies with the thread that started it, so that
-thread must last), reads and writes their sockets without blocking, and completes the futures. The others only
-append to a queue and wake it. A fork server's socket never blocks this thread, and this thread always reads;
-so a fork server may block on writing, and the two cannot wait for each other.
+One thread owns everything: it starts the fork servers (a child is killed with the thread that started it, so that
+thread must last), reads and writes their sockets without blocking, and completes the futures. Other threads only
+append to a queue and wake it. This thread never blocks on a fork server's socket and always reads; so a fork server
+may block on writing without a deadlock.
 
-Which invocations may run, and when events are tried again, is the model in account.py, on a clock of its own that may
-run faster than ours. One that may goes to the fork server of its function, code and settings, which is started for the
-first of them. If the system refuses another process, as many as are running may run until some have ended, and the
-invocation goes back to the head of those that are ready; with each that ends one more may run again.
+Which invocations may run, and when events are retried, is decided by the model in account.py, on a clock that may be
+faster than real time. An admitted invocation goes to the fork server of its function, code and settings, which is
+started for the first of them. If the system refuses to make another process, only as many invocations as are running
+may run until some have ended, and the refused one goes back to the head of the queue; with each that ends one more
+may run.
 
-Whatever goes wrong with a job or with a fork server fails that job, or that server's jobs, and is told. Whatever
-goes wrong beyond that fails all there are and is told, and the thread goes on; after `FAULTS` of those it ends, and
-fails what is still to come.
+An error of a job or of a fork server fails that job, or that server's jobs, and is reported. Any other error fails
+all jobs and is reported, and the thread goes on; after `FAULTS` of these it ends, and fails all later jobs.
 """
 
 import concurrent.futures
@@ -39,20 +39,20 @@ from mu.local.function_spec import FunctionSpec
 from mu.local.outcomes import CancelledError, DroppedError, ThrottledError
 from mu.local.unzip import BadPackageError
 
-IDLE_SERVERS = 4  # fork servers kept although they have nothing to do
-INIT_SECONDS = 60.0  # how long the import of a handler may take
-FAULTS = 10  # errors of our own in the executor's thread after which it gives up
+IDLE_SERVERS = 4  # idle fork servers that are kept
+INIT_SECONDS = 60.0  # seconds that the import of a handler may take
+FAULTS = 10  # internal errors in the executor's thread after which it gives up
 PROCESSES = 1 << 30  # more than any system has
 
 
 class Executor:
     """Runs functions' code on this machine.
 
-    `directory` is an existing one for packages and logs, `environment` is given to every function on top of
-    its own, `logs` is where the invocations' logs go (`<logs>/<function>/<request id>.log`). `account` holds the
-    limits; its time is `clock` (seconds) times `clock_rate`. `report` is called, in another thread, with texts for the
-    user. With `private_tmp` false the workers share the host's /tmp, and have a TMPDIR each. With `memory_limit` a
-    process of a function that uses more than its memory is killed. `programs`: the only ones on the functions' PATH.
+    `directory` is an existing directory for packages and logs; `environment` is added to every function's own; `logs`
+    is the directory of the invocations' logs (`<logs>/<function>/<request id>.log`). `account` holds the limits; its
+    time is `clock` (seconds) times `clock_rate`. `report` is called, in another thread, with texts for the user. With
+    `private_tmp` false the workers share the host's /tmp, and have a TMPDIR each. With `memory_limit`, a process of a
+    function that uses more than its memory is killed. `programs` are the only ones on the functions' PATH.
     """
 
     def __init__(
@@ -82,11 +82,11 @@ class Executor:
         self._running = 0
         self._incoming: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._events: EventQueue[Job] = EventQueue(self.account)
-        self._waiting: deque[Job] = deque()  # admitted, and without a process yet
+        self._waiting: deque[Job] = deque()  # jobs that are admitted and have no process yet
         self._servers: dict[tuple[object, ...], ForkServer] = {}
         self._faults = 0
         self._closing = False
-        self._gate = threading.Lock()  # held to queue a job, and to say that no more are taken
+        self._gate = threading.Lock()  # held to queue a job, and to stop accepting jobs
         self._selector = selectors.DefaultSelector()
         self._wake, self._wakened = socket.socketpair()
         self._wake.setblocking(False)
@@ -101,9 +101,11 @@ class Executor:
         request_id: str | None = None,
         event: EventConfig | None = None,
     ) -> "concurrent.futures.Future[Outcome]":
-        """Run a function; `payload` is JSON. Without `event` at once or not at all: the future fails with
-        ThrottledError if the account's limits do not allow it. With `event` it is queued, and tried again: the
-        future has the last outcome, or DroppedError. It fails with CancelledError if `close` comes first.
+        """Runs a function; `payload` is JSON.
+
+        Without `event` it runs at once or not at all: the future fails with ThrottledError if the account's limits do
+        not permit it. With `event` it is queued and retried: the future has the last outcome, or DroppedError. It
+        fails with CancelledError if `close` comes first.
         """
         request_id = request_id or str(uuid.uuid4())
         log = self._logs / function.name / f"{request_id}.log"
@@ -117,7 +119,7 @@ class Executor:
         return job.future
 
     def close(self) -> None:
-        """End all invocations and every process; returns when they are gone."""
+        """Ends all invocations and every process; returns when they are gone."""
         with self._gate:
             if not self._closing:
                 self._closing = True
@@ -125,7 +127,7 @@ class Executor:
         self._thread.join()
 
     def _nudge(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # then it is awake
+        with contextlib.suppress(BlockingIOError):  # then the thread is awake anyway
             self._wake.send(b"x")
 
     def _run(self) -> None:
@@ -133,7 +135,7 @@ class Executor:
             while not self._closing:
                 try:
                     self._turn()
-                except Exception as error:  # a bug of ours: the callers get the error, and the thread goes on
+                except Exception as error:  # an internal error: the callers get it, and the thread goes on
                     self._faults += 1
                     self._fail_everything(error)
                     if self._faults >= FAULTS:
@@ -163,7 +165,7 @@ class Executor:
         self._start_waiting()
 
     def _now(self) -> float:
-        """The account's time."""
+        """Returns the account's time."""
         return self._clock() * self._clock_rate
 
     def _accept(self, job: Job) -> None:
@@ -178,7 +180,7 @@ class Executor:
             self._waiting.append(job)
 
     def _serve(self, server: ForkServer, events: int) -> None:
-        """Handle what a fork server's socket is ready for; whatever goes wrong ends that server and its jobs."""
+        """Reads and writes a fork server's socket; any error ends that server and its jobs."""
         try:
             if events & selectors.EVENT_WRITE:
                 self._flush(server)
@@ -218,7 +220,7 @@ class Executor:
             self._end(server, server.jobs.pop(head["id"]), head)
             server.idle_since = time.monotonic()
 
-    # Starting
+    # Starting jobs
 
     def _start_waiting(self) -> None:
         while self._waiting and self._running < self._limit:
@@ -227,7 +229,7 @@ class Executor:
             try:
                 job.log.parent.mkdir(parents=True, exist_ok=True)
                 server = self._server(job.function)
-            except Exception as error:  # whatever a package may bring about, only its own job fails
+            except Exception as error:  # an error caused by a package must fail only its own job
                 kind = (
                     "Runtime.BadPackage"
                     if isinstance(error, (BadPackageError, OSError))
@@ -250,7 +252,7 @@ class Executor:
         return self._servers[key]
 
     def _put_back(self, job: Job, reason: str) -> None:
-        """No process could be made for the job."""
+        """Puts a job back for which no process could be made."""
         others = self._running - 1
         if others == 0:
             self._fail(job, outcomes.error("Runtime.NoProcess", f"no process for the worker: {reason}"))
@@ -263,10 +265,10 @@ class Executor:
         more = selectors.EVENT_WRITE if server.flush() else 0
         self._selector.modify(server.control, selectors.EVENT_READ | more, server)
 
-    # Ending
+    # Ending jobs
 
     def _end(self, server: ForkServer, job: Job, head: dict[str, Any]) -> None:
-        """A worker's process has ended."""
+        """Completes the job of a worker whose process has ended."""
         answer = server.take_result(job)
         outcomes.write_end(job, head)
         failed, document = outcomes.of_process(job, head, answer)
@@ -280,7 +282,7 @@ class Executor:
         self._complete(job, Outcome(job.request_id, error, True, job.log))
 
     def _fail_all(self, server: ForkServer, error: bytes) -> None:
-        """Fail the jobs of a fork server that cannot go on. They are told once: they have failed as one."""
+        """Fails the jobs of a fork server that cannot go on; they are reported once."""
         jobs = list(server.jobs.values())
         server.jobs.clear()
         if jobs:
@@ -291,7 +293,7 @@ class Executor:
             self._complete(job, Outcome(job.request_id, error, True, job.log))
 
     def _fail_everything(self, error: Exception) -> None:
-        """After an error of our own: fail all that runs or is ready to, and end all fork servers."""
+        """Fails all running and ready jobs after an internal error, and ends all fork servers."""
         document = outcomes.error("ServiceException", f"the local engine: {describe(error)}")
         with contextlib.suppress(Exception):
             self._reports.report(f"an error of the engine itself ends all invocations: {describe(error)}")
@@ -352,7 +354,7 @@ class Executor:
         self._wakened.close()
 
     def _patience(self) -> float | None:
-        """Seconds until a fork server counts as stuck, or an event's turn comes."""
+        """Returns the seconds until a fork server counts as stuck, or an event is due."""
         starting = [server.started for server in self._servers.values() if not server.ready]
         waits = [min(starting) + INIT_SECONDS - time.monotonic()] if starting else []
         turn = self._events.next_turn()
@@ -362,7 +364,7 @@ class Executor:
 
 
 def _only(programs: Collection[str], directory: Path) -> Path:
-    """A new directory of links to those of the programs that this machine has."""
+    """Returns a new directory of links to those of the programs that this machine has."""
     directory.mkdir()
     for name in programs:
         found = shutil.which(name)

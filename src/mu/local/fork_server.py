@@ -2,24 +2,24 @@
 
     engine --socket--> fork server --fork--> worker, worker, worker ...
 
-It unshares namespaces (sandbox.py), imports boto3 and the handler's module once, and then forks a worker
-for each request that arrives. A worker so starts with everything imported and shares those pages with all
-others. Nothing of the engine is in this process: it is started with `python -I` and an environment of its
-own, its sys.path begins with the function's package, and the four files beside it that it needs are loaded
-by path. So `import mu` in a worker finds the `mu` of the package, or none.
+It unshares namespaces (sandbox.py), imports boto3 and the handler's module once, and then forks a worker for each
+request. So a worker starts with everything imported, and shares those pages with all others. Nothing of the engine is
+in this process: it is started with `python -I` and an environment of its own, its sys.path begins with the function's
+package, and the four files beside it that it needs are loaded by path. So `import mu` in a worker finds the `mu` of
+the package, or none.
 
-Messages (messages.py) go both ways. The first to arrive holds the settings; once this process is ready, each
-{"id", "timeout", "arn", "log"}, whose body is the payload, is an invocation. Back go {"ready": ...} or
-{"failed": error} once, then {"id", "code", "timed_out", "out_of_memory", "seconds", "peak_kb"} for each
-invocation, or {"id", "refused": reason} if no process could be made, and {"id", "killed": True} when a program was
-killed for its memory. The worker writes its result to a file: a result may
-be 6 MB, and this loop has a thousand others to look after.
+Messages (messages.py) go both ways. The first message from the engine has the settings; once this process is ready,
+each further one, {"id", "timeout", "arn", "log"} with the payload as its body, is an invocation. This process sends
+{"ready": ...} or {"failed": error} once, then {"id", "code", "timed_out", "out_of_memory", "seconds", "peak_kb"} for
+each invocation, or {"id", "refused": reason} if no process could be made, and {"id", "killed": True} when a program
+was killed because of its memory. The worker writes its result to a file, since a result may be 6 MB, and this loop
+must serve a thousand other workers.
 
-The loop is single-threaded, as it must be to fork safely: it waits for the socket, for SIGCHLD (through a
-wake-up descriptor) and for the nearest deadline. A worker leads a process group of its own, which is killed
-when it ends or its time is up. What has left the group is found as an orphan: it has become this process's
-child, and its mount namespace is none of a living worker's. When the socket is closed, or the engine dies,
-everything goes.
+The loop is single-threaded, which is required for safe forking: it waits for the socket, for SIGCHLD (through a
+wake-up descriptor) and for the nearest deadline. A worker leads a process group of its own, which is killed when the
+worker ends or its time is over. A process that has left the group becomes an orphan: it is this process's child, and
+its mount namespace belongs to no living worker. When the socket is closed, or the engine dies, all processes are
+killed.
 """
 
 import contextlib
@@ -45,14 +45,14 @@ else:
             f"_fork_server_{name}", Path(__file__).with_name(f"{name}.py")
         )
         module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # dataclasses look their module up
+        sys.modules[spec.name] = module  # dataclasses look up their module
         spec.loader.exec_module(module)
         return module
 
     messages, invocation = _beside("messages"), _beside("invocation")
     sandbox, memory = _beside("sandbox"), _beside("memory")
 
-OPEN_FILES = 1024  # a worker's limit, as on Lambda
+OPEN_FILES = 1024  # a worker's limit of open files, as on Lambda
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Worker:
 
 
 class Server:
-    """The loop, and what it knows of its workers."""
+    """The loop, and the state of its workers."""
 
     def __init__(
         self,
@@ -83,14 +83,14 @@ class Server:
         self.directory = os.open(settings["directory"], os.O_PATH | os.O_CLOEXEC)
         self.workers: dict[int, Worker] = {}
         self.buffer = bytearray()
-        self.next_look = 0.0  # at memory, by the monotonic clock
+        self.next_look = 0.0  # when memory is checked next, by the monotonic clock
 
     def serve(self) -> None:
-        """Run invocations until the engine closes the socket."""
+        """Runs invocations until the engine closes the socket."""
         wake, wakened = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wakened, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])  # whatever the handler's module has blocked
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])  # in case the handler's module has blocked signals
         poll = select.poll()
         poll.register(self.control, select.POLLIN)
         poll.register(wake, select.POLLIN)
@@ -119,7 +119,7 @@ class Server:
                 self.next_look = time.monotonic() + pause
 
     def start(self, head: dict[str, Any], payload: bytes) -> None:
-        """Fork a worker; returns in the fork server only."""
+        """Forks a worker; returns in the fork server only."""
         now = time.monotonic()
         worker = Worker(head["id"], now, now + head["timeout"])
         try:
@@ -136,7 +136,7 @@ class Server:
         self.workers[pid] = worker
 
     def reap(self) -> None:
-        """Tell the engine of the workers that have ended, and kill what they left behind."""
+        """Reports workers that have ended to the engine, and kills what they left behind."""
         ended = 0
         while True:
             try:
@@ -148,7 +148,7 @@ class Server:
             pid = found.si_pid
             worker = self.workers.pop(pid, None)
             if worker:
-                kill_group(pid)  # while the zombie still holds the number
+                kill_group(pid)  # while the zombie still holds the process id
             _, status, usage = os.wait4(pid, 0)
             ended += 1
             if worker:
@@ -167,7 +167,7 @@ class Server:
             self.kill_orphans()
 
     def kill_late(self) -> None:
-        """Kill the workers whose time is up; `reap` will see them end."""
+        """Kills the workers whose time is over; `reap` will find that they have ended."""
         now = time.monotonic()
         for pid, worker in self.workers.items():
             if worker.deadline <= now and not worker.timed_out:
@@ -175,7 +175,7 @@ class Server:
                 kill_group(pid)
 
     def kill_large(self) -> None:
-        """Kill a process of each worker whose processes use more memory than the function has."""
+        """Kills a process of each worker whose processes use more memory than the function has."""
         if not self.workers:
             return
         for pid, sizes in memory.resident(self.workers, namespace_of).items():
@@ -192,7 +192,7 @@ class Server:
                 send(self.control, {"id": worker.id, "killed": True})
 
     def kill_orphans(self) -> None:
-        """Kill children that no living worker's mount namespace holds; theirs become children in turn."""
+        """Kills children in a mount namespace of no living worker; their own children become ours in turn."""
         orphans = children() - self.workers.keys()
         if orphans:
             living = {namespace_of(pid) for pid in self.workers}
@@ -202,7 +202,7 @@ class Server:
                         os.kill(pid, signal.SIGKILL)
 
     def kill_all(self) -> None:
-        """Kill every descendant and wait until none is left."""
+        """Kills every descendant and waits until none is left."""
         for pid in self.workers:
             kill_group(pid)
         with contextlib.suppress(ChildProcessError):
@@ -214,7 +214,7 @@ class Server:
 
 
 def children() -> set[int]:
-    """The processes that are this one's children, zombies included; none where the kernel does not tell."""
+    """Returns this process's children, zombies included; none if the kernel does not tell."""
     try:
         return set(map(int, Path("/proc/thread-self/children").read_text().split()))
     except FileNotFoundError:
@@ -222,7 +222,7 @@ def children() -> set[int]:
 
 
 def namespace_of(pid: int) -> int | None:
-    """The mount namespace of a process; None when it has ended."""
+    """Returns the mount namespace of a process; None when it has ended."""
     try:
         return Path(f"/proc/{pid}/ns/mnt").stat().st_ino
     except OSError:
@@ -230,14 +230,14 @@ def namespace_of(pid: int) -> int | None:
 
 
 def kill_group(pid: int) -> None:
-    """Kill the process group that a worker leads, and the worker if it has not come to lead it yet."""
+    """Kills the process group that a worker leads, and the worker if it does not lead it yet."""
     for kill in (os.kill, os.killpg):
         with contextlib.suppress(ProcessLookupError):
             kill(pid, signal.SIGKILL)
 
 
 def work(server: Server, worker: Worker, head: dict[str, Any], payload: bytes) -> None:
-    """The life of a worker, from the fork to the exit of its process."""
+    """Runs a worker, from the fork to the exit of its process."""
     settings = server.settings
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -271,11 +271,11 @@ def work(server: Server, worker: Worker, head: dict[str, Any], payload: bytes) -
     os.write(1, f"START RequestId: {worker.id} Version: {settings['version']}\n".encode())
     process = os.getpid()
     answer = invocation.run(server.handler, payload, context)
-    if os.getpid() != process:  # the handler has forked, and returns twice
+    if os.getpid() != process:  # the handler has forked, and this is its child
         os._exit(0)
     with contextlib.suppress(ValueError, OSError):
         sys.stdout.flush()
-    # Reached by a descriptor, as the path may be below the /tmp that is now hidden.
+    # Opened by a descriptor, since the path may be below the /tmp that is hidden now.
     result = os.open(f"{worker.id}.result", os.O_WRONLY | os.O_CREAT, 0o600, dir_fd=server.directory)
     with os.fdopen(result, "wb") as file:
         file.write(answer)
@@ -283,13 +283,13 @@ def work(server: Server, worker: Worker, head: dict[str, Any], payload: bytes) -
 
 
 def send(control: socket.socket, head: dict[str, Any]) -> None:
-    """Send a message; nothing happens if the engine has gone, since the loop is about to see that."""
+    """Sends a message; does nothing if the engine has gone, which the loop will notice."""
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         control.sendall(messages.pack(head))
 
 
 def receive_settings(control: socket.socket) -> dict[str, Any]:
-    """The first message. The engine sends nothing more until this process says that it is ready."""
+    """Returns the first message. The engine sends nothing more until this process says that it is ready."""
     buffer = bytearray()
     while True:
         data = control.recv(1 << 18)
@@ -301,7 +301,7 @@ def receive_settings(control: socket.socket) -> dict[str, Any]:
 
 
 def hide_tmp(settings: dict[str, Any]) -> tuple[list[str] | None, str | None]:
-    """Make the namespaces. Returns what a worker's own /tmp must show, or None and why it gets none."""
+    """Makes the namespaces. Returns the paths that a worker's own /tmp must show, or None and why there is none."""
     if not settings["private_tmp"]:
         sandbox.adopt_orphans()
         return None, None
@@ -319,7 +319,7 @@ def hide_tmp(settings: dict[str, Any]) -> tuple[list[str] | None, str | None]:
 
 
 def main() -> None:
-    """Read the settings, prepare, serve."""
+    """Reads the settings, prepares, and serves."""
     sandbox.die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=int(sys.argv[1]))
@@ -355,5 +355,5 @@ if __name__ == "__main__":
     except Exception:
         sys.excepthook(*sys.exc_info())
     finally:
-        # What a handler's module wants to do at the end, or has its threads do, holds up nobody.
+        # Exit handlers and threads of the handler's module must not delay the end.
         os._exit(0)

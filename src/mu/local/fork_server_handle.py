@@ -1,7 +1,7 @@
-"""A fork server (fork_server.py) as the executor holds it: its process, its socket, its directory, its jobs.
+"""The executor's side of a fork server (fork_server.py): its process, its socket, its directory, its jobs.
 
-The directory holds the unpacked package, what the import of the handler printed, and for a moment each
-invocation's result.
+The directory holds the unpacked package, the output of the handler's import, and each invocation's result until it is
+read.
 """
 
 import concurrent.futures
@@ -26,7 +26,7 @@ from mu.local.function_spec import FunctionSpec
 from mu.local.unzip import unpack
 
 PROGRAM = Path(__file__).with_name("fork_server.py")
-STOP_SECONDS = 5.0  # how long a fork server may take to end by itself
+STOP_SECONDS = 5.0  # seconds that a fork server has for ending by itself
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Outcome:
 
 @dataclass(eq=False)
 class Job:
-    """An invocation on its way: `log` is the file for its output, `event` is how it waits if it is an asynchronous
-    one, and `queued` its place in the queue of those."""
+    """An invocation: `log` is the file for its output, `event` its settings in the queue if it is an asynchronous
+    one, and `queued` its entry there."""
 
     function: FunctionSpec
     payload: bytes = field(repr=False)
@@ -54,9 +54,9 @@ class Job:
 
 
 class ForkServer:
-    """Started by its constructor, in `parent`, a directory. The thread that does so must outlive it.
+    """A fork server, which the constructor starts in `parent`, a directory. The calling thread must outlive it.
 
-    BadPackageError if the function's code cannot be unpacked.
+    Raises BadPackageError if the function's code cannot be unpacked.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class ForkServer:
             )
 
     def begin(self, job: Job) -> None:
-        """Queue the message that has a worker forked for the job."""
+        """Queues the message by which a worker is forked for the job."""
         head = {
             "id": job.request_id,
             "timeout": job.function.timeout,
@@ -124,7 +124,7 @@ class ForkServer:
         self._output += messages.pack(head, job.payload)
 
     def flush(self) -> bool:
-        """Write what can be written; returns whether something is left."""
+        """Writes as much as possible; returns whether something is left."""
         with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
             while self._output:
                 sent = self.control.send(memoryview(self._output)[: 1 << 20])
@@ -132,7 +132,7 @@ class ForkServer:
         return bool(self._output)
 
     def hear(self) -> list[dict[str, Any]] | None:
-        """The messages that have arrived, or None if the fork server has ended or is about to."""
+        """Returns the messages that have arrived, or None if the fork server has ended or will end."""
         try:
             data = self.control.recv(1 << 16)
         except BlockingIOError:
@@ -145,7 +145,7 @@ class ForkServer:
         return [head for head, _ in messages.take(self._input)]
 
     def take_result(self, job: Job) -> bytes:
-        """What the job's worker wrote as its result, b"" if nothing, and remove what it left."""
+        """Returns what the job's worker wrote as its result, b"" if nothing, and removes the file."""
         shutil.rmtree(self.directory / f"{job.request_id}.tmp", ignore_errors=True)
         file = self.directory / f"{job.request_id}.result"
         try:
@@ -156,20 +156,21 @@ class ForkServer:
         return answer
 
     def close(self) -> None:
-        """Have the fork server end."""
+        """Lets the fork server end."""
         self.control.close()
 
     def wait(self) -> None:
-        """After `close`: wait until it has ended, and remove its directory. One that still imports is killed."""
+        """Waits, after `close`, until it has ended, and removes its directory. One that is still importing is
+        killed."""
         if not (self.ready and self._ended()) and not (self._kill_inner() and self._ended()):
-            # With the process a child of it that is so new that it would not die with it.
+            # Also kills a child of it that is too new to be killed with its parent.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _ended(self) -> bool:
-        """Whether it ends soon."""
+        """Returns whether it ends soon."""
         try:
             self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -177,8 +178,9 @@ class ForkServer:
         return True
 
     def _kill_inner(self) -> bool:
-        """Kill the process's children: in the best case the one that is the fork server proper, and leads a PID
-        namespace. The process then ends by itself, when all of that namespace have ended. Whether there are any.
+        """Kills the process's children; usually that is the real fork server, the first process of a PID namespace.
+
+        The process itself ends when all of that namespace have ended. Returns whether there were any children.
         """
         children: list[str] = []
         with contextlib.suppress(OSError):
@@ -190,6 +192,6 @@ class ForkServer:
 
 
 def _libraries() -> list[str]:
-    """Where workers find boto3, should that not be among the interpreter's own directories."""
+    """Returns where workers find boto3, if that is not in the interpreter's own directories."""
     spec = importlib.util.find_spec("boto3")
     return [str(Path(spec.origin).parents[1])] if spec and spec.origin else []

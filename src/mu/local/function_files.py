@@ -1,7 +1,7 @@
-"""The functions of `--data DIR`: kept in DIR/.mu-functions/REGION/NAME.json, with the package beside it as NAME.zip.
+"""Stores the functions of `--data DIR` in DIR/.mu-functions/REGION/NAME.json, with the package beside it as NAME.zip.
 
-Kept are a function's own settings, its tags, reserved concurrency and event invoke config; versions and aliases are
-not. The files are for their owner to read only, as a function's variables may hold secrets.
+Stored are a function's settings, tags, reserved concurrency and event invoke config, but not versions and aliases.
+Only their owner can read the files, since a function's variables may hold secrets.
 """
 
 import base64
@@ -19,7 +19,7 @@ from mu.local.bucket_files import FUNCTIONS, write_whole
 
 
 class Functions:
-    """The directory, and which functions it is known to hold. `report` is called with what could not be done."""
+    """The directory, and the functions that it is known to hold. `report` is called with errors."""
 
     def __init__(self, directory: Path, report: Callable[[str], None]) -> None:
         self.directory = directory / FUNCTIONS
@@ -27,19 +27,19 @@ class Functions:
         self.known: dict[Path, bytes] = {}
 
     def load(self) -> None:
-        """Make the functions anew. What cannot be read or made is reported and left alone."""
+        """Makes the functions again. One that cannot be read or made is reported and skipped."""
         for path in sorted(self.directory.glob("*/*.json")):
             try:
                 text = path.read_bytes()
                 _make(path.parent.name, json.loads(text), path.with_suffix(".zip").read_bytes())
-            except Exception as error:  # whatever is in the files, the engine starts
+            except Exception as error:  # no content of the files may keep the engine from starting
                 message = getattr(error, "message", None) or reason(error)
-                self.report(f"{path}: the function was not made anew: {message}")
+                self.report(f"{path}: the function was not loaded: {message}")
             else:
                 self.known[path] = text
 
     def save(self) -> None:
-        """Write the functions that are new or have changed, and remove those that are gone."""
+        """Writes the functions that are new or have changed, and removes those that are gone."""
         found = set()
         for region, function in _all():
             path = self.directory / region / f"{function.function_name}.json"
@@ -62,7 +62,7 @@ class Functions:
 
 
 def names() -> list[str]:
-    """The names of all functions, in all regions."""
+    """Returns the names of all functions, in all regions."""
     return sorted({function.function_name for _, function in _all()})
 
 
@@ -78,7 +78,7 @@ def _backends() -> Any:
 
 
 def _settings(function: LambdaFunction) -> dict[str, Any]:
-    """What CreateFunction takes, and what is set afterwards. `sha256` has a changed package written, too."""
+    """Returns CreateFunction's parameters, and settings that are made later. `sha256` detects a changed package."""
     events = function.event_invoke_config[0].config if function.event_invoke_config else None
     return {
         "create": {

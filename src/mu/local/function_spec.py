@@ -1,4 +1,4 @@
-"""A function as it is to be run, and the environment that its workers find."""
+"""A function's settings for the executor, and the environment of its workers."""
 
 import sys
 from collections.abc import Mapping
@@ -22,13 +22,14 @@ class FunctionSpec:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def server_key(self) -> tuple[object, ...]:
-        """Invocations with the same key can be forked from the same server."""
+        """Returns a key; invocations with the same key can be forked from the same server."""
         sizes = (self.memory_mb, self.tmp_mb)
         variables = sorted(self.environment.items())
         return (self.name, self.version, self.region, self.handler, self.code_sha256, *sizes, *variables)
 
     def lambda_environment(self, package: str) -> dict[str, str]:
-        """All that Lambda sets, but for the log stream and LD_LIBRARY_PATH, which the fork server adds."""
+        """Returns all variables that Lambda sets, except for the log stream and LD_LIBRARY_PATH, which the fork
+        server adds."""
         return {
             **self.environment,
             "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info.major}.{sys.version_info.minor}",

@@ -1,20 +1,23 @@
-"""The HTTP face: S3, IAM, STS and Lambda on one port of 127.0.0.1, served by web_server.py.
+"""The HTTP side: S3, IAM, STS and Lambda on one port of 127.0.0.1, served by web_server.py.
 
-moto's own server puts Flask between the socket and its handlers, and a lock and a registry of all of AWS.
-Here a request goes straight to the handler that moto's URL tables name: which service is meant is in the
-signature's scope, as AWS itself sees it, or it is S3. These things are added.
+moto's own server has Flask between the socket and its handlers, and a lock and a registry of all of AWS. Here a
+request goes directly to the handler in moto's URL tables; the service is in the signature's scope, as for AWS itself,
+or it is S3. This module adds:
 
-- Invoke is answered here, as Lambda does it: moto's answer has a random request id, and a body even for an
-  Event.
-- An Invoke that waits for its result holds a thread, and the worker it waits for needs one to reach S3. So
-  the pool grows by one for as long as threads wait (`Pool.lent`).
-- Objects' bytes go past moto, in pieces (objects.py).
-- moto makes a new object visible before it has computed the object's ETag, by reading it without its lock,
-  and closes an overwritten object while it may still be read. Requests for the same object are therefore
-  handled one after the other (`Locks`), once their bodies have been read.
-- No signature is checked, so a page in the user's browser could have programs run here. What a browser sends on
-  a page's behalf is refused: it names the page's origin, says in `Sec-Fetch-Site` that a page is behind it, or names a
-  host that is not this one. A GET, which old browsers send without saying either, may only read.
+- Invoke is answered here, as Lambda does it: moto's answer has a random request id, and a body even for an Event.
+- An Invoke that waits for its result holds a thread, and the worker that it waits for needs one to reach S3. So the
+pool
+  grows by one for as long as a thread waits (`Pool.lent`).
+- The bytes of objects bypass moto, in pieces (objects.py).
+- moto makes a new object visible before it has computed the object's ETag, by reading it without its lock, and closes
+an
+  overwritten object while it may still be read. So requests for the same object are handled one after the other
+  (`Locks`), once their bodies have been read.
+- No signature is checked, so a web page in the user's browser could run programs here. Requests that a browser sends
+for
+  a page are refused: they name the page's origin, have `Sec-Fetch-Site` for a page, or name a host that is not this
+  one.
+  A GET, which old browsers send without either header, may only read.
 """
 
 import http.client
@@ -42,14 +45,14 @@ from mu.local.unzip import MAX_UNPACKED
 
 MODULES = {"s3": "s3", "iam": "iam", "sts": "sts", "lambda": "awslambda"}
 LOCKS = 256
-RETRY_AFTER = 1  # seconds, as a throttled caller is told
+RETRY_AFTER = 1  # seconds, for throttled callers
 
 ACCOUNT = re.compile(r"/\d{4}-\d\d-\d\d/account-settings/?")
 INVOKE = re.compile(r"/\d{4}-\d\d-\d\d/functions/([^/]+)/invocations/?")
 SCOPE = re.compile(r"(?:Credential=|^)([^/,= ]{1,256})/\d{8}/([\w-]+)/([\w-]+)/aws4_request")
 WITH_BYTES = {"x-id", "uploadId", "partNumber"}  # parameters of a PUT whose body is an object's or a part's
 PLAIN = {"x-id", "versionId"}  # parameters of a GET that asks for an object's bytes
-QUERY = ("iam", "sts")  # services whose action is a parameter, whatever the method is
+QUERY = ("iam", "sts")  # services whose action is a parameter, with any method
 READING = re.compile(r"(?:Get|List|Simulate)[A-Z]")
 
 Headers = list[tuple[str, str]]
@@ -58,29 +61,29 @@ StartResponse = Callable[[str, Headers], object]
 
 
 class MotoRequest(Request):
-    """A request as moto wants it from a server that adds its own Date."""
+    """A request in the form that moto expects from a server that adds its own Date."""
 
     from_wsgi_server = True
 
 
 class Locks:
-    """Keep requests for the same object, and saving, apart."""
+    """Serializes requests for the same object, and saving."""
 
     def __init__(self) -> None:
         self._locks = [threading.Lock() for _ in range(LOCKS)]
 
     @contextmanager
     def held(self, *paths: str) -> Iterator[None]:
-        """Hold the locks of these objects (`/bucket/key`, as in a URL); of all, if none is named."""
+        """Holds the locks of these objects (`/bucket/key`, as in a URL); of all, if none is named."""
         chosen = {hash(unquote(path).lstrip("/")) % LOCKS for path in paths} or range(LOCKS)
         with ExitStack() as stack:
-            for place in sorted(chosen):  # always in this order, so that two can not wait for each other
+            for place in sorted(chosen):  # in a fixed order, to avoid deadlocks
                 stack.enter_context(self._locks[place])
             yield
 
 
 class Application:
-    """The WSGI application. `report` is called with what went wrong in it; `account` has the limits."""
+    """The WSGI application. `report` is called with internal errors; `account` has the limits."""
 
     def __init__(self, report: Callable[[str], None], account: Account) -> None:
         self.report = report
@@ -93,11 +96,11 @@ class Application:
         request = MotoRequest(environ)
         try:
             status, headers, body = self.answer(request)
-        except (Exception, SystemExit) as error:  # a bug of moto's or ours must not take the server down
+        except (Exception, SystemExit) as error:  # an error in moto or here must not end the server
             self.report(f"{request.method} {request.raw_path} failed: {error!r}")
             status, headers, body = _error(_scope(request)[2], 500, "InternalError", repr(error))
         if request.method == "HEAD" or status in (204, 304):
-            body = b""  # moto has one sometimes; what follows such an answer would be taken for the next one
+            body = b""  # moto may add a body, which the client would take for the next answer
         elif isinstance(body, bytes):
             headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
             headers.append(("Content-Length", str(len(body))))
@@ -107,7 +110,7 @@ class Application:
         return body
 
     def answer(self, request: MotoRequest) -> Answer:
-        """Status, headers and body for a request."""
+        """Returns status, headers and body for a request."""
         key, region, service = _scope(request)
         path = request.raw_path
         if _is_from_a_page(request):
@@ -153,7 +156,7 @@ class Application:
             return _error(service, 501, "NotImplemented", str(error))
 
     def _put(self, request: MotoRequest, handler: Callable[..., Any]) -> Answer:
-        """PutObject and UploadPart: the body goes past moto."""
+        """Handles PutObject and UploadPart, whose bodies bypass moto."""
         length = request.environ.get("CONTENT_LENGTH")
         stream = request.environ["wsgi.input"]
         try:
@@ -177,7 +180,7 @@ class Application:
 
 
 def _get(request: MotoRequest, handler: Callable[..., Any]) -> Answer:
-    """GetObject: the bytes go past moto, and so do ranges."""
+    """Handles GetObject: the bytes bypass moto, and so do ranges."""
     whole = MotoRequest({name: value for name, value in request.environ.items() if name != "HTTP_RANGE"})
     with objects.headers_only() as asked_for:
         status, headers, body = _from_moto(*handler(whole, request.raw_url, whole.headers))
@@ -202,7 +205,7 @@ def _get(request: MotoRequest, handler: Callable[..., Any]) -> Answer:
 
 
 def _list(request: MotoRequest, handler: Callable[..., Any]) -> Answer:
-    """ListObjectsV2: moto answers all but the objects."""
+    """Handles ListObjectsV2: moto answers all but the objects."""
     with listing.held_back() as held:
         status, headers, body = _from_moto(*handler(request, request.raw_url, request.headers))
         page = held()
@@ -218,14 +221,14 @@ def _routes(module: str) -> list[tuple[re.Pattern[str], Callable[..., Any]]]:
 
 
 def _scope(request: MotoRequest) -> tuple[str, str, str]:
-    """Access key, region and service of a signature, in its header or, presigned, in the query."""
+    """Returns access key, region and service of a signature, in its header or, if presigned, in the query."""
     credential = request.args.get("X-Amz-Credential", "")
     found = SCOPE.search(request.headers.get("Authorization", "") or credential)
     return (found[1], found[2], found[3]) if found else ("", "us-east-1", "s3")
 
 
 def _is_from_a_page(request: MotoRequest) -> bool:
-    """Whether a browser has sent this for a page from elsewhere. Programs name no origin."""
+    """Returns whether a browser has sent this for a page from elsewhere. Programs send no origin."""
     if request.headers.get("Sec-Fetch-Site", "none") != "none":
         return True
     host = request.headers.get("Host", "").rpartition(":")[0] or request.headers.get("Host", "")
@@ -235,7 +238,7 @@ def _is_from_a_page(request: MotoRequest) -> bool:
 
 
 def _objects(request: MotoRequest) -> list[str]:
-    """The S3 objects that a request reads or changes, as paths; none if they are many."""
+    """Returns the paths of the S3 objects that a request reads or changes; none if they are many."""
     if request.method == "POST" and "delete" in request.args:
         return []
     source = request.headers.get("x-amz-copy-source", "").partition("?")[0]
@@ -243,19 +246,19 @@ def _objects(request: MotoRequest) -> list[str]:
 
 
 def _has_an_objects_bytes(request: MotoRequest) -> bool:
-    """Whether a PUT is PutObject or UploadPart."""
+    """Returns whether a PUT is PutObject or UploadPart."""
     of_an_object = "/" in request.raw_path.strip("/")
     return of_an_object and "x-amz-copy-source" not in request.headers and request.args.keys() <= WITH_BYTES
 
 
 def _wants_an_objects_bytes(request: MotoRequest) -> bool:
-    """Whether a GET is GetObject."""
+    """Returns whether a GET is GetObject."""
     plain = all(name in PLAIN or name.startswith(("X-Amz-", "response-")) for name in request.args)
     return plain and "/" in request.raw_path.strip("/")
 
 
 def _account(account: Account, number: str, region: str) -> Answer:
-    """GetAccountSettings, of which moto knows nothing."""
+    """Answers GetAccountSettings, which moto does not have."""
     functions = list(get_backend(number, region).list_functions())
     limits = {
         "TotalCodeSize": 80_530_636_800,
@@ -292,7 +295,7 @@ def _from_moto(status: int, headers: dict[str, Any], body: str | bytes) -> Answe
 
 
 def _error(service: str, status: int, kind: str, message: str) -> Answer:
-    """An error in the form of a service."""
+    """Returns an error in the form of a service."""
     if service == "lambda":
         return _json(status, kind, message)
     inner = f"<Code>{kind}</Code><Message>{escape(message)}</Message>"
@@ -305,7 +308,7 @@ def _error(service: str, status: int, kind: str, message: str) -> Answer:
 
 
 def _json(status: int, kind: str, message: str, why: str | None = None) -> Answer:
-    """An error in Lambda's form; one that throttles (`why`) is written as Lambda writes it."""
+    """Returns an error in Lambda's form; with `why` it is a throttling error, as Lambda writes it."""
     headers = [("Content-Type", "application/json"), ("x-amzn-ErrorType", kind)]
     document = {"Type": "User" if status < 500 else "Service", "Message": message}
     if why is not None:

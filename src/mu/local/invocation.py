@@ -1,6 +1,6 @@
-"""One invocation as the handler sees it: its import, its context, its result or error in Lambda's own form.
+"""One invocation as the handler sees it: its import, its context, and its result or error in Lambda's form.
 
-This file is loaded by path into the fork server, so it may import nothing but the standard library.
+This file is loaded by path into the fork server, so it may import only the standard library.
 """
 
 import importlib
@@ -21,7 +21,7 @@ PYOPENSSL = "urllib3.contrib.pyopenssl"
 
 @dataclass
 class Context:
-    """The second argument of a handler, with the fields that Lambda's has."""
+    """The second argument of a handler, with the same fields as Lambda's."""
 
     function_name: str
     function_version: str
@@ -36,12 +36,12 @@ class Context:
     client_context: None = None
 
     def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until the function is killed, never below 0."""
+        """Returns the milliseconds until the function is killed, never below 0."""
         return max(0, int((self.deadline - time.monotonic()) * 1000))
 
 
 class InitError(Exception):
-    """The handler cannot be found; `document` is the error that Lambda would answer with."""
+    """The handler cannot be found; `document` is the error with which Lambda would answer."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -49,9 +49,9 @@ class InitError(Exception):
 
 
 def load(handler: str) -> Handler:
-    """Import the function that `module.function` names; InitError if there is none.
+    """Imports the function that `module.function` names. Raises InitError if there is none.
 
-    What the import itself raises, other than ImportError and SyntaxError, is an InitError of its own type.
+    An exception of the import itself, other than ImportError and SyntaxError, becomes an InitError with its type.
     """
     name, _, function = handler.rpartition(".")
     if not name:
@@ -74,9 +74,9 @@ def load(handler: str) -> Handler:
 
 
 def warm_up() -> None:
-    """Import boto3 and make an S3 client once, so that workers share what that reads and builds.
+    """Imports boto3 and makes an S3 client once, so that workers share what that loads.
 
-    Lambda has no pyOpenSSL, and without it a quarter of the time and a sixth of the memory is saved.
+    Lambda has no pyOpenSSL; without it the time is a quarter and the memory a sixth less.
     """
     sys.modules[PYOPENSSL] = None  # type: ignore[assignment]  # so that its import fails
     try:
@@ -90,7 +90,7 @@ def warm_up() -> None:
 
 
 def log_to_stdout() -> None:
-    """Send the root logger's records where Lambda sends them: to the invocation's log."""
+    """Sends the root logger's records to the invocation's log, as Lambda does."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         logging.Formatter("[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(message)s", "%Y-%m-%dT%H:%M:%S")
@@ -100,9 +100,9 @@ def log_to_stdout() -> None:
 
 
 def run(handler: Handler, payload: bytes, context: Context) -> bytes:
-    """Call the handler; returns RESULT or ERROR followed by a JSON document.
+    """Calls the handler; returns RESULT or ERROR followed by a JSON document.
 
-    A handler that exits the process (SystemExit) is an error too, as on Lambda.
+    A handler that exits the process (SystemExit) is an error, too, as on Lambda.
     """
     try:
         result = handler(json.loads(payload or b"{}"), context)
@@ -111,7 +111,7 @@ def run(handler: Handler, payload: bytes, context: Context) -> bytes:
             "Runtime.ExitError", f"RequestId: {context.aws_request_id} Error: {_exit_reason(error)}", []
         )
     except BaseException as error:
-        frames = traceback.extract_tb(error.__traceback__)[1:]  # without this function
+        frames = traceback.extract_tb(error.__traceback__)[1:]  # without the frame of this function
         kind, message = type(error).__name__, str(error)
         lines = traceback.format_list(frames)
         print(f"[ERROR] {kind}: {message}\nTraceback (most recent call last):\n{''.join(lines)}", end="")  # noqa: T201
@@ -136,7 +136,7 @@ def _failure(kind: str, message: str, stack: list[str]) -> bytes:
 
 
 def ended_badly(request_id: str, code: int | None) -> bytes:
-    """The error of a process that left no result: `code` as from subprocess, negative for a signal."""
+    """Returns the error of a process that left no result: `code` as from subprocess, negative for a signal."""
     if not code:
         reason = "Runtime exited without providing a reason"
     elif code < 0:

@@ -1,10 +1,10 @@
-"""Listings of a bucket whose work for a page does not grow with all that moto does for each key.
+"""Lists buckets with little work for each page, instead of moto's work for each key.
 
-moto goes through all keys of a bucket for each page of a listing, and sorts them as objects: a bucket of 100,000 takes
-minutes to list. Without a delimiter a page is a slice of the sorted names, which are sorted anew only when there are
-others. moto would then look each field of each object up in its model of the service, and parse the time that it has
-just written, which takes most of a millisecond for each object. So it answers without the objects, and they are written
-here (`shown`).
+moto goes through all keys of a bucket for each page of a listing, and sorts them as objects: a bucket of 100,000
+takes minutes to list. Here a page without a delimiter is a slice of the sorted names, which are sorted again only
+when they have changed. moto would also look up each field of each object in its model of the service, and parse the
+time that it has just written, which takes most of a millisecond for each object. So moto answers without the objects,
+which are added here (`shown`).
 """
 
 import threading
@@ -17,14 +17,14 @@ from xml.sax.saxutils import escape
 from moto.s3.models import FakeBucket, FakeDeleteMarker, FakeKey, S3Backend
 
 _of_moto = S3Backend.list_objects_v2
-OWNER = "75aa57f09aa0c8caeab4f8c24e99d10f8e7faeebf76c078efc7c6caea54ba06a"  # moto's, of every object
+OWNER = "75aa57f09aa0c8caeab4f8c24e99d10f8e7faeebf76c078efc7c6caea54ba06a"  # moto's owner of every object
 NONE, END = b"<KeyCount>0</KeyCount>", b"</ListBucketResult>"
 
 
 class _Passing(threading.local):
-    """What goes past moto in this thread."""
+    """What bypasses moto in this thread."""
 
-    held_back = False  # whether a page is kept here
+    held_back = False  # whether a page is kept from moto
     page: list[Any] | None = None
 
 
@@ -32,14 +32,14 @@ _passing = _Passing()
 
 
 class _Sorted:
-    """The names of the bucket that was listed last."""
+    """The sorted names of the bucket that was listed last."""
 
     def __init__(self) -> None:
         self._now: tuple[list[str], list[str]] = [], []
 
     def names(self, keys: Any) -> list[str]:
-        """In the order of listings. A comparison with what they were costs a hundredth of sorting them."""
-        given = list(keys)  # at once, whatever other threads do to the keys
+        """Returns the names in order. Comparing them with the previous ones costs a hundredth of sorting them."""
+        given = list(keys)  # copied at once, since other threads may change the keys
         before, names = self._now
         if given != before:
             names = sorted(given)
@@ -59,7 +59,7 @@ def list_objects_v2(
     start_after: str | None,
     max_keys: int,
 ) -> tuple[Any, bool, str | None]:
-    """What moto's method answers, for listings without a delimiter."""
+    """Returns what moto's method returns, for listings without a delimiter."""
     if delimiter or type(bucket) is not FakeBucket or max_keys <= 0:
         return _of_moto(self, bucket, prefix, delimiter, continuation_token, start_after, max_keys)
     names = _sorted.names(bucket.keys)
@@ -83,7 +83,7 @@ def list_objects_v2(
 
 
 def _kept(page: list[Any]) -> list[Any]:
-    """The page, or none of it while it is held back."""
+    """Returns the page, or an empty one while it is held back."""
     if not _passing.held_back:
         return page
     _passing.page = page
@@ -92,8 +92,8 @@ def _kept(page: list[Any]) -> list[Any]:
 
 @contextmanager
 def held_back() -> Iterator[Callable[[], list[FakeKey] | None]]:
-    """Have pages without a delimiter look empty to moto in this block, in this thread. The function tells which
-    objects are on the one that was asked for; None if moto has them."""
+    """Makes pages without a delimiter look empty to moto in this block, in this thread. The yielded function returns
+    the objects of the requested page; None if moto has them."""
     _passing.held_back, _passing.page = True, None
     try:
         yield lambda: _passing.page
@@ -102,7 +102,7 @@ def held_back() -> Iterator[Callable[[], list[FakeKey] | None]]:
 
 
 def shown(body: bytes, page: list[FakeKey], encoding: str | None, *, owner: bool) -> bytes:
-    """moto's answer of no object, with those of the page; ValueError if it is no such answer."""
+    """Returns moto's answer without objects, with those of the page added. Raises ValueError for another answer."""
     if not page:
         return body
     if body.count(NONE) != 1 or not body.rstrip().endswith(END):
@@ -113,7 +113,7 @@ def shown(body: bytes, page: list[FakeKey], encoding: str | None, *, owner: bool
 
 
 def _entry(key: FakeKey, encoding: str | None, owner: bool) -> str:
-    """An object as listings have it."""
+    """Returns an object's entry in a listing."""
     name = escape(key.safe_name(encoding))
     algorithm = (
         f"<ChecksumAlgorithm>{key.checksum_algorithm}</ChecksumAlgorithm>" if key.checksum_algorithm else ""
@@ -128,7 +128,7 @@ def _entry(key: FakeKey, encoding: str | None, owner: bool) -> str:
 
 @contextmanager
 def plug_in() -> Iterator[None]:
-    """Have moto list so, for as long."""
+    """Replaces moto's listing, within this context."""
     S3Backend.list_objects_v2 = list_objects_v2  # type: ignore[method-assign]
     try:
         yield

@@ -1,28 +1,27 @@
-"""How much memory a function's worker and its programs use, and which of them is to be killed when it is too much.
+"""Finds out how much memory a worker and its programs use, and which process to kill if it is too much.
 
-Lambda's kernel kills the largest process when the function's memory is used up. Here the fork server looks again and
-again: a sum of resident sizes that is over the limit counts pages twice that processes share, so it is checked once
-more with proportional sizes. A program is killed rather than the worker itself, unless the worker alone is over the
-limit.
+Lambda's kernel kills the largest process when the function's memory is used up. Here the fork server checks at
+intervals. A sum of resident sizes counts shared pages twice, so if it is over the limit, proportional sizes are
+checked. A program is killed rather than the worker itself, unless the worker alone is over the limit.
 
-This file is loaded by path into the fork server, so it may import nothing but the standard library.
+This file is loaded by path into the fork server, so it may import only the standard library.
 """
 
 import os
 from collections.abc import Callable, Collection
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
-# Seconds between two looks: some at least, and more for each worker, so that looking takes about 2 % of a processor.
+# Seconds between two checks: a minimum, and more for each worker, so that checking takes about 2 % of a processor.
 LOOK_AT_LEAST, LOOK_PER_WORKER = 0.1, 0.001
 
 
 def resident(
     workers: Collection[int], namespace_of: Callable[[int], int | None]
 ) -> dict[int, dict[int, int]]:
-    """Bytes of each process of each worker, by the worker's process id and then by the process's own.
+    """Returns the bytes of each process of each worker, by the worker's process id and then by the process's own.
 
-    A process belongs to the worker that it descends from, or, if it has lost its parent, to the one in whose mount
-    namespace it is.
+    A process belongs to the worker that it descends from or, if it has lost its parent, to the one whose mount
+    namespace it is in.
     """
     parents: dict[int, int] = {}
     sizes: dict[int, int] = {}
@@ -50,7 +49,7 @@ def resident(
 
 
 def proportional(pid: int) -> int:
-    """A process's bytes, in which of a page that several share each has a part; 0 if it is gone."""
+    """Returns a process's bytes, in which shared pages count in proportion; 0 if it is gone."""
     try:
         with open(f"/proc/{pid}/smaps_rollup", "rb") as file:  # noqa: PTH123
             return int(file.read().partition(b"\nPss:")[2].split()[0]) * 1024
@@ -61,7 +60,7 @@ def proportional(pid: int) -> int:
 def victim(
     worker: int, sizes: dict[int, int], limit: int, measure: Callable[[int], int] = proportional
 ) -> int | None:
-    """The process to kill, of those whose resident `sizes` are given; None while they are within `limit` bytes."""
+    """Returns the process to kill, of those with these resident `sizes`; None while they are within `limit` bytes."""
     if sum(sizes.values()) <= limit:
         return None
     exact = {pid: measure(pid) for pid in sizes}

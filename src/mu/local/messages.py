@@ -1,6 +1,6 @@
-"""Messages between the executor and a fork server: two 32-bit big-endian lengths, a JSON head, a body.
+"""Messages between the executor and a fork server: two 32-bit big-endian lengths, a JSON head, and a body.
 
-This file is loaded by path into the fork server, so it may import nothing but the standard library.
+This file is loaded by path into the fork server, so it may import only the standard library.
 """
 
 import json
@@ -11,13 +11,13 @@ LENGTHS = struct.Struct(">II")
 
 
 def pack(head: dict[str, Any], body: bytes = b"") -> bytes:
-    """One message."""
+    """Returns one message as bytes."""
     text = json.dumps(head).encode()
     return LENGTHS.pack(len(text), len(body)) + text + body
 
 
 def take(buffer: bytearray) -> list[tuple[dict[str, Any], bytes]]:
-    """Remove the complete messages from the front of `buffer`."""
+    """Removes the complete messages from the front of `buffer`, and returns them."""
     messages = []
     start = 0
     while len(buffer) - start >= LENGTHS.size:

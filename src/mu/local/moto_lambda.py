@@ -1,8 +1,8 @@
-"""moto's Lambda, with functions that run.
+"""moto's Lambda, with functions that are really run.
 
-moto runs a function only in Docker. Its "simple" Lambda backend, made for tests, answers each Invoke with a
-constant; this subclass hands it to an executor instead. moto builds a backend for each account and region as
-they are first asked for, from the class that its registry holds: `plug_in` puts ours there.
+moto itself runs a function only in Docker. Its "simple" Lambda backend, made for tests, answers each Invoke with a
+constant; this subclass passes it to an executor. moto makes a backend for each account and region at the first
+request, from the class in its registry: `plug_in` puts ours there.
 """
 
 import base64
@@ -31,7 +31,7 @@ from mu.local.executor import Executor
 from mu.local.function_spec import FunctionSpec
 from mu.local.outcomes import CancelledError, ThrottledError
 
-MAX_EVENT, MAX_REQUEST, MAX_RESPONSE = 1 << 20, 6_291_456, 6_291_556  # bytes, as Lambda has them
+MAX_EVENT, MAX_REQUEST, MAX_RESPONSE = 1 << 20, 6_291_456, 6_291_556  # bytes; Lambda's limits
 LOG_TAIL = 4096
 
 NAME = re.compile(r"[a-zA-Z0-9-_]{1,64}")
@@ -40,7 +40,7 @@ FULL_ARN = re.compile(r"arn:[\w-]+:lambda:(?P<region>[\w-]+):\d{12}:function:")
 
 
 class InvokeError(JsonRESTError):
-    """What Lambda refuses to invoke, with the status, the name and the `Reason` that it has there."""
+    """Lambda's refusal of an invocation, with its status, name and `Reason`."""
 
     def __init__(self, status: int, kind: str, message: str, why: str | None = None) -> None:
         super().__init__(kind, message)
@@ -63,11 +63,11 @@ class ExecutingBackend(simple.LambdaSimpleBackend):
         self.waiting = waiting
 
     def reset(self) -> None:
-        """Forget all functions."""
+        """Removes all functions."""
         ExecutingBackend.__init__(self, self.executor, self.waiting, self.region_name, self.account_id)
 
     def create_function(self, spec: dict[str, Any]) -> LambdaFunction:
-        """As moto's, but a package that is not in S3 is refused, and a name that Lambda would not allow."""
+        """Like moto's, but refuses a package that is not in S3, and a name that Lambda does not allow."""
         name = str(spec["FunctionName"]).rpartition(":")[2]
         if not NAME.fullmatch(name):
             raise ValidationException(name, "functionName", f"Member must satisfy pattern: {NAME.pattern}")
@@ -77,19 +77,20 @@ class ExecutingBackend(simple.LambdaSimpleBackend):
     def update_function_code(
         self, function_name: str, qualifier: str, body: dict[str, Any]
     ) -> dict[str, Any] | None:
-        """As moto's, but a package that is not in S3 is refused."""
+        """Like moto's, but refuses a package that is not in S3."""
         self._check_code(body)
         return super().update_function_code(function_name, qualifier, body)
 
     def delete_function(self, function_name: str, qualifier: str | None = None) -> None:
-        """As moto's; a function that is gone reserves nothing."""
+        """Like moto's, but also removes the reservation."""
         super().delete_function(function_name, qualifier)
         if not qualifier:
             name = function_name.split(":function:")[-1].partition(":")[0]
             self.executor.account.reserve((self.region_name, name), None)
 
     def put_function_concurrency(self, function_name: str, reserved_concurrency: Any) -> int:  # type: ignore[override]
-        """Reserve concurrency, which moto only notes. Lambda's error if too little is left for the others."""
+        """Reserves concurrency, which moto only stores. Raises Lambda's error if too little is left for other
+        functions."""
         number = int(reserved_concurrency)
         function = self.get_function(function_name)
         try:
@@ -100,20 +101,20 @@ class ExecutingBackend(simple.LambdaSimpleBackend):
         return number
 
     def delete_function_concurrency(self, function_name: str) -> None:
-        """Give the reservation back."""
+        """Removes the reservation."""
         function = self.get_function(function_name)
         function.reserved_concurrency = None
         self.executor.account.reserve((self.region_name, function.function_name), None)
 
     def put_function_event_invoke_config(self, function_name: str, config: dict[str, Any]) -> dict[str, Any]:
-        """As moto's, whose first one would count for ever."""
+        """Like moto's, which however would never replace the first one."""
         self.get_function(function_name).event_invoke_config = []
         return super().put_function_event_invoke_config(function_name, config)
 
     def update_function_event_invoke_config(
         self, function_name: str, config: dict[str, Any]
     ) -> dict[str, Any]:
-        """As Lambda's: what is not named stays."""
+        """Like Lambda's: values that are not given stay."""
         before = self.get_function(function_name).event_invoke_config
         return self.put_function_event_invoke_config(
             function_name, {**(before[0].config if before else {}), **config}
@@ -139,10 +140,10 @@ class ExecutingBackend(simple.LambdaSimpleBackend):
         headers: Mapping[str, str],
         response_headers: dict[str, str],
     ) -> bytes:
-        """Lambda's Invoke: queue the invocation and, unless it is an Event, wait for its result."""
+        """Lambda's Invoke: queues the invocation and, unless it is an Event, waits for its result."""
         kind = headers.get("X-Amz-Invocation-Type", "RequestResponse")
         function = self._find(function_name, qualifier)
-        body = body.encode() if isinstance(body, str) else body  # moto's own callers pass text
+        body = body.encode() if isinstance(body, str) else body  # moto's callers pass text
         _check(kind, body)
         request_id = str(uuid.uuid4())
         response_headers["x-amzn-RequestId"] = request_id
@@ -163,7 +164,7 @@ class ExecutingBackend(simple.LambdaSimpleBackend):
                 raise InvokeError(503, "ServiceException", "the local engine is stopping") from error
         if headers.get("X-Amz-Log-Type") == "Tail":
             tail = b""
-            with contextlib.suppress(FileNotFoundError):  # of one that never began
+            with contextlib.suppress(FileNotFoundError):  # missing if it never began
                 tail = outcome.log.read_bytes()[-LOG_TAIL:]
             response_headers["X-Amz-Log-Result"] = base64.b64encode(tail).decode()
         if len(outcome.payload) > MAX_RESPONSE:
@@ -177,7 +178,7 @@ class ExecutingBackend(simple.LambdaSimpleBackend):
         return outcome.payload
 
     def _find(self, name: str, qualifier: str | None) -> LambdaFunction:
-        """The function by its name, `name:qualifier`, partial or full ARN."""
+        """Returns the function of a name, `name:qualifier`, partial or full ARN."""
         arn = FULL_ARN.match(name)
         if arn and arn["region"] != self.region_name:
             message = (
@@ -191,7 +192,7 @@ class ExecutingBackend(simple.LambdaSimpleBackend):
 
 
 def _event_config(function: LambdaFunction) -> EventConfig:
-    """How long an event may wait for the function, and how often it is tried again."""
+    """Returns how long an event may wait for the function, and how often it is retried."""
     found = function.event_invoke_config[0].config if function.event_invoke_config else {}
     default = EventConfig()
     return EventConfig(
@@ -201,7 +202,7 @@ def _event_config(function: LambdaFunction) -> EventConfig:
 
 
 def _alias(name: str, qualifier: str | None) -> str | None:
-    """The version or alias that was asked for, wherever it was written."""
+    """Returns the version or alias that was asked for, in the name or as the qualifier."""
     tail = name.split(":function:")[-1] if ":function:" in name else name
     return tail.partition(":")[2] or qualifier
 
@@ -241,9 +242,9 @@ def _spec(function: LambdaFunction, alias: str | None) -> FunctionSpec:
 
 @contextmanager
 def plug_in(executor: Executor, waiting: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
-    """Have moto's Lambda run its functions in `executor`, beginning with an empty account.
+    """Makes moto's Lambda run its functions in `executor`, beginning with an empty account.
 
-    moto's state is the process's: there can be one engine at a time, and none beside `moto.mock_aws`.
+    moto's state belongs to the process: there can be one engine at a time, and none beside `moto.mock_aws`.
     """
     registry = simple.lambda_simple_backends
     before, docker = registry.backend, default_user_config["lambda"]["use_docker"]
@@ -259,6 +260,6 @@ def plug_in(executor: Executor, waiting: Callable[[], AbstractContextManager[Non
 
 
 def reset() -> None:
-    """Empty all of moto: functions, buckets, roles."""
+    """Empties moto: functions, buckets, roles."""
     BackendDict.reset()
     reset_model_data()

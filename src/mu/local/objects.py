@@ -1,10 +1,11 @@
-"""Objects' bytes, beside moto: read from the connection piece by piece, checked, kept once, and sent piece by piece.
+"""The bytes of objects, which bypass moto: read from the connection in pieces, checked, stored once, and sent in
+pieces.
 
-moto reads a request's body whole, copies it several times and believes its checksums. So the bytes go past it:
-`receive` puts them into a `Body`, moto then handles the same request without a body, and the object that it makes takes
-the `Body` over (`StoredKey`). The other way round, moto answers a GET with headers alone, and `pieces` are sent.
+moto reads a request's body as a whole, copies it several times and does not verify its checksums. So `receive` puts
+the bytes into a `Body`, moto then handles the same request without a body, and the object that it makes takes over
+the `Body` (`StoredKey`). In the other direction, moto answers a GET with headers only, and `pieces` are sent.
 
-A body is in memory if it is small, else in a file that has no name any more.
+A body is in memory if it is small, otherwise in a file without a name.
 """
 
 import base64
@@ -30,7 +31,7 @@ MOST_TRAILERS = 16
 
 
 class BadBodyError(Exception):
-    """The request's body is not what its headers say. `code` is S3's name for it."""
+    """The request's body does not match its headers. `code` is S3's name for it."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -38,32 +39,32 @@ class BadBodyError(Exception):
 
 
 class Hash(Protocol):
-    """What hashlib's hashes and ours have in common."""
+    """The common interface of hashlib's hashes and ours."""
 
     def update(self, data: bytes, /) -> None:
-        """Add bytes."""
+        """Adds bytes."""
 
     def digest(self) -> bytes:
-        """The hash of all bytes so far."""
+        """Returns the hash of all bytes so far."""
 
 
 class Crc32:
-    """CRC-32 as zlib has it."""
+    """CRC-32 as in zlib."""
 
     def __init__(self) -> None:
         self._value = 0
 
     def update(self, data: bytes, /) -> None:
-        """Add bytes."""
+        """Adds bytes."""
         self._value = zlib.crc32(data, self._value)
 
     def digest(self) -> bytes:
-        """Four bytes, big-endian."""
+        """Returns four bytes, big-endian."""
         return self._value.to_bytes(4, "big")
 
 
 class ReflectedCrc:
-    """A CRC of any reflected polynomial, with all bits set at the start and flipped at the end: about 8 MB/s."""
+    """A CRC of any reflected polynomial, with all bits set at the start and inverted at the end: about 8 MB/s."""
 
     def __init__(self, polynomial: int, bits: int) -> None:
         self._mask = self._value = (1 << bits) - 1
@@ -75,14 +76,14 @@ class ReflectedCrc:
             self._table.append(byte)
 
     def update(self, data: bytes, /) -> None:
-        """Add bytes."""
+        """Adds bytes."""
         value, table = self._value, self._table
         for byte in data:
             value = value >> 8 ^ table[(value ^ byte) & 255]
         self._value = value
 
     def digest(self) -> bytes:
-        """The bytes, big-endian."""
+        """Returns the bytes, big-endian."""
         return (self._value ^ self._mask).to_bytes(self._bytes, "big")
 
 
@@ -96,9 +97,10 @@ ALGORITHMS: Mapping[str, Callable[[], Hash]] = {
 
 
 class Body:
-    """Bytes, and what they hash to: `md5` in hex, `checksums` in base64 by algorithm.
+    """Bytes and their hashes: `md5` in hex, `checksums` in base64 by algorithm.
 
-    `file` has no name, so it goes with the last descriptor. Read it with `open`, which minds no other reader.
+    `file` has no name, so it is removed with its last descriptor. Read it with `open`, which is independent of other
+    readers.
     """
 
     def __init__(self, algorithms: set[str]) -> None:
@@ -108,7 +110,7 @@ class Body:
         self._hashes = {name: ALGORITHMS[name]() for name in algorithms}
 
     def add(self, data: bytes) -> None:
-        """Append bytes. OSError if the disk is full."""
+        """Appends bytes. Raises OSError if the disk is full."""
         if isinstance(self.file, io.BytesIO) and self.size + len(data) > IN_MEMORY:
             large = cast("BinaryIO", tempfile.TemporaryFile(buffering=0))  # noqa: SIM115  (it lives as the body does)
             large.write(self.file.getvalue())
@@ -123,17 +125,17 @@ class Body:
 
     @property
     def md5(self) -> str:
-        """The MD5 in hexadecimal."""
+        """Returns the MD5 in hexadecimal."""
         return self._md5.hexdigest()
 
     @property
     def checksums(self) -> dict[str, str]:
-        """By algorithm, in base64."""
+        """Returns the checksums by algorithm, in base64."""
         return {name: base64.b64encode(made.digest()).decode() for name, made in self._hashes.items()}
 
 
 def from_file(file: BinaryIO) -> Body:
-    """A body of all that can be read from a file."""
+    """Returns a body with the whole content of a file."""
     body = Body({"CRC32"})
     while data := file.read(PIECE):
         body.add(data)
@@ -141,9 +143,9 @@ def from_file(file: BinaryIO) -> Body:
 
 
 def receive(stream: BinaryIO, length: int | None, headers: Mapping[str, str]) -> Body:
-    """The body of a PUT, of which `stream` has `length` bytes (None: to its end).
+    """Returns the body of a PUT; `stream` has `length` bytes of it (None: to its end).
 
-    BadBodyError if it is cut short, wrongly chunked, or a checksum in its headers or behind it does not match.
+    Raises BadBodyError if it is cut short, wrongly chunked, or does not match a checksum in its headers or trailers.
     """
     wanted = {key.lower(): value for key, value in headers.items()}
     chunked = wanted.get("x-amz-content-sha256", "").startswith("STREAMING-")
@@ -173,7 +175,7 @@ INCOMPLETE = "You did not provide the number of bytes specified by the Content-L
 
 
 class _Exactly:
-    """A stream of which so many bytes must come."""
+    """A stream that must provide an exact number of bytes."""
 
     def __init__(self, stream: BinaryIO, length: int | None) -> None:
         self._stream = stream
@@ -191,7 +193,7 @@ class _Exactly:
         return line.rstrip(b"\r\n")
 
     def end(self) -> None:
-        """BadBodyError if something is missing."""
+        """Raises BadBodyError if bytes are missing."""
         if self._left:
             raise BadBodyError("IncompleteBody", INCOMPLETE)
 
@@ -202,7 +204,7 @@ class _Exactly:
 
 
 def _receive_chunks(stream: _Exactly, body: Body) -> dict[str, str]:
-    """Take an `aws-chunked` upload apart; returns the headers that follow it."""
+    """Decodes an `aws-chunked` upload; returns the headers that follow it."""
     while True:
         size = re.fullmatch(rb"([0-9a-fA-F]{1,16})(?:;.*)?", stream.readline())
         if not size:
@@ -251,11 +253,11 @@ def _decoded(text: str) -> bytes:
 
 
 class _Passing(threading.local):
-    """What goes past moto in this thread."""
+    """What bypasses moto in this thread."""
 
-    body: Body | None = None  # for the next object that moto makes
+    body: Body | None = None  # the body for the next object that moto makes
     hollow = False  # whether objects show no bytes
-    shown: "StoredKey | None" = None  # the one whose bytes were asked for
+    shown: "StoredKey | None" = None  # the object whose bytes were asked for
 
 
 _passing = _Passing()
@@ -272,7 +274,7 @@ class StoredKey(FakeKey):
 
     @property
     def value(self) -> bytes:
-        """All bytes; none while `headers_only` is held."""
+        """Returns all bytes; none while `headers_only` is held."""
         if _passing.hollow:
             _passing.shown = self
             return b""
@@ -289,8 +291,8 @@ class StoredKey(FakeKey):
         self._etag = self._etag or body.md5
 
     def pieces(self, begin: int, end: int) -> Iterator[bytes]:
-        """The bytes from `begin` to before `end`. Call it while the object is locked: the iterator may be used later,
-        though the object has been overwritten by then."""
+        """Returns the bytes from `begin` to before `end`. Must be called while the object is locked; the iterator may
+        be used later, even if the object has been overwritten by then."""
         file = self.body.file
         if isinstance(file, io.BytesIO):
             return iter([file.getvalue()[begin:end]])
@@ -319,7 +321,7 @@ class Pieces:
         return data
 
     def close(self) -> None:
-        """Stop; the web server calls this, too, if its client has gone."""
+        """Stops; the web server calls this if its client has gone, too."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -330,7 +332,7 @@ class Pieces:
 
 @contextmanager
 def handed_on(body: Body) -> Iterator[None]:
-    """Have the object that moto makes in this block, in this thread, take `body` over."""
+    """Lets the object that moto makes in this block, in this thread, take over `body`."""
     _passing.body = body
     try:
         yield
@@ -340,7 +342,8 @@ def handed_on(body: Body) -> Iterator[None]:
 
 @contextmanager
 def headers_only() -> Iterator[Callable[[], StoredKey | None]]:
-    """Have objects show no bytes in this block, in this thread. The function tells whose were asked for."""
+    """Hides the bytes of objects in this block, in this thread. The yielded function returns the object that was
+    read."""
     _passing.hollow, _passing.shown = True, None
     try:
         yield lambda: _passing.shown
@@ -350,9 +353,9 @@ def headers_only() -> Iterator[Callable[[], StoredKey | None]]:
 
 @contextmanager
 def plug_in() -> Iterator[None]:
-    """Have moto make `StoredKey`s."""
-    # moto loads this module at the first request. Loaded after the change below, it would keep `StoredKey` for good,
-    # and take the keys of an ordinary moto in this process for folders.
+    """Lets moto make `StoredKey`s, within this context."""
+    # moto imports this module at the first request. If that were after the change below, moto would keep `StoredKey`
+    # for ever, and mistake the keys of an ordinary moto in this process for folders.
     import moto.s3.responses  # noqa: F401
 
     before = models.FakeKey
@@ -367,8 +370,8 @@ RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 def byte_range(text: str, size: int) -> tuple[int, int] | None:
-    """Where a `Range` header's bytes begin and end (exclusive); None if the whole object is to be sent, as for several
-    ranges or what makes no sense. ValueError if the object has none of these bytes."""
+    """Returns begin and end (exclusive) of a `Range` header's bytes; None to send the whole object, as for several
+    ranges or an invalid header. Raises ValueError if the object has none of these bytes."""
     found = RANGE.fullmatch(text.strip())
     if not found or found[1] == found[2] == "":
         return None

@@ -1,4 +1,4 @@
-"""How an invocation can end: what Lambda would answer, the last lines of its log, and the errors of its future."""
+"""How an invocation ends: Lambda's answer, the last lines of its log, and the exceptions of its future."""
 
 import contextlib
 import json
@@ -22,13 +22,13 @@ class DroppedError(Exception):
 
 
 def error(kind: str, message: str) -> bytes:
-    """An error document as Lambda answers with."""
+    """Returns an error document in Lambda's form."""
     return json.dumps({"errorMessage": message, "errorType": kind}).encode()
 
 
 def write_end(job: Job, head: Mapping[str, Any]) -> None:
-    """Add to the invocation's log what Lambda writes at the end; `head` is what the fork server says of the process.
-    A log that cannot be written is left as it is."""
+    """Adds Lambda's last lines to the invocation's log; `head` is the fork server's message about the process. A log
+    that cannot be written is ignored."""
     with contextlib.suppress(OSError), job.log.open("a") as log:
         if head["timed_out"]:
             log.write(f"{job.request_id} {_timeout(job)}\n")
@@ -42,7 +42,8 @@ def write_end(job: Job, head: Mapping[str, Any]) -> None:
 
 
 def of_process(job: Job, head: Mapping[str, Any], answer: bytes) -> tuple[bool, bytes]:
-    """Whether the invocation has failed, and its result or error document; `answer` is what its process has left."""
+    """Returns whether the invocation has failed, and its result or error document; `answer` is what its process
+    wrote."""
     if head["timed_out"]:
         return True, error("Sandbox.Timedout", f"RequestId: {job.request_id} Error: {_timeout(job)}")
     if head["out_of_memory"]:

@@ -1,22 +1,20 @@
-"""What the kernel does for a worker: a /tmp of its own, a read-only package, and no way to outlive the
+"""Isolates a worker with the kernel's namespaces: a /tmp of its own, a read-only package, and no way to outlive the
 engine.
 
-Two namespaces are used. The fork server of a function runs as the first process of a *PID namespace*: when it
-ends, for whatever reason, the kernel kills every process of that function, and a process whose parent is gone
-becomes the fork server's child, where it can be found. Each invocation then gets a *mount namespace* with an
-empty tmpfs on /tmp. Root may make both; other users make them inside a *user namespace* that maps only
-themselves.
+Two namespaces are used. A function's fork server is the first process of a *PID namespace*: when it ends, for
+whatever reason, the kernel kills every process of that function, and a process that loses its parent becomes the fork
+server's child, where it can be found. Each invocation then gets a *mount namespace* with an empty tmpfs on /tmp. Root
+may make both; other users make them inside a *user namespace* that maps only themselves.
 
-A tmpfs on /tmp hides the host's /tmp, but the interpreter, its libraries and the unpacked package may well
-be there (a clone in /tmp, TMPDIR). These paths are bound into the new /tmp at the same place, read-only. A
-bind mount made from inside /tmp needs the old path, which the tmpfs hides: so a descriptor is opened first
-and /proc/self/fd/N is bound. It must be opened after `unshare`, since a mount of another namespace cannot
-be bound.
+A tmpfs on /tmp hides the host's /tmp, but the interpreter, its libraries and the unpacked package may be there (a
+clone in /tmp, TMPDIR). These paths are bound into the new /tmp at the same place, read-only. A bind mount needs the
+old path, which the tmpfs hides; so a descriptor is opened first, and /proc/self/fd/N is bound. It must be opened
+after `unshare`, since a mount of another namespace cannot be bound.
 
-Where the system allows none of this (a container without privileges), `isolate` says why, and the caller
-makes do with `adopt_orphans` and a TMPDIR.
+If the system permits none of this (a container without privileges), `isolate` returns the reason, and the caller uses
+`adopt_orphans` and a TMPDIR instead.
 
-This file is loaded by path into the fork server, so it may import nothing but the standard library.
+This file is loaded by path into the fork server, so it may import only the standard library.
 """
 
 import ctypes
@@ -40,8 +38,7 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 TMP = "/tmp"  # noqa: S108  (the place that is to be private)
 
-# From the best to what is better than nothing. In a container, /proc may be masked so that a PID namespace
-# could not have its own.
+# In order of preference. In a container, /proc may be masked, so that a PID namespace could not have its own.
 WITHOUT_USER = (CLONE_NEWNS | CLONE_NEWPID, CLONE_NEWNS)
 ATTEMPTS = tuple(user | others for user in (0, CLONE_NEWUSER) for others in WITHOUT_USER)
 
@@ -49,7 +46,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _call(name: str, *arguments: object) -> None:
-    """Call a libc function that returns -1 and sets errno when it fails."""
+    """Calls a libc function that returns -1 and sets errno when it fails. Raises OSError."""
     if getattr(_libc, name)(*arguments) == -1:
         code = ctypes.get_errno()
         raise OSError(code, f"{name}: {os.strerror(code)}")
@@ -67,20 +64,20 @@ def _mount(source: str, target: str, kind: str | None, flags: int, options: str 
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process when the thread that started it ends."""
+    """Lets the kernel kill this process when the thread that started it ends."""
     _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def adopt_orphans() -> None:
-    """Become the parent of descendants whose own parent has ended."""
+    """Makes this process the parent of descendants whose own parent has ended."""
     _call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def isolate() -> str | None:
-    """Put the calling process into namespaces of its own; returns why that is impossible, or None.
+    """Puts the calling process into namespaces of its own; returns why that is impossible, or None.
 
-    It may return in another process: the caller is then left behind to wait for it and to end as it does.
-    The process must be single-threaded.
+    It may return in another process: the caller is left behind then, waits for it, and ends with the same status. The
+    process must be single-threaded.
     """
     reason = 0
     for flags in ATTEMPTS:
@@ -94,9 +91,9 @@ def isolate() -> str | None:
 
 
 def _try(flags: int) -> int:
-    """Rehearse all that a worker needs, in a process that then ends; 0, or the errno of what failed.
+    """Tries all that a worker needs, in a process that then ends; returns 0, or the errno of what failed.
 
-    There is no way back out of a namespace, and half of one is worse than none.
+    It is tried first because a namespace cannot be left again, and half of an isolation is worse than none.
     """
     pid = os.fork()
     if pid == 0:
@@ -130,7 +127,7 @@ def _enter(flags: int) -> None:
 
 
 def below_tmp(paths: list[str]) -> list[str]:
-    """Those of `paths` that exist below /tmp, by their real names, without any that lie inside another."""
+    """Returns those of `paths` that exist below /tmp, by their real names, without any that are inside another."""
     real = sorted({os.path.realpath(path) for path in paths if Path(path).exists()})
     kept: list[str] = []
     for path in real:
@@ -140,7 +137,7 @@ def below_tmp(paths: list[str]) -> list[str]:
 
 
 def make_read_only(path: str) -> None:
-    """Bind `path` onto itself, read-only, in this mount namespace."""
+    """Binds `path` onto itself, read-only, in this mount namespace."""
     _mount(path, path, None, MS_BIND | MS_REC)
     have = os.statvfs(path).f_flag
     flags = have & (MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME)
@@ -150,7 +147,7 @@ def make_read_only(path: str) -> None:
 
 
 def private_tmp(megabytes: int, shown: list[str]) -> None:
-    """Give this process an empty /tmp of at most `megabytes` in which only the paths `shown` remain."""
+    """Gives this process an empty /tmp of at most `megabytes` in which only the paths `shown` remain."""
     _call("unshare", CLONE_NEWNS)
     descriptors = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in shown]
     _mount("tmpfs", TMP, "tmpfs", MS_NOSUID | MS_NODEV, f"size={megabytes}m,mode=1777")

@@ -1,4 +1,4 @@
-"""A function's zip, unpacked as Lambda unpacks it: modes and symbolic links kept, everything readable."""
+"""Unpacks a function's zip as Lambda does: modes and symbolic links are kept, all files are readable."""
 
 import io
 import stat
@@ -8,19 +8,19 @@ from pathlib import Path
 
 from mu.errors import describe
 
-FILE_MODE = 0o644  # of a file whose mode the archive does not tell
+FILE_MODE = 0o644  # mode of a file whose mode is not in the archive
 MAX_UNPACKED = 262_144_000  # bytes of all files together, as on Lambda
 
 
 class BadPackageError(ValueError):
-    """The bytes are not a zip archive, or a name in it leads out of it. `str()` says which."""
+    """The bytes are not a zip archive, or a name in it leads out of the directory; `str()` tells which."""
 
 
 def unpack(code: bytes, directory: Path) -> None:
-    """Unpack the zip archive `code` into `directory`, which must exist.
+    """Unpacks the zip archive `code` into `directory`, which must exist.
 
-    Raises OSError if that cannot take it, else BadPackageError: a damaged archive makes zipfile and the decompressors
-    raise nearly anything. Links are made last, so no file can be written through one.
+    Raises OSError if the directory cannot take it, otherwise BadPackageError: for a damaged archive zipfile and the
+    decompressors may raise any exception. Links are made last, so that no file is written through one.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(code)) as archive:
@@ -30,7 +30,9 @@ def unpack(code: bytes, directory: Path) -> None:
     except OSError as error:
         if error.errno is not None:
             raise
-        raise BadPackageError(f"the package cannot be read: {error}") from error  # bz2's word for damage
+        raise BadPackageError(
+            f"the package cannot be read: {error}"
+        ) from error  # bz2 raises this for damaged data
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise BadPackageError(f"the package is not a zip archive: {error}") from error
     except Exception as error:

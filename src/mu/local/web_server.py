@@ -1,4 +1,4 @@
-"""The web server that answers in `mu local`: cheroot, with threads that may be lent and bytes sent as they are."""
+"""The web server of `mu local`: cheroot, with threads that can be lent, and bodies that bypass WSGI."""
 
 import io
 import logging
@@ -16,7 +16,7 @@ from mu.errors import UsageError
 
 THREADS = 32
 BACKLOG = 4096
-IDLE_SECONDS = 300  # before a kept connection is closed; longer than clients keep theirs
+IDLE_SECONDS = 300  # seconds after which an idle connection is closed; longer than clients keep theirs
 
 
 class Pool(threadpool.ThreadPool):
@@ -31,12 +31,12 @@ class Pool(threadpool.ThreadPool):
 
     @contextmanager
     def lent(self) -> Iterator[None]:
-        """Held by a thread that waits for what other requests have to bring about."""
+        """Held by a thread while it waits for something that other requests must do."""
         with self._lock:
             self._lent += 1
             if len(self._threads) < THREADS + self._lent:
                 thread = threadpool.WorkerThread(self.server)  # type: ignore[no-untyped-call]
-                with suppress(RuntimeError):  # the system has none left: make do with those there are
+                with suppress(RuntimeError):  # no more threads can be started; the existing ones must do
                     thread.start()
                     self._threads.append(thread)
         try:

@@ -1,4 +1,4 @@
-"""What people are told while a run goes on. A script may bring a reporter of its own: a subclass of `Reporter`."""
+"""Reports on a run while it goes on. A script may use a reporter of its own: a subclass of `Reporter`."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    # Late, so that a module of this folder can be imported without all the others.
+    # Imported late, so that a module of this folder can be imported without all the others.
     if name not in _HOMES:
         raise AttributeError(f"module 'mu.report' has no attribute '{name}'")
     return getattr(importlib.import_module(f"mu.report.{_HOMES[name]}"), name)

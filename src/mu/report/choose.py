@@ -15,9 +15,9 @@ from mu.report.reporter import Reporter
 def for_run(
     parts: int, *, quiet: bool = False, verbose: bool = False, stream: TextIO | None = None
 ) -> Reporter:
-    """The reporter that suits `stream` (standard error): a live one on a terminal, else lines.
+    """Returns the reporter for `stream` (standard error): a live display on a terminal, otherwise lines.
 
-    Debug messages would run through a painting: with them there are lines.
+    With debug messages it writes lines, since these messages would be mixed into a live display.
     """
     stream = sys.stderr if stream is None else stream
     dumb = os.environ.get("TERM", "dumb") == "dumb"

@@ -1,7 +1,7 @@
-"""What a run has cost, about: memory times the workers' lives as the coordinator saw them, and requests.
+"""Estimates the cost of a run: memory times the time that workers were connected, and requests.
 
-An estimate: the time before a worker says hello, S3, traffic, storage and the free tier are not in it. Prices
-are in prices.json, which says of when they are.
+The estimate does not include S3, traffic, storage and the free tier; a worker's start is an assumption
+(START_SECONDS). The prices, with their date, are in prices.json.
 """
 
 import json
@@ -14,19 +14,19 @@ from typing import Any, NamedTuple
 logger = logging.getLogger(__name__)
 
 
-METER = 0.5  # seconds between two readings of what a run has cost so far
+METER = 0.5  # seconds between two updates of the cost so far
 PATIENCE = 3.0  # seconds that the end of a run waits for the function's configuration
 
 
 class Function(NamedTuple):
-    """What determines a function's price: MB of memory, and its architecture as Lambda calls it."""
+    """The properties that determine a function's price: MB of memory, and the architecture by Lambda's name."""
 
     memory: int
     architecture: str
 
 
 class Lookup:
-    """Asks Lambda for a function's memory and architecture, in a thread, once."""
+    """Asks Lambda once, in a thread, for a function's memory and architecture."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Lookup:
         self._thread.start()
 
     def result(self, patience: float = PATIENCE) -> Function | None:
-        """What was found; None if it cannot be known, or takes longer than `patience`, in seconds."""
+        """Returns the answer; None if there is none within `patience` seconds."""
         self._thread.join(patience)
         return self._found
 
@@ -57,26 +57,26 @@ class Lookup:
             client = aws.client("lambda", self.regions[0], keys=self._keys, hurried=True)
             found = client.get_function_configuration(FunctionName=self._name)
             self._found = Function(found["MemorySize"], (found.get("Architectures") or ["x86_64"])[0])
-        except Exception as error:  # whatever it is, a run does not depend on it
+        except Exception as error:  # a run must not fail because of any error here
             logger.debug("cost: %s", type(error).__name__)
 
 
 class Meter:
-    """What a run has cost so far, about: the workers that were connected, times the time that they were.
+    """The cost of a run so far, estimated from the number of connected workers over time.
 
-    `dollars` is None as long as the price is not known. As `estimate`, without workers that never said hello.
+    `dollars` is None while the price is not known. Unlike `estimate` it does not count workers that never said hello.
     """
 
     def __init__(self, lookup: Lookup, prices: Mapping[str, Any] | None = None) -> None:
         self.dollars: float | None = None
         self._lookup = lookup
         self._prices = prices
-        self._seconds = 0.0  # of workers
+        self._seconds = 0.0  # seconds that workers were connected, in total
         self._read_at: float | None = None
 
     def read(self, now: float, workers: int, hellos: int) -> None:
-        """So many workers are connected at `now`, in seconds of any clock, and so many have been so far. Looks at it
-        every `METER` seconds."""
+        """Updates the cost, every `METER` seconds: `workers` are connected at `now` (seconds of any clock), and
+        `hellos` workers have said hello so far."""
         if self._read_at is None:
             self._read_at = now
         if now - self._read_at < METER:
@@ -92,8 +92,8 @@ class Meter:
             self.dollars = found["dollars"]
 
 
-# AWS bills the start of a sandbox since August 2025, before the handler begins and a worker says hello. How long it
-# takes is in the function's log only ("Init Duration"); this is our assumption for a small package of Python.
+# AWS has billed the start of a sandbox since August 2025, before the handler begins and a worker says hello. How long
+# it takes is only in the function's log ("Init Duration"); this is our assumption for a small package of Python.
 START_SECONDS = 0.2
 
 
@@ -106,9 +106,10 @@ def estimate(
     *,
     starts: int = 0,
 ) -> dict[str, Any]:
-    """The cost of `seconds` of workers' lives, `starts` of workers and `requests`, spread evenly over `regions`.
+    """Returns the cost of `seconds` of workers' time, `starts` of workers and `requests`, spread evenly over
+    `regions`.
 
-    `dollars` is None if the table has no price for one of them.
+    `dollars` is None if the table has no price for one of the regions.
     """
     prices = table() if prices is None else prices
     gb_seconds = (seconds + starts * START_SECONDS) * function.memory / 1024
@@ -135,7 +136,7 @@ def estimate(
 
 
 def describe(cost: Mapping[str, Any] | None) -> str:
-    """One line for people; None is a cost that is not known."""
+    """Returns one line about the cost; None means that it is not known."""
     if cost is None:
         return "cost: no estimate; Lambda did not say how much memory the function has"
     used = f"{cost['gb_seconds']:,.1f} GB-seconds, {cost['requests']:,} requests"
@@ -147,7 +148,7 @@ def describe(cost: Mapping[str, Any] | None) -> str:
 
 
 def money(dollars: float) -> str:
-    """Dollars with two significant digits at least: $12.34, $0.52, $0.0031."""
+    """Returns dollars with at least two significant digits: $12.34, $0.52, $0.0031."""
     if dollars >= 0.095:
         return f"${dollars:,.2f}"
     return (
@@ -160,6 +161,6 @@ def money(dollars: float) -> str:
 
 
 def table() -> Mapping[str, Any]:
-    """prices.json."""
+    """Returns the content of prices.json."""
     found: Mapping[str, Any] = json.loads((files("mu.report") / "prices.json").read_text(encoding="utf-8"))
     return found

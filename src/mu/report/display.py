@@ -5,12 +5,12 @@
     for text in display.lines(width=80, height=23):                    # rich.text.Text, each narrower than `width`
         console.print(text)
 
-`Display` has no clock and no terminal: the time is that of the snapshots, so that a record is drawn as a run is. It
-keeps the history for its graphs, in bounded memory. It is used by the live reporter and by `mu watch`.
+`Display` uses neither a clock nor a terminal: the time is that of the snapshots, so that a record is drawn like a
+run. It keeps the history for its graphs in bounded memory. The live reporter and `mu watch` use it.
 
-Rich gives texts, colours and what a terminal can do. Its tables and bars are not used: they measure every cell in each
-painting, which took three times as long as these lines (4.6 against 1.4 ms for 20 rows of 4 columns), and its progress
-bar has no room for parts that failed.
+Rich provides texts, colours and the terminal's capabilities. Its tables and bars are not used: they measure every
+cell each time, which took three times as long as these lines (4.6 against 1.4 ms for 20 rows of 4 columns), and its
+progress bar cannot show parts that failed.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,14 +24,14 @@ from mu.report.graph import History, drawn
 from mu.report.reporter import Counts
 from mu.report.snapshot import PERCENTS, Snapshot, Standing
 
-WINDOW = 10.0  # seconds whose rate is that of now, and tells how long the rest will take
-TWO_COLUMNS = 118  # characters, from which tables stand side by side
-GRAPH = 38  # characters that a graph has at least, where there are several side by side
-MAX_GRAPH = 12  # lines, with title and axis
-NAME = 40  # characters of a part's name at most
+WINDOW = 10.0  # seconds over which the present rate, and so the time left, is computed
+TWO_COLUMNS = 118  # characters of width from which tables are placed side by side
+GRAPH = 38  # least characters of a graph, if there are several side by side
+MAX_GRAPH = 12  # most lines of a graph, with title and axis
+NAME = 40  # most characters of a part's name
 
-# Each colour has a contrast of more than 3.5 to black and to white (tests/unit/report/test_display.py): which one the
-# terminal's ground is cannot be known. A terminal of 16 colours gets the nearest of its own.
+# Each colour has a contrast of more than 3.5 to black and to white (tests/unit/report/test_display.py), since we
+# cannot know the terminal's background. A terminal with 16 colours shows its nearest ones.
 DONE, FAILED, RUNNING, AGAIN = "color(28)", "color(160)", "color(32)", "color(166)"
 BYTES, LABEL, EMPTY = "color(133)", "color(243)", "color(243)"
 
@@ -39,7 +39,8 @@ DONE_FIGURE, RUNNING_FIGURE, WORKERS_FIGURE, IN_FIGURE, OUT_FIGURE, DOLLARS_FIGU
 
 
 class Graph(NamedTuple):
-    """A graph: what it shows, its value now and how values are written; `rate`: of growth per second, else a level."""
+    """A graph: the figure that it shows, its present value and format; `rate` shows growth per second, otherwise a
+    level."""
 
     title: str
     figure: int
@@ -50,9 +51,9 @@ class Graph(NamedTuple):
 
 
 class Display:
-    """Draws the last snapshot that was added, and graphs of all of them. `encoding` is that of the terminal.
+    """Draws the last snapshot that was added, and graphs of all of them. `encoding` is the terminal's.
 
-    `add` takes time that does not depend on the size of the run, nor does `lines`.
+    The time of `add` and `lines` does not depend on the size of the run.
     """
 
     def __init__(self, encoding: str = "utf-8") -> None:
@@ -65,7 +66,7 @@ class Display:
         self._last = Snapshot(0.0, Counts())
 
     def add(self, snapshot: Snapshot) -> None:
-        """News of the run. Snapshots are added in the order of their times."""
+        """Adds a snapshot. Snapshots must be added in the order of their times."""
         self._last = snapshot
         counts = snapshot.counts
         self._history.add(
@@ -81,7 +82,7 @@ class Display:
         )
 
     def lines(self, width: int, height: int) -> list[Text]:
-        """At most `height` lines (but one at least), each narrower than `width`, or of one character."""
+        """Returns at least one line and at most `height` lines, each narrower than `width`, or of one character."""
         found = [self._phases(width), self._bar(width)]
         note = self._last.counts.launch_note.lstrip("; ")
         if note:
@@ -102,10 +103,10 @@ class Display:
             self.fit(text, max(1, width - 1))
         return found
 
-    # The parts of it, from above
+    # The sections of the display, from top to bottom
 
     def _phases(self, width: int) -> Text:
-        """How many parts and workers have come how far."""
+        """Returns a line with the numbers of parts and workers in each phase."""
         run = self._last.counts
         known = "" if run.parts_known else " or more"
         counts: list[tuple[str, str, str]] = [
@@ -129,7 +130,8 @@ class Display:
         return text
 
     def _bar(self, width: int) -> Text:
-        """Parts done, failed, under way and left, with the share, the rate and the time that the rest will take."""
+        """Returns a bar of parts done, failed, running and left, with the share, the rate and the estimated time
+        left."""
         run = self._last.counts
         ended, parts = run.done + run.failed, max(1, run.parts)
         rate = self._history.recent(DONE_FIGURE, WINDOW)
@@ -148,7 +150,7 @@ class Display:
         return text.append(told)
 
     def _figures(self, width: int) -> list[Text]:
-        """What parts took, cost, and bytes, each with its name, in as few lines as they fit in."""
+        """Returns durations of parts, cost, and bytes, each with its name, in as few lines as possible."""
         run, pieces = self._last.counts, []
         recent = self._history.recent
         if self._last.took:
@@ -186,7 +188,7 @@ class Display:
         return lines
 
     def _graphs(self, width: int, height: int) -> list[Text]:
-        """As many graphs side by side as there is room for, in one row or two."""
+        """Returns as many graphs side by side as there is room for, in one row or two."""
         wanted = self._wanted()
         per_row = min(len(wanted), max(1, (width + 2) // (GRAPH + 2)))
         rows = 2 if height >= 18 and len(wanted) > 3 else 1
@@ -209,7 +211,7 @@ class Display:
         return found
 
     def _wanted(self) -> list[Graph]:
-        """The graphs, the most telling first."""
+        """Returns the graphs, the most important first."""
         run, recent = self._last.counts, self._history.recent
         running = float(self._last.running)
         wanted = [
@@ -231,25 +233,30 @@ class Display:
         return wanted
 
     def _graph(self, graph: Graph, width: int, height: int) -> list[Text]:
-        """A title, the graph, and its time axis: `height` lines."""
+        """Returns a title, the graph, and its time axis, in `height` lines."""
         history = self._history
         values = (history.rates if graph.rate else history.levels)(graph.figure, width - 1)
         top = max(values, default=0.0)
+        now = graph.written(graph.now)
+        most = f"  most {graph.written(top)}" if top > graph.now or graph.rate else ""
+        # A rate is that of the last ten seconds, so it may differ from the last column. In a small window it is "now".
+        when = f"last {WINDOW:.0f} s" if graph.rate else "now"
+        if len(f"{graph.title}  {when} {now}{most}") > width:
+            when = "now"
         title = (
             Text()
             .append(graph.title, "bold")
-            .append("  now ", LABEL)
-            .append(graph.written(graph.now), "bold")
+            .append(f"  {when} ", LABEL)
+            .append(now, "bold")
+            .append(most, LABEL)
         )
-        if top > graph.now or graph.rate:
-            title.append(f"  most {graph.written(top)}", LABEL)
         rows = [Text(row, graph.colour) for row in drawn(values, height - 2, top, blocks=self._blocks)]
         end = f" {duration(history.end)}"
         line = self._axis * max(0, width - 1 - len("0 s ") - len(end))
         return [title, *rows, Text(f"0 s {line}{end}", LABEL)]
 
     def _two_columns(self, width: int, height: int) -> list[Text]:
-        """States and errors to the left, the slowest parts to the right."""
+        """Returns states and errors on the left, the slowest parts on the right."""
         half = width // 2 - 2
         errors = self._error_lines(max(3, height // 2), height - 3)
         left = self._state_lines(half, height - len(errors))
@@ -257,14 +264,14 @@ class Display:
         return self._side_by_side(left + errors, self._slow_lines(width - half - 4, height), half + 3)
 
     def _one_column(self, width: int, height: int) -> list[Text]:
-        """States, the slowest parts, errors."""
+        """Returns states, the slowest parts, and errors, one below the other."""
         errors = self._error_lines(max(3, height // 3), height - 1)
         height -= len(errors)
         states = self._state_lines(width, height if height < 8 else max(4, height - 7))
         return states + self._slow_lines(width, height - len(states)) + errors
 
     def _state_lines(self, width: int, height: int) -> list[Text]:
-        """How many workers are in each state, in the order in which states were first seen."""
+        """Returns how many workers are in each state, in the order in which states were first seen."""
         states = self._last.states
         shown = [(name, number) for name, number in states.items() if number > 0]
         room = height - 2
@@ -288,7 +295,7 @@ class Display:
         return lines
 
     def _slow_lines(self, width: int, height: int) -> list[Text]:
-        """The parts that have not changed their state for longest: what they are doing, and for how long."""
+        """Returns the parts that have been in their state for longest: the state, and for how long."""
         slowest = self._last.slowest[: max(0, height - 2)]
         if not slowest:
             return []
@@ -316,7 +323,8 @@ class Display:
         return f"part {each.part}{again} {visible(each.name)}".rstrip()
 
     def _error_lines(self, share: int, most: int) -> list[Text]:
-        """The kinds of errors, the most frequent first, in `share` lines, or up to `most` if there is one only."""
+        """Returns the kinds of errors, most frequent first, in `share` lines, or in up to `most` if there is only one
+        kind."""
         kinds = self._last.errors
         if not kinds or most < 3:
             return []
@@ -330,7 +338,7 @@ class Display:
             text = Text().append(f"  {kind.number:,} {times} ", f"bold {FAILED}").append(first, FAILED)
             where = f"  part {kind.last.part}{name} in {self.sayable(visible(kind.last.state))}"
             lines.append(text.append(where, LABEL))
-            # The end of what a program printed says most.
+            # The end of a program's output is the most useful.
             lines += [Text(f"    {line.strip()}", LABEL) for line in output[-outputs:]]
             if len(lines) >= room:
                 break
@@ -346,20 +354,22 @@ class Display:
             lines.append(text)
         return lines
 
-    # What fits a terminal
+    # Fitting text to a terminal
 
     def fit(self, text: Text, width: int) -> None:
-        """Cut a line to what there is room for."""
+        """Cuts a line to `width`."""
         if text.cell_len > width:
             text.truncate(width - 1)
             text.append(self.cut)
 
     def sayable(self, text: str) -> str:
-        """`text` as far as the terminal's encoding has it, in its place what will be there: its width is counted on."""
+        """Returns `text` with characters that the terminal's encoding lacks replaced, so that its width is what is
+        shown."""
         return text.encode(self._coding, "replace").decode(self._coding)
 
     def _name(self, name: str, width: int, *, end: bool = False) -> str:
-        """A name in at most `width` characters; `end`: if it is cut, its end, which differs most, is left."""
+        """Returns a name in at most `width` characters; with `end`, the end of the name is kept, which differs
+        most."""
         name = self.sayable(visible(name))
         if len(name) <= width:
             return name
@@ -369,5 +379,5 @@ class Display:
 
 
 def styles() -> Sequence[str]:
-    """All colours of the display, for the test of their contrast."""
+    """Returns all colours of the display, for the test of their contrast."""
     return (DONE, FAILED, RUNNING, AGAIN, BYTES, LABEL, EMPTY)

@@ -1,7 +1,7 @@
-"""What a failure says, for people.
+"""Error texts of workers in a form for messages, and groups of failures of the same kind.
 
-Workers' texts may be of any size and shape, so everything here takes time in proportion to a text's length: no regular
-expression with more than one repetition that has no bound runs over them.
+A worker's text may have any size and content, so everything here takes time in proportion to its length: no regular
+expression with more than one unbounded repetition is applied to it.
 """
 
 import re
@@ -16,26 +16,26 @@ from mu.wire.protocol import EXPECTED, failure_text, run_result
 
 OUT_OF_TIME = "worker is about to reach its time limit"
 RAISE_TIMEOUT = "raise TIMEOUT (mu lambdaize --update NAME --timeout SECONDS, at most 900)"
-# How a worker's text of a failed transfer begins and goes on, and what it begins with here.
+# Beginning and middle of a worker's text about a failed transfer, and the beginning of our text for it.
 TRANSFERS = (("retrieving ", " from s3: ", ""), ("uploading ", " to s3: ", "uploading to "))
 OBJECTS = ("s3://", "uploading to s3://", "file:///", "uploading to file:///")
-STORES = ("file:///", "s3+http")  # other stores than S3 itself
+STORES = ("file:///", "s3+http")  # stores other than S3
 NUMBER = re.compile(r"\d+")
 QUOTES = ("'", '"', "`")
 MAX_SUBJECT = 80  # characters of an input
 MAX_CAUSE = 200  # characters of a program's last line in front of its command
-MAX_COMMAND = 400  # characters of a command that are looked at
-MAX_APART = 3  # failures of one kind that are told one by one
-MAX_NAMES = 5  # of other failed parts of a kind
+MAX_COMMAND = 400  # characters of a command that are examined
+MAX_APART = 3  # most failures of one kind that are listed one by one
+MAX_NAMES = 5  # most names of other failed parts of a kind
 UNKNOWN_COMMAND = "no such command '"
 COMMAND_NAMES = {*EXPECTED, "quit"}
-MAX_COMMAND_NAME = 40  # characters of what a worker says that are compared with names
-MAX_OUTPUT_LINES = 20  # of what a program printed
+MAX_COMMAND_NAME = 40  # characters of a worker's text that are compared with command names
+MAX_OUTPUT_LINES = 20  # most lines of a program's output
 
 
 class Failure(NamedTuple):
-    """A part that failed: the state it was in and what the worker said, for people; `subject` is the part's input, for
-    people too, empty if it is not known."""
+    """A part that failed: the state it was in and the worker's reason, in a form for messages; `subject` is the
+    part's input, empty if it is not known."""
 
     part: int
     state: str
@@ -49,23 +49,23 @@ class Failure(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The part's number, and its input unless the reason names that already."""
+        """The part's number, and its input unless the reason contains it."""
         return _numbered(self.part, "" if self.subject in self.first else self.subject)
 
 
 def failure_of(machine: MachineState, name: str = "") -> Failure:
-    """What became of a failed machine; `name` is what people call the input of its part."""
+    """Returns the failure of a machine that failed; `name` is the name of its part's input."""
     state = machine.failed_in if isinstance(machine, ErrorState) else state_name(machine)
     return Failure(listed(machine.actorNum), state, explain(described(machine)), shown_name(name))
 
 
 def shown_name(name: str) -> str:
-    """An input's name fit for a line, cut."""
+    """Returns an input's name made safe for a line, and shortened."""
     return one_line(visible(name[: 2 * MAX_SUBJECT]), MAX_SUBJECT)
 
 
 def explain(error: str) -> str:
-    """A worker's error for people: what failed, then the end of what a program printed, indented."""
+    """Returns a worker's error in a form for messages: what failed, then the end of a program's output, indented."""
     run = run_result(error)
     if run is not None:
         status, output, command = run
@@ -79,8 +79,8 @@ def explain(error: str) -> str:
 
 
 def program_failure(fate: str, command: str, output: str) -> str:
-    """How a program has failed: how it ended, the last line that it printed, and the command; on further lines what it
-    printed, if that is more."""
+    """Returns how a program has failed: its end, the last line of its output, and the command; further lines have the
+    rest of its output."""
     output = output.rstrip()
     last = output[-MAX_CAUSE - 1 :].rpartition("\n")[2].strip()
     command = visible(command[:MAX_COMMAND])
@@ -91,7 +91,7 @@ def program_failure(fate: str, command: str, output: str) -> str:
 
 
 def readable(text: str) -> str:
-    """A worker's text with an object as `s3://BUCKET/KEY`, and with what to do at a time limit."""
+    """Returns a worker's text with an object as `s3://BUCKET/KEY`, and with advice about a time limit."""
     if text.startswith(OUT_OF_TIME):
         return f"{text}: {RAISE_TIMEOUT}"
     for begin, middle, end in TRANSFERS:
@@ -105,15 +105,15 @@ def readable(text: str) -> str:
 
 
 def _bucket_and_key(text: str) -> tuple[str, str]:
-    """Of `BUCKET:KEY`, in which the bucket of another store is a URL; empty texts if it is not that."""
+    """Returns the two parts of `BUCKET:KEY`, where the bucket may be a URL; empty texts if it is not that."""
     begin = text.find("/", text.find("://") + 3) if text.startswith(STORES) else 0
     colon = text.find(":", max(begin, 0))
     return (text[:colon], text[colon + 1 :]) if colon > 0 else ("", "")
 
 
 def kind_of(text: str, subject: str = "") -> str:
-    """What a reason has in common with others of its kind: keys, paths, quoted words and numbers are taken out, but
-    not a program's exit status, nor a place in the user's own code."""
+    """Returns what a reason has in common with others of its kind: without keys, paths, quoted words and numbers, but
+    with a program's exit status, and places in the user's own code."""
     text = text.partition("\n")[0].partition(" (from: ")[0]
     if text.startswith(("exit status ", "signal ")):
         text = text.partition(" from: ")[0]
@@ -122,6 +122,8 @@ def kind_of(text: str, subject: str = "") -> str:
             return f"{begin}…: {text.rpartition(': ')[2]}"
     if subject:
         text = text.replace(subject, "…")
+    hint = f": {RAISE_TIMEOUT}"
+    text, what_to_do = (text.removesuffix(hint), hint) if text.endswith(hint) else (text, "")
     found: list[str] = []
     before = ""
     for word in text.split(" "):
@@ -130,13 +132,13 @@ def kind_of(text: str, subject: str = "") -> str:
         elif "/" in word or word[:1] in QUOTES or word[-1:] in QUOTES:
             found.append("…")
         else:
-            found.append(NUMBER.sub("0", word))
+            found.append(NUMBER.sub("N", word))
         before = word
-    return " ".join(found)
+    return " ".join(found) + what_to_do
 
 
 def grouped(failures: Iterable[Failure]) -> list[list[Failure]]:
-    """Failures of one kind together, in the order in which the kinds first came."""
+    """Returns the failures in groups of one kind, in the order in which the kinds first came."""
     kinds: dict[tuple[str, str], list[Failure]] = {}
     for failure in failures:
         kinds.setdefault((failure.state, kind_of(failure.why, failure.subject)), []).append(failure)
@@ -144,8 +146,8 @@ def grouped(failures: Iterable[Failure]) -> list[list[Failure]]:
 
 
 def told(group: Sequence[Failure], apart: int = MAX_APART) -> list[str]:
-    """A group for people: up to `apart` failures one by one, more of them as a number, the first, and the names of some
-    others."""
+    """Returns the lines about a group: up to `apart` failures one by one; otherwise their number, the first failure,
+    and the names of some others."""
     if len(group) <= apart:
         return [f"part {failure.name} failed in {failure.state}: {failure.why}" for failure in group]
     first, *others = group
@@ -158,7 +160,7 @@ def told(group: Sequence[Failure], apart: int = MAX_APART) -> list[str]:
 
 
 def _with_object(failure: Failure) -> str:
-    """The number of a part, and its input, or else the object that its failure names."""
+    """Returns the number of a part, and its input, or else the object that its failure names."""
     text, what = failure.first, failure.subject
     if not what and text.startswith(OBJECTS) and ": " in text:
         what = text.rpartition(": ")[0]
@@ -166,12 +168,12 @@ def _with_object(failure: Failure) -> str:
 
 
 def _numbered(part: int, name: str) -> str:
-    """A part's number, and in brackets what it is called, if that says more."""
+    """Returns a part's number, and in brackets its name, if that differs."""
     return f"{part} ({name})" if name not in ("", str(part)) else f"{part}"
 
 
 def _meant(text: str) -> str:
-    """After an unknown command: which one was meant, as far as can be told."""
+    """Returns a hint, after an unknown command, which command was probably meant."""
     if not text.startswith(UNKNOWN_COMMAND):
         return ""
     name, colon, _ = text[len(UNKNOWN_COMMAND) :].partition(":")

@@ -1,30 +1,30 @@
-"""Numbers as the display writes them, with their units."""
+"""Formats numbers with their units, as the display shows them."""
 
 
 def duration(seconds: float) -> str:
-    """`0:07`, `12:30`, `1:02:03`."""
+    """Returns `0:07`, `12:30`, `1:02:03`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def megabytes(size: float) -> str:
-    """`0.4 MB`, `12.3 MB`, `4.5 GB`, in powers of ten."""
+    """Returns `0.4 MB`, `12.3 MB`, `4.5 GB`, with decimal units."""
     return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
 
 
 def span(seconds: float) -> str:
-    """`0.42 s`, `12.3 s`, `20:05`."""
+    """Returns `0.42 s`, `12.3 s`, `20:05`."""
     return f"{seconds:.3g} s" if seconds < 600 else duration(seconds)
 
 
 def in_megabytes(size: float) -> str:
-    """Bytes as megabytes, without the unit."""
+    """Returns bytes as megabytes, without the unit."""
     return short(size / 1e6)
 
 
 def short(number: float) -> str:
-    """A number as short as it can be told: `0.02`, `4.1`, `120`, `1,234`."""
+    """Returns a number in few characters: `0.02`, `4.1`, `120`, `1,234`."""
     return (
         f"{number:,.0f}"
         if number >= 100 or number == round(number)
@@ -35,7 +35,7 @@ def short(number: float) -> str:
 
 
 def dollars(amount: float) -> str:
-    """`$0.0034`, `$0.52`, `$1,234.50`: two digits that say something."""
+    """Returns `$0.0034`, `$0.52`, `$1,234.50`: at least two significant digits."""
     if amount >= 0.1 or amount <= 0:
         return f"${amount:,.2f}" if amount > 0 else "$0"
     return f"${amount:.2g}" if amount >= 0.0001 else "less than $0.0001"

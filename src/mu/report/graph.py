@@ -4,14 +4,14 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 
-MAX_SAMPLES = 512  # when there are more, every other one goes and the time between two doubles
-STEP = 0.5  # seconds between two samples at first
+MAX_SAMPLES = 512  # when exceeded, every second sample is dropped and the step doubles
+STEP = 0.5  # initial seconds between two samples
 EIGHTHS = " ▁▂▃▄▅▆▇█"
-PLAIN = "  ..::=##"  # the same for a terminal that has no block elements
+PLAIN = "  ..::=##"  # the characters for a terminal without block elements
 
 
 class History:
-    """Figures over time: samples at equal distances, from the beginning of a run to now."""
+    """Figures over time: samples at equal distances, from the beginning of a run to the present."""
 
     def __init__(self) -> None:
         self._step = STEP
@@ -19,7 +19,8 @@ class History:
         self._samples: list[tuple[float, ...]] = []
 
     def add(self, at: float, figures: tuple[float, ...]) -> None:
-        """The figures at `at`, in seconds since the beginning. The last sample moves on until it is a step away."""
+        """Adds the figures at `at` (seconds since the beginning). They replace the last sample while it is less than
+        a step old."""
         times, samples = self._times, self._samples
         if len(times) >= 2 and times[-1] - times[-2] < self._step:
             times.pop()
@@ -34,11 +35,11 @@ class History:
 
     @property
     def end(self) -> float:
-        """The time of the last sample; 0 without any."""
+        """The time of the last sample; 0 if there is none."""
         return self._times[-1] if self._times else 0.0
 
     def rates(self, figure: int, columns: int) -> list[float]:
-        """How much a figure has grown per second, in each of as many stretches of time of equal length."""
+        """Returns the growth per second of a figure in each of `columns` equal intervals of time."""
         if not self._times or self.end <= 0:
             return []
         width = self.end / columns
@@ -46,7 +47,7 @@ class History:
         return [max(0.0, after - before) / width for before, after in pairwise(marks)]
 
     def levels(self, figure: int, columns: int) -> list[float]:
-        """The highest that a figure was in each of as many stretches of time."""
+        """Returns the highest value of a figure in each of `columns` equal intervals of time."""
         if not self._times or self.end <= 0:
             return []
         width = self.end / columns
@@ -59,7 +60,7 @@ class History:
         return found
 
     def recent(self, figure: int, seconds: float) -> float:
-        """How much a figure has grown per second in the last `seconds`, or since the first sample."""
+        """Returns the growth per second of a figure in the last `seconds`, or since the first sample."""
         if not self._times:
             return 0.0
         since = max(self.end - seconds, self._times[0])
@@ -68,7 +69,7 @@ class History:
         return max(0.0, self._samples[-1][figure] - self._value(figure, since)) / (self.end - since)
 
     def _value(self, figure: int, at: float) -> float:
-        """A figure at any time, between two samples in proportion; all begin at 0."""
+        """Returns a figure at any time, interpolated between two samples; all figures begin at 0."""
         times, samples = self._times, self._samples
         after = bisect_right(times, at)
         if after == len(times):
@@ -79,7 +80,7 @@ class History:
 
 
 def drawn(values: Sequence[float], height: int, top: float, *, blocks: bool = True) -> list[str]:
-    """The values as columns in `height` lines, of which `top` fills all; whatever is above 0 can be seen."""
+    """Returns the values as columns in `height` lines, where `top` fills all lines; every value above 0 is visible."""
     marks = EIGHTHS if blocks else PLAIN
     filled = []
     for value in values:

@@ -1,14 +1,12 @@
-"""A run as it goes on, on a terminal: a block of lines at the bottom that is painted again and again.
+"""The live display of a run on a terminal: a block of lines at the bottom that is redrawn.
 
-It fits the window, whatever its size and however many workers there are (`mu.report.display`). What it shows is kept up
-to date by the events themselves, in constant time for each: how many workers are in each state, and the workers in
-the order of their last change of state, so that those which stand still longest are the first. A painting
-looks at no more than it shows. It is made at most `RATE` times a second, less often if it takes long, so that
-the main loop, in whose thread this runs, loses at most `SHARE` of its time, and not before the terminal has
-taken the last one.
+It fits the window, whatever its size and however many workers there are (`mu.report.display`). Its data are updated
+by events, each in constant time: how many workers are in each state, and the workers in the order of their last
+change of state, so that those that have not changed for longest come first. Drawing examines only what it shows. It
+happens at most `RATE` times a second, less often if it takes long, so that the main loop, in whose thread it runs,
+loses at most `SHARE` of its time, and not before the terminal has taken the previous output.
 
-The cursor is never hidden and the screen never switched, so that a run that is killed leaves the terminal as
-it was.
+The cursor is never hidden and the screen never switched, so that a killed run leaves the terminal in a usable state.
 """
 
 import os
@@ -31,11 +29,12 @@ from mu.wire import clock
 
 RATE = 5.0
 SHARE = 0.02
-SLOWEST = 45  # parts that are shown at most
+MOST_ABOVE = 10_000  # lines that wait for a terminal that takes nothing
+SLOWEST = 45  # most parts that are shown
 
 
 class LiveReporter(PlainReporter):
-    """A painting at the bottom of a terminal, and lines that stay above it."""
+    """A display at the bottom of a terminal, and lines that remain above it."""
 
     wants_sizes = True
 
@@ -45,30 +44,30 @@ class LiveReporter(PlainReporter):
         self._terminal = stream
         self._display = Display(getattr(stream, "encoding", None) or "ascii")
         self._states: Counter[str] = Counter()
-        self._moved: dict[Track, float] = {}  # since when in its state, oldest first
-        self._names: dict[Track, str] = {}  # the state that each is counted in
+        self._moved: dict[Track, float] = {}  # since when each is in its state, oldest first
+        self._names: dict[Track, str] = {}  # the state in which each is counted
         self._took = Took()
         self._errors = Errors()
         self._above: list[str] = []
-        self._painted: list[int] = []  # the widths of the lines that are there
+        self._painted: list[int] = []  # widths of the lines that are drawn now
         self._open = True
 
-    # What happens
+    # Events
 
     def worker_connected(self, track: Track) -> None:
-        """One more in its first state."""
+        """Counts a worker in its first state."""
         super().worker_connected(track)
         self._count(track)
         self._moved[track] = track.connected
 
     def worker_moved(self, track: Track, before: MachineState) -> None:
-        """Now the one that moved last."""
+        """Counts a worker in its new state, as the last one that moved."""
         self._count(track)
         del self._moved[track]
         self._moved[track] = clock.now()
 
     def worker_finished(self, track: Track) -> None:
-        """One less."""
+        """Stops counting a worker."""
         super().worker_finished(track)
         self._states[self._names.pop(track)] -= 1
         self._moved.pop(track, None)
@@ -78,7 +77,7 @@ class LiveReporter(PlainReporter):
             self._took.add((track.finished or clock.now()) - track.connected)
 
     def _count(self, track: Track) -> None:
-        """Count a worker in the state that it is in now, and no longer in the one before."""
+        """Counts a worker in its present state, and no longer in the previous one."""
         before, now = self._names.get(track), state_name(track.machine)
         if before is not None:
             self._states[before] -= 1
@@ -86,29 +85,32 @@ class LiveReporter(PlainReporter):
         self._states[now] += 1
 
     def attempt_failed(self, track: Track, *, other_running: bool) -> None:
-        """Counted; it is among the last errors already."""
+        """Counts the failure; the display shows it among the last errors."""
         if self.verbose:
             super().attempt_failed(track, other_running=other_running)
 
-    # What is shown
+    # Display
 
     def tick(self, *, now: float | None = None) -> None:
-        """Paints, if it is time to."""
+        """Draws, if it is time to."""
         now = time.monotonic() if now is None else now
         if now >= self._next and self._open and self._out.flush():
-            # Of this thread: that others had the processor, or all stood still, is no cost.
+            # CPU time of this thread, which does not include time in which other threads or processes ran.
             begin = time.thread_time()
             self._paint(now)
             self._next = now + max(1 / RATE, (time.thread_time() - begin) / SHARE)
 
     def line(self, text: str) -> None:
-        """A line that stays, above the painting, which comes with the next one."""
-        self._above.append(fit(text))
+        """Prints a line that remains above the display, which is redrawn by the next `tick`."""
+        if len(self._above) < MOST_ABOVE:
+            self._above.append(fit(text))
+        else:  # the terminal takes nothing; `-v` may bring any number of lines
+            self._above[-1] = "... (more lines are left out)"
         if not self._open:
             self._write("")
 
     def close(self) -> None:
-        """The painting goes; what comes now are lines."""
+        """Removes the display; from now on lines are printed."""
         if self._open:
             self._open = False
             self._write("")
@@ -124,8 +126,8 @@ class LiveReporter(PlainReporter):
         self._write(captured.get(), [text.cell_len for text in lines])
 
     def _write(self, painting: str, widths: Sequence[int] = ()) -> None:
-        """Put lines that stay, and a painting, in the place of the painting that is there."""
-        # Lines of a window that has become narrower have been broken in several.
+        """Replaces the display by lines that remain and a new display."""
+        # If the window has become narrower, the terminal has broken lines into several.
         columns = self._size()[0]
         rows = sum(max(1, -(-width // columns)) for width in self._painted)
         up = f"\x1b[{rows}F" if rows else ""
@@ -142,7 +144,7 @@ class LiveReporter(PlainReporter):
         return size.columns or 80, size.lines or 24
 
     def snapshot(self, now: float, height: int) -> Snapshot:
-        """The run at `now`, of the monotonic clock, as far as a window of this `height` shows it."""
+        """Returns the run at `now` (monotonic clock), as far as a window of this `height` shows it."""
         moment = clock.now()
         slowest = [
             Standing(

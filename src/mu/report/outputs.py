@@ -1,9 +1,9 @@
-"""What the programs of parts print: kept in files, shown to people, or both, while the run goes on.
+"""Programs' output, which is stored in files, shown, or both, while the run goes on.
 
-A worker tells it in its answers to `run:` and `exec:`, when the program has ended: at most `max_output` bytes of it
-(1 MiB, unless the script or the job says otherwise). Here a file takes at most `MAX_FILE` bytes, and a terminal
-`MAX_LINES` lines of each program. Whatever goes wrong with files ends only the keeping of output; `error` says it for
-the end of the run.
+A worker sends it in its answers to `run:` and `exec:`, when the program has ended: at most `max_output` bytes (1 MiB,
+unless the script or the job sets another limit). A file takes at most `MAX_FILE` bytes, and a terminal shows at most
+`MAX_LINES` lines of each program. An error with a file ends only the storing of output; `error` keeps it for the end
+of the run.
 """
 
 import os
@@ -18,19 +18,20 @@ from mu.report.worker_log import Track
 from mu.wire import protocol
 from mu.wire.framing import to_text
 
-MAX_FILE = 64 << 20  # bytes that are kept of one attempt
-MAX_LINES = 1000  # that are shown of one program
+MAX_FILE = 64 << 20  # bytes that are stored for one attempt
+MAX_LINES = 1000  # most lines that are shown for one program
 STARTS = (protocol.RETVAL.encode(), protocol.EXEC.encode())
 CUT = b"\n... (the rest is left out: a file takes %d bytes)\n"
 
-_runs: Counter[Path] = Counter()  # of this process, by the directory of their output
+_runs: Counter[Path] = Counter()  # number of this process's runs, by the directory of their output
 
 
 class Outputs:
-    """Takes programs' output from workers' answers. `directory` None keeps none, `show` None shows none.
+    """Takes programs' output from workers' answers. With `directory` None nothing is stored, with `show` None nothing
+    shown.
 
-    `show` takes one line at a time. Without `show_stdout`, only standard error is shown, of programs whose answers tell
-    the two apart: standard output goes elsewhere.
+    `show` takes one line at a time. Without `show_stdout` only standard error is shown, and only of programs whose
+    answers separate the two; standard output is shown elsewhere then.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Outputs:
         self._show_stdout = show_stdout
 
     def take(self, track: Track, message: bytes) -> None:
-        """One of the worker's messages, which may be anything."""
+        """Takes one of the worker's messages, of any kind."""
         if not message.startswith(STARTS):
             return
         stdout, stderr = printed(to_text(message))
@@ -62,8 +63,10 @@ class Outputs:
 
 
 def printed(answer: str) -> tuple[bytes, bytes]:
-    """What a program has printed, from the answer to `run:` or `exec:`: standard output, and standard error, which is
-    in the first where the answer does not tell them apart. Empty if it is no such answer."""
+    """Returns a program's standard output and standard error, from the answer to `run:` or `exec:`.
+
+    If the answer does not separate them, both are in the first. Both are empty if it is not such an answer.
+    """
     result = protocol.run_result(answer)
     try:
         if result is not None:
@@ -75,13 +78,13 @@ def printed(answer: str) -> tuple[bytes, bytes]:
 
 
 def lines(part: int, name: str, data: bytes) -> list[str]:
-    """The output as lines for people, each with the part that it is of; at most the last `MAX_LINES` of them."""
+    """Returns the output as lines to print, each with the part's number and name; at most the last `MAX_LINES`."""
     data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if not data:
         return []
     data = data.removesuffix(b"\n")
     left_out = data.count(b"\n") + 1 - MAX_LINES
-    # Only the lines that are shown become objects: there may be millions of others.
+    # Only the lines that are shown are split off, since there may be millions of others.
     last = data.rsplit(b"\n", MAX_LINES)[-MAX_LINES:]
     found = [line[: 4 * MAX_LINE].decode("utf-8", "replace") for line in last]
     title = f"part {part} {visible(name)}".rstrip()
@@ -91,13 +94,16 @@ def lines(part: int, name: str, data: bytes) -> list[str]:
 
 
 def file_name(part: int, attempt: int) -> str:
-    """The name of an attempt's file: numbers only, since the names of inputs could be anything."""
+    """Returns the name of an attempt's file; it has only numbers, since inputs may have any names."""
     return f"part-{part}-attempt-{attempt}.log"
 
 
 def prepare(directory: str | None) -> Path | None:
-    """Make the directory that output goes to; `directory/run-2`, ... for further runs of this process. UsageError if
-    that cannot be, or if there is anything in it: the output of two runs would be mixed."""
+    """Makes the directory for output; `directory/run-2`, ... for further runs of this process.
+
+    Raises UsageError if that is impossible, or if the directory is not empty, since the output of two runs would be
+    mixed.
+    """
     if not directory:
         return None
     path = Path(directory).absolute()

@@ -1,4 +1,4 @@
-"""A reporter that writes lines."""
+"""A reporter that prints lines."""
 
 import sys
 import time
@@ -14,13 +14,14 @@ from mu.report.worker_log import Track
 from mu.wire import clock
 
 MAX_FAILURES_SHOWN = 20
-MAX_ATTEMPTS_COMPARED = 1000  # failed attempts that are looked at while the run goes on
+MAX_ATTEMPTS_COMPARED = 1000  # most failed attempts that are compared while the run goes on
 MAX_REASONS_SHOWN = 5
 LINE_EVERY = 5.0  # seconds
 
 
 def _tally(reasons: Counter[str]) -> str:
-    """How often what happened: reasons of one kind together, the commonest first, and the rest as a number."""
+    """Returns how often each reason occurred: reasons of one kind together, the most frequent first, the rest as a
+    number."""
     kinds: dict[str, Counter[str]] = {}
     for reason, number in reasons.items():
         kinds.setdefault(kind_of(reason), Counter())[reason] = number
@@ -36,15 +37,15 @@ def _tally(reasons: Counter[str]) -> str:
 
 
 def _number(number: int, noun: str) -> str:
-    """`1 worker`, `2 workers`."""
+    """Returns `1 worker`, `2 workers`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 class PlainReporter(Reporter):
-    """Lines on `stream` (standard error): progress every `LINE_EVERY` seconds if there is any.
+    """Prints lines on `stream` (standard error), with progress every `LINE_EVERY` seconds if there is any.
 
-    `quiet`: only what went wrong. `verbose`: each part's beginning and end, and nothing left out. Until `close`
-    nothing waits for the stream; nothing that becomes of it ends the run.
+    `quiet` prints only errors. `verbose` prints each part's beginning and end, and leaves nothing out. Until `close`
+    no line waits for the stream; errors of the stream are ignored.
     """
 
     def __init__(
@@ -54,33 +55,33 @@ class PlainReporter(Reporter):
         self.quiet, self.verbose = quiet, verbose
         self._out = Output(sys.stderr if stream is None else stream)
         self._closed = False
-        self._kinds: Counter[tuple[str, str]] = Counter()  # of attempts that failed
+        self._kinds: Counter[tuple[str, str]] = Counter()  # kinds of attempts that failed
         self._shown = ""
         self._next = 0.0
 
     def listening(self, port: int, tls: bool) -> None:
-        """Says so."""
+        """Prints that the coordinator listens."""
         self.note(f"listening on port {port} ({'mutual TLS' if tls else 'plain TCP'}) for {self._awaited()}")
 
     def dropped_stranger(self, peer: str, why: str) -> None:
-        """Tells of the first few."""
+        """Prints the first few."""
         if self.counts.dropped <= MAX_FAILURES_SHOWN or self.verbose:
             self.line(f"dropped a connection from {peer}: {why}")
 
     def worker_connected(self, track: Track) -> None:
-        """Told if verbose."""
+        """Prints it if verbose."""
         if self.verbose:
             self.line(f"part {track.part}: worker at {track.address}")
 
     def worker_finished(self, track: Track) -> None:
-        """Told if verbose."""
+        """Prints it if verbose."""
         if self.verbose:
             machine = track.machine
             fate = "failed" if isinstance(machine, ErrorState) else "done" if machine.terminal else "stopped"
             self.line(f"part {track.part}: {fate} after {clock.now() - track.connected:.1f} s")
 
     def attempt_failed(self, track: Track, *, other_running: bool) -> None:
-        """Says what failed, and how it goes on; of the first few."""
+        """Prints the first few failures, and what happens next."""
         if self.counts.repeated > MAX_ATTEMPTS_COMPARED and not self.verbose:
             return
         failure = failure_of(track.machine, track.name)._replace(part=track.part)
@@ -96,14 +97,14 @@ class PlainReporter(Reporter):
         )
 
     def tick(self, *, now: float | None = None) -> None:
-        """Says how far the run is, if it is time to."""
+        """Prints how far the run is, if it is time to."""
         now = time.monotonic() if now is None else now
         self._out.flush()
         if now >= self._next:
             self._progress(now)
 
     def _awaited(self) -> str:
-        """What the run waits for, in words."""
+        """Returns what the run waits for, in words."""
         counts = self.counts
         where = f" in {counts.regions}" if counts.regions else ""
         if not counts.shared:
@@ -121,7 +122,7 @@ class PlainReporter(Reporter):
         begun = f"{counts.begun} of {counts.parts}{'' if counts.parts_known else ' or more'}"
         if counts.shared:
             workers = _number(counts.workers, "worker")
-            if self._closed:  # those that were there, as none is now
+            if self._closed:  # the total, since none is connected now
                 workers = f"{_number(counts.hellos, 'worker')} in all"
             text = f"{workers}, {begun} parts begun"
         else:
@@ -133,19 +134,21 @@ class PlainReporter(Reporter):
             self.line(f"{now - self.started:.1f} s: {text}")
 
     def line(self, text: str) -> None:
-        """One line that stays."""
+        """Prints one line."""
         self._out.put(f"{fit(text)}\n", wait=self._closed)
 
     def note(self, text: str) -> None:
-        """One line, unless quiet."""
+        """Prints one line, unless quiet."""
         if not self.quiet:
             self.line(text)
 
     def summary(self, failures: Sequence[Failure], missing: int, ended: str) -> None:
-        """What failed and why, and the count."""
+        """Prints the failures with their reasons, and the counts."""
         self._out.flush(wait=self._closed)
         self._progress(time.monotonic())
-        left = max(len(failures), self.counts.failed)  # of a large job, not all are handed over
+        left = max(
+            len(failures), self.counts.failed
+        )  # of a large job, only the first failures are passed here
         lines = 0
         for group in grouped(failures):
             if lines >= MAX_FAILURES_SHOWN and not self.verbose:
@@ -169,5 +172,5 @@ class PlainReporter(Reporter):
         (self.note if counts.done == counts.parts else self.line)(text)
 
     def close(self) -> None:
-        """What comes now waits until it is written."""
+        """From now on, lines wait until they are written."""
         self._closed = True

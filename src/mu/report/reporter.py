@@ -1,10 +1,10 @@
-"""What people are told about a run while it goes on, and at its end.
+"""The base class of reporters, which are told about a run while it goes on and at its end.
 
-The run tells a `Reporter`, which says nothing itself; `PlainReporter` writes lines, and
-`LiveReporter` paints a terminal. A script can give `server_main_loop` one of its own.
+`Reporter` itself prints nothing; `PlainReporter` prints lines, and `LiveReporter` draws on a terminal. A script can
+pass a reporter of its own to `server_main_loop`.
 
-Counts belong to the run. A reporter gets copies of them (`counts`), so that nothing that it does to them, or to
-attributes of its own, changes what becomes of the run; `mu.report.telling` sees to it that no exception does.
+Counts belong to the run. A reporter gets copies of them (`counts`), so it cannot change the run by changing them or
+its own attributes; `mu.report.telling` catches its exceptions.
 """
 
 import time
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 class Counts(NamedTuple):
     """How far a run is.
 
-    `parts` are wanted (so many are known by now, if `parts_known` is False: inputs are still being read). `begun` parts
-    have had a worker, `done` and `failed` are over; `repeated` attempts failed and did not end their part, for these
-    `reasons`. `workers` are connected now, `hellos` have been so far; `limit` is how many there may be at a time (None:
-    no limit is known), and `limit_reason` where that number comes from; `regions` are those in which they are launched,
-    in words, empty if there are none. `retrieved` and `uploaded` are bytes that workers have moved (None: none of them
-    tells), `dollars` what the run has cost so far, about (None: not known). So many unverified connections were
-    `dropped`, and so many invocations that the service had accepted were `lost`. `launch` is how far launching is
-    (None: nothing is launched), `launch_note` the same in words.
+    `parts` is the number of parts (those known so far, if `parts_known` is False because inputs are still being
+    read). `begun` parts have had a worker; `done` and `failed` parts are over. `repeated` attempts have failed
+    without ending their part, for these `reasons`. `workers` are connected now, `hellos` have been so far; `limit` is
+    how many there may be at a time (None: no limit is known), and `limit_reason` is the source of that number;
+    `regions` are the regions in which they are launched, as text, empty if there are none. `retrieved` and `uploaded`
+    are bytes that workers have moved (None: no worker reports them); `dollars` is the estimated cost so far (None:
+    not known). `dropped` counts unverified connections that were closed, `lost` invocations that the service had
+    accepted but did not start. `launch` is the progress of launching (None: nothing is launched), `launch_note` the
+    same as text.
     """
 
     parts: int = 0
@@ -54,7 +55,7 @@ class Counts(NamedTuple):
 
     @property
     def shared(self) -> bool:
-        """Whether workers take part after part: there are fewer of them than parts."""
+        """Whether workers do part after part: there are fewer workers than parts."""
         return not self.parts_known or (self.limit is not None and self.limit < self.parts)
 
 
@@ -62,13 +63,13 @@ NAMES = {name: name for name in Counts._fields} | {"connected": "begun"}
 
 
 class Reporter:
-    """What the main loop tells about a run; the base of all reporters, for a script's own as well.
+    """The base class of all reporters; the main loop calls its methods.
 
-    `counts` is replaced before each `tick` and each call that tells of an end, and each of them can be read by its own
-    name, too; `started` is of the monotonic clock.
-    Every method is called from the loop, so it must be quick. An exception in one ends this reporter, and nothing else:
-    lines take its place, and the summary says what broke. `wants_sizes`: workers are asked to tell the sizes of what
-    they move, which takes a message for each transfer; else `retrieved` and `uploaded` may stay None.
+    `counts` is replaced before each `tick` and each call that reports an end, and each count can also be read as an
+    attribute of the reporter; `started` is a time of the monotonic clock. Every method is called by the loop, so it
+    must be quick. An exception in one ends the use of this reporter, and nothing else: lines are printed instead, and
+    the summary contains the exception. With `wants_sizes`, workers are asked to report the sizes of what they move,
+    which takes one message for each transfer; otherwise `retrieved` and `uploaded` may stay None.
     """
 
     wants_sizes = False
@@ -78,7 +79,8 @@ class Reporter:
         self.started = time.monotonic()
 
     def __getattr__(self, name: str) -> Any:
-        # Each of the counts by its own name, for reading: `self.done`. A reporter's own attribute of that name wins.
+        # Each count can be read by its own name: `self.done`. An attribute of the reporter with that name takes
+        # precedence.
         counts = self.__dict__.get("counts")
         if counts is None or name not in NAMES:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -88,33 +90,33 @@ class Reporter:
         """The coordinator is ready for workers."""
 
     def dropped_stranger(self, peer: str, why: str) -> None:
-        """A connection that was no worker of this job has been closed."""
+        """A connection was closed that was not a worker of this job."""
 
     def worker_connected(self, track: Track) -> None:
-        """A worker has a part, its first or the next one; `track.machine` is in the first state."""
+        """A worker has a part, its first or another one; `track.machine` is in the first state."""
 
     def worker_moved(self, track: Track, before: MachineState) -> None:
-        """A worker's machine has left `before`, perhaps through other states, for `track.machine`; or the two are the
-        same state, and its title has changed."""
+        """A worker's machine has left `before`, perhaps through other states, for `track.machine`; or both are the
+        same state, whose title has changed."""
 
     def worker_finished(self, track: Track) -> None:
-        """A worker is at the end of a part: an ErrorState failed, and a machine that is not terminal is not needed any
-        more."""
+        """A worker's part has ended: an ErrorState has failed, and a machine that is not terminal is no longer
+        needed."""
 
     def attempt_failed(self, track: Track, *, other_running: bool) -> None:
-        """A worker failed, but its part has not: it is tried again, or another worker is at it already."""
+        """A worker failed, but its part did not: it is retried, or another worker is already at it."""
 
     def tick(self, *, now: float | None = None) -> None:
-        """Called at each turn of the loop, twice a second or more often; `now` is of the monotonic clock."""
+        """Called at each turn of the loop, at least twice a second; `now` is of the monotonic clock."""
 
     def line(self, text: str) -> None:
-        """Something that people must see."""
+        """Prints a line that must be seen."""
 
     def note(self, text: str) -> None:
-        """Something that is good to know."""
+        """Prints a line for information."""
 
     def summary(self, failures: Sequence[Failure], missing: int, ended: str) -> None:
-        """The end: `missing` parts never had a worker; `ended` says why the run stopped early, if it did."""
+        """Reports the end: `missing` parts never had a worker; `ended` is the reason if the run stopped early."""
 
     def close(self) -> None:
-        """The workers are gone; what comes now is its end. Called however a run ends, and may be called twice."""
+        """Called when the workers are gone; only the summary follows. Called however a run ends, and perhaps twice."""

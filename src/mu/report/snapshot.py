@@ -1,7 +1,7 @@
-"""What the display shows of a run at one moment, as plain data, and the two accounts that it is made from.
+"""The data that the display shows of a run at one moment, and two accumulators that they are made from.
 
-Whoever has a run's counts and its workers' states can make a `Snapshot`: the live reporter from events, `mu watch` from
-files. Everything here is bounded, whatever workers say and however long a run takes.
+Any code that has a run's counts and its workers' states can make a `Snapshot`: the live reporter from events, `mu
+watch` from files. Everything here is bounded, whatever workers send and however long a run takes.
 """
 
 import math
@@ -12,17 +12,17 @@ from mu.report.failure import Failure, kind_of
 from mu.report.reporter import Counts
 
 PERCENTS = (50, 90, 99)
-MAX_KINDS = 100  # kinds of errors that are told apart; the others are one kind
+MAX_KINDS = 100  # kinds of errors that are kept apart; further ones count as one kind
 OTHER_KINDS = "other errors"
-MAX_LINES = 3  # of what a program printed, for each kind
-STEP = 1.02  # durations are told apart if they differ by 2 %
+MAX_LINES = 3  # lines of a program's output for each kind
+STEP = 1.02  # durations are distinguished if they differ by 2 %
 SHORTEST = 0.001  # seconds
 LONGEST = 1e7  # seconds
 
 
 class Standing(NamedTuple):
-    """A part under way: its number and name (empty if it has none), the attempt, the state that it is in, and for how
-    many seconds it has been in that state, and under way."""
+    """A running part: its number and name (empty if it has none), the attempt, its state, and for how many seconds it
+    has been in that state, and running."""
 
     part: int
     name: str
@@ -33,7 +33,7 @@ class Standing(NamedTuple):
 
 
 class ErrorKind(NamedTuple):
-    """Attempts that failed alike: how many, what they have in common, and the last of them."""
+    """Failed attempts of one kind: how many, what they have in common, and the last of them."""
 
     number: int
     what: str
@@ -42,12 +42,12 @@ class ErrorKind(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """A run at one moment. All texts may hold anything: the display makes them fit for a terminal.
+    """A run at one moment. Texts may contain anything; the display makes them safe for a terminal.
 
-    `at` is in seconds since the run began. `states` says how many workers are in each state, in the order in which it
-    shall be shown. `slowest` are parts under way, those longest in one state first, at most as many as fit a screen;
-    `running` is how many are under way in all. `took` has the seconds that done parts took: of `PERCENTS` percent no
-    more than this, then the longest; empty while none is done. `errors` are the kinds of errors, most frequent first.
+    `at` is in seconds since the run began. `states` has the number of workers in each state, in the order of display.
+    `slowest` are running parts, those longest in one state first, at most as many as fit on a screen; `running` is
+    the number of running parts. `took` has the durations in seconds that `PERCENTS` percent of the done parts did not
+    exceed, then the longest; it is empty while none is done. `errors` are the kinds of errors, most frequent first.
     """
 
     at: float
@@ -60,7 +60,7 @@ class Snapshot(NamedTuple):
 
 
 class Took:
-    """The seconds that parts took, as percentiles: exact to 2 %, in memory that does not grow with their number."""
+    """The durations (seconds) of parts, as percentiles: exact to 2 %, in constant memory."""
 
     def __init__(self) -> None:
         self._counts: dict[int, int] = {}
@@ -68,7 +68,7 @@ class Took:
         self._longest = 0.0
 
     def add(self, seconds: float) -> None:
-        """One more part is done."""
+        """Adds the duration of a part that is done."""
         seconds = min(max(seconds, SHORTEST), LONGEST)
         place = round(math.log(seconds / SHORTEST, STEP))
         self._counts[place] = self._counts.get(place, 0) + 1
@@ -76,8 +76,8 @@ class Took:
         self._longest = max(self._longest, seconds)
 
     def figures(self) -> tuple[float, ...]:
-        """The seconds that `PERCENTS` percent of the parts did not exceed (nearest rank), and the longest; empty
-        without parts."""
+        """Returns the durations that `PERCENTS` percent of the parts did not exceed (nearest rank), and the longest;
+        empty without parts."""
         if not self._number:
             return ()
         found: list[float] = []
@@ -91,13 +91,14 @@ class Took:
 
 
 class Errors:
-    """Failed attempts by kind. The last of each kind is kept, of at most `MAX_KINDS` kinds and one for the rest."""
+    """Failed attempts by kind. The last one of each kind is kept, for at most `MAX_KINDS` kinds and one for the
+    rest."""
 
     def __init__(self) -> None:
         self._kinds: dict[str, ErrorKind] = {}
 
     def add(self, failure: Failure, name: str = "") -> None:
-        """An attempt has failed, at a part of this name."""
+        """Adds a failed attempt at a part of this name."""
         first, *output = failure.why.splitlines() or [""]
         what = kind_of(first, name)
         if what not in self._kinds and len(self._kinds) >= MAX_KINDS:
@@ -107,5 +108,5 @@ class Errors:
         self._kinds[what] = ErrorKind(before.number + 1 if before else 1, what, kept, name)
 
     def kinds(self) -> list[ErrorKind]:
-        """The most frequent first."""
+        """Returns the kinds, most frequent first."""
         return sorted(self._kinds.values(), key=lambda kind: -kind.number)

@@ -1,7 +1,7 @@
-"""What a run tells its reporter, and what it counts: the run's side of `mu.report.reporter`.
+"""The run's side of `mu.report.reporter`: counts what happens, and tells the reporter.
 
-`Tally` holds the counts that the ledger does not. `Telling` hands snapshots to the reporter and survives it: the first
-exception in one of its methods is noted, and lines on standard error take the reporter's place.
+`Tally` holds the counts that the ledger does not have. `Telling` passes snapshots to the reporter and handles its
+failure: after the first exception in one of its methods, lines are printed on standard error instead.
 """
 
 import logging
@@ -26,13 +26,12 @@ logger = logging.getLogger(__name__)
 if TYPE_CHECKING:
     from mu.launch.result import Progress
 
-MAX_REASONS = 1000  # different ones that are counted; all others are counted together
+MAX_REASONS = 1000  # different reasons that are counted; further ones are counted together
 OTHER_REASONS = "other reasons"
 
 
 class Tally:
-    """The counts of a run besides those of its ledger, which `of_ledger` hands in: `(parts, known, begun, done,
-    failed)`."""
+    """The counts of a run. `of_ledger` returns those of its ledger: `(parts, known, begun, done, failed)`."""
 
     def __init__(self, of_ledger: Callable[[], tuple[int, bool, int, int, int]]) -> None:
         self._of_ledger = of_ledger
@@ -48,7 +47,7 @@ class Tally:
         self._shown_reasons = MappingProxyType(self.reasons)
 
     def counts(self) -> Counts:
-        """How far the run is now."""
+        """Returns how far the run is now."""
         parts, known, begun, done, failed = self._of_ledger()
         return Counts(
             parts, known, begun, done, failed, self.repeated, self.workers, self.hellos, self.limit,
@@ -57,96 +56,96 @@ class Tally:
         )  # fmt: skip
 
     def moved(self, verb: str, size: int) -> None:
-        """A worker has `retrieved` or `uploaded` so many bytes."""
+        """Adds the bytes that a worker has `retrieved` or `uploaded`."""
         setattr(self, verb, (getattr(self, verb) or 0) + size)
 
     def repeat(self, reason: str) -> None:
-        """An attempt has failed that does not end its part."""
+        """Counts a failed attempt that does not end its part."""
         self.repeated += 1
         known = reason in self.reasons or len(self.reasons) < MAX_REASONS
         self.reasons[reason if known else OTHER_REASONS] += 1
 
 
 class Telling:
-    """Passes on what happens to `reporter`. `broken` says what an exception in it was; empty while there was none."""
+    """Passes events to `reporter`. `broken` describes the exception that ended its use; empty if there was none."""
 
     def __init__(self, reporter: Reporter, tally: Tally) -> None:
         self.tally = tally
         self.broken = ""
-        self.outputs: Outputs | None = None  # takes what programs print, if anybody wants it
+        self.outputs: Outputs | None = None  # takes programs' output, if it is stored or shown
         self._summed_up = False
         self._take(reporter)
 
     def _take(self, reporter: Reporter) -> None:
         self._reporter = reporter
         kind = type(reporter)
-        # Most reporters have nothing to say of the events that every part brings: then they cost nothing.
+        # Calls to methods that a reporter does not override are skipped, to save time in events of every part.
         self.hears_moves = _overrides(kind, "worker_moved")
         self._hears_begin = _overrides(kind, "worker_connected")
         self._hears_end = _overrides(kind, "worker_finished")
 
     def replace(self, reporter: Reporter | None) -> None:
-        """Tell this reporter from now on; None changes nothing."""
+        """Uses this reporter from now on; None changes nothing."""
         if reporter is not None and reporter is not self._reporter:
             self._take(reporter)
 
     def listening(self, port: int, tls: bool) -> None:
-        """The coordinator is ready for workers."""
+        """Reports that the coordinator is ready for workers."""
         self._tell("listening", port, tls=tls)
 
     def dropped_stranger(self, address: str, why: str) -> None:
-        """An unverified connection has been closed."""
+        """Reports that an unverified connection was closed."""
         self.tally.dropped += 1
         self._tell("dropped_stranger", address, why)
 
     def worker_connected(self, track: Track) -> None:
-        """A worker has a part."""
+        """Reports that a worker has a part."""
         if self._hears_begin:
             self._call("worker_connected", track)
 
     def worker_moved(self, track: Track, before: MachineState) -> None:
-        """A machine has left a state."""
+        """Reports that a machine has left a state."""
         if self.hears_moves:
             self._call("worker_moved", track, before)
 
     def worker_finished(self, track: Track) -> None:
-        """A worker is at the end of a part."""
+        """Reports that a worker's part has ended."""
         if self._hears_end:
             self._call("worker_finished", track)
 
     def attempt_failed(self, track: Track, *, other_running: bool) -> None:
-        """An attempt has failed, but not its part."""
+        """Reports that an attempt, but not its part, has failed."""
         self.tally.repeat(failure_of(track.machine).why.splitlines()[0])
         self._tell("attempt_failed", track, other_running=other_running)
 
     def tick(self, now: float) -> None:
-        """A turn of the loop."""
+        """Reports a turn of the loop."""
         tally = self.tally
         if tally.meter is not None:
             tally.meter.read(now, tally.workers, tally.hellos)
         self._tell("tick", now=now)
 
     def line(self, text: str) -> None:
-        """Something that people must see."""
+        """Prints a line that must be seen."""
         self._call("line", text)
 
     def note(self, text: str) -> None:
-        """Something that is good to know."""
+        """Prints a line for information."""
         self._call("note", text)
 
     def summary(self, failures: Sequence[Failure], missing: int, ended: str) -> None:
-        """The end, and what became of the reporter, if it broke."""
+        """Reports the end, and the exception of the reporter, if there was one."""
         self._tell("summary", failures, missing, ended)
         self._summed_up = True
         if self.broken:
             self._call("line", self.broken)
 
     def close(self) -> None:
-        """What comes now is the end."""
+        """Tells the reporter that only the summary follows."""
         self._call("close")
 
     def _tell(self, method: str, *arguments: Any, **more: Any) -> None:
-        """A call that finds the counts up to date."""
+        """Calls a method after updating the counts."""
         try:
             self._reporter.counts = self.tally.counts()
         except Exception as error:
@@ -158,19 +157,19 @@ class Telling:
             getattr(self._reporter, method)(*arguments, **more)
         except Exception as error:
             if self.broken:
-                return  # the lines that took its place
+                return  # even the lines that replaced it have failed
             self._break(method, error)
             if method not in ("worker_connected", "worker_moved", "worker_finished"):
                 self._call(method, *arguments, **more)
 
     def _break(self, method: str, error: Exception) -> None:
-        """Go on with lines in the reporter's place."""
+        """Replaces the reporter by lines."""
         failed = self._reporter
         self.broken = f"reporter {type(failed).__name__} failed in method {method}: {describe(error)}"
         logger.debug("%s", self.broken, exc_info=error)
         with suppress(Exception):
             if method != "close":
-                failed.close()  # a painting goes before lines come
+                failed.close()  # removes its display before lines are printed
         quiet, verbose = (getattr(failed, name, False) is True for name in ("quiet", "verbose"))
         substitute = PlainReporter(0, sys.stderr, quiet=quiet, verbose=verbose)
         substitute.counts = self.tally.counts()

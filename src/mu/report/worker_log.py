@@ -1,4 +1,4 @@
-"""One worker's time with the coordinator, as the coordinator saw it."""
+"""A worker's log: its time with one part, as the coordinator saw it."""
 
 import re
 from collections import deque
@@ -17,7 +17,7 @@ RUN = re.compile(rb"OK:RETVAL\((-?\d{1,18})\)|OK:EXEC\(\{\"status\": ?(-?\d{1,18
 EXEC, FETCH = protocol.EXEC.encode(), protocol.FETCH.encode()
 ACCOUNT_BYTES, RETVAL_BYTES = ACCOUNT.encode(), RETVAL.encode()
 MOVED = re.compile(re.escape(ACCOUNT_BYTES) + rb"(retrieved|uploaded):(\d{1,18})")
-# What a worker has been doing before it says this.
+# The activity that ends with an answer that begins like this.
 ACTIVITIES = (
     (protocol.RETRIEVE.encode(), "retrieve"),
     (protocol.UPLOAD.encode(), "upload"),
@@ -29,14 +29,14 @@ ACTIVITIES = (
 class Track:
     """A worker's time with one part, from its beginning to its end; times are in seconds since the epoch.
 
-    `machine` is its present, in the end its last, state. `number` counts the part's attempts, from 1; `worker` is the
-    number of the worker, in the order in which they said hello, from 1 (0: not known).
-    `name` is what people call the input of the part, empty if it has none.
-    `finished` is None until the end. The rest is only there when a record is kept: `runs` has when each program
-    ended and its exit status (negative: a signal), `moved` the bytes `retrieved` and `uploaded` as far as the worker
-    tells, `spent` the seconds before each answer summed by
-    what the answer was to (`retrieve`, `upload`, `run`, `other`), `messages` the last few answers, cut,
-    without what programs printed, and `heard` counts all of them.
+    `machine` is its present state, at the end its last one. `number` counts the part's attempts, from 1; `worker` is
+    the number of the worker, in the order of hellos, from 1 (0: not known). `name` is the name of the part's input,
+    empty if it has none. `finished` is None until the end.
+
+    The rest is filled only if a record is kept: `runs` has when each program ended and its exit status (negative: a
+    signal); `moved` the bytes `retrieved` and `uploaded`, if the worker reports them; `spent` the seconds before each
+    answer, summed by the command that it answers (`retrieve`, `upload`, `run`, `other`); `messages` the last few
+    answers, shortened and without programs' output; and `heard` counts all answers.
     """
 
     __slots__ = (
@@ -81,7 +81,7 @@ class Track:
             self.messages: deque[tuple[float, str]] = deque(maxlen=keep)
 
     def hear(self, message: bytes) -> bool:
-        """Note what the worker has said; whether that was only for the books, and is no state's business."""
+        """Logs a message of the worker; returns whether it was only for the log, and must not reach a state."""
         if message.startswith(ACCOUNT_BYTES):
             account = MOVED.fullmatch(message)
             if account:
@@ -102,7 +102,7 @@ class Track:
 
 
 def shortened(message: bytes) -> str:
-    """A worker's answer in at most `MAX_TEXT` characters; a program's output, which is its user's, becomes its size."""
+    """Returns a worker's answer in at most `MAX_TEXT` characters, with its size in place of a program's output."""
     if message.startswith(RETVAL_BYTES):
         status, begin, rest = message.partition(b":OUTPUT(")
         output, end, command = rest.rpartition(b"):COMMAND(")

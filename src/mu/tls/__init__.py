@@ -1,1 +1,1 @@
-"""The coordinator's TLS: connections, listening sockets, keys."""
+"""The coordinator's TLS: connections, listening sockets, and keys."""

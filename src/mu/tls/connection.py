@@ -1,7 +1,7 @@
-"""The coordinator's end of TLS, by pyOpenSSL: it brings a current OpenSSL and takes keys from memory.
+"""The coordinator's end of TLS, with pyOpenSSL, which includes a current OpenSSL and takes keys from memory.
 
-Both ends must show a certificate that chains to the job's CA. OpenSSL does all the checking, extended
-key usage included: a worker's certificate, made for clients, is refused as a server's.
+Both ends must show a certificate that chains to the job's CA. OpenSSL does all the checks, including extended key
+usage: a worker's certificate, which is for clients, is refused as a server's.
 """
 
 import base64
@@ -20,17 +20,17 @@ from mu.wire.connect import OUR_CA
 
 
 class JobContext(SSL.Context):
-    """A context with a job's keys; `rsa`: the own key is an RSA key."""
+    """A context with a job's keys; `rsa` tells whether our own key is an RSA key."""
 
     rsa = False
 
 
 def context(cacert: str, cert: str, key: str, *, server: bool | None) -> JobContext:
-    """A TLS context from the one-line base64 bodies that keys travel as; `cert` may be a chain. `server` None: for
-    connections of either kind.
+    """Returns a TLS context from keys in their one-line base64 form; `cert` may be a chain. With `server` None it is
+    for both ends.
 
-    If the own certificate is of a CA that mu has made, the peer's has to say what it is for (extended key usage): one
-    that was signed by it for nothing in particular is not taken for a worker's or the coordinator's.
+    If our own certificate is from a CA made by mu, the peer's must state its use (extended key usage): a certificate
+    of that CA that states none is not accepted as a worker's or the coordinator's.
     """
     made = JobContext(
         SSL.TLS_METHOD if server is None else SSL.TLS_SERVER_METHOD if server else SSL.TLS_CLIENT_METHOD
@@ -58,13 +58,13 @@ def context(cacert: str, cert: str, key: str, *, server: bool | None) -> JobCont
 
 
 def _made_by_mu(certificate: x509.Certificate) -> bool:
-    """Whether a certificate is of a CA that mu has made; all that it signs there says what it is for."""
+    """Returns whether a certificate is from a CA made by mu; all certificates that mu signs there state their use."""
     issuer = certificate.issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
     return bool(usage(certificate)) and [name.value for name in issuer] == [OUR_CA.decode()]
 
 
 def usage(certificate: x509.Certificate) -> list[x509.ObjectIdentifier]:
-    """What a certificate is for, as its extended key usage says; empty if it does not say."""
+    """Returns the uses that a certificate states in its extended key usage; empty if it has none."""
     try:
         return list(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
     except x509.ExtensionNotFound:
@@ -72,15 +72,15 @@ def usage(certificate: x509.Certificate) -> list[x509.ObjectIdentifier]:
 
 
 def _says_what_for(_: SSL.Connection, certificate: crypto.X509, __: int, depth: int, accepted: int) -> bool:
-    """Beside OpenSSL's verdict: that a peer's certificate has an extended key usage. That it is the right one, OpenSSL
-    has checked; one without any is good for everything, to OpenSSL."""
+    """Refuses a peer's certificate without an extended key usage. OpenSSL itself checks that the usage is the right
+    one, but accepts a certificate that has none."""
     return bool(accepted) and (depth > 0 or bool(usage(certificate.to_cryptography())))
 
 
 def handshake_failure(error: OSError, made: SSL.Context | None) -> str:
-    """Why a peer's handshake with us has failed, in one line; what may be wrong with the keys where that would show so.
+    """Returns in one line why a peer's handshake with us has failed, with a hint if the kind of key may be the cause.
 
-    A worker of the original's connects first and reads its key then: one that it cannot read ends the connection.
+    A worker of the original connects before it reads its key, so a key that it cannot read ends the connection.
     """
     text = f"TLS handshake failed: {reason(error)}"
     if (
@@ -88,7 +88,7 @@ def handshake_failure(error: OSError, made: SSL.Context | None) -> str:
         and isinstance(made, JobContext)
         and not made.rsa
     ):
-        text += " (a worker of the original? It reads RSA keys only: mu genkeys --rsa, or key_type = 'rsa')"
+        text += " (a worker of the original reads only RSA keys: mu genkeys --rsa, or key_type = 'rsa')"
     return text
 
 
@@ -97,10 +97,10 @@ def _certificate(body: str) -> x509.Certificate:
 
 
 class TLSConnection(SSL.Connection):
-    """A pyOpenSSL connection that raises what the standard library's `ssl` would, so that one channel
+    """A pyOpenSSL connection that raises the exceptions of the standard library's `ssl`, so that one channel class
     serves both ends of the wire.
 
-    It holds nothing back: a `recv` of 16 KiB or more takes the whole record that OpenSSL has read, and without
+    It holds no data back: a `recv` of 16 KiB or more returns the whole record that OpenSSL has read, and without
     read-ahead that is all that it has taken from the kernel.
     """
 
@@ -115,57 +115,57 @@ class TLSConnection(SSL.Connection):
             self.set_connect_state()
 
     def fileno(self) -> int:
-        """The socket's descriptor."""
+        """Returns the socket's descriptor."""
         return self._sock.fileno()
 
     def setblocking(self, flag: bool) -> None:
-        """Whether operations wait."""
+        """Sets whether operations block."""
         self._sock.setblocking(flag)
 
     def accept(self) -> tuple["TLSConnection", Any]:
-        """The next connection of a listening socket, its handshake yet to be done, and where it comes from."""
+        """Returns the next connection of a listening socket, before its handshake, and its address."""
         sock, address = self._sock.accept()
         return TLSConnection(self.get_context(), sock, server=True), address
 
     def do_handshake(self) -> None:
-        """Go on with the handshake."""
+        """Continues the handshake."""
         try:
             super().do_handshake()
         except SSL.Error as error:
             raise _standard(error) from None
 
     def recv(self, size: int, flags: int | None = None) -> bytes:
-        """What has come; nothing at the end of the stream."""
+        """Returns received data; nothing at the end of the stream."""
         try:
             return super().recv(size, flags)
         except SSL.ZeroReturnError:
             return b""
         except SSL.SysCallError as error:
-            if error.args[0] == -1:  # the peer closed without saying so
+            if error.args[0] == -1:  # the peer closed without TLS's closing alert
                 return b""
             raise _standard(error) from None
         except SSL.Error as error:
             raise _standard(error) from None
 
     def send(self, data: "bytes | bytearray | memoryview[int]", flags: int = 0) -> int:
-        """How many bytes were taken."""
+        """Sends data; returns how many bytes were taken."""
         try:
             return super().send(data, flags)
         except SSL.Error as error:
             raise _standard(error) from None
 
     def close(self) -> None:
-        """Tell the peer, if that can be done at once, and close."""
+        """Sends TLS's closing alert, if that is possible at once, and closes."""
         try:
             self.shutdown()
         except SSL.Error:
-            pass  # mid-handshake, or the peer is gone: there is nobody to tell
+            pass  # the handshake is unfinished, or the peer is gone
         finally:
             self._sock.close()
 
 
 def _standard(error: SSL.Error) -> OSError:
-    """The standard library's exception for one of pyOpenSSL's."""
+    """Returns the standard library's exception for one of pyOpenSSL."""
     match error:
         case SSL.WantReadError():
             return ssl.SSLWantReadError()
@@ -182,6 +182,6 @@ def _standard(error: SSL.Error) -> OSError:
 
 
 def wrap(sock: socket.socket, made: SSL.Context | None) -> Any:
-    """A connection that a socket of `listen` has accepted, made ready for `SocketNB`; plain TCP without a context."""
+    """Returns an accepted connection of a socket of `listen`, ready for `SocketNB`; plain TCP without a context."""
     sock.setblocking(False)
     return sock if made is None else TLSConnection(made, sock, server=True)

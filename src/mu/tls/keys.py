@@ -1,14 +1,13 @@
 """The keys of a job: made for one run in memory, read from the user's PEM files, or written to such files.
 
-Both ends of a job's connections prove who they are with certificates of one CA, and the *extended key
-usage* in a certificate says for which end it may be used. Names and addresses are not checked (workers
-have none), so that usage is all that keeps a worker's certificate from posing as the coordinator; it is
-set and checked here.
+Both ends of a job's connections authenticate with certificates of one CA. The *extended key usage* in a certificate
+tells for which end it may be used. Names and addresses are not checked, since workers have none, so only that usage
+prevents a worker's certificate from posing as the coordinator; it is set and checked here.
 
-Files are checked with everything that a connection will ask of them before anything is launched: a
-certificate that thousands of workers are going to refuse should be one line on the user's terminal
-instead. The checks that can be put into good words come first; the last one is a real TLS handshake in
-memory, which knows the rest (keys that are too short, unsuitable kinds of keys, odd restrictions).
+Files are checked before anything is launched with all that a connection will require, since a certificate that
+thousands of workers would refuse should be one line on the user's terminal instead. Checks with a good message come
+first; the last one is a real TLS handshake in memory, which finds the rest (keys that are too short, unsuitable kinds
+of keys, other restrictions).
 """
 
 import base64
@@ -35,14 +34,14 @@ from mu.wire.connect import OUR_CA
 SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
 
-# Clocks differ: a certificate is valid from a day before it was made.
+# Clocks differ, so a certificate is valid from a day before it was made.
 CLOCK_SKEW = dt.timedelta(days=1)
-# Keys in memory are gone with the run, so this only has to be longer than any run.
+# Keys in memory end with the run, so this must only be longer than any run.
 RUN_VALIDITY = dt.timedelta(days=7)
-# Files are for private use between machines of one user, who deletes them to withdraw them.
+# Files are for one user's own machines; the user deletes them to withdraw them.
 FILE_VALIDITY = dt.timedelta(days=3650)
 
-# What the CAs that mu makes are called, and how its own certificates are known (`mu.wire.connect.OUR_CA`).
+# The name of the CAs that mu makes, by which its own certificates are recognized (`mu.wire.connect.OUR_CA`).
 CA_NAME = OUR_CA.decode()
 
 PathLike = str | os.PathLike[str]
@@ -50,10 +49,10 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Pair:
-    """A certificate and its private key as they travel: the base64 body of the PEM block, on one line.
+    """A certificate and its private key as they are sent: the base64 body of the PEM block, on one line.
 
-    `cert` may be a chain, the own certificate first: several bodies separated by one space. `key` is PKCS#8, or PKCS#1
-    if it is an RSA key: that is the one form that the original's worker and coordinator read.
+    `cert` may be a chain, the own certificate first: several bodies separated by one space. `key` is PKCS#8, or
+    PKCS#1 if it is an RSA key, because workers and coordinators of the original read only that form.
     """
 
     cert: str
@@ -62,10 +61,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class JobKeys:
-    """What one job needs. `ca` is one or several certificates in the form of `Pair.cert`.
+    """The keys of one job. `ca` is one or several certificates in the form of `Pair.cert`.
 
-    `worker_is_server` tells that no pair was given for workers, and they are sent the server's own; `worker_may_serve`
-    that theirs is good for servers, so that a worker could pose as the coordinator.
+    `worker_is_server` is true if no pair was given for workers, so that they get the server's own; `worker_may_serve`
+    if theirs is valid for servers, so that a worker could pose as the coordinator.
     """
 
     ca: str
@@ -77,17 +76,17 @@ class JobKeys:
 
 @dataclass(frozen=True)
 class _Issued:
-    """A certificate and its private key, before they are put into a form to travel."""
+    """A certificate and its private key, before they are encoded."""
 
     cert: x509.Certificate
     key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey = field(repr=False)
 
 
 def make_job_keys(kind: str = "ec") -> JobKeys:
-    """Make a CA and, signed by it, a pair for the server and one for the workers, valid for a week.
+    """Makes a CA and, signed by it, a pair for the server and one for the workers, valid for a week.
 
     `kind` is `ec`, or `rsa` for workers and coordinators that can read no other, as those of the original. Nothing is
-    written. The CA's private key is forgotten on return: nobody can sign another certificate.
+    written. The CA's private key is dropped on return, so that nobody can sign another certificate.
     """
     ca = _issue(CA_NAME, None, (), RUN_VALIDITY, kind)
     server = _issue("mu server", ca, (SERVER,), RUN_VALIDITY, kind)
@@ -102,19 +101,19 @@ def load_job_keys(
     worker_cert_path: PathLike | None = None,
     worker_key_path: PathLike | None = None,
 ) -> JobKeys:
-    """Read a job's keys from PEM files.
+    """Reads a job's keys from PEM files.
 
-    A certificate file may hold the intermediate certificates after its own; the CA file may hold several CAs.
-    A key may be in any unencrypted form that PEM has. Without a pair for workers they get the server's.
+    A certificate file may hold the intermediate certificates after its own; the CA file may hold several CAs. A key
+    may be in any unencrypted PEM form. Without a pair for workers they get the server's.
 
-    Raises UsageError, which names the file, if a file cannot be read or holds something else, if a key is not
-    its certificate's, if a certificate has expired, does not chain to the CA, or is not meant for its end.
+    Raises UsageError, which names the file, if a file cannot be read or holds something else, if a key does not
+    belong to its certificate, or if a certificate has expired, does not chain to the CA, or is not for its end.
     """
     if (worker_cert_path is None) != (worker_key_path is None):
         given, lacking = ("key", "certificate") if worker_cert_path is None else ("certificate", "key")
         raise UsageError(f"the workers' {given} is given without their {lacking}: give both or neither")
     cas = _read_certificates(cacert_path)
-    if len(cas) == 1:  # of several, those that are not used may be old
+    if len(cas) == 1:  # if there are several, unused ones may have expired
         _check_dates(cacert_path, cas[0])
     server = _read_pair(srvcrt_path, srvkey_path, cacert_path, cas)
     if not _allows(server, SERVER):
@@ -135,14 +134,14 @@ def load_job_keys(
     if refusal:
         files = [cacert_path, srvcrt_path] + ([] if worker_cert_path is None else [worker_cert_path])
         raise UsageError(
-            f"{', '.join(str(path) for path in files)}: TLS does not connect with these: {refusal}"
+            f"{', '.join(str(path) for path in files)}: the TLS handshake with these fails: {refusal}"
         )
     may_serve = _allows(worker, SERVER)
     return JobKeys(_cert_body(cas), _pair(*server), _pair(*worker), worker_is_server, may_serve)
 
 
 def load_server_keys(cacert_path: PathLike, cert_path: PathLike, key_path: PathLike) -> tuple[str, Pair]:
-    """A CA and the pair of a server other than the coordinator, from PEM files, as `load_job_keys` reads them."""
+    """Reads a CA and the pair of a server other than the coordinator from PEM files, as `load_job_keys` does."""
     cas = _read_certificates(cacert_path)
     if len(cas) == 1:
         _check_dates(cacert_path, cas[0])
@@ -153,14 +152,13 @@ def load_server_keys(cacert_path: PathLike, cert_path: PathLike, key_path: PathL
 
 
 def write_job_key_files(directory: Path, kind: str = "ec") -> list[Path]:
-    """Make a CA and three pairs, valid for ten years, and write them to `directory`; returns the paths.
+    """Makes a CA and three pairs, valid for ten years, and writes them to `directory`; returns the paths.
 
-    `kind` is as for `make_job_keys`.
+    `kind` is as for `make_job_keys`. The files are NAME_key.pem, which only their owner can read, and NAME_cert.pem.
+    The server's certificates are valid for both ends, since they may also be sent to workers; the worker's is valid
+    for workers only.
 
-    The files are NAME_key.pem, only for their owner to read, and NAME_cert.pem. The server's certificates are
-    good for both ends, since they may be sent to workers too; the worker's is good for a worker only.
-
-    Raises UsageError, and leaves nothing, if one of the files exists or cannot be written.
+    Raises UsageError, and leaves nothing behind, if one of the files exists or cannot be written.
     """
     ca = _issue(CA_NAME, None, (), FILE_VALIDITY, kind)
     pairs = {
@@ -180,7 +178,7 @@ def write_job_key_files(directory: Path, kind: str = "ec") -> list[Path]:
     written: list[Path] = []
     try:
         for path, mode, content in files:
-            # O_EXCL: what appeared since the check above, a link included, is not overwritten either.
+            # O_EXCL refuses files and links that appeared since the check above.
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
             written.append(path)
             with os.fdopen(descriptor, "wb") as file:
@@ -201,7 +199,7 @@ def _issue(
     validity: dt.timedelta,
     kind: str,
 ) -> _Issued:
-    """A new key, ECDSA P-256 or RSA of 2048 bits, and its certificate; without an issuer a CA that signs itself."""
+    """Makes a key, ECDSA P-256 or RSA of 2048 bits, and its certificate; without an issuer a self-signed CA."""
     key = ec.generate_private_key(ec.SECP256R1()) if kind == "ec" else rsa.generate_private_key(65537, 2048)
     signer = issuer.key if issuer else key
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -246,25 +244,25 @@ def _read(path: PathLike) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {reason(error)}") from None
-    except ValueError:  # a NUL in the name
+    except ValueError:  # the name contains a NUL
         raise UsageError(f"cannot read {str(path)!r}: not a file name") from None
 
 
 def _read_certificates(path: PathLike) -> list[x509.Certificate]:
-    """All certificates of a PEM file, in its order."""
+    """Returns all certificates of a PEM file, in its order."""
     data = _read(path)
     try:
         certificates = x509.load_pem_x509_certificates(data)
         for certificate in certificates:
-            _ = certificate.extensions  # parsed lazily: find out here if they cannot be
-    except Exception:  # of several classes, not only ValueError
+            _ = certificate.extensions  # parsed lazily, so errors must be found here
+    except Exception:  # not only ValueError
         found = "a damaged" if b"-----BEGIN CERTIFICATE-----" in data else "no PEM"
         raise UsageError(f"{path} holds {found} certificate") from None
     return certificates
 
 
 def _read_key(path: PathLike) -> PrivateKeyTypes:
-    """The private key of a PEM file, which may hold other things too (EC parameters, the certificate)."""
+    """Returns the private key of a PEM file, which may hold other blocks, too (EC parameters, the certificate)."""
     data = _read(path)
     match = re.search(rb"-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY)-----.*?-----END \1-----", data, re.DOTALL)
     if not match:
@@ -274,7 +272,7 @@ def _read_key(path: PathLike) -> PrivateKeyTypes:
         raise UsageError(f"{path} holds an encrypted private key: decrypt it (openssl pkey -in OLD -out NEW)")
     try:
         return serialization.load_pem_private_key(block, password=None)
-    except Exception:  # of several classes; their texts may quote the key
+    except Exception:  # several classes, whose texts may quote the key
         raise UsageError(f"{path} holds a private key that is damaged or of an unknown kind") from None
 
 
@@ -313,7 +311,7 @@ def _check_dates(path: PathLike, certificate: x509.Certificate) -> None:
 
 
 def _allows(pair: _Loaded, end: x509.ObjectIdentifier) -> bool:
-    """Whether a certificate may be used at this end; one that says nothing may."""
+    """Returns whether a certificate may be used at this end; one that states no use may."""
     try:
         return end in pair[0][0].extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
@@ -321,13 +319,13 @@ def _allows(pair: _Loaded, end: x509.ObjectIdentifier) -> bool:
 
 
 def _try_handshake(cas: Sequence[x509.Certificate], server: _Loaded, worker: _Loaded) -> str:
-    """Connect both ends in memory; returns why that fails, or an empty string."""
+    """Connects both ends in memory; returns why that fails, or an empty text."""
     try:
         contexts = [
             connection.context(_cert_body(cas), *dataclasses.astuple(_pair(*pair)), server=serves)
             for pair, serves in ((server, True), (worker, False))
         ]
-    except (TypeError, ValueError):  # a kind of key that pyOpenSSL does not take
+    except (TypeError, ValueError):  # pyOpenSSL does not support this kind of key
         return "this kind of key cannot be used for TLS"
     except (SSL.Error, crypto.Error) as error:
         return _words(error)
@@ -335,12 +333,13 @@ def _try_handshake(cas: Sequence[x509.Certificate], server: _Loaded, worker: _Lo
 
 
 def try_handshake(server: SSL.Context, client: SSL.Context) -> str:
-    """Connect two ends in memory; returns why that fails, or an empty string."""
+    """Connects two ends in memory; returns why that fails, or an empty text."""
     ends = [SSL.Connection(context, None) for context in (client, server)]
     try:
         ends[0].set_connect_state()
         ends[1].set_accept_state()
-        # Enough turns for either version; in 1.3 the verdict on the worker comes after its own handshake.
+        # Enough turns for either version; in TLS 1.3 the worker's certificate is checked after the worker's own
+        # handshake.
         for _ in range(4):
             for end, other in (ends, ends[::-1]):
                 with contextlib.suppress(SSL.WantReadError):

@@ -1,4 +1,4 @@
-"""Listening sockets."""
+"""Opens listening sockets."""
 
 import errno
 import os
@@ -11,10 +11,10 @@ from mu.wire.connect import KEEP_ALIVE
 
 
 def listen(address: str, port: int, backlog: int = socket.SOMAXCONN, flag: str = "-t") -> socket.socket:
-    """A listening, non-blocking TCP socket, by IPv6 as well as IPv4 if `address` is empty; port 0 takes any that is
-    free.
+    """Returns a listening, non-blocking TCP socket, for IPv6 and IPv4 if `address` is empty; port 0 takes any free
+    one.
 
-    UsageError if it cannot be, which names the `flag` for another port if that is what is wrong.
+    Raises UsageError if it cannot be opened; the text names the `flag` for another port if that would help.
     """
     try:
         both = not address and socket.has_dualstack_ipv6()
@@ -24,8 +24,8 @@ def listen(address: str, port: int, backlog: int = socket.SOMAXCONN, flag: str =
         number = error.errno if isinstance(error, OSError) and error.errno else 0
         if (
             number < 0 or number == errno.EADDRNOTAVAIL or isinstance(error, UnicodeError)
-        ):  # below 0: getaddrinfo's
-            raise UsageError(f"cannot listen on {address}: it is no address of this machine") from None
+        ):  # errors of getaddrinfo are below 0
+            raise UsageError(f"cannot listen on {address}: it is not an address of this machine") from None
         # create_server adds the address to the system's text.
         why = os.strerror(number).lower() if number else str(error)
         raise UsageError(f"cannot listen on port {port}: {why}; choose another with {flag}") from None
@@ -36,16 +36,16 @@ def listen(address: str, port: int, backlog: int = socket.SOMAXCONN, flag: str =
 
 
 def shown(address: tuple[str, int]) -> str:
-    """Where an accepted connection comes from, for people: an IPv4 address as such on a socket for both."""
+    """Returns the address of an accepted connection for messages; an IPv4 address in its own form, even over IPv6."""
     return str(address[0]).removeprefix("::ffff:")
 
 
 def has_spoken(connection: Connection) -> bool:
-    """Whether an accepted connection has sent something that was not read."""
+    """Returns whether an accepted connection has sent data that was not read."""
     poll = select.poll()
     poll.register(connection.fd, select.POLLIN)
     return bool(poll.poll(0))
 
 
-# What accepted sockets take over from the one that listens (Linux does so).
+# Options that accepted sockets inherit from the listening one, on Linux.
 INHERITED = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), *KEEP_ALIVE)

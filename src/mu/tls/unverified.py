@@ -1,20 +1,22 @@
-"""Connections that have not shown yet that they belong to the job: how many there may be, and which one goes when
-another comes and there is no place for it.
+"""Connections that have not yet proved that they belong to the job: how many there may be, and which one is closed
+when another one comes and all places are taken.
 
-A listening port may be on the internet. The coordinator and the relay keep such a connection until a deadline, and only
-so many at a time. Two rules decide who has to go:
+A listening port may be on the internet. The coordinator and the relay keep an unverified connection until a deadline,
+and only a limited number at a time. Two rules decide which one is closed:
 
-- A network may have only a share of the places. Its own oldest connection goes when it has used them up, so that it
-  harms itself only. A network is an IPv4 address or the /24 or /16 around it, and of IPv6 the /64 that one host owns or
-  the /56 or /48 around that; a wider one may have more.
-- When all places are taken, one that has said nothing goes before one that has. A worker sends its ClientHello one
-  round trip after it has connected, and then is not silent any more; who only connects stays silent. Among the
-  silent ones the oldest goes. With 4,096 places and 6,000 new connections a second that is after 0.7 s.
+- A network may have only a share of the places. When it has used them up, its own oldest connection is closed, so
+that a
+  network can harm only itself. A network is an IPv4 address or the /24 or /16 around it, and in IPv6 the /64 of one
+  host
+  or the /56 or /48 around that; a wider network has a greater share.
+- When all places are taken, a connection that has sent nothing is closed before one that has. A worker sends its
+  ClientHello one round trip after it has connected; an attacker that only connects sends nothing. Among the silent
+  connections the oldest is closed. With 4,096 places and 6,000 new connections a second its age is 0.7 s.
 
-The oldest of the silent goes at once, whatever its age: if newcomers had to wait instead, the kernel's queue would
-fill with those who only connect, and no worker would come through it.
+The oldest silent connection is closed at once, whatever its age. If new connections had to wait instead, the kernel's
+queue would fill with connections that send nothing, and no worker would get through.
 
-The module does no I/O. It asks `spoken` of a connection whether something has come that was not read yet.
+This module does no I/O. It calls `spoken` to ask whether a connection has sent data that was not read yet.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,13 +24,13 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Generic, Protocol, TypeVar
 
-PLACES = 4096  # connections that have not said hello
-# For each version of the protocol: the length of a network's prefix, and its share of the places.
+PLACES = 4096  # the usual limit of connections that have not said hello
+# For each version of IP: the length of a network's prefix, and its share of the places.
 PREFIXES = {4: ((32, 0.5), (24, 0.6), (16, 0.75)), 6: ((64, 0.5), (56, 0.6), (48, 0.75))}
 
 
 class Connection(Protocol):
-    """What is known of a connection: where it comes from, its descriptor, and by when it must have said hello."""
+    """A connection: its address, its descriptor, and the deadline of its hello."""
 
     address: str
     fd: int
@@ -40,10 +42,10 @@ C = TypeVar("C", bound=Connection)
 
 @lru_cache(maxsize=PLACES)
 def networks(address: str) -> tuple[tuple[str, float], ...]:
-    """The networks that `address` is in, the narrowest first, each with its share of the places.
+    """Returns the networks that contain `address`, the narrowest first, each with its share of the places.
 
-    An address that is none, such as a socket's path in a test, is a network by itself. An IPv4 address that comes by
-    IPv6 counts as IPv4.
+    Text that is no address, such as a socket's path in a test, is a network by itself. An IPv4 address over IPv6
+    counts as IPv4.
     """
     try:
         ip = ip_address(address.partition("%")[0].strip("[]"))
@@ -57,7 +59,7 @@ def networks(address: str) -> tuple[tuple[str, float], ...]:
 
 
 class _Group(Generic[C]):
-    """Connections, the oldest first, those that have said nothing apart."""
+    """Connections, the oldest first; those that have sent nothing are kept apart."""
 
     __slots__ = ("silent", "speaking")
 
@@ -72,8 +74,9 @@ class _Group(Generic[C]):
 class Unverified(Generic[C]):
     """The connections that have not said hello.
 
-    `limit`: how many there may be. `expected`: how many workers may come from one network at once, as from behind a
-    gateway; no network's share is smaller. `spoken(connection)`: whether something has come from it that was not read.
+    `limit` is how many there may be; `expected` how many workers may connect from one network at once, as from behind
+    a NAT gateway: no network's share is smaller. `spoken(connection)` tells whether it has sent data that was not
+    read.
     """
 
     def __init__(self, limit: int, expected: int, spoken: Callable[[C], bool]) -> None:
@@ -94,11 +97,12 @@ class Unverified(Generic[C]):
         return self._all.get(connection.fd) is connection
 
     def oldest(self) -> C | None:
-        """The one whose deadline is the first."""
+        """Returns the connection with the earliest deadline; None if there is none."""
         return next(iter(self._all.values()), None)
 
     def add(self, connection: C) -> C | None:
-        """One more, which has said nothing yet; returns the one that has to go for it, if any, which is removed."""
+        """Adds a connection, which has sent nothing yet; returns the one to close instead, if any, which is
+        removed."""
         crowded = None
         for network, share in networks(connection.address):
             group = self._groups.get(network)
@@ -118,18 +122,18 @@ class Unverified(Generic[C]):
         return victim
 
     def heard(self, connection: C) -> None:
-        """Something has come from it: it is not silent any more."""
+        """Records that a connection has sent data."""
         for group in self._groups_of(connection):
             if group.silent.pop(connection.fd, None) is not None:
                 group.speaking[connection.fd] = connection
 
     def postpone(self, connection: C) -> None:
-        """Its deadline was put off, behind all others."""
+        """Moves a connection, whose deadline was put off, behind all others."""
         del self._all[connection.fd]
         self._all[connection.fd] = connection
 
     def remove(self, connection: C) -> None:
-        """One less."""
+        """Removes a connection."""
         del self._all[connection.fd]
         for group in self._groups_of(connection):
             group.silent.pop(connection.fd, None)
@@ -139,7 +143,7 @@ class Unverified(Generic[C]):
                 del self._groups[network]
 
     def to_go(self) -> C | None:
-        """The one that has to go if a place is needed, as when descriptors run out; it stays until it is removed."""
+        """Returns the connection to close if a place is needed, as when descriptors run out; it is not removed."""
         return self._victim(self._whole)
 
     def _groups_of(self, connection: C) -> list[_Group[C]]:
@@ -147,7 +151,8 @@ class Unverified(Generic[C]):
         return [self._whole, *(self._groups.setdefault(name, _Group()) for name in names)]
 
     def _victim(self, group: _Group[C]) -> C | None:
-        """The oldest that is silent, else the oldest; what was found to have spoken is not looked at again."""
+        """Returns the oldest silent connection, otherwise the oldest; those that are found to have sent data are
+        marked."""
         while group.silent:
             oldest = next(iter(group.silent.values()))
             if not self._spoken(oldest):

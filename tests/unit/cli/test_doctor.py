@@ -147,7 +147,7 @@ def test_without_a_function_or_a_bucket(cloud, run):
         ({"get_function_configuration": "ExpiredTokenException"}, [], BAD, "expired: sign in again"),
         ({"get_function_configuration": "ValidationException"}, [], BAD, "function f in us-east-1: no get_function"),
         ({"get_function_configuration": UNREACHABLE}, [], BAD, "function f in us-east-1: Could not connect"),
-        ({"get_function_configuration": GIBBERISH}, [], UNKNOWN, "function f in us-east-1: what answers there"),
+        ({"get_function_configuration": GIBBERISH}, [], UNKNOWN, "function f in us-east-1: the answer does not follow"),
         ({"invoke": UNREACHABLE}, [], BAD, "function f in us-east-1: Could not connect"),
         ({"list_objects_v2": UNREACHABLE}, [], BAD, "bucket bucket: Could not connect"),
         ({"list_objects_v2": "AccessDenied"}, [], BAD, "bucket bucket cannot be listed"),

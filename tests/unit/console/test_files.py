@@ -58,3 +58,19 @@ def test_a_new_file_has_the_mode_of_new_files(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o640
+
+
+def test_what_somebody_has_put_there_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a file nor a link, had the name been guessed all the same."""
+    monkeypatch.setattr("mu.console.files.secrets.token_hex", lambda size: "guessed")
+    victim = tmp_path / "victim"
+    victim.write_text("kept")
+    beside = tmp_path / ".out.guessed"
+    for put in (lambda: beside.symlink_to(victim), lambda: beside.hardlink_to(victim)):
+        put()
+        with pytest.raises(FileExistsError), replacing(tmp_path / "out") as file:
+            file.write(b"x")
+        assert victim.read_text() == "kept"
+        beside.unlink()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mu.console import terminal
 from mu.console.terminal import Output
 from tests.support.fake_workers import FakeWorker
 
@@ -115,6 +116,29 @@ def test_what_has_no_room_comes_later() -> None:
         out.put("end")
         got += reader.read(1 << 20)
     assert got == b"x" * 200_000 + b"end"
+
+
+def test_what_waits_for_a_terminal_that_takes_nothing_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "MOST_WAITING", 300_000)
+    reading, writing = os.pipe()
+    with open(writing, "w") as stream, open(reading, "rb", buffering=0) as reader:
+        out = Output(stream)
+        for _ in range(100):
+            out.put("x" * 19_999 + "\n")
+        assert len(out._waiting) <= 300_000
+        got = b""
+        while not out.flush():
+            got += reader.read(1 << 16)
+        out.put("end\n")
+        while not out.flush():
+            got += reader.read(1 << 16)
+        while not got.endswith(b"end\n"):
+            got += reader.read(1 << 20)
+    kept = got.count(b"x\n")
+    assert 0 < kept < 100
+    assert got == (b"x" * 19_999 + b"\n") * kept + b"... (%d lines left out: they were not taken)\nend\n" % (
+        100 - kept
+    )
 
 
 def test_the_terminal_stays_as_it_is_for_others() -> None:

@@ -2,10 +2,10 @@
 
 import io
 import subprocess
-from typing import cast
+from typing import Any, cast
 
 from mu.engines import pool
-from mu.engines.pool import Machine
+from mu.engines.pool import Machine, Pool
 
 
 class Process:
@@ -30,3 +30,21 @@ def test_a_line_without_end_is_read_in_pieces() -> None:
     kept = heard(b"x" * (pool.SAID_KEPT + 3) * pool.MAX_LINE)
     assert len(kept) == pool.SAID_KEPT
     assert max(map(len, kept)) <= pool.MAX_LINE
+
+
+class Odd(Machine):
+    """A machine whose pilot cannot be started, for a reason that nobody has thought of."""
+
+    def spawn(self, event: dict[str, Any]) -> "subprocess.Popen[bytes]":
+        raise ZeroDivisionError("odd")
+
+
+def test_whatever_ends_the_thread_of_a_machine_is_told_and_its_workers_are_replaced() -> None:
+    engine = Pool("hosts", [Odd("one", 2), Odd("two", 2)], "says the test")
+    engine.start("{}", 3)
+    for thread in engine._threads:
+        thread.join(300)
+    assert [machine.dead for machine in engine.machines] == ["odd"] * 2
+    assert sorted(engine.news) == [f"engine hosts: {name}: odd" for name in ("one", "two")]
+    assert "odd" in (engine.failure() or "")
+    assert engine.limit().number == 0

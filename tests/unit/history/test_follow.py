@@ -239,12 +239,12 @@ def test_what_cannot_be_followed(tmp_path: Path) -> None:
     (tmp_path / "text.json").write_text("a text")
     write_record(tmp_path / "over", 5, failing=0.0)
     assert why(tmp_path / "empty") == (
-        "empty: no run is here: give the directory of --record, or the run.json that is to come"
+        "empty: no run here: give the directory of --record, or the path that run.json will have"
     )
-    assert why(tmp_path / "nosuch").startswith("nosuch: no such file, and no run that goes on: ")
+    assert why(tmp_path / "nosuch").startswith("nosuch: no such file, and no run in progress: ")
     assert why(tmp_path / "text.json").startswith("no record of a run: text.json, line 1: this is no JSON")
     ended = "over/run.json: this run has ended, with 5 of 5 parts done: see mu stats "
     assert why(tmp_path / "over").startswith(ended)
     assert why(tmp_path / "over" / "run.json").startswith(ended)
     (tmp_path / "run.json").mkdir()
-    assert why(tmp_path / "run.json").startswith("run.json: no run is here")
+    assert why(tmp_path / "run.json").startswith("run.json: no run here")

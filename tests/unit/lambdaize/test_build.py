@@ -371,7 +371,7 @@ NO_ROLE = {"AWS_ROLE": ""}
     [
         ({}, ["absent"], "absent does not exist"),
         ({}, ["."], "is a directory"),
-        ({}, ["/dev/null"], "is no file"),
+        ({}, ["/dev/null"], "is not a file"),
         ({}, ["text"], "neither an ELF executable nor a script"),
         ({}, ["empty"], "neither an ELF executable nor a script"),
         ({}, ["windows"], "a program for Windows"),
@@ -381,7 +381,7 @@ NO_ROLE = {"AWS_ROLE": ""}
         ({}, ["BUILT/libs/libanswer.so.1"], "is a library"),
         ({"ALLOW_LD": "1"}, ["BUILT/dynamic"], "libanswer.so.1, which is not found"),
         ({"ALLOW_LD": "1"}, ["BUILT/by-path"], "no-soname/libpath.so that has a soname"),
-        ({}, ["crlf"], "the lines of crlf end as on Windows"),
+        ({}, ["crlf"], "the lines of crlf end in CR LF"),
         ({}, ["tool", "", "", ""], "an EXTRAFILE is an empty word"),
         ({}, ["tool", "", "", "x86", "arm"], "arm is for arm64, but x86 is for x86_64"),
         ({}, ["arm", "", "", "x86"], "x86 is for x86_64, but arm is for arm64"),
@@ -392,7 +392,7 @@ NO_ROLE = {"AWS_ROLE": ""}
         ({"ARCH": "arm64"}, ["x86"], "is for x86_64, but ARCH is arm64"),
         ({"ARCH": "x86_64"}, ["arm"], "is for arm64, but ARCH is x86_64"),
         ({}, ["--arch", "arm64", "x86"], "x86 is for x86_64, but --arch is arm64"),
-        ({"FUNCTION_NAME": "blocked"}, ["tool"], "in the way"),
+        ({"FUNCTION_NAME": "blocked"}, ["tool"], "is a directory, but the package would have that name"),
         ({}, ["tool", "", "", "absent"], "absent: no such file"),
         ({}, ["tool", "", "", "sub/tool"], "the same name"),
     ],
@@ -432,7 +432,7 @@ def test_refused_executables(place, run, monkeypatch, built, environment, words,
         ({"FUNCTION_NAME": "a.b"}, ["tool"], "cannot be called 'a.b'"),
         ({"FUNCTION_NAME": "a" * 65}, ["tool"], "at most 64"),
         ({"FUNCTION_NAME": "a"}, ["--update", "b", "tool"], "not the same"),
-        ({}, ["tool", "--memory", "512"], "PRE-ARGS is --memory, which is no command: flags go before EXECUTABLE"),
+        ({}, ["tool", "--memory", "512"], "PRE-ARGS is --memory, which is not a command: write flags before"),
     ],
 )  # fmt: skip
 def test_refused_settings(place, run, monkeypatch, built, environment, words, what):
@@ -562,11 +562,13 @@ def test_packages_that_are_too_large(cloud, place, run, monkeypatch):
     Path("big").write_bytes(bytes(2_000_000))
     status, _, errors = run(script(), "", "", "big")
     assert status == 1
-    assert re.search(r"the package has 2,\d{3},\d{3} bytes when unpacked, and Lambda takes 2,000,000", errors)
+    assert re.search(
+        r"the package has 2,\d{3},\d{3} bytes when unpacked, but Lambda allows 2,000,000", errors
+    )
     monkeypatch.setattr(deploy, "DIRECT_LIMIT", 1000)
     status, _, errors = run(script())
     assert status == 1
-    assert re.search(r"the package has [\d,]+ bytes, and a request can hold 1,000", errors)
+    assert re.search(r"the package has [\d,]+ bytes, but a request can hold 1,000", errors)
     assert "CODE_BUCKET" in errors
     assert (functions(cloud), files(place)) == ([], ["big", "tool"])
 
@@ -623,17 +625,17 @@ def test_a_newer_c_library_than_the_runtime_has_is_refused(cloud, place, run, mo
     status, _, errors = run("--update", "mine", built / "dynamic")
     assert status == 1
     assert re.search(
-        "needs glibc 2.[0-9]+, and python3.11 has glibc 2.1: link it statically, or .* --force", errors
+        "needs glibc 2.[0-9]+, but python3.11 has glibc 2.1: link it statically, or .* --force", errors
     )
     status, _, errors = run("--update", "mine", "--force", built / "dynamic")
     assert status == 0, errors
-    assert re.search("warning: .* needs glibc 2.[0-9]+, and python3.11 has glibc 2.1", errors)
+    assert re.search("warning: .* needs glibc 2.[0-9]+, but python3.11 has glibc 2.1", errors)
     assert "warning" not in run("--update", "mine", "--runtime", "python3.12", built / "dynamic")[2]
 
 
 @pytest.mark.parametrize(
     ("content", "why"),
-    [(b"MZ\x90\0", "is a program for Windows"), (b"#!/bin/sh\r\necho\r\n", "end as on Windows"),
+    [(b"MZ\x90\0", "is a program for Windows"), (b"#!/bin/sh\r\necho\r\n", "end in CR LF"),
      (b"\xcf\xfa\xed\xfe", "is a program for macOS")],
 )  # fmt: skip
 def test_an_executable_extra_is_checked_as_the_program_is(cloud, place, run, content, why):

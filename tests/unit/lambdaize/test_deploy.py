@@ -191,7 +191,7 @@ def test_what_is_made_without_an_answer_is_removed(cloud, package, acts, said, e
     with pytest.raises((MuError, type(error))):
         deploy.create(ASKED, package, said.append, sleep=lambda _: None)
     assert names(cloud) == []
-    assert said[-1] == "removing function f again"
+    assert said[-1] == "removing function f"
 
 
 def test_what_is_made_just_after_an_interruption_is_removed(cloud, package, acts, said):
@@ -205,7 +205,7 @@ def test_what_is_made_just_after_an_interruption_is_removed(cloud, package, acts
     with pytest.raises(KeyboardInterrupt):
         deploy.create(ASKED, package, said.append, sleep=lambda _: asked[0]())
     assert names(cloud) == []
-    assert said[-1] == "removing function f again"
+    assert said[-1] == "removing function f"
 
 
 def test_a_function_whose_package_cannot_be_kept_is_removed(cloud, package, said):
@@ -226,7 +226,7 @@ def test_what_may_have_been_made_is_named(cloud, package, acts, said, first, sec
     acts("lambda", create_function=raising(first), get_function=raising(second))
     with pytest.raises(MuError, match="cannot create function f: "):
         deploy.create(ASKED, package, said.append)
-    assert any("whether function f has been made all the same" in text for text in said) is told
+    assert any("it is not known whether function f was made" in text for text in said) is told
 
 
 def test_a_new_role_is_waited_for(package, said):
@@ -441,7 +441,7 @@ def test_a_configuration_that_changes_just_after_an_interruption_is_restored(clo
     [
         (lambda: {"update_function_configuration": raising(None, refusal("AccessDenied", "never"))}, "never"),
         (lambda: {"get_function": raising(None, None, DROPPED)}, "Connection was closed"),
-        (lambda: {"get_function": stuck()}, "does not come to its end"),
+        (lambda: {"get_function": stuck()}, "does not end"),
     ],
 )
 def test_a_restoration_that_fails_is_reported(cloud, other, acts, said, part, reason):

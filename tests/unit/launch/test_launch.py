@@ -370,7 +370,7 @@ def test_command_tells_of_failures(monkeypatch, capsys):
     assert captured.out.startswith("0 of 50 accepted, 50 failed; ")
     assert captured.out.endswith(
         "us-east-1: HTTP 404 ResourceNotFoundException: Function not found: x (50 times); "
-        "'mu functions' lists those that there are\n"
+        "'mu functions' lists the existing ones\n"
     )
 
 

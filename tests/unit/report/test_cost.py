@@ -126,6 +126,19 @@ def test_a_lookup_that_fails_is_no_estimate(aws: None) -> None:
     assert cost.Lookup("nosuch", ["us-east-1"]).result() is None
 
 
+@pytest.mark.parametrize("raised", [RuntimeError("odd"), MemoryError()])
+def test_whatever_a_lookup_raises_is_no_estimate(raised: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def client(*_: object, **__: object) -> object:
+        raise raised
+
+    ended: list[object] = []
+    monkeypatch.setattr(aws_clients, "client", client)
+    monkeypatch.setattr("threading.excepthook", ended.append)
+    lookup = cost.Lookup("tool", ["us-east-1"])
+    assert lookup.result(300) is None
+    assert ended == []
+
+
 def test_starts_are_billed_as_time_and_requests_by_the_million() -> None:
     function = cost.Function(2048, "x86_64")
     prices = {"date": "d", "source": "s", "regions": {"r": {"x86_64": 0.5, "million_requests": 4.0}}}

@@ -23,7 +23,7 @@ from mu.console import terminal
 from mu.console.terminal import MAX_LINE
 from mu.defs import Defs
 from mu.machine import ErrorState, MachineState
-from mu.report import choose, failure
+from mu.report import choose, failure, live
 from mu.report import plain as plain_report
 from mu.report.failure import Failure
 from mu.report.live import RATE, LiveReporter
@@ -209,6 +209,13 @@ def test_failures_of_one_kind_are_told_in_two_lines() -> None:
 )
 def test_what_is_of_one_kind(one: str, other: str, alike: bool) -> None:
     assert (failure.kind_of(one) == failure.kind_of(other)) == alike
+
+
+def test_a_kind_keeps_what_to_do_and_has_no_number_that_nobody_said() -> None:
+    said = f"{failure.OUT_OF_TIME} in part 12"
+    assert (
+        failure.kind_of(failure.readable(said)) == f"{failure.OUT_OF_TIME} in part N: {failure.RAISE_TIMEOUT}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -485,6 +492,21 @@ def test_lines_stay_above_the_painting() -> None:
     assert FAILED in plain(last)
     assert re.search(r"of 3 parts done in \d+\.\d s\ngood to know\n$", plain(last))
     assert DROPPED in plain(said)
+
+
+def test_lines_above_the_painting_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "MOST_ABOVE", 3)
+    with terminal(80, 24) as (stream, written):
+        reporter = LiveReporter(3, stream)
+        for number in range(10):
+            reporter.line(f"line {number}")
+        reporter.tick(now=reporter.started + 10)
+        said = plain(written())
+    assert [text for text in said.split("\n") if "line" in text][:3] == [
+        "line 0",
+        "line 1",
+        "... (more lines are left out)",
+    ]
 
 
 def test_it_is_painted_seldom_enough() -> None:

@@ -259,7 +259,7 @@ def test_a_worker_that_cannot_read_its_key_is_told_why(
     job.end()
     said = capfd.readouterr().err
     assert "TLS handshake failed: " in said
-    assert ("It reads RSA keys only: mu genkeys --rsa, or key_type = 'rsa'" in said) == hinted
+    assert ("reads only RSA keys: mu genkeys --rsa, or key_type = 'rsa'" in said) == hinted
 
 
 def test_a_silent_stranger_is_dropped_in_time(

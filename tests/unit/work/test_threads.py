@@ -126,8 +126,8 @@ def test_no_thread_to_be_had(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> N
     tasks.start(lambda: "second", answers.append)  # the first one's thread takes it
     first.may_end.set()
     assert collect(tasks, answers, 2) == ["first", "second"]
-    while tasks._threads:  # its thread is about to see that there is nothing more
-        next(iter(tasks._threads)).join(PATIENCE)
+    for thread in list(tasks._threads):  # it is about to see that there is nothing more
+        thread.join(PATIENCE)
     tasks.start(lambda: "third", answers.append)
     assert collect(tasks, answers, 3)[2] == "FAIL(the system gives the worker no more threads)"
 
