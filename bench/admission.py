@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How long workers take to get in while others connect and say nothing, at the coordinator's port and at the relay's.
+"""Measures how long workers take to be admitted while attackers connect and send nothing, at the coordinator and relay.
 
 usage: bench/admission.py [--rate CONNECTS] [--workers N] [--seconds MOST]     (6000, 200 and 20)
 
@@ -36,19 +36,19 @@ sys.path.insert(0, str(ROOT))
 from mu.wire.framing import FrameParser, encode  # noqa: E402
 from tests.support.fake_workers import client_context  # noqa: E402
 
-LATE = 0.1  # seconds between a worker's hearing something and its answer
-KEPT = 8000  # of the attack's connections
+LATE = 0.1  # seconds between a message to a worker and its answer
+KEPT = 8000  # connections that the attack keeps open
 NETWORK = "2001:db8::/64"
 FREEBIND = 78  # IPV6_FREEBIND
 ATTACKS = ("none", "1 address", "200 addresses", "an IPv6 /64")
 DOORS = ("coordinator", "relay")
 
 
-# The two doors, each a process
+# The two servers, each in a process
 
 
 def coordinator(workers: int) -> None:
-    """A run of one command for each worker."""
+    """Runs a coordinator with one command for each worker."""
     from mu import CommandListState, TerminalState, server
     from mu.server import api
     from mu.tls import keys
@@ -70,7 +70,7 @@ def coordinator(workers: int) -> None:
 
 
 def relay() -> None:
-    """A relay; until it is killed."""
+    """Runs a relay until it is killed."""
     from mu.relay.thread import start_thread
     from mu.tls import connection, keys
 
@@ -81,11 +81,11 @@ def relay() -> None:
     signal.pause()
 
 
-# Those who connect
+# The clients
 
 
 def attack(kind: str, port: int, rate: int, seconds: float) -> None:
-    """Connect and say nothing; prints how often."""
+    """Connects and sends nothing; prints how often."""
     six = kind == ATTACKS[3]
     family = socket.AF_INET6 if six else socket.AF_INET
     target = "2001:db8::1" if six else "127.0.0.1"
@@ -123,7 +123,7 @@ def attack(kind: str, port: int, rate: int, seconds: float) -> None:
 
 
 def enter(door: str, port: int, number: int, context: Any, until: float) -> bool:
-    """One worker, until it is in; False if its time is over."""
+    """Connects one worker until it is admitted; returns False if its time is over."""
     hello = f"HELLO_STATE:job:{number}:{number}".encode() if door == "relay" else b"OK:HELLO"
     while (left := until - time.monotonic()) > 0:
         with (
@@ -144,7 +144,7 @@ def enter(door: str, port: int, number: int, context: Any, until: float) -> bool
 
 
 def measure(door: str, kind: str, given: argparse.Namespace) -> tuple[float, int, str]:
-    """Seconds until all workers are in, how many are, and what the attack was."""
+    """Returns the seconds until all workers are admitted, how many are, and the attack's connections."""
     this = [sys.executable, __file__]
     process = subprocess.Popen(
         [*this, "--door", door, "--workers", str(given.workers)],
@@ -162,7 +162,7 @@ def measure(door: str, kind: str, given: argparse.Namespace) -> tuple[float, int
             attacker = subprocess.Popen(
                 [*this, *words, "--seconds", str(given.seconds + 5)], stdout=subprocess.PIPE, text=True
             )
-            time.sleep(1.5)  # it is under way when the workers come
+            time.sleep(1.5)  # so that the attack has begun when the workers connect
         began = time.monotonic()
         inside: list[bool] = []
 
@@ -190,7 +190,7 @@ def measure(door: str, kind: str, given: argparse.Namespace) -> tuple[float, int
 
 
 def main(given: argparse.Namespace) -> int:
-    """All attacks on both doors; the exit status."""
+    """Runs all attacks on both servers; returns the exit status."""
     attacks = ATTACKS if given.inside else ATTACKS[:3]
     wrong = 0
     print(f"{'port of the':12} {'attack from':14} {'in':>9} {'seconds':>8} {'allowed':>8}")
@@ -214,7 +214,7 @@ def main(given: argparse.Namespace) -> int:
 
 
 def into_namespace() -> None:
-    """Begin again in a network namespace of our own, if that can be; returns if not."""
+    """Restarts this script in a network namespace of its own; returns if that is impossible."""
     ip, unshare = shutil.which("ip", path="/usr/sbin:/sbin:/usr/bin:/bin"), shutil.which("unshare")
     if ip is None or unshare is None:
         return

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a worker costs the coordinator, in CPU time and memory: states, a coroutine, and a bare pyOpenSSL epoll loop.
+"""Measures the CPU time and memory of a worker in the coordinator: states, a coroutine, a bare pyOpenSSL epoll loop.
 
 N fake workers in another process connect over mutual TLS, all at once. Nobody answers the first command
 until everybody has it, so that all are connected at the same time; then each obeys 40 `set:` commands. All
@@ -28,7 +28,7 @@ HELLO = b"000000000008 OK:HELLO"
 
 
 def command(number: int) -> bytes:
-    """One command's frame."""
+    """Returns the frame of one command."""
     text = f"set:key{number:02d}:value of the key".encode()
     return b"%012d %s" % (len(text), text)
 
@@ -37,7 +37,7 @@ QUIT = b"000000000005 quit:"
 
 
 def answer(number: int) -> bytes:
-    """The frame that answers it."""
+    """Returns the frame of its answer."""
     text = f"OK:SET(key{number:02d})".encode()
     return b"%012d %s" % (len(text), text)
 
@@ -46,7 +46,7 @@ def answer(number: int) -> bytes:
 
 
 def load(port: int, workers: int) -> None:
-    """Connect, say hello, obey; exits 0 if each worker was told to quit."""
+    """Connects, says hello, and answers; exits with 0 if each worker was told to quit."""
     ca, cert, key = json.loads(sys.stdin.read())
     from mu.wire.connect import tls_context
 
@@ -110,12 +110,12 @@ def load(port: int, workers: int) -> None:
 
 
 def keys_for_load(job: Any) -> str:
-    """What the load needs, for its standard input."""
+    """Returns what the load reads from its standard input."""
     return json.dumps([job.ca, job.worker.cert, job.worker.key])
 
 
 def ours(workers: int) -> None:
-    """mu's main loop with a state of 40 commands."""
+    """Runs mu's main loop with a state of 40 commands."""
     from mu import CommandListState, TerminalState, server
     from mu.server import api
     from mu.tls import keys
@@ -145,7 +145,7 @@ def ours(workers: int) -> None:
 
 
 def coroutine(workers: int) -> None:
-    """mu's main loop with a coroutine of 40 commands."""
+    """Runs mu's main loop with a coroutine of 40 commands."""
     from mu import server
     from mu.jobs.context import Context
     from mu.jobs.coroutine_state import CoroutineState
@@ -178,7 +178,7 @@ def coroutine(workers: int) -> None:
 
 
 def bare(workers: int) -> None:
-    """pyOpenSSL and epoll, nothing else."""
+    """Runs a loop of only pyOpenSSL and epoll."""
     from OpenSSL import SSL
 
     from mu.tls import connection as tls
@@ -230,7 +230,7 @@ def bare(workers: int) -> None:
 
 
 class measured:  # noqa: N801
-    """Prints what happened inside, as JSON."""
+    """Prints the CPU time and memory of the block, as JSON."""
 
     def __enter__(self) -> None:
         import gc
@@ -244,12 +244,12 @@ class measured:  # noqa: N801
 
 
 def resident() -> int:
-    """Bytes of memory in use."""
+    """Returns the bytes of memory in use."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 def run(kind: str, workers: int) -> tuple[float, float]:
-    """CPU milliseconds and memory KB, both per worker."""
+    """Returns CPU milliseconds and KB of memory, both per worker."""
     this = [sys.executable, __file__]
     coordinator = subprocess.Popen(
         [*this, kind, str(workers)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -263,7 +263,7 @@ def run(kind: str, workers: int) -> tuple[float, float]:
 
 
 def main(numbers: list[int]) -> None:
-    """All sides in turn, the median of three runs each."""
+    """Runs all sides in turn, and prints the median of three runs of each."""
     print(
         f"{'N':>6} {'states ms':>9} {'corout. ms':>10} {'bare ms':>8} {'s/bare':>6} {'c/s':>5} "
         f"{'states KB':>9} {'corout. KB':>10} {'bare KB':>8}   (per worker)"

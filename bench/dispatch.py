@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Handing out parts: what a part costs the coordinator, and how fast parts go by beside other tools.
+"""Measures the cost of a part in the coordinator, and parts per second in comparison with other tools.
 
 (a) N fake workers in another process, each of which takes part after part; a part is one `exec:`. Told are the parts
 a second of CPU time on the coordinator's core (the fake workers have the other one), and the memory of a waiting part.
@@ -41,7 +41,7 @@ ANSWER = {
 
 
 def load(port: int, workers: int) -> None:
-    """Connect, say hello, and answer at once until told to quit."""
+    """Connects, says hello, and answers at once until told to quit."""
     from mu.wire import protocol
     from mu.wire.framing import encode
 
@@ -69,7 +69,7 @@ def load(port: int, workers: int) -> None:
 
 
 def coordinator(parts: int, workers: int) -> None:
-    """mu's run with a state that sends one `exec:`; prints what it has cost."""
+    """Runs mu with a state that sends one `exec:`; prints its cost."""
     from mu import CommandListState, TerminalState
     from mu.server.ledger import Part
     from mu.server.run import Run
@@ -101,7 +101,7 @@ def coordinator(parts: int, workers: int) -> None:
 
 
 def held(parts: int) -> float:
-    """Bytes that a waiting part takes beside its input, if all are in a list; from an iterator it takes none."""
+    """Returns the bytes of a waiting part besides its input, if all are in a list; from an iterator there are none."""
     from mu.server.ledger import Ledger, Part
 
     inputs = [f"frames/{number:08d}.png" for number in range(parts)]
@@ -112,12 +112,12 @@ def held(parts: int) -> float:
 
 
 def resident() -> int:
-    """Bytes of memory in use."""
+    """Returns the bytes of memory in use."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 def fake(numbers: list[int]) -> None:
-    """Each number of parts in turn."""
+    """Measures each number of parts in turn."""
     print(f"{'parts':>9} {'parts/s of CPU':>15} {'parts/s':>9} {'us a part':>10} {'MB grown':>9}")
     for parts in numbers:
         this = [sys.executable, __file__]
@@ -143,7 +143,7 @@ def fake(numbers: list[int]) -> None:
 
 
 def ours(parts: int) -> float:
-    """Seconds that the engine `here` takes with two workers over TLS."""
+    """Returns the seconds of the engine `here` with two workers over TLS."""
     from mu import CommandListState, TerminalState
     from mu.engines.here import here
     from mu.server.ledger import Part
@@ -178,7 +178,7 @@ def ours(parts: int) -> float:
 
 
 def by_shell(command: str) -> Callable[[int], float]:
-    """Seconds of a command that reads numbers."""
+    """Returns the seconds of a command that reads numbers."""
 
     def timed(parts: int) -> float:
         text = "".join(f"{number}\n" for number in range(parts))
@@ -215,7 +215,7 @@ with LocalCluster() as cluster:
 
 
 def by_python(python: str, code: str) -> Callable[[int], float]:
-    """Seconds that a script tells."""
+    """Returns the seconds that a script prints."""
 
     def timed(parts: int) -> float:
         with tempfile.TemporaryDirectory() as directory:
@@ -236,7 +236,7 @@ def by_python(python: str, code: str) -> Callable[[int], float]:
 
 
 def others() -> dict[str, Callable[[int], float]]:
-    """Those that are here, or can be installed."""
+    """Returns the tools that are installed, or can be installed."""
     found = {"xargs -P2 -n1": by_shell("xargs -P2 -n1 /bin/true")}
     if shutil.which("parallel"):
         found["GNU parallel -j2"] = by_shell("parallel -j2 /bin/true")
@@ -255,16 +255,16 @@ def others() -> dict[str, Callable[[int], float]]:
 
 
 def real(parts: int) -> None:
-    """All in one run."""
+    """Measures all of them."""
     rates: dict[str, float] = {}
     contenders = {"mu, engine here, 2 workers": ours, **others()}
     for name, timed in contenders.items():
         try:
-            # GNU parallel and Dask are slow: fewer parts tell as much.
+            # GNU parallel and Dask are slow, so fewer parts are enough.
             number = parts if name.startswith(("mu", "xargs")) else max(500, parts // 5)
             rates[name] = number / timed(number)
             print(f"{name:28} {rates[name]:8,.0f} parts/s", flush=True)
-        except Exception as error:  # one that does not work here is told, and the others go on
+        except Exception as error:  # one that does not work here is reported, and the others are measured
             print(f"{name:28} does not work here: {type(error).__name__}: {error}", flush=True)
     mine = rates.pop("mu, engine here, 2 workers", 0.0)
     xargs = rates.pop("xargs -P2 -n1")

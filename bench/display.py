@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The live display on a terminal of any size: what it costs, and recordings of it.
+"""Measures the live display on a terminal of any size, and records it.
 
 A coordinator runs on a pseudo-terminal, with N fake workers in another process that take random times for their
 commands, and some of which fail. Afterwards its CPU time is compared with that of the same job whose
@@ -34,7 +34,7 @@ FAILURE = (
 
 
 def coordinator(workers: int) -> None:
-    """A job with the states of the main example, over plain TCP."""
+    """Runs a job with the states of the main example, over plain TCP."""
     from mu import CommandListState, ForLoopState, TerminalState, server
     from mu.server import api
 
@@ -75,7 +75,7 @@ def coordinator(workers: int) -> None:
 
 
 def load(port: int, workers: int, seconds: float) -> None:
-    """All workers in one process: each answers after a while of its own."""
+    """Runs all workers in one process; each answers after its own delay."""
     choose = random.Random(1)
     unit = seconds / 12
     takes = {"set": 0.05, "seti": 0.05, "retrieve": 0.5, "run": 1.0, "upload": 1.5}
@@ -125,7 +125,7 @@ def load(port: int, workers: int, seconds: float) -> None:
 
 
 def run(workers: int, size: tuple[int, int] | None, seconds: float, cast: Path | None) -> float:
-    """The coordinator's CPU seconds; on a terminal of `size`, which is recorded, or (None) without one."""
+    """Returns the coordinator's CPU seconds, with a recorded terminal of `size`, or (None) without one."""
     told = Path(f"/tmp/mu-display-{os.getpid()}")
     told.unlink(missing_ok=True)
     command = [sys.executable, __file__, "coordinator", str(workers), str(told)]
@@ -163,7 +163,7 @@ def run(workers: int, size: tuple[int, int] | None, seconds: float, cast: Path |
 
 
 def main() -> None:
-    """Both ways, and what the display cost."""
+    """Measures both, and prints the cost of the display."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("-n", "--workers", type=int, default=1000)
     parser.add_argument("--size", default="80x24")

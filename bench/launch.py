@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How fast invocations start: ours beside boto3 with 64 threads and aiobotocore, on one service, in one run.
+"""Measures how fast invocations start: with mu, boto3 with 64 threads, and aiobotocore, on one service.
 
 The service is nginx on TLS (RSA-2048) on this machine, which answers 202: at once, or after 20 ms. Each
 contender sends Event invocations of 2.9 KB from a process of its own. `wrk` on the same service, with nothing
@@ -97,7 +97,7 @@ def wait_for(port: int) -> None:
 
 
 def aiobotocore_python() -> str:
-    """The interpreter of an environment that has aiobotocore."""
+    """Returns the interpreter of an environment that has aiobotocore."""
     directory = ROOT / "build" / "bench-venv"
     python = str(directory / "bin" / "python")
     if not (directory / "ready").exists():
@@ -116,7 +116,7 @@ def measure(
     python: str = sys.executable,
     token_size: int = 0,
 ) -> dict[str, Any]:
-    """One run of a contender."""
+    """Runs a contender once."""
     done = subprocess.run(
         [python, CONTENDERS, name, url, ca, str(count), str(connections), str(token_size)],
         check=True, capture_output=True, text=True,
@@ -130,7 +130,7 @@ def median(runs: list[dict[str, Any]], what: str) -> float:
 
 
 def wrk(url: str) -> float:
-    """Requests per second of wrk with 16 connections."""
+    """Returns the requests per second of wrk with 16 connections."""
     out = subprocess.run(
         ["wrk", "-t1", "-c16", "-d2", url], check=True, capture_output=True, text=True
     ).stdout
@@ -138,7 +138,7 @@ def wrk(url: str) -> float:
 
 
 def compare(rounds: int, token_size: int) -> None:
-    """All contenders on the quick service, then ours on the delayed one."""
+    """Measures all contenders on the quick service, then mu on the delayed one."""
     run = partial(measure, token_size=token_size)
     others = {"boto3": sys.executable, "aiobotocore": aiobotocore_python()}
     with service() as (quick, delayed, ca):
@@ -170,14 +170,14 @@ def compare(rounds: int, token_size: int) -> None:
 
 
 def sweep(rounds: int) -> None:
-    """Ours with a limit on connections; "default" is no limit but the default."""
+    """Measures mu with a limit on connections; "default" is the default limit."""
     with service() as (quick, delayed, ca):
         print(
             f"{'connections':>12} {'1,000':>10} {'10,000':>10} {'1,000, 20 ms':>14}   (invocations per second)"
         )
         columns = [(quick, 1000), (quick, 10000), (delayed, 1000)]
         rates: dict[tuple[int, int], list[float]] = defaultdict(list)
-        for _ in range(rounds):  # all in each round, so that a slow minute is nobody's
+        for _ in range(rounds):  # all in each round, so that a slow minute affects all
             for connections in (*SWEEP, 0):
                 for column, (url, count) in enumerate(columns):
                     rates[connections, column].append(measure("ours", url, ca, count, connections)["rate"])

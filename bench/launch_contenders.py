@@ -14,18 +14,18 @@ FUNCTION = "png2y4m"
 REGION = "us-east-1"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDBENCHMARK", "AWS_SECRET_ACCESS_KEY": "no-secret-at-all"}
 TOKEN = "AWS_SESSION_TOKEN"  # in the environment, where boto3 and aiobotocore find it
-AT_ONCE = 64  # of the others
+AT_ONCE = 64  # requests at a time of the others
 
 
 def payload(number: object) -> str:
-    """An event of 2.9 KB, as a coordinator sends it."""
+    """Returns an event of 2.9 KB, as a coordinator sends it."""
     pem = "MIIDdzCCAl+gAwIBAgIEAgAAuTANBgkqhkiG9w0BAQUFADBaMQswCQYDVQQGEwJJ" * 14
     event = {"mode": 1, "port": 13579, "addr": "10.0.0.1", "cacert": pem, "srvcrt": pem, "srvkey": pem}
     return json.dumps({"id": "NUMBER", **event}).replace('"NUMBER"', str(number))
 
 
 def ours(url: str, ca: str, count: int, connections: int | None) -> int:
-    """launchpar; all of it counts, also reading the certificates."""
+    """Runs launchpar; all of its time counts, including reading the certificates."""
     from mu.launch import launchpar
 
     keys = KEYS.values()
@@ -37,7 +37,7 @@ def ours(url: str, ca: str, count: int, connections: int | None) -> int:
 
 
 def with_boto3(url: str, ca: str, count: int, _connections: int | None) -> int:
-    """boto3's client in a pool of threads; making the client does not count."""
+    """Runs boto3's client in a pool of threads; making the client does not count."""
     from concurrent.futures import ThreadPoolExecutor
 
     import boto3
@@ -56,7 +56,7 @@ def with_boto3(url: str, ca: str, count: int, _connections: int | None) -> int:
 
 
 def with_aiobotocore(url: str, ca: str, count: int, _connections: int | None) -> int:
-    """aiobotocore's client, so many at a time; making the client does not count."""
+    """Runs aiobotocore's client, AT_ONCE at a time; making the client does not count."""
     import asyncio
 
     from aiobotocore.config import AioConfig
@@ -88,7 +88,7 @@ CONTENDERS = {"ours": ours, "boto3": with_boto3, "aiobotocore": with_aiobotocore
 
 
 def contend(name: str, url: str, ca: str, count: int, connections: int, token_size: int = 0) -> None:
-    """Run one contender in this process and print what it took."""
+    """Runs one contender in this process and prints its time."""
     if name == "ours":
         sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
         import mu.launch  # noqa: F401  # a program's start is not what is compared

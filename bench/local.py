@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The local engine: how soon N workers of a real package, all running at once, are connected over mutual TLS.
+"""Measures how soon N workers of a real package on the local engine, all running at once, are connected by mutual TLS.
 
 Beside it, in the same run, what an engine without a fork server would do: one Python for each of 100 workers of
 the same package, compiled. (They have not imported boto3 by then, as the engine's have; that would cost each a

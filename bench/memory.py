@@ -23,7 +23,7 @@ CASES = ("done", "failed", "record", "unpaused")
 
 
 def load(port: int, workers: int, size: int, status: int) -> None:
-    """Connect, say hello, and answer the first command with much output, until told to quit."""
+    """Connects, says hello, and answers the first command with much output, until told to quit."""
     from mu.wire.framing import encode
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
@@ -64,7 +64,7 @@ def load(port: int, workers: int, size: int, status: int) -> None:
 
 
 def coordinator(workers: int, case: str) -> None:
-    """mu's run with states of the original's kind; prints what it has cost."""
+    """Runs mu with states of the original's kind; prints its cost."""
     from mu import CommandListState, TerminalState
     from mu.server import intake
     from mu.server.ledger import Part
@@ -75,7 +75,7 @@ def coordinator(workers: int, case: str) -> None:
         commandlist = [("OK:HELLO", "run:x"), ("OK:RETVAL(0)", "quit:")]
         nextState = TerminalState
 
-    if case == "unpaused":  # as if there were no bound
+    if case == "unpaused":  # without the bound
         intake.PRESSED = intake.MOST_HELD = 1 << 62
     states: list[Any] = []
     settings = Settings(
@@ -90,7 +90,7 @@ def coordinator(workers: int, case: str) -> None:
 
 
 def main(workers: int, size: int) -> None:
-    """Each case in turn."""
+    """Measures each case in turn."""
     print(f"{'':10} {'peak, MB':>9} {'seconds':>8}")
     for case in CASES:
         this = [sys.executable, __file__]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A million inputs through `mu map`: rate, memory, and that each is done once in the results, whatever ends a run.
+"""Runs `mu map` with a million inputs: measures rate and memory, and checks that each is in the results exactly once.
 
 The inputs are the lines of a file, the program is `true`, on the engine `here` with two workers. The first run is
 ended by `kill -9` at a random moment, the second, with `--resume`, by Ctrl-C (SIGINT) at another, and the third goes on
@@ -24,7 +24,7 @@ LOOK_EACH = 0.25  # seconds
 
 
 def rows_in(path: Path, size: int, count: int) -> tuple[int, int]:
-    """How far a growing file has been looked at, in bytes, and how many lines there were so far."""
+    """How many bytes of a growing file have been read, and how many lines they had."""
     try:
         with path.open("rb") as file:
             file.seek(size)
@@ -36,22 +36,22 @@ def rows_in(path: Path, size: int, count: int) -> tuple[int, int]:
 
 
 def look(pid: int) -> tuple[float, float]:
-    """CPU seconds of a process alone, and its peak memory in MB."""
+    """Returns the CPU seconds of one process, and its peak memory in MB."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return cpu, int(line.split()[1]) / 1024
-    return cpu, 0.0  # it is a zombie
+    return cpu, 0.0  # the process is a zombie
 
 
 def run(words: list[str], results: Path, end_at: int, ended_by: signal.Signals | None) -> float:
-    """One run, ended by a signal once there are so many rows in all; returns its peak memory in MB."""
+    """Does one run, ended by a signal at a number of rows in all; returns its peak memory in MB."""
     size, before = rows_in(results, 0, 0)
     count, peak, cpu = before, 0.0, 0.0
     began = time.monotonic()
     process = subprocess.Popen([sys.executable, "-m", "mu", "map", *words])
-    at_first = None  # memory once the first hundredth is done, to see that it stays flat
+    at_first = None  # memory when a hundredth is done, to check that it stays constant
     while process.poll() is None:
         time.sleep(LOOK_EACH)
         try:
@@ -79,7 +79,7 @@ def run(words: list[str], results: Path, end_at: int, ended_by: signal.Signals |
 
 
 def check(results: Path, inputs: int) -> None:
-    """Each input is in the results, done, and once."""
+    """Checks that each input is in the results exactly once, and done."""
     seen = bytearray(inputs + 1)
     torn = 0
     with results.open("rb") as file:
@@ -98,7 +98,7 @@ def check(results: Path, inputs: int) -> None:
 
 
 def main() -> None:
-    """Three runs, and the check."""
+    """Does three runs, and the check."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has background jobs ignore it
     inputs = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1

@@ -133,6 +133,7 @@ def main() -> None:
         try:
             assert engine.stdout
             environment = dict(os.environ)
+            environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program is compiled once
             while "AWS_ROLE" not in environment:
                 name, _, value = engine.stdout.readline().strip().removeprefix("export ").partition("=")
                 environment[name] = value

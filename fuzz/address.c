@@ -1,4 +1,4 @@
-/* Endpoint and function: what is before the first line feed, and what is after it. */
+/* Fuzzes endpoint and function: the input before and after its first line feed. */
 #include "target.h"
 
 #include "fuzz.h"

@@ -1,4 +1,4 @@
-/* An error's body, in two pieces, and the secrets in it. */
+/* Fuzzes an error's body, in two pieces, and the removal of secrets from it. */
 #include "answer.h"
 #include "fuzz.h"
 

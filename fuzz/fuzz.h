@@ -1,4 +1,4 @@
-/* What the fuzz targets share. Each checks what must hold for any input, not only that nothing crashes. */
+/* Helpers of all fuzz targets. Each target checks properties of every result, not only that nothing crashes. */
 #ifndef FUZZ_H
 #define FUZZ_H
 
@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
             abort();    \
     } while (0)
 
-/* A copy as a C string, to be freed. It ends at the first NUL of the data. */
+/* Returns a copy as a C string, which the caller frees. It ends at the first NUL of the data. */
 static inline char *text_of(const uint8_t *data, size_t size)
 {
     char *text = malloc(size + 1);

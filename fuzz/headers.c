@@ -1,4 +1,4 @@
-/* Header lines, as libcurl gives them out: the input is cut after each line feed. */
+/* Fuzzes header lines, as libcurl passes them: the input is split after each line feed. */
 #include "answer.h"
 #include "fuzz.h"
 
@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t at = 0; at < size;) {
         const uint8_t *end = memchr(data + at, '\n', size - at);
         size_t length = end == NULL ? size - at : (size_t)(end + 1 - (data + at));
-        /* In memory of its own, so that a byte too far is noticed. */
+        /* In memory of its own size, so that a sanitizer finds a read beyond its end. */
         char *line = malloc(length);
         MUST(line != NULL);
         memcpy(line, data + at, length);

@@ -1,4 +1,4 @@
-/* Percent-encoding, and the canonical form of paths. */
+/* Fuzzes percent-encoding, and the canonical form of paths. */
 #include "fuzz.h"
 #include "sigv4.h"
 

@@ -1,4 +1,4 @@
-/* Payload templates; the first 8 bytes are the number. */
+/* Fuzzes payload templates; the first 8 bytes of the input are the number. */
 #include "fuzz.h"
 #include "liblaunch.h"
 #include "payload.h"
@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     MUST(out != NULL);
     mu_payload_write(payload, number, out);
 
-    /* The same, found the slow way. */
+    /* The same, computed in a simple and slow way. */
     size_t mark = 0;
     while (mark + 6 <= body_size && memcmp(body + mark, "##ID##", 6) != 0)
         mark++;
@@ -40,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         MUST(filled == body_size && (body_size == 0 || memcmp(out, body, body_size) == 0));
     }
 
-    /* The hash of what is written, by way of a payload that is nothing but that. */
+    /* The hash of the written bytes, computed from a payload of just these bytes. */
     char hash[MU_SIGV4_HASH_SIZE], again[MU_SIGV4_HASH_SIZE];
     MUST(mu_payload_hash(payload, number, hash) == MU_LAUNCH_OK);
     mu_payload *whole;

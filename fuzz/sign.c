@@ -1,4 +1,4 @@
-/* Signing: keys, region, path, and headers are the lines of the input. */
+/* Fuzzes signing: keys, region, path, and headers are the lines of the input. */
 #include "fuzz.h"
 #include "liblaunch.h"
 #include "sigv4.h"

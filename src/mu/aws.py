@@ -66,7 +66,7 @@ _HURRIED: dict[str, Any] = {"retries": {"total_max_attempts": 2}, "connect_timeo
 
 
 _session_lock = threading.RLock()  # a session can make only one client at a time
-# The environment that it was made from, botocore's and boto3's session.
+# The environment that it was made from, botocore's session, and boto3's, or None until S3 is used.
 _session: tuple[Any, Any, Any] | None = None
 
 
@@ -76,19 +76,7 @@ def botocore_session() -> Any:
     There is only one, so that the user is asked only once for an MFA code, which works once. A new one is made when
     the environment variables have changed that tell where credentials come from.
     """
-    return _sessions()[1]
-
-
-def forget_session() -> None:
-    """Makes the next use of a session read credentials and configuration again."""
     global _session
-    with _session_lock:
-        _session = None
-
-
-def _sessions() -> tuple[Any, Any, Any]:
-    global _session
-    import boto3
     import botocore.session
 
     with _session_lock:
@@ -100,8 +88,30 @@ def _sessions() -> tuple[Any, Any, Any]:
         if _session is None or _session[0] != environment:
             made = botocore.session.Session()
             made.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_time)
-            _session = environment, made, boto3.Session(botocore_session=made)
-        return _session
+            _session = environment, made, None
+        return _session[1]
+
+
+def forget_session() -> None:
+    """Makes the next use of a session read credentials and configuration again."""
+    global _session
+    with _session_lock:
+        _session = None
+
+
+def _session_for(service: str) -> Any:
+    """Returns `botocore_session()`; for S3 with boto3 added to it, which gives clients `upload_file` and the like.
+
+    Other services need no boto3, whose import takes as long as botocore's and would delay the start of a job.
+    """
+    global _session
+    with _session_lock:
+        session = botocore_session()
+        if service == "s3" and _session is not None and _session[2] is None:
+            import boto3
+
+            _session = _session[0], session, boto3.Session(botocore_session=session)
+        return session
 
 
 _UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z")
@@ -154,11 +164,12 @@ def client(
 
     `hurried` is for requests that a run can do without: short timeouts, no retries. Raises MuError.
     """
-    import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
     config = Config(**(_HURRIED if hurried else _CONFIG))
+    names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+    given = dict(zip(names, keys, strict=True)) if keys is not None else {}
     if keys is None:
         try:
             botocore_session().get_credentials()  # the session keeps them
@@ -167,8 +178,9 @@ def client(
     with explained(f"cannot use {service} in {region}"):
         try:
             with _session_lock:
-                session: Any = boto3.Session(*keys) if keys is not None else _sessions()[2]
-                made = session.client(service, region_name=region, endpoint_url=endpoint, config=config)
+                made = _session_for(service).create_client(
+                    service, region, endpoint_url=endpoint, config=config, **given
+                )
             _ = urlsplit(
                 made.meta.endpoint_url
             ).port  # checked here, since botocore checks it only when it sends a request

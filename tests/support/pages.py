@@ -24,11 +24,12 @@ VARIES = (
     (r"port \d+ is free", "a port is free"),
     (r"port 0: .*", "a port is free"),
     (r"\d+ invocations at a time", "N invocations at a time"),
-    (r"\d+\.\d+ s\b", "N s"),
+    (r"\d+\.\d+ s\b|(?<=done in )\d+:[\d:]+", "N s"),
     (r"-[0-9a-f]{16}-\d+", "-HASH"),
     (r"(?<=_)(?=\w*[A-Z0-9])[A-Za-z0-9]{8}\b", "XXXXXXXX"),
     (r"^cost: .*", "cost"),
     (r"\b[1-9]\d* workers at a time \(the CPUs", "N workers at a time (the CPUs"),
+    (r"\d+ workers?, (?=\d+ attempts)", "N workers, "),  # one may do it all before another has connected
     (r"[\d,]+ bytes", "N bytes"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?", "TIME"),
     (r"\$\d+\.\d+", "$N"),

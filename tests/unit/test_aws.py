@@ -220,6 +220,22 @@ def test_boto3_is_imported_when_it_is_needed():
         _ = aws.nothing
 
 
+def test_only_clients_of_s3_need_boto3():
+    words = """
+import sys
+from mu import aws
+keys = "id", "secret", "token"
+client = aws.client("lambda", "eu-north-1", keys=keys)
+used = client._request_signer._credentials
+assert (used.access_key, used.secret_key, used.token) == keys
+assert client.meta.region_name == "eu-north-1"
+assert "boto3" not in sys.modules
+assert callable(aws.client("s3", "eu-north-1", keys=keys).upload_file)
+assert callable(aws.client("s3", "eu-north-1", keys=keys).upload_file)
+"""
+    subprocess.run([sys.executable, "-c", words], check=True)
+
+
 @pytest.mark.parametrize(
     "value",
     [

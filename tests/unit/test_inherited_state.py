@@ -10,7 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TELL = """
-import json, os, signal
+import json, os, signal, tempfile
+tempfile.gettempdir()
 import tests.conftest
 umask = os.umask(0)
 print(json.dumps({
@@ -18,12 +19,15 @@ print(json.dumps({
     "blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
     "umask": umask,
     "stdin": os.path.exists("/proc/self/fd/0"),
-    "odd": sorted(n for n in os.environ if n.lower().endswith("_proxy") or n in ("AWS_PROFILE", "MEM_SIZE", "REGION")),
+    "odd": sorted(
+        n for n in os.environ if n.lower().endswith("_proxy") or n in ("AWS_PROFILE", "MEM_SIZE", "REGION", "TZ")
+    ),
+    "blank": " " in tempfile.gettempdir(),
 }))
 """
 
 
-def test_nothing_is_inherited() -> None:
+def test_nothing_is_inherited(tmp_path: Path) -> None:
     def spoil() -> None:
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
@@ -34,6 +38,8 @@ def test_nothing_is_inherited() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
 
     spoilt = {"https_proxy": "http://x:1", "HTTP_PROXY": "http://x:1", "AWS_PROFILE": "none", "MEM_SIZE": "1"}
+    (tmp_path / "a place").mkdir()
+    spoilt |= {"TZ": "Asia/Kathmandu", "TMPDIR": str(tmp_path / "a place")}
     done = subprocess.run(
         [sys.executable, "-c", TELL],
         cwd=ROOT,
@@ -44,5 +50,5 @@ def test_nothing_is_inherited() -> None:
         check=True,
     )
     assert json.loads(done.stdout) == {
-        "ignored": [], "blocked": 0, "umask": 0o022, "stdin": True, "odd": [],
+        "ignored": [], "blocked": 0, "umask": 0o022, "stdin": True, "odd": [], "blank": False,
     }  # fmt: skip

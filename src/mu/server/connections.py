@@ -123,6 +123,8 @@ class Connections:
 
     def watch(self, peer: Peer, channel: SocketNB) -> None:
         """Waits for what the channel needs: to read unless the connection is paused, to write if output is queued."""
+        if channel.sock is None:
+            return  # closed in this turn: its descriptor is gone, or another's
         wanted = 0 if peer.paused else select.EPOLLIN
         if channel.want_write or channel.ssl_write:
             wanted |= select.EPOLLOUT

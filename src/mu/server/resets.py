@@ -21,7 +21,7 @@ from mu.server.reuse import store_facts
 from mu.server.staffing import Staffing
 from mu.server.timers import Timers
 from mu.wire.framing import to_text
-from mu.wire.protocol import HELLO, hello, parse_hello
+from mu.wire.protocol import HELLO, MAX_HELLO, hello, parse_hello
 from mu.wire.socket_nb import SocketNB
 
 logger = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class Resets:
             peer.late += 1
             # Only a failed part can have unanswered commands, whose answers come after `reset:`.
             if peer.late > MAX_LATE or (message.startswith(b"FAIL") and not peer.failures):
-                logger.debug("worker at %s, after %s %s", peer.address, RESET, to_text(message)[:200])
+                logger.debug("worker at %s, after %s %s", peer.address, RESET, to_text(message[:200]))
                 self._give_up(peer)
                 return
         if channel.sock is None:
@@ -146,7 +146,7 @@ class Resets:
 
     def _take_hello(self, peer: Peer, channel: SocketNB) -> None:
         said = channel.peek_bytes()
-        parsed = parse_hello(to_text(said))
+        parsed = parse_hello(to_text(said[: 4 * MAX_HELLO + 1]))  # what is longer is none
         if parsed is None:
             self._give_up(peer)
             return

@@ -147,3 +147,20 @@ def test_whoever_holds_most_is_given_up_when_all_of_it_is_too_much(world: World)
     peers = [world.connect() for _ in range(4)]
     said = [world.send(peer, begin_of(30 * KB, 16 * KB)) for peer in peers]
     assert said == [None, None, None, evil]
+
+
+def test_one_that_hangs_up_in_its_message_while_memory_is_short_is_not_waited_for(world: World) -> None:
+    """Its descriptor is closed by then, and may be another's."""
+    first = world.connect()
+    world.send(first, begin_of(90 * KB, 16 * KB))
+    for _ in range(7):
+        world.send(world.connect(), begin_of(49 * KB, 16 * KB))
+    assert first.channel is not None
+    world.ends[first].close()
+    first.channel.do_read()
+    assert first.channel.sock is None
+    assert world.intake.note(first, first.channel) is None
+    assert first.paused
+    for peer in [peer for peer in world.ends if peer is not first]:
+        world.close(peer)  # and now it would be its turn
+    assert not first.paused

@@ -230,6 +230,16 @@ def test_downloads_ask_for_checksums_and_uploads_bring_one(
     assert get["x-amz-checksum-mode"] == "ENABLED"
 
 
+def test_no_second_digest_of_what_is_uploaded_where_there_is_no_tls(
+    server: Server, access: S3, tmp_path: Path
+) -> None:
+    (tmp_path / "f").write_bytes(DATA)
+    server.responses = [ok(b"")]
+    access.upload("us-east-1", "bucket", "k", f"{tmp_path}/f")
+    assert "UNSIGNED-PAYLOAD" in server.asked[0]["x-amz-content-sha256"]
+    assert "Signature=" in server.asked[0]["authorization"]
+
+
 def test_an_upload_that_was_damaged_on_its_way(server: Server, impatient: S3, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(DATA)
     server.responses = [error(400, "BadDigest", "...")]
