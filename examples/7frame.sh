@@ -9,6 +9,10 @@ fail() {
     exit 1
 }
 
+[ $# -eq 4 ] || {
+    echo "usage: $0 FRAMES LEFT CHUNK OUTPUT"
+    exit 2
+}
 parameters=$(head -n 1 "$2") && [ -r "$3" ] || exit 1
 [ "$parameters" = "$(head -n 1 "$3")" ] || fail "the chunk and the one before it differ in their parameters"
 

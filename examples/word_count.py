@@ -41,6 +41,9 @@ if __name__ == "__main__":
         print(f"usage: {sys.argv[0]} DIRECTORY PATTERN [flags of mu.main]", file=sys.stderr)
         sys.exit(2)
     files = sorted(map(str, Path(sys.argv[1]).rglob(sys.argv[2])))
+    if not files:
+        print(f"{sys.argv[0]}: no file below {sys.argv[1]} matches {sys.argv[2]}", file=sys.stderr)
+        sys.exit(2)
     job = mu.main(count, [*files, None], sys.argv[3:])
     for word, number in (job.results[-1] or {}).items():
         print(f"{number:8} {word}")

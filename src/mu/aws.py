@@ -187,7 +187,7 @@ def client(
             return made
         except ValueError as error:  # the endpoint is not a URL
             text = one_line(str(error))
-            raise MuError(f"cannot use {service} in {region}: {text}: check the endpoint") from None
+            raise UsageError(f"cannot use {service} in {region}: {text}: check the endpoint") from None
 
 
 @contextlib.contextmanager

@@ -253,6 +253,7 @@ def test_one_line_and_status_2_for_mistakes(capfd: pytest.CaptureFixture[str]) -
             ["map", "--range", "1-2", "-e", "lambda", "--direct", "--record", "r", "--", "true"],
             "--direct keeps no record: --results DIR keeps what became of each input",
         ),
+        (["map", "--range", "1-2", "--no-retry", "x", "--", "true"], "--no-retry: 'x' is not a list of exit"),
         (["map", "--range", "1-2", "-e", "ssh:", "--", "true"], "-e ssh: names no host"),
         (["map", "s3://B!/*", "--", "true"], "input s3://B!/*: there can be no bucket 'B!'"),
         (
@@ -465,6 +466,17 @@ def test_direct_opens_no_port_and_waits_while_lambda_is_busy(
     assert out.split() == [*"123456"]
     assert seen == [before] * 6
     assert "Lambda asked 2 times to wait" in err
+
+
+def test_mistakes_of_one_input_say_what_and_where(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    Path("list").write_text(f"s3://B!/x\ns3://{BUCKET}/none\ns3://no-such-bucket/k\n")
+    assert main(["map", "--lines", "list", "--retries", "0", "--", "cat", "{in}"]) == 1
+    err = capfd.readouterr().err
+    assert "there can be no bucket 'B!': a name has 3 to 63 lower-case letters" in err
+    assert "there is no bucket no-such-bucket (input 3: s3://no-such-bucket/k)" in err
+    assert f"no such key (input 2: s3://{BUCKET}/none)" in err
+    assert main(["map", "list", "-e", "lambda", "-l", "f.zip", "--", "cat", "{in}"]) == 2
+    assert "-e lambda needs a function's name after -l, and f.zip is a package" in capfd.readouterr().err
 
 
 def test_direct_tells_what_programs_print_and_keeps_it(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:

@@ -61,7 +61,7 @@ def test_credentials_with_odd_characters_are_not_told(monkeypatch, variable, val
 @pytest.mark.parametrize("url", ["http://127.0.0.1:abc", "http://127.0.0.1:99999", "nonsense"])
 def test_endpoints_that_cannot_be(monkeypatch, url):
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-    with pytest.raises(MuError, match="cannot use lambda in us-east-1: .*: check the endpoint"):
+    with pytest.raises(UsageError, match="cannot use lambda in us-east-1: .*: check the endpoint"):
         aws.client("lambda", "us-east-1")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from mu import aws
 from mu.cli import regions
 from mu.console.terminal import say, tell
-from mu.errors import MuError, UsageError
+from mu.errors import UsageError
 from mu.lambdaize import deploy
 
 
@@ -82,7 +82,7 @@ def remove(names: Sequence[str], regions: Sequence[str], every: bool) -> Iterato
     chosen = [made for made in ours if every or made.name in names]
     for name in names:
         if name not in (made.name for made in chosen):
-            raise MuError(
+            raise UsageError(
                 f"lambdaize has made no function {name} in {', '.join(regions)}: nothing is removed"
             )
     for made in chosen:

@@ -60,6 +60,10 @@ EXPLAINED = (
         "Unable to contact slurm controller",
         "Slurm does not answer: is slurmctld running, and is this a login node?",
     ),
+    (
+        "Could not establish a configuration source",
+        "Slurm is not set up here: run this on a machine of its cluster, such as the login node",
+    ),
     ("unrecognized option", "sbatch rejects --engine-args: {said}"),
     (
         "python3: not found",

@@ -97,6 +97,8 @@ def load(path: str | Path) -> Run:
         elif not path.exists() and lines_beside(path).exists():
             path = lines_beside(path)
         data = path.read_bytes()
+    except FileNotFoundError:
+        raise UsageError(f"there is no {path}: give the directory that --record named") from None
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     if data.startswith(SO_FAR):

@@ -55,13 +55,15 @@ class Rules(NamedTuple):
         return Verdict(f"{fate}{said}", status in self.no_retry)
 
 
-def statuses(text: str) -> frozenset[int]:
-    """Returns the numbers of a list such as `0,2` or `64-78,1`. Raises UsageError."""
+def statuses(text: str, flag: str) -> frozenset[int]:
+    """Returns the numbers of a list such as `0,2` or `64-78,1`, the value of `flag`. Raises UsageError."""
     found: set[int] = set()
     for piece in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,3})(?:-(\d{1,3}))?\s*", piece, re.ASCII)
         if not match or not int(match[1]) <= int(match[2] or match[1]) <= 255:
-            raise UsageError(f"'{text}' is not a list of exit statuses from 0 to 255, such as 0,2 or 64-78")
+            raise UsageError(
+                f"{flag}: '{text}' is not a list of exit statuses from 0 to 255, such as 0,2 or 64-78"
+            )
         found.update(range(int(match[1]), int(match[2] or match[1]) + 1))
     return frozenset(found)
 

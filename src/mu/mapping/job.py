@@ -107,7 +107,8 @@ def check(given: Given, source: Source) -> Checked:
         command,
         Outputs(templates, source),
         Rules(
-            failures.statuses(given.ok), failures.statuses(given.no_retry) if given.no_retry else frozenset()
+            failures.statuses(given.ok, "--ok"),
+            failures.statuses(given.no_retry, "--no-retry") if given.no_retry else frozenset(),
         ),
         failures.max_fails(given.max_fails) if given.max_fails else None,
         program.find(command, given.beside, here=here),

@@ -181,6 +181,7 @@ def bucket_region(bucket: str, fallback: str | None = None) -> str:
     """Returns a bucket's region, which is asked for once; if we may not ask, `fallback` or the default region."""
     default = fallback or aws.default_region()
     if bucket not in _REGIONS:
+        check_bucket(bucket)
         client = aws.client("s3", default)
         try:
             found = client.get_bucket_location(Bucket=bucket).get("LocationConstraint")

@@ -54,6 +54,10 @@ def target_of(checked: Checked) -> Target | None:
             )
     elif given.beside:
         raise UsageError("--with is packaged with a new function, but -l names an existing one")
+    if str(name).endswith(".zip"):
+        raise UsageError(
+            f"-e lambda needs a function's name after -l, and {name} is a package: mu lambdaize uploads it"
+        )
     client = aws.client("lambda", regions[0])
     with aws.explained(f"cannot look at function {name}"):
         found = client.get_function_configuration(FunctionName=name)

@@ -126,7 +126,7 @@ def test_remove_all(clients, capsys):
 def test_others_are_not_removed(clients, capsys, name):
     """And then neither are those named beside them."""
     status, output, errors = run(capsys, "rm", "ours-us-east-1", name)
-    assert (status, output) == (1, "")
+    assert (status, output) == (2, "")
     assert f"no function {name} in us-east-1: nothing is removed" in errors
     assert len(names(clients["us-east-1"])) == 3
 

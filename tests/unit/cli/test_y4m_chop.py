@@ -146,3 +146,9 @@ def test_the_workers_script_refuses(left: bytes, chunk: bytes, why: str, tmp_pat
     assert done.returncode == 1
     assert why in done.stdout
     assert not (tmp_path / "output.y4m").exists()
+
+
+def test_the_script_without_its_arguments_says_how_it_is_used() -> None:
+    done = subprocess.run(["sh", SCRIPT, "1"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert done.stdout.endswith("7frame.sh FRAMES LEFT CHUNK OUTPUT\n")

@@ -346,7 +346,7 @@ def test_the_page_knows_of_programs_that_failed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("run", "output", "why"),
     [
-        ("nosuch", "x.png", "cannot read nosuch: No such file or directory"),
+        ("nosuch", "x.png", "there is no nosuch: give the directory that --record named"),
         ("n" * 300, "x.png", f"cannot read {'n' * 300}: File name too long"),
         ("run", "x.gif", "x.gif: the name must end in .png, .svg, .html or .json"),
         ("run", "no/such/x.png", "cannot write no/such/x.png: No such file or directory"),

@@ -97,6 +97,17 @@ def test_examples_without_arguments_say_how_they_are_used(name: str) -> None:
     assert done.stderr.startswith("usage: ")
 
 
+def test_word_count_of_no_file(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "word_count.py", tmp_path, "*.txt"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(f"word_count.py: no file below {tmp_path} matches *.txt\n")
+
+
 def test_word_count(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / f"{number}.txt").write_text("The end of the " + "word " * number)

@@ -29,7 +29,7 @@ from mu.mapping.failures import Groups, MaxFails, Rules, Watch, generic
     ],
 )
 def test_what_a_status_means(status: int, stderr: str, text: str | None, final: bool) -> None:
-    rules = Rules(frozenset((0, 2)), failures.statuses("64-78"))
+    rules = Rules(frozenset((0, 2)), failures.statuses("64-78", "--ok"))
     verdict = rules.judge(status, stderr, memory=1536 << 20)
     assert (verdict and verdict.text) == text
     assert bool(verdict and verdict.final) is final
@@ -46,13 +46,13 @@ def test_a_time_limit_is_a_failure_even_if_the_status_is_not() -> None:
     ("text", "expected"), [("0", {0}), ("0,2", {0, 2}), ("64-66,1", {1, 64, 65, 66}), ("255", {255})]
 )
 def test_statuses(text: str, expected: set[int]) -> None:
-    assert failures.statuses(text) == expected
+    assert failures.statuses(text, "--ok") == expected
 
 
 @pytest.mark.parametrize("text", ["", "x", "256", "3-1", "-1", "1,,2", "1-2-3", "٣"])
 def test_no_statuses(text: str) -> None:
-    with pytest.raises(UsageError, match="not a list of exit statuses"):
-        failures.statuses(text)
+    with pytest.raises(UsageError, match="--ok: .* is not a list of exit statuses"):
+        failures.statuses(text, "--ok")
 
 
 def test_failures_of_one_kind_are_one_line() -> None:
