@@ -212,24 +212,6 @@ def test_boto3_has_been_imported(rig: Rig) -> None:
     assert rig.call("sys.modules['boto3'].client('s3').meta.endpoint_url") == "http://127.0.0.1:9"
 
 
-def test_what_is_uploaded_is_not_signed_byte_by_byte_as_on_aws(rig: Rig) -> None:
-    source = """
-def look(event, context):
-    import boto3
-    found = []
-    client = boto3.client("s3")
-    client.meta.events.register("before-send", lambda request, **_: found.append(dict(request.headers)) or Answer())
-    client.put_object(Bucket="b", Key="k", Body=b"data", ChecksumAlgorithm="CRC32")
-    text = {name.lower(): str(value) for name, value in found[0].items()}
-    return [text["x-amz-content-sha256"], text["x-amz-checksum-crc32"]]
-
-class Answer:
-    status_code, headers, content, text, raw = 200, {}, b"", "", None
-"""
-    outcome = rig.executor.invoke(function(source), b"{}").result(PATIENCE)
-    assert json.loads(outcome.payload) == ["b'UNSIGNED-PAYLOAD'", "b'rfPzYw=='"]
-
-
 @isolated
 def test_the_package_cannot_be_written(rig: Rig) -> None:
     error = rig.error("open('new', 'w')")
