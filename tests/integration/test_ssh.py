@@ -212,7 +212,7 @@ def test_a_login_script_that_prints_is_no_obstacle(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("hosts_text", "words"),
     [
-        ("", "no host is named"),
+        ("", "names no host"),
         ("a,a", "a is listed twice"),
         ("a=0", "SLOTS must be a number of workers"),
         ("a=x", "SLOTS must be a number of workers"),
