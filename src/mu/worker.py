@@ -104,7 +104,11 @@ def run_commands(handler: Handler, outside: Outside, limit: TimeLimit, event: Ma
         raise UsageError("mode 2: the event has no list of commands, or of statuses that are ok")
     answers = []
     for coded in commands:
-        reply = handler.handle(framing.to_text(binascii.a2b_base64(coded)))
+        try:
+            command = framing.to_text(binascii.a2b_base64(coded))
+        except (TypeError, ValueError):
+            raise UsageError("mode 2: each of the event's commands is a text in Base64") from None
+        reply = handler.handle(command)
         if not isinstance(reply, (list, Work)):
             raise UsageError("mode 2: a command that is only for a coordinator")
         answer = reply[-1] if isinstance(reply, list) else _done(reply, outside, limit)

@@ -629,6 +629,8 @@ def test_mode_2_stops_at_a_failure(first: str, ok: list[int], number: int) -> No
         ({}, "has no list of commands"),
         ({"commands": ["cXVpdDo="]}, "a command that is only for a coordinator"),
         ({"commands": ["cmVzZXQ6"]}, "a command that is only for a coordinator"),
+        ({"commands": [7]}, "is a text in Base64"),
+        ({"commands": ["a"]}, "is a text in Base64"),
         ({"commands": ["?"]}, ""),
     ],
 )
