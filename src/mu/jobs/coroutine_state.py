@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
-from mu.errors import describe
+from mu.errors import MuError, describe
 from mu.jobs import explain
 from mu.jobs.commands import CommandState
 from mu.jobs.context import Context
@@ -298,7 +298,7 @@ class CoroutineState(CommandState):
         context, where = self._context, user_place(error)
         error = explain.explained_error(error)
         text = explain.failure(error, where, self._lost)
-        state = FailedState(self, text, where=where, final=isinstance(error, Final | Misuse), usable=usable)
+        state = FailedState(self, text, where=where, final=not self._lost and _is_final(error), usable=usable)
         if context.keep_errors:
             state.error = error
         place = where or context.defined
@@ -390,3 +390,11 @@ class CoroutineState(CommandState):
         if isinstance(inner, ErrorState):  # it has closed the connection
             return self._go_on(self._main, None, CommandFailed(inner.err))
         return self._go_on(self._main, inner)
+
+
+def _is_final(error: BaseException) -> bool:
+    """Returns whether another attempt would fail in the same way: the part says so, or its own code raised the
+    exception. What commands and `mu.timeout` raise is not final."""
+    if isinstance(error, MuError):
+        return isinstance(error, Final | Misuse)
+    return not isinstance(error, TimeoutError | WorkerLost)

@@ -207,7 +207,26 @@ def test_an_exception_of_the_parts_own_has_its_line() -> None:
     part = Part(job).says("OK:ECHO(x)")
     assert part.failure == f"KeyError: 'gone' ({line_of(job, '# here')})"
     assert isinstance(part.machine, FailedState)
-    assert not part.machine.final
+    assert part.machine.final
+
+
+@pytest.mark.parametrize(
+    ("error", "final"),
+    [
+        (mu.CommandFailed("no"), False),
+        (TimeoutError("not done within 1 s"), False),
+        (mu.Final("no"), True),
+        (ValueError("no"), True),
+    ],
+)
+def test_what_no_command_has_raised_is_not_tried_again(error: Exception, final: bool) -> None:
+    async def job(worker: mu.Worker, _: None) -> None:
+        await worker.command("echo:x")
+        raise error
+
+    part = Part(job).says("OK:ECHO(x)")
+    assert isinstance(part.machine, FailedState)
+    assert part.machine.final is final
 
 
 def test_final_and_skip() -> None:
