@@ -300,14 +300,16 @@ class Loop:
         """
         if machine.terminal and not machine.want_write:
             return machine
-        waiting = machine._channel.parser.messages
+        parser = machine._channel.parser
+        waiting = parser.messages
         known = len(waiting)
         machine = machine.do_read()
         try:
             self._messages.take_in(peer, waiting, known)
         except MemoryError:
             machine = out_of_memory(machine)
-        self._count_unfinished(peer, machine)
+        if parser.incomplete is not None or self._intake.held:
+            self._count_unfinished(peer, machine)
         return machine
 
     def _count_unfinished(self, peer: Peer, channel: SocketNB | None) -> None:

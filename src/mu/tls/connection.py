@@ -7,6 +7,7 @@ usage: a worker's certificate, which is for clients, is refused as a server's.
 import base64
 import socket
 import ssl
+from functools import lru_cache
 from typing import Any
 
 from cryptography import x509
@@ -74,7 +75,16 @@ def usage(certificate: x509.Certificate) -> list[x509.ObjectIdentifier]:
 def _says_what_for(_: SSL.Connection, certificate: crypto.X509, __: int, depth: int, accepted: int) -> bool:
     """Refuses a peer's certificate without an extended key usage. OpenSSL itself checks that the usage is the right
     one, but accepts a certificate that has none."""
-    return bool(accepted) and (depth > 0 or bool(usage(certificate.to_cryptography())))
+    return bool(accepted) and (
+        depth > 0 or _states_use(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate))
+    )
+
+
+@lru_cache(maxsize=64)
+def _states_use(encoded: bytes) -> bool:
+    """Returns whether a certificate (DER) states its use. All workers of a job have the same one, so the answer is
+    kept: parsing takes longer than all else that the coordinator does for a new connection beside the handshake."""
+    return bool(usage(x509.load_der_x509_certificate(encoded)))
 
 
 def handshake_failure(error: OSError, made: SSL.Context | None) -> str:

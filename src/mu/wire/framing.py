@@ -48,47 +48,47 @@ class FrameParser:
     the message before it is removed, and into its message. After a MemoryError of `feed` only `clear` may be called.
     """
 
-    __slots__ = ("_buffer", "max_message", "messages")
+    __slots__ = ("incomplete", "max_message", "messages")
 
     def __init__(self, max_message: int) -> None:
         self.messages: deque[bytes] = deque()
         self.max_message = max_message
         # The incomplete message; None while there is none, to save memory.
-        self._buffer: bytearray | None = None
+        self.incomplete: bytearray | None = None
 
     @property
     def unfinished(self) -> int:
         """The number of bytes of an incomplete message that are held."""
-        return len(self._buffer) if self._buffer else 0
+        return len(self.incomplete) if self.incomplete else 0
 
     @property
     def announced(self) -> int:
         """The size of the incomplete message, from its header; 0 before the header is complete."""
-        buffer = self._buffer
+        buffer = self.incomplete
         return 0 if buffer is None or len(buffer) < HEADER else HEADER + int(buffer[:DIGITS])
 
     def clear(self) -> None:
         """Drops all received bytes and messages."""
         self.messages.clear()
-        self._buffer = None
+        self.incomplete = None
 
     def feed(self, data: bytes) -> None:
         """Takes bytes in. Raises ProtocolError for a bad header, after the messages before it were kept."""
-        if self._buffer is None:
+        if self.incomplete is None:
             size = len(data) - HEADER
             if 0 <= size <= self.max_message and data.startswith(b"%012d " % size):
                 self.messages.append(data[HEADER:])  # one complete message, the usual case
                 return
             rest = self._split(data)
             if rest < len(data):
-                self._buffer = bytearray(data[rest:])
+                self.incomplete = bytearray(data[rest:])
             return
-        self._buffer += data
-        rest = self._split(self._buffer)
-        if rest == len(self._buffer):
-            self._buffer = None
+        self.incomplete += data
+        rest = self._split(self.incomplete)
+        if rest == len(self.incomplete):
+            self.incomplete = None
         elif rest:
-            del self._buffer[:rest]
+            del self.incomplete[:rest]
 
     def _split(self, data: bytes | bytearray) -> int:
         """Moves all complete messages from the front of `data` to `messages`; returns where the rest begins."""
