@@ -16,7 +16,7 @@ from mu.lambdaize.try_out import try_out
 DESCRIPTION = """\
 Make a Lambda function from an executable. A worker runs the command
   PRE-ARGS ./EXECUTABLE POST-ARGS
-in which ##INFILE##, ##OUTFILE##, ##TMPDIR## and others stand for what a coordinator sets. EXECUTABLE is a
+in which ##INFILE##, ##OUTFILE##, ##TMPDIR## and others are replaced by what a coordinator sets. EXECUTABLE is a
 static program, a script that begins with #!, or, with ALLOW_LD, a dynamic program. EXTRAFILEs, which may be
 directories, are put beside it; those that may be executed, libraries aside, must be programs for workers, too.
 The package stays in the current directory as NAME.zip; those of earlier functions with made-up names from the same

@@ -150,7 +150,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def parse(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
-    """Flags and inputs stand before the first `--`, the command after it."""
+    """Flags and inputs come before the first `--`, the command after it."""
     words = list(words)
     at = words.index("--") if "--" in words else len(words)
     args = parser.parse_words(words[:at])

@@ -68,7 +68,7 @@ FLAGS = (
         ("--region",),
     ),
     Flag("-m", "--kill-time", "kill_time", SECONDS, "SECONDS", "end a worker that is not finished by then"),
-    Flag("", "--retries", "retries", COUNT, "N", "give a part that failed to another worker, so many times"),
+    Flag("", "--retries", "retries", COUNT, "N", "give a failed part to another worker up to N times"),
     Flag(
         "",
         "--backup",
