@@ -111,7 +111,11 @@ class Groups:
         """Returns one line for each kind, the most frequent first."""
         made = []
         for kind, count in sorted(self._counts.items(), key=lambda each: -each[1])[:GROUPS_SHOWN]:
-            text, _, names = self._first[kind]
+            text, numbers, names = self._first[kind]
+            if count == 1 and "{}" in text:  # with its own name, which then need not follow
+                name = names[0].partition(": ")[2] or names[0]
+                made.append(f"1 failed: {text.replace('{}', name)} (input {numbers[0]})")
+                continue
             which = ", ".join(names) + (", ..." if count > len(names) else "")
             made.append(f"{count:,} failed: {text} (input{'s' * (count > 1)} {which})")
         left = len(self._counts) - GROUPS_SHOWN

@@ -66,6 +66,19 @@ def test_failures_of_one_kind_are_one_line() -> None:
     ]
 
 
+def test_a_single_failure_has_its_inputs_name_in_its_text() -> None:
+    groups = Groups()
+    groups.add(2, "{}: no such key", "s3://b/k: 1")
+    groups.add(7, "cannot read {}")
+    for number in (3, 4):
+        groups.add(number, "{}: empty", f"s3://b/{number}")
+    assert groups.lines() == [
+        "2 failed: {}: empty (inputs 3: s3://b/3, 4: s3://b/4)",
+        "1 failed: s3://b/k: 1: no such key (input 2)",
+        "1 failed: cannot read 7 (input 7)",
+    ]
+
+
 def test_what_is_an_inputs_own_makes_no_kind_of_its_own() -> None:
     texts = {
         generic(
