@@ -474,7 +474,7 @@ def test_mistakes_of_one_input_say_what_and_where(s3: Any, capfd: pytest.Capture
     err = capfd.readouterr().err
     assert "there can be no bucket 'B!': a name has 3 to 63 lower-case letters" in err
     assert "there is no bucket no-such-bucket (input 3: s3://no-such-bucket/k)" in err
-    assert f"no such key (input 2: s3://{BUCKET}/none)" in err
+    assert f"s3://{BUCKET}/none: no such key (input 2)" in err
     assert main(["map", "list", "-e", "lambda", "-l", "f.zip", "--", "cat", "{in}"]) == 2
     assert "-e lambda needs a function's name after -l, and f.zip is a package" in capfd.readouterr().err
 
