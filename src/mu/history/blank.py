@@ -18,7 +18,7 @@ BLANK = "***"
 LOOKS_SECRET = re.compile(
     r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
     r"|-----BEGIN [A-Z ]+-----(?:[^-]|-(?!----END))*(?:-----END [A-Z ]+-----)?"
-    r"|(?<![^\s|])(?:[A-Za-z0-9+/=]{1,100}[ \r]*\n[\s|]{0,100}){1,300}-----END [A-Z ]+-----"
+    r"|(?<![^\s|])(?:[A-Za-z0-9+/=]++[ \r]*+\n[\s|]{0,100}){1,300}-----END [A-Z ]+-----"
     r"|(?<=X-Amz-Signature=)[0-9a-f]+"
     r"|(?P<name>(?i:secret_?access_?key|(?:session|security)[_-]?token)[\"'=:\s]+)[^\s\"',;&]+"
 )

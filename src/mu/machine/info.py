@@ -55,5 +55,9 @@ class Info(dict[str, Any]):
         self[key] = value
         return ""
 
+    def __copy__(self) -> dict[str, Any]:
+        """Returns a plain dictionary: only one object may count the bytes."""
+        return dict(self)
+
     def __del__(self) -> None:
         self.of_run.held -= self.held

@@ -10,8 +10,7 @@ The coordinator's loop calls `do_read` when the connection is ready, and `do_han
 
 1. takes all INFO messages out of the queue, and tells the state (`info_updated`);
 2. offers the waiting messages to the state, oldest first (`transition`). A message that the state does not
-accept
-   (ValueError) keeps its place, for a later state.
+   accept (ValueError) keeps its place, for a later state.
 
 After each step the state may `advance`: a state that expects no message moves on at once. A state's own code can call
 `kick()` to move on without the message that it would wait for.

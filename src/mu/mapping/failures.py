@@ -112,9 +112,11 @@ class Groups:
         made = []
         for kind, count in sorted(self._counts.items(), key=lambda each: -each[1])[:GROUPS_SHOWN]:
             text, numbers, names = self._first[kind]
-            if count == 1 and "{}" in text:  # with its own name, which then need not follow
+            if count == 1 and text.startswith(
+                "{}"
+            ):  # the input itself is the subject: its name need not follow
                 name = names[0].partition(": ")[2] or names[0]
-                made.append(f"1 failed: {text.replace('{}', name)} (input {numbers[0]})")
+                made.append(f"1 failed: {text.replace('{}', name, 1)} (input {numbers[0]})")
                 continue
             which = ", ".join(names) + (", ..." if count > len(names) else "")
             made.append(f"{count:,} failed: {text} (input{'s' * (count > 1)} {which})")

@@ -107,8 +107,8 @@ class S3:
                     read_timeout=60,
                 )
                 if not endpoint:
-                    # S3 compares the checksum that goes along with an object. botocore signs a SHA-256 of the bytes
-                    # beside it only where the endpoint has no TLS, which is the case on this machine.
+                    # S3 compares the checksum that is sent with an object. Where the endpoint has no TLS, as that of
+                    # `mu local`, botocore would also hash all bytes with SHA-256, for the signature.
                     config = config.merge(Config(s3={"payload_signing_enabled": False}))
                 else:
                     config = config.merge(Config(s3={"addressing_style": "path"}))

@@ -42,6 +42,12 @@ def test_what_is_blanked(text: str, left: str) -> None:
     }
 
 
+@pytest.mark.parametrize("length", [64, 101, 1600, 20_000])
+def test_the_end_of_a_key_is_blanked_however_long_its_lines_are(length: int) -> None:
+    text = f"{'M' * length}\n{'I' * length}\n-----END PRIVATE KEY-----\nx"
+    assert blanker([])(text) == "***\nx"
+
+
 def test_halves_of_characters_become_writable() -> None:
     assert blanker([])("\ud800 and \U0001f600") == "? and \U0001f600"
 
@@ -55,6 +61,14 @@ def test_what_is_too_short_to_be_a_secret_is_none(monkeypatch: pytest.MonkeyPatc
 
 def test_a_text_made_to_be_slow_is_blanked_all_the_same() -> None:
     """What took time with the square of its length would not come to its end today."""
-    for piece in ("a\n", "=\n | ", "-----BEGIN A-----\n", "secretaccesskey  ", "AKIA"):
+    for piece in (
+        "a\n",
+        f"{'a' * 200}\n",
+        f"{'a' * 200} ",
+        "=\n | ",
+        "-----BEGIN A-----\n",
+        "secretaccesskey  ",
+        "AKIA",
+    ):
         text = piece * (50_000 // len(piece))
         assert len(LOOKS_SECRET.sub("", text)) <= len(text)

@@ -1,5 +1,7 @@
 """What INFO messages may set: of one part, and of all parts of a run."""
 
+import copy
+
 import pytest
 
 from mu.machine import info
@@ -25,6 +27,16 @@ def test_the_parts_of_a_run_share_a_bound_and_one_that_is_forgotten_gives_its_sh
     assert told.held == sum(part.held for part in parts)
     parts.clear()
     assert told.held == 0
+
+
+def test_a_copy_counts_nothing() -> None:
+    told = Told()
+    part = Info(told)
+    part.take("name", "x" * 2000)
+    made = copy.copy(part)
+    assert made == part
+    del made
+    assert told.held == part.held > 2000
 
 
 def test_other_runs_have_bounds_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

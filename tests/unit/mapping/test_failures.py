@@ -69,13 +69,13 @@ def test_failures_of_one_kind_are_one_line() -> None:
 def test_a_single_failure_has_its_inputs_name_in_its_text() -> None:
     groups = Groups()
     groups.add(2, "{}: no such key", "s3://b/k: 1")
-    groups.add(7, "cannot read {}")
+    groups.add(7, "cannot read {} as JSON", "a")
     for number in (3, 4):
         groups.add(number, "{}: empty", f"s3://b/{number}")
     assert groups.lines() == [
         "2 failed: {}: empty (inputs 3: s3://b/3, 4: s3://b/4)",
         "1 failed: s3://b/k: 1: no such key (input 2)",
-        "1 failed: cannot read 7 (input 7)",
+        "1 failed: cannot read {} as JSON (input 7: a)",
     ]
 
 
