@@ -1,4 +1,4 @@
-"""`mu completion`: what shells need to complete `mu` command lines, made from the parsers of its commands.
+"""`mu completion`: scripts that let shells complete `mu` command lines, made from the parsers of its commands.
 
 The scripts hold all words themselves: completing runs nothing of mu.
 """
@@ -31,7 +31,7 @@ class Flag(NamedTuple):
 
 
 class Words(NamedTuple):
-    """What may follow `path`, the words of a command: other words, flags, and (`names`) words that we do not know."""
+    """What may follow `path`, the words of a command: sub-commands, flags, and (`names`) names not known here."""
 
     path: tuple[str, ...]
     words: tuple[str, ...]
@@ -40,18 +40,18 @@ class Words(NamedTuple):
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `mu completion`."""
+    """Adds the arguments of `mu completion`."""
     parser.add_argument("shell", choices=SHELLS, help="the shell")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print."""
+    """Prints the script; returns the exit status."""
     sys.stdout.write({"bash": bash, "zsh": zsh, "fish": fish}[args.shell]())
     return 0
 
 
 def everything() -> list[Words]:
-    """All commands, with their sub-commands after them."""
+    """Returns all commands, each followed by its sub-commands."""
     return [found for name in main.COMMANDS for found in _of_parser((name,), main.load(name)[1])]
 
 
@@ -118,7 +118,7 @@ fi
 
 
 def bash(name: str = "_mu") -> str:
-    """The script for bash; it defines the function `name`."""
+    """Returns the script for bash; it defines the function `name`."""
     found = everything()
     paths, cases, values = [], [], []
     top = " ".join([*main.COMMANDS, "--help", "--version"])
@@ -143,12 +143,12 @@ def bash(name: str = "_mu") -> str:
 
 
 def zsh() -> str:
-    """The script for zsh, which can use bash's."""
+    """Returns the script for zsh, which uses that for bash."""
     return ZSH.replace("@BASH@\n", bash("_mu_bash"))
 
 
 def fish() -> str:
-    """The script for fish."""
+    """Returns the script for fish."""
     lines = ["# fish completion of mu, made by 'mu completion fish'"]
     names = " ".join(main.COMMANDS)
     for name, (_, _, text) in main.COMMANDS.items():

@@ -42,7 +42,7 @@ example:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `mu demo`."""
+    """Adds the arguments of `mu demo`."""
     text = "take the frames from this video (default: a picture that is computed)"
     parser.add_argument("video", nargs="?", type=Path, metavar="VIDEO", help=text)
     text = "directory of the results, cleared if an earlier demo made it (default: demo-output)"
@@ -51,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do the whole demo."""
+    """Runs the whole demo; returns the exit status."""
     out = args.output.absolute()
     if args.inside:
         _jobs(out)
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     frames.mkdir(parents=True)
     _say(f"making {PARTS * FRAMES} frames, 16 bits a channel")
     _frames(frames, args.video)
-    # Each folder of s3/ is a bucket; what the jobs write is there in the end.
+    # Each folder of s3/ is a bucket; the jobs' outputs are in it at the end.
     keep = ("--data", str(out / "s3"), "--logs", str(out / "logs"))
     _mu("local", "exec", *keep, "--", *_command("demo", "--inside", "-o", str(out)), directory=out)
     _check(out, program, frames)
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _clear(out: Path) -> None:
-    """An empty directory for the demo. UsageError if it holds what no demo has made."""
+    """Returns an empty directory for the demo. Raises UsageError if it contains files that no demo has made."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} exists, and is no directory: name another with -o")
     if out.is_dir() and any(out.iterdir()) and not (out / MARK).is_file():
@@ -110,7 +110,7 @@ def _build(out: Path) -> Path:
 
 
 def _frames(directory: Path, video: Path | None) -> None:
-    """The frames, from a video, or computed: by ffmpeg if it is there."""
+    """Makes the frames: from a video by ffmpeg, if there is one, or else computed."""
     number = PARTS * FRAMES
     if video is None and shutil.which("ffmpeg") is None:
         for frame in range(number):
@@ -127,7 +127,7 @@ def _frames(directory: Path, video: Path | None) -> None:
 
 
 def picture(frame: int) -> bytes:
-    """A PNG of waves that move from frame to frame, with 16 bits a channel."""
+    """Returns a PNG of waves that move from frame to frame, with 16 bits per channel."""
     wave = bytearray()
     for x in range(2 * WIDTH):
         for speed in (1, 2, 3):
@@ -147,7 +147,7 @@ def picture(frame: int) -> bytes:
 
 
 def _jobs(out: Path) -> None:
-    """Within the engine: package the program, run the coordinator, and the same with `mu map`."""
+    """Packages the program, runs the coordinator, and does the same with `mu map`, all inside the engine."""
     _say("packaging png2y4m as a Lambda function")
     os.environ.update(MEM_SIZE="1536", TIMEOUT="60")
     words = ("lambdaize", "--quiet", "./png2y4m", "", "-i -d -o ##OUTFILE## ##INFILE##")
@@ -165,7 +165,7 @@ def _jobs(out: Path) -> None:
 
 
 def _check(out: Path, program: Path, frames: Path) -> None:
-    """MuError if the results are not what the program makes of the same frames by itself."""
+    """Compares the results with what the program itself makes of the same frames. Raises MuError if they differ."""
     _say("checking the chunks against what png2y4m makes of the same frames by itself")
     chunks, check = out / "s3" / BUCKET / f"sintel-1k-y4m_{FRAMES:02d}", out / "check"
     for part in range(PARTS):
@@ -207,7 +207,7 @@ def _mu(*words: str, directory: Path, quiet: bool = False) -> None:
 
 
 def _program(words: Sequence[str], *, directory: Path | None = None, quiet: bool = False) -> None:
-    """Run a step of the demo, which has said itself what went wrong. MuError if it fails."""
+    """Runs a step of the demo, which prints its own errors. Raises MuError if it fails."""
     try:
         done = subprocess.run(words, cwd=directory, stdout=subprocess.DEVNULL if quiet else None, check=False)
     except OSError as error:

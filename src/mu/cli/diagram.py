@@ -28,19 +28,19 @@ examples:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `mu diagram`."""
+    """Adds the arguments of `mu diagram`."""
     parser.add_argument("script", metavar="SCRIPT", help="a coordinator script, or a record's directory")
 
 
 def run(args: argparse.Namespace) -> int:
-    """`mu diagram SCRIPT`."""
+    """Prints the diagram; returns the exit status."""
     is_record = Path(args.script).is_dir() or args.script.endswith(".json")
     sys.stdout.write(of_record(args.script) if is_record else mermaid(first_state(args.script)))
     return 0
 
 
 def of_record(path: str) -> str:
-    """The diagram of what the parts of a recorded run that are done have gone through. UsageError if there are none."""
+    """Returns the diagram of the states that the done parts of a recorded run were in. Raises UsageError if none is."""
     rows = [row for row in runs.load(path).rows if row.outcome == "done" and row.states]
     if not rows:
         raise UsageError(f"{path}: no part of this run is done")
@@ -55,12 +55,12 @@ def of_record(path: str) -> str:
     return "stateDiagram-v2\n" + "".join(f"    {line}\n" for line in lines)
 
 
-# Parts of a record that are looked at: more show nothing new.
+# Number of parts of a record that are read; more would show nothing new.
 MOST_ROWS = 1000
 
 
 class _JobReached(BaseException):
-    """A script has come to where its job would begin."""
+    """Raised where a script would begin its job."""
 
 
 class _MainLoopReached(BaseException):
@@ -72,7 +72,7 @@ class _MainLoopReached(BaseException):
 
 
 def first_state(script: str) -> Any:
-    """The state that a script gives to `server_main_loop`. UsageError if it does not come to that."""
+    """Returns the state that a script gives to `server_main_loop`. Raises UsageError if the script does not call it."""
 
     def reached(_states: object, constructor: Any, _info: object, **_: object) -> None:
         raise _MainLoopReached(constructor)
@@ -118,7 +118,7 @@ def _nothing(*_: object, **__: object) -> None:
 
 
 def mermaid(first: Callable[..., MachineState]) -> str:
-    """The diagram of all states that can be reached from `first`."""
+    """Returns the diagram of all states that can be reached from `first`."""
     return "stateDiagram-v2\n" + "".join(f"    {line}\n" for line in _machine(first))
 
 
@@ -137,7 +137,7 @@ def _machine(first: Any, prefix: str = "", outer: tuple[Any, ...] = ()) -> Itera
         if prefix:
             yield f'state "{_name(state)}" as {name}'
         if not (isinstance(state, type) and issubclass(state, MachineState)):
-            continue  # a function that makes a state: where it leads only it knows
+            continue  # a function that makes a state; its result is not known without calling it
         if issubclass(state, SuperpositionState) and state not in outer:
             yield f"state {name} {{"
             for place, constructor in enumerate(state.state_constructors):
@@ -152,12 +152,12 @@ def _machine(first: Any, prefix: str = "", outer: tuple[Any, ...] = ()) -> Itera
         for attribute, label in state.exits.items():
             target = getattr(state, attribute)
             if target is None and state.post_transition not in DRAWN:
-                continue  # its own post_transition says where it goes
+                continue  # its own post_transition chooses the next state
             yield f"{name} --> {prefix}{_name(target)}" + (f" : {label}" if label else "")
             waiting.append(target)
 
 
-# What goes where the attributes say.
+# The classes whose successors are in their attributes.
 DRAWN = {
     state.post_transition
     for state in (OnePassState, IfElseState, ForLoopState, MultiPassState, SuperpositionState)

@@ -25,12 +25,12 @@ from mu.lambdaize import deploy
 
 OK, BAD, UNKNOWN = "ok", "BAD", "?"
 
-# The limit of a function that nobody has set, and too short for a worker to do anything.
+# Lambda's default time limit (seconds), too short for a worker.
 DEFAULT_TIMEOUT = 3
 
 
 class Finding(NamedTuple):
-    """One line of the report: OK, BAD or UNKNOWN, and what it is or what to do."""
+    """One line of the report: OK, BAD or UNKNOWN, and the finding or what to do."""
 
     verdict: str
     text: str
@@ -40,13 +40,13 @@ Findings = Iterator[Finding]
 
 
 def check_credentials(region: str) -> Findings:
-    """Whose the credentials are, and that AWS takes them."""
+    """Checks that AWS accepts the credentials, and names their owner."""
     identity = aws.client("sts", region).get_caller_identity()
     yield Finding(OK, f"credentials: {identity['Arn']}")
 
 
 def find_function(name: str, region: str) -> dict[str, Any] | None:
-    """A function's configuration, None if there is no such function. Raises MuError, and those of `aws.ERRORS`."""
+    """Returns a function's configuration, None if it does not exist. Raises MuError and those of `aws.ERRORS`."""
     client = aws.client("lambda", region)
     try:
         found: dict[str, Any] = client.get_function_configuration(FunctionName=name)
@@ -56,7 +56,7 @@ def find_function(name: str, region: str) -> dict[str, Any] | None:
 
 
 def check_function(where: str, found: dict[str, Any]) -> Findings:
-    """That a function is ready, and set up for workers."""
+    """Checks that a function is ready, and set up for workers."""
     state, update = found.get("State", "Active"), found.get("LastUpdateStatus", "Successful")
     if state not in ("Active", "Inactive"):
         yield Finding(BAD, f"{where} is {state}: {found.get('StateReason', 'wait until it is Active')}")
@@ -84,7 +84,7 @@ def check_function(where: str, found: dict[str, Any]) -> Findings:
 
 
 def check_invocation(where: str, name: str, region: str) -> Findings:
-    """That these credentials may start workers, and that Lambda does not start any by itself."""
+    """Checks that these credentials may start workers, and that Lambda does not start any by itself."""
     client = aws.client("lambda", region)
     try:
         client.invoke(FunctionName=name, InvocationType="DryRun")
@@ -103,7 +103,7 @@ def check_invocation(where: str, name: str, region: str) -> Findings:
 
 
 def check_quota(name: str, region: str, needed: int) -> Findings:
-    """That as many workers as the job has may run at once."""
+    """Checks that as many workers as the job has may run at once."""
     client = aws.client("lambda", region)
     limit = client.get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"]
     whose = "the account"
@@ -119,7 +119,7 @@ def check_quota(name: str, region: str, needed: int) -> Findings:
 
 
 def check_bucket(bucket: str, region: str) -> Findings:
-    """That the bucket is there, and that these credentials may look into it."""
+    """Checks that the bucket exists, and that these credentials may list it."""
     try:
         preflight.check_bucket(bucket)
     except UsageError as error:
@@ -136,7 +136,7 @@ def check_bucket(bucket: str, region: str) -> Findings:
 
 
 def check_role(role: str, bucket: str, region: str) -> Findings:
-    """That the function's role lets workers read and write the bucket, as far as its policies say."""
+    """Checks that the policies of the function's role let workers read and write the bucket."""
     objects = f"arn:{role.split(':')[1]}:s3:::{bucket}/*"
     actions = ["s3:GetObject", "s3:PutObject"]
     try:
@@ -155,9 +155,9 @@ def check_role(role: str, bucket: str, region: str) -> Findings:
 
 
 def check_port(port: int) -> Findings:
-    """That the coordinator can listen."""
+    """Checks that the coordinator can listen on its port."""
     try:
-        # What a coordinator does; another one that has just ended is no obstacle.
+        # As a coordinator does: the port of another one that has just ended can be used.
         with socket.create_server(("", port)):
             yield Finding(OK, f"port {port} is free")
     except OSError as error:
@@ -167,7 +167,7 @@ def check_port(port: int) -> Findings:
 
 
 def check_address(address: str, port: int) -> Findings:
-    """That workers can reach this machine, as far as it knows."""
+    """Checks that workers can reach this machine, as far as this can be found out here."""
     try:
         preflight.check_host(address)
         ip = ipaddress.ip_address(socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][4][0])
@@ -188,7 +188,7 @@ def check_address(address: str, port: int) -> Findings:
 
 
 def diagnose(args: argparse.Namespace) -> Findings:
-    """All findings, in the order in which a job would come upon them."""
+    """Yields all findings, in the order in which a job would meet them."""
     if args.engine:
         from mu.cli.doctor_engines import check_engines
 
@@ -242,7 +242,8 @@ def _check_own_address(args: argparse.Namespace) -> Findings:
 
 
 def _attempt(verdict: str, what: str, check: Callable[..., Findings], *arguments: Any) -> Findings:
-    """A check's findings; if it could not be made, one that says why, with this verdict if no answer was got."""
+    """Yields a check's findings. If it could not be made, yields one with the reason, and with this verdict if there
+    was no answer."""
     try:
         yield from check(*arguments)
     except (*aws.ERRORS, MuError) as error:
@@ -269,7 +270,7 @@ example:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The flags of `mu doctor`, those of a coordinator where it has them too."""
+    """Adds the flags of `mu doctor`; those that a coordinator has, too, have the same names."""
     parser.add_argument("-l", "--function", metavar="NAME", default="", help="Lambda function of the job")
     parser.add_argument("-b", "--bucket", metavar="NAME", default="", help="S3 bucket of the job")
     regions.add_flag(parser.add_argument, "its regions")
@@ -287,7 +288,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check, print a line for each finding, and tell by the status whether any was bad."""
+    """Checks, and prints a line for each finding; returns 1 if any was bad."""
     args.regions = regions.chosen(args)
     bad = False
     for verdict, text in diagnose(args):

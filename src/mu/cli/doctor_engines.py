@@ -1,4 +1,4 @@
-"""What `mu doctor -e ...` looks at: each engine's machines, whether they are there and of use."""
+"""The checks of `mu doctor -e ...`: whether each engine's machines can be reached and used."""
 
 import argparse
 import json
@@ -14,14 +14,14 @@ PATIENCE = 60.0  # seconds that hosts may take to answer
 
 
 class Check(NamedTuple):
-    """What was found: whether it is well (None: it cannot be told from here), and the text."""
+    """A finding: whether it is good (None: this cannot be found out here), and the text."""
 
     well: bool | None
     text: str
 
 
 def check_engines(args: argparse.Namespace) -> Iterator[Check]:
-    """A line or more for each engine but `lambda`, whose checks are those without `-e`."""
+    """Yields findings for each engine except `lambda`, whose checks are those without `-e`."""
     for spec in args.engine:
         if spec == "lambda":
             continue
@@ -39,7 +39,7 @@ def check_engines(args: argparse.Namespace) -> Iterator[Check]:
 
 
 def check_engine(spec: str, engine: Engine, args: argparse.Namespace) -> Iterator[Check]:
-    """What one says of itself. Raises MuError."""
+    """Yields the findings of one engine. Raises MuError."""
     from mu.engines.slurm import Slurm
 
     if isinstance(engine, Pool):

@@ -1,4 +1,4 @@
-"""`mu functions`: what `mu lambdaize` has made, and its removal. A tag tells; other functions are left alone."""
+"""`mu functions`: lists and removes the functions that `mu lambdaize` has made. A tag marks them."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ class Made:
 
 
 def made_functions(client: Any, region: str) -> Iterator[Made]:
-    """Our functions in one region, in its order. Raises MuError."""
+    """Returns our functions in one region, in Lambda's order. Raises MuError."""
     with aws.explained(f"cannot list the functions in {region}"):
         for page in client.get_paginator("list_functions").paginate():
             for found in page["Functions"]:
@@ -53,7 +53,7 @@ def _is_ours(client: Any, arn: str) -> bool:
 
 
 def table(rows: Sequence[Made]) -> str:
-    """The functions for people: a line of headings, then one line each."""
+    """Returns a table of the functions: a line of headings, then one line each."""
     lines = [("NAME", "REGION", "RUNTIME", "ARCH", "MB", "SECONDS", "BYTES", "CHANGED (UTC)")]
     lines += [
         (
@@ -73,7 +73,7 @@ def table(rows: Sequence[Made]) -> str:
 
 
 def remove(names: Sequence[str], regions: Sequence[str], every: bool) -> Iterator[str]:
-    """Remove functions of ours, by name or `every` one; yields a line for each as it is gone.
+    """Removes functions of ours, by name or `every` one; yields a line for each that is gone.
 
     Raises MuError, having removed nothing, if a name is in none of the regions or not ours.
     """
@@ -101,7 +101,7 @@ example:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The flags of `mu functions`."""
+    """Adds the flags of `mu functions`."""
     parser.usage = f"{parser.prog} [ls | rm NAME ... | rm --all] [-r REGIONS]"
     parser.add_argument(
         "action", nargs="?", default="ls", choices=("ls", "rm"), help="what to do (default: ls)"
@@ -112,7 +112,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """List, or remove."""
+    """Lists or removes functions; returns the exit status."""
     args.regions = regions.chosen(args)
     if args.action == "rm":
         if bool(args.names) == args.all:

@@ -20,7 +20,7 @@ example:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The flag of `mu genkeys`."""
+    """Adds the flag of `mu genkeys`."""
     parser.add_argument(
         "--rsa",
         action="store_true",
@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the files to the current directory and name them."""
+    """Writes the files to the current directory, and prints their names; returns the exit status."""
     for path in write_job_key_files(Path(), "rsa" if args.rsa else "ec"):
         print(path)  # noqa: T201
     return 0

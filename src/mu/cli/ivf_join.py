@@ -59,7 +59,7 @@ class Frame(NamedTuple):
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `mu ivf-join`."""
+    """Adds the arguments of `mu ivf-join`."""
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the file to write")
     text = "frames per second, if no chunk tells its times (default: 24)"
     parser.add_argument("--rate", type=at_least(1, 1000), default=24, metavar="N", help=text)
@@ -67,7 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Join the files, and say what has come of it."""
+    """Joins the files, and prints the result; returns the exit status."""
     frames = join(args.chunks, args.output, args.rate)
     sys.stdout.write(f"{args.output}: {frames} frames of {len(args.chunks)} chunks\n")
     return 0
@@ -151,7 +151,7 @@ def _time_base(chunks: Sequence[Path], rate: int) -> tuple[Header, Fraction]:
 
 
 def _untimed(frames: Sequence["Frame"]) -> bool:
-    """Whether timestamps tell nothing: all are the same, as xc-enc and xc-terminate-chunk write them."""
+    """Returns whether timestamps are useless: all are the same, as xc-enc and xc-terminate-chunk write them."""
     return len(frames) > 1 and len({frame.timestamp for frame in frames}) == 1
 
 
@@ -210,7 +210,7 @@ def _kind(header: Header) -> str:
 
 
 def _frames(path: Path, chunk: BinaryIO, header: Header) -> Iterator["Frame"]:
-    """Where each frame is, and its time."""
+    """Yields each frame's place in the file, and its time."""
     size = path.stat().st_size
     place = header.length
     while True:

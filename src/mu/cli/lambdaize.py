@@ -33,7 +33,7 @@ example:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The flags of `mu lambdaize`; each has an environment variable for its default."""
+    """Adds the flags of `mu lambdaize`; each has an environment variable for its default."""
     parser.usage = f"{parser.prog} [OPTION ...] EXECUTABLE [PRE-ARGS [POST-ARGS [EXTRAFILE ...]]]"
     for flag, variable, takes, text in SETTINGS:
         also = ("-r", "--regions") if flag == "--region" else ()
@@ -56,7 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the function, and print its name and Lambda's answer."""
+    """Makes the function, and prints its name and Lambda's answer; returns the exit status."""
     if args.try_arguments is not None:
         args.skip_upload = True
     function_of(args, given_settings(args))  # bad flags and settings: UsageError, status 2
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _try(args: argparse.Namespace, text: str) -> int:
-    """Run the package that was made, and say how its program ended."""
+    """Runs the package that was made, and prints how its program ended."""
     name = text.partition("\n")[0].removeprefix("Function name: ")
     package = Path(f"{name}.zip")
     try:
@@ -92,5 +92,5 @@ def _try(args: argparse.Namespace, text: str) -> int:
 
 
 def _end(number: int, _: object) -> NoReturn:
-    """End as after Ctrl-C: what was begun is undone on the way."""
+    """Ends as after Ctrl-C: unfinished steps are undone."""
     raise SystemExit(128 + number)

@@ -31,7 +31,7 @@ LINE_EVERY = 1.0  # seconds between progress lines, where they cannot overwrite 
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of `mu launch`."""
+    """Adds the flags of `mu launch`."""
     add = parser.add_argument
     add("-n", "--number", type=int, required=True, metavar="N", help="invocations in each region")
     add("-l", "--function", required=True, metavar="NAME", help="function: a name, name:alias, or ARN")
@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Launch, show progress on stderr and the counts on stdout; returns the exit status."""
+    """Launches, shows progress on stderr and the counts on stdout; returns the exit status."""
     with cancel_on_signal() as stop, progress_line() as show:
         result = launchpar(
             args.number,
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def read_payload(text: str) -> str | bytes:
-    """The payload that `--payload` names. UsageError if its file cannot be read."""
+    """Returns the payload that `--payload` names. Raises UsageError if its file cannot be read."""
     if not text.startswith("@"):
         return text
     try:
@@ -87,12 +87,12 @@ class Stop:
         self._begun = False
 
     def is_set(self) -> bool:
-        """Whether to end now; the launch has begun when it asks."""
+        """Returns whether to end now. The launch calls this, so it has begun."""
         self._begun = True
         return self.signal != 0
 
     def on_signal(self, number: int, _frame: FrameType | None) -> None:
-        """The handler."""
+        """Handles a signal."""
         if self.signal or not self._begun:
             raise SystemExit(128 + number)
         self.signal = number
@@ -100,7 +100,7 @@ class Stop:
 
 @contextmanager
 def cancel_on_signal() -> Iterator[Stop]:
-    """A Stop that Ctrl-C and SIGTERM reach."""
+    """Returns a Stop that Ctrl-C and SIGTERM set."""
     stop = Stop()
     before = {number: signal.signal(number, stop.on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -112,7 +112,8 @@ def cancel_on_signal() -> Iterator[Stop]:
 
 @contextmanager
 def progress_line() -> Iterator[Callable[[Progress], None]]:
-    """What shows progress on stderr: one line that is overwritten, or on no terminal a line now and then."""
+    """Returns a function that shows progress on stderr: one line that is overwritten, or lines at intervals if stderr
+    is not a terminal."""
     terminal = sys.stderr.isatty()
     shown_at = 0.0
 
@@ -133,7 +134,7 @@ def progress_line() -> Iterator[Callable[[Progress], None]]:
 
 
 def describe(progress: Progress) -> str:
-    """One line about how far a launch is."""
+    """Returns one line about the progress of a launch."""
     parts = [f"{progress.accepted} of {progress.total} accepted", f"{progress.sent} under way"]
     if progress.failed:
         parts.append(f"{progress.failed} failed")
@@ -145,7 +146,7 @@ def describe(progress: Progress) -> str:
 
 
 def summary(result: LaunchResult, accepted: str) -> str:
-    """The counts, the percentiles of the time to acceptance, and the reasons of failures; ends with a newline."""
+    """Returns the counts, percentiles of the time to acceptance, and reasons of failures; ends with a newline."""
     rate = result.total / result.seconds if result.seconds else 0.0
     parts = [f"{result.accepted} of {result.total} {accepted}"]
     for count, word in ((result.failed, "failed"), (result.cancelled, "cancelled")):

@@ -46,7 +46,7 @@ COMMANDS = {
 
 
 def usage() -> str:
-    """The text of `mu --help`."""
+    """Returns the text of `mu --help`."""
     lines = [
         "usage: mu COMMAND [ARGUMENT ...]\n",
         "Run an ordinary program on thousands of workers at once.",
@@ -62,7 +62,7 @@ def usage() -> str:
 
 
 def load(name: str) -> tuple[ModuleType, Parser]:
-    """A command's module, and its parser."""
+    """Returns a command's module, and its parser."""
     module = importlib.import_module(COMMANDS[name][1])
     parser = Parser(prog=f"mu {name}", description=module.DESCRIPTION)
     module.configure(parser)
@@ -70,7 +70,7 @@ def load(name: str) -> tuple[ModuleType, Parser]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line; returns its exit status (2 for wrong use, 1 for a failure)."""
+    """Runs one command line; returns its exit status (2 for wrong use, 1 for a failure)."""
     words = list(sys.argv[1:] if argv is None else argv)
     who = f"mu {words[0]}" if words and words[0] in COMMANDS else "mu"
     _complete_streams()

@@ -31,7 +31,7 @@ Exit status: 0 all done, 1 some failed, 2 nothing was started, 130 after Ctrl-C.
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The flags of `mu map`."""
+    """Adds the flags of `mu map`."""
     if isinstance(parser, Parser):
         parser.absent = {"--output": "there is no --output: --results DIR keeps what programs print"}
     parser.usage = f"{parser.prog} [INPUT ...] [OPTION ...] -- PROGRAM [WORD ...]"
@@ -159,7 +159,7 @@ def parse(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what the arguments say; returns the exit status."""
+    """Runs the map; returns the exit status."""
     given = given_of(args)
     source = source_of(args)
     if args.dry_run or args.sample:
@@ -177,7 +177,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def given_of(args: argparse.Namespace) -> Given:
-    """The settings."""
+    """Returns the settings of the map."""
     fields: dict[str, Any] = {
         "command": tuple(args.command),
         "shell": args.sh,
@@ -193,7 +193,7 @@ def given_of(args: argparse.Namespace) -> Given:
 
 
 def source_of(args: argparse.Namespace) -> Source:
-    """The one source of inputs. UsageError if there is none, or more than one."""
+    """Returns the source of inputs. Raises UsageError if there is none, or more than one."""
     makers: dict[str, tuple[Any, Callable[[Any], Source]]] = {
         "INPUT": (args.inputs, sources.patterns),
         "--lines": (args.lines, lambda name: rows.lines(name, zero=args.zero)),

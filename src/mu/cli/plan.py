@@ -33,7 +33,7 @@ ENDINGS = (".png", ".svg")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `mu plan`."""
+    """Adds the arguments of `mu plan`."""
     parser.add_argument("-l", "--function", required=True, type=word, metavar="NAME", help="the function")
     parser.add_argument(
         "-n", "--parts", required=True, type=at_least(1, MOST_PARTS), metavar="N", help="parts of the job"
@@ -71,7 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask, predict, print."""
+    """Asks for the limits, predicts the job, and prints the result; returns the exit status."""
     if not 0 <= args.start < math.inf:
         raise UsageError(f"--start {args.start}: not a number of seconds, 0 or more")
     if args.output and Path(args.output).suffix not in ENDINGS:
@@ -99,7 +99,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _configuration(client: Any, function: str, region: str) -> dict[str, Any]:
-    """The function's configuration; empty, and said so, if it may not be asked. UsageError if there is none."""
+    """Returns the function's configuration; empty, with a note, if we may not ask for it. Raises UsageError if there
+    is no such function."""
     try:
         return dict(client.get_function_configuration(FunctionName=function))
     except aws.ERRORS as error:
@@ -112,7 +113,7 @@ def _configuration(client: Any, function: str, region: str) -> dict[str, Any]:
 
 
 def _at_most(workers: int, limits: dict[str, int]) -> dict[str, int]:
-    """The limits, so that no more than so many workers run in all."""
+    """Returns the limits, lowered so that all regions together run at most this number of workers."""
     left, kept = workers, {}
     for place, (region, limit) in enumerate(sorted(limits.items(), key=lambda one: one[1])):
         kept[region] = min(limit, -(-left // (len(limits) - place)))
@@ -121,7 +122,7 @@ def _at_most(workers: int, limits: dict[str, int]) -> dict[str, int]:
 
 
 def _cost(found: Prediction, configuration: dict[str, Any]) -> dict[str, Any] | None:
-    """About what it costs, each region at its own price; None if the function's memory is not known."""
+    """Returns the estimated cost, each region at its own price; None if the function's memory is not known."""
     if "MemorySize" not in configuration:
         return None
     function = cost.Function(
@@ -144,7 +145,7 @@ def _cost(found: Prediction, configuration: dict[str, Any]) -> dict[str, Any] | 
 
 
 def report(found: Prediction, parts: int, limits: dict[str, int], reasons: Sequence[str]) -> str:
-    """The table and what it comes to, for people."""
+    """Returns the table and its summary as text."""
     curve = found.curve()
     several = len(limits) > 1
     heading = ("TIME", *(limits if several else ()), "WORKERS", "PARTS DONE")
@@ -170,7 +171,7 @@ def report(found: Prediction, parts: int, limits: dict[str, int], reasons: Seque
 
 
 def _moments(found: Prediction) -> list[float]:
-    """The times that the table shows: evenly spread ones, the first moment of most workers, and the end."""
+    """Returns the times that the table shows: evenly spread ones, the first moment of most workers, and the end."""
     curve = found.curve()
     totals = [(seconds, sum(point.values())) for seconds, point in curve]
     most = max(total for _, total in totals)
@@ -182,7 +183,7 @@ def _moments(found: Prediction) -> list[float]:
 
 
 def clock(seconds: float) -> str:
-    """A time as people write it: 12.3 s, 4:05 or 1:04:05."""
+    """Returns a time as text: 12.3 s, 4:05 or 1:04:05."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -191,7 +192,7 @@ def clock(seconds: float) -> str:
 
 
 def draw(found: Prediction, path: Path, title: str) -> None:
-    """Write a PNG or SVG: workers over time, by region, and the share of parts done. UsageError if that cannot be."""
+    """Writes a PNG or SVG of workers over time, by region, and the share of parts done. Raises UsageError."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.backends.backend_svg import FigureCanvasSVG

@@ -1,4 +1,4 @@
-"""`mu quality`: how like two videos are, SSIM and PSNR, by ffmpeg's filters."""
+"""`mu quality`: measures how similar two videos are (SSIM and PSNR), with ffmpeg's filters."""
 
 import argparse
 import json
@@ -50,14 +50,14 @@ class Quality(NamedTuple):
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `mu quality`."""
+    """Adds the arguments of `mu quality`."""
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     parser.add_argument("encoded", type=Path, metavar="A", help="what came out of an encoder, Y4M or IVF")
     parser.add_argument("original", type=Path, metavar="B", help="what went in, Y4M or IVF")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare the files, and print both measures."""
+    """Compares the files, and prints both measures; returns the exit status."""
     encoded, original = examine(args.encoded), examine(args.original)
     found = compare(encoded, original)
     if args.json:
@@ -83,7 +83,7 @@ def _each(values: dict[str, float], planes: list[str], form: str) -> str:
 
 
 def examine(path: Path) -> Video:
-    """What a Y4M or IVF file holds. UsageError if it is neither."""
+    """Returns what a Y4M or IVF file contains. Raises UsageError if it is neither."""
     try:
         with path.open("rb") as file:
             begin = file.read(10)

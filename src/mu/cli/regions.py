@@ -1,4 +1,4 @@
-"""`-r`, `--region`, `--regions`: the regions that a command is about, the same for every command."""
+"""`-r`, `--region`, `--regions`: the regions of a command; the same for all commands."""
 
 import argparse
 from collections.abc import Callable
@@ -15,7 +15,7 @@ def add_flag(add: Callable[..., object], text: str = "regions") -> None:
 
 
 def chosen(args: argparse.Namespace) -> list[str]:
-    """Those that were given, or else the default one. UsageError if AWS has no such region."""
+    """Returns the given regions, or else the default one. Raises UsageError if AWS has no such region."""
     if getattr(args, "endpoint_url", None):  # a service that is not AWS's may have regions of its own
         return args.regions or [aws.default_region()]
     return aws.regions(args.regions)

@@ -1,4 +1,4 @@
-"""`mu retry`: the inputs of a map that failed, again."""
+"""`mu retry`: runs the failed inputs of a map again."""
 
 import argparse
 import os
@@ -19,7 +19,7 @@ The exit status is 0 if all of them are done now (or none had failed), 1 if some
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The flags of `mu retry`."""
+    """Adds the flags of `mu retry`."""
     parser.add_argument("directory", metavar="DIR", help="the directory of --results")
     parser.add_argument("-W", "--workers", metavar="N", type=at_least(1), help="how many at a time")
     parser.add_argument("-e", "--engine", metavar="NAME", action="append", help="another engine than before")
@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do them again; returns the exit status."""
+    """Runs them again; returns the exit status."""
     directory = Path(args.directory).absolute()
     given, source, where = retry.of(directory)
     changes = {name: value for name, value in (("workers", args.workers), ("quiet", args.quiet)) if value}

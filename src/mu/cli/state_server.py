@@ -1,4 +1,4 @@
-"""`mu state-server`: the relay as a program of its own, and as a thread of a coordinator's."""
+"""`mu state-server`: runs the relay as a program, or as a thread of a coordinator."""
 
 import argparse
 import os
@@ -37,7 +37,7 @@ example:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The flags of `mu state-server`."""
+    """Adds the flags of `mu state-server`."""
     limits = Limits()
     parser.add_argument("-D", "--debug", action="store_true", help="show where an internal error comes from")
     parser.add_argument("-a", "--address", default="", help="listen on this address only (all)")
@@ -85,7 +85,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Relay until a signal comes."""
+    """Relays until a signal comes; returns the exit status."""
     need_linux("mu state-server", LOOP)
     Defs.debug = args.debug
     follow_defs()

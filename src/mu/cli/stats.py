@@ -20,12 +20,12 @@ example:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `mu stats`."""
+    """Adds the arguments of `mu stats`."""
     parser.add_argument("run", metavar="RUN", help="a record's directory, or a file that -O wrote")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the tables."""
+    """Prints the tables; returns the exit status."""
     found = load(args.run)
     if found.unfinished:
         say(unfinished(args.run))
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def report(run: Run) -> str:
-    """All of it, for people."""
+    """Returns all tables as text."""
     row = last_row(run)
     number = workers(run)
     lines = [
