@@ -181,9 +181,8 @@ def client(
                 made = _session_for(service).create_client(
                     service, region, endpoint_url=endpoint, config=config, **given
                 )
-            _ = urlsplit(
-                made.meta.endpoint_url
-            ).port  # checked here, since botocore checks it only when it sends a request
+            # Checked here, since botocore checks it only when it sends a request.
+            _ = urlsplit(made.meta.endpoint_url).port
             return made
         except ValueError as error:  # the endpoint is not a URL
             text = one_line(str(error))

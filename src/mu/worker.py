@@ -145,9 +145,8 @@ def serve(handler: Handler, outside: Outside, limit: TimeLimit, idle: float = ID
         # a run ended must not join the next one. Our coordinator has new keys, or a run id.
         return tells or not outside.reached
 
-    if (
-        tells and threading.current_thread() is threading.main_thread()
-    ):  # otherwise other threads share this process
+    # Elsewhere than in the main thread, other threads share this process.
+    if tells and threading.current_thread() is threading.main_thread():
         outside.leftovers.adopt()
     try:
         until = min(limit.warning, monotonic() + PATIENCE)

@@ -78,9 +78,8 @@ def inspect_extra(member: archive.Member) -> elf.Elf | None:
     """
     if not member.executable or not isinstance(member.content, Path):
         return None
-    if re.search(
-        r"\.so(\.|$)", Path(member.name).name
-    ):  # gcc makes libraries executable, and some have an entry point
+    # gcc makes libraries executable, and some have an entry point.
+    if re.search(r"\.so(\.|$)", Path(member.name).name):
         return None
     if not _start(member.content).startswith(elf.MAGIC):
         return None

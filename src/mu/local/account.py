@@ -23,10 +23,7 @@ OVER_ACCOUNT = "ConcurrentInvocationLimitExceeded"
 OVER_RESERVED = "ReservedFunctionConcurrentInvocationLimitExceeded"
 OVER_GROWTH = "FunctionInvocationRateLimitExceeded"
 
-FIRST_BACK_OFF, LONGEST_BACK_OFF = (
-    1.0,
-    300.0,
-)  # seconds before a throttled event is retried, at first and at most
+FIRST_BACK_OFF, LONGEST_BACK_OFF = 1.0, 300.0  # seconds before a throttled event is retried
 RETRY_AFTER = (60.0, 120.0)  # seconds before an event whose function has failed is retried
 
 Place = tuple[str, str]  # a function: its region and its name

@@ -30,9 +30,8 @@ def unpack(code: bytes, directory: Path) -> None:
     except OSError as error:
         if error.errno is not None:
             raise
-        raise BadPackageError(
-            f"the package cannot be read: {error}"
-        ) from error  # bz2 raises this for damaged data
+        # bz2 raises this for damaged data.
+        raise BadPackageError(f"the package cannot be read: {error}") from error
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise BadPackageError(f"the package is not a zip archive: {error}") from error
     except Exception as error:

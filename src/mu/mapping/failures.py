@@ -103,22 +103,21 @@ class Groups:
         _, numbers, names = self._first.setdefault(kind, (text, [], []))
         if len(numbers) < NUMBERS_SHOWN:
             numbers.append(number)
-            names.append(
-                f"{number}: {shown}" if (shown := shown_name(name)) not in ("", str(number)) else str(number)
-            )
+            names.append(shown_name(name) or str(number))
 
     def lines(self) -> list[str]:
         """Returns one line for each kind, the most frequent first."""
         made = []
         for kind, count in sorted(self._counts.items(), key=lambda each: -each[1])[:GROUPS_SHOWN]:
             text, numbers, names = self._first[kind]
-            if count == 1 and text.startswith(
-                "{}"
-            ):  # the input itself is the subject: its name need not follow
-                name = names[0].partition(": ")[2] or names[0]
-                made.append(f"1 failed: {text.replace('{}', name, 1)} (input {numbers[0]})")
+            # If the text of a single failure begins with the input itself, its name need not follow.
+            if count == 1 and text.startswith("{}"):
+                made.append(f"1 failed: {text.replace('{}', names[0], 1)} (input {numbers[0]})")
                 continue
-            which = ", ".join(names) + (", ..." if count > len(names) else "")
+            shown = [
+                str(n) if name == str(n) else f"{n}: {name}" for n, name in zip(numbers, names, strict=True)
+            ]
+            which = ", ".join(shown) + (", ..." if count > len(shown) else "")
             made.append(f"{count:,} failed: {text} (input{'s' * (count > 1)} {which})")
         left = len(self._counts) - GROUPS_SHOWN
         if left > 0:

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mu.console.terminal import say
 from mu.mapping import results
 from mu.mapping.inputs import Input
 from mu.mapping.journal import Row
@@ -49,8 +48,7 @@ def run(given: Given, source: Source, changes: Mapping[str, Any]) -> int:
     """Does the inputs again; returns the exit status."""
     given = dataclasses.replace(given, **changes)
     if next(iter(source), None) is None:
-        if not given.quiet:
-            say("nothing to do: no input has failed")
+        given.note("nothing to do: no input has failed")
         return 0
     from mu.mapping import run as running
 

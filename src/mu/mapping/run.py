@@ -25,7 +25,7 @@ from mu.mapping.inputs import bucket_and_key, is_s3
 from mu.mapping.job import LAMBDA, Checked, Map, Summary
 from mu.mapping.settings import Given
 from mu.mapping.sources import Source, bucket_region
-from mu.mapping.target import Target, note_of, set_price, target_of
+from mu.mapping.target import Target, set_price, target_of
 from mu.report import choose, cost
 from mu.report.failure import readable
 from mu.report.plain import PlainReporter
@@ -103,7 +103,7 @@ def _left_alone(made: Map) -> Summary:
     """The end of a run whose inputs were all done before: what an earlier run has left stays as it is."""
     made.book.close()
     summary = made.summary(0, "", None)
-    note_of(made.given)(f"nothing to do: {job.done_before(summary.skipped)}")
+    made.given.note(f"nothing to do: {job.done_before(summary.skipped)}")
     return made.finish(summary, replace=False)
 
 
@@ -250,7 +250,7 @@ def _timeline(made: Map, directory: str | None) -> None:
     except (OSError, MuError) as error:
         say(f"no timeline: {reason(error)}")
     else:
-        note_of(made.given)(f"results: {made.given.results}, with a timeline: {path}")
+        made.given.note(f"results: {made.given.results}, with a timeline: {path}")
 
 
 class _Parts:

@@ -4,6 +4,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from mu.console.terminal import say
+
 
 @dataclass(frozen=True)
 class Given:
@@ -44,6 +46,11 @@ class Given:
     record: str | None = None
     quiet: bool = False
     verbose: bool = False
+
+    def note(self, text: str) -> None:
+        """Prints a line, unless quiet."""
+        if not self.quiet:
+            say(text)
 
     def as_data(self) -> dict[str, Any]:
         """Returns the settings that differ from their defaults, for run.json."""

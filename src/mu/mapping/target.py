@@ -1,10 +1,8 @@
 """The function that a map on Lambda invokes, and what that costs."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from mu import aws
-from mu.console.terminal import say
 from mu.errors import UsageError
 from mu.mapping import program
 from mu.mapping.job import LAMBDA, Checked, Map
@@ -50,7 +48,7 @@ def target_of(checked: Checked) -> Target | None:
                 region,
                 memory=given.memory,
                 allow_ld=given.allow_ld,
-                say=note_of(given),
+                say=given.note,
             )
     elif given.beside:
         raise UsageError("--with is packaged with a new function, but -l names an existing one")
@@ -63,11 +61,3 @@ def target_of(checked: Checked) -> Target | None:
         found = client.get_function_configuration(FunctionName=name)
     price = Function(found["MemorySize"], (found.get("Architectures") or ["x86_64"])[0])
     return Target(str(name), regions, price, float(found["Timeout"]))
-
-
-def note_of(given: Given) -> Callable[[str], None]:
-    def note(text: str) -> None:
-        if not given.quiet:
-            say(text)
-
-    return note

@@ -22,9 +22,8 @@ def listen(address: str, port: int, backlog: int = socket.SOMAXCONN, flag: str =
         listener = socket.create_server((address, port), family=family, backlog=backlog, dualstack_ipv6=both)
     except (OSError, OverflowError, UnicodeError) as error:
         number = error.errno if isinstance(error, OSError) and error.errno else 0
-        if (
-            number < 0 or number == errno.EADDRNOTAVAIL or isinstance(error, UnicodeError)
-        ):  # errors of getaddrinfo are below 0
+        # Errors of getaddrinfo are below 0.
+        if number < 0 or number == errno.EADDRNOTAVAIL or isinstance(error, UnicodeError):
             raise UsageError(f"cannot listen on {address}: it is not an address of this machine") from None
         # create_server adds the address to the system's text.
         why = os.strerror(number).lower() if number else str(error)

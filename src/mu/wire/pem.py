@@ -56,9 +56,8 @@ def key_to_pem(line: str) -> str:
 def _decode(body: str, what: str) -> bytes:
     try:
         der = binascii.a2b_base64(body.encode("ascii"))
-        if (
-            binascii.b2a_base64(der, newline=False).decode("ascii") == body
-        ):  # otherwise characters were skipped
+        # If it differs, characters were skipped.
+        if binascii.b2a_base64(der, newline=False).decode("ascii") == body:
             return der
     except ValueError:  # binascii.Error and UnicodeEncodeError, whose texts would show the key
         pass

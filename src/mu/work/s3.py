@@ -112,9 +112,7 @@ class S3:
                     config = config.merge(Config(s3={"payload_signing_enabled": False}))
                 else:
                     config = config.merge(Config(s3={"addressing_style": "path"}))
-                    with contextlib.suppress(
-                        TypeError
-                    ):  # an older botocore neither has nor needs this option
+                    with contextlib.suppress(TypeError):  # older botocore neither has nor needs it
                         config = config.merge(
                             Config(
                                 request_checksum_calculation="when_required",

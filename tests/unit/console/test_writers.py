@@ -1,6 +1,7 @@
 """What others say reaches a terminal by `mu.console.terminal` only, which makes it fit for one."""
 
 import ast
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,12 +26,14 @@ def writes_to_stderr(tree: ast.AST) -> bool:
 
 
 def test_nobody_else_writes_to_standard_error() -> None:
-    found = {
-        str(path.relative_to(SOURCE))
-        for path in SOURCE.rglob("*.py")
-        if writes_to_stderr(ast.parse(path.read_bytes()))
+    assert modules_where(writes_to_stderr) - WRITERS == set()
+
+
+def modules_where(writes: Callable[[ast.AST], bool]) -> set[str]:
+    """The modules, by their paths, of which this is true."""
+    return {
+        str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py") if writes(ast.parse(path.read_bytes()))
     }
-    assert found - WRITERS == set()
 
 
 # These write to standard output what is theirs, or has been made fit before, or is a file for programs; `mu map` also
@@ -45,12 +48,7 @@ RESULTS |= {"mapping/run.py", "standalone.py", "local/invocation.py"}
 
 
 def test_nobody_else_writes_to_standard_output() -> None:
-    found = {
-        str(path.relative_to(SOURCE))
-        for path in SOURCE.rglob("*.py")
-        if writes_to_stdout(ast.parse(path.read_bytes()))
-    }
-    assert found - RESULTS == set()
+    assert modules_where(writes_to_stdout) - RESULTS == set()
 
 
 def writes_to_stdout(tree: ast.AST) -> bool:

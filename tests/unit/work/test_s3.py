@@ -215,12 +215,17 @@ def test_an_answer_that_nothing_can_be_compared_with(server: Server, impatient: 
     assert impatient.retrieve("us-east-1", "bucket", "k", f"{tmp_path}/f") == len(DATA)
 
 
+def upload(server: Server, access: S3, directory: Path) -> None:
+    """Uploads DATA, which the server takes."""
+    (directory / "f").write_bytes(DATA)
+    server.responses = [ok(b"")]
+    access.upload("us-east-1", "bucket", "k", f"{directory}/f")
+
+
 def test_downloads_ask_for_checksums_and_uploads_bring_one(
     server: Server, access: S3, tmp_path: Path
 ) -> None:
-    (tmp_path / "f").write_bytes(DATA)
-    server.responses = [ok(b"")]
-    access.upload("us-east-1", "bucket", "k", f"{tmp_path}/f")
+    upload(server, access, tmp_path)
     server.responses = [ok(DATA)]
     access.retrieve("us-east-1", "bucket", "k", f"{tmp_path}/f")
     put, get = server.asked
@@ -233,9 +238,7 @@ def test_downloads_ask_for_checksums_and_uploads_bring_one(
 def test_no_second_digest_of_what_is_uploaded_where_there_is_no_tls(
     server: Server, access: S3, tmp_path: Path
 ) -> None:
-    (tmp_path / "f").write_bytes(DATA)
-    server.responses = [ok(b"")]
-    access.upload("us-east-1", "bucket", "k", f"{tmp_path}/f")
+    upload(server, access, tmp_path)
     assert "UNSIGNED-PAYLOAD" in server.asked[0]["x-amz-content-sha256"]
     assert "Signature=" in server.asked[0]["authorization"]
 
