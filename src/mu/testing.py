@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar, Unpack
 from urllib.parse import quote
 
-from mu.errors import MuError
+from mu.errors import MuError, UsageError
 from mu.jobs import run as jobs
 from mu.jobs.job import Job
 from mu.jobs.settings import Info, Settings
@@ -41,7 +41,7 @@ def run(
     """
     root = Path(directory).resolve()
     if not root.is_dir():
-        raise MuError(f"there is no directory {root}")
+        raise UsageError(f"there is no directory {root}")
     given: Settings = {"bucket": f"file://{quote(str(root))}", "engine": "here", "retries": 0, "workers": 2}
     given.update(settings)
     ended = jobs.do(Info(given), part, inputs, keep_errors=True, reporter=Reporter(0))

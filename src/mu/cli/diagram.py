@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mu import server
-from mu.errors import MuError, UsageError, describe
+from mu.errors import UsageError, describe
 from mu.history import runs
 from mu.jobs import run as jobs
 from mu.machine import MachineState
@@ -169,5 +169,5 @@ def _name(state: Any) -> str:
         return "function"
     name = getattr(state, "__name__", None)
     if not isinstance(name, str):
-        raise MuError(f"{state!r} is no state class")
+        raise UsageError(f"{state!r} is no state class")
     return name if name.isidentifier() else "function"

@@ -19,6 +19,7 @@ from mu import aws, preflight
 from mu.cli import regions
 from mu.console.arguments import PORT, at_least
 from mu.console.terminal import tell
+from mu.engines import by_name
 from mu.engines.aws_lambda import AwsLambda, shares
 from mu.errors import MuError, UsageError, reason
 from mu.lambdaize import deploy
@@ -261,7 +262,8 @@ Check that everything is ready for a job, with the flags that its coordinator is
 function, the bucket, how many workers may run at once, and this machine's port. Nothing is changed.
 
 Each line begins with 'ok', with 'BAD' and says what to do, or with '?' where it cannot be told from here. The
-exit status is 0 if none is BAD.
+exit status is 0 if none is BAD, 1 if one is, and 2 if a flag is wrong, such as an unknown engine: then nothing is
+checked.
 
 example:
   mu doctor -l png2y4m_ab12cd34 -b mybucket -n 1000 -r us-east-1,us-west-2
@@ -288,8 +290,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Checks, and prints a line for each finding; returns 1 if any was bad."""
+    """Checks, and prints a line for each finding; returns 1 if any was bad. Raises UsageError if a flag is wrong."""
     args.regions = regions.chosen(args)
+    for spec in args.engine:
+        by_name.check_name(spec)
+    by_name.words(args.engine_args)
     bad = False
     for verdict, text in diagnose(args):
         bad |= verdict == BAD

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from mu.console.terminal import say
-from mu.errors import MuError, UsageError
 from mu.lambdaize.build import lambdaize
 from mu.lambdaize.settings import SETTINGS, SWITCHES, function_of, given_settings
 from mu.lambdaize.try_out import try_out
@@ -22,9 +21,9 @@ directories, are put beside it; those that may be executed, libraries aside, mus
 The package stays in the current directory as NAME.zip; those of earlier functions with made-up names from the same
 executable go, unless --keep is given.
 
-On stdout: the function's name, then Lambda's answer as JSON. The exit status is 2 if a flag or a setting is wrong, and
-1 if the function cannot be made. In both cases nothing has been made or changed, unless the message says so: once
-Lambda has taken the new code of an update, that cannot be undone.
+On stdout: the function's name, then Lambda's answer as JSON. The exit status is 2 if a flag, a setting or the set-up of
+AWS is wrong, such as missing credentials, and 1 if the function cannot be made. In both cases nothing has been made or
+changed, unless the message says so: once Lambda has taken the new code of an update, that cannot be undone.
 
 example:
   AWS_ROLE=arn:aws:iam::123456789012:role/mu MEM_SIZE=1536 TIMEOUT=180 \\
@@ -68,9 +67,6 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(
             text.partition("\n")[0].removeprefix("Function name: ") + "\n" if args.quiet else text
         )
-    except UsageError as error:
-        # Status 1: the settings are right, but the executable or a file beside it is not.
-        raise MuError(str(error)) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

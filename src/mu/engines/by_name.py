@@ -77,13 +77,19 @@ def words(text: str | Sequence[str] | None) -> list[str]:
         raise UsageError(f"--engine-args '{text}': {reason(error)}") from None
 
 
+def check_name(spec: str) -> None:
+    """Raises UsageError if there is no engine of this name; one of the user's own is not looked at."""
+    name = spec.partition(":")[0]
+    if not name.endswith(".py") and name not in MAKERS:
+        raise UsageError(f"no engine '{spec}': the engines are {NAMES}")
+
+
 def by_name(spec: str, wanted: Wanted) -> Engine:
     """Returns the engine of a name; the text after its colon is its argument. Raises UsageError or MuError."""
+    check_name(spec)
     name, _, argument = spec.partition(":")
     if name.endswith(".py"):
         return _of_ones_own(name, argument, wanted)
-    if name not in MAKERS:
-        raise UsageError(f"no engine '{spec}': the engines are {NAMES}")
     if wanted.tunnel and name != "ssh":
         raise UsageError(f"--tunnel is for ssh; workers of {name} connect back by themselves")
     return MAKERS[name](argument, wanted)

@@ -1,12 +1,13 @@
 """`mu lambdaize`: makes a Lambda function from an executable, or leaves nothing if anything fails."""
 
 import argparse
+import contextlib
 import json
 import os
 import re
 import shlex
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,14 +60,16 @@ def _contents(args: argparse.Namespace, command: str, arch: Given) -> tuple[list
 def lambdaize(args: argparse.Namespace) -> str:
     """Does what the arguments say; returns the text for standard output.
 
-    Raises MuError; nothing is left behind then, unless the text says otherwise.
+    Raises UsageError if a setting or the set-up of AWS is wrong, otherwise MuError; nothing is left behind then,
+    unless the text says otherwise.
     """
     given = given_settings(args)
     function = function_of(args, given)
     tell: Callable[[str], None] = (lambda _: None) if args.quiet else _say
     pre_args, post_args = [*args.arguments, "", ""][:2]
     command = packaged_command(Path(args.executable).name, pre_args, post_args)
-    members, needed = _contents(args, command, given["ARCH"])
+    with _unfit():
+        members, needed = _contents(args, command, given["ARCH"])
     function = replace(function, arch=needed.arch)
     if not args.update:
         function = replace(
@@ -79,10 +82,11 @@ def lambdaize(args: argparse.Namespace) -> str:
     runtime = function.runtime
     if args.update and not args.skip_upload:
         runtime = runtime or deploy.find(function)["Runtime"]
-    check_glibc(needed, runtime or NEWEST_RUNTIME, args.force)
+    with _unfit():
+        check_glibc(needed, runtime or NEWEST_RUNTIME, args.force)
     target = Path(f"{function.name}.zip")
     if target.is_dir():
-        raise UsageError(f"{target} is a directory, but the package would have that name")
+        raise MuError(f"{target} is a directory, but the package would have that name")
     # Renamed when all is done, so that a failure does not replace an earlier package of that name.
     unfinished = Path(f".{function.name}.{os.getpid()}.zip")
 
@@ -107,6 +111,16 @@ def lambdaize(args: argparse.Namespace) -> str:
     finally:
         unfinished.unlink(missing_ok=True)
     return text
+
+
+@contextlib.contextmanager
+def _unfit() -> Iterator[None]:
+    """Turns a UsageError into a MuError (status 1): the settings are right, but the executable or a file beside it is
+    not fit for a function."""
+    try:
+        yield
+    except UsageError as error:
+        raise MuError(str(error)) from None
 
 
 def older_packages(package: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, BinaryIO
 
-from mu.errors import MuError, reason
+from mu.errors import MuError, UsageError, reason
 from mu.mapping.fingerprints import Fingerprints, fingerprint
 
 DONE = "done"
@@ -79,21 +79,21 @@ def rows_of(lines: Iterable[bytes]) -> Iterator[Row]:
 
 
 def read(path: Path) -> Iterator[Row]:
-    """Yields the rows of a journal file; none if there is no file. Raises MuError if it cannot be read."""
+    """Yields the rows of a journal file; none if there is no file. Raises UsageError if it cannot be read."""
     try:
         with path.open("rb") as file:
             yield from rows_of(iter(lambda: file.readline(LONGEST_ROW), b""))
     except FileNotFoundError:
         return
     except OSError as error:
-        raise MuError(f"cannot read the journal {path}: {reason(error)}") from None
+        raise UsageError(f"cannot read the journal {path}: {reason(error)}") from None
 
 
 class FileJournal:
     """A journal in a file. When `add` returns, the row is kept even if this process is killed."""
 
     def __init__(self, path: Path, *, resume: bool) -> None:
-        """Opens `path`, to append to it if `resume`, otherwise to replace it. Raises MuError."""
+        """Opens `path`, to append to it if `resume`, otherwise to replace it. Raises UsageError."""
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ class FileJournal:
                 _cut_torn_line(path)
             self._file: BinaryIO = path.open("ab" if resume else "wb", buffering=0)
         except OSError as error:
-            raise MuError(f"cannot write the journal {path}: {reason(error)}") from None
+            raise UsageError(f"cannot write the journal {path}: {reason(error)}") from None
 
     def add(self, row: Row) -> None:
         """Writes a row. Raises MuError if that fails."""

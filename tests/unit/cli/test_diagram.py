@@ -8,6 +8,7 @@ import pytest
 
 from mu.cli import diagram
 from mu.errors import UsageError
+from mu.machine_state import OnePassState
 
 
 def record(*outcomes: tuple[str, list[str]]) -> dict[str, Any]:
@@ -60,6 +61,15 @@ def test_what_parts_went_through(tmp_path: Path) -> None:
 def test_a_record_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no part of this run is done"):
         drawn(tmp_path, record(("failed", ["part"])))
+
+
+def test_what_is_no_state_class() -> None:
+    class Lost(OnePassState):
+        commandlist = ["a"]
+        nextState = 7
+
+    with pytest.raises(UsageError, match="7 is no state class"):
+        diagram.mermaid(Lost)
 
 
 @pytest.mark.parametrize(

@@ -290,3 +290,19 @@ def test_wrong_use(capsys):
     with pytest.raises(SystemExit, match="2"):
         main.main(["doctor", "-n", "x"])
     assert "'x' is not an integer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["-e", "here", "-e", "nowhere"], "no engine 'nowhere': the engines are lambda, here"),
+        (["-e", "ssh:host", "--engine-args", "'"], "--engine-args ''': no closing quotation"),
+    ],
+)
+def test_engines_that_there_are_not(capsys, words, what):
+    """Wrong use: nothing is checked, not even the engines before."""
+    assert main.main(["doctor", "-t", "0", *words]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert what.lower() in output.err.lower()
+    assert output.err.count("\n") == 1

@@ -54,7 +54,7 @@ def test_what_fails_in_a_test_is_raised_there(tmp_path: Path) -> None:
     assert failure.error == "exit status 3: bad (from: echo bad; exit 3)"
     assert failure.where.startswith(f"{HERE}:")
     assert failure.input == 3
-    with pytest.raises(mu.MuError, match="there is no directory"):
+    with pytest.raises(mu.UsageError, match="there is no directory"):
         mu.testing.run(fails, [0], tmp_path / "none")
 
 

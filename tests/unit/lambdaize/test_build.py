@@ -487,7 +487,7 @@ def test_no_credentials(place, run, monkeypatch):
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     script()
     status, output, errors = run("tool")
-    assert (status, output) == (1, "")
+    assert (status, output) == (2, "")
     assert "no AWS credentials found" in errors
     assert files(place) == ["tool"]
 
@@ -502,16 +502,20 @@ def test_an_unknown_profile(place, run, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("url", "what"), [("http://127.0.0.1:1", "http://127.0.0.1:1"), ("nonsense", "nonsense")]
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1:1", 1),  # nobody listens there
+        ("nonsense", 2),  # a setting that is no URL
+    ],
 )
-def test_an_endpoint_that_is_not_there(place, run, monkeypatch, url, what):
+def test_an_endpoint_that_is_not_there(place, run, monkeypatch, url, expected):
     for variable, value in {"ENDPOINT_URL": url, "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}.items():
         monkeypatch.setenv(f"AWS_{variable}", value)
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     status, output, errors = run(script())
-    assert (status, output) == (1, "")
-    assert what in errors.splitlines()[-1]
+    assert (status, output) == (expected, "")
+    assert url in errors.splitlines()[-1]
     assert files(place) == ["tool"]
 
 

@@ -51,13 +51,13 @@ def test_its_failure_is_told(here: Path, capfd: pytest.CaptureFixture[str]) -> N
 
 def test_a_script_cannot_be_tried(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (here / "script").write_text("#!/bin/sh\n")
-    assert main(["lambdaize", "--try", "", "script"]) == 1
+    assert main(["lambdaize", "--try", "", "script"]) == 2
     assert "is a script, and its interpreter is not packaged" in capfd.readouterr().err
     assert not list(here.glob("*.zip"))
 
 
 def test_words_that_cannot_be_split(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["lambdaize", "--try", "'", "static"]) == 1
+    assert main(["lambdaize", "--try", "'", "static"]) == 2
     assert "cannot be split into words" in capfd.readouterr().err
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mu.errors import MuError
+from mu.errors import UsageError
 from mu.mapping import journal
 from mu.mapping.journal import LONGEST_ROW, FileJournal, ObjectJournal, Past, identity, read
 
@@ -84,7 +84,7 @@ def test_names_that_are_no_utf8_come_back(tmp_path: Path) -> None:
 
 def test_a_journal_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(MuError, match=r"cannot write the journal .*file"):
+    with pytest.raises(UsageError, match=r"cannot write the journal .*file"):
         FileJournal(tmp_path / "file" / "results.jsonl", resume=False)
 
 
