@@ -92,12 +92,14 @@ def test_a_package_runs_in_its_own_directory(tmp_path: Path) -> None:
     assert not Path(unpacked).exists()
 
 
-def test_a_package_that_is_none_is_told(tmp_path: Path) -> None:
-    (tmp_path / "x.zip").write_bytes(b"no zip")
-    with running(here(1, tmp_path / "x.zip")) as engine:
+def test_a_package_that_is_gone_at_the_start_is_told(tmp_path: Path) -> None:
+    package = tmp_path / "x.zip"
+    archive.write(package, archive.worker_members(""))
+    with running(here(1, package)) as engine:
+        package.unlink()
         engine.start("{}", 1)
         eventually(engine.failure)
-        assert engine.failure() == f"cannot unpack {tmp_path}/x.zip: File is not a zip file"
+        assert engine.failure() == f"cannot unpack {package}: no such file or directory"
 
 
 def test_no_key_is_in_a_command_line_or_an_environment() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mu.engines import shipped
 from mu.engines.pool import Machine, Pool
 from mu.errors import MuError, reason
 
@@ -52,7 +53,12 @@ class ThisMachine(Machine):
 
 
 def here(workers: int | None = None, package: Path | None = None) -> Pool:
-    """Returns the engine, with `workers` at a time; None means one for each CPU that this process may use."""
+    """Returns the engine, with `workers` at a time; None means one for each CPU that this process may use.
+
+    Raises UsageError if `package` is none.
+    """
+    if package is not None:
+        shipped.check_package(package)
     number = workers or len(os.sched_getaffinity(0))
     why = "--workers" if workers else "the CPUs of this machine"
     return Pool("here", [ThisMachine("this machine", number, package=package)], why)

@@ -5,7 +5,6 @@ stdin, unpacks each into a directory of its own, and runs the pilot.
 """
 
 import hashlib
-import io
 import struct
 import tempfile
 import zipfile
@@ -79,22 +78,31 @@ def worker() -> Shipped:
         return _named("mu", path.read_bytes())
 
 
-@cache
-def package(path: Path) -> Shipped:
-    """Returns the zip of a package made by lambdaize. Raises UsageError if it is not one."""
+def check_package(path: Path) -> None:
+    """Raises UsageError if a file is not a package made by lambdaize, as far as its list of members tells."""
     try:
         if path.stat().st_size > MAX_PACKAGE:
             raise UsageError(f"{path} is too big for a package")
-        data = path.read_bytes()
-        with zipfile.ZipFile(io.BytesIO(data)) as opened:
+        with zipfile.ZipFile(path) as opened:
             names = opened.namelist()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {reason(error)}") from None
-    except zipfile.BadZipFile:
-        raise UsageError(f"{path} is not a zip: mu lambdaize makes packages") from None
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        raise UsageError(
+            f"{path} is not a zip file: mu lambdaize makes packages, and -l names them"
+        ) from None
     if archive.ENTRY not in names:
-        raise UsageError(f"{path} has no {archive.ENTRY}: mu lambdaize makes packages")
-    return _named("package", data)
+        raise UsageError(f"{path} has no {archive.ENTRY}: mu lambdaize makes packages, and -l names them")
+
+
+@cache
+def package(path: Path) -> Shipped:
+    """Returns the zip of a package made by lambdaize. Raises UsageError if it is not one."""
+    check_package(path)
+    try:
+        return _named("package", path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {reason(error)}") from None
 
 
 @cache

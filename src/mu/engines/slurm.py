@@ -98,6 +98,8 @@ class Slurm(CountedEngine):
         self._arguments = list(arguments)
         self._package = package
         self._workers = workers
+        if package is not None:
+            shipped.package(package)
         _check_partition(partition)
         configuration = _command("scontrol", "show", "config")
         found = re.search(r"^MaxArraySize\s*=\s*(\d+)", configuration, re.MULTILINE)
@@ -106,8 +108,6 @@ class Slurm(CountedEngine):
             r"^SlurmctldHost\[0\]\s*=\s*([^\s(]+)(?:\(([^)]+)\))?", configuration, re.MULTILINE
         )
         self._controller = (controller[2] or controller[1]) if controller else socket.gethostname()
-        if package is not None:
-            shipped.package(package)
         token = secrets.token_hex(4)
         self.job = f"mu-{token}"
         self.starts = Starts(f"slurm-{token}")

@@ -1,5 +1,7 @@
 """What `-e` and the flags beside it take."""
 
+import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,27 @@ def test_the_package_is_beside_or_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
     (tmp_path / "f_1.zip").touch()
     for name in ("f_1", "f_1.zip"):
         assert Wanted(function=name).package("here") == Path("f_1.zip")
+
+
+@pytest.mark.parametrize("spec", ["here", "ssh:a", "slurm"])
+def test_a_package_that_is_none_makes_no_engine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spec: str
+) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("ssh", "scontrol", "sbatch", "squeue", "scancel"):
+        (programs / name).write_text("#!/bin/sh\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    text, other = tmp_path / "text.zip", tmp_path / "other.zip"
+    text.write_bytes(b"no zip")
+    with zipfile.ZipFile(other, "w") as file:
+        file.writestr("a", "")
+    hint = "mu lambdaize makes packages, and -l names them"
+    with pytest.raises(UsageError, match=re.escape(f"{text} is not a zip file: {hint}")):
+        by_name(spec, Wanted(function=str(text)))
+    with pytest.raises(UsageError, match=re.escape(f"{other} has no lambda_function.py: {hint}")):
+        by_name(spec, Wanted(function=str(other)))
 
 
 @pytest.mark.parametrize(
