@@ -15,6 +15,9 @@ from mu.errors import UsageError, reason
 from mu.mapping.sources import Found, Source
 
 BUFFER = 1 << 16
+# What is not UTF-8, and NULs, which UTF-16 is full of. Values may have such bytes, since names of files may, but not
+# the names of columns: nobody could write them in braces.
+NO_UTF8 = re.compile("[\udc80-\udcff\0]")
 LONGEST_LINE = 1 << 20  # bytes of the longest line; a longer one means that the file is no list of inputs
 
 
@@ -115,7 +118,12 @@ def csv_rows(name: str) -> Source:
 
 def _csv(stream: BinaryIO, where: str) -> Iterator[tuple[int, list[str]]]:
     with io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="") as text:
-        reader = csv.reader(text, strict=True)
+        first = text.readline()
+        if NO_UTF8.search(first):
+            raise UsageError(
+                f"--csv: {where} is not UTF-8, in line 1, which has the columns' names: convert it, such as by iconv"
+            )
+        reader = csv.reader(itertools.chain([first] if first else [], text), strict=True)
         try:
             for row in reader:
                 yield reader.line_num, row

@@ -115,6 +115,20 @@ def test_a_header_that_is_none(tmp_path: Path, text: str, message: str) -> None:
         rows.csv_rows(str(tmp_path / "x.csv"))
 
 
+@pytest.mark.parametrize("coding", ["latin-1", "utf-16", "utf-16-le", "utf-16-be"])
+def test_columns_that_are_not_utf8(tmp_path: Path, coding: str) -> None:
+    """Nobody could name such a column; and a UTF-16 file is not split into rows at all."""
+    (tmp_path / "x.csv").write_bytes("size,größe\r\n1,2\r\n".encode(coding))
+    with pytest.raises(UsageError, match=r"x\.csv is not UTF-8, in line 1, .*: convert it"):
+        rows.csv_rows(str(tmp_path / "x.csv"))
+
+
+def test_values_of_a_csv_file_may_be_any_bytes(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"file,size\nm\xfcll,1\n")
+    (found,) = rows.csv_rows(str(tmp_path / "x.csv"))
+    assert os.fsencode(found.fields["file"]) == b"m\xfcll"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("a,b\n1,2\n\n3\n", "line 4: 1 fields, but the first row has 2"), ('a\n"x', "line 2: unexpected end")],
