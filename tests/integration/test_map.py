@@ -503,10 +503,16 @@ def test_direct_is_chosen_where_workers_cannot_connect(
     s3: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(reach, "has_own_endpoint", lambda: False)  # as if Lambda were AWS's
-    assert main(["map", "--range", "1-2", "-e", "lambda", "-k", "--", "echo", "{}"]) == 0
-    out, err = capfd.readouterr()
-    assert out == "1\n2\n"
-    assert "is not a public one (-a gives another). Continuing with --direct" in err
+    Path("kept").mkdir()
+    words = ["map", "--range", "1-2", "-e", "lambda", "-k"]
+    for directory in ("new/directory", "kept"):
+        assert main([*words, "--record", directory, "--", "echo", "{}"]) == 0
+        out, err = capfd.readouterr()
+        assert out == "1\n2\n"
+        assert (
+            "is not a public one (-a gives another). Continuing with --direct, which keeps no record" in err
+        )
+    assert os.listdir() == ["kept"]  # what this run has made, and left empty, is gone
 
 
 def test_max_cost_is_not_passed_by_more_than_what_ran(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:

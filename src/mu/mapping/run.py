@@ -1,9 +1,11 @@
 """Runs a map: engines start workers and `mu.server.run` drives them, or with --direct invocations do the work."""
 
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +62,15 @@ def run(
     if given.engine != (LAMBDA,):
         need_linux("mu map without -e lambda", LOOP)
     made = Map(checked)
-    if given.record:
-        check_record(given)
-    if made.total == 0:
-        say("nothing to do: there is no input")
-        return Summary()
+    with _record_directory(given):
+        if made.total == 0:
+            say("nothing to do: there is no input")
+            return Summary()
+        return _run(made, again=again, collector=collector, attempts=attempts)
+
+
+def _run(made: Map, *, again: bool, collector: Printed | None, attempts: list[float] | None) -> Summary:
+    checked, given = made.checked, made.given
     try:
         target = target_of(checked)
         if target is not None:
@@ -89,14 +95,26 @@ def run(
         made.close()
 
 
-def check_record(given: Given) -> None:
-    """Make the directory of --record. UsageError if no record could be written there."""
-    assert given.record is not None
+@contextmanager
+def _record_directory(given: Given) -> Iterator[None]:
+    """Makes the directory of --record, and removes it at the end if nothing has been written into it, as after a
+    continuation with --direct. Raises UsageError if no record could be written there."""
+    if not given.record:
+        yield
+        return
     if given.results is not None and Path(given.record).absolute() == Path(given.results).absolute():
         raise UsageError(
             "--record and --results need two directories: each of the two has a run.json of its own"
         )
+    path = Path(given.record)
+    absent = [each for each in (path, *path.parents) if not os.path.exists(each)]  # noqa: PTH110 - raises nothing
     record.prepare(given.record)
+    try:
+        yield
+    finally:
+        for directory in absent:
+            with suppress(OSError):  # it is not empty
+                directory.rmdir()
 
 
 def _left_alone(made: Map) -> Summary:
