@@ -1,4 +1,4 @@
-"""The coordinator's use of the operating system: signals, and enough open files."""
+"""What runs on this machine ask of the operating system: signals, and enough open files."""
 
 import logging
 import os
@@ -56,9 +56,13 @@ def allow_connections(count: int) -> int:
 def caught_signals(handle: Callable[[int], None]) -> Iterator[int]:
     """Passes SIGINT, SIGTERM and SIGHUP, unless ignored, to `handle`, and makes the yielded descriptor readable.
 
-    It works only in the main thread, because of Python.
+    Ignored signals stay ignored, such as SIGHUP under nohup. Elsewhere than in the main thread nothing is handled,
+    because Python calls handlers only there.
     """
-    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    reader, writer = os.pipe()  # not os.pipe2, which macOS does not have
+    for end in (reader, writer):
+        os.set_blocking(end, False)
+    wakes = False
     before: dict[signal.Signals, Any] = {}
     previous = -1
 
@@ -68,6 +72,7 @@ def caught_signals(handle: Callable[[int], None]) -> Iterator[int]:
     try:
         try:
             previous = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+            wakes = True
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     before[number] = signal.signal(number, caught)
@@ -77,7 +82,7 @@ def caught_signals(handle: Callable[[int], None]) -> Iterator[int]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        if before:
+        if wakes:
             signal.set_wakeup_fd(previous)
         os.close(reader)
         os.close(writer)

@@ -1,11 +1,9 @@
 """Runs a map with --direct: counts, signals and the end, around `mu.mapping.direct`."""
 
-import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
+from mu.console.system import caught_signals
 from mu.engines.protocol import Engine
 from mu.mapping.attempt import Ended
 from mu.mapping.direct import Direct, Invoker, workers_of
@@ -53,7 +51,14 @@ def by_invocations(made: Map, target: Target, engine: Engine, reporter: Reporter
 
     direct = Direct(made, invoker, workers, tell, target.price.memory << 20, show)
     code = 0
-    with _signals() as caught:
+    caught: list[int] = []
+
+    def on_signal(number: int) -> None:
+        if caught:  # at the second signal the process ends at once
+            raise SystemExit(128 + number)
+        caught.append(number)
+
+    with caught_signals(on_signal):
         direct.run(lambda: bool(caught))
         if caught:
             code, book.stop = 128 + caught[0], book.stop or f"ended by signal {caught[0]}"
@@ -67,24 +72,3 @@ def by_invocations(made: Map, target: Target, engine: Engine, reporter: Reporter
     spent = cost.estimate(target.price, direct.seconds, direct.requests, target.regions[:1])
     reporter.note(cost.describe(spent))
     return made.finish(made.summary(code, "", spent))
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Yields a list that receives the signals that ask us to end; a second signal ends the process at once."""
-    caught: list[int] = []
-
-    def on_signal(number: int, _frame: object) -> None:
-        if caught:
-            raise SystemExit(128 + number)
-        caught.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

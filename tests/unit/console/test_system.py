@@ -1,0 +1,86 @@
+"""Signals of a run: which are caught, and what is as before afterwards."""
+
+import os
+import select
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from mu.console.system import caught_signals
+
+CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.fixture(autouse=True)
+def passed_on() -> Iterator[list[int]]:
+    """The signals that the handlers before get; whatever this process has inherited is restored."""
+    got: list[int] = []
+    before = {number: signal.signal(number, lambda number, _frame: got.append(number)) for number in CAUGHT}
+    yield got
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", CAUGHT)
+def test_signals_are_passed_on_and_wake(number: signal.Signals, passed_on: list[int]) -> None:
+    caught: list[int] = []
+    with caught_signals(caught.append) as wake:
+        assert not os.get_blocking(wake)
+        assert not os.get_inheritable(wake)
+        signal.raise_signal(number)
+        assert select.select([wake], [], [], 0)[0] == [wake]
+    assert caught == [number]
+    assert passed_on == []
+    signal.raise_signal(number)
+    assert (caught, passed_on) == ([number], [number])
+
+
+def test_ignored_signals_stay_ignored(passed_on: list[int]) -> None:
+    caught: list[int] = []
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with caught_signals(caught.append) as wake:
+        signal.raise_signal(signal.SIGHUP)
+        assert select.select([wake], [], [], 0)[0] == []
+        signal.raise_signal(signal.SIGTERM)
+    assert caught == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize("ignore", [False, True])
+def test_the_descriptor_to_wake_is_as_before(ignore: bool) -> None:
+    if ignore:
+        for number in CAUGHT:
+            signal.signal(number, signal.SIG_IGN)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    earlier = signal.set_wakeup_fd(writer)
+    try:
+        with caught_signals(lambda _: None):
+            pass
+        found = signal.set_wakeup_fd(-1)
+    finally:
+        signal.set_wakeup_fd(earlier)
+        os.close(reader)
+        os.close(writer)
+    assert found == writer
+
+
+def in_thread(work: Callable[[], None]) -> None:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def test_in_another_thread_nothing_is_handled(passed_on: list[int]) -> None:
+    caught: list[int] = []
+    ended: list[bool] = []
+
+    def work() -> None:
+        with caught_signals(caught.append):
+            signal.raise_signal(signal.SIGTERM)
+        ended.append(True)
+
+    in_thread(work)
+    assert (caught, passed_on, ended) == ([], [signal.SIGTERM], [True])

@@ -1,0 +1,71 @@
+"""A map with --direct: the signals that end it."""
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mu.mapping import direct_run, job, rows
+from mu.mapping.direct import Answer
+from mu.mapping.job import Map, Summary
+from mu.mapping.settings import Given
+from mu.mapping.target import Target
+from mu.report.reporter import Reporter
+from tests.support.fake_engine import FakeEngine
+
+Handler = Callable[..., None] | signal.Handlers
+PRICE = direct_run.cost.Function(1024, "x86_64")
+
+
+@pytest.fixture
+def sighup() -> Iterator[Callable[[Handler], object]]:
+    """Sets what SIGHUP does before the run; what this process has inherited is restored."""
+    before = signal.getsignal(signal.SIGHUP)
+    yield lambda handler: signal.signal(signal.SIGHUP, handler)
+    signal.signal(signal.SIGHUP, before)
+
+
+def ended(monkeypatch: pytest.MonkeyPatch, place: Path) -> Summary:
+    """The end of a map of one input, during whose invocation SIGHUP comes."""
+
+    class Invoker:
+        busy = 0
+
+        def __init__(self, *_: Any) -> None:
+            pass
+
+        def invoke(self, commands: list[str], ok: list[int]) -> Answer:
+            signal.raise_signal(signal.SIGHUP)
+            return Answer([], "refused", True)
+
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(direct_run, "Invoker", Invoker)
+    monkeypatch.setattr(Map, "region", "us-east-1")
+    given = Given(shell="true {}", engine=("lambda",), direct=True, retries=0)
+    made = Map(job.check(given, rows.listed(["1"])))
+    try:
+        made.open(None, {})
+        target = Target("f", ["us-east-1"], PRICE, 60)
+        return direct_run.by_invocations(made, target, FakeEngine("lambda"), Reporter(1))
+    finally:
+        made.close()
+
+
+def test_sighup_ends_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sighup: Callable[[Handler], object]
+) -> None:
+    sighup(lambda *_: None)
+    summary = ended(monkeypatch, tmp_path)
+    assert summary.code == 128 + signal.SIGHUP
+    assert "signal 1" in summary.stopped
+
+
+def test_sighup_is_ignored_under_nohup(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sighup: Callable[[Handler], object]
+) -> None:
+    sighup(signal.SIG_IGN)
+    summary = ended(monkeypatch, tmp_path)
+    assert (summary.code, summary.failed) == (1, 1)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
