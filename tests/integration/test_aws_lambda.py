@@ -34,8 +34,8 @@ def test_later_launches_count_and_are_numbered_on(monkeypatch: pytest.MonkeyPatc
     assert launch.note() == "; launching was throttled 5 times"
     assert running.numbers() == dict.fromkeys(range(5), 2)
     assert [invocation.number for invocation in launch.invocations] == [0, 1, 2, 3, 4]
-    assert launch.curve[-1][1] == 5
-    assert sorted(launch.curve) == launch.curve
+    assert launch.accepted_by[-1][1] == 5
+    assert sorted(launch.accepted_by) == launch.accepted_by
 
 
 def test_one_that_fails_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,8 +48,8 @@ class AwsLambda:
     """Starts a function's invocations. Raises UsageError at once if there are no credentials, or a region does not
     exist.
 
-    `dispensable` is how many invocations may fail before launching counts as failed. `asked_by` and `curve` hold how
-    many invocations had been asked for, and accepted, at which time (seconds since the epoch; cumulative).
+    `dispensable` is how many invocations may fail before launching counts as failed. `asked_by` and `accepted_by` hold
+    how many invocations had been asked for, and accepted, at which time (seconds since the epoch; cumulative).
     """
 
     name = "lambda"
@@ -71,7 +71,7 @@ class AwsLambda:
         self._event = ""
         self.asked = 0
         self.asked_by: list[tuple[float, int]] = []
-        self.curve: list[tuple[float, int]] = []
+        self.accepted_by: list[tuple[float, int]] = []
         self._service = resolve(regions, access_key_id, secret_access_key)
         self._allowed: dict[str, Allowed] | None = None
         self._asked: dict[str, int] = {}  # number of workers by region
@@ -302,8 +302,8 @@ class AwsLambda:
                 if progress.accepted > batch.accepted_before(math.inf):
                     batch.accepted.append((time.monotonic(), progress.accepted))
                 told = self._told()
-                if not self.curve or told.accepted > self.curve[-1][1]:
-                    self.curve.append((clock.now(), told.accepted))
+                if not self.accepted_by or told.accepted > self.accepted_by[-1][1]:
+                    self.accepted_by.append((clock.now(), told.accepted))
             if told.failed > self._dispensable:
                 self._cancel.set()  # the job cannot succeed any more, so no more workers are started
 

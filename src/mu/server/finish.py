@@ -166,7 +166,7 @@ def _record(run: Ended, recorder: Recorder, estimate: dict[str, Any] | None) -> 
             engine.progress,
             getattr(engine, "invocations", ()),
             getattr(engine, "asked_by", ()),
-            getattr(engine, "curve", ()),
+            getattr(engine, "accepted_by", ()),
             loop.start,
             engine.failure(),
         )

@@ -167,7 +167,8 @@ class Launched:
     progress = None
     asked = 1
     invocations: list[Invocation] = []
-    curve: list[tuple[float, int]] = []
+    asked_by = [(100.0, 2)]
+    accepted_by = [(101.0, 1), (102.0, 2)]
     secrets = (SECRET, "a token that nobody else knows")
 
     def failure(self) -> None:
@@ -199,6 +200,14 @@ def test_the_launchs_own_credentials_are_no_secret_to_it(tmp_path: Path) -> None
     made = run(tmp_path, failing, engine=Launched())
     (attempt,) = made["parts"][0]["attempts"]
     assert attempt["error"]["why"] == "*** and ***"
+
+
+def test_the_times_of_the_launch_are_in_it(tmp_path: Path) -> None:
+    launch = run(tmp_path, obey, engine=Launched())["launch"]
+    assert [number for _, number in launch["asked_by"]] == [2]
+    assert [number for _, number in launch["accepted_by"]] == [1, 2]
+    asked, first, second = (moment for moment, _ in launch["asked_by"] + launch["accepted_by"])
+    assert (round(first - asked), round(second - first)) == (1, 1)
 
 
 def test_a_setting_without_an_end_is_left_out() -> None:
