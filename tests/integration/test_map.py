@@ -293,8 +293,10 @@ def test_from_python() -> None:
         mu.map("exit {}", ["0", "1"], retries=0, quiet=True)
     failed = mu.map("exit {}", ["0", "1"], retries=0, quiet=True, check=False)
     assert (failed.done, failed.failed, failed.code, failed.stdout) == (1, 1, 1, [b"", None])
-    with pytest.raises(mu.UsageError, match="no setting worker"):
+    with pytest.raises(mu.UsageError, match=r"mu.map has no setting worker: did you mean workers\?"):
         mu.map(["true"], ["a"], worker=3)
+    with pytest.raises(mu.UsageError, match=r"mu.map has no setting colour: there are .*, workers"):
+        mu.map(["true"], ["a"], colour=3)
 
 
 # Lambda

@@ -22,6 +22,15 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(word, sorted(known), 1, 0.7)), None)
 
 
+def no_setting(who: str, name: str, known: Iterable[str]) -> str:
+    """Returns the text for a setting that `who` does not have: the one that was probably meant, or else all."""
+    names = sorted(known)
+    guess = closest(name, names)
+    return f"{who} has no setting {name}: " + (
+        f"did you mean {guess}?" if guess else f"there are {', '.join(names)}"
+    )
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line that says what is wrong, then a hint; exit status 2.
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from mu.console.arguments import no_setting
 from mu.errors import UsageError
 
 RETRIES = 2
@@ -98,8 +99,7 @@ class Info:
         known = {*DEFAULTS, *ONLY_GIVEN, "resume"}
         for name in values:
             if name not in known:
-                shown = ", ".join(sorted({"function", *known} - {"lambda_function"}))
-                raise UsageError(f"a job has no setting {name}: there are {shown}")
+                raise UsageError(no_setting("a job", name, {"function", *known} - {"lambda_function"}))
         self.__dict__.update(DEFAULTS)
         if "outputs" in values:  # `resume` works only with `outputs`
             self.resume = False

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mu.console.arguments import no_setting
 from mu.errors import JobError, UsageError
 from mu.mapping import rows, sources
 from mu.mapping import run as running
@@ -43,7 +44,7 @@ def map(
     known = set(Given.__dataclass_fields__) - {"command", "shell", "out", "engine", "keep_order", "tag"}
     for name in settings:
         if name not in known:
-            raise UsageError(f"mu.map has no setting {name}: the settings are {', '.join(sorted(known))}")
+            raise UsageError(no_setting("mu.map", name, known))
     settings |= {name: _listed(settings[name]) for name in ("regions", "beside") if name in settings}
     given = Given(command=words, shell=shell, out=_listed(out), engine=_listed(engine), **settings)
     source = (

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -187,8 +188,13 @@ def test_nothing_to_do_and_settings_that_are_none(tmp_path: Path) -> None:
     for inputs in ([], iter([])):
         with pytest.raises(mu.UsageError, match="there is nothing to do: the inputs are empty"):
             mu.run(copy, inputs)
-    with pytest.raises(mu.UsageError, match="a job has no setting bukcet: there are backup, bucket"):
-        mu.run(copy, ["a"], bukcet="x")  # type: ignore[call-arg]
+    for name, said in (
+        ("bukcet", "did you mean bucket?"),
+        ("fuction", "did you mean function?"),
+        ("colour", "there are backup, bucket, "),
+    ):
+        with pytest.raises(mu.UsageError, match=re.escape(f"a job has no setting {name}: {said}")):
+            mu.run(copy, ["a"], **{name: "x"})  # type: ignore[arg-type]
     with pytest.raises(mu.UsageError, match="no engine 'nowhere'"):
         mu.run(copy, ["a"], engine="nowhere")
 
