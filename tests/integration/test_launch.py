@@ -728,7 +728,7 @@ def test_a_kept_connection_that_goes_silent_was_reached():
         ("socks9://me:hunter2@127.0.0.1:1", "onnect"),
         ("http://me:hunter2@[::1", "proxy"),
         ("me:hunter2@[::1", "proxy"),
-        ("http://me:hunter2@proxy.invalid:3128", "proxy"),
+        ("http://me:hunter2@no..proxy:3128", "proxy"),  # there can be no such name: no server is asked
     ],
 )
 def test_a_wrong_proxy_is_named_without_its_password(proxy, words, tls, monkeypatch):

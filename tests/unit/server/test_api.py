@@ -687,6 +687,15 @@ def test_without_keys_only_this_machines_workers_are_started(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], address: str, status: int
 ) -> None:
     started: list[str] = []
+    looked_up: list[Any] = []
+    lookup = socket.getaddrinfo
+
+    def noted(host: Any, *rest: Any, **more: Any) -> Any:
+        looked_up.append(host)
+        return lookup(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", noted)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")  # which is asked for the account's limit
     monkeypatch.setattr(AwsLambda, "start", lambda self, payload, number: started.append(payload))
     info = type("ServerInfo", (), {"port_number": 0, "num_parts": 1, "lambda_function": "f", "no_cost": True})
     ended = None
@@ -698,6 +707,7 @@ def test_without_keys_only_this_machines_workers_are_started(
     listener = api._listener(info)
     assert listener.getsockname()[0] == "127.0.0.1"
     listener.close()
+    assert set(looked_up) <= {"127.0.0.1", "127.0.0.9", "localhost"}  # nothing that is not on this machine
     assert ("in the clear" in capfd.readouterr().err) == bool(status)
 
 
