@@ -70,16 +70,21 @@ class Output:
         if not wait and len(self._waiting) + len(data) > MOST_WAITING and not self.flush():
             self._left_out += max(1, text.count("\n"))
             return
-        if self._left_out:
-            self._waiting += f"... ({self._left_out:,} lines left out: they were not taken)\n".encode()
-            self._left_out = 0
+        self._tell_left_out()
         self._waiting += data
         self.flush(wait=wait)
 
+    def _tell_left_out(self) -> None:
+        if self._left_out:
+            self._waiting += f"... ({self._left_out:,} lines left out: they were not taken)\n".encode()
+            self._left_out = 0
+
     def flush(self, *, wait: bool = False) -> bool:
-        """Writes the text that is kept, without `wait` as much as there is room for; returns whether nothing is
-        left."""
-        while self._waiting and self._ready.poll(None if wait else 0):
+        """Writes the text that is kept, and how many lines were left out, without `wait` as much as there is room for;
+        returns whether nothing is left."""
+        while (self._waiting or self._left_out) and self._ready.poll(None if wait else 0):
+            if not self._waiting:
+                self._tell_left_out()
             try:
                 del self._waiting[: os.write(self._fd, self._waiting[:CHUNK])]
             except BlockingIOError:
@@ -88,7 +93,8 @@ class Output:
             except OSError:
                 self._stream = None
                 self._waiting.clear()
-        return not self._waiting
+                self._left_out = 0
+        return not (self._waiting or self._left_out)
 
 
 def fit(text: str) -> str:

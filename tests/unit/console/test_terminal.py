@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from mu.console import terminal
 from mu.console.terminal import Output
+from mu.report.plain import PlainReporter
 from tests.support.fake_workers import FakeWorker
 
 SCRIPT = """
@@ -137,6 +139,33 @@ def test_what_waits_for_a_terminal_that_takes_nothing_is_bounded(monkeypatch: py
     kept = got.count(b"x\n")
     assert 0 < kept < 100
     assert got == (b"x" * 19_999 + b"\n") * kept + b"... (%d lines left out: they were not taken)\nend\n" % (
+        100 - kept
+    )
+
+
+def test_lines_that_were_left_out_are_told_at_the_end_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where nothing else is said, as after a run that is quiet and good."""
+    monkeypatch.setattr(terminal, "MOST_WAITING", 300_000)
+    reading, writing = os.pipe()
+    with open(writing, "w") as stream, open(reading, "rb", buffering=0) as reader:
+        reporter = PlainReporter(0, stream, quiet=True)
+        for _ in range(100):
+            reporter.line("x" * 19_999)
+
+        def end() -> None:
+            try:
+                reporter.close()
+                reporter.summary((), 0, "")
+            finally:
+                stream.close()
+
+        thread = threading.Thread(target=end)
+        thread.start()
+        got = reader.read()
+        thread.join()
+    kept = got.count(b"x\n")
+    assert 0 < kept < 100
+    assert got == (b"x" * 19_999 + b"\n") * kept + b"... (%d lines left out: they were not taken)\n" % (
         100 - kept
     )
 
