@@ -44,7 +44,7 @@ ATTACKS = ("none", "1 address", "200 addresses", "an IPv6 /64")
 DOORS = ("coordinator", "relay")
 
 
-# The two servers, each in a process
+# The two servers under test, each in a process of its own
 
 
 def coordinator(workers: int) -> None:
@@ -85,7 +85,7 @@ def relay() -> None:
 
 
 def attack(kind: str, port: int, rate: int, seconds: float) -> None:
-    """Connects and sends nothing; prints how often."""
+    """Opens connections and sends nothing on them; prints how many it has opened."""
     six = kind == ATTACKS[3]
     family = socket.AF_INET6 if six else socket.AF_INET
     target = "2001:db8::1" if six else "127.0.0.1"
@@ -123,7 +123,7 @@ def attack(kind: str, port: int, rate: int, seconds: float) -> None:
 
 
 def enter(door: str, port: int, number: int, context: Any, until: float) -> bool:
-    """Connects one worker until it is admitted; returns False if its time is over."""
+    """Connects one worker again and again until it is admitted; returns False if the deadline passes first."""
     hello = f"HELLO_STATE:job:{number}:{number}".encode() if door == "relay" else b"OK:HELLO"
     while (left := until - time.monotonic()) > 0:
         with (
@@ -144,7 +144,8 @@ def enter(door: str, port: int, number: int, context: Any, until: float) -> bool
 
 
 def measure(door: str, kind: str, given: argparse.Namespace) -> tuple[float, int, str]:
-    """Returns the seconds until all workers are admitted, how many are, and the attack's connections."""
+    """Returns the seconds until all workers are admitted, how many are admitted, and how many connections the attack
+    made."""
     this = [sys.executable, __file__]
     process = subprocess.Popen(
         [*this, "--door", door, "--workers", str(given.workers)],

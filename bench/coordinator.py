@@ -37,12 +37,12 @@ QUIT = b"000000000005 quit:"
 
 
 def answer(number: int) -> bytes:
-    """Returns the frame of its answer."""
+    """Returns the frame of the answer to `command`."""
     text = f"OK:SET(key{number:02d})".encode()
     return b"%012d %s" % (len(text), text)
 
 
-# The load: N workers in one process
+# The load: N fake workers in one process
 
 
 def load(port: int, workers: int) -> None:
@@ -110,7 +110,7 @@ def load(port: int, workers: int) -> None:
 
 
 def keys_for_load(job: Any) -> str:
-    """Returns what the load reads from its standard input."""
+    """Returns the keys for the fake workers, as the load reads them from its standard input."""
     return json.dumps([job.ca, job.worker.cert, job.worker.key])
 
 

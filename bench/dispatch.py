@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Measures the cost of a part in the coordinator, and parts per second in comparison with other tools.
 
-(a) N fake workers in another process, each of which takes part after part; a part is one `exec:`. Told are the parts
-a second of CPU time on the coordinator's core (the fake workers have the other one), and the memory of a waiting part.
+(a) N fake workers in another process, each of which takes part after part; a part is one `exec:`. Prints the parts per
+second of CPU time on the coordinator's core (the fake workers have the other one), and the memory of a waiting part.
 (b) The engine `here` with 2 real workers over TLS and /bin/true, beside xargs, GNU parallel, Dask and HyperQueue, as
 far as they are installed (or can be, with pip, into a directory of this benchmark's own).
 
@@ -101,7 +101,10 @@ def coordinator(parts: int, workers: int) -> None:
 
 
 def held(parts: int) -> float:
-    """Returns the bytes of a waiting part besides its input, if all are in a list; from an iterator there are none."""
+    """Returns the bytes that a waiting part takes besides its input, if all parts are in a list.
+
+    Parts from an iterator take none, as they are made only when a worker is free.
+    """
     from mu.server.ledger import Ledger, Part
 
     inputs = [f"frames/{number:08d}.png" for number in range(parts)]
@@ -139,11 +142,11 @@ def fake(numbers: list[int]) -> None:
     print(f"a waiting part: {float(told.stdout):.0f} bytes beside its input, if it is read from a list")
 
 
-# (b) Real workers, and the others
+# (b) Real workers, and the other tools
 
 
 def ours(parts: int) -> float:
-    """Returns the seconds of the engine `here` with two workers over TLS."""
+    """Returns the seconds that the engine `here` takes, with two workers over TLS."""
     from mu import CommandListState, TerminalState
     from mu.engines.here import here
     from mu.server.ledger import Part
@@ -178,7 +181,7 @@ def ours(parts: int) -> float:
 
 
 def by_shell(command: str) -> Callable[[int], float]:
-    """Returns the seconds of a command that reads numbers."""
+    """Returns the seconds that a shell command takes which reads the parts' numbers from its standard input."""
 
     def timed(parts: int) -> float:
         text = "".join(f"{number}\n" for number in range(parts))
@@ -215,7 +218,7 @@ with LocalCluster() as cluster:
 
 
 def by_python(python: str, code: str) -> Callable[[int], float]:
-    """Returns the seconds that a script prints."""
+    """Returns the seconds that a Python script measures and prints."""
 
     def timed(parts: int) -> float:
         with tempfile.TemporaryDirectory() as directory:
@@ -255,7 +258,7 @@ def others() -> dict[str, Callable[[int], float]]:
 
 
 def real(parts: int) -> None:
-    """Measures all of them."""
+    """Measures mu and all the other tools that are available."""
     rates: dict[str, float] = {}
     contenders = {"mu, engine here, 2 workers": ours, **others()}
     for name, timed in contenders.items():
@@ -264,7 +267,7 @@ def real(parts: int) -> None:
             number = parts if name.startswith(("mu", "xargs")) else max(500, parts // 5)
             rates[name] = number / timed(number)
             print(f"{name:28} {rates[name]:8,.0f} parts/s", flush=True)
-        except Exception as error:  # one that does not work here is reported, and the others are measured
+        except Exception as error:  # report a tool that does not work here, and go on with the next
             print(f"{name:28} does not work here: {type(error).__name__}: {error}", flush=True)
     mine = rates.pop("mu, engine here, 2 workers", 0.0)
     xargs = rates.pop("xargs -P2 -n1")

@@ -1,8 +1,9 @@
 #!/bin/sh
-# The README as a newcomer follows it, on an empty Debian: install, demo, and a first job of one's own, each timed. The job
-# is a static program over a bucket of 200 files of odd names; its outputs are compared byte for byte.
+# Follows the README on an empty Debian, as a newcomer would: install, demo, and a first job, each timed. The job runs a
+# static program on a bucket of 200 files with unusual names; its outputs are compared byte for byte.
 # usage: bench/fresh_debian.sh SUITE [ROOT]   SUITE: bookworm or trixie; ROOT: an empty Debian to copy, else one is made
-# It needs root, debootstrap, cc, and a mirror. Mounts are in a namespace that ends with it. What is committed is tried.
+# Needs root, debootstrap, cc, and a Debian mirror. Mounts are made in a mount namespace of its own. Tests the committed
+# state of the repository.
 set -eu
 suite=$1
 here=$(realpath "$(dirname "$0")/..")
@@ -16,7 +17,7 @@ else
     debootstrap --variant=minbase "$suite" "$root" "${MIRROR:-http://deb.debian.org/debian}" >"$work/log" 2>&1 ||
         { tail -n 5 "$work/log" >&2; exit 1; }
 fi
-# What the README takes for granted: the copy of the repository, a user who has sudo.
+# What the README assumes: a copy of the repository, and a user who may use sudo.
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 echo "127.0.0.1 localhost $(hostname)" >"$root/etc/hosts"
 chroot "$root" sh -ec 'apt-get update -qq
@@ -79,7 +80,7 @@ time mu local exec --data s3 -- mu map 's3://mybucket/*' --out 's3://mybucket/tu
 python3 ~/odd.py check
 SH
 chroot "$root" chown -R ann: /home/ann
-# Not chroot, within which the kernel allows no name spaces, which the local engine uses as it would on any machine.
+# pivot_root instead of chroot: in a chroot the kernel permits no user namespaces, which the local engine uses.
 unshare --mount --pid --fork --kill-child sh -ec 'mount --bind "$0" "$0"; cd "$0"; mount --rbind /dev dev
     mount -t proc proc proc; mount -t tmpfs tmpfs tmp; mkdir before; pivot_root . before; umount -l /before
     exec su - ann -c "LANG=C.UTF-8 bash try.sh"' "$root" </dev/null

@@ -47,7 +47,7 @@ ECHO_MODULES = (
 
 @contextmanager
 def service() -> Iterator[tuple[str, str, str]]:
-    """nginx; yields the URLs of the quick and of the delayed variant, and the file with its certificate."""
+    """Runs nginx; yields the URLs of the quick and of the delayed variant, and the file with its certificate."""
     module = next((path for path in ECHO_MODULES if Path(path).exists()), None)
     if module is None or not shutil.which("nginx") or not shutil.which("wrk"):
         sys.exit("bench/launch.py: apt-get install nginx-light libnginx-mod-http-echo wrk, and run again")
@@ -177,7 +177,7 @@ def sweep(rounds: int) -> None:
         )
         columns = [(quick, 1000), (quick, 10000), (delayed, 1000)]
         rates: dict[tuple[int, int], list[float]] = defaultdict(list)
-        for _ in range(rounds):  # all in each round, so that a slow minute affects all
+        for _ in range(rounds):  # each round measures every limit, so that a slow minute affects all of them
             for connections in (*SWEEP, 0):
                 for column, (url, count) in enumerate(columns):
                     rates[connections, column].append(measure("ours", url, ca, count, connections)["rate"])

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Measures how soon N workers of a real package on the local engine, all running at once, are connected by mutual TLS.
 
-Beside it, in the same run, what an engine without a fork server would do: one Python for each of 100 workers of
-the same package, compiled. (They have not imported boto3 by then, as the engine's have; that would cost each a
-multiple.)
-Both talk to the same acceptor, which does what a coordinator cannot avoid: it accepts, shakes hands and reads
-`OK:HELLO`. The workers stay until all are there, and then their memory is read: proportional set size, in
-which of a page that 1,000 share each has a thousandth. CPU time is that of workers, fork server and engine,
-until the last worker has connected.
+The same run also measures an engine without a fork server: it starts one Python interpreter for each of 100 workers
+of the same package, compiled. (Those workers have not imported boto3 when they connect; the engine's have. The import
+would multiply their cost.)
+Both kinds connect to the same acceptor, which does the least that a coordinator must do: it accepts, completes the TLS
+handshake and reads `OK:HELLO`. The workers stay until all are connected; then their memory is read as proportional set
+size, which divides a page shared by 1,000 processes among them. CPU time is that of the workers, the fork server and
+the engine until the last worker has connected.
 
 usage: bench/local.py [N]   (default: 1000)      to reach: 1,000 in under 8 s, under 5 MB each
 """
@@ -49,7 +49,7 @@ PATIENCE = 300.0
 
 @dataclass
 class Result:
-    """When the first, half of, and all workers had connected, in seconds; and what each of them cost."""
+    """Seconds until the first, half of, and all workers had connected; and CPU time and memory per worker."""
 
     seconds: tuple[float, float, float]
     cpu_ms: float
@@ -57,7 +57,7 @@ class Result:
 
 
 def server_context(job: keys.JobKeys) -> ssl.SSLContext:
-    """The coordinator's end of mutual TLS."""
+    """Returns the coordinator's context for mutual TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(cadata=pem.certificates_to_pem(job.ca))
@@ -69,7 +69,7 @@ def server_context(job: keys.JobKeys) -> ssl.SSLContext:
 
 
 def descendants(pid: int) -> list[int]:
-    """A process and all below it."""
+    """Returns the ids of a process and of all its descendants."""
     found = [pid]
     for parent in found:
         for task in Path(f"/proc/{parent}/task").iterdir():
@@ -78,7 +78,8 @@ def descendants(pid: int) -> list[int]:
 
 
 def cost(roots: list[int], without: set[int]) -> tuple[float, float]:
-    """CPU time in ms and memory in MB of processes and all below them; not the memory of those in `without`."""
+    """Returns CPU time in ms and memory in MB of processes and all their descendants; memory leaves out those in
+    `without`."""
     cpu = memory = 0.0
     for pid in (pid for root in roots for pid in descendants(root)):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -92,8 +93,10 @@ def cost(roots: list[int], without: set[int]) -> tuple[float, float]:
 def measure(
     count: int, listening: socket.socket, tls: ssl.SSLContext, start: Callable[[], object], roots: list[int]
 ) -> Result:
-    """Call `start` in a thread, take `count` workers, and let them go. `roots` are the processes to charge,
-    of which those that are there at the beginning do not count as memory.
+    """Calls `start` in a thread, waits until `count` workers have connected, and releases them; returns the figures.
+
+    CPU time and memory are those of `roots` and their descendants; the memory of the processes that exist before
+    `start` is not counted.
     """
     engine = set(roots)
     before = cost(roots, engine)[0]
@@ -137,7 +140,7 @@ def measure(
 def engine_run(
     count: int, code: bytes, event: dict[str, object], listening: socket.socket, tls: ssl.SSLContext
 ) -> Result:
-    """`count` workers of the local engine."""
+    """Measures `count` workers of the local engine."""
     words = [sys.executable, "-m", "mu", "local", "start", "--concurrency", str(count)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as engine:
@@ -177,7 +180,7 @@ def engine_run(
 def separate_run(
     count: int, code: Path, event: dict[str, object], listening: socket.socket, tls: ssl.SSLContext
 ) -> Result:
-    """`count` workers, each an interpreter of its own."""
+    """Measures `count` workers, each started as an interpreter of its own."""
     roots: list[int] = []
     processes = []
     with tempfile.TemporaryDirectory() as unpacked:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`mu map` on this machine beside xargs and GNU parallel: real conversions, and programs that do nothing.
+"""Compares `mu map` on this machine with xargs and GNU parallel, on image conversions and on programs that do nothing.
 
 usage: bench/map.py [CONVERSIONS [LINES]]    (500 and 3000; needs ImageMagick, and parallel for its row)
 """
@@ -17,7 +17,7 @@ JOBS = "2"
 
 
 def measure(name: str, command: str, number: int) -> None:
-    """Run a command; print its times, and those of each input."""
+    """Runs a command; prints its wall and CPU time, in all and per input."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     subprocess.run(["sh", "-euc", command], check=True, stdout=subprocess.DEVNULL)
     wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -26,7 +26,7 @@ def measure(name: str, command: str, number: int) -> None:
 
 
 def main() -> None:
-    """Make the inputs, and measure."""
+    """Makes the inputs, and measures each tool."""
     conversions, lines = (int(word) for word in (sys.argv[1:] + ["500", "3000"][len(sys.argv) - 1 :])[:2])
     mu = f"{sys.executable} -m mu map --quiet -W {JOBS}"
     convert = "/usr/bin/convert" if Path("/usr/bin/convert").exists() else "convert"

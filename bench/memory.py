@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""The coordinator's memory while each of N workers sends a megabyte of output, all at the same time.
+"""Measures the coordinator's memory while each of N workers sends a megabyte of output, all at the same time.
 
 N fake workers in another process run one command, whose answer has SIZE bytes of output; they send as fast as the
 coordinator reads. `done`: the command succeeds; `failed`: it ends with status 1, and is not tried again; `record`:
-it succeeds, and the run keeps what a record needs; `unpaused`: as `done`, but all connections are read from, however
-much is under way (server/intake.py). Told are the peak of the process's memory and the time.
+it succeeds, and the run keeps what a record needs; `unpaused`: as `done`, but without the limit on unfinished messages
+(server/intake.py), so that all connections are read from at all times. Prints the process's peak memory and the time.
 
 usage: bench/memory.py [N] [SIZE]     (default: 10000 1000000)
 """
@@ -23,7 +23,8 @@ CASES = ("done", "failed", "record", "unpaused")
 
 
 def load(port: int, workers: int, size: int, status: int) -> None:
-    """Connects, says hello, and answers the first command with much output, until told to quit."""
+    """Connects the fake workers, which say hello and answer the first command with SIZE bytes of output, until told to
+    quit."""
     from mu.wire.framing import encode
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
@@ -64,7 +65,7 @@ def load(port: int, workers: int, size: int, status: int) -> None:
 
 
 def coordinator(workers: int, case: str) -> None:
-    """Runs mu with states of the original's kind; prints its cost."""
+    """Runs mu's main loop with state classes; prints its peak memory and time."""
     from mu import CommandListState, TerminalState
     from mu.server import intake
     from mu.server.ledger import Part
@@ -75,7 +76,7 @@ def coordinator(workers: int, case: str) -> None:
         commandlist = [("OK:HELLO", "run:x"), ("OK:RETVAL(0)", "quit:")]
         nextState = TerminalState
 
-    if case == "unpaused":  # without the bound
+    if case == "unpaused":  # no limit on unfinished messages
         intake.PRESSED = intake.MOST_HELD = 1 << 62
     states: list[Any] = []
     settings = Settings(

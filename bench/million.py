@@ -2,9 +2,9 @@
 """Runs `mu map` with a million inputs: measures rate and memory, and checks that each is in the results exactly once.
 
 The inputs are the lines of a file, the program is `true`, on the engine `here` with two workers. The first run is
-ended by `kill -9` at a random moment, the second, with `--resume`, by Ctrl-C (SIGINT) at another, and the third goes on
-to the end. Told are, for each, the rows that it has written, its rate, the CPU time of its coordinator alone, and the
-most memory that this had.
+ended by `kill -9` at a random moment, the second, with `--resume`, by Ctrl-C (SIGINT) at another, and the third runs to
+the end. Prints for each run the rows it has written, its rate, and the CPU time and peak memory of its coordinator
+alone.
 
 usage: bench/million.py [INPUTS [SEED]]     (default: 1000000 1)      to hold: less than 150 MB, however many inputs
 """
@@ -24,7 +24,7 @@ LOOK_EACH = 0.25  # seconds
 
 
 def rows_in(path: Path, size: int, count: int) -> tuple[int, int]:
-    """How many bytes of a growing file have been read, and how many lines they had."""
+    """Counts the lines of a growing file: the bytes read so far, and the lines in them."""
     try:
         with path.open("rb") as file:
             file.seek(size)
@@ -46,12 +46,13 @@ def look(pid: int) -> tuple[float, float]:
 
 
 def run(words: list[str], results: Path, end_at: int, ended_by: signal.Signals | None) -> float:
-    """Does one run, ended by a signal at a number of rows in all; returns its peak memory in MB."""
+    """Does one run, and sends it a signal once the results have a given number of rows; returns its peak memory in
+    MB."""
     size, before = rows_in(results, 0, 0)
     count, peak, cpu = before, 0.0, 0.0
     began = time.monotonic()
     process = subprocess.Popen([sys.executable, "-m", "mu", "map", *words])
-    at_first = None  # memory when a hundredth is done, to check that it stays constant
+    at_first = None  # memory once 1 % of the inputs are done, to check that it stays constant
     while process.poll() is None:
         time.sleep(LOOK_EACH)
         try:
@@ -79,7 +80,7 @@ def run(words: list[str], results: Path, end_at: int, ended_by: signal.Signals |
 
 
 def check(results: Path, inputs: int) -> None:
-    """Checks that each input is in the results exactly once, and done."""
+    """Checks that each input is in the results exactly once, as done."""
     seen = bytearray(inputs + 1)
     torn = 0
     with results.open("rb") as file:
@@ -98,8 +99,9 @@ def check(results: Path, inputs: int) -> None:
 
 
 def main() -> None:
-    """Does three runs, and the check."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has background jobs ignore it
+    """Does the three runs, then the check."""
+    # A shell starts background jobs with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     inputs = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1
     moment = random.Random(seed)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A picture of a terminal, from a recording of asciinema's form: what its window showed at a moment.
 
-It understands what the live display writes: lines, colours, the way up, and clearing to the end of a line or of the
-window. Chromium draws it.
+It understands the control sequences that the live display writes: line ends, colours, cursor up, and clearing to the
+end of the line or of the window. Chromium draws the picture.
 
 usage: bench/picture.py FILE.cast -o FILE.png [--at SECONDS] [--white]
 """
@@ -26,17 +26,17 @@ THEMES = {
     False: TerminalTheme((0, 0, 0), (229, 229, 229), [*EIGHT, (229, 229, 229)]),
     True: TerminalTheme((255, 255, 255), (0, 0, 0), [*EIGHT, (229, 229, 229)]),
 }
-# Block elements of this font are as high as its lines are here, so that they meet.
+# With this font and line height, block elements fill the whole line, so that those of neighbouring lines touch.
 SIZE, HEIGHT, WIDTH, EDGE = 14, 16.3, 8.43, 12
 PAGE = """<meta charset=utf-8><style>body {{margin: EDGEpx; background: {background}; color: {foreground}}}
 pre {{margin: 0; font: SIZEpx/HEIGHTpx "DejaVu Sans Mono", monospace}} {stylesheet}</style><pre>{code}</pre>"""
 
 
 def window(cast: str, at: float) -> tuple[list[str], int, int]:
-    """The lines in the window after so many seconds, with their colours; its columns and lines."""
+    """Returns the lines in the window after so many seconds, with their colours, and the window's columns and lines."""
     head, *events = map(json.loads, cast.splitlines())
     data = "".join(text for moment, _, text in events if moment <= at)
-    whole = data.rfind("\x1b[J")  # the end of a painting
+    whole = data.rfind("\x1b[J")  # end of the last complete update
     data = data if whole < 0 or at == float("inf") else data[: whole + 3]
     lines, row, end = [""], 0, 0
     for found in MOVES.finditer(data):
@@ -55,7 +55,7 @@ def window(cast: str, at: float) -> tuple[list[str], int, int]:
 
 
 def page(lines: list[str], columns: int, white: bool) -> str:
-    """The same as HTML."""
+    """Returns a window's coloured lines as an HTML page."""
     console = Console(
         file=io.StringIO(), record=True, width=columns, force_terminal=True, color_system="truecolor"
     )
@@ -68,7 +68,7 @@ def page(lines: list[str], columns: int, white: bool) -> str:
 
 
 def main() -> None:
-    """Draw it."""
+    """Draws the picture that the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("cast", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.png")

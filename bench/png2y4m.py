@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""The main job on this machine: png2y4m over 10 workers of the local engine, beside `xargs -P2` on local files.
+"""Compares the main job, png2y4m on 10 workers of the local engine, with `xargs -P2` on local files.
 
-Both convert the same 60 frames of 16 bits a channel into 10 chunks. Each is run ROUNDS times by turns, and the medians
-are told: of the time, which says little where others use the machine, and of the CPU time of all that was done, on
-either side. The engine's own and the coordinator's are told apart; the engine's is what S3, by way of HTTP, costs here.
+Both convert the same 60 frames of 16 bits a channel into 10 chunks. Each is run ROUNDS times, in turns, and the medians
+are printed: of the wall time, which depends on what else runs on the machine, and of the CPU time of all processes. The
+CPU times of the engine and of the coordinator are also printed separately; the engine's is the cost of S3 over HTTP.
 
 usage: bench/png2y4m.py [1080|720] [ROUNDS]   (default: 1080 3)      to reach: 1.5 times as long as xargs
 """
@@ -34,7 +34,7 @@ PNG2Y4M = ROOT / "tools" / "png2y4m" / "png2y4m"
 
 
 def frame(width: int, height: int, number: int) -> bytes:
-    """A PNG of slopes and a little noise, which compresses about as well as a film's frame."""
+    """Returns a PNG of colour gradients with a little noise, which compresses about as well as a film's frame."""
     y, x = np.mgrid[0:height, 0:width]
     noise = np.random.default_rng(number).integers(0, 600, (height, width, 3))
     slopes = np.stack([(x * 30 + number * 99) % 65536, y * 55 % 65536, (x + y) * 20 % 65536], axis=-1)
@@ -42,14 +42,15 @@ def frame(width: int, height: int, number: int) -> bytes:
     left = np.concatenate([np.zeros((height, 6), np.uint8), rows[:, :-6]], axis=1)
     lines = np.concatenate(
         [np.ones((height, 1), np.uint8), rows - left], axis=1
-    )  # each with the filter "sub"
+    )  # each row has the filter "Sub"
     header = struct.pack(">IIBBBBB", width, height, 16, RGB, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines.tobytes(), 1)) + chunk(b"IEND", b"")
     return SIGNATURE + body
 
 
 class Taken(NamedTuple):
-    """Seconds that one side took, and CPU seconds: of all, of the engine alone, of the coordinator."""
+    """Wall seconds of one side, and CPU seconds: of all its processes, of the engine alone, of the coordinator
+    alone."""
 
     wall: float
     cpu: float
@@ -58,7 +59,7 @@ class Taken(NamedTuple):
 
 
 def cpu_seconds(pid: int, *, below: bool = False) -> float:
-    """CPU time of a process alone, or with all that is or was `below` it, as far as that has ended or is there."""
+    """Returns the CPU seconds of a process; with `below`, its running and its reaped descendants are included."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     own = sum(int(field) for field in fields[11 : 15 if below else 13]) / os.sysconf("SC_CLK_TCK")
     if not below:
@@ -72,13 +73,13 @@ def cpu_seconds(pid: int, *, below: bool = False) -> float:
 
 
 def children_cpu() -> float:
-    """CPU time of this process's children that have ended."""
+    """Returns the CPU seconds of this process's children that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def xargs(frames: Path, out: Path) -> Taken:
-    """What `xargs -P2` takes, one chunk a process."""
+    """Measures `xargs -P2`, with one process for each chunk."""
     for part in range(PARTS):
         folder = out / str(part)
         folder.mkdir()
@@ -91,7 +92,7 @@ def xargs(frames: Path, out: Path) -> Taken:
 
 
 def job(environment: dict[str, str], function: str, engine: int) -> Taken:
-    """What the job takes, from the coordinator's start to its end."""
+    """Measures the job, from the coordinator's start to its end."""
     words = [
         "png2y4m_server.py",
         "-n",
@@ -133,7 +134,7 @@ def main() -> None:
         try:
             assert engine.stdout
             environment = dict(os.environ)
-            environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program is compiled once
+            environment.pop("PYTHONDONTWRITEBYTECODE", None)  # let Python cache bytecode, as an installed program does
             while "AWS_ROLE" not in environment:
                 name, _, value = engine.stdout.readline().strip().removeprefix("export ").partition("=")
                 environment[name] = value
@@ -145,7 +146,8 @@ def main() -> None:
             found = re.search(r"png2y4m_\w{8}", made.stdout)
             assert found, made.stdout
             function = found[0]
-            job(environment, function, engine.pid)  # the package is unpacked, boto3 imported
+            # Warm-up: the engine unpacks the package and imports boto3.
+            job(environment, function, engine.pid)
             both: list[tuple[Taken, Taken]] = []
             for number in range(rounds):
                 out = Path(directory, f"xargs-{number}")
@@ -166,7 +168,7 @@ def main() -> None:
 
 
 def check(environment: dict[str, str], out: Path) -> None:
-    """Both have made the same chunks."""
+    """Checks that both sides have made the same chunks."""
     s3 = boto3.client(
         "s3",
         endpoint_url=environment["AWS_ENDPOINT_URL"],

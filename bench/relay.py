@@ -1,4 +1,4 @@
-"""The relay: pairs of workers exchange a message each way at the same time, over mutual TLS.
+"""Measures the relay: pairs of workers send each other a message at the same time, over mutual TLS.
 
 usage: python -m bench.relay [PAIRS [MEGABYTES]]     (1000 and 1)
 

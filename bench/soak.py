@@ -3,16 +3,16 @@
 
 usage: bench/soak.py [--seed S] [--minutes M]
 
-Each job is the main example on a local engine. Its requests to S3 and Lambda fail, come late or are cut; its workers
-are killed or stopped; their connections to the coordinator are cut, corrupted or fall silent; strangers talk to its
-port; the coordinator's keys expire, its clock is set, damaged packages are invoked beside it; and sometimes it is
-killed itself and run again with --resume. What befalls what is drawn from the seed, the job's number and the request's
-name, so the same seed does the same again, as far as the order allows.
+Each job is the main example on a local engine. Its requests to S3 and Lambda fail, are delayed or cut; its workers are
+killed or stopped; their connections to the coordinator are cut, corrupted or fall silent; unverified peers connect to
+its port; the coordinator's keys expire, its clock is changed, damaged packages are invoked while it runs; and sometimes
+the coordinator is killed and the job run again with --resume. The faults are drawn from the seed, the job's number and
+the request's name, so that the same seed repeats the same faults, as far as the order of requests permits.
 
-A part that was tried as often as `--retries` allows and failed each time has been given up, as promised: the job is run
-again with --resume, and that is counted. Anything else that is missing is lost.
+A part that failed in as many attempts as `--retries` allows is given up, as documented: the job is run again with
+--resume, and that is counted. Any other missing output counts as lost.
 
-Exits with status 1 at the first job that is not as it should be, and tells the seed and what befell it.
+Exits with status 1 at the first job with a wrong result, and prints the seed and the faults of that job.
 """
 
 import argparse
@@ -45,8 +45,8 @@ from tests.faults.rig import Job, Rig, rig
 PARTS = 8
 RETRIES = 12
 WORDS = ["--retries", str(RETRIES), "--connect-timeout", "2", "-m", "5", "--verbose"]
-RESUMES = 3  # runs after one that has given up
-# The coordinator's clock is set by `seconds` when it has run for `after`.
+RESUMES = 3  # runs with --resume after one that gave a part up
+# Changes the coordinator's clock by `seconds` once it has run for `after` seconds.
 CLOCK = """\
 import time
 real, begun = time.time, time.monotonic()
@@ -55,7 +55,7 @@ time.time = lambda: real() + ({seconds} if time.monotonic() - begun > {after} el
 
 
 def mutated(draw: random.Random) -> faults.Fault:
-    """One byte of the answer, after its first line, is another one; then the connection is closed."""
+    """Changes one byte of the answer, after its first line, and closes the connection."""
 
     def fault(exchange: Exchange) -> None:
         exchange.read()
@@ -89,28 +89,29 @@ EACH: dict[str, dict[str, faults.Fault]] = {
     },
     CONFIGURATION: PASSING,
 }
-MOST = {LIST: 1, CONFIGURATION: 1}  # in one job: what the asking end bears
+MOST = {LIST: 1, CONFIGURATION: 1}  # most faults of these requests in one job: as many as the client retries
 
 
 class Chaos:
-    """What befalls one job; `told` has it in words."""
+    """The faults of one job; `told` describes those that have happened."""
 
     def __init__(self, made: Rig, seed: str) -> None:
         self.rig = made
         self.seed = seed
         draw = random.Random(seed)
         self.parts = draw.randint(1, PARTS)
-        self.share = draw.choice([0.0, 0.05, 0.2])  # of requests that suffer
-        self.deaths = draw.choice([0.0, 0.05, 0.15])  # of requests whose worker dies of them
+        self.share = draw.choice([0.0, 0.05, 0.2])  # share of requests that get a fault
+        self.deaths = draw.choice([0.0, 0.05, 0.15])  # share of requests at which the worker is killed
         self.stops = draw.choice([0.0, 0.0, 0.03])
-        self.links = draw.choice([0.0, 0.1, 0.3])  # of connections to the coordinator
+        self.links = draw.choice([0.0, 0.1, 0.3])  # share of connections to the coordinator that get a fault
         self.strangers = draw.choice([0, 0, 50])
         self.dies_after = draw.choice(
             [0, 0, draw.randint(1, 3 * self.parts)]
-        )  # requests; then the coordinator
-        self.expires = draw.choice([0, 0, 1, draw.randint(1, self.parts)])  # at this Invoke
-        self.clock = draw.choice([0, 0, 30, -30, -86400])  # seconds by which it is set
-        self.damaged = draw.choice([0, 0, 3])  # packages
+        )  # number of requests after which the coordinator is killed
+        # The Invoke at which the keys expire.
+        self.expires = draw.choice([0, 0, 1, draw.randint(1, self.parts)])
+        self.clock = draw.choice([0, 0, 30, -30, -86400])  # seconds by which the clock is changed
+        self.damaged = draw.choice([0, 0, 3])  # number of damaged packages
         self.gave_up = 0
         self.invokes = 0
         self._again: dict[str, str] = {}
@@ -126,7 +127,7 @@ class Chaos:
         return random.Random(f"{self.seed} {' '.join(map(str, what))}")
 
     def befall(self, exchange: Exchange) -> None:
-        """Deal with a request."""
+        """Answers a request, with the fault drawn for it, if any."""
         operation, name = exchange.operation, (exchange.operation, exchange.key)
         if operation == INVOKE and self._expired(exchange):
             faults.error(403, "ExpiredTokenException")(exchange)
@@ -171,7 +172,8 @@ class Chaos:
         return path
 
     def _expired(self, exchange: Exchange) -> bool:
-        """Whether the request is signed with keys that have expired; the next ones are there by then."""
+        """Returns whether the request is signed with expired keys; the first time, it writes the new ones for the
+        coordinator."""
         with self._lock:
             self.invokes += 1
             if not self.expires or self.invokes < self.expires:
@@ -184,7 +186,7 @@ class Chaos:
             return True
 
     def environment(self) -> dict[str, str]:
-        """Of the coordinator."""
+        """Returns the coordinator's environment."""
         made: dict[str, str] = {}
         if self.expires:
             made = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"), "")
@@ -199,7 +201,7 @@ class Chaos:
         return made
 
     def damage(self) -> None:
-        """Functions whose packages are damaged are invoked; what the engine makes of it is their affair only."""
+        """Invokes functions with damaged packages; the engine's handling of them must not affect the job."""
         aws = boto3.client("lambda", **self.rig.engine.client_arguments())  # type: ignore[call-overload]
         role = aws.get_function_configuration(FunctionName=self.rig.function)["Role"]
         for number in range(self.damaged):
@@ -230,7 +232,7 @@ class Chaos:
                     aws.delete_function(FunctionName=name)
 
     def _finish(self, job: Job) -> None:
-        """To the end of a job; one that gave a part up after all its retries is run again."""
+        """Waits until the job ends; if it gave a part up after all its retries, runs it again with --resume."""
         for resume in range(RESUMES):
             job.process.wait(60)
             ended = set(re.findall(r"^part (\d+) failed in ", job.text, re.MULTILINE))
@@ -241,12 +243,12 @@ class Chaos:
             self.gave_up += len(ended)
             self.told.append("a part: given up")
             if resume == RESUMES - 1:
-                self.rig.rules()  # nothing befalls the last one
+                self.rig.rules()  # the last run has no faults
             job = self.rig.start(*self.words, "--resume", parts=self.parts, environment=self._again)
         job.end()
 
     def tamper(self, link: wires.Link, stage: str, record: bytes) -> bytes | None:
-        """What is heard of a record."""
+        """Returns what the other end receives in place of a record."""
         draw = self._draw("link", link.number)
         if draw.random() >= self.links or stage != draw.choice(wires.STAGES):
             return record
@@ -260,7 +262,7 @@ class Chaos:
         return draw.randbytes(500) if fate == "garbage" else None
 
     def visit(self, port: int, stack: contextlib.ExitStack) -> None:
-        """Strangers talk to the coordinator."""
+        """Connects to the coordinator as unverified peers do."""
         for number in range(self.strangers):
             with contextlib.suppress(OSError):
                 sock = socket.create_connection(("127.0.0.1", port), 5)
@@ -269,7 +271,7 @@ class Chaos:
                     sock.sendall(self._draw("stranger", number).randbytes(100))
 
     def job(self) -> None:
-        """Run the job, to the end."""
+        """Runs the job to its end."""
         made = self.rig
         made.begin()
         made.rules(*(Rule(operation, self.befall, times=1 << 30) for operation in EACH))
@@ -290,7 +292,7 @@ class Chaos:
                 made.all_there(range(self.parts))
             except AssertionError as error:
                 raise AssertionError(f"lost: {error}") from None
-        # What befell a worker that goes on now would befall nobody's job.
+        # A worker that goes on after the job has ended belongs to no job, so its faults would test nothing.
         made.front.rules = []
         for worker in self.stopped:
             with contextlib.suppress(ProcessLookupError):
@@ -299,7 +301,7 @@ class Chaos:
 
 
 def main() -> int:
-    """Soak; the exit status."""
+    """Runs jobs until the time is over; returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--minutes", type=float, default=5.0)

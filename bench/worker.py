@@ -2,15 +2,15 @@
 
     PYTHONPATH=src python bench/worker.py [-n RUNS]
 
-Three processes take turns, so that a drifting machine treats them alike, and the medians are compared:
+Three processes are measured in turns, so that changes of the machine's speed affect all of them; medians are compared:
 
 - worker:         from the start of the interpreter to `OK:HELLO` at the coordinator, over mutual TLS
 - import boto3:   an interpreter that imports boto3 and ends
 - boto3 + worker: an interpreter that imports boto3 first, as Lambda's may have done, up to `OK:HELLO`
 
-The worker is one out of a package: as on Lambda, its modules come without compiled code and none is kept.
-CPU time is the process's own, all threads. To reach: less than 80 ms of it beyond `import boto3`, and a
-package that is, without the user's files, smaller than 60 KB.
+The worker is started from an unpacked package: as on Lambda, its modules are not compiled and no bytecode is cached.
+CPU time is that of the process, all threads. Targets: less than 80 ms of it beyond `import boto3`, and a package that
+is smaller than 60 KB without the user's files.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from mu.wire import framing, pem, protocol
 
 HELLO = protocol.HELLO.encode()
 WORKER = "import sys, json; from lambda_function import *; lambda_handler(json.loads(sys.argv[1]), None)"
-# What it has used is read from outside, so it must not end before.
+# The process must stay alive until its CPU time has been read from /proc.
 IMPORT = "import sys, boto3; print(flush=True); sys.stdin.read()"
 MOST_MS, MOST_BYTES = 80, 60_000
 
@@ -40,7 +40,7 @@ Times = tuple[float, float]  # CPU and wall, in ms
 
 
 def cpu_ms(pid: int) -> float:
-    """What a running process has used, all its threads together."""
+    """Returns the CPU milliseconds of a running process, all its threads together."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e6
 
@@ -48,7 +48,7 @@ def cpu_ms(pid: int) -> float:
 def until_hello(
     code: str, unpacked: str, event: dict[str, object], listening: socket.socket, tls: ssl.SSLContext
 ) -> Times:
-    """From the start of an interpreter to HELLO."""
+    """Measures from the start of an interpreter to HELLO."""
     env = {**os.environ, "PYTHONPATH": unpacked, "PYTHONDONTWRITEBYTECODE": "1"}
     begin = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-c", code, json.dumps(event)], env=env)
@@ -64,7 +64,7 @@ def until_hello(
 
 
 def until_imported() -> Times:
-    """From the start of an interpreter to the end of `import boto3`."""
+    """Measures from the start of an interpreter to the end of `import boto3`."""
     begin = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-c", IMPORT], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -75,7 +75,7 @@ def until_imported() -> Times:
 
 
 def server_context(job: keys.JobKeys) -> ssl.SSLContext:
-    """The coordinator's end of mutual TLS."""
+    """Returns the coordinator's context for mutual TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(cadata=pem.certificates_to_pem(job.ca))
@@ -87,7 +87,7 @@ def server_context(job: keys.JobKeys) -> ssl.SSLContext:
 
 
 def unpack(directory: str) -> tuple[int, int]:
-    """Put a package without the user's files there; returns its bytes when zipped, and its members."""
+    """Unpacks a package without user files into a directory; returns its bytes when zipped, and its members."""
     members = archive.worker_members("./program")
     path = Path(directory) / "package.zip"
     archive.write(path, members)

@@ -1,12 +1,12 @@
-/* The whole handle, against a service that answers with the input: with its pieces in turn, which 0x1e bytes part, and
- * then with ordinary answers. "%I" in a piece becomes the request id of the request that it answers.
+/* Fuzzes the whole handle against a service whose answers are the input: its pieces, separated by 0x1e bytes, in turn,
+ * then ordinary answers. "%I" in a piece is replaced by the request id of the request that it answers.
  *
- * What must hold whatever is answered: each invocation ends once; the counts add up; an outcome that has a request id
- * has that of an answer to its own invocation, on connections that are used again; and an invocation that got an
- * ordinary answer of success is accepted, and never sent again.
+ * Checked for every input: each invocation ends once; the counts add up; an outcome that has a request id has that of
+ * an answer to its own invocation, although connections are reused; and an invocation that got an ordinary answer of
+ * success is accepted, and never sent again.
  *
- * The service runs in the same thread, between two polls, so nothing here depends on time but the waits between
- * attempts, of a millisecond.
+ * The service runs in the same thread, between two polls, so only the waits between attempts, of a millisecond, depend
+ * on time.
  */
 #include "fuzz.h"
 #include "liblaunch.h"
@@ -130,7 +130,7 @@ static void hang_up(connection *c)
     c->fd = -1;
 }
 
-/* One turn of the service; returns whether anything happened. */
+/* Lets the service accept, read and answer once; returns whether it did anything. */
 static bool serve(void)
 {
     bool happened = false;

@@ -1,6 +1,6 @@
-/* Where there is no libFuzzer: gives the files that are named to the target, and pieces and mutations of each; and
- * then, until FUZZ_SECONDS are over, random mutations of what is in them. FUZZ_SEED (a number) begins them otherwise.
- * When the target or a sanitizer ends the program by abort(), the input that did it is written to the file
+/* Replaces libFuzzer where it is missing: runs the target on the files named on the command line, on pieces and
+ * mutations of each, and then, for FUZZ_SECONDS, on random mutations. FUZZ_SEED (a number) seeds the random generator.
+ * When the target or a sanitizer ends the program by abort(), the input that caused it is written to the file
  * FUZZ_FINDING. */
 #include "fuzz.h"
 
@@ -35,7 +35,7 @@ static void on_abort(int number)
 
 static void try(const uint8_t *data, size_t size)
 {
-    /* In memory of just that size. */
+    /* A copy of exactly that size, so that a sanitizer finds a read beyond its end. */
     uint8_t *copy = malloc(size == 0 ? 1 : size);
     MUST(copy != NULL);
     if (size > 0)

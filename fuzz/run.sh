@@ -1,7 +1,7 @@
 #!/bin/sh
-# fuzz/run.sh [SECONDS [TARGET...]]: fuzzes the parsers, the encoders and the whole handle of liblaunch, each for so long
-# (default: 60), beginning with fuzz/corpus. Without clang's libFuzzer the corpus, pieces of it and random mutations are
-# given to the targets under gcc's sanitizers. FUZZ_SEED (a number) begins the random ones otherwise.
+# fuzz/run.sh [SECONDS [TARGET...]]: fuzzes the parsers, the encoders and the whole handle of liblaunch, each for SECONDS
+# (default: 60), starting from fuzz/corpus. Without clang's libFuzzer, the targets are built with gcc's sanitizers and get
+# the corpus, pieces of it and random mutations; FUZZ_SEED (a number) seeds the mutations.
 # The target "worker" fuzzes whole workers through real sockets (fuzz/worker.py).
 # Ends with status 1 at the first finding; the input that shows it is then kept in fuzz/findings.
 set -eu

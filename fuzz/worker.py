@@ -2,12 +2,12 @@
 
     PYTHONPATH=src:. python fuzz/worker.py [SECONDS [SEED]]
 
-Sessions follow each other, each with a worker process of its own. A finding is: a worker that does not answer, that
-ends though it was sent no broken frame and no quit, whose exit status or standard error tells of an exception, that
-uses more than MOST_MEMORY, or that leaves a file or a process. It is printed with the seed and the session's last
-messages, and the status is 1. With the same seed the same sessions follow.
+Sessions run one after the other, each with a worker process of its own. A finding is a worker that does not answer,
+that ends although it was sent neither a broken frame nor a quit, whose exit status or standard error shows an
+exception, that uses more than MOST_MEMORY, or that leaves a file or a process. It is printed with the seed and the
+session's last messages, and the exit status is 1. The same seed repeats the same sessions.
 
-Programs and paths come from fixed lists, since a mutated one would do who knows what to this machine.
+Programs and paths come from fixed lists, since a mutated one could damage this machine.
 """
 
 import contextlib
@@ -109,7 +109,7 @@ JSON_VALUES += (
 
 
 class FindingError(Exception):
-    """What should not be."""
+    """The worker did what it must not do."""
 
 
 class Session:
@@ -127,10 +127,10 @@ class Session:
         self.commands = 0
 
     def run(self) -> None:
-        """Do all of it. Raises FindingError."""
+        """Runs the session. Raises FindingError if the worker misbehaves."""
         chance = self.chance
         event = {"tell_facts": chance.randrange(2), "bucket": f"file://{self.store}", "run_id": "fuzz"}
-        # Without TLS, or with one version of it; state sockets as the coordinator's.
+        # Without TLS, or with one version of it; state sockets use the same as the connection to the coordinator.
         version = chance.choice((None, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3))
         tls = (None,) if version is None else (KEYS, version)
         with Listener(*tls) as listener, Listener(*tls) as self.neighbour:
@@ -157,7 +157,7 @@ class Session:
             accepting.join(PATIENCE)
 
     def talk(self, worker: Worker) -> None:
-        """Send commands, and see that the worker goes on answering."""
+        """Sends commands, and checks that the worker still answers."""
         while self.commands < COMMANDS_A_SESSION:
             for _ in range(self.chance.randrange(1, 12)):
                 self.send(self.command())
@@ -169,7 +169,8 @@ class Session:
                 raise FindingError(f"{memory_of(worker.process.pid) >> 20} MB of memory")
 
     def wait_for_answer(self) -> None:
-        """The worker takes commands still; one that takes them one at a time may have some to do first."""
+        """Waits for an answer to a new command; a worker that does commands one at a time may have earlier ones to do
+        first."""
         token = f"{self.chance.getrandbits(64):x}"
         self.send("seti:nonblock:0", f"echo:{token}")
         while (message := self.peer.receive()) != f"OK:ECHO({token})":
@@ -177,7 +178,7 @@ class Session:
                 raise FindingError(f"the worker ended: {message}")
 
     def command(self) -> bytes:
-        """One command, mutated or not."""
+        """Returns one command, mutated or not."""
         chance = self.chance
         kind = chance.randrange(12)
         if kind == 0:
@@ -206,7 +207,7 @@ class Session:
         return self.mutated(framing.to_bytes(f"echo:{chance.choice(VALUES)}"))
 
     def exec(self) -> bytes:
-        """A program, with fields that may be of any type."""
+        """Returns an `exec:` of a program, with fields that may be of any type."""
         chance = self.chance
         fields: dict[str, Any] = {}
         if chance.random() < 0.9:
@@ -221,7 +222,7 @@ class Session:
         return framing.to_bytes(f"exec:{text[:cut]}")
 
     def connect(self) -> bytes:
-        """A state socket to us, which has to be accepted."""
+        """Returns a command that connects a state socket to this process, which must accept it."""
         self.send(f"connect:127.0.0.1:{self.neighbour.port}:hello")
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
@@ -236,13 +237,16 @@ class Session:
         return b"echo:"
 
     def accept_neighbours(self) -> None:
-        """Beside the rest, since a worker that connects by TLS waits for the handshake. Ends with the listener."""
+        """Accepts state sockets in a thread, since a worker that connects by TLS waits for the handshake.
+
+        Returns once the listener is closed.
+        """
         with contextlib.suppress(OSError):
             while True:
                 self.accepted.put(self.neighbour.accept())
 
     def speak_as_neighbour(self) -> None:
-        """A state message, good or bad; or the end of the connection."""
+        """Sends a state message, valid or not, or closes the connection."""
         peer = self.neighbours[-1]
         state = b"STATE(%d):" % self.chance.randrange(5) + zlib.compress(
             bytes(self.chance.randrange(100_000))
@@ -263,7 +267,7 @@ class Session:
             self.neighbours.pop().close()
 
     def garbage(self) -> bytes:
-        """A frame that is none, or one that is cut short."""
+        """Returns bytes that are not a frame, or a frame that is cut short."""
         return self.chance.choice(
             (
                 b"x" * 13,
@@ -276,7 +280,8 @@ class Session:
         )
 
     def mutated(self, data: bytes) -> bytes:
-        """A few bytes changed, left out or added; a command stays harmless by the name that it begins with."""
+        """Returns data with a few bytes changed, removed or added; the command's name is kept, so that it stays
+        harmless."""
         chance = self.chance
         changed = bytearray(data)
         for _ in range(chance.randrange(4)):
@@ -291,12 +296,12 @@ class Session:
         return bytes(changed)
 
     def noise(self) -> bytes:
-        """Any bytes."""
+        """Returns random bytes."""
         size = self.chance.choice((0, 1, 10, 1000, 200_000))
         return self.chance.randbytes(size).replace(b"/", b"_").replace(b"..", b"__")
 
     def send(self, *commands: str | bytes) -> None:
-        """Send commands, whole or in pieces."""
+        """Sends commands, whole or in pieces."""
         for command in commands:
             data = framing.encode(framing.to_bytes(command))
             self.sent.append(data[:200])
@@ -305,16 +310,16 @@ class Session:
                 self.send_raw(piece)
 
     def send_raw(self, data: bytes) -> None:
-        """Send bytes."""
+        """Sends raw bytes on the connection to the worker."""
         self.peer.sock.sendall(data)
 
     def send_below_tls(self, data: bytes) -> None:
-        """Send bytes that are no TLS record, or a broken one."""
+        """Sends, below TLS, bytes that are no TLS record or a broken one."""
         with socket.socket(fileno=os.dup(self.peer.sock.fileno())) as below:
             below.sendall(self.chance.choice((b"", b"\x17\x03\x03\x00\x20", b"\x15\x03\x03\x00\x02")) + data)
 
     def end(self) -> None:
-        """Nothing more comes from us; whatever the worker still says is taken."""
+        """Shuts down our direction of the connection, and reads what the worker still sends."""
         try:
             self.peer.sock.shutdown(1)
             self.peer.rest()
@@ -322,7 +327,7 @@ class Session:
             pass
 
     def check_end(self, worker: Worker) -> None:
-        """It ended well and left nothing."""
+        """Checks that the worker ended without an exception and left no file and no process."""
         worker.result()
         for line in worker.errors.splitlines():
             if not line.startswith("mu worker: "):
@@ -332,12 +337,12 @@ class Session:
 
 
 def memory_of(pid: int) -> int:
-    """Bytes of memory that a process has now."""
+    """Returns the bytes of memory that a process has now."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def main() -> int:
-    """Fuzz for so long; returns the exit status."""
+    """Runs sessions until the time is over; returns the exit status."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
     seed = int(sys.argv[2] if len(sys.argv) > 2 else os.environ.get("FUZZ_SEED") or random.getrandbits(32))
     until = time.monotonic() + seconds
