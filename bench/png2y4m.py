@@ -134,7 +134,8 @@ def main() -> None:
         try:
             assert engine.stdout
             environment = dict(os.environ)
-            environment.pop("PYTHONDONTWRITEBYTECODE", None)  # let Python cache bytecode, as an installed program does
+            # Let Python cache bytecode, as it does for an installed program.
+            environment.pop("PYTHONDONTWRITEBYTECODE", None)
             while "AWS_ROLE" not in environment:
                 name, _, value = engine.stdout.readline().strip().removeprefix("export ").partition("=")
                 environment[name] = value

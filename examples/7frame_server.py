@@ -22,20 +22,20 @@ class ServerInfo(server.Job):
 
     @classmethod
     def outputs(cls, part: int) -> str:
-        """What a part leaves in S3: --resume skips the parts that have left it."""
+        """The keys that a part writes in S3; --resume skips the parts whose keys exist."""
         return f"{cls.video_name}_{cls.num_frames + 1:02d}/{part + cls.num_offset:08d}.y4m"
 
 
 def number(actorNum: int) -> int:
-    """The part that the n-th worker has: with -N the n-th of the list."""
+    """The part of the n-th worker: with -N, the n-th number in the list."""
     return ServerInfo.num_list[actorNum] if ServerInfo.num_list else actorNum
 
 
-# The states are in reverse order, because each names the one that follows it: read from the end.
+# The states stand in reverse order, because each names its successor; read them from the end.
 
 
 class FinalState(TerminalState):
-    """Done."""
+    """The last state: the part is done."""
 
 
 class SevenFrameState(CommandListState):
@@ -65,7 +65,7 @@ class SevenFrameState(CommandListState):
 
 
 def leave_out_the_first() -> None:
-    """Take chunk 0 off the parts; exits if there is no other."""
+    """Removes chunk 0 from the parts; exits if no other part is left."""
     parts = ServerInfo.num_list or range(ServerInfo.num_parts)
     if ServerInfo.num_offset == 0 and 0 in parts:
         ServerInfo.num_list = [part for part in parts if part]
@@ -78,7 +78,7 @@ def leave_out_the_first() -> None:
 
 
 def main() -> None:
-    """Launch the workers and drive them."""
+    """Launches the workers and runs the main loop."""
     server.options(ServerInfo)
     leave_out_the_first()
     server.server_launch(ServerInfo, {"mode": 1, "bucket": ServerInfo.bucket})

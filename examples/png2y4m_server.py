@@ -20,20 +20,20 @@ class ServerInfo(server.Job):
 
     @classmethod
     def outputs(cls, part: int) -> str:
-        """What a part leaves in S3: --resume skips the parts that have left it."""
+        """The keys that a part writes in S3; --resume skips the parts whose keys exist."""
         return f"{cls.video_name}-y4m_{cls.num_frames:02d}/{part + cls.num_offset:08d}.y4m"
 
 
 def number(actorNum: int) -> int:
-    """The part that the n-th worker has: with -N the n-th of the list."""
+    """The part of the n-th worker: with -N, the n-th number in the list."""
     return ServerInfo.num_list[actorNum] if ServerInfo.num_list else actorNum
 
 
-# The states are in reverse order, because each names the one that follows it: read from the end.
+# The states stand in reverse order, because each names its successor; read them from the end.
 
 
 class FinalState(TerminalState):
-    """Done."""
+    """The last state: the part is done."""
 
 
 class PNG2Y4MUploadState(CommandListState):
@@ -65,7 +65,7 @@ class PNG2Y4MRetrieveAndRunState(CommandListState):
 
 
 class PNG2Y4MRetrieveLoopState(ForLoopState):
-    """Goes through the frames of the chunk."""
+    """Repeats the loop for each frame of the chunk."""
 
     iterKey = "frame"
     loopState = PNG2Y4MRetrieveAndRunState
@@ -76,7 +76,7 @@ class PNG2Y4MRetrieveLoopState(ForLoopState):
         self.iterFin = ServerInfo.num_frames
 
 
-# The one name that a state above needs and that could not be known there: the loop's body leads back to it.
+# The body of the loop leads back to the loop, whose class is defined only after it, so this is set here.
 PNG2Y4MRetrieveAndRunState.nextState = PNG2Y4MRetrieveLoopState
 
 
@@ -101,7 +101,7 @@ class PNG2Y4MConfigState(CommandListState):
 
 
 def main() -> None:
-    """Launch the workers and drive them."""
+    """Launches the workers and runs the main loop."""
     server.options(ServerInfo)
     server.server_launch(ServerInfo, {"mode": 1, "bucket": ServerInfo.bucket})
     server.server_main_loop([], PNG2Y4MConfigState, ServerInfo)

@@ -25,17 +25,17 @@ class ServerInfo(server.Job):
 
     @classmethod
     def outputs(cls, part: int) -> str:
-        """What a part leaves in S3: --resume skips the parts that have left it."""
+        """The keys that a part writes in S3; --resume skips the parts whose keys exist."""
         return f"{cls.video_name}/ssim_{cls.quality_valstring}/{part + cls.num_offset:08d}.csv"
 
 
 def number(actorNum: int) -> int:
-    """The part that the n-th worker has: with -N the n-th of the list."""
+    """The part of the n-th worker: with -N, the n-th number in the list."""
     return ServerInfo.num_list[actorNum] if ServerInfo.num_list else actorNum
 
 
 def names(part: int) -> dict[str, Any]:
-    """What commands are formatted with."""
+    """The values for the placeholders in commands."""
     return {
         "video": ServerInfo.video_name,
         "chunk": part + ServerInfo.num_offset,
@@ -48,7 +48,7 @@ VPXENC = (
     "--passes=2 --auto-alt-ref=1 --threads=1 --token-parts=0 --tune=ssim --target-bitrate=4294967295 "
     '-o "##TMPDIR##/output.ivf" "##TMPDIR##/input.y4m"'
 )
-# Frames are paired by their numbers. Each filter ends with a line; if one is missing the command fails with the log.
+# Frames are paired by number. Each filter ends with a summary line; without it the command fails and shows the log.
 COMPARE = (
     './ffmpeg -hide_banner -nostdin -nostats -i "##TMPDIR##/output.ivf" -i "##TMPDIR##/input.y4m" -lavfi '
     "'[0:v]settb=1/1000,setpts=N,split[a][b];[1:v]settb=1/1000,setpts=N,split[c][d];[a][c]ssim[x];[b][d]psnr[y]' "
@@ -61,15 +61,15 @@ COMPARE = (
 )
 
 
-# The states are in reverse order, because each names the one that follows it: read from the end.
+# The states stand in reverse order, because each names its successor; read them from the end.
 
 
 class FinalState(TerminalState):
-    """Done."""
+    """The last state: the part is done."""
 
 
 class SSIMUploadState(CommandListState):
-    """Sends the lines to S3."""
+    """Sends the CSV file to S3."""
 
     extra = "(uploading)"
     commandlist = [(None, "upload:{output}\0##TMPDIR##/output.csv"), "quit:"]
@@ -81,7 +81,7 @@ class SSIMUploadState(CommandListState):
 
 
 class SSIMRunState(CommandListState):
-    """Encodes with one quality, and compares."""
+    """Encodes with one quality, and compares the result with the input."""
 
     commandlist = [(None, f"run:{VPXENC}"), f"run:{COMPARE}", ("OK:RETVAL(0)", None)]
 
@@ -93,7 +93,7 @@ class SSIMRunState(CommandListState):
 
 
 class SSIMLoopState(ForLoopState):
-    """Goes through the qualities."""
+    """Repeats the loop for each quality."""
 
     iterKey = "place"
     loopState = SSIMRunState
@@ -104,7 +104,7 @@ class SSIMLoopState(ForLoopState):
         self.iterFin = len(ServerInfo.quality_values)
 
 
-# The one name that a state above needs and that could not be known there: the loop's body leads back to it.
+# The body of the loop leads back to the loop, whose class is defined only after it, so this is set here.
 SSIMRunState.nextState = SSIMLoopState
 
 
@@ -121,7 +121,7 @@ class SSIMRetrieveState(CommandListState):
 
 
 def main() -> None:
-    """Launch the workers and drive them."""
+    """Launches the workers and runs the main loop."""
     server.options(ServerInfo)
     server.server_launch(ServerInfo, {"mode": 1, "bucket": ServerInfo.bucket})
     server.server_main_loop([], SSIMRetrieveState, ServerInfo)

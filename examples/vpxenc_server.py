@@ -18,20 +18,20 @@ class ServerInfo(server.Job):
 
     @classmethod
     def outputs(cls, part: int) -> str:
-        """What a part leaves in S3: --resume skips the parts that have left it."""
+        """The keys that a part writes in S3; --resume skips the parts whose keys exist."""
         return f"{cls.video_name}/out/{part + cls.num_offset:08d}.ivf"
 
 
 def number(actorNum: int) -> int:
-    """The part that the n-th worker has: with -N the n-th of the list."""
+    """The part of the n-th worker: with -N, the n-th number in the list."""
     return ServerInfo.num_list[actorNum] if ServerInfo.num_list else actorNum
 
 
-# The states are in reverse order, because each names the one that follows it: read from the end.
+# The states stand in reverse order, because each names its successor; read them from the end.
 
 
 class FinalState(TerminalState):
-    """Done."""
+    """The last state: the part is done."""
 
 
 class VPXEncState(CommandListState):
@@ -49,7 +49,8 @@ class VPXEncState(CommandListState):
         "run:",
         ("OK:RETVAL(0)", "seti:nonblock:1"),
         "upload:",
-        # In background mode an answer comes at once, too, unless bg_silent is set: wait for the one that counts.
+        # In background mode the worker also answers at once, unless bg_silent is set: wait for the answer with the
+        # result.
         ("OK:UPLOAD(", "quit:"),
     ]
     nextState = FinalState
@@ -63,7 +64,7 @@ class VPXEncState(CommandListState):
 
 
 def main() -> None:
-    """Launch the workers and drive them."""
+    """Launches the workers and runs the main loop."""
     server.options(ServerInfo)
     server.server_launch(ServerInfo, {"mode": 1, "bg_silent": 1, "bucket": ServerInfo.bucket})
     server.server_main_loop([], VPXEncState, ServerInfo)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import mu
 
-# POSIX tools do the counting: letters in lower case, a word in each line, equal ones counted.
+# POSIX tools count the words: make letters lower case, put each word on a line of its own, count equal lines.
 COUNT = "tr -cs '[:alpha:]' '\\n' < text | tr '[:upper:]' '[:lower:]' | sort | uniq -c"
 
 

@@ -60,35 +60,35 @@ class ServerInfo:
 
     @staticmethod
     def dependants(failed: MachineState) -> list[int]:
-        """Those that wait for the state of one that has failed: they end with it instead of waiting for ever."""
+        """The parts that wait for the state of the failed one: they fail too, instead of waiting for ever."""
         if "XCEncFinishState" in failed.stateinfo:
-            return []  # it has sent its state
+            return []  # its state has been sent
         part = number(failed.actorNum)
         return [n for n, other in enumerate(parts()) if part < other and group(other) == group(part)]
 
 
 def parts() -> Sequence[int]:
-    """The numbers of all parts."""
+    """The numbers of all parts, in the order of the workers."""
     return ServerInfo.num_list or range(ServerInfo.num_parts)
 
 
 def number(actorNum: int) -> int:
-    """The part that the n-th worker has: with -N the n-th of the list."""
+    """The part of the n-th worker: with -N, the n-th number in the list."""
     return parts()[actorNum]
 
 
 def group(part: int) -> int:
-    """The group of neighbours that `part` belongs to."""
+    """The number of the group that `part` belongs to."""
     return part // ServerInfo.keyframe_distance
 
 
 def place(part: int) -> int:
-    """The place of `part` in its group; place 0 needs nobody's state."""
+    """The place of `part` in its group; place 0 needs no state."""
     return part % ServerInfo.keyframe_distance
 
 
 def names(part: int) -> dict[str, Any]:
-    """What commands are formatted with."""
+    """The values for the placeholders in commands."""
     frames = ServerInfo.num_frames
     folder = f"{ServerInfo.video_name}_{frames:02d}"
     return {
@@ -115,7 +115,7 @@ VPXENC = (
     "--threads=1 --token-parts=0 --tune=ssim --target-bitrate=4294967295 "
     '-o "##TMPDIR##/prev.ivf" "##TMPDIR##/input.y4m"'
 )
-# The left chunk has `frames` frames of the same size behind its line of parameters. Status 3: there is no overlap.
+# The left chunk has `frames` frames of equal size after its header line. Exit status 3 means: no overlap.
 OVERLAP = (
     'cd "##TMPDIR##" && begin() {{ head -n 1 "$1" | wc -c; }} && '
     "all=$(($(wc -c <left.y4m) - $(begin left.y4m))) && size=$((all / {frames})) && "
@@ -131,20 +131,20 @@ XC_ENC = (
 )
 
 
-# The states are in reverse order, because each names the one that follows it: read from the end.
+# The states stand in reverse order, because each names its successor; read them from the end.
 
 
 class FinalState(TerminalState):
-    """Done."""
+    """The last state: the part is done."""
 
 
 class FormattedState(CommandListState):
-    """A list of commands with the part's own names and numbers in them."""
+    """A list of commands whose placeholders are filled in for the part."""
 
     def __init__(self, prevState: SocketNB, actorNum: int = 0, groupNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
         part = number(self.actorNum)
-        # By number: with -N the n-th part need not be of the n-th part's group, and neighbours share a relay.
+        # By the part's number, not the worker's: with -N they differ, and all parts of a group must use one relay.
         port = ServerInfo.state_srv_port + group(part) % ServerInfo.state_srv_threads
         self.format(port=port, **names(part))
 
@@ -174,7 +174,7 @@ class XCEncContinueState(FormattedState):
 
 
 class XCEncTerminateState(FormattedState):
-    """Ends the chunk that begins with the key frame in a state to go on from."""
+    """Makes the state at the end of the chunk that begins with the key frame, from which the next part continues."""
 
     extra = "(ending the chunk)"
     commandlist = [(None, f"run:{TERMINATE}"), ("OK:RETVAL(0)", None)]
@@ -182,7 +182,7 @@ class XCEncTerminateState(FormattedState):
 
 
 class XCEncFirstState(IfElseState):
-    """Tells the first part of a group from the others, once a part has been encoded."""
+    """Chooses the next state after the first encoding: the first part of a group differs from the others."""
 
     extra = "(encoding)"
     expect = "OK:RETVAL(0)"
@@ -202,7 +202,7 @@ class XCEncEncodeState(FormattedState):
 
 
 class XCEncNoOverlapState(ErrorState):
-    """The chunk is not what comes after the left neighbour's: to encode it would make a wrong video."""
+    """Fails the part: its chunk does not overlap its left neighbour's, so the video would be wrong."""
 
     final = True
 
@@ -235,7 +235,7 @@ class XCEncOverlapState(FormattedState):
 
 
 class XCEncInputState(IfElseState):
-    """Tells the first part of a group, which needs no overlap, from the others, once a part has its chunk."""
+    """Chooses the next state once the chunk is there: the first part of a group needs no overlap check."""
 
     extra = "(retrieving)"
     expect = "OK:RETRIEVE"
@@ -260,7 +260,7 @@ class XCEncSettingsState(FormattedState):
 
 
 def check() -> None:
-    """Exits if the flags do not go together."""
+    """Exits with status 2 if the flags contradict each other."""
     for part in parts():
         if place(part) and part - 1 not in parts():
             sys.stderr.write(
@@ -270,7 +270,7 @@ def check() -> None:
 
 
 def main() -> None:
-    """Launch the workers and drive them."""
+    """Launches the workers and runs the main loop."""
     server.options(ServerInfo)
     check()
     event = {

@@ -63,47 +63,50 @@ class ServerInfo:
 
     @staticmethod
     def dependants(failed: MachineState) -> list[int]:
-        """Those that wait for states of one that has failed: they end with it instead of waiting for ever."""
+        """The parts that wait for states of the failed one: they fail too, instead of waiting for ever."""
         if isinstance(failed, XCEncNotConvergedState) or "XCEncFinishState" in failed.stateinfo:
-            return []  # it has sent them all
+            return []  # all its states have been sent
         part = number(failed.actorNum)
         return [n for n, other in enumerate(parts()) if part < other and group(other) == group(part)]
 
 
 def parts() -> Sequence[int]:
-    """The numbers of all parts."""
+    """The numbers of all parts, in the order of the workers."""
     return ServerInfo.num_list or range(ServerInfo.num_parts)
 
 
 def number(actorNum: int) -> int:
-    """The part that the n-th worker has: with -N the n-th of the list."""
+    """The part of the n-th worker: with -N, the n-th number in the list."""
     return parts()[actorNum]
 
 
 def group(part: int) -> int:
-    """The group of neighbours that `part` belongs to: all parts are in one, unless there are key frames."""
+    """The number of the group that `part` belongs to; without -K all parts are in group 0."""
     return part // ServerInfo.keyframe_distance if ServerInfo.keyframe_distance else 0
 
 
 def place(part: int) -> int:
-    """The place of `part` in its group; place 0 needs nobody's state."""
+    """The place of `part` in its group; place 0 needs no state."""
     return part % ServerInfo.keyframe_distance if ServerInfo.keyframe_distance else part
 
 
 def passes(part: int) -> int:
-    """How often `part` is encoded: no oftener than states have come a longer way since."""
+    """How many passes encode `part`.
+
+    A state moves one part to the right in each pass, so the part at place n has its final state after n + 1 passes.
+    """
     longest = 3 if ServerInfo.keyframe_distance else ServerInfo.tot_passes
     return min(longest, 1 + place(part))
 
 
 def phase(pass_number: int) -> int:
-    """The phase, 1 to 4, that a pass is in."""
+    """The phase of -p, 1 to 4, that a pass belongs to."""
     ends = [sum(ServerInfo.num_passes[:phases]) for phases in (1, 2, 3, 4)]
     return 1 + sum(pass_number >= end for end in ends)
 
 
 def quality(pass_number: int) -> str:
-    """What the encoder is told in a pass."""
+    """The quality switches of the encoder in a pass."""
     if phase(pass_number) == 1:
         return str(ServerInfo.quality_y)
     if phase(pass_number) == 3 and ServerInfo.quality_s is not None:
@@ -115,7 +118,7 @@ def quality(pass_number: int) -> str:
 
 def run_iter(part: int, pass_number: int) -> int:
     """The worker's own number for a pass: in pass n it waits for the state that its neighbour sent in pass n - 1."""
-    # The last pass with -K is the one in which states go through the whole group, from place to place.
+    # In the last pass with -K the states go through the whole group, from place to place.
     return place(part) if ServerInfo.keyframe_distance and pass_number == 2 else pass_number
 
 
@@ -129,7 +132,7 @@ def sends_state(part: int, pass_number: int) -> bool:
 
 
 def names(part: int, pass_number: int = 0) -> dict[str, Any]:
-    """What commands are formatted with."""
+    """The values for the placeholders in commands."""
     return {
         "video": ServerInfo.video_name,
         "q": ServerInfo.quality_str,
@@ -153,22 +156,22 @@ XC_ENC = (
 COMP_STATES = './comp-states "##TMPDIR##/prev.state" "##TMPDIR##/final.state" >> "##TMPDIR##/comp.txt"'
 
 
-# The states are in reverse order, because each names the one that follows it: read from the end.
+# The states stand in reverse order, because each names its successor; read them from the end.
 
 
 class FinalState(TerminalState):
-    """Done."""
+    """The last state: the part is done."""
 
 
 class XCEncNotConvergedState(ErrorState):
-    """Another pass would have changed the state: this part does not fit its right neighbour."""
+    """The last pass still changed the state, so this part does not fit its right neighbour."""
 
     def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
         super().__init__(prevState, f"not converged after {ServerInfo.tot_passes} passes")
 
 
 class XCEncQuitState(CommandListState):
-    """Sends the worker home."""
+    """Ends the worker."""
 
     commandlist = [(None, "quit:")]
     nextState = FinalState
@@ -199,7 +202,7 @@ class XCEncFinishState(CommandListState):
         self.format(**names(number(self.actorNum)))
 
     def add(self, uploads: list[str]) -> None:
-        """More uploads, and as many more answers to wait for."""
+        """Adds uploads, and an expected answer for each."""
         self.commands = [self.commands[0], *uploads, None]
         self.expects = [None] + ["OK:UPLOAD"] * (1 + len(uploads))
 
@@ -208,7 +211,7 @@ class XCEncFinishState(CommandListState):
 
 
 class XCEncCompareState(CommandListState):
-    """Finds out whether the last pass still changed the state."""
+    """Compares the states before and after the last pass."""
 
     extra = "(comparing states)"
     commandlist = [
@@ -218,14 +221,14 @@ class XCEncCompareState(CommandListState):
     nextState = XCEncFinishState
 
     def post_transition(self) -> MachineState:
-        # The first parts have had the final states of all that is left of them, whatever the comparison says.
+        # The first parts have encoded from final states, so their states are final whatever the comparison says.
         settled = number(self.actorNum) < ServerInfo.tot_passes - 1
         self.info["converged"] = settled or self.messages[-1].startswith("OK:RETVAL(0)")
         return self.nextState(self)
 
 
 class XCEncDumpState(CommandListState):
-    """Makes the state after the first pass, which had none, and keeps that pass's result."""
+    """Makes the state after the first pass, since vpxenc writes none, and keeps that pass's result."""
 
     extra = "(dumping the state)"
     commandlist = [
@@ -236,7 +239,7 @@ class XCEncDumpState(CommandListState):
 
 
 class XCEncRunState(CommandListState):
-    """Encodes."""
+    """Encodes the chunk in one pass."""
 
     commandlist = [(None, "run:{encoder}"), ("OK:RETVAL(0)", None)]
     dumpState = XCEncDumpState
@@ -258,12 +261,12 @@ class XCEncRunState(CommandListState):
         if self.info["iter_key"] > 0:
             return self.nextState(self)
         if ServerInfo.keyframe_distance == 1 and not ServerInfo.upload_states:
-            return self.finishState(self)  # nobody needs the state
+            return self.finishState(self)  # no other part needs the state
         return self.dumpState(self)
 
 
 class XCEncPreRunState(CommandListState):
-    """Prepares a pass, and keeps the state that the one before ended in."""
+    """Prepares a pass, and keeps a copy of the state that the previous pass ended in."""
 
     extra = "(preparing)"
     commandlist = [
@@ -282,7 +285,7 @@ class XCEncPreRunState(CommandListState):
 
 
 class XCEncLoopState(ForLoopState):
-    """Goes through the passes of this part."""
+    """Repeats the loop for each pass of this part."""
 
     iterKey = "iter_key"
     loopState = XCEncPreRunState
@@ -293,7 +296,7 @@ class XCEncLoopState(ForLoopState):
         self.iterFin = passes(number(self.actorNum))
 
 
-# The two names that states above need and that could not be known there: passes lead back to the loop.
+# Each pass leads back to the loop, whose class is defined only after these two, so this is set here.
 XCEncRunState.nextState = XCEncLoopState
 XCEncDumpState.nextState = XCEncLoopState
 
@@ -316,7 +319,7 @@ class XCEncSettingsState(CommandListState):
         part = number(self.actorNum)
         self.format(
             relay=ServerInfo.state_srv_addr,
-            # By number: with -N the n-th part need not be of the n-th part's group, and neighbours share a relay.
+            # By the part's number, not the worker's: with -N they differ, and all parts of a group must use one relay.
             port=ServerInfo.state_srv_port + group(part) % ServerInfo.state_srv_threads,
             job=ServerInfo.job_name,
             part=part,
@@ -326,7 +329,7 @@ class XCEncSettingsState(CommandListState):
 
 
 def settle() -> None:
-    """What follows from the flags; exits if they do not go together."""
+    """Derives settings from the flags; exits with status 2 if the flags contradict each other."""
     if ServerInfo.keyframe_distance:
         ServerInfo.num_passes = (1, ServerInfo.keyframe_distance, 0, 0)
         XCEncLoopState.exitState = XCEncFinishState  # there is nothing to compare
@@ -339,13 +342,13 @@ def settle() -> None:
 
 
 def refuse(text: str) -> NoReturn:
-    """One line for what is wrong with the flags, and the end."""
+    """Says in one line what is wrong with the flags, and exits with status 2."""
     sys.stderr.write(f"{sys.argv[0]}: {text}\n")
     sys.exit(2)
 
 
 def main() -> None:
-    """Launch the workers and drive them."""
+    """Launches the workers and runs the main loop."""
     server.options(ServerInfo)
     settle()
     event = {
