@@ -1,4 +1,4 @@
-"""What many tests share, and a process that is the same however the suite was started."""
+"""Makes the test process independent of how the suite was started, and has the fixtures that many tests share."""
 
 import functools
 import os
@@ -10,17 +10,17 @@ from pathlib import Path
 from botocore.loaders import JSONFileLoader
 from hypothesis import HealthCheck, settings
 
-# A machine that stands still for a moment must not fail a test, and each run of the suite tries the same examples.
+# No deadline, so that a stalled machine fails no test; derandomized, so that each run tries the same examples.
 settings.register_profile(
     "mu", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("mu")
 
-# Each session of botocore reads its descriptions of services anew, which is most of the time that a client takes to
-# make, and here there are hundreds of sessions. Clients of one session share them, too.
+# Each botocore session reads its service descriptions anew, which takes most of the time of making a client, and the
+# tests make hundreds of sessions. Sharing is safe, since clients of one session share the descriptions, too.
 JSONFileLoader.load_file = staticmethod(functools.cache(JSONFileLoader().load_file))  # type: ignore[method-assign,assignment]
 
-# Variables that programs under test read; none of them is the suite's to inherit.
+# Environment variables that programs under test read; they are removed, so that tests inherit none of them.
 PREFIXES = ("AWS_", "MU_", "SLURM_", "LD_", "PYTHON")
 NAMES = """
     ALLOW_LD ARCH CA_CERT CODE_BUCKET COLUMNS FORCE FORCE_COLOR FUNCTION_NAME LINES MEM_SIZE NO_COLOR REGION RUNTIME
@@ -30,8 +30,8 @@ KEPT = ("MU_NO_BROWSER", "MU_TEST_PICTURES", "MU_C_TEST_LIMIT", "PYTHONHASHSEED"
 
 
 def set_up_process() -> None:
-    """Undo what a shell, a service manager or a script in the background may have left: ignored and blocked signals, a
-    umask, few open files, a closed standard input, proxies and settings in the environment."""
+    """Resets what this process inherits from a shell, a service manager or a background script: ignored and blocked
+    signals, the umask, the limit on open files, a closed standard input, proxies and settings in the environment."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2):
@@ -50,10 +50,10 @@ def set_up_process() -> None:
         inherited = name.startswith(PREFIXES) or name in NAMES or name.lower().endswith("_proxy")
         if inherited and name not in KEPT:
             del os.environ[name]
-    tempfile.tempdir = None  # pytest itself may have looked at TMPDIR by now
+    tempfile.tempdir = None  # pytest may already have cached the value of TMPDIR
     os.environ["LC_ALL"] = "C.UTF-8"
     os.environ.pop("TZ", None)
-    # The ordinary AWS files of whoever runs the suite are not its business either.
+    # Tests must not read the AWS files of the user who runs the suite either.
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(Path(os.devnull))
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 

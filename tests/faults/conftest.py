@@ -1,4 +1,4 @@
-"""A rig for each test process, and the account after each test."""
+"""Fixtures: one rig for each test process, and a check after each test that nothing is left over."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ def one_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 @pytest.fixture
 def rig(one_rig: Rig) -> Iterator[Rig]:
-    """The rig, empty at the beginning. At the end nothing may be left over."""
+    """Yields the rig, with nothing of earlier tests in it; fails if the test leaves anything over."""
     one_rig.begin()
     try:
         yield one_rig

@@ -1,9 +1,9 @@
-"""A proxy before the local engine that answers S3 and Lambda requests wrongly, late or not at all, by rule.
+"""A proxy in front of the local engine that answers S3 and Lambda requests wrongly, late or not at all, by rule.
 
-Each request is named as AWS names it (`operation`) and compared with the rules in their order; the first that
-matches and whose turn it is says what befalls the request, and all others go through. A rule counts the requests
-that match it, so "the third GetObject of frames/7" is `Rule(GET, fault, key="frames/7", first=3)`. What befell
-which request is in `log`, and so is every request that went through, so a test can also say what was not asked for.
+Each request is named as AWS names it (`operation`) and compared with the rules in their order. The first rule that
+matches, and whose count is in its range, determines the fault; requests without such a rule are forwarded. A rule
+counts the requests that match it, so "the third GetObject of frames/7" is `Rule(GET, fault, key="frames/7", first=3)`.
+`log` has every request and the rule that applied to it, if any, so a test can also check what was not requested.
 
 The proxy also sees every Invoke: `rewrite` may change its event, which is how workers are sent to another port.
 """
@@ -41,8 +41,8 @@ MESSAGES = {
 
 @dataclass
 class Exchange:
-    """One request: its `operation`, the `key` (the path without the bucket, or the function's name) and the
-    client's `port`, and the ways to deal with it. `body` is None until it is read."""
+    """One request: its `operation`, the `key` (the path without the bucket, or the function's name), the client's
+    `port`, and methods to answer it. `body` is None until it is read."""
 
     front: "Front"
     handler: "Handler"
@@ -52,26 +52,26 @@ class Exchange:
     body: bytes | None = None
 
     def read(self) -> bytes:
-        """The request's body."""
+        """Reads the request's body, and returns it."""
         if self.body is None:
             self.body = self.handler.rfile.read(self.length)
         return self.body
 
     @property
     def length(self) -> int:
-        """How long the request's body is."""
+        """The length of the request's body in bytes."""
         return int(self.handler.headers.get("Content-Length", "0"))
 
     def forward(self) -> bytes:
-        """What the engine answers, as it goes over the wire; for a caller to send, whole or not."""
+        """Forwards the request; returns the engine's answer as raw bytes, which the caller sends, whole or in part."""
         return self.front.ask(self)
 
     def send(self, data: bytes) -> None:
-        """Send bytes of an answer."""
+        """Sends bytes of an answer."""
         self.handler.connection.sendall(data)
 
     def cut(self) -> None:
-        """Reset the connection."""
+        """Resets the connection."""
         sock = self.handler.connection
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.handler.close_connection = True
@@ -88,7 +88,7 @@ class Exchange:
             return True
 
     def worker(self) -> int:
-        """The process that sent this request."""
+        """Returns the id of the process that sent this request."""
         from tests.faults.processes import owner
 
         return owner(self.port, self.front.port)
@@ -99,8 +99,10 @@ Fault = Callable[[Exchange], None]
 
 @dataclass
 class Rule:
-    """What befalls the requests of `operation` whose key contains a match of `key`: of those the `first` and the
-    next `times` - 1."""
+    """A fault for requests of `operation` whose key contains a match of the regular expression `key`.
+
+    It applies to the matching request number `first` (counted from 1) and the next `times` - 1.
+    """
 
     operation: str
     fault: Fault
@@ -111,24 +113,24 @@ class Rule:
     seen: int = field(default=0, compare=False)
 
     def takes(self, exchange: Exchange) -> bool:
-        """Whether this request's turn has come; counts it."""
+        """Counts a request that matches; returns whether the fault applies to it."""
         if exchange.operation != self.operation or not re.search(self.key, exchange.key):
             return False
         self.seen += 1
         return self.first <= self.seen < self.first + self.times
 
 
-# What may befall a request
+# The faults
 
 
 def passes(exchange: Exchange) -> None:
-    """Nothing."""
+    """No fault: forwards the request."""
     exchange.read()
     exchange.send(exchange.forward())
 
 
 def error(status: int, code: str, **headers: str) -> Fault:
-    """An error as S3 or Lambda send it; underscores in header names stand for hyphens."""
+    """Answers with an error as S3 or Lambda send it; underscores in header names become hyphens."""
 
     def fault(exchange: Exchange) -> None:
         exchange.read()
@@ -145,7 +147,7 @@ def error(status: int, code: str, **headers: str) -> Fault:
 
 
 def delay(seconds: float) -> Fault:
-    """A pause, and then what the engine answers."""
+    """Forwards the request after a delay."""
 
     def fault(exchange: Exchange) -> None:
         exchange.front.stopping.wait(seconds)
@@ -155,26 +157,26 @@ def delay(seconds: float) -> Fault:
 
 
 def cut_before(exchange: Exchange) -> None:
-    """The connection is cut, and the engine never hears of it."""
+    """Resets the connection without forwarding the request."""
     exchange.read()
     exchange.cut()
 
 
 def cut_request(exchange: Exchange) -> None:
-    """The connection is cut when half of the request's body has come."""
+    """Resets the connection after half of the request's body; the request is not forwarded."""
     exchange.handler.rfile.read(exchange.length // 2)
     exchange.cut()
 
 
 def cut_head(exchange: Exchange) -> None:
-    """The engine does what it is asked to, and its answer breaks off in the first line."""
+    """Forwards the request, and cuts its answer off within the status line."""
     exchange.read()
     exchange.send(exchange.forward()[:9])
     exchange.cut()
 
 
 def cut_body(exchange: Exchange) -> None:
-    """The answer breaks off halfway through its body."""
+    """Forwards the request, and cuts its answer off halfway through the body."""
     exchange.read()
     data = exchange.forward()
     head = data.index(b"\r\n\r\n") + 4
@@ -183,22 +185,24 @@ def cut_body(exchange: Exchange) -> None:
 
 
 def unanswered(exchange: Exchange) -> None:
-    """The engine does what it is asked to, and nobody hears of it."""
+    """Forwards the request, and resets the connection without an answer."""
     exchange.read()
     exchange.forward()
     exchange.cut()
 
 
 def answer_twice(exchange: Exchange) -> None:
-    """The engine does what it is asked to, and its answer is followed by another one that nobody asked for."""
+    """Forwards the request, and sends a second, unrequested answer after the engine's."""
     exchange.read()
     stray = answer(404, {"x-amzn-ErrorType": "ResourceNotFoundException"}, b'{"message": "stray"}')
     exchange.send(exchange.forward() + stray)
 
 
 class Gate:
-    """Holds a request, and tells so: `arrived()` waits for it and returns it, `open` lets it go on, or, if
-    its client is gone, end. `after`: the engine has done what it was asked to by then."""
+    """Holds a request: `arrived()` waits for it and returns it; `open` releases it.
+
+    A released request whose client has gone ends without an answer. With `after`, it is forwarded before it is held.
+    """
 
     def __init__(self, *, after: bool = False) -> None:
         self._after = after
@@ -217,22 +221,23 @@ class Gate:
             exchange.send(data or exchange.forward())
 
     def arrived(self) -> Exchange:
-        """The next request that is held."""
+        """Waits for the next request that is held, and returns it."""
         assert self._arrived.acquire(timeout=PATIENCE), "no such request has come"
         return self._held.pop(0)
 
     @property
     def is_open(self) -> bool:
-        """Whether it holds nothing any more."""
+        """Whether requests are no longer held."""
         return self._open.is_set()
 
     def open(self) -> None:
-        """Let all go on, those to come, too."""
+        """Releases all requests, including those that arrive later."""
         self._open.set()
 
 
 def answer(status: int, headers: dict[str, str], body: bytes, length: int | None = None) -> bytes:
-    """An answer as it goes over the wire; `length` is told where a body of that size is left out."""
+    """Returns an answer as raw bytes; `length` is the Content-Length for an answer whose body of that size is left
+    out."""
     lines = [f"HTTP/1.1 {status} {http.client.responses.get(status, '-')}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     lines.append(f"Content-Length: {len(body) if length is None else length}")
@@ -248,19 +253,19 @@ class Handler(BaseHTTPRequestHandler):
     cut = False
 
     def setup(self) -> None:
-        """As ever, and a connection to the engine beside this one."""
+        """Sets up the client's connection, and one to the engine for it."""
         super().setup()
         self.engine = http.client.HTTPConnection("127.0.0.1", self.server.front.target, timeout=PATIENCE)
 
     def handle(self) -> None:
-        """As ever; clients that go away are nothing special here."""
+        """Handles requests until the client closes the connection; a reset is not an error here."""
         try:
             super().handle()
         except (OSError, http.client.HTTPException):
             self.close_connection = True
 
     def finish(self) -> None:
-        """As ever."""
+        """Closes both connections."""
         self.engine.close()
         super().finish()
 
@@ -270,7 +275,7 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _exchange
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Logs nothing."""
 
 
 class Server(ThreadingHTTPServer):
@@ -282,25 +287,25 @@ class Server(ThreadingHTTPServer):
     front: "Front"
 
     def shutdown_request(self, request: Any) -> None:
-        """Without a farewell, which a reset connection cannot have."""
+        """Closes the socket without shutdown(), which fails on a connection that was reset."""
         request.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """What goes wrong in a rule is the test's to know."""
+        """Keeps an exception of a fault for the test, which fails because of it."""
         import sys
 
         self.front.problems.append(repr(sys.exc_info()[1]))
 
 
 class Front:
-    """The proxy: a context manager. `target` is the engine's port, `port` its own."""
+    """The proxy, a context manager. `target` is the engine's port, `port` the proxy's own."""
 
     def __init__(self, target: int) -> None:
         self.target = target
         self.rules: list[Rule] = []
         self.log: list[tuple[str, str, str]] = []  # operation, key, rule
         self.problems: list[str] = []
-        self.events: list[dict[str, Any]] = []  # of Invokes, as the coordinator sent them
+        self.events: list[dict[str, Any]] = []  # the events of Invoke requests, as the coordinator sent them
         self.rewrite: Callable[[dict[str, Any]], dict[str, Any]] | None = None
         self.stopping = threading.Event()
         self._lock = threading.Lock()
@@ -321,21 +326,21 @@ class Front:
         self._server.server_close()
 
     def reset(self, rules: Sequence[Rule] = ()) -> None:
-        """Other rules, counted from the beginning, and an empty log."""
+        """Sets new rules, with counts of 0, and empties the log."""
         with self._lock:
             self.rules = list(rules)
             self.log, self.problems, self.events, self.rewrite = [], [], [], None
 
     def asked(self, operation: str, key: str = "") -> list[str]:
-        """The keys of the requests that there have been."""
+        """Returns the keys of the requests so far."""
         return [name for kind, name, _ in list(self.log) if kind == operation and re.search(key, name)]
 
     def struck(self) -> list[str]:
-        """The names of the rules that befell requests, in the order in which they did."""
+        """Returns the names of the rules that applied to requests, in order."""
         return [rule for _, _, rule in list(self.log) if rule]
 
     def meet(self, handler: Handler) -> None:
-        """Deal with one request."""
+        """Answers one request: by the first rule that applies, or by forwarding it."""
         operation, key = name(handler.command, handler.path)
         exchange = Exchange(self, handler, operation, key, handler.client_address[1])
         with self._lock:
@@ -344,7 +349,7 @@ class Front:
         (rule.fault if rule else passes)(exchange)
 
     def ask(self, exchange: Exchange) -> bytes:
-        """What the engine answers."""
+        """Sends the request to the engine; returns its answer."""
         handler = exchange.handler
         body = exchange.read()
         if exchange.operation == INVOKE:
@@ -368,7 +373,7 @@ class Front:
 
 
 def name(method: str, path: str) -> tuple[str, str]:
-    """Operation and key of a request."""
+    """Returns operation and key of a request."""
     url = urlsplit(path)
     function = re.fullmatch(r"/[\d-]{10}/functions/([^/]+)/(invocations|configuration)/?", url.path)
     if function:

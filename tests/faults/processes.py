@@ -1,4 +1,4 @@
-"""Whose connection that is, and which processes there are: what /proc knows."""
+"""Reads from /proc which processes exist, and which of them owns a connection."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ FORK_SERVER = b"fork_server.py"
 
 
 def parents() -> dict[int, int]:
-    """Each process's parent; zombies are none."""
+    """Returns the parent of each process, without zombies."""
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -23,7 +23,7 @@ def parents() -> dict[int, int]:
 
 
 def descendants(of: int | None = None) -> set[int]:
-    """The processes below one (this one), in any PID namespace."""
+    """Returns the descendants of a process (by default of this one), in any PID namespace."""
     top = os.getpid() if of is None else of
     above = parents()
 
@@ -36,12 +36,12 @@ def descendants(of: int | None = None) -> set[int]:
 
 
 def command_line(pid: int) -> bytes:
-    """A process's words, with blanks between them; nothing once it is gone."""
+    """Returns a process's arguments, separated by blanks; an empty string once it has ended."""
     return _told(pid, "cmdline").replace(b"\0", b" ")
 
 
 def environment_of(pid: int) -> bytes:
-    """A process's environment, as it was when it began; nothing once it is gone."""
+    """Returns a process's environment as it was at its start; an empty one once it has ended."""
     return _told(pid, "environ")
 
 
@@ -53,7 +53,8 @@ def _told(pid: int, what: str) -> bytes:
 
 
 def is_fork_server(pid: int) -> bool:
-    """Whether it is an engine's process rather than a worker: ours, or the first of a PID namespace."""
+    """Returns whether a process is an engine's fork server, not a worker: our child, or the first of a PID
+    namespace."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -64,11 +65,11 @@ def is_fork_server(pid: int) -> bool:
 
 
 def owner(port: int, peer: int) -> int:
-    """The process, below this one, that has the connection from local `port` to local port `peer`."""
+    """Returns our descendant that has the connection from local `port` to local port `peer`."""
     wanted = (f":{port:04X}", f":{peer:04X}")
     rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
     inode = next(row[9] for row in rows if row[1].endswith(wanted[0]) and row[2].endswith(wanted[1]))
-    # Not by name: a program that a worker has started never has its connections.
+    # The process's name does not matter: programs that a worker starts never inherit its connections.
     for pid in descendants():
         try:
             for descriptor in os.scandir(f"/proc/{pid}/fd"):
@@ -80,7 +81,7 @@ def owner(port: int, peer: int) -> int:
 
 
 def worker_running(words: bytes) -> int:
-    """The worker whose program has `words` in its command line; waits for it."""
+    """Waits for a program with `words` in its command line; returns the worker that runs it."""
 
     def find() -> int | None:
         above = parents()

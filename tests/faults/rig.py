@@ -1,8 +1,8 @@
-"""What a job under faults needs: an engine behind a `Front`, the main example's program behind a gate, and an account
-of what should be there afterwards and what should not.
+"""What a job under faults needs: an engine behind a `Front`, the main example's program behind a gate, and checks of
+what the job made and what it left over.
 
-The packaged program is a shell script that does what `gate` says, if a test has said something, and then becomes
-png2y4m. Workers reach S3, and the coordinator S3 and Lambda, through the front only.
+The packaged program is a shell script that first runs the script in the directory `gate`, if a test has put one there,
+and then png2y4m. Workers reach S3, and the coordinator S3 and Lambda, through the front only.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ VIDEO = "film"
 FRAMES = 2
 PARTS = 4
 SIZE = (16, 10)
-BOUND = 600.0  # seconds that any job here may take, whatever befalls it
+BOUND = 600.0  # time limit, in seconds, for a job with any faults
 PROGRAM = """\
 #!/bin/sh
 if [ -e "$GATE/script" ]; then . "$GATE/script"; fi
@@ -39,24 +39,24 @@ exec ./png2y4m "$@"
 
 
 def output(part: int) -> str:
-    """The key of a part's output."""
+    """Returns the key of a part's output."""
     return f"{VIDEO}-y4m_{FRAMES:02d}/{part:08d}.y4m"
 
 
 def frame(part: int, number: int = 0) -> str:
-    """The key of a part's input; frames are numbered from 0 here."""
+    """Returns the key of one frame of a part's input; frames are numbered from 0 here."""
     return f"{VIDEO}-png16/{1 + FRAMES * part + number:08d}.png"
 
 
 def part_of(key: str) -> int:
-    """The part that an input or output belongs to."""
+    """Returns the part that an input's or output's key belongs to."""
     number = int(Path(key).stem)
     return number if key.endswith(".y4m") else (number - 1) // FRAMES
 
 
 @dataclass
 class Job:
-    """A run of the example: `process`, and where it writes."""
+    """A run of the example: its process, and the directory in which it runs."""
 
     process: subprocess.Popen[str]
     directory: Path
@@ -64,17 +64,17 @@ class Job:
 
     @property
     def text(self) -> str:
-        """What it has said so far."""
+        """Its output so far."""
         return (self.directory / "stderr").read_text()
 
     def port(self) -> int:
-        """The coordinator's port, once it listens."""
+        """Waits until the coordinator listens; returns its port."""
         first = eventually(lambda: self.text.partition("\n")[0] if "\n" in self.text else "")
         assert first.startswith("listening on port "), first
         return int(first.split()[3])
 
     def end(self, status: int = 0) -> str:
-        """Wait for its end, which must come in time and with `status`; returns what it said."""
+        """Waits for its end, which must come within BOUND and with `status`; returns its output."""
         try:
             got = self.process.wait(max(0.1, self.began + BOUND - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -88,7 +88,7 @@ class Job:
 
 
 class Rig:
-    """An engine with the main job's input, `parts` parts of it."""
+    """An engine with the input of the main job, which has `parts` parts."""
 
     def __init__(self, engine: LocalEngine, front: Front, gate: Path, directory: Path, parts: int) -> None:
         self.engine = engine
@@ -110,7 +110,7 @@ class Rig:
         self._before: set[int] = set()
 
     def prepare(self) -> None:
-        """Package the program, make the frames, and find out without mu what must become of them."""
+        """Packages the program, makes the frames, and computes the expected outputs without mu."""
         program = self.directory / "gate.sh"
         program.write_text(PROGRAM)
         program.chmod(0o755)
@@ -119,7 +119,7 @@ class Rig:
         self.add_parts(self.parts)
 
     def add_parts(self, parts: int) -> None:
-        """Have so many parts from now on: their frames, and what must become of them."""
+        """Sets the number of parts, and makes the frames and expected outputs of new ones."""
         for part in range(len(self.expected), parts):
             chunk = self.directory / f"chunk-{part}"
             chunk.mkdir()
@@ -133,7 +133,7 @@ class Rig:
         self.parts = parts
 
     def package(self, program: Path) -> str:
-        """A function; its workers ask the front for objects, and know where the gate is."""
+        """Makes a function whose workers use the front for S3, and have the gate's path in their environment."""
         direct = {**self.environment, "AWS_ENDPOINT_URL": self.engine.endpoint_url}
         words = ["", "-i -d -o ##OUTFILE## ##INFILE##", str(PNG2Y4M)]
         name = lambdaize(direct, self.directory, program, *words)
@@ -141,7 +141,7 @@ class Rig:
         return name
 
     def configure(self, function: str, **settings: object) -> None:
-        """Change a function's settings."""
+        """Changes a function's settings."""
         aws = boto3.client("lambda", **self.engine.client_arguments())  # type: ignore[call-overload]
         variables = {"AWS_ENDPOINT_URL_S3": self.front.url, "GATE": str(self.gate)}
         aws.update_function_configuration(
@@ -151,7 +151,7 @@ class Rig:
     # One test
 
     def begin(self) -> None:
-        """Forget what was: outputs, rules, the gate's script; and remember which processes there are."""
+        """Removes the outputs, rules and gate script of earlier tests, and records which processes exist."""
         self.front.reset()
         for path in self.gate.iterdir():
             path.unlink() if path.is_file() or path.is_fifo() else path.rmdir()
@@ -160,7 +160,7 @@ class Rig:
         self._before = descendants()
 
     def rules(self, *rules: Rule) -> None:
-        """What is to befall requests from now on."""
+        """Sets the rules for requests from now on."""
         self.front.reset(rules)
 
     def start(
@@ -171,7 +171,7 @@ class Rig:
         environment: Mapping[str, str] | None = None,
         temporary: str = "tmp",
     ) -> Job:
-        """The example, as a user would start it."""
+        """Starts the example as a user would."""
         self._runs += 1
         directory = self.directory / f"run-{self._runs}"
         (directory / temporary).mkdir(parents=True)
@@ -195,11 +195,11 @@ class Rig:
         return job
 
     def run(self, *words: str, status: int = 0, parts: int | None = None) -> str:
-        """The example to its end; returns what it said."""
+        """Runs the example to its end; returns its output."""
         return self.start(*words, parts=parts).end(status)
 
     def outputs(self) -> dict[str, bytes]:
-        """The objects that the runs have made."""
+        """Returns the objects that the runs have made, by key."""
         listed = self.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{VIDEO}-y4m").get("Contents", [])
         return {
             entry["Key"]: self.s3.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read()
@@ -207,18 +207,18 @@ class Rig:
         }
 
     def wait_for_outputs(self, number: int) -> None:
-        """Wait until so many outputs are there."""
+        """Waits until so many outputs exist."""
         eventually(lambda: len(self.outputs()) >= number)
 
     def all_there(self, parts: Sequence[int] | None = None) -> None:
-        """The outputs are those of a run without faults, byte for byte, and there are no others."""
+        """Checks that the outputs are those of a run without faults, byte for byte, and that there are no others."""
         wanted = range(self.parts) if parts is None else parts
         got, expected = self.outputs(), {output(part): self.expected[output(part)] for part in wanted}
         assert sorted(got) == sorted(expected)
         assert [key for key in got if got[key] != expected[key]] == []
 
     def nothing_left(self) -> None:
-        """The runs have ended, and no worker, program, port or temporary file of theirs is there any more."""
+        """Checks that the runs have ended, and that no worker, program or temporary file of theirs is left."""
         assert [job.process.args for job in self.jobs if job.process.poll() is None] == []
         eventually(lambda: not descendants() - self._before - self._fork_servers())
         for job in self.jobs:
@@ -227,7 +227,7 @@ class Rig:
         assert not self.front.problems, self.front.problems
 
     def kill_jobs(self) -> None:
-        """For the end of a test that has failed."""
+        """Kills the runs that a failed test has left."""
         for job in self.jobs:
             with contextlib.suppress(ProcessLookupError):
                 job.process.send_signal(signal.SIGKILL)
@@ -235,18 +235,18 @@ class Rig:
         self.jobs.clear()
 
     def _fork_servers(self) -> set[int]:
-        """The engine's own processes, which the workers are forked from."""
+        """Returns the engine's own processes, from which the workers are forked."""
         return {pid for pid in descendants() if FORK_SERVER in command_line(pid) and is_fork_server(pid)}
 
     # The gate
 
     def at_gate(self, part: int, script: str) -> None:
-        """Have the first program of `part` do what a shell `script` says before it becomes png2y4m."""
+        """Makes the first program of `part` run a shell `script` before png2y4m."""
         once = f'case "$*" in *{part:08d}.y4m*) if mkdir "$GATE/once" 2>/dev/null; then {script}\nfi;; esac\n'
         (self.gate / "script").write_text(once)
 
     def hold_at_gate(self, part: int) -> Callable[[], None]:
-        """Have it wait; returns what waits until it does."""
+        """Makes the first program of `part` wait; returns a function that blocks until it waits."""
         here, go = self.gate / "here", self.gate / "go"
         os.mkfifo(here)
         os.mkfifo(go)
@@ -261,7 +261,7 @@ class Rig:
 
 @contextlib.contextmanager
 def rig(directory: Path, parts: int = PARTS) -> Iterator[Rig]:
-    """An engine, a front and all that belongs to them, made in `directory`."""
+    """Yields a rig with its engine and front, made in `directory`."""
     subprocess.run(["make", "-s", "-C", PNG2Y4M.parent], check=True)
     logs = directory / "logs"
     said: list[str] = []

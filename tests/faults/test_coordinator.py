@@ -7,7 +7,7 @@ import pytest
 from tests.faults.front import GET, INVOKE, PUT, Gate, Rule
 from tests.faults.rig import PARTS, Rig, frame, output
 
-# What is held while the coordinator dies -> what is there by then.
+# The request that is held while the coordinator dies -> the outputs that exist by then.
 MOMENTS = {
     "launching": (INVOKE, "", 0),
     "retrieving": (GET, frame(0)[:-6], 0),
@@ -26,7 +26,7 @@ def test_interrupted_and_run_again(rig: Rig) -> None:
 
 
 def end_and_resume(rig: Rig, moment: str, number: int, status: int) -> None:
-    """The second run does what is missing, and nothing else."""
+    """Checks that the second run does the missing parts, and nothing else."""
     operation, key, there = MOMENTS[moment]
     gate = Gate()
     rig.rules(Rule(operation, gate, key, times=PARTS))

@@ -20,7 +20,7 @@ SEED = 7
 
 @pytest.fixture(scope="module")
 def hundred(one_rig: Rig) -> Iterator[Rig]:
-    """The rig with more parts: a process can have one engine only."""
+    """The rig with more parts; it is shared, since a process can have only one engine."""
     few, expected = one_rig.parts, dict(one_rig.expected)
     one_rig.add_parts(PARTS)
     yield one_rig
@@ -28,7 +28,7 @@ def hundred(one_rig: Rig) -> Iterator[Rig]:
 
 
 def test_a_fifth_of_the_workers_is_killed(hundred: Rig, rig: Rig) -> None:
-    """Each worker's fate is drawn: whether it is killed, and at which of its requests to S3."""
+    """Whether a worker is killed, and at which of its requests to S3, is drawn at random from a seed."""
     attempts: Counter[int] = Counter()
     killed: list[int] = []
 

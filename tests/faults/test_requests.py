@@ -45,7 +45,7 @@ FAULTS: dict[str, Fault] = {
     "unanswered": unanswered,
 }
 CUTS = ("cut before", "cut in the answer's head", "unanswered")
-# Each fault of a group befalls another request of one job; the requests' keys, where the same would be struck twice.
+# All faults of a group apply to one job, each to another request; keys keep two faults from the same request.
 GETS = [frame(part, number) for part in range(PARTS) for number in range(FRAMES)]
 PUTS = [output(part) for part in range(PARTS)]
 PASSING: dict[str, tuple[str, tuple[str, ...], list[str]]] = {
@@ -87,8 +87,8 @@ def test_passing(rig: Rig, group: str) -> None:
     ids=["GetObject 403", "GetObject 404", "PutObject 403"],
 )
 def test_final_for_a_part(rig: Rig, operation: str, key: str, fault: Fault, says: str) -> None:
-    """A second worker says the same: then it is not tried again, the other parts are done, and once the reason is gone
-    a second run does the rest."""
+    """After a second worker reports the same error, the part is not tried again and the other parts are done; once the
+    cause is removed, a second run does the rest."""
     rig.rules(Rule(operation, fault, key, times=3))
     text = rig.run(status=1)
     assert re.search(f"^{says}", text, re.MULTILINE), text
@@ -125,7 +125,7 @@ def test_final_for_resume(rig: Rig) -> None:
 
 
 def test_more_than_a_worker_tries(rig: Rig) -> None:
-    """A worker gives up a download that breaks off for the third time; the part goes to another."""
+    """A worker gives up a download that breaks off for the third time; the part goes to another worker."""
     rig.rules(Rule(GET, cut_body, frame(2), times=3))
     text = rig.run()
     assert "1 attempt failed on the way: 1 × s3://" in text
@@ -140,8 +140,8 @@ def test_a_launch_that_is_throttled_for_long(rig: Rig) -> None:
 
 
 def test_keys_that_expire(rig: Rig, tmp_path: Path) -> None:
-    """The keys in the credentials file are refused as expired when the launch begins, and another program, such as one
-    that signs in, has written others by then."""
+    """The keys in the credentials file are refused as expired when the launch begins; another program, such as a
+    sign-in tool, has written new ones by then."""
     file = tmp_path / "credentials"
 
     def write(key: str) -> None:

@@ -1,4 +1,4 @@
-"""Keys are where they must be, and nowhere else: not in a process list, a log, an answer, or what a run leaves."""
+"""Private keys appear only where they are needed: not in a process list, a log, an answer, or the files of a run."""
 
 import base64
 import json
@@ -38,20 +38,20 @@ server.server_main_loop([], Dump, ServerInfo)
 
 
 def needles(body: str) -> list[str]:
-    """Pieces of a key, none of which may be found: of its base64 form, which is how it travels, and of the bare
-    secret in hexadecimal."""
+    """Returns pieces of a key, none of which may be found: of its base64 form, in which it is sent, and of the secret
+    number in hexadecimal."""
     raw = base64.b64decode(body)
     text = body.replace("\n", "")
     return [text[at : at + 24] for at in range(60, len(text) - 24, 12)] + [raw[36:68].hex()[:24]]
 
 
 def found(text: str, keys: dict[str, list[str]]) -> set[str]:
-    """Which keys a text gives away."""
+    """Returns the names of the keys of which a text has a piece."""
     return {name for name, pieces in keys.items() if any(piece in text for piece in pieces)}
 
 
 def everything(directory: Path) -> str:
-    """All that is in the files below a directory."""
+    """Returns the contents of all files below a directory."""
     return "\n".join(path.read_bytes().decode("latin-1") for path in directory.rglob("*") if path.is_file())
 
 
@@ -83,14 +83,14 @@ def test_keys_stay_where_they_are(rig: Rig, tmp_path: Path) -> None:
     job.end()
     rig.all_there()
 
-    # What is looked for would be found: this is where the workers have it from.
+    # Control: the search does find the keys in the event, from which the workers get them.
     sent = json.dumps(rig.front.events)
     assert found(sent, keys) == {"worker"}
     assert (job.directory / "record" / "run.json").is_file()
     assert (job.directory / "times").is_file()
     assert found(everything(job.directory), keys) == set()
 
-    # A worker that is asked outright.
+    # Ask a worker for its keys directly.
     script = tmp_path / "dumper.py"
     script.write_text(DUMPER)
     job = rig.start("-D", *words, parts=1, script=script, environment=environment)

@@ -1,4 +1,4 @@
-"""The coordinator's port is on the internet: crowds that say nothing, or nothing sensible."""
+"""The coordinator's port is open to the internet: many unverified connections that send nothing, or invalid data."""
 
 import contextlib
 import random
@@ -11,25 +11,25 @@ from tests.faults.front import INVOKE, PUT, Gate, Rule
 from tests.faults.rig import Rig, output
 
 SILENT, GARBAGE = 2000, 1000
-MEGABYTES = 64  # more than the same job takes without strangers
+MEGABYTES = 64  # beyond the memory of the same job without unverified connections
 MESSAGES = [
     b"GET / HTTP/1.1\r\nHost: coordinator\r\n\r\n",
     b"000000000008 OK:HELLO",
     b"999999999999 ",
-    b"\x16\x03\x01\x02\x00",  # a ClientHello that ends before it has begun
+    b"\x16\x03\x01\x02\x00",  # the header of a ClientHello without its body
     bytes(4096),
     random.Random(1).randbytes(4096),
 ]
 
 
 def peak(pid: int) -> int:
-    """The most memory that a process has had, in MB."""
+    """Returns the peak memory of a process, in MB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) // 1024
 
 
 def crowd(stack: contextlib.ExitStack, port: int, size: int, sources: int) -> list[socket.socket]:
-    """So many connections, from so many addresses."""
+    """Opens so many connections, from so many addresses."""
     made = []
     for number in range(size):
         source = (f"127.0.0.{2 + number % sources}", 0)
@@ -39,7 +39,10 @@ def crowd(stack: contextlib.ExitStack, port: int, size: int, sources: int) -> li
 
 
 def memory_at_the_end(rig: Rig, sources: int) -> int:
-    """Of a job that a crowd, if there are any sources, besets before its workers come, and again before its end."""
+    """Returns the peak memory of a job in MB.
+
+    If there are sources, connections from them are opened before the workers connect, and again before the job's end.
+    """
     launching, uploading = Gate(), Gate()
     rig.rules(Rule(INVOKE, launching, times=rig.parts), Rule(PUT, uploading, output(1)))
     with contextlib.ExitStack() as stack:
@@ -48,7 +51,8 @@ def memory_at_the_end(rig: Rig, sources: int) -> int:
             if sources:
                 crowd(stack, job.port(), SILENT // 2, sources)
                 for number, sock in enumerate(crowd(stack, job.port(), GARBAGE // 2, sources)):
-                    with contextlib.suppress(OSError):  # it may have been crowded out already
+                    # The coordinator may have closed it already, to make room.
+                    with contextlib.suppress(OSError):
                         sock.sendall(MESSAGES[number % len(MESSAGES)])
             if not launching.is_open:
                 launching.open()

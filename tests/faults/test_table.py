@@ -14,7 +14,7 @@ TABLE = (ROOT / "docs" / "reliability.md").read_text()
 
 
 def named() -> set[str]:
-    """The tests in the table; `[a, b]` stands for two, or, if a name has a comma in it, `[a; b, c]`."""
+    """Returns the tests in the table; `[a, b]` means two cases; names that have a comma are separated by `;`."""
     found = set()
     for name, cases in re.findall(r"`(test_\w+\.py::\w+)(?:\[([^\]`]+)\])?` \|$", TABLE, re.MULTILINE):
         each = cases.split("; ") if "; " in cases else cases.split(", ")
@@ -48,14 +48,14 @@ def test_rows_and_tests_agree() -> None:
 
 
 def rows_of(heading: str) -> list[list[str]]:
-    """The cells of the table below a heading of SECURITY.md."""
+    """Returns the cells of the table below a heading of SECURITY.md."""
     text = (ROOT / "SECURITY.md").read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
 
 
 def shown(value: Any) -> set[str]:
-    """How a bound may be written."""
+    """Returns the ways in which a bound may be written."""
     if isinstance(value, float):
         return {f"{value:g} s"}
     return {f"{value:,}", f"{value >> 20:,} MiB" if value >> 20 else f"{value >> 10:,} KiB"}
@@ -86,7 +86,7 @@ def test_each_bound_is_what_the_code_has() -> None:
                 assert any(text in row[1] for text in shown(value)), name
 
 
-# Constants that look like bounds, and why no peer comes near them.
+# Constants that look like bounds, but that no peer can affect, with the reason.
 OTHER_LIMITS = {
     "what the services themselves allow": {
         "mu.engines.microvm.LONGEST",
@@ -134,7 +134,7 @@ BOUND = re.compile(
 
 
 def bounds() -> set[str]:
-    """Each module's constants that have a bound's name and are numbers."""
+    """Returns each module's numeric constants whose names are those of bounds."""
     source = ROOT / "src"
     found = set()
     for path in source.rglob("*.py"):

@@ -1,4 +1,4 @@
-"""The connection between a worker and the coordinator breaks, is corrupted, falls silent, or leads elsewhere."""
+"""The connection between a worker and the coordinator breaks, is corrupted, falls silent, or leads to an impostor."""
 
 import contextlib
 import random
@@ -32,7 +32,7 @@ PATIENT = ("--connect-timeout", "1", "--retries", "60")
 
 
 def survives(rig: Rig, tampers: list[Tamper], *words: str) -> str:
-    """The job is done although these befall its first workers' connections, one each."""
+    """Checks that the job is done although its first workers' connections have these faults, one each."""
 
     def tamper(link: Link, stage: str, record: bytes) -> bytes | None:
         befalls = tampers[link.number - 1] if link.number <= len(tampers) else untouched
@@ -51,7 +51,7 @@ def survives(rig: Rig, tampers: list[Tamper], *words: str) -> str:
 
 @pytest.mark.parametrize("stage", [CLIENT_HELLO, SERVER_HELLO, FINISHED, OK_HELLO, COMMAND, ANSWER])
 def test_broken(rig: Rig, stage: str) -> None:
-    """In one connection a bit of it flips, one is cut there, and in one 4 kB of nothing are heard instead."""
+    """At this stage, one connection has a bit flipped, one is cut, and one gets 4 kB of zeros instead."""
     garbage = random.Random(stage).randbytes(4096)
     survives(rig, [flip(stage), say(stage, None), say(stage, garbage)])
 
@@ -59,18 +59,18 @@ def test_broken(rig: Rig, stage: str) -> None:
 def test_silence(rig: Rig) -> None:
     """Three connections fall silent, each at another point, and stay open."""
     text = survives(rig, [Hold(stage) for stage in (SERVER_HELLO, COMMAND, ANSWER)], "-m", "3")
-    ended = re.search(r"(\d+) × terminated after 3 seconds", text)  # on a slow machine others, too
+    ended = re.search(r"(\d+) × terminated after 3 seconds", text)  # on a slow machine there may be more
     assert ended, text
     assert int(ended[1]) >= 2
 
 
 def test_an_impostor_with_a_workers_keys(rig: Rig, tmp_path: Path) -> None:
-    """Who has read a worker's event has its keys; other workers do not take him for the coordinator."""
+    """An impostor that has a worker's event, and so its keys, is not accepted as the coordinator by other workers."""
     heard: list[bytes | str] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def divert(event: dict[str, Any]) -> dict[str, Any]:
-            """The first worker is sent to the impostor."""
+            """Sends the first worker to the impostor."""
             if len(rig.front.events) > 1:
                 return event
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

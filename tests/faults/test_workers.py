@@ -14,14 +14,16 @@ from tests.faults.rig import Rig, frame, output
 from tests.faults.wire import CLIENT_HELLO, COMMAND, OK_HELLO, Hold, Link, Wire, untouched
 from tests.support.local_rig import eventually, isolated
 
-VICTIM = 2  # the part whose worker it is, where the state has parts
+VICTIM = 2  # the part whose worker gets the fault, in states that have a part
 FILL = "head -c 600M /dev/zero >/tmp/fill 2>/dev/null"
 Held = tuple[int, Callable[[], None]]
 
 
 def in_state(state: str, rig: Rig, stack: ExitStack, part: int = VICTIM) -> Callable[[], Held]:
-    """Has a worker of the next job wait in `state`; the result waits for it, and returns its process and what lets
-    it go on."""
+    """Makes a worker of the next job wait in `state`.
+
+    Returns a function that blocks until it waits, and returns its process id and a function that lets it go on.
+    """
     if state in ("connect", "configure"):
         hold = Hold(CLIENT_HELLO if state == "connect" else COMMAND)
         rig.front.rewrite = stack.enter_context(Wire(hold)).rewrite
@@ -42,7 +44,7 @@ def in_state(state: str, rig: Rig, stack: ExitStack, part: int = VICTIM) -> Call
 
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
-    """What is to be closed behind a test."""
+    """Context managers that are closed after the test."""
     with ExitStack() as made:
         yield made
 
@@ -50,7 +52,7 @@ def stack() -> Iterator[ExitStack]:
 @pytest.mark.parametrize("state", ["connect", "configure", "retrieve", "run", "upload", "uploaded"])
 def test_killed(rig: Rig, stack: ExitStack, state: str) -> None:
     arrived = in_state(state, rig, stack)
-    # A short patience only where a worker never says hello: elsewhere a slow start would use it up.
+    # A short time limit only where a worker never says hello; in the other states a slow start could exceed it.
     job = rig.start("--connect-timeout", "1" if state == "connect" else "60", "--retries", "60")
     worker, go_on = arrived()
     os.kill(worker, signal.SIGKILL)
@@ -97,9 +99,9 @@ def test_stopped(rig: Rig, stack: ExitStack, states: list[str]) -> None:
         os.kill(worker, signal.SIGSTOP)
     text = job.end()
     rig.all_there()
-    ended = re.search(r"(\d+) × terminated after 3 seconds", text)  # on a slow machine others, too
+    ended = re.search(r"(\d+) × terminated after 3 seconds", text)  # on a slow machine there may be more
     assert states == ["connect"] or (ended and int(ended[1]) >= len(states)), text
-    # The rig's account then asks of them to end by themselves.
+    # The rig's check after the test waits for them to end by themselves.
     for worker, go_on in held:
         os.kill(worker, signal.SIGCONT)
         go_on()
@@ -107,7 +109,7 @@ def test_stopped(rig: Rig, stack: ExitStack, states: list[str]) -> None:
 
 @pytest.fixture
 def short_lives(rig: Rig) -> Iterator[None]:
-    """Workers may live for six seconds: long enough for all but the one that stands still, on a busy machine, too."""
+    """Limits workers to six seconds, which is enough for all but the stopped one, even on a busy machine."""
     rig.configure(rig.function, Timeout=6)
     yield
     rig.configure(rig.function, Timeout=60)
@@ -125,7 +127,7 @@ def test_stopped_until_its_time_is_up(rig: Rig, stack: ExitStack, short_lives: N
 
 
 def test_a_program_that_hangs(rig: Rig, short_lives: None) -> None:
-    """A worker that stands still in its last moments cannot tell; then there is another try."""
+    """A worker that is stopped just before its time limit cannot report it; its part is tried again."""
     for _ in range(5):
         rig.begin()
         arrived = rig.hold_at_gate(VICTIM)

@@ -1,8 +1,8 @@
-"""A TCP proxy between workers and the coordinator: it can hold, cut and corrupt what is said there.
+"""A TCP proxy between workers and the coordinator that can hold, cut and corrupt their records.
 
-It cannot read it, as all of it is TLS 1.3, but it sees the records, and knows in which order they come: the worker's
-ClientHello; all of the coordinator's handshake; the rest of the worker's, and at once `OK:HELLO`, which is told by its
-length; the coordinator's two session tickets, which may come before that or after; its first command; the answer.
+It cannot read the records, which are TLS 1.3, but it knows their order: the worker's ClientHello; all of the
+coordinator's handshake; the rest of the worker's handshake, directly followed by `OK:HELLO`, which is recognised by its
+length; the coordinator's two session tickets, before or after that; its first command; the answer.
 """
 
 import contextlib
@@ -23,15 +23,16 @@ STAGES = CLIENT_HELLO, SERVER_HELLO, FINISHED, TICKET, OK_HELLO, COMMAND, ANSWER
     "a command",
     "an answer",
 )
-TICKETS = 2  # OpenSSL's default
+TICKETS = 2  # session tickets per connection: OpenSSL's default
 HEADER = 5
-HELLO_RECORD = HEADER + len("000000000008 OK:HELLO") + 17  # its kind and its tag
+# TLS 1.3 adds the content type (1 byte) and the tag (16 bytes).
+HELLO_RECORD = HEADER + len("000000000008 OK:HELLO") + 17
 Tamper = Callable[["Link", str, bytes], bytes | None]
 
 
 class Link:
-    """One worker's connection. `number` counts connections from 1, `port` is the worker's, `stages` are those that
-    there have been."""
+    """One worker's connection. `number` counts connections from 1, `port` is the worker's port, `stages` are the stages
+    so far."""
 
     def __init__(self, wire: "Wire", number: int, port: int) -> None:
         self.wire = wire
@@ -41,7 +42,7 @@ class Link:
         self._unfinished = {WORKER: b"", COORDINATOR: b""}
 
     def records(self, speaker: str, data: bytes) -> Iterator[tuple[str, bytes]]:
-        """The whole records that `data` makes with what there was of them before, and of which stage each is."""
+        """Returns the records that `data` completes, each with its stage."""
         data = self._unfinished[speaker] + data
         while len(data) >= HEADER and len(data) >= (end := HEADER + int.from_bytes(data[3:HEADER])):
             stage = self._stage(speaker, data[:end])
@@ -62,16 +63,16 @@ class Link:
         return TICKET if self.stages.count(TICKET) < TICKETS else COMMAND
 
     def worker(self) -> int:
-        """The worker's process."""
+        """Returns the id of the worker's process."""
         from tests.faults.processes import owner
 
         return owner(self.port, self.wire.port)
 
 
 class Wire:
-    """The proxy, a context manager. `rewrite` is for `Front.rewrite`: it sends workers here, and what they say on to
-    the coordinator. `tamper` is called with each record that an end sends and
-    returns what the other hears, None to cut."""
+    """The proxy, a context manager. `rewrite` is for `Front.rewrite`: it sends workers to this proxy, which forwards to
+    the coordinator. `tamper` is called with each record that an end sends, and returns what the other end receives;
+    None cuts the connection."""
 
     def __init__(self, tamper: Tamper) -> None:
         self._tamper = tamper
@@ -96,7 +97,7 @@ class Wire:
         self._listener.close()
 
     def rewrite(self, event: dict[str, Any]) -> dict[str, Any]:
-        """The event with this port in it. Workers say a plain `OK:HELLO`, which its length tells from the rest."""
+        """Returns the event with this proxy's port, changed so that workers send a plain `OK:HELLO` of known length."""
         self._target = event["port"]
         return {**event, "addr": "127.0.0.1", "port": self.port, "tell_facts": 0}
 
@@ -137,12 +138,12 @@ class Wire:
 
 
 def untouched(link: Link, stage: str, record: bytes) -> bytes:
-    """What was said."""
+    """Changes nothing: returns the record."""
     return record
 
 
 def flip(wanted: str, at: int = 4) -> Tamper:
-    """In the records of a stage, a bit is turned over in byte `at` (from the end)."""
+    """Returns a tamper function that flips a bit in byte `at`, counted from the end, of the records of a stage."""
 
     def tamper(link: Link, stage: str, record: bytes) -> bytes:
         changed = bytearray(record)
@@ -154,13 +155,15 @@ def flip(wanted: str, at: int = 4) -> Tamper:
 
 
 def say(wanted: str, heard: bytes | None) -> Tamper:
-    """Instead of a stage's records `heard` is heard; None cuts the connection there."""
+    """Returns a tamper function that replaces a stage's records by `heard`; None cuts the connection there."""
     return lambda link, stage, record: heard if stage == wanted else record
 
 
 class Hold:
-    """In one connection, the first to come so far, nothing is heard from a stage on until `open`; `arrived()` waits
-    for that."""
+    """A tamper function that holds all records of one connection, the first that reaches a stage, until `open`.
+
+    `arrived()` waits until a connection is held.
+    """
 
     def __init__(self, stage: str) -> None:
         self._stage = stage
@@ -179,11 +182,11 @@ class Hold:
         return None if link.wire.closed.is_set() else record
 
     def arrived(self) -> Link:
-        """The connection that is held."""
+        """Waits until a connection is held, and returns it."""
         assert self._arrived.wait(300), "no connection has come to that"
         assert self._link is not None
         return self._link
 
     def open(self) -> None:
-        """Let all be heard."""
+        """Releases the records."""
         self._opened.set()

@@ -1,5 +1,5 @@
-"""The parts of the AWS CLI that the documentation uses: any operation of any service, and some commands of `aws
-s3`."""
+"""Stands in for the AWS CLI as far as the documentation uses it: any operation of any service, and some commands of
+`aws s3`."""
 
 import json
 import re
@@ -42,7 +42,7 @@ def main(words: list[str]) -> None:
 
 
 def high_level(command: str, words: list[str]) -> None:
-    """`aws s3 mb`, `rb --force`, `ls --recursive`, `sync` and `cp`."""
+    """Does `aws s3 mb`, `rb --force`, `ls --recursive`, `sync` and `cp`."""
     client: Any = botocore.session.get_session().create_client("s3")
     places = [word for word in words if not word.startswith("--")]
     bucket, _, prefix = next(p for p in reversed(places) if p.startswith("s3://"))[5:].partition("/")
@@ -74,7 +74,7 @@ def high_level(command: str, words: list[str]) -> None:
 
 
 def _flag(name: str) -> str:
-    """`CreateRole` as `create-role`."""
+    """Returns an operation's name as the CLI writes it: `create-role` for `CreateRole`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
 
 

@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over a pipe by the DevTools protocol: one JSON message after another."""
+"""Drives a headless Chromium over a pipe, with the JSON messages of the DevTools protocol."""
 
 import base64
 import fcntl
@@ -14,7 +14,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 
 class Browser:
-    """One page. `requests` has the addresses that it has requested, `errors` the exceptions of its script."""
+    """One page. `requests` are the URLs that it has requested, `errors` the exceptions of its script."""
 
     def __init__(self, profile: Path, size: tuple[int, int] = (1280, 760)) -> None:
         assert CHROMIUM is not None

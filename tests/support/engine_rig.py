@@ -75,7 +75,7 @@ def parent_of(channel: SocketNB) -> int:
 
 @contextmanager
 def running(engine: T) -> Iterator[T]:
-    """Ends an engine after the block, as a run does."""
+    """Stops an engine after the block, as a run does."""
     try:
         yield engine
     finally:

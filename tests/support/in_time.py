@@ -8,9 +8,9 @@ FACTOR, ROUNDS = 6.0, 4
 def in_time(check: Callable[[float], None], first: float) -> None:
     """Calls `check(seconds)` with `first`; while it fails, again with limits that are each six times as long.
 
-    For what must happen within a time limit that the tested code is given, while something else must not happen: no
-    single limit is both short enough for the suite and long enough for a very slow machine. Raises the last
-    exception.
+    It is for tests that give the tested code a time limit within which one thing must happen and another must not: no
+    single limit is both short enough for the suite and long enough for a very slow machine. Raises the exception of
+    the last call if all calls fail.
     """
     for number in range(ROUNDS):
         try:

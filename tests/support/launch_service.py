@@ -1,4 +1,4 @@
-"""A Lambda service that sends a test's answers, byte for byte, and records every request."""
+"""A Lambda service that sends the answers that a test gives it, byte for byte, and records every request."""
 
 import datetime as dt
 import ipaddress
@@ -94,7 +94,7 @@ class Service:
         return Counter(call.number for call in self.calls)
 
     def hold(self) -> None:
-        """Blocks a script until the test is over, or `released` is set."""
+        """Blocks the answering thread until the test is over or `released` is set."""
         self.released.wait(DEADLINE)
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
@@ -176,7 +176,7 @@ class Service:
 
 
 def hang_up(connection: socket.socket) -> None:
-    """Ends a connection that another thread may be using, or may have closed."""
+    """Shuts down a connection that another thread may be using or may have closed."""
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
 

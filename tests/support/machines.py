@@ -47,7 +47,7 @@ class Driven:
 
     @property
     def at(self) -> str:
-        """The class of the present state."""
+        """The class of the machine's current state."""
         return type(self.machine).__name__
 
     @property

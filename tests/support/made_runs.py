@@ -1,4 +1,4 @@
-"""Invented runs of any size, always the same for the same seed, for tests of pictures."""
+"""Generates records of runs of any size, the same for the same seed, for tests of timelines and pictures."""
 
 import json
 import random
@@ -48,7 +48,7 @@ def record(parts: int, seed: int = 1, failing: float = 0.02) -> dict[str, Any]:
 
 
 def attempt(choose: random.Random, number: int, begin: float, fails: bool) -> dict[str, Any]:
-    """Returns one worker's attempt, from `begin`."""
+    """Returns one worker's attempt that starts at `begin`."""
     now = begin
     states: list[Any] = [[now, "PNG2Y4MConfigState"]]
     messages: list[Any] = []
@@ -89,7 +89,7 @@ def attempt(choose: random.Random, number: int, begin: float, fails: bool) -> di
 
 
 def write_record(directory: Path, parts: int, **more: Any) -> Path:
-    """Writes `run.json` into a directory of its own; returns the directory."""
+    """Writes `run.json` into a new directory; returns the directory."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "run.json").write_text(json.dumps(record(parts, **more)))
     return directory

@@ -1,4 +1,4 @@
-"""Invented attempts of workers, and the recorder of their run."""
+"""Attempts of workers that need no connection, and a recorder of their run."""
 
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,12 @@ class Socket:
 
 
 def under_way(part: int, state: type[MachineState] = MachineState, *, number: int = 1) -> Track:
-    """Returns an attempt that has just begun."""
+    """Returns an attempt that has just started."""
     return Track(state(Socket(), part), "192.0.2.7", number=number, keep=8, worker=part + 1)  # type: ignore[arg-type]
 
 
 def ended(part: int, *, number: int = 1, failure: str = "") -> Track:
-    """Returns an attempt that is over, with some answers."""
+    """Returns an attempt that has ended, with some answers."""
     return end(under_way(part, number=number), failure)
 
 
@@ -51,14 +51,14 @@ def end(track: Track, failure: str = "") -> Track:
 
 
 def recorder(directory: Path, parts: list[int] | None = None, secrets: Any = list) -> Recorder:
-    """Returns the recorder of a run which begins now and has these `parts`."""
+    """Returns the recorder of a run that starts now and has these `parts`."""
     start = clock.now()
     about = record.so_far("job.py", start, {"num_parts": 3}, parts, blanker([]))
     return Recorder(record.path_in(directory), about, start, secrets)
 
 
 def finish(made: Recorder, parts: list[int], *, status: int = 0, ended: str = "") -> None:
-    """Ends the run, after two seconds."""
+    """Ends the run two seconds after its start."""
     made.finish(
         record.build(
             made.about,

@@ -22,7 +22,7 @@ from mu.work.workdir import Workdir
 
 
 class Answered:
-    """An awaitable whose value is there at once."""
+    """An awaitable whose value is available at once."""
 
     def __init__(self, value: Any) -> None:
         self._value = value
@@ -35,7 +35,7 @@ class Answered:
 
 
 class LocalWorker:
-    """Does commands in this process, in place of `mu.jobs.worker.Worker`. `commands` are those so far."""
+    """Does commands in this process, in place of `mu.jobs.worker.Worker`. `commands` are those done so far."""
 
     def __init__(self, directory: str, event: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         self.facts = facts
@@ -61,7 +61,7 @@ class LocalWorker:
 
 
 def drive(coroutine: Any) -> None:
-    """Runs a part's coroutine to its end; pauses are real."""
+    """Runs a part's coroutine to its end; it really sleeps where the coroutine does."""
     try:
         while True:
             coroutine.send(None)
@@ -79,8 +79,10 @@ def run_map(
     event: Mapping[str, Any] | None = None,
     before: Any = None,
 ) -> tuple[Summary, list[str]]:
-    """Runs a whole map, one input after the other; returns how it went, and the commands. `before(work)` is called
-    before each input."""
+    """Runs a whole map, one input after the other; returns its result and the commands sent.
+
+    `before(work)` is called before each input.
+    """
     checked = job.check(given, source)
     made = Map(checked)
     commands: list[str] = []
@@ -121,7 +123,7 @@ def run_map(
 
 @contextlib.contextmanager
 def worker(event: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[LocalWorker]:
-    """Yields a worker with a directory of its own."""
+    """Yields a worker with its own directory."""
     workdir = Workdir("/tmp")
     one = LocalWorker(workdir.path, event, facts)
     try:

@@ -1,10 +1,11 @@
-"""The commands that stand in a page of the documentation, run in their order, with the output that stands below them.
+"""Runs the commands of a documentation page in their order, and compares their output with that shown on the page.
 
-A fence holds commands if it is marked `sh`, or has lines that begin with `$ `. A comment in the line before it may say
+A fenced block has commands if it is marked `sh`, or has lines that begin with `$ `. A comment in the line before it may
+say
 
-- `file: NAME`: it is the content of that file, not a command;
-- `account`: it is run inside `mu local exec`, an empty account (all such fences of a page, in the same one);
-- `not run: REASON`: it is not run here.
+- `file: NAME`: the block is the content of that file, not commands;
+- `account`: it is run inside `mu local exec`, in an empty account that all such blocks of a page share;
+- `not run: REASON`: the tests do not run it.
 """
 
 import os
@@ -18,7 +19,7 @@ from tests.support.png import picture, write_png
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^(?:<!-- ([^\n]*?) -->\n)?( *)```(\w*)\n(.*?)^\2```$", re.MULTILINE | re.DOTALL)
-# What another run prints otherwise, and what is compared in its place.
+# Output that differs from run to run, as a regular expression, and the text that replaces it before the comparison.
 VARIES = (
     (r"listening on port \d+ \(mutual TLS\).*", "listening"),
     (r"port \d+ is free", "a port is free"),
@@ -29,7 +30,8 @@ VARIES = (
     (r"(?<=_)(?=\w*[A-Z0-9])[A-Za-z0-9]{8}\b", "XXXXXXXX"),
     (r"^cost: .*", "cost"),
     (r"\b[1-9]\d* workers at a time \(the CPUs", "N workers at a time (the CPUs"),
-    (r"\d+ workers?, (?=\d+ attempts)", "N workers, "),  # one may do it all before another has connected
+    # One worker may do everything before another has connected.
+    (r"\d+ workers?, (?=\d+ attempts)", "N workers, "),
     (r"[\d,]+ bytes", "N bytes"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?", "TIME"),
     (r"\$\d+\.\d+", "$N"),
@@ -38,7 +40,7 @@ VARIES = (
 
 
 SCRIPTS = {
-    "mu": (  # `doctor` looks at a port; another test may have the usual one
+    "mu": (  # `doctor` checks a port, and another test may be using the default one
         "import sys\nfrom mu.cli.main import main\nsys.argv[0] = 'mu'\n"
         "if sys.argv[1:2] == ['doctor']:\n    sys.argv += ['--port', '0']\nsys.exit(main())\n"
     ),
@@ -47,7 +49,7 @@ SCRIPTS = {
 
 
 class Fence(NamedTuple):
-    """A fence of a page: the comment before it, its language, its text, and where it begins."""
+    """A fenced block of a page: the comment before it, its language, its text, and the position where it begins."""
 
     mark: str
     language: str
@@ -56,20 +58,20 @@ class Fence(NamedTuple):
 
     @property
     def has_commands(self) -> bool:
-        """Whether a reader would type what is in it."""
+        """Returns whether the block has commands."""
         session = self.language == "" and re.search(r"^\$ ", self.text, re.MULTILINE)
         return not self.mark.startswith("file: ") and (self.language == "sh" or bool(session))
 
 
 class Command(NamedTuple):
-    """What is typed, and what is printed then (None: the page does not say)."""
+    """A command, and the output that the page shows for it (None if the page shows none)."""
 
     text: str
     expected: str | None
 
 
 def photos_and_logs(place: Path) -> None:
-    """The pictures and logs that README and docs/map.md take for granted."""
+    """Makes the pictures and logs that README and docs/map.md assume to exist."""
     for name in ("photos/a.jpg", "photos/b.jpg"):
         (place / name).parent.mkdir(exist_ok=True)
         write_png(place / name, 60, 40, picture(60, 40))
@@ -79,7 +81,7 @@ def photos_and_logs(place: Path) -> None:
 
 
 def fences(page: Path) -> list[Fence]:
-    """All fences of a page."""
+    """Returns all fenced blocks of a page."""
     text = page.read_text()
     return [
         Fence(
@@ -93,7 +95,7 @@ def fences(page: Path) -> list[Fence]:
 
 
 def commands(fence: Fence) -> list[Command]:
-    """The commands of a fence: all of a script at once, those of a session one by one."""
+    """Returns the commands of a block: a script is one command, a session with `$ ` has one for each prompt."""
     if fence.language == "sh":
         return [Command(fence.text, None)]
     steps = re.split(r"^\$ ", fence.text, flags=re.MULTILINE)[1:]
@@ -105,15 +107,17 @@ def commands(fence: Fence) -> list[Command]:
 
 
 def _typed(step: str) -> tuple[str, str]:
-    """A command, which goes on in the next line after a backslash, and the rest."""
+    """Splits a step into its command, with the lines continued by a backslash, and the output below it."""
     lines = step.split("\n")
     end = next((i for i, line in enumerate(lines) if not line.endswith("\\")), len(lines) - 1) + 1
     return "\n".join(lines[:end]), "\n".join(lines[end:])
 
 
 def run(page: Path, directory: Path) -> list[tuple[Command, int, str]]:
-    """Run the page's commands, up to the first that fails: each with its status (-1 if any line of it has failed) and
-    what it printed."""
+    """Runs the page's commands up to the first that fails.
+
+    Returns each command with its status (-1 if any line of it has failed) and its output.
+    """
     bin_directory = directory / ".bin"
     bin_directory.mkdir()
     for name, text in SCRIPTS.items():
@@ -131,7 +135,7 @@ def run(page: Path, directory: Path) -> list[tuple[Command, int, str]]:
     for in_account, group in segments(page, directory):
         script = "\n".join(_noted(command.text, len(done) + i) for i, command in enumerate(group))
         words = ["sh", "-euc", script]
-        # A script may leave a server in the background: nothing of it is waited for.
+        # A script may leave a server running in the background; do not wait for it.
         subprocess.run(
             ["mu", "local", "exec", "--", *words] if in_account else words,
             cwd=directory,
@@ -158,18 +162,18 @@ def _noted(text: str, number: int) -> str:
 
 
 def runs(page: Path) -> list[Fence]:
-    """The fences of a page whose commands are run here."""
+    """Returns the blocks of a page whose commands the tests run."""
     elsewhere = ("not run: ", "recipe: ")
     return [fence for fence in fences(page) if fence.has_commands and not fence.mark.startswith(elsewhere)]
 
 
 def mentions(page: Path, program: str) -> bool:
-    """Whether a command that is run has this word."""
+    """Returns whether a command that the tests run on this page contains this word."""
     return any(re.search(rf"\b{program}\b", fence.text) for fence in runs(page))
 
 
 def segments(page: Path, directory: Path) -> list[tuple[bool, list[Command]]]:
-    """The page's commands in order, those of neighbouring fences together, and whether they are in an account.
+    """Returns the page's commands in order, grouped by neighbouring blocks, and whether a group runs in an account.
 
     Writes the files that the page shows.
     """
@@ -187,7 +191,7 @@ def segments(page: Path, directory: Path) -> list[tuple[bool, list[Command]]]:
 
 
 def plain(text: str) -> list[str]:
-    """Lines of output without progress and blank ones; what varies is made alike."""
+    """Returns the lines of output without progress and blank lines, with varying text replaced by placeholders."""
     lines = [
         line.strip() for line in text.splitlines() if line.strip() and not re.match(r"\d+\.\d s: ", line)
     ]
@@ -197,7 +201,7 @@ def plain(text: str) -> list[str]:
 
 
 def as_it_stands(output: str, stands: str) -> bool:
-    """Whether what was printed is what stands in the page. A line `...` there is any number of lines."""
+    """Returns whether the output matches the page. A line `...` on the page matches any number of lines."""
     parts: list[list[str]] = [[]]
     for line in plain(stands):
         if line == "...":

@@ -14,11 +14,11 @@ Answer = Callable[[str], str | list[str] | None]
 
 
 class PartWorkers:
-    """Starts a thread for each worker. `answers[n]` makes the answers of the n-th one (the last is for all others);
-    if an answer is None, the worker closes its connection. `facts` are in its hellos; None makes an old worker
-    without `reset:`.
+    """Starts a thread for each worker. `answers[n]` makes the answers of the n-th worker, the last one those of all
+    further workers; if an answer is None, the worker closes its connection. `facts` are sent in its hellos; with None
+    the worker is an old one that does not know `reset:`.
 
-    `threads` are the workers' threads; `most` is the greatest number that was connected at the same time.
+    `threads` are the workers' threads; `most` is the greatest number of workers connected at the same time.
     """
 
     name = "fake"
@@ -33,8 +33,8 @@ class PartWorkers:
         self.asked = 0
         self.accepted = 0
         self.event: dict[str, Any] = {}
-        self.gone = 0  # number of workers that are lost
-        self.never = 0  # number of the first workers, which never connect
+        self.gone = 0  # number of workers that were lost
+        self.never = 0  # so many of the first workers never connect
         self.cancelled = False
         self.threads: list[threading.Thread] = []
         self.resets = 0
@@ -64,7 +64,7 @@ class PartWorkers:
     def _work(self, answer: Answer) -> None:
         with contextlib.suppress(
             ConnectionError
-        ):  # the run has ended before its worker came, or while it spoke
+        ):  # the run ended before this worker connected, or during a message
             self._serve(answer)
 
     def _serve(self, answer: Answer) -> None:

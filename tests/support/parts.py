@@ -40,7 +40,7 @@ class Part(Driven):
 
     @property
     def ended(self) -> MachineState:
-        """The terminal state."""
+        """The terminal state that the part has reached."""
         assert self.machine.terminal, self.machine
         return self.machine
 
@@ -52,6 +52,6 @@ class Part(Driven):
 
     @property
     def failure(self) -> str:
-        """The failure text of a part."""
+        """The text of the failure of a part that failed."""
         assert isinstance(self.machine, FailedState), self.machine
         return self.machine.failure

@@ -1,8 +1,8 @@
-"""PNG files of any kind, made with the standard library alone: pictures for tests.
+"""Makes PNG files of any kind for tests, with the standard library alone.
 
-`write_png` is what most tests need: a small 16-bit RGB frame. `encode_png` makes every colour type, bit depth
-and interlacing of the PNG specification (https://www.w3.org/TR/png-3/), with all five row filters; `chunk`,
-`split_chunks` and `join_chunks` are for those who want to break one.
+Most tests use `write_png`, which makes a small 16-bit RGB frame. `encode_png` makes every colour type, bit depth and
+interlacing of the PNG specification (https://www.w3.org/TR/png-3/), with all five row filters; `chunk`, `split_chunks`
+and `join_chunks` are for tests that need a damaged file.
 """
 
 import random
@@ -16,17 +16,17 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GRAY, RGB, PALETTE, GRAY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
 CHANNELS = {GRAY: 1, RGB: 3, PALETTE: 1, GRAY_ALPHA: 2, RGB_ALPHA: 4}
 
-# Adam7: of each pass the first column and row, and the steps.
+# Adam7: the first column, the first row, and the column and row steps of each pass.
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
 def write_png(path: Path | str, width: int, height: int, pixels16: Sequence[int]) -> None:
-    """A 16-bit RGB file; `pixels16` is R, G, B of the first pixel, of the next in its row, and so on."""
+    """Writes a 16-bit RGB file; `pixels16` has R, G, B of each pixel, row after row."""
     Path(path).write_bytes(encode_png(width, height, pixels16))
 
 
 def picture(width: int, height: int, number: int = 0) -> list[int]:
-    """Pixels for `write_png`: colour ramps under noise, another picture for each number, always the same."""
+    """Returns pixels for `write_png`: colour gradients with noise, the same for the same number."""
     noise = random.Random(number)
     pixels = []
     for y in range(height):
@@ -47,8 +47,8 @@ def encode_png(
     palette: Sequence[tuple[int, int, int]] = (),
     extra: bytes = b"",
 ) -> bytes:
-    """A whole file. `samples` has `CHANNELS[colour_type]` numbers of `depth` bits for each pixel, row after
-    row; `extra` is put before the pixels, behind the palette."""
+    """Returns a whole file. `samples` has `CHANNELS[colour_type]` numbers of `depth` bits for each pixel, row after
+    row; `extra` is inserted after the palette and before the pixels."""
     channels = CHANNELS[colour_type]
     if len(samples) != width * height * channels:
         raise ValueError(f"{width * height * channels} samples are needed, not {len(samples)}")
@@ -70,12 +70,12 @@ def encode_png(
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
-    """A chunk with its length and checksum."""
+    """Returns a chunk with its length and checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def split_chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The kinds and contents of a file's chunks."""
+    """Returns the types and contents of a file's chunks."""
     at = len(SIGNATURE)
     while at < len(png):
         (length,) = struct.unpack_from(">I", png, at)
@@ -84,12 +84,12 @@ def split_chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def join_chunks(chunks: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """The file of these chunks."""
+    """Returns the file that these chunks make."""
     return SIGNATURE + b"".join(chunk(kind, data) for kind, data in chunks)
 
 
 def _pack(row: Sequence[int], depth: int) -> bytes:
-    """Samples of 1 to 16 bits, the high bit first, the last byte filled up with zeros."""
+    """Packs samples of 1 to 16 bits, most significant bit first; the last byte is padded with zeros."""
     bits = 0
     for sample in row:
         if not 0 <= sample < 1 << depth:
@@ -100,7 +100,7 @@ def _pack(row: Sequence[int], depth: int) -> bytes:
 
 
 def _filter(lines: Sequence[bytes], step: int) -> bytes:
-    """Each line with a filter, the five in turn; `step` is the bytes of a pixel."""
+    """Filters the rows, using the five filters in turn; `step` is the bytes per pixel."""
     out = bytearray()
     above = bytes(len(lines[0])) if lines else b""
     for number, line in enumerate(lines):

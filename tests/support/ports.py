@@ -1,4 +1,4 @@
-"""Ports for programs that must be told one, and a check whether IPv6 is available."""
+"""Ports for programs that need a fixed one, and a check whether IPv6 is available."""
 
 import contextlib
 import random
@@ -11,8 +11,10 @@ RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def unused_port() -> int:
-    """A port of 127.0.0.1 on which nobody listens, and which the system gives to nobody who asks it for any port: it is
-    below the range of those where the system says which they are."""
+    """Returns a port of 127.0.0.1 on which nothing listens.
+
+    It is below the system's range of ephemeral ports, where that is known, so no program that asks for port 0 gets it.
+    """
     lowest = int(RANGE.read_text().split()[0]) if RANGE.exists() else 32768
     for port in random.sample(range(2000, lowest), 100) if lowest > 3000 else ():
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -30,8 +32,8 @@ def connections(port: int) -> int:
 
 
 def _has_ipv6() -> bool:
-    """Returns whether the loopback interface has an IPv6 address; the library may support it where the machine does
-    not."""
+    """Returns whether the loopback interface has an IPv6 address; the library may support IPv6 on a machine without
+    one."""
     try:
         with socket.create_server(("::1", 0), family=socket.AF_INET6):
             return True

@@ -1,4 +1,4 @@
-"""Pairs of workers that send each other a message at the same time by way of a relay: for its test and its bench."""
+"""Pairs of workers that send each other a message through a relay at the same time, for its test and its benchmark."""
 
 import select
 import socket
@@ -32,7 +32,7 @@ class Exchange:
         return not self.out and self.received >= self.expected
 
     def serve(self) -> None:
-        """Send and receive what can be."""
+        """Sends and receives as much as is possible without blocking."""
         try:
             while self.out:
                 sent = self.sock.send(self.out[0][: 1 << 17])
@@ -50,12 +50,15 @@ class Exchange:
 
     @property
     def right(self) -> bool:
-        """What came is what the partner sent, all of it and nothing else."""
+        """Whether the received bytes are exactly the partner's message."""
         return self.received == self.expected and self.seen == self.checksum
 
 
 def exchange(port: int, pairs: int, body: bytes, context: ssl.SSLContext | None = None) -> tuple[float, int]:
-    """Connect all pairs, then let them all send; returns the seconds that took, and how many got what they should."""
+    """Connects all pairs, then lets them all send.
+
+    Returns the seconds that sending took, and how many workers received exactly their partner's message.
+    """
     epoll = select.epoll()
     ends: dict[int, Exchange] = {}
     for me in range(2 * pairs):

@@ -22,12 +22,15 @@ needs_sshd = pytest.mark.skipif(
 
 
 class Namespace:
-    """A network of its own, joined to ours by one wire: we are `ours` on it, and it is `address`. OSError if the system
-    does not let us have one."""
+    """A network namespace, joined to ours by a veth pair: our end has the address `ours`, its end `address`.
+
+    Raises OSError if the system does not permit one.
+    """
 
     def __init__(self) -> None:
         self.name = f"mu{os.urandom(3).hex()}"
-        network = f"198.{18 + os.urandom(1)[0] % 2}.{os.urandom(1)[0]}"  # of the range that is for tests of networks
+        # Of 198.18.0.0/15, which is reserved for network tests (RFC 2544).
+        network = f"198.{18 + os.urandom(1)[0] % 2}.{os.urandom(1)[0]}"
         self.ours, self.address = f"{network}.1", f"{network}.2"
         self.inside = ("ip", "netns", "exec", self.name)
         ours, theirs = f"{self.name}a", f"{self.name}b"
@@ -49,12 +52,12 @@ class Namespace:
             raise OSError(done.stderr.strip())
 
     def remove(self) -> None:
-        """Take it away, and the wire with it."""
+        """Removes the namespace, and the veth pair with it."""
         subprocess.run(["ip", "netns", "delete", self.name], capture_output=True, check=False)
 
 
 class Sshd:
-    """One server. `cache` is the directory in which mu's files are kept there."""
+    """One server. `cache` is the directory in which mu keeps its files on that host."""
 
     def __init__(
         self, folder: Path, name: str, *more: str, cache: bool = True, place: "Namespace | None" = None
@@ -85,7 +88,7 @@ class Sshd:
                     "PermitRootLogin yes",
                     *(
                         [f"SetEnv XDG_CACHE_HOME={self.cache}"] if cache else []
-                    ),  # only the first SetEnv counts
+                    ),  # sshd takes only the first SetEnv
                     *more,
                 ]
             )

@@ -1,6 +1,6 @@
-"""The form of Chrome trace events, written from the documentation of the Trace Event Format (Google, 2016), as far as
-mu uses it: the JSON object format, and complete, metadata, counter and instant events. What the documentation calls
-required is required, and other fields are refused.
+"""A strict schema of Chrome trace events, from the documentation of the Trace Event Format (Google, 2016), as far as
+mu uses it: the JSON object format, and complete, metadata, counter and instant events. Fields that the documentation
+calls required are required, and unknown fields are refused.
 
 https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 """
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-# "The timestamps are provided at microsecond granularity." Viewers take no negative ones, and count to 2^53.
+# "The timestamps are provided at microsecond granularity." Viewers accept no negative timestamps, and none above 2^53.
 Microseconds = Annotated[int, Meta(ge=0, le=2**53)]
 Identifier = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Text = Annotated[str, Meta(min_length=1)]
@@ -18,7 +18,7 @@ Number = Annotated[int, Meta(ge=0)]
 
 
 class Complete(Struct, tag_field="ph", tag="X", forbid_unknown_fields=True):
-    """A slice: a duration on a thread. They may be in any order."""
+    """A slice: a duration on a thread. Slices may be in any order."""
 
     name: Text
     cat: Text
@@ -30,14 +30,14 @@ class Complete(Struct, tag_field="ph", tag="X", forbid_unknown_fields=True):
 
 
 class Names(Struct, forbid_unknown_fields=True):
-    """What a metadata event says: one of these, by its name."""
+    """The arguments of a metadata event; its name says which one is set."""
 
     name: str | msgspec.UnsetType = msgspec.UNSET
     sort_index: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class Metadata(Struct, tag_field="ph", tag="M", forbid_unknown_fields=True):
-    """What a process or a thread is called, and where it stands."""
+    """The name of a process or thread, or its position in the viewer."""
 
     name: Literal["process_name", "thread_name", "thread_sort_index"]
     pid: Identifier
@@ -52,7 +52,7 @@ class Metadata(Struct, tag_field="ph", tag="M", forbid_unknown_fields=True):
 
 
 class Counter(Struct, tag_field="ph", tag="C", forbid_unknown_fields=True):
-    """The value of each series of a counter; counters belong to a process."""
+    """The values of a counter's series at a moment; counters belong to a process."""
 
     name: Text
     pid: Identifier
@@ -62,7 +62,7 @@ class Counter(Struct, tag_field="ph", tag="C", forbid_unknown_fields=True):
 
 
 class Instant(Struct, tag_field="ph", tag="i", forbid_unknown_fields=True):
-    """A moment; `s` is its scope: global, process or thread."""
+    """An event without duration; `s` is its scope: global, process or thread."""
 
     name: Text
     cat: Text
@@ -84,5 +84,5 @@ class Trace(Struct, forbid_unknown_fields=True):
 
 
 def read(text: str) -> Trace:
-    """A trace. msgspec.ValidationError, with the path inside, if it is of another form."""
+    """Returns a trace. Raises msgspec.ValidationError, which has the path inside, if it does not match the schema."""
     return msgspec.json.decode(text, type=Trace)

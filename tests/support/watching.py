@@ -1,4 +1,4 @@
-"""Runs in processes of their own, and `mu watch` beside them."""
+"""Starts runs in separate processes, and `mu watch` for them."""
 
 import subprocess
 import sys
@@ -13,7 +13,8 @@ from tests.support.local_rig import eventually
 def running(
     directory: Path, *words: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """A process with this interpreter; standard error is to be read, and standard input is open."""
+    """Starts a process with this interpreter, with pipes for standard input and standard error; kills it after the
+    block."""
     with ExitStack() as stack:
         process = subprocess.Popen(
             [sys.executable, *words],
@@ -36,8 +37,10 @@ def running(
 def watched(
     directory: Path, path: str, *words: str, environment: Mapping[str, str] | None = None, given: str = ""
 ) -> Iterator[tuple[subprocess.Popen[str], subprocess.Popen[str]]]:
-    """A run, which is `given` a text on standard input, and `mu watch` of it, which has told of it already: that line
-    is not among what is read later."""
+    """Starts a run, with `given` on its standard input, and `mu watch` for it.
+
+    Yields both processes once `mu watch` has written its first line about the run; that line has been read.
+    """
     record = directory / "results" / "record" if path == "results" else directory / "run"
     with running(directory, *words, environment=environment) as run:
         assert run.stdin is not None
@@ -52,6 +55,6 @@ def watched(
 
 
 def said(process: subprocess.Popen[str]) -> str:
-    """All that it says until its end."""
+    """Returns everything that it writes to standard error until its end."""
     assert process.stderr is not None
     return process.stderr.read()

@@ -1,4 +1,4 @@
-"""A real worker process, and a coordinator's end of the wire to drive it by hand."""
+"""A real worker process, and the coordinator's end of its connection, for tests that send commands themselves."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from mu.wire import framing, pem, protocol
 SOURCE = Path(__file__).parents[2] / "src"
 PATIENCE = 300.0
 
-# A Lambda context is all but the time it has left, which counts from when the handler begins.
+# The context is made before the handler starts, except for the remaining time, which counts from that start.
 START = """
 import json, sys, time
 class Context:
@@ -43,7 +43,7 @@ class Peer:
         self.sock.sendall(b"".join(framing.encode(framing.to_bytes(command)) for command in commands))
 
     def receive(self) -> str | None:
-        """The next message; None at the end of the connection."""
+        """Returns the next message; None at the end of the connection."""
         data = self.receive_bytes()
         return None if data is None else framing.to_text(data)
 
@@ -56,7 +56,7 @@ class Peer:
         return self._parser.messages.popleft()
 
     def take(self, data: bytes) -> None:
-        """What was read from the connection directly, for `receive`."""
+        """Passes bytes that a test has read from the socket itself on to `receive`."""
         self._parser.feed(data)
 
     def ask(self, command: str) -> str | None:
@@ -64,7 +64,7 @@ class Peer:
         return self.receive()
 
     def rest(self) -> list[str]:
-        """All messages until the end."""
+        """Returns all messages until the end of the connection."""
         messages = []
         while (message := self.receive()) is not None:
             messages.append(message)
@@ -81,7 +81,7 @@ class Peer:
 
 
 class Listener:
-    """Where workers connect to; by mutual TLS of one version if there are keys."""
+    """A listening socket for workers; with keys, it uses mutual TLS of one version."""
 
     def __init__(
         self, job_keys: keys.JobKeys | None = None, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
@@ -93,7 +93,7 @@ class Listener:
         self._context = None if job_keys is None else server_context(job_keys, version)
 
     def event(self, **fields: Any) -> dict[str, Any]:
-        """What a worker that is to connect here is told."""
+        """Returns the event for a worker that is to connect here."""
         event = {"mode": 1, "addr": "127.0.0.1", "port": self.port, **fields}
         if self.keys is not None:
             event |= {
@@ -109,14 +109,14 @@ class Listener:
         return Peer(sock if self._context is None else self._context.wrap_socket(sock, server_side=True))
 
     def greet(self, facts: bool = False) -> Peer:
-        """Accept a worker, and take its HELLO, with `facts` one that tells them."""
+        """Accepts a worker and reads its HELLO; with `facts`, a HELLO that has facts."""
         peer = self.accept()
         hello = peer.receive()
         assert hello == "OK:HELLO" or (facts and hello and protocol.parse_hello(hello))
         return peer
 
     def stop(self) -> None:
-        """No longer listen; another thread's `accept` raises OSError."""
+        """Stops listening; another thread's `accept` raises OSError."""
         self._listening.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
@@ -172,7 +172,7 @@ class Worker:
         self.process.stdin = None
 
     def result(self) -> Any:
-        """What the handler returned."""
+        """Returns the handler's result."""
         out, self.errors = self.process.communicate(timeout=PATIENCE)
         assert self.process.returncode == 0, self.errors
         return json.loads(out)
@@ -181,7 +181,7 @@ class Worker:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """The coordinator is gone by now, so that the worker ends by itself, and clears up."""
+        """Waits for the worker, which ends by itself and removes its files, as its connection has been closed."""
         try:
             self.process.communicate(timeout=PATIENCE if kind is None else 1)
         except subprocess.TimeoutExpired:
@@ -193,7 +193,7 @@ class Worker:
 
 @contextmanager
 def connected(*args: Any, **kwargs: Any) -> Iterator[tuple[Peer, Worker]]:
-    """A worker that has said HELLO; `kwargs` as for `Worker`, and `event` for what to add to its event."""
+    """Starts a worker and yields it after its HELLO; `kwargs` as for `Worker`, and `event` is added to its event."""
     event = kwargs.pop("event", {})
     with (
         Listener() as listener,
@@ -204,7 +204,7 @@ def connected(*args: Any, **kwargs: Any) -> Iterator[tuple[Peer, Worker]]:
 
 
 def ends(pid: int) -> bool:
-    """Whether a process, not a child of this one, ends or has ended."""
+    """Waits until a process that is not our child has ended; returns whether it has within the time limit."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
