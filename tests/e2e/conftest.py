@@ -1,4 +1,4 @@
-"""An engine, the built png2y4m, and a function made of it: what whole jobs need."""
+"""Fixtures for whole jobs: an engine, the built png2y4m, and a function made of it."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ def engine() -> Iterator[LocalEngine]:
 
 @pytest.fixture(scope="package")
 def environment(engine: LocalEngine) -> dict[str, str]:
-    """What `mu local start` exports, and this interpreter first in PATH."""
+    """The environment that `mu local start` exports, with this interpreter first in PATH."""
     return {
         **os.environ,
         **engine.environment(),
@@ -33,7 +33,7 @@ def environment(engine: LocalEngine) -> dict[str, str]:
 
 @pytest.fixture(scope="package")
 def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five chunks of 16-bit frames, no two alike."""
+    """Five chunks of 16-bit frames, all of them different."""
     directory = tmp_path_factory.mktemp("frames")
     for number in range(1, 5 * FRAMES + 1):
         write_png(directory / f"{number:08d}.png", *SIZE, picture(*SIZE, number))

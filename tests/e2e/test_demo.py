@@ -1,4 +1,4 @@
-"""`mu demo`, from nothing to checked results."""
+"""`mu demo`, from an empty directory to checked results."""
 
 import subprocess
 import sys

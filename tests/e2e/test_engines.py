@@ -1,4 +1,4 @@
-"""The main example on engines that need no account, from a directory as the store: what png2y4m makes alone."""
+"""The main example on engines that need no account, with a directory as the store: its outputs are png2y4m's own."""
 
 import gzip
 import json
@@ -17,13 +17,13 @@ from tests.support.jobs import EXAMPLE, PNG2Y4M, ROOT, run_example
 from tests.support.local_rig import eventually
 from tests.support.sshd import hosts, needs_sshd
 
-NOWHERE = "192.0.2.1"  # of a network that does not exist
+NOWHERE = "192.0.2.1"  # TEST-NET-1, which no route leads to
 NEEDS_SLURM = pytest.mark.skipif(bool(slurm_rig.missing()), reason=slurm_rig.missing())
 
 
 @pytest.fixture(scope="module")
 def outside() -> dict[str, str]:
-    """The environment of somebody who has no AWS account."""
+    """The environment of a user without an AWS account."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -52,7 +52,7 @@ def package(outside: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def store(frames: Path, tmp_path: Path) -> Iterator[str]:
-    """A directory with the frames, as a bucket; in the end it holds what each part is to leave."""
+    """A directory with the frames, used as a bucket; after the test, the output of each part is checked."""
     folder = tmp_path / "store"
     (folder / "sintel-1k-png16").mkdir(parents=True)
     for frame in frames.iterdir():
@@ -81,7 +81,8 @@ def test_here_nothing_is_left_when_the_coordinator_is_killed(
     (tmp_path / "tmp").mkdir()
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "sintel-1k-png16").mkdir()
-    os.mkfifo(tmp_path / "store" / "sintel-1k-png16" / "00000001.png")  # the part waits for what it holds
+    # A FIFO, so that the part waits until the test writes the frame.
+    os.mkfifo(tmp_path / "store" / "sintel-1k-png16" / "00000001.png")
     words = ["-n", "1", "-l", str(package), "-b", f"file://{tmp_path}/store", "-e", "here"]
     job = subprocess.Popen(
         [sys.executable, EXAMPLE, "-t", "0", *words],
@@ -104,7 +105,7 @@ def test_ssh_and_here_at_the_same_time(
         made.add("one")
         made.add("two")
         (tmp_path / "bin").mkdir()
-        script = tmp_path / "bin" / "ssh"  # the same, with our hosts in its configuration
+        script = tmp_path / "bin" / "ssh"  # runs the real ssh with a configuration that has the test's hosts
         script.write_text(f'#!/bin/sh\nexec /usr/bin/ssh {" ".join(made.arguments)} "$@"\n')
         script.chmod(0o755)
         words = ["-n", "5", "-l", str(package), "-b", store, "-e", "ssh:one=2,two=2", "-e", "here", "-W", "5"]
@@ -149,7 +150,7 @@ def test_slurm(outside: dict[str, str], package: Path, store: str, tmp_path: Pat
         assert done.returncode == 0, done.stderr
         assert "5 of 5 parts done" in done.stderr
         waits_or_runs = ("squeue", "--noheader", "--states=PENDING,RUNNING")
-        eventually(lambda: not cluster.command(*waits_or_runs))  # it takes Slurm a moment
+        eventually(lambda: not cluster.command(*waits_or_runs))  # Slurm removes jobs with a delay
 
 
 @pytest.mark.parametrize(

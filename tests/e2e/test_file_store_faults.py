@@ -1,6 +1,7 @@
-"""What befalls a job whose store is a directory: the main example on this machine, without an account.
+"""Faults of a job whose store is a directory: the main example on this machine, without an account.
 
-Each chunk is right or absent, nothing half-written is left in the store, and a second run with --resume does the rest.
+Each chunk is complete or absent, no partly written file is left in the store, and a second run with --resume makes the
+missing chunks.
 """
 
 import os
@@ -22,7 +23,7 @@ from tests.support.local_rig import eventually
 
 PARTS = 4
 FRAMES = 6
-# png2y4m, once there is a file `open` in the store of the part's frames.
+# Waits for a file `open` in the store before it runs png2y4m.
 GATED = """#!/bin/sh
 while [ ! -e {gate} ]; do sleep 0.02; done
 exec {program} "$@"
@@ -30,7 +31,7 @@ exec {program} "$@"
 
 
 class Job:
-    """The example on engine `here`, its store, and what of it is held up until `open`."""
+    """The example on engine `here`, its store, and a gate that holds its programs until `open`."""
 
     def __init__(self, directory: Path, frames: Path) -> None:
         self.directory = directory
@@ -57,7 +58,7 @@ class Job:
         self.package = f"{found[1]}.zip"
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        """The coordinator."""
+        """Starts the coordinator, and returns its process."""
         base = ["-t", "0", "-n", str(PARTS), "-l", self.package, "-b", f"file://{self.store}", "-e", "here"]
         return subprocess.Popen(
             [sys.executable, EXAMPLE, *base, "-W", "2", *words], cwd=self.directory, env=self.outside,
@@ -65,13 +66,13 @@ class Job:
         )  # fmt: skip
 
     def run(self, *words: str) -> str:
-        """A whole run; what it said."""
+        """Does a whole run; returns its output."""
         said = self.start(*words).communicate(timeout=300)[1]
         assert re.search(r"\d+ of \d+ parts done|nothing to do", said), said
         return said
 
     def programs(self) -> list[int]:
-        """The processes that wait at the gate."""
+        """Returns the processes that wait at the gate."""
         return [
             pid
             for pid in descendants()
@@ -79,7 +80,7 @@ class Job:
         ]
 
     def outputs(self) -> list[str]:
-        """The chunks that are there, each of them right; and nothing else is."""
+        """Returns the names of the chunks in the store; checks that each is right and that no other files exist."""
         folder = self.store / "sintel-1k-y4m_06"
         made = sorted(folder.iterdir()) if folder.exists() else []
         for path in made:
@@ -99,14 +100,14 @@ def job(tmp_path: Path, frames: Path) -> Job:
 
 
 def missing(job: Job) -> Path:
-    """A frame of part 1 is not there."""
+    """Removes a frame of part 1."""
     path = job.store / "sintel-1k-png16" / f"{FRAMES + 2:08d}.png"
     path.rename(job.directory / "aside")
     return path
 
 
 def not_a_file(job: Job) -> Path:
-    """A frame of part 1 is a directory."""
+    """Replaces a frame of part 1 by a directory."""
     path = missing(job)
     path.mkdir()
     return path
@@ -147,7 +148,7 @@ def test_the_coordinator_is_killed_and_run_again(job: Job) -> None:
     eventually(lambda: len(job.programs()) >= 2)
     running.kill()
     running.communicate(timeout=300)
-    eventually(lambda: not job.programs())  # its workers have ended, and what they ran
+    eventually(lambda: not job.programs())  # wait until its workers and their programs have ended
     assert job.outputs() == []
     job.gate.touch()
     assert f"{PARTS} of {PARTS} parts done" in job.run("--resume")

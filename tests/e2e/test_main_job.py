@@ -1,4 +1,4 @@
-"""The README's main example on the local engine: right results, and one clear line for what is wrong."""
+"""The README's main example on the local engine: right results, and one clear line for each mistake."""
 
 import ast
 import json
@@ -28,12 +28,12 @@ STATES = (
 
 
 def of_part(frames: Path, part: int) -> list[Path]:
-    """A part's frames."""
+    """Returns the paths of a part's frames."""
     return [frames / f"{number:08d}.png" for number in range(1 + FRAMES * part, 1 + FRAMES * (part + 1))]
 
 
 def alone(frames: Path, part: int, directory: Path) -> bytes:
-    """What png2y4m makes of a part's frames without mu."""
+    """Returns what png2y4m makes of a part's frames without mu."""
     chunk = directory / f"alone-{part}"
     chunk.mkdir()
     for frame in of_part(frames, part):
@@ -230,7 +230,7 @@ def test_garbage_on_the_port(environment: dict[str, str], bucket: str, function:
 
 
 def left_over(marker: str) -> list[str]:
-    """The processes that have `marker` in their environment."""
+    """Returns the processes that have `marker` in their environment."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -289,5 +289,5 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, frames: Path, moment: str) -> Non
     status = process.wait(300)
     eventually(lambda: left_over(marker) == [])
     reading.join(300)
-    assert status != 0 or moment == "finished" or "finished" in rest[0]  # it may have been quicker than we
+    assert status != 0 or moment == "finished" or "finished" in rest[0]  # it may have ended before the signal
     assert list(temporary.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The README's own job, as a coroutine and as states, as they stand there; and the main job as a coroutine."""
+"""Runs the README's example jobs, a coroutine and states, as printed there, and the main job as a coroutine."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The engine of one's own in docs/engines.md, as it stands there."""
+"""Runs the example of a custom engine in docs/engines.md, as printed there."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""A run that was interrupted and is run again with --resume does only what is missing."""
+"""A run that was interrupted and is run again with --resume does only the missing parts."""
 
 import signal
 import subprocess
@@ -21,13 +21,13 @@ HELD = (1, 3)
 
 
 def output(part: int) -> str:
-    """A part's output."""
+    """Returns the key of a part's output."""
     return f"sintel-1k-y4m_06/{part:08d}.y4m"
 
 
 @pytest.fixture
 def front(engine: LocalEngine, function: str, bucket: str) -> Iterator[Front]:
-    """A front before the engine, for the workers, too; there are no outputs before the test, nor after it."""
+    """A front for the coordinator and the workers; all outputs are removed before and after the test."""
     aws = boto3.client("lambda", **engine.client_arguments())  # type: ignore[call-overload]
     s3 = boto3.client("s3", **engine.client_arguments())  # type: ignore[call-overload]
     remove(s3, bucket)
@@ -40,7 +40,7 @@ def front(engine: LocalEngine, function: str, bucket: str) -> Iterator[Front]:
 
 
 def remove(s3: Any, bucket: str) -> None:
-    """Remove all outputs, those of other tests, too: they would not be made again."""
+    """Removes all outputs, those of other tests, too, since --resume would skip their parts."""
     for entry in s3.list_objects_v2(Bucket=bucket, Prefix="sintel-1k-y4m_06/").get("Contents", []):
         s3.delete_object(Bucket=bucket, Key=entry["Key"])
 
@@ -75,13 +75,13 @@ def test_only_what_is_missing(
     )
     uploads = [held.arrived() for _ in HELD]
     for _ in range(PARTS - len(HELD)):
-        done.arrived()  # its output is there; nobody has been told
+        done.arrived()  # the output exists, but the coordinator does not know of it yet
     process.send_signal(number)
     process.communicate(timeout=300)
     assert process.returncode == (130 if number == signal.SIGINT else -number)
     done.open()
     for upload in uploads:
-        eventually(upload.gone)  # its worker has seen that the coordinator is gone
+        eventually(upload.gone)  # the worker has noticed that the coordinator has gone
     held.open()
 
     def state(part: int) -> tuple[str, bytes]:
@@ -101,7 +101,7 @@ def test_only_what_is_missing(
     assert len(front.asked(LIST)) == 1
     assert {part: state(part) for part in before} == before
 
-    # Nothing is missing now, and nobody is launched.
+    # No output is missing now, so no worker is launched.
     front.reset()
     third = run_example(through, tmp_path, *words)
     assert third.returncode == 0, third.stderr

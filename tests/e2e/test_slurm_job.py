@@ -65,7 +65,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm_rig.Slur
 
 
 class Job:
-    """The script, as a user would run it."""
+    """A run of the script, started as a user would."""
 
     def __init__(self, cluster: slurm_rig.Slurm, folder: Path, *words: str) -> None:
         self.cluster = cluster
@@ -85,13 +85,13 @@ class Job:
             )
 
     def pilots(self, state: str) -> list[str]:
-        """Those that the queue has in this state, such as 12_3."""
+        """Returns the pilots that the queue has in this state, by their job ids, such as 12_3."""
         return self.cluster.command(
             "squeue", "--noheader", "--array", f"--states={state}", "--format=%i"
         ).split()
 
     def wait_for_parts(self, number: int) -> None:
-        """Until so many have been done."""
+        """Waits until so many parts have been done."""
         until = time.monotonic() + 300
         while not self.done.exists() or len(self.done.read_text().splitlines()) < number:
             assert time.monotonic() < until, self.log.read_text()
@@ -99,7 +99,7 @@ class Job:
             time.sleep(0.1)
 
     def wait_for(self, number: int) -> list[str]:
-        """The pilots, once so many run."""
+        """Waits until so many pilots run, and returns them."""
         until = time.monotonic() + 300
         while len(found := self.pilots("RUNNING")) < number:
             assert time.monotonic() < until, self.log.read_text()
@@ -109,7 +109,7 @@ class Job:
 
 
 def nothing_left(cluster: slurm_rig.Slurm) -> None:
-    """Slurm has no job that waits or runs; it needs a moment for those that were cancelled."""
+    """Waits until Slurm has no pending or running job; cancelled ones disappear with a delay."""
     until = time.monotonic() + 300
     while cluster.command("squeue", "--noheader", "--states=PENDING,RUNNING") and time.monotonic() < until:
         time.sleep(0.2)
@@ -122,9 +122,9 @@ def test_500_parts_by_20_pilots_some_of_which_are_lost(cluster: slurm_rig.Slurm,
     job.wait_for_parts(100)
     cluster.command("scancel", *pilots[:3])
     cluster.command("scontrol", "requeue", pilots[4])
-    for pilot in pilots[5:8]:  # what Slurm sends some time before a time limit
+    for pilot in pilots[5:8]:  # the signal that Slurm sends some time before a time limit
         cluster.command("scancel", "--batch", "--signal=TERM", pilot)
-    Path(f"{job.done}.go").touch()  # parts from 150 on have waited for it, so that the job is not over before
+    Path(f"{job.done}.go").touch()  # parts from 150 on wait for this file, so that the job cannot end earlier
     output, _ = job.process.communicate(timeout=300)
     said = job.log.read_text()
     assert job.process.returncode == 0, said

@@ -1,4 +1,4 @@
-"""The timeline's page, and its picture as SVG, in a real browser, from disk, without a network."""
+"""The HTML timeline, and the timeline as SVG, in a real browser, from disk, without a network."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from mu.history.timeline_image import draw
 from tests.support.browser import CHROMIUM, Browser
 from tests.support.made_runs import one_long_worker, record, write_record
 
-# A run of all checks says where pictures of the page are to go, to be looked at.
+# If this is set, screenshots of the page are kept in that directory, for people to look at.
 PICTURES = os.environ.get("MU_TEST_PICTURES")
 
 pytestmark = pytest.mark.skipif(
@@ -61,7 +61,7 @@ def test_it_works_from_disk(browser: Browser, tmp_path: Path, parts: int) -> Non
     )
     assert f"of {parts:,} parts done" in browser.run("document.getElementById('fate').textContent")
     assert "upload" in browser.run("document.getElementById('legend').innerText")
-    # The canvas has the activities' colours on it.
+    # The canvas has pixels in the activities' colours.
     colours = browser.run(
         "(() => { const d = pen.getImageData(0, 0, canvas.width, canvas.height).data, n = {};"
         "for (let i = 0; i < d.length; i += 4) {"
@@ -69,7 +69,7 @@ def test_it_works_from_disk(browser: Browser, tmp_path: Path, parts: int) -> Non
     )
     assert all(colours.get(colour, 0) > 500 for colour in ("68,119,170", "238,187,68", "136,34,85"))
     picture(browser, tmp_path, f"timeline-{parts}")
-    # However many workers there are, a drawing is no more than what there is room for.
+    # However many workers there are, the page draws only as many bars as fit.
     boxes = browser.run(
         "(() => { let n = 0; const fill = pen.fillRect.bind(pen); pen.fillRect = (...a) => { n++; fill(...a) };"
         "draw(); delete pen.fillRect; return n })()"
@@ -103,10 +103,10 @@ def test_parts_are_found_by_the_names_of_their_inputs(browser: Browser, tmp_path
     (tmp_path / "run.json").write_text(json.dumps(made))
     (tmp_path / "x.html").write_text(page(load(tmp_path)))
     browser.open(tmp_path / "x.html")
-    assert "film/0" in details(browser)  # among the longest
+    assert "film/0" in details(browser)  # it is among the longest attempts
     search(browser, "017.png")
     assert details(browser).startswith("part 17 film/017.png")
-    search(browser, "7")  # a number is a part's
+    search(browser, "7")  # a number searches for the part
     assert details(browser).startswith("part 7 film/007.png")
     search(browser, "018.jpg")
     assert details(browser) == "There is no part 018.jpg."
@@ -154,7 +154,7 @@ def test_a_picture_of_many_workers_keeps_its_colours(browser: Browser, tmp_path:
 
 @pytest.mark.parametrize("workers", [5, 100, 1_000, 5_000, 50_000])
 def test_the_last_pixel_is_the_end(browser: Browser, tmp_path: Path, workers: int) -> None:
-    """In the half of the time in which only one worker is left there are pixels of its colour up to the end."""
+    """In the second half of the run only one worker is left; its colour is drawn up to the last pixel."""
     (tmp_path / "x.html").write_text(page(one_long_worker(workers)))
     browser.open(tmp_path / "x.html")
     browser.frame()
@@ -221,7 +221,7 @@ def test_orders(browser: Browser, tmp_path: Path) -> None:
 
 
 def test_parts_are_within_their_workers_bars(browser: Browser, tmp_path: Path) -> None:
-    """Twelve parts, three workers: three lines, on which a click finds the part; each kind of failure is named."""
+    """Twelve parts on three workers are three bars, on which a click finds the part; each kind of failure is named."""
     made = record(12, failing=0)
     for number, part in enumerate(made["parts"]):
         attempt = part["attempts"][0]
@@ -275,7 +275,7 @@ def test_a_stretch_of_time_is_chosen_above_the_bars(browser: Browser, tmp_path: 
 
 
 def test_statistics_lead_to_bars(browser: Browser, tmp_path: Path) -> None:
-    """Each line of the tables shows the attempt that it is about."""
+    """A click on a line of the tables shows the attempt that the line is about."""
     shown(browser, tmp_path, 100)
     run = load(tmp_path / "run")
     said = details(browser)

@@ -1,4 +1,4 @@
-"""A job on two hosts, each in a network of its own, of which one has no way back to the coordinator."""
+"""A job on two hosts, each in its own network namespace; one of them has no route back to the coordinator."""
 
 import subprocess
 import sys
@@ -56,7 +56,7 @@ server.server_main_loop([], Work, ServerInfo)
 
 
 class Setting:
-    """Two hosts, `far` and `near`; the coordinator is to be reached at an address that only `near` has a way to."""
+    """Two hosts, `far` and `near`; only `near` has a route to the coordinator's address."""
 
     def __init__(self, folder: Path, made: Hosts, near: Namespace, far: Namespace) -> None:
         self.folder = folder
@@ -80,14 +80,14 @@ class Setting:
         return (self.folder / "stderr").read_text()
 
     def go(self) -> None:
-        """Let parts end: until then each worker stays with its first."""
+        """Lets parts end; until then each worker is busy with its first part."""
         Path(f"{self.done}.go").touch()
 
     def where(self) -> set[str]:
         return set(self.done.read_text().split()) if self.done.exists() else set()
 
     def check(self, job: "subprocess.Popen[str]") -> str:
-        """Wait for the end: all parts are done, each of them once at least."""
+        """Waits for the end of the job; checks that each part was done at least once."""
         job.wait(timeout=300)
         said = self.said
         assert job.returncode == 0, said

@@ -1,4 +1,4 @@
-"""What vpxenc's qualities cost, by workers: each line is what the same programs and `mu quality` find here."""
+"""examples/vpx_ssim_server.py: each line of its CSV is what the same programs and `mu quality` measure here."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def chunk(part: int) -> bytes:
 
 
 def measured(directory: Path, part: int, level: int) -> str:
-    """The line for a chunk and a quality."""
+    """Returns the expected line for a chunk and a quality."""
     video, made = directory / f"{part}.y4m", directory / f"{part}.{level}.ivf"
     subprocess.run(["vpxenc", *SWITCHES, f"--cq-level={level}", "-o", made, video], check=True)
     words = [sys.executable, "-m", "mu", "quality", "--json", made, video]

@@ -1,4 +1,4 @@
-"""A real encoder: Debian's vpxenc with its libraries, on Y4M that png2y4m makes; vpxdec judges the results."""
+"""A job with a real encoder: Debian's vpxenc with its libraries, on Y4M from png2y4m; vpxdec decodes the results."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ SWITCHES = (
 
 
 def decoded(path: Path) -> list[bytes]:
-    """The frames that a decoder makes of an IVF file."""
+    """Returns the frames that a decoder makes of an IVF file."""
     raw = path.with_suffix(".i420")
     subprocess.run(["vpxdec", "--codec=vp8", "--i420", "-o", raw, path], check=True)
     data, size = raw.read_bytes(), WIDTH * HEIGHT * 3 // 2
@@ -41,7 +41,7 @@ def test_chunks_and_the_joined_file_decode(
         )
         body = (tmp_path / f"{part}.y4m").read_bytes()
         s3.put_object(Bucket=bucket, Key=f"vpx/{part:08d}.y4m", Body=body)
-    # Debian's glibc is newer than Lambda's, which does no harm here.
+    # Debian's glibc is newer than Lambda's; the local engine's workers use this machine's.
     function = lambdaize(
         {**environment, "ALLOW_LD": "1", "FORCE": "1"}, tmp_path, Path("/usr/bin/vpxenc"), "", SWITCHES
     )
@@ -61,6 +61,6 @@ def test_chunks_and_the_joined_file_decode(
         text=True,
         check=True,
     )
-    # An encoder's hidden frames are in the count, too.
+    # The count includes the encoder's hidden frames.
     assert f" frames of {PARTS} chunks" in joining.stdout
     assert decoded(tmp_path / "joined.ivf") == [frame for each in frames for frame in each]

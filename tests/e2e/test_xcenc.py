@@ -1,7 +1,7 @@
-"""Workers that hand states to one another, on the local engine: every digest is what it has to be.
+"""The xc-enc examples on the local engine, whose workers pass states to one another: every digest is as computed here.
 
-The encoders are stand-ins whose results are digests over all that went into them (tests/standin), so a wrong
-order, a lost or old state, or a wrong switch shows. What they must be is computed here.
+The encoders are stand-ins whose results are digests of all their inputs (tests/standin), so a wrong order, a lost or
+outdated state, or a wrong switch changes a digest.
 """
 
 import hashlib
@@ -25,14 +25,14 @@ from tests.support.jobs import ROOT, lambdaize, run_example
 from tests.support.local_rig import eventually
 from tests.support.ports import connections
 
-BUCKET = "videos"  # not the main job's: what it makes has the names of what is read here
+BUCKET = "videos"  # not the main job's bucket, whose outputs have the names of this job's inputs
 STANDIN = ROOT / "tests" / "standin" / "standin.py"
 TOOLS = ("vpxenc", "xc-enc", "xc-dump", "comp-states", "xc-terminate-chunk")
 VIDEO = "sintel-1k-y4m_06"
 
 
 def frames(part: int, number: int = 6, mark: str = "") -> list[bytes]:
-    """A chunk's pictures; each is as long as Y4M's 4:2:0 has it for the size in the header."""
+    """Returns a chunk's frames, each with the size of a 4:2:0 picture of the dimensions in the Y4M header."""
     return [f"frame {frame:2d} part {part:2d} {mark:7}".encode() for frame in range(number)]
 
 
@@ -56,7 +56,7 @@ def videos(s3: Any) -> str:
 
 
 def package(environment: dict[str, str], directory: Path, **others: str) -> str:
-    """A function with the stand-ins in it; `others` are scripts that replace some."""
+    """Makes a function that has the stand-ins; `others` are scripts that replace some of them."""
     for name in TOOLS:
         shutil.copy(STANDIN, directory / name)
         if name.replace("-", "_") in others:
@@ -73,7 +73,7 @@ def standins(environment: dict[str, str], tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="package")
 def content(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The same, with a comp-states that finds all states alike."""
+    """A function with a comp-states that reports all states as equal."""
     directory = tmp_path_factory.mktemp("content")
     return package(environment, directory, comp_states="#!/bin/sh\necho the same\n")
 
@@ -91,7 +91,7 @@ def example(environment: dict[str, str], tmp_path: Path) -> Example:
 
 @pytest.fixture
 def results(s3: Any, videos: str) -> Iterator[Callable[[], dict[str, bytes]]]:
-    """All objects that a run has made; they are gone afterwards."""
+    """Returns all objects that a run has made, and removes them after the test."""
     before = _keys(s3)
 
     def read() -> dict[str, bytes]:
@@ -108,7 +108,7 @@ def _keys(s3: Any) -> set[str]:
     return {entry["Key"] for page in pages for entry in page.get("Contents", [])}
 
 
-# What the stand-ins must have made
+# The expected results
 
 PLAIN = (None, False, False, False)
 
@@ -126,7 +126,7 @@ def xc_enc(part: int, state: str, before: str, quality: object = PLAIN) -> str:
 
 
 def chain_with_key_frames(parts: int, distance: int) -> list[str]:
-    """The final digests with -K; the first of a group have vpxenc's."""
+    """Returns the final digest of each part with -K; the first part of a group has vpxenc's."""
     first = [vpxenc(part) for part in range(parts)]
     states = [digest("dump", made) for made in first]
     second = [
@@ -141,7 +141,7 @@ def chain_with_key_frames(parts: int, distance: int) -> list[str]:
 
 
 def chain_of_passes(parts: int, qualities: list[tuple[object, ...]]) -> list[list[str]]:
-    """The digests of each part's passes; `qualities` are those of the passes after the first."""
+    """Returns the digests of each part's passes; `qualities` are the quality switches of the passes after the first."""
     made: list[list[str]] = []
     for part in range(parts):
         values = [vpxenc(part)]
@@ -159,7 +159,7 @@ class Frame(NamedTuple):
 
 
 def ivf(body: bytes) -> tuple[tuple[int, int], list[Frame]]:
-    """An IVF file's time base (rate, scale), and its frames."""
+    """Returns an IVF file's time base (rate, scale) and its frames."""
     assert body[:4] == b"DKIF"
     found, place = [], 32
     while place < len(body):
@@ -174,7 +174,7 @@ def ivf(body: bytes) -> tuple[tuple[int, int], list[Frame]]:
 
 
 def digest_in(body: bytes) -> str:
-    """The digest that all frames of a result hold; its times are what the program writes that made it."""
+    """Returns the digest that all frames of a result hold; checks that its timestamps are those its program writes."""
     base, found = ivf(body)
     made = json.loads(found[0].data[1:])
     assert len({frame.data[1:] for frame in found}) == 1
@@ -188,7 +188,7 @@ def digest_in(body: bytes) -> str:
 
 
 def outputs(made: dict[str, bytes], folder: str) -> dict[int, str]:
-    """The digests in the results that lie in one folder, by part."""
+    """Returns the digests of the results in one folder, by part."""
     found = {}
     for key, body in made.items():
         if key.startswith(folder + "/"):
@@ -215,7 +215,7 @@ def test_with_a_keyframe_distance(example: Example, results: Any, standins: str,
     base, found = ivf((tmp_path / "joined.ivf").read_bytes())
     assert base == (24, 1)
     assert [frame.time for frame in found if frame.shown] == list(range(16 * 6))
-    # Chunk 0's vpxenc gives the hidden frame its own time; both have it that a hidden one comes with the next shown.
+    # Hidden frames have the time of the next shown frame; in chunk 0 vpxenc has set it, in the others the join.
     assert [frame.time for frame in found if not frame.shown] == [6 * part + 1 for part in range(16)]
 
 
@@ -239,7 +239,7 @@ def test_hashed_names(example: Example, results: Any, standins: str) -> None:
 
 
 def test_nine_passes(example: Example, results: Any, content: str) -> None:
-    """Three passes with another quantizer, the second of which encodes the first frame again; five that refine."""
+    """Three passes with another quantizer, the second of which encodes the first frame again; then five that refine."""
     done = example("xcenc_server.py", "-n", "16", "-p", "1,0,3,5", "-S", "44", "-l", content)
     assert done.returncode == 0, done.stderr
     qualities: list[tuple[object, ...]] = [(44, False, False, False)] * 3
@@ -250,7 +250,7 @@ def test_nine_passes(example: Example, results: Any, content: str) -> None:
 
 
 def test_parts_that_do_not_converge_fail(example: Example, results: Any, standins: str) -> None:
-    """The default's six passes would take longer: four, of which the first three parts need no comparison."""
+    """Uses four passes instead of the default six to save time; the first three parts need no comparison."""
     done = example("xcenc_server.py", "-n", "5", "-p", "1,0,1,2", "-u", "-l", standins)
     assert done.returncode == 1
     for part in (3, 4):
@@ -285,7 +285,7 @@ def test_seven_frames(
     environment: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    """From six frames to the results, as a user does it; xcenc_server.py's results stay."""
+    """Makes the overlapping chunks and encodes them, as a user does; xcenc_server.py's results are left unchanged."""
     done = example("xcenc_server.py", "-n", "4", "-K", "4", "-l", standins)
     assert done.returncode == 0, done.stderr
     words = ["-b", BUCKET, "-n", "8", "-l", chopper]
@@ -313,7 +313,7 @@ def test_seven_frames(
 
 
 def test_seven_frames_that_do_not_overlap(example: Example, results: Any, standins: str, s3: Any) -> None:
-    """What the obvious command makes: seven frames from 7p on. It fails, in one line for each part."""
+    """Chunks of seven frames from 7p on, which a plain split makes, do not overlap: each part fails with one line."""
     for part in range(1, 4):
         pictures = overlapping(part) if part == 1 else frames(part, 7)
         s3.put_object(Bucket=BUCKET, Key=f"{SEVEN}/{part:08d}.y4m", Body=y4m(pictures))
@@ -364,7 +364,7 @@ KEYS += ["--worker-cert", "worker_cert.pem", "--worker-key", "worker_key.pem"]
 
 @pytest.fixture
 def relay(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """The relay as the documentation starts it, and its port; key files are in the current directory."""
+    """Starts the relay as the documentation does; yields its process and port. The key files are in `tmp_path`."""
     subprocess.run([ROOT / "bin" / "genkeys.sh"], cwd=tmp_path, env=environment, check=True)
     words = ["-c", "ca_cert.pem", "-s", "server2_cert.pem", "-k", "server2_key.pem", "-t", "0"]
     process = subprocess.Popen(
@@ -387,11 +387,11 @@ def test_with_keys_from_files(
     done = example("xcenc_server.py", "-n", "8", "-K", "4", "-T", port, "-l", standins, *KEYS)
     assert done.returncode == 0, done.stderr
     assert outputs(results(), f"{VIDEO}/out_30_x_k4") == numbered(chain_with_key_frames(8, 4))
-    eventually(lambda: connections(int(port)) == 0)  # it has seen that the workers have ended
+    eventually(lambda: connections(int(port)) == 0)  # the relay has noticed that the workers have ended
     process.terminate()
     assert process.stderr is not None
     said = process.stderr.read()
-    # The last of a group has nobody to send to, place 2 keeps the state of its second pass to itself.
+    # The last part of a group has no receiver, and place 2 does not send the state of its second pass.
     assert "0 connections, 0 messages waiting" in said
     assert f"{2 * (1 + 2 + 2)} passed on" in said
 
@@ -415,7 +415,7 @@ def test_a_relay_that_ends_ends_those_that_need_it(
     videos: str,
     tmp_path: Path,
 ) -> None:
-    """While the parts are at work: they hear of it at once."""
+    """The relay ends while the parts work; they fail at once."""
     process, port = relay
     slow = package(environment, tmp_path, vpxenc="#!/bin/sh\nexec sleep 60\n")
     script = ROOT / "examples" / "xcenc_server.py"

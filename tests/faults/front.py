@@ -236,8 +236,7 @@ class Gate:
 
 
 def answer(status: int, headers: dict[str, str], body: bytes, length: int | None = None) -> bytes:
-    """Returns an answer as raw bytes; `length` is the Content-Length for an answer whose body of that size is left
-    out."""
+    """Returns an answer as raw bytes; `length` overrides Content-Length, for an answer whose body is left out."""
     lines = [f"HTTP/1.1 {status} {http.client.responses.get(status, '-')}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     lines.append(f"Content-Length: {len(body) if length is None else length}")

@@ -1,4 +1,4 @@
-"""Launching beside the main loop, against a scripted service."""
+"""Launching in a thread while the main loop runs, against a scripted service."""
 
 import os
 import time
@@ -68,7 +68,8 @@ def test_only_throttling_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_all_keys_of_a_run_are_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What they were is known without asking for credentials once more, which may fail at the end of a run."""
+    """The run remembers its keys, so that blanking them needs no new credentials, which may fail at the end of a
+    run."""
     file = tmp_path / "credentials"
 
     def write(name: str) -> None:
@@ -107,7 +108,7 @@ def test_why_it_was_throttled_is_known_at_the_end(monkeypatch: pytest.MonkeyPatc
 
 
 def test_whatever_ends_the_thread_that_paces_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such as that the system has no more threads."""
+    """One such failure is that the system has no more threads."""
 
     def fails(*_: object) -> None:
         raise RuntimeError("can't start new thread")
@@ -197,10 +198,10 @@ def test_invocations_that_never_say_hello_are_lost(monkeypatch: pytest.MonkeyPat
         now = time.monotonic()
         assert launch.lost(now) == 0
         assert launch.lost(before + 89.0) == 0
-        assert launch.lost(now + 91.0) == 2  # 60 s, the age of our functions' events, and 30
-        launch.shown({"request_id": "r2"})  # late, but there
+        assert launch.lost(now + 91.0) == 2  # 60 s, the maximum age of our functions' events, and 30 s more
+        launch.shown({"request_id": "r2"})  # late, but connected
         assert launch.lost(now + 91.0) == 1
-        launch.shown({})  # of an older package, which tells nothing
+        launch.shown({})  # a worker of an older package, which sends no facts
         assert launch.lost(now + 91.0) == 0
         launch.cancel()
 

@@ -1,4 +1,4 @@
-"""A coordinator in a process of its own, under a limit of memory, and workers that say more than it has room for."""
+"""A coordinator in a process with a memory limit, and workers that send more than it has room for."""
 
 import contextlib
 import json
@@ -34,19 +34,19 @@ except JobError as error:
     print(json.dumps({"error": str(error), "failed": failed}))
 """
 SIZE = 60 << 20  # bytes of a message
-# MiB beyond what the coordinator takes before it begins: room for three messages at once, but not for the text of one.
+# MiB beyond the coordinator's memory at its start: room for three messages as bytes, but not for one as text.
 LIMIT = 290
 
 
 def send(worker: FakeWorker, text: str) -> None:
-    """Send a message of which the coordinator may not want all."""
+    """Sends a message of which the coordinator may refuse the rest."""
     with contextlib.suppress(ConnectionError):
         worker.say(text)
 
 
 @pytest.mark.parametrize("begin", ["FAIL(", "OK:RETVAL(1):OUTPUT("])
 def test_three_failures_of_60_mb_end_their_own_parts_only(begin: str) -> None:
-    """As text they take four bytes a character, for the sake of one that is not Latin."""
+    """As text they take four bytes per character, because of one character outside the Basic Multilingual Plane."""
     with subprocess.Popen(
         [sys.executable, "-c", COORDINATOR, str(LIMIT)], stdout=subprocess.PIPE, text=True
     ) as coordinator:

@@ -1,4 +1,4 @@
-"""The engine of this machine: real processes, which connect to a coordinator of the test's over TLS."""
+"""The engine `here`: real worker processes, which connect over TLS to a coordinator that the test plays."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def test_workers_connect_run_programs_here_and_their_end_is_known(
         one.do_write()
         eventually(lambda: engine.starts.running == 1)
         assert engine.lost(0.0) == 0
-        engine.more(1)  # another takes its place, from the same warm process
+        engine.more(1)  # its replacement is forked from the same warm process
         three = coordinator.worker()
         engine.shown({})
         os.kill(parent_of(three), signal.SIGKILL)
@@ -65,7 +65,7 @@ def test_no_more_than_there_are_slots_at_a_time() -> None:
 
 def test_workers_that_cannot_connect_are_lost_and_then_it_fails() -> None:
     with socket.socket() as taken, running(here(3)) as engine:
-        taken.bind(("127.0.0.1", 0))  # nobody listens, and nobody else can
+        taken.bind(("127.0.0.1", 0))  # bound but not listening, so that no other program can listen there
         port = taken.getsockname()[1]
         engine.start(json.dumps({"mode": 1, "addr": "127.0.0.1", "port": port, "bucket": ""}), 3)
         eventually(lambda: engine.lost(0.0) == 3)

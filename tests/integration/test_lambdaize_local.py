@@ -1,4 +1,4 @@
-"""What lambdaize makes runs on the local engine, with nothing of the program's left outside the package."""
+"""A function made by lambdaize runs on the local engine with only the files in its package."""
 
 import json
 import os
@@ -15,7 +15,7 @@ void report(const char *text) { char line[80]; FILE *file = fopen("data/greeting
 """
 PROGRAM = "void report(const char *); int main(int argc, char **argv) { report(argv[argc - 1]); return 3; }"
 
-# A user's steps: package, take the library and the data away, invoke.
+# Package the program, remove its library and data from this machine, invoke.
 STEPS = """
 import boto3, os, subprocess, sys
 lambdaize = [sys.executable, "-P", "-m", "mu", "lambdaize", "./program", "A=b", "-x ##INFILE##", "data"]

@@ -1,4 +1,4 @@
-"""bin/lambdaize.sh and bin/genkeys.sh, as a shell runs them: from anywhere, by any name."""
+"""bin/lambdaize.sh and bin/genkeys.sh, run by a shell from any directory and through any link."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ def place(tmp_path):
 
 
 def run(command, place, **environment):
-    """Like a fresh shell of a user's, with the Python of these tests as the one that has mu."""
+    """Runs a script as in a user's new shell, with the Python of these tests as the one that has mu."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     source = str(BIN.parent / "src")
     return subprocess.run(
@@ -98,7 +98,7 @@ def test_the_keys_satisfy_openssl(place):
 
 @pytest.mark.parametrize("script", ["lambdaize.sh", "genkeys.sh"])
 def test_without_mu(place, tmp_path, script):
-    """A clone in which nothing has been set up, and a python3 that has no mu."""
+    """A clone in which setup has not been run, and a python3 that has no mu."""
     clone = tmp_path / "clone"
     (clone / "bin").mkdir(parents=True)
     shutil.copy(BIN / script, clone / "bin" / script)

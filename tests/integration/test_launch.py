@@ -1,4 +1,4 @@
-"""The launcher against a scripted service: every outcome is right, none is lost, none is counted twice."""
+"""The launcher against a scripted service: each invocation has exactly one outcome, and it is the right one."""
 
 import calendar
 import collections
@@ -69,7 +69,7 @@ def launch(
 
 
 def check_books(result: LaunchResult, total: int) -> None:
-    """Each number is there once, and the counts are those of the list."""
+    """Checks that each number has one outcome, and that the counts agree with the list of outcomes."""
     assert [i.number for i in result.invocations] == list(range(total))
     outcomes = collections.Counter(i.outcome for i in result.invocations)
     assert outcomes == collections.Counter(
@@ -157,7 +157,7 @@ def test_endpoint_may_have_a_path():
 
 
 def once(first: Reply) -> Callable[[Call], Reply]:
-    """Each invocation's first request gets `first`, the second is accepted."""
+    """Returns a script that answers each invocation's first request with `first`, and accepts the second."""
     return lambda call: first if call.attempt == 1 else answer()
 
 
@@ -206,7 +206,7 @@ PASSING = [
 
 @pytest.mark.parametrize(("status", "kind"), PASSING)
 def test_what_passes_by_itself_is_waited_for(status, kind):
-    """As a function that has been idle for long answers: it is made ready within seconds."""
+    """A function that has been idle for long answers so at first, and is ready within seconds."""
     with service(lambda call: error(status, kind) if call.attempt < 3 else answer()) as running:
         result = launch(running, 4)
     assert result.accepted == 4, result.reasons()
@@ -262,7 +262,7 @@ def test_an_accepted_invocation_is_never_sent_again(kind, tls):
 
 
 def expired_but(good: str) -> Callable[[Call], Reply]:
-    """Requests that are signed with other keys than `good` are refused because the keys have expired."""
+    """Returns a script that refuses, as expired, requests signed with other keys than `good`."""
 
     def script(call: Call) -> Reply:
         if f"Credential={good}/" in call.headers["authorization"]:
@@ -276,8 +276,8 @@ EXPIRED = "HTTP 403 ExpiredTokenException: The security token included in the re
 
 
 def test_keys_that_expire_during_a_launch_are_asked_for_anew():
-    """The keys of the function are others from its second answer on: what was refused is signed anew and sent again,
-    though each may be sent only once."""
+    """The credentials function returns other keys from its second call on: refused requests are signed anew and sent
+    again, although each invocation may be tried only once."""
     asked = []
 
     def provide() -> Keys:
@@ -357,7 +357,7 @@ def test_named_keys_that_have_expired_end_the_launch():
 
 
 def test_keys_that_another_program_writes_into_the_profile_are_found(monkeypatch, tmp_path):
-    """As tools do that sign in: the file has other keys when the first ones have expired."""
+    """A sign-in tool does this: the file has new keys by the time that the first ones have expired."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     file = tmp_path / "credentials"
@@ -368,7 +368,7 @@ def test_keys_that_another_program_writes_into_the_profile_are_found(monkeypatch
     def write(key: str) -> None:
         made = tmp_path / f"{key}-{threading.get_ident()}"
         made.write_text(f"[default]\naws_access_key_id={key}\naws_secret_access_key={SECRET}\n")
-        made.replace(file)  # at no moment is it half written
+        made.replace(file)  # a rename, so that the file is never partly written
 
     write("AKIDOLD")
 
@@ -384,8 +384,8 @@ def test_keys_that_another_program_writes_into_the_profile_are_found(monkeypatch
 @pytest.mark.parametrize("distance", [0, 1, 4096, 16384, 40000])
 @pytest.mark.parametrize("secure", [False, True])
 def test_an_answer_that_nobody_asked_for_is_no_other_s(secure, distance, tls):
-    """Every other answer is followed by one more, right behind it or so many bytes after its start. Whose answer an
-    outcome was made of is shown by the request id."""
+    """Every other answer is followed by a stray one, directly or so many bytes after its start. The request id shows
+    from which answer an outcome was made."""
     context, ca = tls
 
     def script(call: Call) -> Reply:
@@ -398,7 +398,7 @@ def test_an_answer_that_nobody_asked_for_is_no_other_s(secure, distance, tls):
     assert result.accepted == 40, result.reasons()
     assert [i.request_id for i in result.invocations] == [f"own-{n}" for n in range(40)]
     assert running.numbers() == collections.Counter(range(40))
-    assert running.connections == 20  # each is closed after its first odd number
+    assert running.connections == 20  # each connection is closed after its first odd number
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 413])
@@ -426,7 +426,7 @@ def test_a_final_error_ends_its_region_and_no_other(status, tls):
 @pytest.mark.parametrize("status", [200, 204, 301, 307, 401, 405, 409, 415, 418, 501])
 def test_other_answers_fail_only_their_own_invocation(status):
     def script(call: Call) -> Reply:
-        # A redirect that was followed would be accepted here.
+        # If the launcher followed the redirect, this service would accept the request.
         return (
             answer(status, Location="/elsewhere")
             if call.number % 2 and "functions" in call.path
@@ -444,7 +444,7 @@ def test_throttling_of_60_percent_is_got_over_and_told():
     told: list[Progress] = []
 
     def script(call: Call) -> Reply:
-        # 0, 1, 2, or 3 times, and then no more: 3 of 5 requests.
+        # Each invocation is throttled 0, 1, 2 or 3 times and then accepted: 300 of 500 requests are throttled.
         throttled = call.attempt <= call.number % 4
         return error(429, "TooManyRequestsException", "Rate Exceeded.") if throttled else answer()
 
@@ -503,7 +503,7 @@ def test_an_answer_that_is_too_long_is_final():
 
 
 class WrongClock:
-    """A service whose clock is `ahead` seconds off ours; it refuses what is signed for another time."""
+    """A service whose clock is `ahead` seconds ahead of ours; it refuses signatures with another time."""
 
     def __init__(self, ahead: float) -> None:
         self.now = time.time() + ahead
@@ -521,7 +521,7 @@ def test_a_clock_that_is_off_is_corrected_once(ahead):
     with service(WrongClock(ahead)) as running:
         result = launch(running, 100, max_attempts=1, max_connections=4)
     assert result.accepted == 100
-    # Only what was under way with the wrong time is sent twice.
+    # Only the requests already under way with the wrong time are sent twice.
     assert {i.attempts for i in result.invocations} == {1, 2}
     assert result.retries <= 8
     assert len(running.calls) == 100 + result.retries
@@ -576,7 +576,7 @@ def test_one_region_does_not_wait_for_another():
 
         def script(call: Call) -> Reply:
             if "/us-east-1/" in call.headers["authorization"]:
-                assert done.wait(DEADLINE)  # nothing from here until the other region is finished
+                assert done.wait(DEADLINE)  # this region does not answer until the other one has finished
             return answer()
 
         def on_progress(progress: Progress) -> None:
@@ -590,7 +590,7 @@ def test_one_region_does_not_wait_for_another():
 
 def test_connections_grow_when_answers_are_slow_up_to_the_limit():
     def script(call: Call) -> Reply:
-        running.wait_for(lambda: running.most_busy >= 40)  # no answer before 40 are under way
+        running.wait_for(lambda: running.most_busy >= 40)  # answer nothing before 40 requests are under way
         return answer()
 
     with service(script) as running:
@@ -602,7 +602,7 @@ def test_connections_grow_when_answers_are_slow_up_to_the_limit():
 
 
 def libcurl_version() -> tuple[int, ...]:
-    """Of the one that liblaunch uses."""
+    """Returns the version of the libcurl that liblaunch uses."""
     curl_version = ctypes.CDLL(_liblaunch.__file__).curl_version
     curl_version.restype = ctypes.c_char_p
     found = re.match(rb"libcurl/(\d+)\.(\d+)", curl_version())
@@ -612,8 +612,8 @@ def libcurl_version() -> tuple[int, ...]:
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_tls_versions_and_resumption(version, tmp_path):
-    """All connections after the first resume its session; since libcurl 8.12 each ticket of TLS 1.3 serves once, and
-    two are kept."""
+    """All connections after the first resume its session. Since libcurl 8.12 each TLS 1.3 ticket is used once, and two
+    are kept."""
     context, ca = make_certificate(tmp_path)
     context.minimum_version = context.maximum_version = version
 
@@ -632,7 +632,7 @@ def test_tls_versions_and_resumption(version, tmp_path):
         for first, count in (
             (0, 1),
             (1, 60),
-        ):  # one alone, so that its session is there when the others begin
+        ):  # one request first, so that its session exists when the others begin
             assert lib.mu_launch_add(handle, target, first, count) == 0
             while lib.mu_launch_poll(handle, 50) > 0:
                 pass
@@ -651,7 +651,7 @@ def test_a_stalled_answer_is_given_up_and_asked_for_again():
     with service(script) as running:
         result = launch(running, 20, timeout=0.5, max_attempts=20)
     assert result.accepted == 20
-    assert running.numbers()[3] >= 2  # more often where the service does not get to answer in time
+    assert running.numbers()[3] >= 2  # more often if the service is too slow to answer in time
     assert result.invocations[3].attempts >= 2
 
 
@@ -673,7 +673,7 @@ def test_a_service_that_never_answers_is_given_up():
 
 def test_nothing_listens():
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # nobody listens, and nobody else can
+        taken.bind(("127.0.0.1", 0))  # bound but not listening, so that no other program can listen there
         port = taken.getsockname()[1]
         result = launchpar(
             100, "work", KEY_ID, SECRET, PAYLOAD, ["us-east-1"], endpoint_url=f"http://127.0.0.1:{port}"
@@ -728,7 +728,8 @@ def test_a_kept_connection_that_goes_silent_was_reached():
         ("socks9://me:hunter2@127.0.0.1:1", "onnect"),
         ("http://me:hunter2@[::1", "proxy"),
         ("me:hunter2@[::1", "proxy"),
-        ("http://me:hunter2@no..proxy:3128", "proxy"),  # there can be no such name: no server is asked
+        # An invalid host name, for which no name server is asked.
+        ("http://me:hunter2@no..proxy:3128", "proxy"),
     ],
 )
 def test_a_wrong_proxy_is_named_without_its_password(proxy, words, tls, monkeypatch):
@@ -765,7 +766,8 @@ def test_few_descriptors_are_made_do_with(limit):
         )  # fmt: skip
     accepted, attempts, reasons = done.stdout.split(maxsplit=2)
     assert (accepted, reasons) == ("100", "Counter()\n")
-    assert (attempts == "100") == (limit == "soft")  # where it can be, the limit is raised
+    # The launcher raises a low soft limit, but cannot raise a hard one.
+    assert (attempts == "100") == (limit == "soft")
     assert running.numbers() == collections.Counter(range(100))
 
 
@@ -781,7 +783,7 @@ def test_ipv6():
 
 @contextlib.contextmanager
 def tunnel_proxy(targets: list[str]) -> Iterator[int]:
-    """An HTTP proxy that knows CONNECT, and notes to where; yields its port."""
+    """Runs an HTTP proxy that supports CONNECT and records the targets; yields its port."""
 
     def pump(source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -864,7 +866,7 @@ def test_cancel_accounts_for_every_invocation():
         return answer()
 
     with service(script) as running:
-        # Cancelled once the 20 that are answered have been, and others are under way.
+        # Cancelled once 20 requests have been answered and others are under way.
         result = launch(
             running,
             500,

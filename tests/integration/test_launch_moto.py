@@ -1,6 +1,6 @@
-"""The launcher against moto's Lambda, with IAM authentication on: moto computes every signature itself.
+"""The launcher against moto's Lambda, with IAM authentication on: moto verifies every signature itself.
 
-moto's own server needs Flask. Here the scripted service hands each request on, as it came, to moto in this process.
+moto's own server needs Flask. Here the scripted service passes each request unchanged to moto in this process.
 """
 
 import io
@@ -44,7 +44,7 @@ def hand_on(call: Call) -> Reply:
 
 @pytest.fixture
 def keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, tuple[str, str]]]:
-    """moto with the function "work", and the keys of a user who may invoke it and of one who may not."""
+    """Runs moto with a function "work"; yields the keys of a user who may invoke it, and of one who may not."""
     for name in ("AWS_ENDPOINT_URL_LAMBDA", "AWS_CA_BUNDLE", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     with mock_aws(config={"lambda": {"use_docker": False}}), service(hand_on) as running:

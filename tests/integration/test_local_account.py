@@ -1,4 +1,4 @@
-"""A whole job on an account that allows less than it has parts: all is done, and the limit holds."""
+"""A whole job with more parts than the account's concurrency limit: all parts are done, and the limit holds."""
 
 import os
 import subprocess
@@ -40,7 +40,7 @@ server.server_main_loop([], Sleep, ServerInfo)
 def run_job(
     engine: LocalEngine, directory: Path, parts: int, command: str, memory: int
 ) -> "subprocess.CompletedProcess[str]":
-    """A job of parts that run a command each, on a new function, whose events wait as those of lambdaize's do."""
+    """Runs a job whose parts run one command each, on a new function with lambdaize's settings for waiting events."""
     package = directory / "package.zip"
     archive.write(package, archive.worker_members("./program"))
     (directory / "job.py").write_text(JOB.replace("PARTS", str(parts)).replace("COMMAND", command))
@@ -80,8 +80,8 @@ def test_the_coordinator_is_told_that_it_was_memory(tmp_path: Path) -> None:
 
 @isolated
 def test_a_job_of_more_parts_than_may_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An event may wait for a minute, which is 3.75 parts' time here, and the job takes that of four parts: what had
-    been launched at once would have been dropped, as an account does."""
+    """An event may wait for a minute, here the time of 3.75 parts, and the job takes the time of four parts: if all
+    workers were launched at once, the account would drop the events of the last ones."""
     peak = [0]
     admit = Account.admit
 

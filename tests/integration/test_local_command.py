@@ -1,4 +1,4 @@
-"""`mu local exec` and `mu local start` as processes: statuses, signals, and nothing left behind."""
+"""`mu local exec` and `mu local start` as processes: exit statuses, signals, and that they leave nothing behind."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 MU = [sys.executable, "-m", "mu", "local"]
 CODE = archive({"lambda_function.py": HANDLERS})
 
-# What a command does that has two workers run until they are killed: it says so in a file, and waits.
+# A command that invokes two workers, which run until they are killed; it then writes a file, and waits.
 BUSY = f"""
 import boto3, json, os, pathlib, sys, time
 here = sys.argv[1]
@@ -54,14 +54,14 @@ MISLEADING = {
 
 @pytest.fixture
 def temporary() -> Iterator[Path]:
-    """A place for temporary files that can be looked at. The engine keeps nothing below /tmp if it can."""
+    """A directory for temporary files that the test can inspect; the engine avoids /tmp if possible."""
     with beyond_tmp() as name:
         yield Path(name)
 
 
 @pytest.fixture
 def environment(tmp_path: Path, temporary: Path) -> dict[str, str]:
-    """A caller's."""
+    """The environment of a caller."""
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),
@@ -84,7 +84,7 @@ Execute = Callable[..., tuple[int, str, str]]
 def execute(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Execute:
-    """`mu local` with these words, in this process: moto is imported once."""
+    """Runs `mu local` with these words in this process, so that moto is imported only once."""
     for name in os.environ:
         if name.startswith("AWS_"):
             monkeypatch.delenv(name)
@@ -192,9 +192,8 @@ def test_the_commands_status(execute: Execute, command: list[str], status: int, 
 def test_wrong_use(execute: Execute, words: list[str], status: int, message: str) -> None:
     got, output, said = execute(*words)
     assert (got, output) == (status, "")
-    assert said.replace("'", "") == message.replace(
-        "'", ""
-    )  # Python's own, in a list of choices, came and went
+    # Whether argparse quotes a list of choices depends on the Python version.
+    assert said.replace("'", "") == message.replace("'", "")
 
 
 def test_a_port_in_use(execute: Execute) -> None:
@@ -233,7 +232,7 @@ print(client.invoke(FunctionName="fails", Payload='{{"look": ["print(1)", "fail(
 def test_a_worker_can_empty_its_tmp(
     execute: Execute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Even if temporary files usually go below /tmp, nothing of the engine's is there."""
+    """The engine keeps none of its files in /tmp, even if that is the directory for temporary files."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert str(tmp_path).startswith("/tmp/")
     (tmp_path / "canary").write_text("alive")
@@ -358,7 +357,7 @@ def test_what_still_runs_at_the_end_is_cancelled(execute: Execute, tmp_path: Pat
 
 @pytest.mark.parametrize("lacking", ["moto", "cheroot"])
 def test_without_the_extra(environment: dict[str, str], tmp_path: Path, lacking: str) -> None:
-    """One line that says what to install; help is to be had all the same."""
+    """One line says what to install; --help works all the same."""
     (tmp_path / f"{lacking}.py").write_text(f"raise ModuleNotFoundError('none', name='{lacking}')")
     script = """
 import sys
@@ -379,7 +378,7 @@ main(["local", "exec", "--help"])
 
 
 class Started:
-    """A running `mu local`, in a process group of its own, as from a shell."""
+    """A running `mu local` in its own process group, as a shell starts it."""
 
     def __init__(self, environment: dict[str, str], *words: str) -> None:
         self.process = subprocess.Popen(
@@ -392,7 +391,7 @@ class Started:
         )
 
     def ends(self) -> tuple[int, str, str]:
-        """Status, output and errors, once it has ended."""
+        """Waits until it has ended; returns its status, standard output and standard error."""
         out, err = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, out, err
 
@@ -409,7 +408,7 @@ def started(environment: dict[str, str], *words: str) -> Iterator[Started]:
 
 
 def test_a_signal_that_is_ignored_stays_so(environment: dict[str, str], tmp_path: Path) -> None:
-    """As under nohup."""
+    """This is how nohup starts a command."""
     script = f"touch {tmp_path}/ready; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done"
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -424,7 +423,7 @@ def test_a_signal_that_is_ignored_stays_so(environment: dict[str, str], tmp_path
 
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])
 def test_a_signal_to_exec_alone_is_passed_on(environment: dict[str, str], tmp_path: Path, name: str) -> None:
-    """And the command may end on it as it likes."""
+    """The command decides how it ends on that signal."""
     script = f"trap 'exit 5' {name}; touch {tmp_path}/ready; while :; do sleep 0.05; done"
     with started(environment, "exec", "--", "sh", "-c", script) as made:
         eventually((tmp_path / "ready").exists)
@@ -446,7 +445,7 @@ def test_workers_end_with_a_command_that_is_killed(environment: dict[str, str], 
 
 
 def test_ctrl_c_at_a_terminal_comes_once(environment: dict[str, str], tmp_path: Path) -> None:
-    """A real one: the terminal sends the signal to all processes in front, so it must not be passed on too."""
+    """A real terminal sends SIGINT to all foreground processes, so `mu local` must not pass it on as well."""
     script = f"""
 trap 'echo x >> {tmp_path}/signals' INT
 touch {tmp_path}/ready
@@ -482,7 +481,7 @@ exit 6
 def test_ctrl_c_twice_while_the_engine_starts_or_ends(
     execute: Execute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, status: int
 ) -> None:
-    """The later steps find the engine more and more complete."""
+    """Each later step sends the signal when more of the engine has been set up."""
     real = getattr(owner, name)
 
     def interrupted(*words: Any, **settings: Any) -> Any:
@@ -499,7 +498,7 @@ def test_ctrl_c_twice_while_the_engine_starts_or_ends(
 
 
 def exports(made: Started) -> dict[str, str]:
-    """What `start` says that must be exported, by the time it serves."""
+    """Waits until `start` serves; returns the variables that it prints for export."""
     assert made.process.stdout
     assert made.process.stderr
     assert "serving on http://127.0.0.1:" in made.process.stderr.readline()
@@ -595,7 +594,7 @@ def test_saves_do_not_interrupt_each_other(environment: dict[str, str], tmp_path
 
 
 def test_start_again_on_the_same_port(environment: dict[str, str]) -> None:
-    """Also with a connection that a client has kept open."""
+    """The port can be used again even if a client has kept a connection open."""
     port = "0"
     for _ in range(2):
         with started(environment, "start", "--port", port) as made:

@@ -1,4 +1,4 @@
-"""The engine over HTTP, by boto3, as any client of AWS sees it."""
+"""The local engine over HTTP, as boto3 and other AWS clients see it."""
 
 import base64
 import hashlib
@@ -69,13 +69,13 @@ class Rig:
         )
 
     def invoke(self, *expressions: str, name: str = "f", client: Any = None, **settings: Any) -> Any:
-        """The answer, with its payload read, as text, in "Payload"."""
+        """Invokes; returns the answer, with its payload as text in "Payload"."""
         settings = {"Payload": look(*expressions), **settings}
         answer = (client or self.functions).invoke(FunctionName=name, **settings)
         return {**answer, "Payload": answer["Payload"].read().decode()}
 
     def refusal(self, **settings: Any) -> tuple[int, str, str]:
-        """Status, name and text of the error that an Invoke is refused with."""
+        """Returns status, name and text of the error with which an Invoke is refused."""
         with pytest.raises(ClientError) as caught:
             self.functions.invoke(**settings)
         answer = caught.value.response
@@ -188,7 +188,7 @@ def test_refusals(rig: Rig, settings: dict[str, Any], refusal: tuple[int, str, s
 
 
 def test_the_refusal_of_a_client_without_boto3(rig: Rig) -> None:
-    """As a launcher in C sees it: Lambda's JSON, and its error type in a header."""
+    """The C launcher needs Lambda's form of errors: JSON, with the error type in a header."""
     url = f"{rig.engine.endpoint_url}/2015-03-31/functions/none/invocations"
     scope = "Credential=x/20260101/eu-central-1/lambda/aws4_request"
     request = urllib.request.Request(url, b"{}", {"Authorization": f"AWS4-HMAC-SHA256 {scope}, Signature=x"})
@@ -230,7 +230,7 @@ def test_every_way_to_name_a_function(rig: Rig) -> None:
 
 
 def test_more_wait_for_results_than_there_are_threads(rig: Rig, bucket: str, tmp_path: Path) -> None:
-    """And the workers that they wait for still reach S3, which answers on the same threads."""
+    """The workers can still reach S3, although it is served by the same threads as the waiting invocations."""
     boto = "__import__('boto3').client('s3')"
     expressions = (
         f"{boto}.put_object(Bucket='{bucket}', Key=context.aws_request_id, Body=b'')",
@@ -281,7 +281,7 @@ def test_the_life_of_a_function(rig: Rig) -> None:
     ],
 )
 def test_pages_in_a_browser_can_do_nothing(rig: Rig, headers: dict[str, str]) -> None:
-    """No signature is checked, so what a page may have the browser send must not count as a request."""
+    """Signatures are not checked, so the engine must refuse requests that a web page can make a browser send."""
     scope = "X-Amz-Credential=x/20200101/us-east-1/lambda/aws4_request"
     connection = http.client.HTTPConnection("127.0.0.1", rig.engine.port, timeout=PATIENCE)
     connection.request("POST", f"/2015-03-31/functions/f/invocations?{scope}", look("1"), headers)
@@ -307,7 +307,7 @@ def test_pages_in_a_browser_can_do_nothing(rig: Rig, headers: dict[str, str]) ->
     ],
 )
 def test_a_get_changes_nothing(rig: Rig, query: str, headers: dict[str, str], status: int) -> None:
-    """As an image in a page would send it: no body, no Origin."""
+    """An image in a web page sends such a request: no body, no Origin."""
     iam = rig.client("iam")
     iam.create_role(RoleName="kept", AssumeRolePolicyDocument=TRUST)
     scope = "X-Amz-Credential=x/20200101/us-east-1/iam/aws4_request"
@@ -315,7 +315,7 @@ def test_a_get_changes_nothing(rig: Rig, query: str, headers: dict[str, str], st
     connection.request("GET", f"/?{query}&{scope}", headers=headers)
     assert connection.getresponse().status == status
     connection.close()
-    iam.delete_role(RoleName="kept")  # it is still there
+    iam.delete_role(RoleName="kept")  # fails if the role no longer exists
 
 
 # The account's limits
@@ -366,7 +366,8 @@ def test_a_synchronous_invocation_over_the_limit_is_refused(rig: Rig) -> None:
 def test_events_wait_as_the_functions_event_invoke_config_says(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its last one counts, an update leaves what it does not name, and without one Lambda's defaults hold."""
+    """The last put counts, an update keeps the settings that it does not name, and without a config Lambda's defaults
+    apply."""
     told: list[EventConfig | None] = []
     executor = lambda_simple_backends[DEFAULT_ACCOUNT_ID]["us-east-1"].executor
     monkeypatch.setattr(executor, "invoke", lambda *arguments: told.append(arguments[3]))
@@ -510,7 +511,7 @@ def test_ranges_and_uploads_in_parts(rig: Rig, bucket: str, tmp_path: Path) -> N
 
 
 def test_an_object_is_never_seen_half_written(rig: Rig, bucket: str) -> None:
-    """Of 6 MB, so that moto keeps it in a file, and read while it is replaced."""
+    """The object has 6 MB, so that moto keeps it in a file, and is read while it is replaced."""
     bodies = [bytes([number]) * 6_000_000 for number in range(4)]
     rig.s3.put_object(Bucket=bucket, Key="same", Body=bodies[0])
 
@@ -534,7 +535,7 @@ def test_an_object_is_never_seen_half_written(rig: Rig, bucket: str) -> None:
 def test_whatever_a_request_raises_is_its_own_answer(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    """A thread that answers requests outlives what they raise."""
+    """A thread that answers requests survives their exceptions."""
 
     def fails(*_: object) -> None:
         raise error
@@ -559,14 +560,15 @@ def test_the_thread_that_accepts_goes_on_after_an_error(rig: Rig, monkeypatch: p
 
     with monkeypatch.context() as context:
         context.setattr(web_server.Server, "error_log", note)
-        context.setattr(ConnectionManager, "_expire", fails)  # which its loop calls ten times a second
+        context.setattr(ConnectionManager, "_expire", fails)  # the server's loop calls it ten times a second
         eventually(lambda: len(logged) > 1)
     assert set(logged) == {"Error in HTTPServer.serve"}
     rig.s3.list_buckets()
 
 
 def test_an_answer_without_content_has_none(rig: Rig) -> None:
-    """moto's answer to this has two bytes, which would stand before the next answer."""
+    """moto's answer to this request has a body of two bytes, which a client would take for the start of the next
+    answer."""
     rig.create("bare")
     rig.functions.put_function_concurrency(FunctionName="bare", ReservedConcurrentExecutions=1)
     scope = "X-Amz-Credential=x/20200101/us-east-1/lambda/aws4_request"
@@ -597,7 +599,7 @@ def test_connections_are_kept(rig: Rig) -> None:
 
 
 def test_engines_one_after_the_other_start_empty(tmp_path: Path) -> None:
-    """In a process of its own: this one has its engine."""
+    """Runs in another process, since this one has its engine already."""
     import subprocess
     import sys
 
@@ -627,7 +629,7 @@ def test_a_port_that_is_taken(rig: Rig) -> None:
 
 
 def plain(rig: Rig, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes, Any]:
-    """A request as it stands, without boto3's own checksums."""
+    """Sends a request as given, without the checksums that boto3 adds."""
     connection = http.client.HTTPConnection("127.0.0.1", rig.engine.port, timeout=PATIENCE)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     connection.request(
@@ -701,7 +703,7 @@ def test_a_range_that_the_object_does_not_have(rig: Rig, bucket: str) -> None:
 
 
 def test_a_listing_has_what_motos_has(rig: Rig) -> None:
-    """moto itself answers where there is a delimiter, here one that is in no key."""
+    """moto itself answers requests with a delimiter; here it is one that is in no key, so the listings must agree."""
     s3 = rig.client("s3")
     s3.create_bucket(Bucket="listed")
     for key in ("a b", "a&b<c>", "a%2Fb", "a+b", "\u00e9/\U0010ffff", 'a"b', "z"):
@@ -737,7 +739,7 @@ def test_a_listing_has_what_motos_has(rig: Rig) -> None:
 
 
 def test_requests_that_come_together_are_answered_one_after_the_other(rig: Rig) -> None:
-    """The second is in the buffer of the first by the time that the server waits for it."""
+    """The second request is already in the server's buffer, with the first, when the server waits for it."""
     request = b"GET /none HTTP/1.1\r\nHost: 127.0.0.1\r\n%s\r\n"
     with socket.create_connection(("127.0.0.1", rig.engine.port), PATIENCE) as connection:
         connection.sendall(request % b"" + request % b"Connection: close\r\n")

@@ -1,4 +1,4 @@
-"""Real functions in real processes: what they see, how they end, and that they end."""
+"""Real functions in real processes: their environment, their results, and that they end."""
 
 import contextlib
 import dataclasses
@@ -46,7 +46,7 @@ GIVEN = {
 
 
 class Rig:
-    """An executor and what it reported. Each has a directory by whose name its processes can be found."""
+    """An executor and its reports. Each has a directory whose name identifies its processes."""
 
     def __init__(self, executor: Executor, directory: Path, reports: list[str]) -> None:
         self.executor = executor
@@ -54,18 +54,18 @@ class Rig:
         self.reports = reports
 
     def start(self, *expressions: str, **settings: Any) -> "Future[Outcome]":
-        """Begin an invocation of `look`; what is not a setting of the function is a field of the event."""
+        """Starts an invocation of `look`; arguments that are no settings of the function become fields of the event."""
         event = {name: settings.pop(name) for name in ("value", "here", "until") if name in settings}
         return self.executor.invoke(function(**settings), look(*expressions, **event))
 
     def call(self, *expressions: str, **settings: Any) -> Any:
-        """The result of an invocation that succeeds."""
+        """Invokes `look`; returns the result of an invocation that succeeds."""
         outcome = self.start(*expressions, **settings).result(PATIENCE)
         assert not outcome.failed, outcome.payload
         return json.loads(outcome.payload)
 
     def error(self, *expressions: str, **settings: Any) -> Any:
-        """The error of an invocation that fails."""
+        """Invokes `look`; returns the error of an invocation that fails."""
         outcome = self.start(*expressions, **settings).result(PATIENCE)
         assert outcome.failed
         return json.loads(outcome.payload)
@@ -91,7 +91,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 @pytest.fixture(scope="module")
 def sharing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """One whose workers share the host's /tmp."""
+    """An executor whose workers share the host's /tmp."""
     with running(tmp_path_factory.mktemp("executor"), private_tmp=False) as made:
         yield made
 
@@ -110,7 +110,7 @@ def open_directory() -> Iterator[Path]:
 
 
 def fail_once(call: Callable[[], None], times: int = 1) -> Callable[[], None]:
-    """`call`, which raises at first."""
+    """Returns a function that raises at its first call, and then does what `call` does."""
     left = [times]
 
     def fail() -> None:
@@ -122,7 +122,7 @@ def fail_once(call: Callable[[], None], times: int = 1) -> Callable[[], None]:
     return fail
 
 
-# What a function finds
+# The environment of a function
 
 
 def test_an_event_in_and_a_result_out(either: Rig) -> None:
@@ -137,7 +137,7 @@ def test_large_payloads_and_results(either: Rig) -> None:
 
 @isolated
 def test_the_context_and_the_environment(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both are Lambda's, and nothing of the caller's is among them."""
+    """Both are as on Lambda, and the caller's environment is not visible."""
     monkeypatch.setenv("SECRET_OF_THE_CALLER", "1")
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
     spec = function(
@@ -170,7 +170,7 @@ def test_the_context_and_the_environment(rig: Rig, monkeypatch: pytest.MonkeyPat
         "client_context": None,
     }
     package = environment["LAMBDA_TASK_ROOT"]
-    environment.pop("LC_CTYPE", None)  # what Python itself sets where the locale of LANG is not there
+    environment.pop("LC_CTYPE", None)  # Python itself sets it where the locale of LANG does not exist
     assert environment == {
         **GIVEN,
         "OWN": "1",
@@ -223,7 +223,8 @@ def test_each_invocation_has_an_empty_tmp(rig: Rig) -> None:
     for _ in range(2):
         found = rig.call("open('/tmp/file', 'w').write('x')", "os.listdir('/tmp')")
         assert "file" in found
-        # Besides, there is only what a worker needs of the host's: the package, and this checkout, if in /tmp.
+        # The only other entries are the host's directories that a worker needs: the package, and this checkout, if in
+        # /tmp.
         needed = (str(rig.directory), sys.prefix, str(Path(__file__)))
         assert all(
             any(path.startswith(f"/tmp/{name}") for path in needed) for name in found if name != "file"
@@ -264,7 +265,7 @@ def test_other_code_or_settings_run_elsewhere(rig: Rig) -> None:
     assert (one, two, new) == ("1", "2", "new")
 
 
-# How it ends
+# How an invocation ends
 
 
 def test_an_exception(either: Rig) -> None:
@@ -310,7 +311,7 @@ def test_a_timeout_and_the_children_it_kills(either: Rig, open_directory: Path) 
 
 @isolated
 def test_what_has_left_the_process_group_is_killed_with_its_worker(rig: Rig, open_directory: Path) -> None:
-    """A daemon, in a session of its own, and what it has started in yet another."""
+    """A daemon in its own session, and a process that it has started in another one."""
     here = open_directory / "pid"
     script = f"setsid sh -c 'setsid sh -c \"sleep 600 {open_directory}\" & echo > {here}; sleep 600' {open_directory} &"
     until = f"[time.sleep(0.01) for _ in iter(lambda: os.path.exists('{here}'), True)]"
@@ -320,7 +321,7 @@ def test_what_has_left_the_process_group_is_killed_with_its_worker(rig: Rig, ope
 
 @isolated
 def test_a_daemon_lives_as_long_as_its_worker(rig: Rig, open_directory: Path) -> None:
-    """Although other workers end: it is an orphan, but not yet a left-over."""
+    """It is an orphan, but must survive the end of other workers."""
     here, until = open_directory / "pid", open_directory / "until"
     script = f"setsid sh -c 'echo > {here}; sleep 600' {open_directory} &"
     waiting = rig.start(
@@ -477,7 +478,7 @@ def test_an_event_whose_function_fails_is_tried_again_and_has_its_last_outcome(t
         attempt = f"len(os.listdir({here!r}))"
         touch = f"open({here!r} + '/' + str({attempt}), 'w').close()"
         payload = look(touch, f"{attempt} == 3 or fail('not yet')")
-        ever = float("inf")  # by that clock a start takes hours
+        ever = float("inf")  # so fast is the clock that a start takes hours by it
         future = rig.executor.invoke(function(), payload, "again", EventConfig(ever, retries=2))
         assert future.result(PATIENCE).payload == b"true"
         future = rig.executor.invoke(function(), payload, "more", EventConfig(ever, retries=1))
@@ -488,7 +489,7 @@ def test_an_event_whose_function_fails_is_tried_again_and_has_its_last_outcome(t
 def test_an_event_that_has_waited_too_long_is_dropped_and_the_user_is_told(
     tmp_path: Path, open_directory: Path
 ) -> None:
-    """A minute passes in 6 ms."""
+    """The test's clock runs so fast that a minute passes in 6 ms."""
     with running(tmp_path, account=Account(1), clock_rate=10000) as rig:
         crowd = Crowd(rig, open_directory, 1)
         eventually(lambda: len(crowd.have_started()) == 1)
@@ -588,11 +589,11 @@ def test_the_tails_of_many_failures_do_not_flood(tmp_path: Path, monkeypatch: py
     assert not any("RequestId" in report for report in rig.reports[3:])
 
 
-# How many at once
+# Concurrency
 
 
 class Crowd:
-    """Invocations that wait until they may end."""
+    """Invocations that wait until the test lets them end."""
 
     def __init__(self, rig: Rig, directory: Path, count: int, **settings: Any) -> None:
         self.here = directory / "here"
@@ -630,7 +631,7 @@ def test_many_at_once(rig: Rig, open_directory: Path) -> None:
 
 @isolated
 def test_a_system_that_refuses_processes_lowers_the_limit(tmp_path: Path, open_directory: Path) -> None:
-    """As under a container's limit, os.fork fails in the fork server while there are three workers."""
+    """os.fork fails in the fork server while there are three workers, as under a container's limit on processes."""
     limiting = (
         HANDLERS
         + """
@@ -653,7 +654,7 @@ os.fork = limited
         eventually(lambda: len(crowd.have_started()) == 3)
         eventually(lambda: rig.reports)
         crowd.end()
-        assert rig.executor._limit > 3  # it rises again with what ends
+        assert rig.executor._limit > 3  # it rises again as workers end
     assert rig.reports == [
         "warning: the system has no room for more workers at once, they wait: Resource temporarily unavailable"
     ]
@@ -715,7 +716,7 @@ def test_nothing_outlives_an_engine_that_is_killed(tmp_path: Path, open_director
     eventually(lambda: not processes(str(tmp_path)))
 
 
-# An interpreter, its libraries and the package below /tmp, as in a clone there
+# The interpreter, its libraries and the package are below /tmp, as with a clone there
 
 BELOW_TMP = """
 import sys, tempfile
@@ -749,7 +750,8 @@ def test_an_interpreter_below_tmp() -> None:
 
 
 def test_a_function_grows_as_mu_plan_predicts(tmp_path: Path, open_directory: Path) -> None:
-    """On a clock that stands still between the predicted moments: all that is predicted is admitted, and no more."""
+    """The clock stands still between the predicted moments; at each, all predicted invocations are admitted, and no
+    more."""
     now = [0.0]
     ramp = Ramp(2, 1.0)
     found = predict(9, 60.0, {"us-east-1": 5}, ramp=ramp)

@@ -1,4 +1,4 @@
-"""Namespaces: what a process in them sees, and can do no harm to. Each test works in a process of its own."""
+"""Namespaces of workers: what a process in them sees and cannot damage. Each test runs in a process of its own."""
 
 import json
 import os
@@ -24,7 +24,7 @@ spec.loader.exec_module(sandbox)
 def tell(**found):
     print(json.dumps(found), flush=True)
 """
-# Who has changed his user may not write his own /proc files until he says that he may be dumped (prctl 4).
+# After setuid a process may not write its own /proc files until it is dumpable again (PR_SET_DUMPABLE, prctl 4).
 NOBODY = """
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 sandbox._call("prctl", 4, 1, 0, 0, 0)
@@ -32,7 +32,7 @@ sandbox._call("prctl", 4, 1, 0, 0, 0)
 
 
 def run(code: str, *arguments: str) -> Any:
-    """What a process that runs `code` tells, for lack of which the test fails."""
+    """Runs `code` in a process; returns what it reports. The test fails if it reports nothing."""
     done = subprocess.run(
         [sys.executable, "-c", LOAD + code, *arguments], capture_output=True, text=True, timeout=300
     )
@@ -53,7 +53,7 @@ USERS = [
 
 @pytest.fixture
 def below_tmp() -> Iterator[Path]:
-    """A directory below the real /tmp, wherever pytest's are, that anyone can use."""
+    """A directory below the real /tmp that every user can use, wherever pytest's directories are."""
     directory = Path(tempfile.mkdtemp(dir="/tmp"))
     directory.chmod(0o755)
     yield directory
@@ -136,7 +136,7 @@ tell(shown=shown, listed=listed, read=read, refused=refused)
 
 @pytest.mark.parametrize("who", USERS)
 def test_rm_rf_tmp_does_no_harm(below_tmp: Path, who: str) -> None:
-    """The worst that a worker can do to /tmp. It is done only where the kernel says that /tmp is not the host's."""
+    """The test removes /tmp only after it has checked that this is not the host's /tmp."""
     (below_tmp / "canary").write_text("alive")
     package = below_tmp / "package"
     package.mkdir()
@@ -168,7 +168,7 @@ tell(code=code, own=os.path.exists("/tmp/own"), kept=open(base + "/package/file"
 
 @pytest.mark.parametrize("who", USERS)
 def test_the_first_process_takes_all_others_with_it(who: str) -> None:
-    """Even those that made a session of their own, and have no parent any more."""
+    """This includes processes in their own sessions that have no parent any more."""
     code = (
         who
         + """
@@ -188,7 +188,8 @@ os.kill(os.getpid(), signal.SIGSTOP) if os.getpid() != 1 else time.sleep(600)
     process = subprocess.Popen([sys.executable, "-c", LOAD + code], stdout=subprocess.PIPE)
     assert process.stdout
     assert json.loads(process.stdout.readline()) == {"pid": 1}
-    process.kill()  # the one that waits outside: the first process dies with it, and all others with that
+    # The process that waits outside: the namespace's first process dies with it, and so do all others.
+    process.kill()
     assert process.stdout.read() == b"", "the end of the pipe comes when the last that holds it is gone"
     process.wait()
 

@@ -1,4 +1,4 @@
-"""`mu map` from its command line: processes of this machine, and Lambda and S3 as `mu local` has them."""
+"""`mu map` from its command line, with processes of this machine and with the Lambda and S3 of `mu local`."""
 
 import contextlib
 import json
@@ -50,7 +50,7 @@ def local() -> Iterator[LocalEngine]:
 
 @pytest.fixture
 def s3(local: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A client; the environment is that of `mu local exec`."""
+    """An S3 client; the environment is that of `mu local exec`."""
     for name, value in local.environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
@@ -137,7 +137,7 @@ def test_on_a_terminal_no_painting_overwrites_what_programs_print() -> None:
     with subprocess.Popen(command, stdout=terminal, stderr=terminal, env=environment) as process:
         os.close(terminal)
         seen = b""
-        with contextlib.suppress(OSError):  # the terminal's end
+        with contextlib.suppress(OSError):  # raised once the program has closed the terminal
             while data := os.read(reader, 4096):
                 seen += data
         assert process.wait(300) == 0
@@ -177,7 +177,7 @@ def test_lines_are_done_before_the_last_has_come(monkeypatch: pytest.MonkeyPatch
 
 def test_killed_at_any_moment_then_resumed_every_input_is_done_once() -> None:
     Path("list").write_text("".join(f"{n % 150}\n" for n in range(300)))
-    # It cannot end before we have killed it.
+    # The program waits, so that the map cannot end before the test has killed it.
     script = "test {} != 149 || until test -e go; do sleep 0.02; done"
     words = ["--lines", "list", "--results", "r", "-W", "2", "--quiet", "--sh", script]
     results = Path("r/results.jsonl")
@@ -269,7 +269,7 @@ def test_one_line_and_status_2_for_mistakes(capfd: pytest.CaptureFixture[str]) -
 
 
 def test_another_engine_gets_the_program_and_its_files_as_a_package() -> None:
-    """Workers with a directory of their own, as on other machines: here by an engine of the user's."""
+    """The engine is a user's own, whose workers have their own directories, as on other machines."""
     Path("own.py").write_text(
         "from mu.engines.here import here\n"
         "def make(rest, wanted):\n"
@@ -316,7 +316,8 @@ def test_lambda_gives_the_same_as_here(s3: Any, capfd: pytest.CaptureFixture[str
     assert outs["here"] == outs["lambda"] == outs["direct"]
     assert len(outs["here"]) == len(ODD)
     err = capfd.readouterr().err
-    assert err.count("creating function tool-") == 1  # found again by its content
+    # The second run finds the function by the hash of its content.
+    assert err.count("creating function tool-") == 1
 
 
 def test_objects_of_any_name(s3: Any) -> None:
@@ -370,7 +371,7 @@ def test_objects_that_change_or_are_frozen(s3: Any, capfd: pytest.CaptureFixture
     assert out == "ab"
     assert "the object has changed" in err
     assert "storage class DEEP_ARCHIVE: restore it first" in err
-    assert "failed attempt" not in err  # final
+    assert "failed attempt" not in err  # the error is final: not tried again
 
 
 def test_a_bucket_in_another_region(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
@@ -423,7 +424,7 @@ def test_large_files_go_by_the_bucket_and_nothing_stays_there(s3: Any, more: lis
 
 
 def listening() -> set[str]:
-    """The ports on which this process listens, by what the kernel says."""
+    """Returns the ports on which this process listens, from /proc."""
     own = set()
     for fd in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
@@ -514,7 +515,7 @@ def test_direct_is_chosen_where_workers_cannot_connect(
         assert (
             "is not a public one (-a gives another). Continuing with --direct, which keeps no record" in err
         )
-    assert os.listdir() == ["kept"]  # what this run has made, and left empty, is gone
+    assert os.listdir() == ["kept"]  # the run has removed the directory that it made and left empty
 
 
 def test_max_cost_is_not_passed_by_more_than_what_ran(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
@@ -534,7 +535,7 @@ def test_dry_run(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
     words = ["map", f"s3://{BUCKET}/dry/**", "--out", f"s3://{BUCKET}/o/{{/}}", "-e", "lambda", "--dry-run"]
     assert main([*words, "--", "cp", "{in}", "{out}"]) == 1
     out, err = capfd.readouterr()
-    assert err == ""  # no function has been made either
+    assert err == ""  # nor has a function been made
     assert f"inputs: 3, 15 bytes (s3://{BUCKET}/dry/**)" in out
     assert "command 1: cp in out\n" in out
     assert f"    in is s3://{BUCKET}/dry/a b\n    out goes to s3://{BUCKET}/o/a b\n" in out
@@ -548,7 +549,7 @@ def test_dry_run(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
 def test_a_cost_is_predicted_by_the_prices_that_a_run_is_charged_by(
     s3: Any, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """How near predictions come is bench/map.py's to tell: it takes a machine that does nothing else."""
+    """How accurate predictions are is not tested here, since that needs a machine that does nothing else."""
     words = [
         "map",
         "--range",

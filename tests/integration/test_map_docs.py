@@ -1,4 +1,4 @@
-"""The recipes of docs/map.md, as they stand there."""
+"""Runs the recipes of docs/map.md as printed there."""
 
 import os
 import re
@@ -23,7 +23,7 @@ open(words["-o"], "w").write(f"{words['--seed']} {words.get('--rate')}\\n")
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """What the recipes are about."""
+    """A directory with the files that the recipes use."""
     pages.photos_and_logs(tmp_path)
     (tmp_path / "runs.csv").write_text("id,seed,rate\nfirst,1,0.5\nsecond,2,0.25\n")
     (tmp_path / "simulate").write_text(SIMULATE)

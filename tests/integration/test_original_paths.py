@@ -1,4 +1,4 @@
-"""What the original's README types, in the places where it has it."""
+"""The commands of the original's README work at the paths where that README has them."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ from mu.launch import launchpar
 
 ROOT = Path(__file__).parents[2]
 
-# The original's path, what is there here, and how it shows that it is the same.
+# The original's path, our file at that path, and what shows that they are the same.
 PATHS = [
     ("src/lambdaize/lambdaize.sh", "bin/lambdaize.sh"),
     ("src/lambdaize/png2y4m_server.py", "examples/png2y4m_server.py"),

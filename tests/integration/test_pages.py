@@ -1,4 +1,4 @@
-"""Every command of README and the documentation is run, in its order, and prints what stands there."""
+"""Runs every command of README and the documentation in order, and compares its output with the page."""
 
 import re
 import shutil
@@ -27,7 +27,7 @@ PROGRAMS = {"convert": "imagemagick", "ffmpeg": "ffmpeg", "cc": "build-essential
 
 
 def furnish(place: Path) -> None:
-    """What the pages take for granted: pictures, logs, a bucket, a program."""
+    """Makes what the pages assume to exist: pictures, logs, a bucket, a program."""
     pages.photos_and_logs(place)
     logs = place / "s3/mybucket/logs"
     logs.mkdir(parents=True)
@@ -41,10 +41,11 @@ def furnish(place: Path) -> None:
         write_png(frames / f"{number:08d}.png", 60, 40, picture(60, 40))
     for name in ("bin", "examples"):
         (place / name).symlink_to(ROOT / name)
+    # Copied, not linked, since each page builds png2y4m itself.
     sources = [
         *ROOT.glob("tools/png2y4m/*.[ch]"),
         ROOT / "tools/png2y4m/Makefile",
-    ]  # each page builds its own
+    ]
     (place / "tools/png2y4m").mkdir(parents=True)
     for source in sources:
         shutil.copy(source, place / "tools/png2y4m")
@@ -58,7 +59,7 @@ def test_the_commands_of_a_page(page: Path, tmp_path: Path) -> None:
     for program, package in PROGRAMS.items():
         if shutil.which(program) is None and pages.mentions(page, program):
             pytest.skip(f"{program} is not installed ({package})")
-    if page.name != "tutorial.md":  # it begins with nothing
+    if page.name != "tutorial.md":  # the tutorial begins in an empty directory
         furnish(tmp_path)
     for command, status, output in pages.run(page, tmp_path):
         assert status == 0, f"{command.text}\n{output}"
@@ -67,7 +68,7 @@ def test_the_commands_of_a_page(page: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_not_run_says_why() -> None:
-    """Each fence of commands is run, here or as a recipe, or says why not; and these are few."""
+    """Each block of commands is run, here or as a recipe, or gives a reason why not; there are few of the latter."""
     reasons = [
         fence.mark for page in PAGES for fence in pages.fences(page) if fence.mark.startswith("not run:")
     ]
@@ -79,7 +80,8 @@ MOST_NOT_RUN = 30
 
 
 def test_no_command_is_in_a_fence_that_is_taken_for_output() -> None:
-    """A fence without `$ ` that is not marked `sh` is never run. (Those of reference.md are the texts of --help.)"""
+    """A block without `$ ` that is not marked `sh` is never run. (The blocks of reference.md are the texts of
+    --help.)"""
     typed = re.compile(r"(mu|python3|bin/\S+|examples/\S+|\./\S+|aws|pip|cc|sudo|apt|git|ssh) ", re.MULTILINE)
     kept = ["text", "", "console", "shell", "bash"]
     found = [
@@ -97,7 +99,7 @@ def test_no_command_is_in_a_fence_that_is_taken_for_output() -> None:
     [("2 of 2 inputs done in 0.3 s\n", "1 of 2 inputs done in 0.3 s\n"), ("a\nb\n", "a\n"), ("", "a\n")],
 )
 def test_other_output_is_seen(tmp_path: Path, printed: str, stands: str) -> None:
-    """The comparison takes no notice of times, but of everything else."""
+    """The comparison ignores times, but nothing else."""
     page = tmp_path / "page.md"
     escaped = printed.replace("\n", "\\n")
     page.write_text(f"```\n$ printf '{escaped}'\n{stands}```\n")

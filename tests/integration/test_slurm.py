@@ -1,4 +1,4 @@
-"""Pilots on a real Slurm: its daemons run as one node, in private directories, without systemd."""
+"""Pilots on a real Slurm with one node, whose daemons run in private directories and without systemd."""
 
 import contextlib
 import os
@@ -50,7 +50,7 @@ def test_pilots_of_arrays_connect_and_leave_nothing(slurm: slurm_rig.Slurm, tmp_
         assert isinstance(engine, Engine)
         assert engine.limit() == (6, "--workers")
         assert engine.own_address() == "127.0.0.1"
-        engine.start(coordinator.event(), 6)  # two arrays: MaxArraySize is 4
+        engine.start(coordinator.event(), 6)  # needs two job arrays, since MaxArraySize is 4
         workers = [coordinator.worker() for _ in range(6)]
         for _ in workers:
             engine.shown({})
@@ -61,7 +61,7 @@ def test_pilots_of_arrays_connect_and_leave_nothing(slurm: slurm_rig.Slurm, tmp_
         assert engine.progress is not None
         assert engine.progress.accepted == 6
 
-        # The keys: nowhere but in a file of mode 0600 in a directory of mode 0700.
+        # The keys are only in a file of mode 0600 in a directory of mode 0700.
         shown = slurm.command("scontrol", "-dd", "show", "job") + slurm.command("squeue", "-o", "%all")
         assert engine.job in shown
         assert secret not in shown
@@ -76,14 +76,14 @@ def test_pilots_of_arrays_connect_and_leave_nothing(slurm: slurm_rig.Slurm, tmp_
         for top in (slurm.folder, tmp_path):
             for folder, _, names in os.walk(top):
                 for path in (Path(folder, name) for name in names):
-                    with contextlib.suppress(FileNotFoundError):  # Slurm's files come and go meanwhile
+                    with contextlib.suppress(FileNotFoundError):  # Slurm may remove files during the search
                         if path.is_file() and secret.encode() in path.read_bytes():
                             holding.append(path)
         (event,) = holding
         assert stat.S_IMODE(event.stat().st_mode) == 0o600
         assert stat.S_IMODE(event.parent.stat().st_mode) == 0o700
 
-        # One is cancelled by hand: it is known to have ended, and another can be started.
+        # Cancel one by hand: the engine learns that it has ended, and can start another.
         slurm.command("scancel", jobs(slurm, engine)[0].split()[0])
         eventually(lambda: engine.starts.running == 5)
         assert engine.lost(0.0) == 0
@@ -114,7 +114,7 @@ def test_pilots_that_cannot_connect(slurm: slurm_rig.Slurm) -> None:
 
 def test_a_package_for_another_architecture(slurm: slurm_rig.Slurm, tmp_path: Path) -> None:
     head = bytearray(Path("/bin/true").read_bytes())
-    head[18:20] = (8).to_bytes(2, "little")  # MIPS
+    head[18:20] = (8).to_bytes(2, "little")  # e_machine: MIPS
     (tmp_path / "tool").write_bytes(head)
     members = [*archive.worker_members("./tool"), archive.Member("tool", tmp_path / "tool", True)]
     archive.write(tmp_path / "tool.zip", members)
@@ -161,7 +161,7 @@ def test_a_slurm_that_does_not_answer(
 
 
 def test_a_pilot_that_is_told_to_end_soon(slurm: slurm_rig.Slurm) -> None:
-    """What Slurm sends before a time limit, and when it preempts."""
+    """Slurm sends the signal before a time limit and on preemption."""
     coordinator = Coordinator()
     with running(Slurm(arguments=["--time=2"], workers=1)) as engine:
         engine.start(coordinator.event(), 1)
@@ -169,7 +169,7 @@ def test_a_pilot_that_is_told_to_end_soon(slurm: slurm_rig.Slurm) -> None:
         ask(worker, "run:true")
         (job,) = [line.split()[0] for line in jobs(slurm, engine)]
         slurm.command("scancel", "--batch", "--signal=TERM", job)
-        assert ask(worker, "run:true").startswith("OK:RETVAL(0)")  # the part goes on
+        assert ask(worker, "run:true").startswith("OK:RETVAL(0)")  # the worker goes on with its part
 
 
 def test_the_doctor_asks_slurm(slurm: slurm_rig.Slurm, capsys: pytest.CaptureFixture[str]) -> None:

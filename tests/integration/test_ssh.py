@@ -1,4 +1,4 @@
-"""Workers over ssh: real servers on loopback ports, the real client, throw-away keys."""
+"""Workers over ssh: real sshd servers on loopback ports, the real client, temporary keys."""
 
 import json
 import os
@@ -18,11 +18,11 @@ from tests.support.local_rig import eventually
 from tests.support.sshd import hosts, needs_sshd
 
 pytestmark = needs_sshd
-NOWHERE = "192.0.2.1"  # of a network that does not exist: there is no way back to it
+NOWHERE = "192.0.2.1"  # TEST-NET-1: workers have no route to a coordinator at this address
 
 
 def failure_of(engine: Ssh) -> str:
-    """Why it fails once it is started."""
+    """Starts the engine; returns the reason of its failure."""
     with running(engine):
         engine.start('{"mode": 1, "addr": "127.0.0.1", "port": 1}', 1)
         eventually(engine.failure)
@@ -174,7 +174,7 @@ def test_a_host_whose_python_is_too_old(tmp_path: Path) -> None:
 
 def test_a_package_for_another_architecture(tmp_path: Path) -> None:
     head = bytearray(Path("/bin/true").read_bytes())
-    head[18:20] = (8).to_bytes(2, "little")  # MIPS
+    head[18:20] = (8).to_bytes(2, "little")  # e_machine: MIPS
     (tmp_path / "tool").write_bytes(head)
     members = [*archive.worker_members("./tool"), archive.Member("tool", tmp_path / "tool", True)]
     archive.write(tmp_path / "tool.zip", members)
@@ -240,7 +240,7 @@ def test_a_host_whose_workers_end_at_once_is_given_up(tmp_path: Path) -> None:
             lost = engine.lost(0.0)
             assert lost >= 3
             assert (engine.limit().number, engine.failure()) == (1, None)
-            engine.more(lost)  # as a run does; one waits for the other's end
+            engine.more(lost)  # as a run does; one of them waits until the other has ended
             for _ in range(2):
                 worker = coordinator.worker()
                 engine.shown({})
@@ -250,7 +250,7 @@ def test_a_host_whose_workers_end_at_once_is_given_up(tmp_path: Path) -> None:
 
 
 def test_the_event_is_for_each_host(tmp_path: Path) -> None:
-    """An address that was found for the first host is found anew for each; one that was given stays."""
+    """A coordinator address that mu found is looked up anew for each host; one that the user gave is used for all."""
     coordinator = Coordinator()
     with hosts(tmp_path) as made:
         made.add("one")

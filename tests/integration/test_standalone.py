@@ -1,4 +1,4 @@
-"""Packages that start themselves, and `mu worker`: whole processes."""
+"""Self-starting packages and `mu worker`, as whole processes."""
 
 import json
 import os
@@ -146,10 +146,10 @@ def test_sigterm_means_no_more_parts(package: Path, place: Path, tmp_path: Path)
         listener.greet(facts=True) as peer,
     ):
         peer.send(protocol.exec_command(shell=f"echo > {fifo}; cat {fifo}"))
-        fifo.read_text()  # it has begun
+        fifo.read_text()  # the program has started
         process.send_signal(signal.SIGTERM)
         assert peer.receive() == "INFO:mu.draining:SIGTERM"
-        fifo.write_text("done")  # the part goes on to its end
+        fifo.write_text("done")  # the part can go on to its end
         assert protocol.exec_result(peer.receive() or "")["stdout"] == "done"
         peer.send("reset:", "echo:of the next part")
         assert peer.rest() == ["FAIL(reset: the worker takes no more parts)"]
@@ -187,7 +187,7 @@ def test_what_a_killed_one_left_goes_with_the_next(package: Path, place: Path) -
             listener.greet() as peer,
         ):
             start(peer, process)
-        assert len(os.listdir(place)) == 2  # the package's and the worker's
+        assert len(os.listdir(place)) == 2  # the directories of the package and of the worker
         assert all(NAME.fullmatch(name) for name in os.listdir(place))
         with (
             started(command("package", package), listener.event(), place) as process,
@@ -211,12 +211,12 @@ def test_walltime_is_told_and_kept(package: Path, place: Path) -> None:
 
 
 def test_a_package_whose_modes_were_lost(package: Path, place: Path, tmp_path: Path) -> None:
-    """As after an unzip that knows no modes: the program is made executable again."""
+    """Some unzip programs drop file modes; the worker makes the program executable again."""
     import zipfile
 
     unpacked = tmp_path / "unpacked"
     with zipfile.ZipFile(package) as opened:
-        opened.extractall(unpacked)  # it keeps none
+        opened.extractall(unpacked)  # Python's zipfile does not restore modes
     assert not os.access(unpacked / "tool", os.X_OK)
     (unpacked / "data.txt").write_text("data")
     code = "import sys; sys.path.insert(0, '.'); from lambda_function import *; print(lambda_handler({'infile': 1}, 0))"

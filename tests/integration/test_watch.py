@@ -1,4 +1,4 @@
-"""`mu watch` follows real runs of each kind, in another process, to their end."""
+"""`mu watch` follows real runs of each kind, which run in another process, to their end."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from tests.support.fake_workers import FakeWorker
 from tests.support.local_rig import eventually
 from tests.support.watching import running, said, watched
 
-# It cannot end before the file `go` is there, whatever the machine is.
+# The run cannot end before the test makes the file `go`, however fast the machine is.
 WAIT = "until test -e DIRECTORY/go; do sleep 0.02; done; test $0 != 1"
 STATES = """
 from mu import server, CommandListState, TerminalState
@@ -59,7 +59,7 @@ def test_a_run_is_followed_to_its_end(
         assert watch.wait() == status
         said(run)
         assert run.wait() == status
-    assert main.main(["watch", str(tmp_path / path)]) == 2  # it has ended
+    assert main.main(["watch", str(tmp_path / path)]) == 2  # the run has ended
 
 
 def test_a_coordinator_is_followed_and_can_be_killed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Commands with the calls taken away that only Linux has: docs/macos.md says which run, and the rest says so, too."""
+"""Commands without the system calls that only Linux has: those that docs/macos.md lists run, the others say why not."""
 
 import subprocess
 import sys

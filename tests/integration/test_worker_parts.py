@@ -1,4 +1,4 @@
-"""One worker, part after part: `exec:`, files over the channel, `reset:`, and the hello with facts."""
+"""A worker that does part after part: `exec:`, files over the channel, `reset:`, and the hello with facts."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def execute(peer: Peer, **fields: Any) -> dict[str, Any]:
 
 
 def reset(peer: Peer) -> protocol.Hello:
-    """Reset, drop what belongs to the last part, and return the new hello."""
+    """Sends `reset:`, skips the remaining messages of the last part, and returns the new hello."""
     peer.send("reset:")
     while (message := peer.receive()) is not None:
         assert not message.startswith("FAIL(reset"), message
@@ -180,7 +180,7 @@ def test_the_hello_does_not_wait_for_a_long_program(place: Path, tmp_path: Path)
 
 
 def test_a_program_is_over_when_the_coordinator_goes(place: Path, tmp_path: Path) -> None:
-    """One that the worker's loop watches itself ends with the worker."""
+    """A program that the worker's loop watches itself ends with the worker."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with worker(place) as (peer, made):
@@ -195,7 +195,7 @@ def test_commands_of_the_last_part_get_no_answers(place: Path, tmp_path: Path) -
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with worker(place, nonblock=1, bg_silent=1) as (peer, _):
-        for _ in range(200):  # more than can be under way at a time
+        for _ in range(200):  # more than the limit on commands under way
             peer.send(f"run:echo x >> {fifo}.begun; cat {fifo}")
         peer.send("reset:", "echo:next")
         assert (peer.receive() or "").startswith("OK:HELLO")
@@ -219,7 +219,7 @@ def test_the_state_socket_is_closed(place: Path) -> None:
 
 
 def test_a_file_that_cannot_be_removed_ends_the_worker(place: Path) -> None:
-    # As of a file system that has become read-only: removing fails, whoever asks.
+    # Removing fails for every user, as on a file system that has become read-only.
     code = (
         "import os; os.unlink = lambda *_, **__: (_ for _ in ()).throw(OSError(30, 'Read-only file system'))"
     )
@@ -269,7 +269,7 @@ def test_shared_directories_for_temporary_files_are_left_alone(monkeypatch: pyte
     context = SimpleNamespace(get_remaining_time_in_millis=lambda: 1)
     for name in ("TMPDIR", "AWS_LAMBDA_MAX_CONCURRENCY", "AWS_LAMBDA_FUNCTION_NAME"):
         monkeypatch.delenv(name, raising=False)
-    assert own_temporary(context) == ""  # no Lambda
+    assert own_temporary(context) == ""  # not on Lambda
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "f")
     assert own_temporary(context) == "/tmp"
     assert own_temporary(None) == ""
@@ -294,7 +294,7 @@ def test_a_worker_that_ends_leaves_no_process(place: Path, nonblock: int) -> Non
 
 
 def test_the_original_coordinator_is_told_nothing_new(place: Path) -> None:
-    with connected(TMPDIR=str(place)) as (peer, _):  # greeted by a plain OK:HELLO
+    with connected(TMPDIR=str(place)) as (peer, _):  # this worker sends a plain OK:HELLO
         dump = peer.ask("dump_vals:") or ""
         assert "'tell_facts': 0" in dump
         peer.send("reset:")
@@ -304,14 +304,15 @@ def test_the_original_coordinator_is_told_nothing_new(place: Path) -> None:
 
 @pytest.mark.parametrize("ours", [False, True])
 def test_a_worker_in_the_queue_of_a_coordinator_that_ends(ours: bool, place: Path) -> None:
-    """The original's next run has the same port and keys: whoever is left over from the last must not join it. Ours
-    tells its runs apart, and cuts workers off that shall come again."""
+    """The original's next run uses the same port and keys, and a worker left over from the last run must not join it.
+    Our coordinator tells its runs apart; it closes the connection of workers that should connect again."""
     job = keys.make_job_keys()
     queue = socket.create_server(("127.0.0.1", 0))
     port = queue.getsockname()[1]
     event = {"mode": 1, "port": port, "cacert": job.ca, "srvcrt": job.worker.cert, "srvkey": job.worker.key}
     with Worker({**event, **(FACTS if ours else {})}, TMPDIR=str(place)) as worker:
-        assert select.select([queue], [], [], PATIENCE)[0]  # connected, and waits for TLS
+        # The worker has connected and waits for the TLS handshake.
+        assert select.select([queue], [], [], PATIENCE)[0]
         with socket.socket() as following:
             following.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             connection, _ = queue.accept()
@@ -320,9 +321,9 @@ def test_a_worker_in_the_queue_of_a_coordinator_that_ends(ours: bool, place: Pat
             following.listen()
             following.settimeout(300)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            connection.close()  # as the end of a process resets those in its queue
+            connection.close()  # when a process ends, the kernel resets connections in its listen queue
             if ours:
-                following.accept()[0].close()  # it comes again
+                following.accept()[0].close()  # the worker connects again
                 worker.process.kill()
                 return
             result = worker.result()

@@ -1,4 +1,4 @@
-"""Worker processes: what they leave behind, and what ends them."""
+"""Worker processes: that they leave nothing behind, and what ends them."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from tests.support.worker_rig import Listener, Worker, connected, ends
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the workers of a test make their directories."""
+    """The directory in which the workers of a test make theirs."""
     base = tmp_path / "base"
     base.mkdir()
     monkeypatch.setenv("TMPDIR", str(base))
@@ -28,7 +28,7 @@ def directory_of(place: Path) -> Path:
     return directory
 
 
-# What is left behind
+# Nothing is left behind
 
 
 def test_nothing_is_left(place: Path) -> None:
@@ -81,14 +81,14 @@ def directory(answer: str) -> str:
     return answer.partition("OUTPUT(")[2].partition(")")[0]
 
 
-# What ends it
+# What ends a worker
 
 
 RUN = "run:sleep 1000 & echo $$ $! > {fifo}; wait"
 
 
 def begun(fifo: Path) -> list[int]:
-    """The processes that `RUN` started."""
+    """Waits for the processes that `RUN` starts, and returns them."""
     return [int(pid) for pid in fifo.read_text().split()]
 
 
@@ -127,7 +127,7 @@ def test_what_was_left_running_by_a_command_ends_with_the_worker(fifo: Path) -> 
         peer.send(f"run:sh -c 'echo $$ > {fifo}; exec sleep 1000' >/dev/null 2>&1 &")
         (pid,) = begun(fifo)
         assert str(peer.receive()).startswith("OK:RETVAL(0)")
-        os.kill(pid, 0)  # it goes on
+        os.kill(pid, 0)  # the process still runs
         peer.send("quit:")
         peer.close()
         assert ends(pid)
@@ -135,7 +135,8 @@ def test_what_was_left_running_by_a_command_ends_with_the_worker(fifo: Path) -> 
 
 def test_the_functions_time_limit(tmp_path: Path, place: Path) -> None:
     def check(seconds: float) -> None:
-        before = set(place.iterdir())  # a worker for which it was too short was killed
+        # Workers for which the time limit was too short were killed, and left directories.
+        before = set(place.iterdir())
         with connected(seconds=seconds) as (peer, worker):
             command = RUN.format(fifo=tmp_path / "pids")
             peer.send(command, "echo:never")
@@ -187,7 +188,8 @@ def test_the_last_answers_arrive_though_something_is_left_unread(
     with Listener(job, version) as listener, Worker(listener.event()) as worker, listener.greet() as peer:
         peer.send("seti:max_output:16000000", "run:head -c 16000000 /dev/zero", "quit:")
         assert peer.receive() == "OK:SETI(max_output)"
-        first = peer.sock.recv(1 << 14)  # so it is sending, much more than the network holds
+        # The worker is sending, and has much more than the socket buffers hold.
+        first = peer.sock.recv(1 << 14)
         peer.send(*[f"echo:{'x' * 10_000}"] * 20)
         peer.take(first)
         assert len(str(peer.receive())) > 16_000_000
@@ -214,7 +216,7 @@ def test_a_coordinator_that_refuses_the_worker(place: Path) -> None:
         with Worker(event) as worker:
             with pytest.raises(ssl.SSLError):
                 listener.accept()
-            # In TLS 1.3 the refusal comes after the handshake.
+            # In TLS 1.3 the server refuses a client certificate only after the client's handshake is complete.
             assert worker.result().startswith("lost the coordinator: ")
             assert worker.errors.count("\n") == 1
     assert list(place.iterdir()) == []
@@ -227,12 +229,12 @@ def test_keys_reach_neither_disk_nor_children_nor_answers(place: Path) -> None:
         assert not any(body[:30] in shown for body in (JOB.ca, JOB.worker.cert, JOB.worker.key))
         assert [path.name for path in directory_of(place).iterdir()] == [".mu-worker"]
         peer.send("quit:")
-        assert peer.rest() == []  # a proper end of TLS: no error
+        assert peer.rest() == []  # no error, since the worker sends close_notify
         peer.close()
         assert worker.result() == "quit"
 
 
-# Much of everything
+# Large amounts
 
 
 def test_output_of_any_size_takes_little_memory() -> None:
@@ -265,7 +267,7 @@ def test_mode_0_in_the_package_directory(tmp_path: Path) -> None:
 
 
 def test_python_o_and_an_interpreter_without_site(place: Path) -> None:
-    """Nothing that the worker does may depend on assertions or on what `site` brings."""
+    """The worker must not depend on assertions or on the module `site`."""
     code = "import sys; sys.path.insert(0, sys.argv[1]); from mu.worker import lambda_handler;"
     code += "print(lambda_handler('echo x', {}, None))"
     source = Path(__file__).parent.parent.parent / "src"
@@ -304,7 +306,7 @@ def test_a_state_goes_from_one_worker_to_the_next(place: Path) -> None:
                     " # xc-enc"
                 )
                 md5 = str(first.receive()).partition("OUTPUT(")[2].partition("\n")[0]
-                first.send("quit:")  # the state, of which nothing has been read here, must still arrive
+                first.send("quit:")  # the state file, which the test has not read yet, must still arrive
                 assert from_first.receive() == "HELLO_STATE:job:0:1"
                 state = from_first.receive_bytes()
                 assert state is not None

@@ -1,4 +1,4 @@
-"""Workers and S3 (moto's)."""
+"""Transfers of workers from and to moto's S3."""
 
 import hashlib
 import os
@@ -99,7 +99,8 @@ def test_what_is_too_big_for_one_request(
     (tmp_path / "f").write_bytes(data)
     monkeypatch.setattr(s3, "MULTIPART_FROM", len(data))
     access.upload("us-east-1", BUCKET, "big", f"{tmp_path}/f")
-    assert client.head_object(Bucket=BUCKET, Key="big")["ETag"].count("-") == 1  # it was in parts
+    # The ETag of a multipart upload.
+    assert client.head_object(Bucket=BUCKET, Key="big")["ETag"].count("-") == 1
     access.retrieve("us-east-1", BUCKET, "big", f"{tmp_path}/g")
     assert (tmp_path / "g").read_bytes() == data
 

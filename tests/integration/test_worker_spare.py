@@ -1,4 +1,5 @@
-"""A worker whose coordinator is gone: it must not join the next run of an original one on the same port and keys."""
+"""A worker whose coordinator has ended must not join the next run of an original coordinator with that port and
+keys."""
 
 import pytest
 
@@ -9,7 +10,7 @@ JOB = keys.make_job_keys("rsa")
 
 
 def test_one_that_was_in_the_queue_of_an_original_coordinator_does_not_dial_again() -> None:
-    """It was connected, and the run ended before its handshake: the same port listens for the next run already."""
+    """The run ended after the worker connected and before its handshake; the next run already listens on the port."""
     with Listener(JOB) as listener, Worker(listener.event()) as worker:
         listener._listening.accept()[0].close()
         assert worker.result().startswith("FAIL(could not reach the coordinator at 127.0.0.1:")

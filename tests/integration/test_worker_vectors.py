@@ -1,7 +1,7 @@
-"""Our worker answers to each command as the original worker was recorded to.
+"""Our worker answers each command as the original worker did in recordings.
 
-`##TMPDIR##` in the recordings stands for the worker's directory, `...` for text that need not be the same,
-`\\xff` for one byte that is not UTF-8. The port on which something listened is replaced by ours.
+`##TMPDIR##` in the recordings stands for the worker's directory, `...` for text that may differ,
+`\\xff` for one byte that is not UTF-8. Ports in the recordings are replaced by those of the test.
 """
 
 import json
@@ -35,7 +35,8 @@ QUOTES = str.maketrans("\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION 
 
 
 def matches(recorded: str, reply: str | None) -> bool:
-    """Whether a reply is the recorded one; what `...` stands for must be in one line. (Systems quote differently.)"""
+    """Returns whether a reply is the recorded one; `...` matches text without line feeds. Quotes may differ between
+    systems."""
     pattern = ".*".join(re.escape(part) for part in recorded.translate(QUOTES).split("..."))
     return reply is not None and re.fullmatch(pattern, reply.translate(QUOTES)) is not None
 

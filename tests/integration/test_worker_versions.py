@@ -1,4 +1,4 @@
-"""The worker's modules, and nothing else of mu's, on every Python that is here and that Lambda has."""
+"""Runs the worker's modules, without the rest of mu, on every installed Python that Lambda supports."""
 
 import shutil
 import ssl
@@ -13,11 +13,11 @@ from mu.tls import keys
 from mu.wire import protocol
 from tests.support.worker_rig import SOURCE, Listener, Worker
 
-OLDEST = (3, 9)  # Lambda has newer ones; hosts of other engines may not
+OLDEST = (3, 9)  # Lambda's are newer, but hosts of other engines may have this one
 
 
 def interpreters() -> dict[str, str]:
-    """Version -> path: one interpreter for each version that can be found."""
+    """Returns a path of an interpreter for each Python version that can be found."""
     names = [f"python3.{minor}" for minor in range(OLDEST[1], 20)]
     found = [path for name in names if (path := shutil.which(name))]
     found += map(str, Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python"))
@@ -27,7 +27,7 @@ def interpreters() -> dict[str, str]:
             [path, "-c", "import sys; print(*sys.version_info[:2], sep='.')"],
             capture_output=True,
             text=True,
-            check=False,  # pyenv's shims are there for versions that are not
+            check=False,  # pyenv has shims for versions that are not installed
         )
         version = asked.stdout.strip()
         if version and tuple(map(int, version.split("."))) >= OLDEST:
@@ -79,7 +79,7 @@ def test_from_hello_to_quit(version: str, package: Path, tmp_path: Path) -> None
         peer.send(protocol.exec_command(argv=["cat"], stdin={"file": "back"}, timeout=60))
         assert protocol.exec_result(peer.receive() or "")["stdout"] == "data"
         assert peer.ask("fetch:back") == "OK:FETCH(data)"
-        # The state that was sent just before the end of its connection may have come, or not.
+        # The state sent just before its connection ended may or may not have arrived.
         listed = protocol.list_result(peer.ask("list:*") or "")
         assert [each for each in listed if each[0] != "1.state"] == [("back", 4), ("in", 4)]
         assert protocol.parse_hello(peer.ask("reset:") or "")
