@@ -1,4 +1,4 @@
-"""`mu diagram` of a record: what the parts of a job went through."""
+"""`mu diagram` of a record: the states that the parts of a job went through."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from mu.machine_state import OnePassState
 
 
 def record(*outcomes: tuple[str, list[str]]) -> dict[str, Any]:
-    """A record of parts that have ended so, each with the states that it was in."""
+    """Writes a record of parts with these outcomes, each with the states that it was in."""
     parts = [
         {
             "part": number,

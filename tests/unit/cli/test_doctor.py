@@ -1,4 +1,4 @@
-"""`mu doctor`: each thing that can be wrong is named with what to do, and nothing is changed."""
+"""`mu doctor` names each problem and says what to do about it; it changes nothing."""
 
 import contextlib
 import functools
@@ -23,7 +23,7 @@ ROLE = "arn:aws:iam::123456789012:role/mu"
 
 
 class Answering:
-    """moto's client, with answers of its own for what moto does not have; it notes what was called."""
+    """moto's client, with answers for operations that moto lacks; it records the calls."""
 
     def __init__(self, client, answers, called):
         self._client, self._answers, self._called = client, answers, called
@@ -53,7 +53,7 @@ DENIED = {"EvalActionName": "s3:PutObject", "EvalDecision": "implicitDeny"}
 
 @pytest.fixture
 def answers():
-    """What the services say, where it is not moto that says it; a text is an error's code, or it is an error."""
+    """The answers that replace moto's, by operation; a text is the code of an error, and exceptions are raised."""
     return {
         "get_account_settings": {"AccountLimit": {"UnreservedConcurrentExecutions": 1000}},
         "simulate_principal_policy": {"EvaluationResults": ALLOWED},
@@ -68,7 +68,7 @@ def called():
 
 @pytest.fixture
 def cloud(tmp_path, monkeypatch, answers, called):
-    # One session for all tests: reading botocore's models takes longer than all the rest.
+    # One session for all tests, since loading botocore's models takes longer than everything else.
     with mock_aws(config={"lambda": {"use_docker": False}, "core": {"reset_boto3_session": False}}):
         boto3.client("iam").create_role(RoleName="mu", AssumeRolePolicyDocument="{}")
         boto3.client("s3", "us-east-1").create_bucket(Bucket="bucket")
@@ -83,7 +83,7 @@ def cloud(tmp_path, monkeypatch, answers, called):
 
 @pytest.fixture
 def free_port():
-    """One that nobody else is given meanwhile, as it is below those that the system gives away."""
+    """A port below the system's ephemeral range, so that no other program gets it during the test."""
     while True:
         port = random.randrange(10_000, 30_000)
         with contextlib.suppress(OSError), socket.create_server(("", port)):
@@ -92,7 +92,7 @@ def free_port():
 
 @pytest.fixture
 def run(capsys, free_port):
-    """Runs `mu doctor`; gives the status, and (verdict, text) of each line."""
+    """Runs `mu doctor`; returns the status, and (verdict, text) of each line."""
 
     def run(*words, port=free_port, address="127.0.0.1"):
         status = main.main(["doctor", "-t", port, *(["-a", address] if address else []), *words])
@@ -104,7 +104,7 @@ def run(capsys, free_port):
 
 
 def verdict(lines, words):
-    """The verdict of the one line that has these words."""
+    """Returns the verdict of the only line that has these words."""
     found = [verdict for verdict, text in lines if words in text]
     assert len(found) == 1, lines
     return found[0]
@@ -300,7 +300,7 @@ def test_wrong_use(capsys):
     ],
 )
 def test_engines_that_there_are_not(capsys, words, what):
-    """Wrong use: nothing is checked, not even the engines before."""
+    """An unknown engine is a usage error: nothing is checked, not even the engines named before it."""
     assert main.main(["doctor", "-t", "0", *words]) == 2
     output = capsys.readouterr()
     assert output.out == ""

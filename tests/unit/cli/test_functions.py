@@ -1,4 +1,4 @@
-"""`mu functions` shows and removes what lambdaize made, and nothing else."""
+"""`mu functions` lists and removes functions that lambdaize made, and no others."""
 
 import io
 import zipfile
@@ -18,8 +18,8 @@ REGIONS = ("us-east-1", "eu-west-1")
 
 @pytest.fixture
 def clients(tmp_path):
-    """Two regions; in each a function of ours, and two that are not."""
-    # One session for all tests: reading botocore's models takes longer than all the rest.
+    """Clients of two regions; each has one function that lambdaize made, and two others."""
+    # One session for all tests, since loading botocore's models takes longer than everything else.
     with mock_aws(config={"lambda": {"use_docker": False}, "core": {"reset_boto3_session": False}}):
         boto3.client("iam").create_role(RoleName="mu", AssumeRolePolicyDocument="{}")
         code = io.BytesIO()
@@ -71,7 +71,7 @@ def test_none(clients, capsys):
 
 
 def test_more_than_a_page(clients, capsys, tmp_path):
-    """A page is 50 functions."""
+    """A page of the listing has 50 functions."""
     code = {"ZipFile": (tmp_path / "a.zip").read_bytes()}
     settings = {"Role": ROLE, "Runtime": "python3.13", "Handler": deploy.HANDLER, "Tags": deploy.TAGS}
     for number in range(55):
@@ -96,7 +96,7 @@ def test_flags_stand_anywhere(clients, capsys, words):
 
 
 def test_what_is_gone_meanwhile_is_removed(clients, capsys, monkeypatch):
-    """Another one removes what this one has listed."""
+    """Another program removes the functions between our listing and our deletion."""
     listed = functions.made_functions
 
     def made_functions(client, region):
@@ -124,7 +124,7 @@ def test_remove_all(clients, capsys):
 
 @pytest.mark.parametrize("name", ["theirs-a", "theirs-b", "absent", "ours-eu-west-1"])
 def test_others_are_not_removed(clients, capsys, name):
-    """And then neither are those named beside them."""
+    """If one of the names is not ours, none of the named functions is removed."""
     status, output, errors = run(capsys, "rm", "ours-us-east-1", name)
     assert (status, output) == (2, "")
     assert f"no function {name} in us-east-1: nothing is removed" in errors

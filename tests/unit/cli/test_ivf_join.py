@@ -1,4 +1,4 @@
-"""Joining IVF files; what a decoder makes of the result is tests/e2e/test_vpxenc.py's."""
+"""Joining IVF files; tests/e2e/test_vpxenc.py decodes a joined file."""
 
 import os
 import shutil
@@ -50,13 +50,13 @@ def test_timestamps_keep_their_steps(tmp_path: Path) -> None:
 
 
 def raw(*frames: tuple[int, bytes], rate: int = 24, scale: int = 1) -> bytes:
-    """A file of frames with these timestamps."""
+    """Returns an IVF file of frames with these timestamps."""
     head = struct.pack("<4sHH4sHHIIII", b"DKIF", 0, 32, b"VP80", 320, 240, rate, scale, len(frames), 0)
     return head + b"".join(struct.pack("<IQ", len(data), time) + data for time, data in frames)
 
 
 def frames_of(joined: bytes) -> list[tuple[int, bytes]]:
-    """The timestamps and the data in a file."""
+    """Returns the timestamps and the data of a file's frames."""
     found, place = [], 32
     while place < len(joined):
         size, time = struct.unpack_from("<IQ", joined, place)
@@ -65,29 +65,29 @@ def frames_of(joined: bytes) -> list[tuple[int, bytes]]:
     return found
 
 
-# VP8's first byte: bit 0 is set in all but key frames, bit 4 in frames that are shown.
+# The first byte of a VP8 frame: bit 0 is set in all but key frames, bit 4 in frames that are shown.
 KEY, INTER, HIDDEN = b"\x10k", b"\x11i", b"\x01h"
 
 
 @pytest.mark.parametrize(
     ("chunks", "rate", "times"),
     [
-        # vpxenc's, then xc-enc's, which has time base 1/1 and timestamp 0 in every frame
+        # a chunk of vpxenc's, then one of xc-enc's, which has time base 1/1 and timestamp 0 in every frame
         ([raw((0, KEY), (1, INTER)), raw(*[(0, INTER)] * 3, rate=1)], 24, [0, 1, 2, 3, 4]),
-        # a frame that is hidden has the time of the next one that is shown, also in the next chunk
+        # a hidden frame has the time of the next shown frame, even if that is in the next chunk
         ([raw((0, KEY), (1, INTER)), raw((0, HIDDEN), (0, INTER), (0, HIDDEN), (0, INTER), rate=1)], 24,
          [0, 1, 2, 2, 3, 3]),
         ([raw((0, KEY), (0, INTER), (0, HIDDEN), rate=1), raw((0, INTER), (0, INTER), rate=1)], 25,
          [0, 1, 2, 2, 3]),
-        # vpxenc's own hidden frames, which have times
+        # hidden frames of vpxenc's, which have timestamps
         ([raw((0, KEY), (1, HIDDEN), (1, INTER), (2, INTER)), raw((0, KEY), (1, INTER))], 24, [0, 1, 1, 2, 3, 4]),
-        # none tells: --rate
+        # no chunk has a frame rate: --rate is used
         ([raw((0, KEY), (0, INTER), rate=1), raw((0, KEY), (0, INTER), rate=1)], 25, [0, 1, 2, 3]),
-        # the first that tells is not the first
+        # the first chunk that has a frame rate is not the first one
         ([raw((0, KEY), (0, INTER), rate=1), raw((0, KEY), (1, INTER), rate=30)], 30, [0, 1, 2, 3]),
         # other time bases are converted
         ([raw((0, KEY), (1, INTER), rate=24), raw((0, KEY), (1000, INTER), rate=24000)], 24, [0, 1, 2, 3]),
-        # of one frame each
+        # chunks of one frame each
         ([raw((0, KEY)), raw((0, INTER), rate=1), raw((7, INTER))], 24, [0, 1, 2]),
     ],
 )  # fmt: skip
@@ -108,7 +108,7 @@ WIDTH, HEIGHT, LENGTH = 64, 48, 20
 
 
 def encoded(directory: Path, name: str) -> Path:
-    """What vpxenc makes of a square that moves, with an alternate reference, which is hidden."""
+    """vpxenc's encoding of a moving square, with a hidden alternate reference frame."""
     luma = [bytearray(b"\x30" * (WIDTH * HEIGHT)) for _ in range(LENGTH)]
     for number, plane in enumerate(luma):
         for row in range(16, 32):
@@ -123,7 +123,7 @@ def encoded(directory: Path, name: str) -> Path:
 
 
 def as_xc_enc_writes(path: Path) -> None:
-    """Time base 1/1, and timestamp 0 in every frame."""
+    """Returns the file with time base 1/1, and timestamp 0 in every frame."""
     body = path.read_bytes()
     frames = frames_of(body)
     head = struct.pack("<4sHH4sHHIIII", *struct.unpack_from("<4sHH4sHH", body), 1, 1, len(frames), 0)
@@ -133,7 +133,7 @@ def as_xc_enc_writes(path: Path) -> None:
 @pytest.mark.skipif(not shutil.which("vpxenc"), reason="vpxenc (package vpx-tools) is not installed")
 @pytest.mark.parametrize("untimed", [(), (1, 2), (0, 1, 2)])
 def test_decoders_find_all_frames_of_real_chunks(tmp_path: Path, untimed: tuple[int, ...]) -> None:
-    """As vpxenc wrote them, after they went through xc-enc, and after xc-terminate-chunk and xc-enc."""
+    """The chunks are as vpxenc writes them, as xc-enc does, and as xc-terminate-chunk and xc-enc do."""
     chunks = [encoded(tmp_path, str(number)) for number in range(3)]
     assert any(not data[0] & 16 for _, data in frames_of(chunks[0].read_bytes()))
     for number in untimed:
@@ -193,7 +193,7 @@ def test_an_output_that_is_a_directory(
 
 @pytest.mark.parametrize("kind", ["pipe", "link"])
 def test_an_output_that_is_there(tmp_path: Path, kind: str) -> None:
-    """What is no file is left alone, and a link stays one."""
+    """An output that is not a regular file is not replaced, and a link stays a link."""
     (tmp_path / "0.ivf").write_bytes(file([b"a"]))
     output = tmp_path / "out"
     if kind == "pipe":

@@ -1,4 +1,4 @@
-"""`mu` as a whole: help, statuses, completion, and the reference that is made from its parsers."""
+"""The command `mu`: help, exit statuses, completion, and the reference generated from its parsers."""
 
 import fcntl
 import importlib
@@ -102,7 +102,7 @@ def test_each_command_has_help_with_an_example(name: str, capsys: pytest.Capture
 
 @pytest.mark.parametrize("name", main.COMMANDS)
 def test_the_examples_of_a_help_text_are_command_lines(name: str) -> None:
-    """Their flags and words are those that the commands take. (That of `mu local` is run by another test.)"""
+    """The commands accept the flags and arguments of the examples. (Another test runs the example of `mu local`.)"""
     text = re.sub(r"\\\n *", " ", main.load(name)[1].description or "")
     lines = re.findall(r"^  +(?:[A-Z_]+=\S+ +)*(mu .*)$", text, re.MULTILINE)
     assert lines

@@ -1,4 +1,4 @@
-"""`mu plan`: asks, predicts, and starts nothing."""
+"""`mu plan` asks the service for limits and predicts a job's course; it starts nothing."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ ASKED = {
 
 
 class Client:
-    """Answers what is in `answers`; a text is the code of an error. Anything else may not be called."""
+    """Answers the operations in `answers`; a text is the code of an error. Any other call fails the test."""
 
     def __init__(self, answers: dict[str, Any]) -> None:
         self.answers = answers

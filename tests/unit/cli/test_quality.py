@@ -1,4 +1,4 @@
-"""`mu quality`: the measures are those of their definitions, and what cannot be compared is told."""
+"""`mu quality`: the measures agree with their definitions, and videos that cannot be compared are refused."""
 
 import json
 import math
@@ -35,7 +35,7 @@ def measured(capsys: pytest.CaptureFixture[str], *paths: Path) -> dict[str, dict
 
 @needs_ffmpeg
 def test_psnr_and_ssim_by_their_definitions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Flat pictures: each measure has a closed form. Frames are paired by number, whatever the rates are."""
+    """For flat pictures each measure has a closed form. Frames are paired by number, whatever the frame rates are."""
     one = y4m(tmp_path / "one", [picture(100), picture(100)])
     other = y4m(tmp_path / "other", [picture(100), picture(110)], rate="1:1")
     found = measured(capsys, one, other)
@@ -63,7 +63,7 @@ def test_the_same_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 @needs_ffmpeg
 @pytest.mark.skipif(not shutil.which("vpxenc"), reason="vpxenc (package vpx-tools) is not installed")
 def test_an_encoders_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Also with the timestamps that xc-enc writes; the worse quality is found worse."""
+    """The timestamps that xc-enc writes do no harm; the lower quality gets the lower measures."""
     pictures = [picture(40 + 8 * number) for number in range(8)]
     noise = [
         bytes((value + place * place % 23) & 255 for place, value in enumerate(each)) for each in pictures

@@ -1,4 +1,4 @@
-"""`mu state-server` as a process, and the relay beside a coordinator."""
+"""`mu state-server` as a process, and the relay that a coordinator starts."""
 
 import contextlib
 import os

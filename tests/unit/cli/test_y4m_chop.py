@@ -1,4 +1,4 @@
-"""Chunks that overlap by a frame: what `mu y4m-chop` and the workers' examples/7frame.sh make, and what they refuse."""
+"""Chunks that overlap by a frame, made by `mu y4m-chop` and by examples/7frame.sh, and the inputs that they refuse."""
 
 import subprocess
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from mu.cli.main import main
 
 SCRIPT = Path(__file__).parents[3] / "examples" / "7frame.sh"
-# Parameters, and the bytes in a frame's samples.
+# Header parameters, and the bytes of a frame's samples.
 KINDS = {
     "W4 H4 F24:1": 24,
     "W4 H4 F24:1 Ip A1:1 C420jpeg": 24,
@@ -21,7 +21,7 @@ DEEP = {"W4 H4 C420p10 XYSCSS=420P10": 48, "W2 H2 Cmono16": 8, "W8 H2 C411": 16 
 
 
 def picture(number: int, size: int) -> bytes:
-    """Samples that hold a line feed and what begins a frame, too."""
+    """Returns samples that contain a line feed and the text that begins a frame."""
     return (b"%d\nFRAME\n" % number + bytes(range(256)))[:size]
 
 

@@ -1,4 +1,4 @@
-"""Debug messages: shown on standard error if `Defs.debug` says so, each line fit for a terminal."""
+"""Debug messages go to standard error if `Defs.debug` is set, each line cleaned of control characters."""
 
 import io
 import logging

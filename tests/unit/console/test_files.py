@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are written completely or not at all."""
 
 import os
 from pathlib import Path
@@ -63,7 +63,7 @@ def test_a_new_file_has_the_mode_of_new_files(tmp_path: Path) -> None:
 def test_what_somebody_has_put_there_is_not_written_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither a file nor a link, had the name been guessed all the same."""
+    """An existing file or link of the temporary name is not written to, even if somebody guesses that name."""
     monkeypatch.setattr("mu.console.files.secrets.token_hex", lambda size: "guessed")
     victim = tmp_path / "victim"
     victim.write_text("kept")

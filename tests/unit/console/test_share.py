@@ -1,4 +1,4 @@
-"""The folders that come with mu are in a source tree and in a wheel, and the wheel is for all Pythons from 3.11 on."""
+"""The folders shipped with mu are found in a source tree and in a wheel; the wheel is for all Pythons from 3.11 on."""
 
 import shutil
 import subprocess
@@ -37,8 +37,8 @@ def test_the_version() -> None:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the source tree, which setuptools may write into."""
-    pytest.importorskip("setuptools", minversion="77")  # an older one does not read our pyproject.toml
+    """A copy of the source tree, since setuptools writes into it."""
+    pytest.importorskip("setuptools", minversion="77")  # older versions cannot read our pyproject.toml
     tree = tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tree / name)
@@ -49,7 +49,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def built(tree: Path, kind: str) -> Path:
-    """A wheel or an sdist, built without the network."""
+    """Builds a wheel or an sdist without the network."""
     command = ["-c", f"from setuptools import build_meta; print(build_meta.build_{kind}('dist'))"]
     done = subprocess.run([sys.executable, *command], cwd=tree, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Signals of a run: which are caught, and what is as before afterwards."""
+"""Signals of a run: which ones are caught, and that handlers are restored afterwards."""
 
 import os
 import select
@@ -15,7 +15,7 @@ CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @pytest.fixture(autouse=True)
 def passed_on() -> Iterator[list[int]]:
-    """The signals that the handlers before get; whatever this process has inherited is restored."""
+    """The signals that the previous handlers received; the handlers of this process are restored after the test."""
     got: list[int] = []
     before = {number: signal.signal(number, lambda number, _frame: got.append(number)) for number in CAUGHT}
     yield got

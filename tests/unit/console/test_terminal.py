@@ -1,4 +1,4 @@
-"""Nothing that becomes of standard error ends a run, or holds up its workers."""
+"""A standard error that is slow, full or closed neither ends a run nor delays its workers."""
 
 import io
 import os
@@ -144,7 +144,7 @@ def test_what_waits_for_a_terminal_that_takes_nothing_is_bounded(monkeypatch: py
 
 
 def test_lines_that_were_left_out_are_told_at_the_end_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where nothing else is said, as after a run that is quiet and good."""
+    """They are told even if nothing else is printed, as after a successful quiet run."""
     monkeypatch.setattr(terminal, "MOST_WAITING", 300_000)
     reading, writing = os.pipe()
     with open(writing, "w") as stream, open(reading, "rb", buffering=0) as reader:

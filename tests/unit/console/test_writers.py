@@ -1,4 +1,4 @@
-"""What others say reaches a terminal by `mu.console.terminal` only, which makes it fit for one."""
+"""Text from other programs and peers reaches a terminal only through `mu.console.terminal`, which cleans it."""
 
 import ast
 from collections.abc import Callable
@@ -9,14 +9,14 @@ import pytest
 from mu.console import terminal
 
 SOURCE = Path(__file__).parents[3] / "src" / "mu"
-# These write to standard error themselves, and nothing that is not theirs: a progress line that is painted over; and
-# what runs without the console's modules: a worker's and a function's own log, and how a package says it cannot start.
+# These write to standard error themselves, and only text of their own: a progress line that overwrites itself, and
+# modules that run without `mu.console`: a worker's and a function's log, and a package's message that it cannot start.
 WRITERS = {"cli/launch.py", "work/log.py", "console/terminal.py", "local/invocation.py"}
 WRITERS |= {"pilot.py", "standalone.py", "lambdaize/package_main.py"}
 
 
 def writes_to_stderr(tree: ast.AST) -> bool:
-    """Whether a module calls `sys.stderr.write` or `print(file=sys.stderr)`."""
+    """Returns whether a module calls `sys.stderr.write` or `print(file=sys.stderr)`."""
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     return any(
         ast.unparse(call.func) == "sys.stderr.write"
@@ -30,14 +30,14 @@ def test_nobody_else_writes_to_standard_error() -> None:
 
 
 def modules_where(writes: Callable[[ast.AST], bool]) -> set[str]:
-    """The modules, by their paths, of which this is true."""
+    """Returns the paths of the modules for which the predicate holds."""
     return {
         str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py") if writes(ast.parse(path.read_bytes()))
     }
 
 
-# These write to standard output what is theirs, or has been made fit before, or is a file for programs; `mu map` also
-# what a user's own programs print, as it is.
+# These write to standard output text of their own, text that has been cleaned, or a file for programs; `mu map` also
+# writes the output of the user's programs, unchanged.
 RESULTS = {
     f"cli/{name}.py"
     for name in ("completion", "demo", "diagram", "genkeys", "ivf_join", "lambdaize", "local")
@@ -52,7 +52,7 @@ def test_nobody_else_writes_to_standard_output() -> None:
 
 
 def writes_to_stdout(tree: ast.AST) -> bool:
-    """Whether a module uses `sys.stdout` or calls `print` without a file."""
+    """Returns whether a module uses `sys.stdout` or calls `print` without a file."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and ast.unparse(node) in ("sys.stdout.write", "sys.stdout.buffer"):
             return True

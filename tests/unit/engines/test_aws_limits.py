@@ -1,4 +1,4 @@
-"""How many workers Lambda allows: asked from botocore's own stub of the service."""
+"""The number of workers that Lambda allows, with botocore's stub in place of the service."""
 
 import threading
 from typing import Any
@@ -13,7 +13,7 @@ from mu.engines.protocol import Limit
 
 
 def client(**answers: dict[str, Any] | str) -> Any:
-    """A client that gives these answers, in order; a text is the code of an error."""
+    """Returns a client that gives these answers, in order; a text is the code of an error."""
     made = boto3.client("lambda", region_name="us-east-1", aws_access_key_id="A", aws_secret_access_key="s")
     stub = Stubber(made)
     for name, answer in answers.items():

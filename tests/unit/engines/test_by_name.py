@@ -1,4 +1,4 @@
-"""What `-e` and the flags beside it take."""
+"""The values that `-e` and the flags of engines accept."""
 
 import re
 import zipfile

@@ -1,4 +1,4 @@
-"""Lambda MicroVMs, by botocore's own stub of the service: there is no service to try them on."""
+"""The engine for Lambda MicroVMs, with botocore's stub, since no service is available to the tests."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def made(monkeypatch: pytest.MonkeyPatch) -> tuple[Microvms, Stubber]:
-    """An engine that makes one request at a time, so that the stub can tell them by their order."""
+    """An engine that makes one request at a time, since the stub answers requests in a fixed order."""
     monkeypatch.setattr(microvm, "THREADS", 1)
     monkeypatch.setattr(microvm, "POLL", 3600.0)
     monkeypatch.setattr(microvm.secrets, "token_hex", lambda size: "r")

@@ -1,4 +1,4 @@
-"""What a pilot says is bounded; how machines are used is in tests/integration and tests/e2e."""
+"""The output of a pilot is bounded; tests/integration and tests/e2e test how machines are used."""
 
 import io
 import subprocess
@@ -9,7 +9,7 @@ from mu.engines.pool import Machine, Pool
 
 
 class Process:
-    """A pilot that has written `said` to stderr, and has ended."""
+    """A pilot process that has written `said` to stderr and has ended."""
 
     def __init__(self, said: bytes) -> None:
         self.stderr = io.BytesIO(said)
@@ -33,7 +33,7 @@ def test_a_line_without_end_is_read_in_pieces() -> None:
 
 
 class Odd(Machine):
-    """A machine whose pilot cannot be started, for a reason that nobody has thought of."""
+    """A machine whose pilot cannot be started because of an unexpected exception."""
 
     def spawn(self, event: dict[str, Any]) -> "subprocess.Popen[bytes]":
         raise ZeroDivisionError("odd")

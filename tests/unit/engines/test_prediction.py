@@ -1,4 +1,4 @@
-"""How many workers a job has by when, by numbers; and the local engine's account allows just that."""
+"""The predicted number of workers over time, in numbers; the local engine's account admits exactly as many."""
 
 import math
 
@@ -10,7 +10,7 @@ from mu.local.account import Account
 
 
 def at(found: Prediction, seconds: float) -> int:
-    """Workers at a time, all regions together."""
+    """Returns the number of workers at a time, all regions together."""
     points = [sum(now.values()) for when, now in found.curve() if when <= seconds]
     return points[-1] if points else 0
 
@@ -30,7 +30,7 @@ def test_workers_take_part_after_part_up_to_the_limit() -> None:
 
 
 def test_growth_after_the_burst() -> None:
-    """1,000 at once, then 100/s; the last of 3,000 has started after 20 s."""
+    """1,000 workers start at once, then 100 a second; the last of 3,000 has started after 20 s."""
     found = predict(3000, 60.0, {"a": 5000})
     assert [at(found, seconds) for seconds in (0, 1, 10, 19.95, 20)] == [1000, 1100, 2000, 2990, 3000]
     assert found.end == pytest.approx(80.0)
@@ -53,7 +53,8 @@ def test_regions_share_evenly_and_each_grows_by_itself() -> None:
 
 
 def test_a_worker_that_has_no_time_left_is_replaced() -> None:
-    """Two parts of 400 s fit into 900 s; the next worker takes the environment, so growth is no matter."""
+    """Two parts of 400 s fit into 900 s; the next worker reuses the environment, so the rate of growth has no
+    effect."""
     found = predict(30, 400.0, {"a": 10}, ramp=Ramp(10, 0.001), start=1.0, lifetime=900.0)
     assert found.invocations == {"a": 20}
     assert found.end == 801.0 + 401.0
@@ -80,7 +81,7 @@ def test_what_cannot_be() -> None:
 def test_the_local_engines_account_allows_just_that(
     parts: int, seconds: float, limits: dict[str, int], ramp: Ramp, lifetime: float
 ) -> None:
-    """It admits every launch that is predicted, and, while parts wait, not one more."""
+    """It admits every predicted launch and, while parts wait, no more than those."""
     found = predict(parts, seconds, limits, ramp=ramp, lifetime=lifetime)
     accounts = {region: Account(limit, ramp) for region, limit in limits.items()}
     moments = sorted({change.seconds for change in (*found.launches, *found.ends)})

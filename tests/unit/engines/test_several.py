@@ -1,4 +1,4 @@
-"""Several engines as one."""
+"""Several engines used as one."""
 
 from mu.engines.protocol import Engine, Limit
 from mu.engines.several import Several
@@ -24,7 +24,7 @@ def test_starts_fill_the_first_then_the_next() -> None:
     assert both.progress.accepted == 5
     both.more(1)
     assert (one.asked, two.asked) == (2, 4)
-    both.more(8)  # beyond all limits, which is for the caller to mind
+    both.more(8)  # beyond all limits, which the caller is responsible for
     assert (one.asked, two.asked) == (2, 12)
 
 

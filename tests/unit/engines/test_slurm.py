@@ -29,7 +29,7 @@ def test_whatever_ends_the_thread_is_the_engines_failure(monkeypatch: pytest.Mon
         engine._thread.join(300)
         assert not engine._thread.is_alive()
         assert engine.failure() == "odd"
-        engine.more(1)  # is taken, and starts no other thread
+        engine.more(1)  # the request is accepted without starting another thread
         assert not engine._thread.is_alive()
 
 

@@ -1,4 +1,4 @@
-"""The first answer over ssh, after whatever a login script prints; real connections are in tests/e2e."""
+"""Finds the first answer over ssh after the output of login scripts; tests/e2e uses real connections."""
 
 import io
 import json

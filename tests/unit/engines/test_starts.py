@@ -1,4 +1,4 @@
-"""What becomes of the workers that an engine was to start, from what it learns of each."""
+"""Counts of the workers that an engine starts: waiting, running, lost or failed."""
 
 from mu.engines.protocol import Engine, Limit, assumed
 from mu.engines.starts import GIVE_UP, CountedEngine, Starts
@@ -8,7 +8,7 @@ def test_a_worker_is_known_by_its_name() -> None:
     starts = Starts("here")
     starts.ask(2)
     first, second = starts.take(5)
-    assert starts.take(1) == []  # no more were asked for
+    assert starts.take(1) == []  # no more workers were requested
     starts.shown({"request_id": first})
     assert starts.running == 2
     assert starts.ended(first)
@@ -63,7 +63,7 @@ def test_it_is_hopeless_once_all_have_ended_unseen() -> None:
     names = starts.take(GIVE_UP + 1)
     for name in names[:GIVE_UP]:
         starts.ended(name, "no module named mu")
-    assert not starts.hopeless  # one still runs
+    assert not starts.hopeless  # one worker still runs
     starts.ended(names[-1], "killed")
     assert starts.hopeless
     assert starts.last_words() == "no module named mu"
@@ -99,7 +99,7 @@ def test_workers_that_end_without_a_word_are_told_as_such() -> None:
     for name in engine.starts.take(GIVE_UP):
         engine.starts.ended(name)
     assert engine.failure() == "workers end before they connect: they say nothing"
-    assert not isinstance(engine, Engine)  # it starts none
+    assert not isinstance(engine, Engine)  # it cannot start workers
 
 
 def test_a_limit_that_is_assumed_says_how_to_set_it() -> None:

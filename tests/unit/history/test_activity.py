@@ -1,4 +1,4 @@
-"""What workers were doing, by their answers, and by the names of states where there are none."""
+"""The activities of workers, derived from their answers, or from names of states where there are no answers."""
 
 import pytest
 
@@ -42,19 +42,19 @@ def test_names_of_states(name: str, wanted: str) -> None:
     ("made", "wanted"),
     [
         (row(), [(1, 2, "fetch"), (2, 4, "run"), (4, 5, "upload")]),
-        # Answers say more than names; what comes after the last one is read from names.
+        # Answers are preferred to names of states; the time after the last answer is derived from names.
         (
             row([(1.5, "OK:SET"), (2.5, "OK:RETRIEVE(b/k)"), (3.5, "OK:EXEC({})")]),
             [(1, 1.5, "other"), (1.5, 2.5, "fetch"), (2.5, 4, "run"), (4, 5, "upload")],
         ),
-        # A worker's remark ends nothing, and a failure does not say what of.
+        # An INFO message ends no activity, and a failure does not tell which activity it ends.
         (row([(1.5, "INFO:x"), (3.0, "FAIL(no)")]), [(1, 2, "fetch"), (2, 4, "run"), (4, 5, "upload")]),
-        # The first answer that was kept says nothing of the time before it.
+        # Before the first answer that was kept, the activity is unknown.
         (
             row([(3.0, "OK:PUT({})"), (3.5, "OK:FETCH(x)")], left_out=9),
             [(1, 2, "fetch"), (2, 3, "run"), (3, 3.5, "fetch"), (3.5, 4, "run"), (4, 5, "upload")],
         ),
-        # Clocks that were set back, or ahead.
+        # Clocks that were set back or ahead.
         (
             row([(2.0, "OK:LIST([])"), (1.0, "OK:PUT({})"), (9.0, "OK:RETVAL(0)")]),
             [(1, 2, "fetch"), (2, 5, "run")],

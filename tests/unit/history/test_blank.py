@@ -1,4 +1,4 @@
-"""What a record must not show is blanked in all its texts."""
+"""Secrets are blanked in all texts of a record."""
 
 import pytest
 
@@ -60,7 +60,7 @@ def test_what_is_too_short_to_be_a_secret_is_none(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_text_made_to_be_slow_is_blanked_all_the_same() -> None:
-    """What took time with the square of its length would not come to its end today."""
+    """With a quadratic algorithm this test would run for hours."""
     for piece in (
         "a\n",
         f"{'a' * 200}\n",

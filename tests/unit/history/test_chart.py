@@ -1,4 +1,4 @@
-"""What all pictures of a run share."""
+"""Colours and helpers that all pictures of a run share."""
 
 from itertools import combinations
 
@@ -14,11 +14,11 @@ SEEN = {
     "deuteranopia": ((0.367, 0.861, -0.228), (0.280, 0.673, 0.047), (-0.012, 0.043, 0.969)),
     "tritanopia": ((1.256, -0.077, -0.179), (-0.078, 0.931, 0.148), (0.005, 0.691, 0.304)),
 }
-APART = 20  # CIELAB; about 2 can just be told apart, side by side
+APART = 20  # distance in CIELAB; a distance of about 2 is just noticeable, side by side
 
 
 def lab(linear: list[float]) -> tuple[float, float, float]:
-    """CIELAB of linear sRGB."""
+    """Converts linear sRGB to CIELAB."""
     r, g, b = (min(1.0, max(0.0, value)) for value in linear)
     x, y, z = (
         value ** (1 / 3) if value > 0.008856 else 7.787 * value + 16 / 116

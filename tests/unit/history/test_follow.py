@@ -1,4 +1,4 @@
-"""A run of another process, as its files tell of it."""
+"""Following a run of another process by its files."""
 
 import os
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class Loading(MachineState):
 
 
 class Told(Reporter):
-    """Keeps what it was told."""
+    """A listener that keeps what it is told."""
 
     def __init__(self) -> None:
         super().__init__(0)
@@ -64,7 +64,8 @@ def made(tmp_path: Path) -> Iterator[Recorder]:
 
 @pytest.fixture
 def follower(tmp_path: Path, made: Recorder, monkeypatch: pytest.MonkeyPatch) -> Iterator[Follower]:
-    monkeypatch.setattr(follow, "SILENCE", inf)  # however slow the machine is
+    # No time limit, so that a slow machine does not fail the test.
+    monkeypatch.setattr(follow, "SILENCE", inf)
     found = Follower(tmp_path / "run.json")
     yield found
     found.close()
@@ -82,10 +83,10 @@ def test_a_run_is_told_of_as_it_goes_on(tmp_path: Path, made: Recorder, follower
     assert told.new == ["0.1 begins in MachineState", "1.1 (a.png) begins in Loading"]
     assert (told.counts.begun, told.counts.launch) == (2, progress)
     assert follower.turn(told) is None
-    assert told.new == []  # nothing is new
+    assert told.new == []  # nothing has changed
     one.machine = Loading(one.machine)
     made.over(end(two, "exit status 3"))
-    quick = ended(2)  # it has begun and ended between two looks
+    quick = ended(2)  # the attempt begins and ends between two reads
     made.over(quick)
     made.tick(1e6, lambda: Counts(3, begun=3, done=1), lambda: [one])
     assert follower.turn(told) is None
@@ -127,7 +128,7 @@ def test_a_run_whose_process_is_gone_is_not_waited_for(made: Recorder, follower:
     made.tick(1.0, lambda: Counts(3, begun=1, done=1), list)
     told = Told()
     assert follower.turn(told) is None
-    made.close()  # as the end of the process does
+    made.close()  # the end of the process closes it, too
     found = follower.turn(told)
     assert found is not None
     follower.summary(found, told)
@@ -136,7 +137,7 @@ def test_a_run_whose_process_is_gone_is_not_waited_for(made: Recorder, follower:
 
 
 def test_another_run_takes_the_place(tmp_path: Path, made: Recorder, follower: Follower) -> None:
-    """Its files are not taken for those of ours, which goes on."""
+    """The new run's files are not mistaken for those of the followed run, which goes on."""
     told = Told()
     other = recorder(tmp_path, [7])
     other.about.run.started = "2026-01-02T03:04:05.678+00:00"
@@ -214,7 +215,7 @@ def test_where_a_run_is_found(tmp_path: Path, made: Recorder, name: str) -> None
 @pytest.mark.parametrize("name", ["", "run.json"])
 def test_the_run_of_a_map_is_found_by_its_results(tmp_path: Path, name: str) -> None:
     made = recorder(tmp_path / "record", [0])
-    (tmp_path / "run.json").write_text("{}")  # that of an earlier map
+    (tmp_path / "run.json").write_text("{}")  # the file of an earlier map
     assert record_of(tmp_path / name) == tmp_path / "record" / "run.json"
     made.close()
 

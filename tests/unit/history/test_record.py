@@ -1,4 +1,4 @@
-"""The record of a run, as real runs leave it: complete, also when they fail or are stopped, and without secrets."""
+"""The records of real runs: complete, even if the run fails or is stopped, and without secrets."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def run(
     engine: Any = None,
     **attributes: Any,
 ) -> dict[str, Any]:
-    """A job with a worker for each of `answers`, one after another; its record."""
+    """Runs a job with a worker for each of `answers`, one after another; returns its record."""
     job = keys.make_job_keys()
     given = {"port_number": 0, "num_parts": len(answers), "record_dir": directory and str(directory)}
     given |= {"cacert": job.ca, "srvcrt": job.server.cert, "srvkey": job.server.key}
@@ -117,7 +117,7 @@ def telling(command: str) -> list[str]:
 
 
 class Informed(Work):
-    """A state that ends at any INFO message that reaches it."""
+    """A state that ends at the first INFO message that it gets."""
 
     def info_updated(self) -> MachineState:
         return ErrorState(self, str(self.info))
@@ -162,7 +162,7 @@ def test_a_failure_is_in_it_and_no_secret(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 class Launched:
-    """A launch of workers that are there already."""
+    """A launch of workers that are already connected."""
 
     progress = None
     asked = 1

@@ -1,4 +1,4 @@
-"""What a run leaves of its record while it goes on, and what of it stays if the run is killed."""
+"""The files that a run writes for its record while it goes on, and what remains of them if it is killed."""
 
 import fcntl
 import json
@@ -67,7 +67,7 @@ def test_a_run_that_has_not_ended_is_read(
     lines = lines_beside(tmp_path / "run.json")
     assert len(lines.read_bytes().splitlines()) == 3
     with lines.open("ab") as file:
-        file.write(b'[7,{"attempt":1,"addr')  # it is killed while it writes
+        file.write(b'[7,{"attempt":1,"addr')  # a line that was cut off when the process was killed
     for path in (tmp_path, lines):
         run = load(path)
         assert (run.parts, run.done, [row.part for row in run.rows]) == (3, 1, [5, 6])
@@ -127,7 +127,7 @@ def test_what_goes_on_is_told_within_bounds(tmp_path: Path) -> None:
     assert found.states == ["TerminalState"]
     assert [row[:4] for row in found.running] == [(0, 1, 1, 0)]
     assert SECRET.encode() not in first
-    made.tick(10.5, counts, lambda: [track])  # not yet
+    made.tick(10.5, counts, lambda: [track])  # too early for the next write
     assert len(told) == 1
     made.tick(1e6, counts, lambda: [track])
     assert len(told) == 2
@@ -150,7 +150,7 @@ def test_secrets_that_come_later_are_blanked_too(tmp_path: Path) -> None:
 
 
 def test_a_part_that_is_over_costs_next_to_nothing(tmp_path: Path) -> None:
-    """8 kB before; now some dozens of bytes, whatever its worker has said."""
+    """A finished part keeps some dozens of bytes, whatever its worker has sent, not several kilobytes."""
     made = recorder(tmp_path, None)
     for part in range(200):
         made.over(ended(part))
@@ -187,7 +187,7 @@ def test_a_directory_that_was_removed_meanwhile_is_made_again(tmp_path: Path) ->
 
 def test_a_mistake_in_a_state_ends_the_record_only(tmp_path: Path, made: Recorder) -> None:
     track = ended(5)
-    track.machine.timestamps.append(1.0)  # a time without a name
+    track.machine.timestamps.append(1.0)  # a timestamp without a name of a state
     made.over(track)
     made.over(ended(6))
     made.tick(1.0, Counts, list)
@@ -243,7 +243,8 @@ def test_a_run_that_is_killed_leaves_what_can_be_read(tmp_path: Path, capsys: An
     process.wait()
     process.stderr.close()
     with lines.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # whoever gets it knows that the run is gone
+        # A reader that gets the lock knows that the run has ended.
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     run = load(tmp_path / "run")
     assert (run.parts, run.done, [row.part for row in run.rows], run.unfinished) == (3, 1, [0], True)
     assert main.main(["stats", str(tmp_path / "run")]) == 0

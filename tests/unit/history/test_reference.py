@@ -1,4 +1,4 @@
-"""docs/record.md: it is made from the structs, and has each of their fields with its type and meaning."""
+"""docs/record.md is generated from the structs, and has each field with its type and meaning."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ STRUCTS = [
 
 
 def rows(heading: str) -> dict[str, tuple[str, str]]:
-    """The type and the meaning of each field in one section."""
+    """Returns the type and the meaning of each field in one section."""
     section = reference.page().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     found = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+) \|$", section, re.MULTILINE)
     return {name: (kind, meaning) for name, kind, meaning in found}

@@ -1,4 +1,4 @@
-"""The form of run.json: what is published is what the structs say, and what is written is what is read."""
+"""The schema of run.json: the published one agrees with the structs, and records can be read as they were written."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ def test_the_published_schema_is_that_of_the_structs() -> None:
 
 
 def test_every_field_of_the_published_schema_is_described_and_none_is_closed() -> None:
-    """An unknown field of a newer version is no mistake: the published schema lets it pass, as mu does."""
+    """The published schema permits unknown fields, which newer versions may add; mu ignores them, too."""
     forms = json.loads(schema.json_schema())["$defs"]
     assert set(forms) == {of.__name__ for of in STRUCTS}
     for form in forms.values():
@@ -89,7 +89,7 @@ def test_a_mistake_is_told_with_its_path(change: Any, why: str) -> None:
 
 
 def test_an_old_record_without_what_came_later_is_read() -> None:
-    """A file as the first version of mu wrote it: no worker, no moved, no cost, a setting without an end."""
+    """A file as the first version of mu wrote it: without worker, moved and cost, and with a setting without an end."""
     old = """{"schema":1,"run":{"script":"a.py","started":"2026-01-02T03:04:05.678+00:00","seconds":2,"ended":""},
         "versions":{"mu":"0.1.0","python":"3.11.2","system":"Linux x86_64"},"settings":{"kill_time":Infinity},
         "launch":null,"strangers":0,"parts":[

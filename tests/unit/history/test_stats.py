@@ -1,4 +1,4 @@
-"""Where the time of a run went."""
+"""The statistics of `mu stats`: how a run's time was spent."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def row(part: int, *entered: tuple[float, str], end: float, attempt: int = 1, **
     return Row(part, attempt, entered[0][0], end, outcome, entered, **more)  # type: ignore[arg-type]
 
 
-# The last worker is part 1's second: launched by 1, first connected at 2, again at 5, ends at 11, usual is 4.
+# The last worker is part 1's second: requested by 1, first connected at 2, again at 5, ended at 11; typical is 4.
 RUN = Run(
     name="job",
     seconds=11.5,
@@ -58,7 +58,7 @@ def test_what_the_job_waited_for_adds_up() -> None:
 
 
 def test_parts_that_wait_for_workers_wait_for_earlier_parts() -> None:
-    # Two workers at a time. Part 3 is the second of worker 3, which was asked for when worker 1 had ended.
+    # Two workers at a time. Part 3 is the second part of worker 3, which was requested when worker 1 had ended.
     rows = [
         row(0, (1.0, "A"), end=4.0, worker=1),
         row(1, (1.0, "A"), end=9.0, worker=2),
@@ -78,8 +78,8 @@ def test_parts_that_wait_for_workers_wait_for_earlier_parts() -> None:
         }
     )
     assert stats.workers(run) == 3
-    assert stats.workers(RUN) == 4  # where workers have no number
-    # Without the times of asking, as in records of older versions, the launch takes that time.
+    assert stats.workers(RUN) == 4  # the workers of this run have no numbers
+    # Records of older versions lack the request times; their time then counts as launching.
     older = stats.waited_for(Run("job", 11.5, 4, 4, rows, launched=accepted))
     assert (older["earlier parts"], older["launching"]) == (3.0, 4.5)
 
@@ -91,7 +91,7 @@ def test_the_critical_path_is_not_that_of_a_backups_loser() -> None:
         row(1, (5.0, "B"), end=9.0, attempt=2),
     ]
     assert stats.last_row(Run("job", 9.5, 2, 2, rows)) is rows[2]
-    # Where nobody has done the part, it is what the job waited for.
+    # A part that no worker has done is what the job waited for.
     rows[2] = row(1, (5.0, "B"), end=8.0, attempt=2, outcome="failed")
     assert stats.last_row(Run("job", 9.5, 2, 1, rows)) is rows[1]
 

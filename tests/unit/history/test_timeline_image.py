@@ -1,4 +1,4 @@
-"""Pictures of runs, and what is said of files that are none."""
+"""Pictures of runs, and the errors for files that are no records."""
 
 import base64
 import io
@@ -48,7 +48,7 @@ def test_of_the_rows_on_a_line_the_last_to_end_is_drawn(workers: int, most: int)
 
 @pytest.mark.parametrize("workers", [5, 100, 1000, 5000, 50_000])
 def test_the_last_pixel_of_a_picture_is_the_end(workers: int, tmp_path: Path) -> None:
-    """In the half of the time in which only one worker is left there are pixels of its colour up to the end."""
+    """In the second half of the run only one worker is left; its colour is drawn up to the last pixel."""
     image = pytest.importorskip("matplotlib.image")
     timeline_image.draw(one_long_worker(workers), tmp_path / "x.png")
     pixels = image.imread(tmp_path / "x.png")[:, :, :3]
@@ -61,7 +61,7 @@ def test_the_last_pixel_of_a_picture_is_the_end(workers: int, tmp_path: Path) ->
 
 @pytest.mark.parametrize("workers", [5, 100, 1_000, 5_000, 50_000])
 def test_the_last_bar_of_an_svg_ends_where_the_run_does(workers: int, tmp_path: Path) -> None:
-    """At the right end of the axes; where there are too many bars for polygons, in the picture of them inside."""
+    """The bar ends at the right end of the axes; with too many bars for polygons, so does the embedded bitmap."""
     image = pytest.importorskip("matplotlib.image")
     timeline_image.draw(one_long_worker(workers), tmp_path / "x.svg")
     text = (tmp_path / "x.svg").read_text()
@@ -90,7 +90,7 @@ def test_what_a_line_stands_for_is_said(tmp_path: Path) -> None:
     assert re.fullmatch(
         r"\(a line for up to \d\d workers: the last to end\)", next(t for t in said if "line for" in t)
     )
-    assert {"0", "10,000", "20,000"} <= set(said)  # round numbers of workers at the lines
+    assert {"0", "10,000", "20,000"} <= set(said)  # grid lines are at round numbers of workers
 
 
 @pytest.mark.parametrize("parts", [5, 900])
@@ -103,7 +103,7 @@ def test_svg_has_a_polygon_for_each_activity(tmp_path: Path, parts: int) -> None
     assert sum(block.count("<path") for _, block in drawn) == sum(
         len(chart.worker_spans(worker)) for worker in chart.workers(run)
     )
-    # Thin bars would fade into each other.
+    # Anti-aliasing would blend the colours of thin bars.
     assert [how for how, _ in drawn] == ['shape-rendering="crispEdges" ' if parts > 200 else ""] * 3
 
 
@@ -156,7 +156,7 @@ def test_a_run_that_never_had_a_worker(tmp_path: Path) -> None:
 
 
 def test_a_legend_of_what_is_there(tmp_path: Path) -> None:
-    """Colours, marks of parts and both kinds of failures, each named if and only if it is drawn."""
+    """The legend names colours, marks of parts and both kinds of failures if and only if they are drawn."""
     rows = [
         Row(0, 1, 0.0, 1.0, "failed", [(0.0, "run")], worker=1),
         Row(1, 1, 1.5, 2.0, "done", [(1.5, "upload")], worker=1),
@@ -319,7 +319,7 @@ def test_a_field_that_makes_no_sense_is_named(
 
 
 def test_what_is_odd_and_may_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Halves of characters, a clock that was set back a little, and settings of any kind."""
+    """Lone surrogates, a clock that was set back a little, and settings of any type are accepted."""
     made = record(2)
     made["run"]["script"] = "\ud800.py"
     made["settings"] = {"kill_time": float("inf")}

@@ -1,4 +1,4 @@
-"""-O files: read as they were written, also by the original; anything else is named by its line."""
+"""-O files: those of mu and of the original can be read; errors name the line."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Traces follow the rules of the Trace Event Format, and say what the record says."""
+"""Traces follow the Trace Event Format, and agree with the record."""
 
 import json
 from collections import Counter
@@ -17,7 +17,7 @@ from tests.support.made_runs import write_record, write_times
 
 
 def events(run: Run) -> list[dict[str, Any]]:
-    """The events of a run's trace, which is of the documented form (`tests.support.trace_events`)."""
+    """Returns the events of a run's trace; checks their form (`tests.support.trace_events`)."""
     text = trace(run)
     trace_events.read(text)
     found: list[dict[str, Any]] = json.loads(text)["traceEvents"]
@@ -29,7 +29,7 @@ def events(run: Run) -> list[dict[str, Any]]:
 
 
 def nested(slices: list[dict[str, Any]]) -> None:
-    """Two slices of a thread are one inside the other, or one after the other."""
+    """Checks that any two slices of a thread are nested or do not overlap."""
     open_until: list[int] = []
     for event in sorted(slices, key=lambda event: (event["ts"], -event["dur"])):
         while open_until and open_until[-1] <= event["ts"]:
@@ -78,7 +78,7 @@ def test_parts_of_one_worker_are_on_one_thread_even_if_a_clock_was_set_back() ->
     names = {e["tid"]: e["args"]["name"] for e in found if e["name"] == "thread_name"}
     assert list(names.values()) == ["worker 3, 3 parts", "part 7", "part 8", "part 9"]
     assert [e["args"]["part"] for e in found if e.get("cat") == "part" and e["tid"] == 1] == [0, 1, 2]
-    # Between its parts a worker is connected and not at work.
+    # Between two parts a worker is connected and idle.
     connected = {e["ts"]: e["args"]["workers"] for e in found if e["name"] == "connected"}
     at_work = {e["ts"]: e["args"]["workers"] for e in found if e["name"] == "at work"}
     assert connected[4_000_000] == 1

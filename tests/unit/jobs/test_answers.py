@@ -1,4 +1,4 @@
-"""What answers to a worker's commands say, good ones and others."""
+"""Results and errors that are read from the answers to a worker's commands."""
 
 from collections.abc import Callable
 from typing import Any

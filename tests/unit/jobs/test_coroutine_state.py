@@ -1,4 +1,4 @@
-"""A part's coroutine against a worker in memory: which commands it sends, and what it makes of answers."""
+"""A part's coroutine with a worker in memory: the commands that it sends, and its results for the worker's answers."""
 
 import asyncio
 import gc
@@ -25,7 +25,7 @@ HERE = Path(__file__).name
 
 
 def line_of(function: Any, text: str) -> str:
-    """`FILE:LINE` of the line of a function that has `text` in it."""
+    """Returns `FILE:LINE` of the line of a function that contains `text`."""
     lines, first = inspect.getsourcelines(function)
     return f"{HERE}:{first + next(place for place, line in enumerate(lines) if text in line)}"
 
@@ -49,7 +49,7 @@ def test_a_part_from_its_hello_to_its_end() -> None:
     part.says("OK:UPLOAD(b/thumbs/a b.jpg):BYTES(123)")
     assert part.result == 123
     assert part.took == []
-    assert part.machine.sock is not None  # for the next part
+    assert part.machine.sock is not None  # the connection is kept for the next part
     names = [name.partition(":")[0] for name in part.machine.stateinfo]
     assert names == ["thumbnail", "retrieve", "run", "upload", "DoneState"]
     assert len(part.machine.timestamps) == len(names)
@@ -164,7 +164,7 @@ def test_a_program_that_fails_shows_what_it_printed() -> None:
     assert part.machine.where == line_of(thumbnail, "run(")
     assert part.machine.failed_in == f"run:{part.machine.where.partition(':')[2]}"
     assert not part.machine.final
-    assert part.machine.sock is not None  # a failed part does not cost its worker
+    assert part.machine.sock is not None  # the worker of a failed part is kept
     assert isinstance(part.machine.error, mu.ProgramFailed)
     assert part.machine.error.completed.status == 3
 
@@ -282,7 +282,7 @@ def test_a_coroutine_that_goes_on_without_a_worker_is_ended() -> None:
                 seen += 1
 
     part = Part(job).hangs_up()
-    assert seen == MAX_LOST + 1  # of which the first was for the command under way
+    assert seen == MAX_LOST + 1  # the first one was raised for the command under way
     assert "keeps awaiting although" in part.failure  # type: ignore[attr-defined]
 
 
@@ -342,7 +342,7 @@ def test_an_exception_in_finally_after_the_worker_died_names_both() -> None:
 
 @pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"
-)  # Python's word on such a coroutine
+)  # Python's message for such a coroutine
 def test_a_part_that_does_not_let_go_of_a_lost_worker_is_ended() -> None:
     async def job(worker: mu.Worker, _: None) -> None:
         while True:
@@ -626,7 +626,7 @@ def test_together_with_what_cannot_be_awaited() -> None:
 
 
 def due(part: Part) -> Part:
-    """Let all moments that the machine waits for be over."""
+    """Makes all timers of the machine expire."""
     assert isinstance(part.machine, CoroutineState)
     for timer in part.machine._timers:
         timer.deadline = 0.0
@@ -704,7 +704,8 @@ def test_timeouts_nest_and_do_not_outlive_their_block() -> None:
             with mu.timeout(1000), mu.timeout(2000):
                 await worker.run("x")
         except TimeoutError:
-            return await worker.command("echo:on")  # the other one, due by now as well, is over
+            # The inner timeout is also due, but its block has been left.
+            return await worker.command("echo:on")
         return ""
 
     assert due(Part(goes_on)).says(executed("1"), "OK:ECHO(on)").result == "OK:ECHO(on)"
@@ -831,14 +832,14 @@ def test_parts_that_wait_in_vain() -> None:
 
     parts, context = pair(job, 2)
     context.began(5)
-    assert not due(parts[0]).machine.terminal  # it is being done
+    assert not due(parts[0]).machine.terminal  # the part is still being done
     context.ended(5)
     assert due(parts[0]).failure.startswith(
         f"{line_of(job, '# here')}: part 5 has not begun, and all workers"
     )
 
 
-# The rest
+# Other behaviour
 
 
 def test_a_state_machine_inside_a_part() -> None:
@@ -919,7 +920,7 @@ def test_info_is_bounded_in_a_coroutine_too(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_part_that_is_over_gives_back_what_its_info_took() -> None:
-    """At once: nothing of it waits for the collector of garbage."""
+    """It is freed at once, without a garbage collection."""
 
     async def job(worker: mu.Worker, _: None) -> str:
         return await worker.command("geti:a")

@@ -1,4 +1,4 @@
-"""The examples of docs/jobs.md, each run as it stands there, and the examples that need no bucket."""
+"""Runs the examples of docs/jobs.md as printed there, and the scripts in examples/ that need no bucket."""
 
 import io
 import re
@@ -17,7 +17,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "jobs.md").read_t
 
 
 def named(example: str) -> str:
-    """The name of an example's first coroutine."""
+    """Returns the name of an example's first coroutine."""
     found = re.search(r"async def (\w+)", example)
     assert found
     return found[1]
@@ -25,7 +25,7 @@ def named(example: str) -> str:
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory as the bucket, with pictures in it."""
+    """A directory with pictures, used as the bucket."""
     directory = tmp_path / "store"
     (directory / "frames").mkdir(parents=True)
     for name in ("a.png", "b c.png"):
@@ -44,7 +44,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def package() -> None:
-    """The package of a program `convert`, as `mu lambdaize` leaves it in the current directory."""
+    """A package of a program `convert`, made by `mu lambdaize` in the current directory."""
     program = Path("convert")
     program.write_text('#!/bin/sh\nexec cp "$1" "$4"\n')
     program.chmod(0o755)
@@ -118,5 +118,5 @@ def test_word_count(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout.split() == ["6", "the", "3", "end", "3", "of", "3", "word"]
-    # On a machine that stands still for a moment a step of the function takes long, which is told.
+    # On a stalled machine a step of the coroutine takes long, which is reported.
     assert [line for line in done.stderr.splitlines() if "kept the coordinator" not in line] == []

@@ -1,5 +1,5 @@
-"""Random coroutines against workers that answer in any order that is allowed, however bytes are cut; and against
-workers that say anything at all."""
+"""Random coroutines with workers that answer in any permitted order, with bytes cut anywhere; and with workers that
+send arbitrary data."""
 
 import json
 import random
@@ -14,7 +14,7 @@ from mu.jobs.ends import DoneState, FailedState
 from mu.wire.framing import encode, to_bytes
 from tests.support.parts import Part, executed
 
-# A step is a word and what belongs to it: a number that its answer has, whether it succeeds, or more steps.
+# A step is a kind and its arguments: a number that its answer has, whether it succeeds, or more steps.
 NUMBERS = st.integers(0, 99)
 LEAVES = st.one_of(
     st.tuples(
@@ -33,7 +33,7 @@ STEPS = st.recursive(
 
 
 class Numbered:
-    """Gives each step of a part a name of its own, in the order in which the part's text has them."""
+    """Gives each step of a part a unique name, in the order of the steps in the part."""
 
     def __init__(self) -> None:
         self.next = 0
@@ -43,7 +43,7 @@ class Numbered:
         if isinstance(inside, list):
             return (word, [self(each) for each in inside], good)
         self.next += 1
-        # Two programs at once are refused: that has a test of its own.
+        # Two programs at once are refused, which another test covers.
         return (word, self.next * 100 + inside, good)
 
 
@@ -57,7 +57,7 @@ def has_two_programs(step: Any, side_by_side: bool = False) -> bool:
 
 
 async def do(worker: mu.Worker, step: Any) -> Any:
-    """Do a step; what it returns, or the failure."""
+    """Does a step; returns its result or its failure."""
     word, inside, _ = step
     try:
         match word:
@@ -88,7 +88,7 @@ async def do(worker: mu.Worker, step: Any) -> Any:
 
 
 def expected(step: Any) -> Any:
-    """What a step returns."""
+    """Returns the expected result of a step."""
     word, inside, good = step
     match word:
         case "together" | "chain":
@@ -108,13 +108,13 @@ def expected(step: Any) -> Any:
 
 
 def told(word: str, number: int) -> str:
-    """The failure of a command as the part gets it."""
+    """Returns the failure of a command as the part gets it."""
     found = {"retrieve": f"s3://b/key{number}: no", "upload": f"uploading to s3://b/key{number}: no"}
     return f"failed: {found.get(word, f'no {number}')}"
 
 
 def failure(word: str, number: int) -> str:
-    """What the worker says of it."""
+    """Returns the worker's text for the failure."""
     if word == "retrieve":
         return f"failed: retrieving b:key{number}->/tmp/file{number} from s3: no"
     if word == "upload":
@@ -123,8 +123,8 @@ def failure(word: str, number: int) -> str:
 
 
 class Worker:
-    """A worker that does what it should: in the foreground one command after the other; in background mode programs
-    and transfers beside each other, which end in any order."""
+    """A worker that follows the protocol: it does commands one after the other, or, in background mode, programs and
+    transfers in parallel, which end in any order."""
 
     def __init__(self, steps: Any, choose: random.Random) -> None:
         self.good: dict[int, bool] = {}
@@ -143,7 +143,7 @@ class Worker:
             self.good[step[1]] = step[2]
 
     def turn(self) -> str | None:
-        """The next thing that it says; None if it has nothing to say now."""
+        """Returns its next message; None if it has none now."""
         while self.waiting and not (self.under_way and self.choose.random() < 0.5):
             command = self.waiting.pop(0)
             answer, slow = self.answer(command)
@@ -154,7 +154,7 @@ class Worker:
         return self.under_way.pop(self.choose.randrange(len(self.under_way))) if self.under_way else None
 
     def answer(self, command: str) -> tuple[str, bool]:
-        """What the answer is, and whether it takes time."""
+        """Returns the answer to a command, and whether the command takes time."""
         word, _, rest = command.partition(":")
         match word:
             case "seti":
@@ -189,7 +189,7 @@ class Worker:
 
 
 def drive(steps: Any, seed: int, cut: int) -> Part:
-    """Run a part to its end against a worker that makes its choices by `seed`."""
+    """Runs a part to its end with a worker whose choices are drawn from `seed`."""
     choose = random.Random(seed)
     worker = Worker(steps, choose)
 
@@ -230,7 +230,7 @@ def test_each_await_gets_its_own_answer(steps: Any, seed: int, cut: int) -> None
     assert isinstance(part.ended, DoneState)
     assert all(message.startswith(b"INFO:") for message in part.machine.waiting)
     assert part.context._running == {}
-    if cut == 0:  # the same worker, byte by byte
+    if cut == 0:  # again with the same worker, byte by byte
         assert drive(steps, seed, 1).result == part.result
 
 
@@ -273,7 +273,7 @@ WORDS = [
 SPEECH = st.one_of(
     st.sampled_from(WORDS).map(to_bytes).map(encode),
     st.binary(max_size=20).map(encode),
-    st.binary(min_size=1, max_size=20),  # no frame at all
+    st.binary(min_size=1, max_size=20),  # bytes that are not a frame
 )
 
 
@@ -306,4 +306,4 @@ def test_a_worker_that_says_anything_ends_its_own_part_at_most(
         assert not part.context._running
     elif not part.machine.terminal:
         assert isinstance(part.machine, CoroutineState)
-        assert part.machine._open or part.machine._timers  # it waits for something
+        assert part.machine._open or part.machine._timers  # the part still waits for an answer or a timer

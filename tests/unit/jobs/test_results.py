@@ -1,4 +1,4 @@
-"""What programs come to, for people."""
+"""Descriptions of programs' results for people."""
 
 from mu.jobs.results import MAX_STORY, Completed, story
 

@@ -31,7 +31,7 @@ async def copy(worker: mu.Worker, name: str) -> int:
 
 
 def test_a_job_in_five_lines(tmp_path: Path) -> None:
-    """As a user would write one."""
+    """The job is written as a user would write it."""
     (tmp_path / "a").write_text("first")
     (tmp_path / "b c").write_text("second one")
     job = mu.testing.run(copy, ["a", "b c"], tmp_path)
@@ -73,7 +73,7 @@ def test_workers_take_part_after_part_and_each_begins_anew(tmp_path: Path) -> No
 
 
 def test_parts_that_wait_for_others_and_inputs_that_are_read_as_they_are_needed(tmp_path: Path) -> None:
-    """A merge at the end of inputs that a generator makes, for which nobody knows how many there will be."""
+    """A generator makes the inputs, so their number is unknown in advance; the last part merges the others' results."""
     threads: set[str] = set()
 
     def inputs() -> Iterator[list[int]]:
@@ -124,7 +124,7 @@ def test_inputs_that_come_slowly_are_waited_for(tmp_path: Path) -> None:
     def inputs() -> Iterator[int]:
         for number in range(3):
             yield number
-            assert over.wait(300)  # the next input is there only when this part is over
+            assert over.wait(300)  # the next input becomes available only when this part is done
             over.clear()
 
     async def part(worker: mu.Worker, number: int) -> int:
@@ -258,7 +258,7 @@ if __name__ == "__main__":
 
 
 def script(directory: Path, words: list[str], *flags: str) -> subprocess.CompletedProcess[str]:
-    """A job of its own in a process of its own."""
+    """A script with a job, for a process of its own."""
     (directory / "job.py").write_text(SCRIPT.replace("WORDS", repr(words)))
     return subprocess.run(
         [sys.executable, "job.py", *flags], cwd=directory, capture_output=True, text=True, check=False
@@ -276,7 +276,7 @@ def test_main_has_flags_and_an_exit_status(tmp_path: Path) -> None:
     assert [status for _, status in attempt["runs"]] == [0]
     assert attempt["spent"].keys() == {"other", "run"} or attempt["spent"].keys() == {"run"}
     assert attempt.pop("name") == "b c"
-    assert "b c" not in json.dumps(record)  # what programs print is their user's
+    assert "b c" not in json.dumps(record)  # programs' output is not recorded
     assert "run:5" in (tmp_path / "times").read_text()
     for command in (["stats", "record"], ["timeline", "record", "-o", "t.html"], ["diagram", "record"]):
         shown = subprocess.run(

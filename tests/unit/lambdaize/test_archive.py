@@ -1,4 +1,4 @@
-"""The zip: what a worker needs and no more, the user's files as they are, the same bytes every time."""
+"""The package's zip has only what a worker needs and the user's files, unchanged, and is the same bytes every time."""
 
 import ast
 import hashlib
@@ -31,7 +31,7 @@ def modes(path):
 
 
 def test_the_entry_point_runs_with_the_package_alone(tmp_path):
-    """In an interpreter that has nothing but the package; the event's default mode runs the command once."""
+    """The interpreter has only the package on its path; the event's default mode runs the command once."""
     archive.write(tmp_path / "x.zip", archive.worker_members("echo 'quoted \"text\"' ##INFILE##"))
     unpacked = tmp_path / "unpacked"
     with zipfile.ZipFile(tmp_path / "x.zip") as file:
@@ -99,7 +99,8 @@ def test_directories_and_modes(tmp_path):
 
 
 def test_links_within_a_directory_stay_links_and_others_become_copies(tmp_path):
-    """A library with two links is in the package once; what a link from outside leads to would not be there."""
+    """A library with two links is packaged once; links to outside the directory become copies, as their targets are not
+    packaged."""
     (tmp_path / "outside").write_text("outside")
     lib = tmp_path / "data" / "lib"
     lib.mkdir(parents=True)
@@ -199,7 +200,7 @@ def test_what_cannot_be_packaged(tmp_path, make, what):
 
 
 def test_a_file_that_may_not_be_read_is_found_out_early(tmp_path, monkeypatch):
-    """root may read everything, so the system's refusal is imitated."""
+    """The system's refusal is simulated, since root may read every file."""
     (tmp_path / "secret").write_text("")
 
     def refuse(path, *args, **kwargs):
@@ -211,7 +212,7 @@ def test_a_file_that_may_not_be_read_is_found_out_early(tmp_path, monkeypatch):
 
 
 def test_names_are_those_given(tmp_path):
-    """The name of a link and not of its target; `dir/` and `.` are the directory's."""
+    """A link keeps its own name, not its target's; `dir/` and `.` get the directory's name."""
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "f").write_text("")
     (tmp_path / "alias").symlink_to("real")
@@ -220,7 +221,7 @@ def test_names_are_those_given(tmp_path):
 
 
 def test_a_very_deep_directory(tmp_path, monkeypatch):
-    """Deeper than Python's stack; and Python, pytest's too, could not remove it either."""
+    """The directory is deeper than Python's recursion limit; `rm` removes it afterwards, since pytest cannot."""
     monkeypatch.chdir(tmp_path)
     deepest = "d/" * 1200
     subprocess.run(["mkdir", "-p", deepest], check=True)

@@ -1,4 +1,4 @@
-"""lambdaize against moto: what is made, and that nothing is made when anything is wrong."""
+"""lambdaize with moto: the functions that it makes, and that it makes none if anything is wrong."""
 
 import io
 import json
@@ -22,7 +22,7 @@ from mu.local.unzip import unpack
 ROLE = "arn:aws:iam::123456789012:role/service-role/mu"
 PRINTS = '#include <stdio.h>\nint main(void) { puts("made by C"); return 0; }\n'
 
-# One session for all tests: reading botocore's models takes longer than all the rest.
+# One session for all tests, since loading botocore's models takes longer than everything else.
 MOTO = {"lambda": {"use_docker": False}, "core": {"reset_boto3_session": False}}
 
 
@@ -53,7 +53,7 @@ def built(tmp_path_factory):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch, built):
-    """An empty current directory, and an environment with a role and nothing else of lambdaize's or AWS's."""
+    """An empty current directory, and an environment with a role but no other settings of lambdaize or AWS."""
     for _, variable, *_ in (*settings.SETTINGS, *settings.SWITCHES):
         monkeypatch.delenv(variable, raising=False)
     for variable in list(os.environ):
@@ -76,7 +76,7 @@ def cloud(place):
 
 @pytest.fixture
 def run(capsys):
-    """Runs `mu lambdaize`; gives its status, its stdout, and its stderr."""
+    """Runs `mu lambdaize`; returns its status, standard output and standard error."""
 
     def run(*arguments):
         try:
@@ -154,7 +154,7 @@ def test_create(cloud, place, run, built):
     ],
 )
 def test_settings(cloud, run, monkeypatch, variable, flag, value, key, expected):
-    """Each as a variable, and as a flag that goes before a (wrong) variable."""
+    """Each setting is given as a variable, and as a flag, which overrides a (wrong) variable."""
     monkeypatch.setenv(variable, value)
     status, output, errors = run(script())
     assert status == 0, errors
@@ -293,7 +293,7 @@ def members(package):
 
 
 def other_machine(content):
-    """A program's bytes as they would be on the other machine."""
+    """Returns a program's bytes with the other architecture in the ELF header."""
     return content[:18] + (b"\xb7\0" if content[18:20] == b"\x3e\0" else b"\x3e\0") + content[20:]
 
 
@@ -305,7 +305,7 @@ def test_a_program_that_goes_along_settles_the_machine(cloud, place, run, built)
     Path("bundle/static").chmod(0o755)
     other = answer(run(script("two"), "", "", "bundle.so.d")[1])[1]
     assert other["Architectures"] == [{"x86_64": "arm64", "aarch64": "x86_64"}[os.uname().machine]]
-    assert made["Architectures"] == ["x86_64"]  # of what may not be executed nothing is asked
+    assert made["Architectures"] == ["x86_64"]  # files that are not executable are not checked
 
 
 def test_the_libraries_of_programs_that_go_along(place, run, monkeypatch, built):
@@ -325,7 +325,8 @@ def test_libraries_that_go_along_are_left_alone(place, run, monkeypatch, built):
     monkeypatch.setenv("FUNCTION_NAME", "f")
     Path("lib").mkdir()
     Path("lib/libother.so.1").write_bytes(other_machine((built / "libs" / "libanswer.so.1").read_bytes()))
-    Path("lib/libc.so.6").write_bytes((built / "dynamic").read_bytes())  # it has an entry, like the real one
+    # It has an entry point, like the real libc.
+    Path("lib/libc.so.6").write_bytes((built / "dynamic").read_bytes())
     compile_c(Path("lib/plugin"), PRINTS, "-shared", "-fPIC", "-Wl,--no-as-needed")
     for path in Path("lib").iterdir():
         path.chmod(0o755)
@@ -335,7 +336,7 @@ def test_libraries_that_go_along_are_left_alone(place, run, monkeypatch, built):
 
 
 def test_two_libraries_of_one_name(place, run, monkeypatch, built):
-    """There is one place for both."""
+    """Both would get the same path in the package."""
     monkeypatch.setenv("SKIP_UPLOAD", "1")
     monkeypatch.setenv("ALLOW_LD", "1")
     uses_it = "int answer(void);\nint main(void) { return answer(); }\n"
@@ -398,7 +399,7 @@ NO_ROLE = {"AWS_ROLE": ""}
     ],
 )  # fmt: skip
 def test_refused_executables(place, run, monkeypatch, built, environment, words, what):
-    """One line, status 1, nothing asked of AWS, no file."""
+    """Each gets one line and status 1; AWS is not called and no file is written."""
     refused(place, run, monkeypatch, built, environment, words, what, 1)
 
 
@@ -436,7 +437,7 @@ def test_refused_executables(place, run, monkeypatch, built, environment, words,
     ],
 )  # fmt: skip
 def test_refused_settings(place, run, monkeypatch, built, environment, words, what):
-    """One line, status 2, nothing asked of AWS, no file."""
+    """Each gets one line and status 2; AWS is not called and no file is written."""
     refused(place, run, monkeypatch, built, environment, words, what, 2)
 
 
@@ -504,8 +505,8 @@ def test_an_unknown_profile(place, run, monkeypatch):
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("http://127.0.0.1:1", 1),  # nobody listens there
-        ("nonsense", 2),  # a setting that is no URL
+        ("http://127.0.0.1:1", 1),  # no server listens there
+        ("nonsense", 2),  # the setting is not a URL
     ],
 )
 def test_an_endpoint_that_is_not_there(place, run, monkeypatch, url, expected):
@@ -645,7 +646,7 @@ def test_a_newer_c_library_than_the_runtime_has_is_refused(cloud, place, run, mo
 def test_an_executable_extra_is_checked_as_the_program_is(cloud, place, run, content, why):
     extra = Path("helper")
     extra.write_bytes(content)
-    assert run(script(), "", "", extra)[0] == 0  # data
+    assert run(script(), "", "", extra)[0] == 0  # a data file
     extra.chmod(0o755)
     status, _, errors = run(script(), "", "", extra)
     assert status == 1

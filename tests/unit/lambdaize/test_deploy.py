@@ -1,4 +1,4 @@
-"""A function is made or changed wholly, or not at all: each step is made to fail in turn."""
+"""A function is made or changed completely or not at all: each step is made to fail in turn."""
 
 import functools
 import itertools
@@ -23,7 +23,7 @@ from mu.lambdaize.deploy import Function
 ROLE = "arn:aws:iam::123456789012:role/mu"
 ASKED = Function("f", "us-east-1", "python3.13", "arm64", ROLE, memory=256, timeout=9, tmp_size=1024)
 
-# One session for all tests: reading botocore's models takes longer than all the rest.
+# One session for all tests, since loading botocore's models takes longer than everything else.
 MOTO = {"lambda": {"use_docker": False}, "core": {"reset_boto3_session": False}}
 
 
@@ -42,7 +42,7 @@ def package(tmp_path):
 
 
 class Acting:
-    """A client some of whose methods are played by functions, which get the real method first."""
+    """A client with some methods replaced by functions, which get the real method as their first argument."""
 
     def __init__(self, client, parts):
         self._client, self._parts = client, parts
@@ -54,7 +54,7 @@ class Acting:
 
 @pytest.fixture
 def acts(monkeypatch):
-    """Puts functions in the place of methods of one service's client."""
+    """Replaces methods of one service's client by functions."""
     real = aws.client
 
     def acts(service, **parts):
@@ -71,7 +71,8 @@ def refusal(code, message="no"):
 
 
 def raising(*errors):
-    """A part that raises these, one at each call, and the last one ever after; None lets the call pass."""
+    """Returns a replacement that raises these errors, one per call, then always the last; None calls the real
+    method."""
     left = list(errors)
 
     def part(real, *words, **arguments):
@@ -84,7 +85,7 @@ def raising(*errors):
 
 
 def answer_lost(error):
-    """A part that does its work, and then fails."""
+    """A replacement that calls the real method, and then raises, as if the answer were lost."""
 
     def part(real, **arguments):
         real(**arguments)
@@ -100,7 +101,7 @@ DROPPED = ConnectionClosedError(endpoint_url="there")
 
 @pytest.fixture
 def fails(acts):
-    """Makes a method of one service's client fail."""
+    """Makes a method of one service's client raise."""
     return lambda service, method, code, message: acts(service, **{method: raising(refusal(code, message))})
 
 
@@ -134,7 +135,7 @@ def test_a_failure_after_the_creation_undoes_it(cloud, package, fails, said, met
 
 
 def test_a_function_that_fails_to_start_says_why(cloud, package, monkeypatch, said):
-    """moto's functions are always active; this one says what Lambda says of a bad layer or key."""
+    """moto's functions are always active; this one has Lambda's state for a bad layer or key."""
     monkeypatch.setattr(
         "moto.awslambda.models.LambdaFunction.get_configuration",
         lambda self, on_create=False: {"State": "Failed", "StateReason": "its key is disabled"},
@@ -170,7 +171,7 @@ def test_a_function_that_is_still_being_made_is_removed_later(cloud, package, ac
 
 
 def test_a_lost_answer_is_no_failure(cloud, package, acts, said):
-    """botocore asks again by itself, and is told that there is such a function."""
+    """botocore retries by itself, and is told that the function exists already."""
     acts("lambda", create_function=answer_lost(CONFLICT))
     answer = deploy.create(ASKED, package, said.append)
     assert (answer["Version"], answer["State"], answer["FunctionName"]) == ("1", "Active", "f")
@@ -230,7 +231,7 @@ def test_what_may_have_been_made_is_named(cloud, package, acts, said, first, sec
 
 
 def test_a_new_role_is_waited_for(package, said):
-    """moto refuses a role that it does not know, in the words of the service."""
+    """moto refuses an unknown role with the service's message."""
     with mock_aws(config=MOTO):
         slept = []
 
@@ -292,9 +293,9 @@ def test_nothing_is_left_in_the_bucket(cloud, package, acts, said, monkeypatch, 
 
 
 class Lambda:
-    """What moto lacks: an update is at work until somebody has waited for it, and lets no other begin.
+    """Adds what moto lacks: an update is in progress until a waiter has waited for it, and blocks other updates.
 
-    `ends` are how the waits end, one after the other and well from then on: with an error, or not.
+    `ends` has the error of each wait, or None; later waits succeed.
     """
 
     def __init__(self, *ends, status="Successful"):
@@ -335,7 +336,7 @@ FAILED = WaiterError("FunctionUpdatedV2", "terminal", {"LastUpdateStatusReason":
 
 @pytest.fixture
 def other(cloud, package, said):
-    """Another package, for a function that is there."""
+    """Another package for the function, which exists already."""
     deploy.create(ASKED, package, said.append)
     said.clear()
     other = package.with_name("other.zip")
@@ -404,7 +405,7 @@ def test_a_configuration_whose_answer_is_lost_is_restored(cloud, other, acts, sa
 
 
 def stuck():
-    """A part in which an update begins after two looks, and never ends."""
+    """Returns a replacement in which an update begins after two polls, and never ends."""
     looks = itertools.count()
 
     def part(real, **arguments):
@@ -465,7 +466,7 @@ def test_a_restoration_that_fails_is_reported(cloud, other, acts, said, part, re
     ],
 )
 def test_there_is_no_way_back_from_new_code(cloud, other, acts, said, parts, ends, what):
-    """And so the package is kept."""
+    """The package is kept, since the old code cannot be restored."""
     kept = []
     acts("lambda", **{**Lambda(*ends).parts, **parts})
     with pytest.raises((MuError, KeyboardInterrupt)) as caught:
@@ -479,7 +480,7 @@ def test_there_is_no_way_back_from_new_code(cloud, other, acts, said, parts, end
 
 @pytest.mark.parametrize("status", ["Failed", "InProgress"])
 def test_an_update_after_another(cloud, other, acts, said, status):
-    """One that failed is no obstacle, one that is at work is waited for."""
+    """An update can follow a failed one; one in progress is waited for first."""
     acts("lambda", **Lambda(status=status).parts)
     assert updated(other, said.append, [])["MemorySize"] == 512
 

@@ -1,4 +1,4 @@
-"""ELF headers, of binaries made here; how libraries are found is held against the system's own ld.so."""
+"""ELF headers of binaries made by the tests; the search for libraries is compared with the system's ld.so."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ MACHINE = {"x86_64": "x86_64", "aarch64": "arm64"}[os.uname().machine]
 
 
 def compile_c(directory, name, source, *flags):
-    """Compile C, with the libraries named in `flags` after it."""
+    """Compiles C; `flags`, which may name libraries, follow the source on the command line."""
     path = directory / name
     path.parent.mkdir(parents=True, exist_ok=True)
     command = ["gcc", "-x", "c", "-", "-x", "none", "-o", str(path), *flags]
@@ -65,7 +65,7 @@ def test_needs(built):
 
 
 def test_relative_relocations_need_a_later_glibc(built, tmp_path):
-    """They are asked for by name and not by number."""
+    """Their requirement is a version name (GLIBC_ABI_DT_RELR) and not a number."""
     flag = "-Wl,-z,pack-relative-relocs"
     with contextlib.suppress(subprocess.CalledProcessError):
         path = compile_c(tmp_path, "relr", MAIN, flag)
@@ -94,7 +94,7 @@ def patched(built, tmp_path, offset, form, value):
 
 
 def test_the_other_machine(built, tmp_path):
-    """e_machine 183 is AArch64 and 62 x86-64; the file need not be able to run here."""
+    """e_machine 183 is AArch64 and 62 x86-64; the file need not run on this machine."""
     assert elf.read(patched(built, tmp_path, 18, "<H", 183)).machine == "arm64"
     assert elf.read(patched(built, tmp_path, 18, "<H", 62)).machine == "x86_64"
 
@@ -160,7 +160,7 @@ def libraries(path, library_path=(), system=None):
     "program", [sys.executable, "/bin/bash", "/usr/bin/curl", "/usr/bin/openssl", "/usr/bin/gdb"]
 )
 def test_libraries_are_those_of_the_systems_loader(program):
-    """`ld.so --list` is what `ldd` runs; the programs of the system may be run."""
+    """`ldd` runs `ld.so --list`, which is safe for the system's own programs."""
     path = Path(shutil.which(program) or "").resolve()
     if not path.is_file():
         pytest.skip(f"no {program} here")
@@ -190,7 +190,7 @@ def test_what_belongs_to_the_loader(name, excluded):
 
 
 def library(directory, name, *flags, value=1):
-    """A library `lib<name>.so.1` in `directory`, found by `-l<name>`'s long form."""
+    """Makes a library `lib<name>.so.1` in `directory`, linked with `-l:lib<name>.so.1`."""
     soname = f"lib{name}.so.1"
     source = f"int {name}(void) {{ return {value}; }}\n"
     return compile_c(directory, soname, source, "-shared", "-fPIC", f"-Wl,-soname,{soname}", *flags)
@@ -201,7 +201,7 @@ def run(path, **environment):
 
 
 def program(directory, *libs, flags=()):
-    """A program that needs these libraries; it exits with the sum of what their functions return."""
+    """Makes a program that needs these libraries; its exit status is the sum of their functions' results."""
     names = [lib.name[3:].partition(".")[0] for lib in libs]
     source = "".join(f"int {name}(void);\n" for name in names)
     source += f"int main(void) {{ return {' + '.join(f'{name}()' for name in names)}; }}\n"
@@ -223,7 +223,8 @@ def test_search_paths(tmp_path, tags, origin):
 
 
 def test_the_order_of_search_paths(tmp_path):
-    """RPATH, then LD_LIBRARY_PATH, then RUNPATH, then the system's; each choice as the real loader's."""
+    """RPATH, LD_LIBRARY_PATH, RUNPATH, then the system's directories; each choice is compared with the real
+    loader's."""
     values = {"rpath": 1, "environment": 2, "system": 3}
     libs = {name: library(tmp_path / name, "one", value=value) for name, value in values.items()}
     environment = libs["environment"].parent
@@ -260,7 +261,7 @@ def test_missing_libraries_say_who_wants_them(tmp_path):
 
 
 def test_a_library_named_by_its_path_is_missing(tmp_path):
-    """On a worker that path does not exist, and no search path can help."""
+    """The path does not exist on a worker, and search paths do not apply to it."""
     one = compile_c(tmp_path, "lib/libone.so", "int one(void) { return 1; }\n", "-shared", "-fPIC")
     path = program(tmp_path, one)
     assert elf.read(path).needed[0] == str(one)

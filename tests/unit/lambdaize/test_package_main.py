@@ -1,4 +1,4 @@
-"""Packages that are programs by themselves unpack as they were built, and write nothing through a link."""
+"""Self-starting packages unpack as they were built, and write nothing through a symbolic link."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""What is shipped of the worker's modules does what they do, at the same line numbers."""
+"""The worker's modules as shipped, without docstrings and comments, have the same code at the same line numbers."""
 
 import ast
 from pathlib import Path
@@ -13,7 +13,7 @@ SOURCE = Path(mu.__file__).parent
 
 
 def code(source: bytes) -> str:
-    """The tree of a module with its line numbers, docstrings left out."""
+    """Returns the syntax tree of a module with its line numbers, without docstrings."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (
@@ -23,7 +23,7 @@ def code(source: bytes) -> str:
         ):
             node.body[0] = ast.Pass()
     for node in ast.walk(tree):
-        # The last line of a body that ends in a docstring is another one.
+        # A body that ends in a docstring gets another last line.
         for name in ("end_lineno", "col_offset", "end_col_offset"):
             if hasattr(node, name):
                 setattr(node, name, 0)

@@ -1,4 +1,4 @@
-"""`mu lambdaize --try`: the program sees its package, a /tmp, the C library, and nothing else of this machine."""
+"""`mu lambdaize --try`: the program sees its package, a /tmp and the C library, and no other files of this machine."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The launcher's Python side: arguments, where credentials and endpoints come from, results, the command."""
+"""The launcher's Python side: arguments, sources of credentials and endpoints, results, the command."""
 
 import math
 import os
@@ -33,7 +33,7 @@ GOOD = {
 
 @pytest.fixture(autouse=True)
 def no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing of this machine's AWS configuration."""
+    """Removes this machine's AWS configuration from the environment."""
     for name in list(os.environ):
         if name.startswith("AWS_") or name == "REQUESTS_CA_BUNDLE":
             monkeypatch.delenv(name)
@@ -110,7 +110,7 @@ def test_wrong_arguments_raise_one_line_at_once(change, words):
 
 
 def test_payload_limit_counts_what_is_sent():
-    """The mark is longer than the number that replaces it, and the last number the longest."""
+    """The placeholder is longer than the number that replaces it, and the last number is the longest."""
     limit = PAYLOAD_MAX["Event"]
     fits = '{"a": ##ID##, "b": "%s"}'
     filler = "x" * (limit - len(fits % "") + len("##ID##") - len("9"))
@@ -146,7 +146,7 @@ def test_the_original_s_module_has_it():
     assert pylaunch.launchpar is launchpar
 
 
-# Where things come from
+# Sources of credentials, endpoints and regions
 
 
 def test_keys_from_the_environment_bring_their_token(monkeypatch):
@@ -296,7 +296,7 @@ def test_botocore_is_not_loaded_when_it_is_not_needed():
 
 
 def result(*rows: tuple[str, str, float, str | None]) -> LaunchResult:
-    """Rows of region, outcome, seconds, error."""
+    """Returns a result made of rows of region, outcome, seconds, error."""
     invocations = [
         Invocation(n, region, outcome, None, "", 1, seconds, reason)  # type: ignore[arg-type]
         for n, (region, outcome, seconds, reason) in enumerate(rows)

@@ -1,11 +1,11 @@
-"""The table of answers that may pass agrees with AWS's own list of Invoke's errors, as botocore has it."""
+"""The table of transient errors agrees with AWS's list of Invoke's errors in botocore."""
 
 import botocore
 import pytest
 from botocore.session import Session
 from mu.launch._liblaunch import ffi, lib
 
-MADE_FROM = (1, 44, 8)  # botocore, whose list the table was made from
+MADE_FROM = (1, 44, 8)  # the version of botocore from whose list the table was made
 
 MEANINGS = {
     lib.MU_MEANING_PASSES: "passes",
@@ -16,7 +16,7 @@ MEANINGS = {
 
 
 def table() -> dict[str, int]:
-    """The status of each name."""
+    """Returns the HTTP status of each error name."""
     found, status, name = {}, ffi.new("int *"), ffi.new("char **")
     while lib.mu_meaning_entry(len(found), status, name) >= 0:
         found[ffi.string(name[0]).decode()] = status[0]
@@ -55,7 +55,7 @@ def test_all_errors_of_the_reference_are_in_the_table_with_their_status() -> Non
         (502, "InvalidZipFileException", "final"),
         (409, "RuntimeVersionDeletedException", "final"),
         (409, "DurableExecutionAlreadyStartedException", "own"),
-        # Names that the table does not have, and answers without a name.
+        # Unknown error names, and answers without a name.
         (404, "", "final"),
         (403, "AccessDeniedException", "final"),
         (503, "SlowDown", "passes"),

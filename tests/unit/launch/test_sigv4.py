@@ -25,7 +25,7 @@ def authorization(
     region: str = "us-east-1",
     service: str = "service",
 ) -> str:
-    """What mu_sigv4_authorization() makes of a request. `path` is the canonical one."""
+    """Returns mu_sigv4_authorization()'s header for a request. `path` is the canonical one."""
     holder = ffi.new("mu_sigv4 **")
     made = lib.mu_sigv4_new(KEY_ID.encode(), SECRET.encode(), region.encode(), service.encode(), holder)
     assert made == lib.MU_LAUNCH_OK
@@ -240,13 +240,13 @@ def test_the_first_mark_becomes_the_number(pieces, number):
     lib.mu_payload_write(payload, number, out)
     assert ffi.buffer(out, size)[:] == expected
     hashed = ffi.new("char[]", 65)
-    for _ in range(2):  # what it keeps from one time to the next does no harm
+    for _ in range(2):  # state that the signer keeps between calls must not change the result
         assert lib.mu_payload_hash(payload, number, hashed) == lib.MU_LAUNCH_OK
         assert ffi.string(hashed).decode() == hashlib.sha256(expected).hexdigest()
 
 
 def test_one_signer_signs_for_many_days():
-    """The signing key is kept from one call to the next, and must not be kept too long."""
+    """The signer caches the signing key, which is valid for one day only."""
     holder = ffi.new("mu_sigv4 **")
     assert lib.mu_sigv4_new(KEY_ID.encode(), SECRET.encode(), b"us-east-1", b"service", holder) == 0
     signer = ffi.gc(holder[0], lib.mu_sigv4_free)

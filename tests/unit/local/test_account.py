@@ -1,4 +1,4 @@
-"""The account's limits and the queue of events, by numbers: there is no clock in the model."""
+"""The account's limits and the queue of events; the model has no clock, and tests pass the time to it."""
 
 import pytest
 
@@ -45,7 +45,7 @@ def test_how_much_can_be_reserved(concurrency: int, number: int, least: int | No
     account = Account(concurrency)
     if least is None:
         account.reserve(F, number)
-        account.reserve(F, number)  # the same again is not a second one
+        account.reserve(F, number)  # reserving the same number again changes nothing
         assert account.reserved(F) == number
         return
     with pytest.raises(ValueError, match=rf"below its minimum value of \[{least}\]\."):
@@ -72,7 +72,7 @@ def turns(queue: "EventQueue[str]", now: float) -> list[tuple[str, bool]]:
 
 
 def test_events_over_the_limit_back_off_and_start_in_order() -> None:
-    """At 1, 3, 7 … seconds, although there is room before."""
+    """Events are tried again after 1, 3, 7 … seconds, even if the account has room earlier."""
     account = Account(1, UNLIMITED)
     queue: EventQueue[str] = EventQueue(account)
     for name in "abc":
@@ -105,7 +105,7 @@ def test_the_back_off_doubles_up_to_five_minutes() -> None:
 
 
 def test_an_event_older_than_its_function_allows_is_dropped_at_its_next_turn() -> None:
-    """After 60 s at the soonest: here at 63, its seventh turn, although the account has room by then."""
+    """The limit is 60 s: the event is dropped at 63 s, its seventh try, although the account has room by then."""
     account = Account(1, UNLIMITED)
     account.admit(F, 0.0)
     queue: EventQueue[str] = EventQueue(account)

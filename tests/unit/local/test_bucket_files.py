@@ -1,4 +1,4 @@
-"""Buckets from a directory, and back, on moto without a server."""
+"""Buckets loaded from a directory and saved to one, with moto in this process."""
 
 import errno
 import os

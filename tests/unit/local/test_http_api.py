@@ -1,4 +1,4 @@
-"""What the local engine reads of a request by itself."""
+"""The parts of a request that the local engine parses itself."""
 
 from mu.local.http_api import SCOPE
 
@@ -12,5 +12,5 @@ def test_the_scope_of_a_signature() -> None:
 
 
 def test_a_header_made_to_be_slow_is_read_all_the_same() -> None:
-    """What took time with the square of its length would not come to its end today."""
+    """With a quadratic algorithm this test would run for hours."""
     assert SCOPE.search("Credential=" * 100_000) is None

@@ -1,4 +1,4 @@
-"""Finding a handler and calling it; errors in Lambda's own form."""
+"""Finding a handler and calling it; errors have Lambda's form."""
 
 import json
 import sys
@@ -23,7 +23,7 @@ def answer(kind: bytes, made: bytes) -> Any:
 
 @pytest.fixture
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory for modules that can be imported."""
+    """A directory in which tests write modules, and from which they can be imported."""
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sys, "modules", dict(sys.modules))
     return tmp_path

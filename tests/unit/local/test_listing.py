@@ -1,4 +1,4 @@
-"""Listings without a delimiter are what moto's own are, page by page."""
+"""Listings without a delimiter equal moto's own, page by page."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,8 +15,8 @@ KEYS = ["a", "b/1", "b/2", "b/2/x", "b/\U0010ffffz", "c", "é", "b%2F", "b+", "b
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
-    """A bucket that no test changes."""
-    with mock_aws():  # it sets keys of its own
+    """A client, and a bucket that all tests share and none changes."""
+    with mock_aws():  # mock_aws sets credentials of its own
         made = boto3.client("s3", "us-east-1")
         made.create_bucket(Bucket="listed")
         made.put_bucket_versioning(Bucket="listed", VersioningConfiguration={"Status": "Enabled"})

@@ -1,4 +1,4 @@
-"""Which process is killed for its memory, and whose it is."""
+"""Which process is killed when a worker exceeds its memory, and which worker a process belongs to."""
 
 import os
 import subprocess
@@ -14,21 +14,21 @@ MB = 1 << 20
 @pytest.mark.parametrize(
     ("resident", "exact", "chosen"),
     [
-        ({1: 60, 2: 60}, {}, None),  # within the limit: nothing more is asked
-        ({1: 100, 2: 100}, {1: 60, 2: 60}, None),  # most of it is shared
+        ({1: 60, 2: 60}, {}, None),  # within the limit by the first measure, so the second is not read
+        ({1: 100, 2: 100}, {1: 60, 2: 60}, None),  # most of the memory is shared
         ({1: 60, 2: 70, 3: 80}, {1: 60, 2: 70, 3: 80}, 3),
-        ({1: 70, 2: 65}, {1: 70, 2: 65}, 2),  # a program, although the worker is larger
-        ({1: 140, 2: 65}, {1: 140, 2: 65}, 1),  # the worker would be over the limit without it
+        ({1: 70, 2: 65}, {1: 70, 2: 65}, 2),  # the program is killed, although the worker is larger
+        ({1: 140, 2: 65}, {1: 140, 2: 65}, 1),  # without the program the worker would still exceed the limit
         ({1: 140}, {1: 140}, 1),
     ],
 )
 def test_who_is_killed(resident: dict[int, int], exact: dict[int, int], chosen: int | None) -> None:
-    """128 MB, and worker 1."""
+    """The limit is 128 MB, and process 1 is the worker."""
     assert memory.victim(1, resident, 128, exact.__getitem__) == chosen
 
 
 def test_whose_a_process_is() -> None:
-    """Two shells are workers; one has a child that has a child, one an orphan, told by its namespace."""
+    """Two shells are the workers; one has a child and a grandchild, the other an orphan, found by its PID namespace."""
     child = f'{sys.executable} -c \'import subprocess; subprocess.run(["sleep", "600"])\''
     one = subprocess.Popen(["sh", "-c", f"{child}; :"], start_new_session=True)
     two = subprocess.Popen(["sh", "-c", "sleep 600; :"], start_new_session=True)

@@ -1,4 +1,4 @@
-"""Objects' bytes beside moto: bodies received and checked, ranges, pieces."""
+"""Objects' bytes, which the engine keeps itself instead of moto: bodies, checksums, ranges, multipart uploads."""
 
 import base64
 import gc
@@ -17,7 +17,7 @@ from mu.local import objects
 from mu.local.objects import ALGORITHMS, MOST_TRAILERS, BadBodyError, StoredKey, byte_range, receive
 
 DATA = b"123456789"
-# Of these nine bytes; the CRCs are the check values of the catalogue of parametrised CRC algorithms.
+# Checksums of these nine bytes; the CRCs are the check values of the catalogue of parametrised CRC algorithms.
 HASHES = {
     "CRC32": "cbf43926",
     "CRC32C": "e3069283",
@@ -80,7 +80,7 @@ def test_no_more_is_read_than_the_length_says() -> None:
 
 
 def chunks(*pieces: bytes, trailer: str = "", signature: str = "") -> bytes:
-    """An upload in chunks."""
+    """Returns a body in aws-chunked encoding."""
     made = b"".join(b"%x%s\r\n%s\r\n" % (len(piece), signature.encode(), piece) for piece in pieces)
     return made + b"0%s\r\n" % signature.encode() + trailer.encode() + b"\r\n"
 
@@ -187,7 +187,7 @@ def test_what_is_being_read_outlives_the_object_and_nothing_stays_open() -> None
 
 
 def test_a_large_body_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is in a file without a name."""
+    """The body is kept in an unnamed temporary file."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with (tmp_path / "source").open("wb") as file:
         file.truncate(1 << 20)
@@ -199,7 +199,7 @@ def test_a_large_body_takes_no_memory(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_an_ordinary_moto_is_as_before_once_the_plug_in_is_over() -> None:
-    """In a process of its own, which has not loaded moto's S3 before."""
+    """Runs in a new process, which has not loaded moto's S3 before."""
     code = """
 from mu.local import objects
 with objects.plug_in():

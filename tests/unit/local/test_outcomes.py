@@ -1,4 +1,4 @@
-"""How an invocation can end: Lambda's words for it, and the end of its log."""
+"""The ways in which an invocation can end: Lambda's error messages, and the last lines of the log."""
 
 import concurrent.futures
 import json

@@ -1,4 +1,4 @@
-"""A function's zip on disk."""
+"""Unpacking a function's zip."""
 
 import io
 import stat
@@ -13,7 +13,7 @@ from mu.local.unzip import BadPackageError, unpack
 
 
 def zipped(*members: tuple[str, int | None, str]) -> bytes:
-    """An archive of names, modes (None: the archive does not tell) and contents."""
+    """Returns an archive of names, modes (None: the archive has no modes) and contents."""
     output = io.BytesIO()
     with zipfile.ZipFile(output, "w") as archive:
         for name, mode, text in members:
@@ -84,7 +84,7 @@ def test_no_archive(tmp_path: Path, code: bytes) -> None:
     "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
 )
 def test_any_damaged_byte_is_a_bad_package_or_harmless(tmp_path: Path, method: int) -> None:
-    """zipfile and the decompressors raise ValueError, IndexError, LZMAError and more."""
+    """zipfile and the decompressors raise ValueError, IndexError, LZMAError and others, which must not get through."""
     output = io.BytesIO()
     with zipfile.ZipFile(output, "w", method) as archive:
         archive.writestr("file", "text " * 9)
@@ -101,7 +101,7 @@ def test_any_damaged_byte_is_a_bad_package_or_harmless(tmp_path: Path, method: i
             except BadPackageError:
                 bad += 1
             except OSError:
-                pass  # a name that is a folder's, or too long
+                pass  # a name that is a folder's, or that is too long
     assert bad > len(code)
 
 

@@ -1,4 +1,4 @@
-"""Constructors of states, as scripts give them: what fits, and what is told when one does not."""
+"""Constructors of states in users' scripts: the signatures that fit, and the error for one that does not."""
 
 import socket
 from collections.abc import Iterator

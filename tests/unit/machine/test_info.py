@@ -1,4 +1,4 @@
-"""What INFO messages may set: of one part, and of all parts of a run."""
+"""Limits on the values that INFO messages set, for one part and for all parts of a run."""
 
 import copy
 
@@ -21,7 +21,7 @@ def test_the_parts_of_a_run_share_a_bound_and_one_that_is_forgotten_gives_its_sh
     ]
     assert parts[2] == {}
     assert told.held == parts[0].held + parts[1].held > 4000
-    assert parts[0].take("name", "less") == ""  # takes the place of the one before
+    assert parts[0].take("name", "less") == ""  # replaces the previous value
     assert parts[2].take("name", "x" * 2000) == ""
     del parts[1]
     assert told.held == sum(part.held for part in parts)

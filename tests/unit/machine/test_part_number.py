@@ -1,4 +1,4 @@
-"""What states call a part, and what people call it."""
+"""The number by which states know a part, and the one that people see."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""An input's line of the journal."""
+"""The journal's line for an input."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -1,4 +1,4 @@
-"""The threads that move large files by a bucket."""
+"""The threads that move large files through a bucket."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from mu.mapping.plan import SMALL, Plan
 
 
 class Service:
-    """Takes uploads of all files but those that are named `bad`."""
+    """Accepts uploads of all files except those named `bad`."""
 
     def __init__(self) -> None:
         self.keys: list[str] = []

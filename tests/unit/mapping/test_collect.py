@@ -1,4 +1,4 @@
-"""Standard output comes back whole for each input, in the order that was asked for."""
+"""Standard output is printed input by input, never mixed, in the requested order."""
 
 import io
 import random

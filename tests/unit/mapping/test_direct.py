@@ -15,7 +15,7 @@ from tests.support.map_rig import worker
 
 
 class Invoked:
-    """What does the commands, here; an input that is named `bad` raises."""
+    """Does the commands in this process, in place of Lambda; an input named `bad` raises."""
 
     busy = 0
 
@@ -58,7 +58,7 @@ def test_whatever_is_raised_fails_that_attempt_and_the_thread_goes_on(
 
 
 def test_commands_that_are_longer_than_an_event_are_refused_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")  # nobody is asked
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")  # no service is called
     invoker = direct.Invoker("f", "us-east-1", {}, threading.Event())
     answer = invoker.invoke(["put:f\0" + "x" * direct.LARGEST_EVENT], [0])
     assert answer.final

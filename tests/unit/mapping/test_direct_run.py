@@ -21,14 +21,14 @@ PRICE = direct_run.cost.Function(1024, "x86_64")
 
 @pytest.fixture
 def sighup() -> Iterator[Callable[[Handler], object]]:
-    """Sets what SIGHUP does before the run; what this process has inherited is restored."""
+    """Sets the handling of SIGHUP before the run; the one of this process is restored after the test."""
     before = signal.getsignal(signal.SIGHUP)
     yield lambda handler: signal.signal(signal.SIGHUP, handler)
     signal.signal(signal.SIGHUP, before)
 
 
 def ended(monkeypatch: pytest.MonkeyPatch, place: Path) -> Summary:
-    """The end of a map of one input, during whose invocation SIGHUP comes."""
+    """Runs a map of one input and sends SIGHUP during its invocation; returns how the map ended."""
 
     class Invoker:
         busy = 0

@@ -1,4 +1,4 @@
-"""Failures in groups, and when a job should end over them."""
+"""Grouping of failures, and the conditions under which failures end a job."""
 
 import pytest
 

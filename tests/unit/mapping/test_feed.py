@@ -1,4 +1,4 @@
-"""The thread that reads inputs which may make one wait."""
+"""The thread that reads inputs whose source may block."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from tests.support.local_rig import eventually
 
 
 def endless(error: Exception, number: int) -> Iterator[Input]:
-    """So many inputs, then the error."""
+    """Yields so many inputs, then raises the error."""
     yield from listed(map(str, range(number)))
     raise error
 

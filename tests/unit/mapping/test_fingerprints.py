@@ -1,4 +1,4 @@
-"""Fingerprints count as a Counter does."""
+"""Fingerprints counts like collections.Counter."""
 
 from collections import Counter
 
@@ -10,7 +10,7 @@ from mu.mapping.fingerprints import Fingerprints, fingerprint
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 40).map(lambda n: n * 1024 + (n & 3))), max_size=300))
 def test_like_a_counter(steps: list[tuple[bool, int]]) -> None:
-    """Keys that fall on the same place of the table, added and taken in any order."""
+    """Keys that collide in the table are added and taken in any order."""
     real, model = Fingerprints(), Counter[int]()
     for add, key in steps:
         if add:

@@ -1,4 +1,4 @@
-"""Globs: the same matches as a shell's, and `**` crosses slashes."""
+"""Globs match as in a shell, and `**` also matches slashes."""
 
 import glob
 import os

@@ -1,4 +1,4 @@
-"""The journal: what it takes for an input not to be done again, also after kill -9."""
+"""The journal: the conditions under which an input is not done again, even after kill -9."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Outputs: templates, collisions, and what would overwrite or leave."""
+"""Outputs: templates, collisions, and paths that would overwrite an input or leave the directory."""
 
 from pathlib import Path
 

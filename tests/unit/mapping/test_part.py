@@ -1,4 +1,4 @@
-"""What is done for each input, on the real command handler: files, failures, resuming."""
+"""The commands for each input, run by the real command handler: files, failures, resuming."""
 
 import io
 import os
@@ -197,7 +197,7 @@ def test_bad_inputs_are_one_line_and_a_retry_does_just_those() -> None:
     given = Given(shell="test ! -e stop || expr {/} % 33 >&2", results="r", retries=0)
     Path("stop").touch()
     summary, _ = run_map(given, sources.patterns(["in/*"]))
-    # 0, 33, 66, 99: expr says 0 and fails
+    # for 0, 33, 66 and 99 `expr` prints 0 and exits with status 1
     assert (summary.done, summary.failed, summary.code) == (96, 4, 1)
     assert [each["count"] for each in summary.failures] == [4]
     assert str(summary.failures[0]["failure"]).startswith("exit status 1: 0")

@@ -1,4 +1,4 @@
-"""Plans: where files are for a program, and the commands that move them."""
+"""Plans: the paths of a program's files on the worker, and the commands that move the files."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ KEYS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1
 def moved(
     moves: list[Transfer], event: dict[str, Any], regions: dict[str, str]
 ) -> list[tuple[str, str, str, str]]:
-    """What a worker would do for these commands: bucket, region, key and ETag of each transfer."""
+    """Returns the transfers that a worker makes for these commands: bucket, region, key and ETag of each."""
     handler = Handler("", event, "/nowhere", Outside("/nowhere", TimeLimit(0, 0)))
     made = []
     for command in transfers(moves, "retrieve", lambda bucket: regions[bucket], event):

@@ -1,4 +1,4 @@
-"""--results: what is in the directory, and what a retry finds there."""
+"""--results: the files in the directory, and their state when an input is tried again."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Lines, rows, numbers: what is an input, and mistakes with their line."""
+"""Inputs from lines, rows and numbers; errors name the line."""
 
 import io
 import os
@@ -117,7 +117,7 @@ def test_a_header_that_is_none(tmp_path: Path, text: str, message: str) -> None:
 
 @pytest.mark.parametrize("coding", ["latin-1", "utf-16", "utf-16-le", "utf-16-be"])
 def test_columns_that_are_not_utf8(tmp_path: Path, coding: str) -> None:
-    """Nobody could name such a column; and a UTF-16 file is not split into rows at all."""
+    """Such a column cannot be named in a command; and a UTF-16 file cannot be split into rows."""
     (tmp_path / "x.csv").write_bytes("size,größe\r\n1,2\r\n".encode(coding))
     with pytest.raises(UsageError, match=r"x\.csv is not UTF-8, in line 1, .*: convert it"):
         rows.csv_rows(str(tmp_path / "x.csv"))

@@ -1,4 +1,4 @@
-"""Files and objects as inputs: S3 as moto has it."""
+"""Files and objects as inputs, with moto's S3."""
 
 import os
 from collections.abc import Iterator
@@ -76,7 +76,7 @@ def test_folder_markers_are_skipped_and_counted(s3: Any) -> None:
 
 
 def test_a_listing_is_streamed(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first input comes before the second page has been asked for."""
+    """The first input is yielded before the second page is requested."""
     put(s3, *(f"raw/{number:04}" for number in range(1001)))
     pages: list[int] = []
     made = sources.aws.client

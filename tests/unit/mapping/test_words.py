@@ -1,4 +1,4 @@
-"""Words: each is one argument, whatever the fields hold."""
+"""Each word of a command is one argument, whatever the fields contain."""
 
 import shlex
 import subprocess

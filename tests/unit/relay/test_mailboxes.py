@@ -1,4 +1,4 @@
-"""The relay's messages on their way, without any socket."""
+"""The relay's undelivered messages, without sockets."""
 
 import pytest
 
@@ -41,7 +41,7 @@ def test_paused_senders_go_on_once_and_an_empty_inbox_is_forgotten() -> None:
     boxes.open(ONE).senders.add("sender")
     assert boxes.let_go(ONE) == {"sender"}
     assert boxes.let_go(ONE) == set()
-    assert boxes.get(ONE) is not None  # a message is in it
+    assert boxes.get(ONE) is not None  # the mailbox exists, since it has a message
     boxes.take(ONE)
     boxes.let_go(ONE)
     assert boxes.get(ONE) is None

@@ -1,4 +1,4 @@
-"""The relay, against workers on real sockets, plain and over TLS."""
+"""The relay with workers on real sockets, plain and over TLS."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ JOB_KEYS = keys.make_job_keys()
 
 
 class Running:
-    """A relay in a thread; `lines` is what it said."""
+    """A relay in a thread; `lines` are the lines that it has printed."""
 
     def __init__(self, limits: Limits, context: Any = None) -> None:
         self.lines: list[str] = []
@@ -41,7 +41,7 @@ class Running:
             self.changed.notify_all()
 
     def wait_for(self, text: str, times: int = 1) -> str:
-        """The first line that has `text` in it, once so many have."""
+        """Waits until so many lines contain `text`; returns the first of them."""
 
         def said() -> bool:
             return sum(text in line for line in self.lines) >= times
@@ -51,7 +51,7 @@ class Running:
         return next(line for line in self.lines if text in line)
 
     def until(self, text: str) -> None:
-        """Wait for the relay's status to begin with `text`."""
+        """Waits until the relay's status begins with `text`."""
         deadline = time.monotonic() + 300
         while not self.relay.status().startswith(text):
             assert time.monotonic() < deadline, self.relay.status()
@@ -80,7 +80,7 @@ class End:
         self.sock.sendall(b"".join(map(encode, messages)))
 
     def receive(self) -> bytes | None:
-        """The next message; None once the relay has closed."""
+        """Returns the next message; None once the relay has closed the connection."""
         while not self.parser.messages:
             try:
                 data = self.sock.recv(1 << 16)
@@ -92,7 +92,7 @@ class End:
         return self.parser.messages.popleft()
 
     def receive_rest(self) -> None:
-        """Read until the relay has closed."""
+        """Reads until the relay has closed the connection."""
         with contextlib.suppress(ConnectionError):
             while self.sock.recv(1 << 16):
                 pass
@@ -259,7 +259,7 @@ def test_the_silent_are_dropped_in_time(make: Any) -> None:
     running = make(hello_timeout=1000)
     known = running.worker(1, 1)
     running.until("1 connections, 0")
-    running.relay._limits = Limits(hello_timeout=0)  # for those that come from now on
+    running.relay._limits = Limits(hello_timeout=0)  # applies to connections from now on
     for end in [End(running.port) for _ in range(3)]:
         assert end.receive() is None
     running.wait_for("no hello within 0 s")
@@ -268,7 +268,7 @@ def test_the_silent_are_dropped_in_time(make: Any) -> None:
 
 
 def test_the_silent_do_not_keep_others_out(make: Any) -> None:
-    """The oldest of them goes at once, long before its time is over."""
+    """The oldest silent connection is closed at once, long before its time limit."""
     running = make(unverified=8, hello_timeout=1000)
     silent = [End(running.port) for _ in range(20)]
     late = running.worker(1, 1)
@@ -308,7 +308,7 @@ def test_what_is_kept_is_limited(make: Any, limits: dict[str, int], why: str) ->
     other.send(body)
     if "kept" in limits:
         assert other.receive() == f"REFUSED:{why}".encode()
-    # What was kept is delivered, and makes room.
+    # Delivering the kept messages makes room.
     receiver = running.worker(2, 3)
     assert [receiver.receive() for _ in range(5)] == [body] * 5
     again = running.worker(1, 4)
@@ -325,7 +325,7 @@ def test_tiny_messages_are_limited_too(make: Any) -> None:
 
 
 def test_a_slow_receiver_slows_its_senders(make: Any) -> None:
-    """Two senders have more to send than anyone may hold; what the relay holds stays small, and all arrives."""
+    """Two senders have more to send than the relay may hold; it holds little at any time, and all of it arrives."""
     running = make(kept=1, kept_of_job=1)
     receiver = running.worker(3, 0)
     running.until("1 connections, 0")
@@ -334,7 +334,7 @@ def test_a_slow_receiver_slows_its_senders(make: Any) -> None:
     rest = [memoryview(encode(piece) * 1000)] * 2
     deadline = time.monotonic() + 300
     full = False
-    while not full:  # until both are not read from, and the system takes no more from them either
+    while not full:  # until the relay reads from neither, and the socket buffers are full
         assert time.monotonic() < deadline, rest
         full = sum(peer.paused for peer in list(running.relay._peers.values())) == 2
         for number, sender in enumerate(senders):
@@ -355,7 +355,7 @@ def test_a_slow_receiver_slows_its_senders(make: Any) -> None:
     assert all(receiver.receive() == piece for _ in range(whole))
     receiver.close()
     for number, sender in enumerate(senders):
-        # They are read from again; as the receiver is gone, there is no more room for what they send.
+        # The relay reads from them again; since the receiver has gone, their messages cannot be kept.
         with pytest.raises(ConnectionError):
             sender.sock.sendall(rest[number])
 
@@ -364,7 +364,8 @@ def test_a_receiver_that_is_gone_frees_what_waited(make: Any) -> None:
     running = make()
     sender, receiver = running.worker(1, 2), running.worker(2, 1)
     running.until("2 connections, 0")
-    sender.send(b"x" * (30 << 20))  # it is taken as a whole, and then more than the receiver's system holds
+    # The relay takes the whole message, which is more than the receiver's socket buffers hold.
+    sender.send(b"x" * (30 << 20))
     receiver.sock.recv(1)
     receiver.close()
     running.until("1 connections, 0 messages waiting (0.0 MB)")
@@ -391,7 +392,7 @@ def test_notes_are_limited(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len([line for line in running.lines if line.startswith("dropped")]) == 20
 
 
-# As many messages may be half read at a time as there are connections: large ones from a few, small ones from many.
+# Any number of connections may have an unfinished message: large ones from a few, small ones from many.
 @pytest.mark.parametrize(
     ("pairs", "size", "secure"),
     [(200, 1 << 18, False), (100, 1 << 20, False), (50, 1 << 20, True)],

@@ -149,7 +149,7 @@ def test_starts_are_billed_as_time_and_requests_by_the_million() -> None:
 
 
 class Found:
-    """A lookup that has, or has not, found out."""
+    """A lookup that has its result, or does not have it yet."""
 
     regions = ("r",)
 
@@ -166,14 +166,14 @@ def test_a_meter_adds_up_what_connected_workers_cost() -> None:
     meter = cost.Meter(lookup, prices)
     for tenth in range(101):
         meter.read(1000 + tenth / 10, 4, 0)
-    assert meter.dollars is None  # nobody knows the price yet
+    assert meter.dollars is None  # the price is not known yet
     lookup.function = cost.Function(1024, "x86_64")
     meter.read(1020.0, 2, 3)
-    # Ten seconds of four workers, ten of two, as they were counted at the end of each stretch; three starts.
+    # Ten seconds of four workers and ten of two, as counted at the end of each interval; three starts.
     assert meter.dollars == pytest.approx((10 * 4 + 10 * 2 + 3 * cost.START_SECONDS) * 0.5)
     before = meter.dollars
     meter.read(1020.0 + cost.METER / 2, 1000, 3)
-    assert meter.dollars == before  # read again later
+    assert meter.dollars == before  # reading it later gives the same
     lookup.function = cost.Function(1024, "riscv")
     meter.read(1030.0, 1, 3)
     assert meter.dollars is None

@@ -1,4 +1,4 @@
-"""The display as text: drawn from snapshots only, in windows of any size, on grounds of any colour."""
+"""The display as text: drawn from snapshots only, in windows of any size, on any background colour."""
 
 import io
 import re
@@ -21,7 +21,8 @@ FAILED = ErrorKind(
 
 
 def at(seconds: float) -> Snapshot:
-    """A run of 1,000 parts on 100 workers that does 10 parts a second and reads 20 MB a second."""
+    """Returns a snapshot of a run of 1,000 parts on 100 workers that does 10 parts a second and reads 20 MB a
+    second."""
     done = int(seconds * 10)
     return Snapshot(
         at=seconds,
@@ -149,14 +150,14 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("colour", styles())
 def test_colours_can_be_read_on_black_and_on_white(colour: str) -> None:
-    """The contrast of WCAG; 3 is what it asks for graphics and large letters."""
+    """The contrast ratio of WCAG is at least 3, which it requires for graphics and large text."""
     light = luminance(colour)
     assert (light + 0.05) / 0.05 > 3.5
     assert 1.05 / (light + 0.05) > 3.5
 
 
 def test_there_are_no_other_colours() -> None:
-    """Neither those whose looks are the terminal's choice, such as yellow, nor dim letters."""
+    """Neither palette colours, which look different on each terminal, such as yellow, nor dim text are used."""
     used = set()
     for text in display().lines(200, 49):
         used |= {str(span.style) for span in text.spans} | {str(text.style)}

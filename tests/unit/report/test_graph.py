@@ -1,4 +1,4 @@
-"""The history that graphs show, and how they are drawn."""
+"""The history of values that graphs show, and their drawing."""
 
 import pytest
 
@@ -64,7 +64,7 @@ def test_a_history_of_next_to_nothing(times: list[float]) -> None:
 def test_columns_are_drawn_from_below() -> None:
     assert drawn([0, 1, 8, 16], 2, 16) == ["   █", " ▁██"]
     assert drawn([0, 1000], 1, 0) == [" ▁"]
-    assert drawn([1e-9], 3, 1e9) == [" ", " ", "▁"]  # whatever is there can be seen
+    assert drawn([1e-9], 3, 1e9) == [" ", " ", "▁"]  # any value above 0 is visible
     assert drawn([5], 1, 1) == ["█"]
     assert drawn([16], 1, 16, blocks=False) == ["#"]
     assert len(PLAIN) == len(EIGHTHS)

@@ -1,4 +1,4 @@
-"""What programs print, as it is taken from answers: any answer, any amount."""
+"""Lines of programs' output, taken from answers of any form and size."""
 
 import tracemalloc
 from pathlib import Path
@@ -14,7 +14,7 @@ RESULT = {"status": 0, "cut": 0, "seconds": 0.1, "cpu": 0.1, "max_rss": 1, "time
 
 
 class Seen:
-    """What is used of a track."""
+    """The attributes of a track that are used."""
 
     part, number, name = 7, 2, "in/7.png"
 
@@ -102,7 +102,7 @@ def test_a_link_in_the_place_of_a_file_is_not_followed(track: Any, tmp_path: Pat
 
 
 def test_lines_that_are_not_shown_cost_nothing() -> None:
-    """Millions of them fit into one answer: as objects of their own they would take twenty times the memory."""
+    """An answer may have millions of lines; as separate strings they would take twenty times the memory."""
     data = b"ab\n" * 300_000
     tracemalloc.start()
     try:

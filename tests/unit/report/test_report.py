@@ -1,4 +1,4 @@
-"""What people are told: lines, or a painting that fits its window."""
+"""What a run prints for people: lines, or on a terminal a live display that fits the window."""
 
 import fcntl
 import io
@@ -35,7 +35,7 @@ from mu.wire import clock
 
 
 class NoSocket:
-    """What a state needs of a connection when nothing is sent."""
+    """The attributes of a connection that a state uses when nothing is sent."""
 
     def fileno(self) -> int:
         return -1
@@ -69,17 +69,17 @@ NAMES = [type(f"State{'x' * (number % 40)}{number}", (OnePassState,), {}) for nu
 
 
 def counts(reporter: Reporter, **values: Any) -> None:
-    """Let the run's counts be these."""
+    """Sets the run's counts."""
     reporter.counts = reporter.counts._replace(**values)
 
 
 def count(reporter: Reporter, **more: int) -> None:
-    """Let the run's counts grow by so much."""
+    """Increases the run's counts."""
     counts(reporter, **{name: getattr(reporter.counts, name) + number for name, number in more.items()})
 
 
 def told(reporter: Reporter) -> Telling:
-    """What a run tells the reporter by."""
+    """Returns the object through which a run tells the reporter."""
     return Telling(reporter, Tally(lambda: (reporter.counts.parts, True, *reporter.counts[2:5])))
 
 
@@ -111,7 +111,7 @@ ERROR = "OK:RETVAL(3):OUTPUT(one\ntwo: no such thing\n):COMMAND(./tool -x)"
 
 
 def a_run(reporter: Reporter) -> None:
-    """Two parts, one of which fails."""
+    """Does a run of two parts, one of which fails."""
     reporter.listening(1234, tls=True)
     tracks = [begin(reporter, part) for part in range(2)]
     reporter.tick(now=reporter.started)
@@ -357,7 +357,7 @@ def test_a_status_beyond_all_bounds_is_one_workers_fault() -> None:
     assert (track.runs, track.heard) == ([], 1)
 
 
-# Streams that are slow, full or gone
+# Streams that are slow, full or closed
 
 
 def test_nothing_waits_for_a_pipe_until_the_end() -> None:
@@ -400,7 +400,7 @@ def test_without_standard_error_nobody_is_told(monkeypatch: pytest.MonkeyPatch) 
 
 @contextmanager
 def terminal(columns: int, lines: int, encoding: str = "utf-8") -> Iterator[tuple[TextIO, Any]]:
-    """A stream to a terminal of that size, and what gives all that has been written to it."""
+    """Opens a terminal of that size; returns a stream to it, and a function that returns all that was written to it."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     attributes = termios.tcgetattr(slave)
@@ -487,7 +487,7 @@ def test_lines_stay_above_the_painting() -> None:
         reporter = LiveReporter(3, stream)
         a_run(reporter)
         said = written()
-    assert "\x1b[?25l" not in said  # the cursor stays
+    assert "\x1b[?25l" not in said  # the cursor is not hidden
     last = said[said.rindex("\x1b[J") :]
     assert FAILED in plain(last)
     assert re.search(r"of 3 parts done in \d+\.\d s\ngood to know\n$", plain(last))
@@ -520,7 +520,7 @@ def test_it_is_painted_seldom_enough() -> None:
 
 
 def test_a_painting_looks_at_no_more_than_it_shows() -> None:
-    """Not a measurement: the time of a painting must not be that of a walk over all workers."""
+    """Counts accesses instead of time: an update must not go through all workers."""
 
     class Counted(dict[Any, Any]):
         looked = 0
@@ -665,13 +665,13 @@ def test_a_track_adds_up_what_was_waited_for(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("piece", ["):COMMAND(", "):OUTPUT(", "(", ")", "OK:RETVAL(1)", "\n"])
 @pytest.mark.parametrize("start", ["OK:RETVAL(1):OUTPUT(", "FAIL(", ""])
 def test_a_text_made_to_be_slow_is_told_all_the_same(start: str, piece: str) -> None:
-    """Four million characters; what took time with their square would not come to its end today."""
+    """The text has four million characters; with a quadratic algorithm this test would run for hours."""
     said = failure.explain(start + piece * (4_000_000 // len(piece)))
     assert len(said) < (failure.MAX_OUTPUT_LINES + 2) * (MAX_LINE + 20)
 
 
 def test_reasons_without_end_are_counted_together() -> None:
-    """A worker may say something else each time."""
+    """A worker may send a different reason each time."""
     telling = told(Reporter(1))
     for number in range(MAX_REASONS + 50):
         telling.tally.repeat(f"reason {number}")

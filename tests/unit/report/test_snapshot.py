@@ -1,4 +1,4 @@
-"""The accounts that snapshots are made from: percentiles and kinds of errors, both bounded."""
+"""The statistics behind snapshots: percentiles and kinds of errors, both of bounded size."""
 
 import math
 import random

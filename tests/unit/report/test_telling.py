@@ -1,4 +1,4 @@
-"""What a run tells its reporter, and that it survives whatever a reporter does."""
+"""The calls that a run makes to its reporter; exceptions in a reporter do not end the run."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ PARTS = (5, True, 4, 3, 1)
 
 
 class Listening(Reporter):
-    """Keeps what it hears, and breaks in the methods that `breaks_in` names."""
+    """A reporter that keeps its calls, and raises in the methods that `breaks_in` names."""
 
     def __init__(self, *breaks_in: str) -> None:
         super().__init__(5)
@@ -107,7 +107,7 @@ def test_one_that_breaks_at_the_very_end_is_told_of_too(capsys: pytest.CaptureFi
 def test_events_of_every_part_cost_nothing_where_nobody_hears_them() -> None:
     class Moving(Reporter):
         def worker_moved(self, track: Any, before: Any) -> None:
-            """Heard."""
+            """Keeps the call."""
 
     assert not Telling(Listening(), Tally(lambda: PARTS)).hears_moves
     assert Telling(Moving(1), Tally(lambda: PARTS)).hears_moves
