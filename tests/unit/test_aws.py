@@ -1,4 +1,4 @@
-"""AWS's errors in words: one line, what to do, no secrets."""
+"""AWS's errors as one line that says what to do and contains no secrets."""
 
 import io
 import os
@@ -46,7 +46,7 @@ def test_reasons(code, message, told):
 @pytest.mark.parametrize("variable", ["AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"])
 @pytest.mark.parametrize("value", ["SECRET\r", "SECRET\n", "SEC\rRET"])
 def test_credentials_with_odd_characters_are_not_told(monkeypatch, variable, value):
-    """http.client refuses to send them, and quotes them."""
+    """http.client refuses to send such credentials, and its message quotes them."""
     keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_SESSION_TOKEN": "c", variable: value}
     for name, text in {**keys, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}.items():
         monkeypatch.setenv(name, text)
@@ -121,7 +121,7 @@ ASSUMED = """<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15
 
 @pytest.fixture
 def with_mfa(monkeypatch, tmp_path):
-    """A profile that wants an MFA code; yields the codes that STS was sent."""
+    """A profile that requires an MFA code; yields the codes that STS got."""
     codes = []
 
     def answer_sts(call):
@@ -145,7 +145,7 @@ def with_mfa(monkeypatch, tmp_path):
 
 
 def run_without_terminal(*words, typed=""):
-    """In a session of its own, which has no terminal that getpass could open."""
+    """Runs in a new session, which has no terminal that getpass could open."""
     return subprocess.run(
         [sys.executable, *words],
         input=typed,
@@ -157,7 +157,7 @@ def run_without_terminal(*words, typed=""):
 
 
 def test_an_mfa_code_is_asked_for_once(with_mfa):
-    """It works once, so clients and launches share what was got with it."""
+    """A code can be used once, so clients and launches share the credentials obtained with it."""
     done = run_without_terminal(
         "-c",
         "from mu import aws\n"

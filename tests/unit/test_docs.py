@@ -112,7 +112,7 @@ def test_superpositions_are_drawn_side_by_side() -> None:
 
 
 def test_what_its_attributes_do_not_tell_is_not_drawn() -> None:
-    """A state that goes where its own method says, and one that leads back to the superposition that it is in."""
+    """A state whose method chooses the next one, and one that leads back to the superposition that it is in."""
     from mu import OnePassState, SuperpositionState
 
     class Own(OnePassState):

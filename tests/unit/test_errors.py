@@ -1,4 +1,4 @@
-"""One line for an exception, and the place in the user's own code."""
+"""Describing an exception in one line, and finding its place in the user's code."""
 
 import ssl
 from pathlib import Path

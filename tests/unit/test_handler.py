@@ -1,4 +1,4 @@
-"""The worker's commands without a worker: what follows from each text."""
+"""The worker's command handler without a worker: the answers and effects of each command."""
 
 import os
 from functools import partial
@@ -17,7 +17,7 @@ T = "/tmp/lambda_x"
 
 
 class Outside(SimpleNamespace):
-    """The world as the commands see it; transfers are written down, and fail as told."""
+    """The handler's surroundings; transfers are recorded, and raise `error` if it is given."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.transfers: list[tuple[Any, ...]] = []
@@ -68,7 +68,7 @@ def handler(outside: Outside | None = None, command: str = "echo packaged", **ev
 
 
 def answer(reply: Reply) -> str:
-    """The final answer."""
+    """Returns the final answer to a command."""
     if isinstance(reply, Work):
         return reply.job()
     assert isinstance(reply, list)
@@ -287,7 +287,7 @@ def test_run() -> None:
         ("set:max_output:100", 100),
         ("seti:max_output:-1", 0),
         ("set:max_output:much", MAX_OUTPUT),
-        ("seti:max_output:99999999999", 32 << 20),  # half of what a message can hold
+        ("seti:max_output:99999999999", 32 << 20),  # half of the largest message
     ],
 )
 def test_output_is_kept_up_to_a_limit(setting: str, kept: int) -> None:
@@ -311,7 +311,7 @@ def test_connect() -> None:
     made = handler(outside, nonblock=1)
     work = made.handle("connect:relay:13337:HELLO_STATE:job:1:2")
     assert isinstance(work, Work)
-    assert (work.background, work.early) == (False, "")  # what follows may need the connection
+    assert (work.background, work.early) == (False, "")  # the following command may need the connection
     assert work.job() == "OK:CONNECT(relay:13337:HELLO_STATE:job:1:2)"
     assert outside.adopted == [("socket to relay 13337", "HELLO_STATE:job:1:2")]
     assert answer(made.handle("connect:relay:1:")) == "OK:CONNECT(relay:1:)"
@@ -355,7 +355,7 @@ def test_a_background_run_that_made_a_state_keeps_and_sends_it(tmp_path: Path) -
     (tmp_path / "0.state").touch()
     (tmp_path / "1.state").touch()
     work = made.handle(RUN)
-    made.handle("seti:run_iter:3")  # for the next run
+    made.handle("seti:run_iter:3")  # the number of the next run
     assert answer(work).startswith("OK:RETVAL(0):OUTPUT(xc-enc\n)")
     assert [message[:9] for message in outside.sent] == [b"STATE(2):"]
     assert sorted(os.listdir(tmp_path)) == ["1.state", "final.state", "output.ivf", "prev.ivf"]

@@ -1,4 +1,4 @@
-"""The suite is the same however it was started: in the background, by a service, behind a proxy."""
+"""The suite does not depend on how it was started: in the background, by a service, behind a proxy."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Each state class by tables: what it waits for, what it sends, where it goes."""
+"""Tables for each state class: what it waits for, what it sends, and its next state."""
 
 import socket
 from contextlib import suppress
@@ -138,7 +138,7 @@ def test_what_info_messages_may_fill_is_bounded(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(info, "MAX_INFO", 5)
     driven = Driven(Ask)
     for number in range(50):
-        driven.says(f"INFO:progress:{number:900}")  # takes the place of the one before
+        driven.says(f"INFO:progress:{number:900}")  # replaces the previous one
     assert driven.at == "Ask"
     assert "by INFO" in error_of(driven.says(f"INFO:more:{'x' * 900}"))
     names = Driven(Ask).says(*(f"INFO:{number}:x" for number in range(5)))
@@ -187,7 +187,8 @@ def test_want_of_memory_ends_its_own_machine_only(monkeypatch: pytest.MonkeyPatc
 
 
 def test_looking_again_at_messages_that_wait_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each message that is taken has all that wait offered again: with thousands of them, some milliseconds each."""
+    """Each accepted message causes all waiting ones to be offered again; with thousands, each takes some
+    milliseconds."""
     monkeypatch.setattr(machine_code, "MAX_OFFERED", 1000 * machine_code.OFFER)
     offered = 0
 
@@ -213,14 +214,14 @@ def test_looking_again_at_messages_that_wait_is_bounded(monkeypatch: pytest.Monk
     assert few.at == "Both"
     offered = 0
     many = Driven(Both).says(*["OK:OTHER"] * 100)
-    with suppress(ConnectionError):  # the machine has closed the connection before it has read all
+    with suppress(ConnectionError):  # the machine closes the connection before it has read everything
         many.says(*["OK:ROUND"] * 700)
     assert "messages that no state expects" in error_of(many)
     assert offered < 1300
 
 
 def test_a_message_that_waits_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not again for each that comes after it: 2,000 single messages take 2,000 looks."""
+    """It is not offered again for each later message: 2,000 single messages are offered 2,000 times in all."""
     offered = 0
 
     class Watches(InfoWatcherState):
@@ -238,7 +239,7 @@ def test_a_message_that_waits_is_looked_at_once(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("answer", ["OK:RETVAL(7):OUTPUT({}):COMMAND(./encode)", "FAIL({})", "{}"])
 def test_a_long_error_keeps_its_beginning_and_its_end(answer: str) -> None:
-    """However much workers say, a failed part costs a few kilobytes."""
+    """A failed part keeps a few kilobytes, however long its error is."""
     output = "".join(f"line {number} \N{GRINNING FACE}\n" for number in range(100_000))
     kept = ErrorState(Driven(Ask).machine, answer.format(output)).err
     assert len(kept) < texts.ERROR_BEGINNING + texts.ERROR_END + 100
@@ -529,7 +530,7 @@ def test_multi_pass() -> None:
 @pytest.mark.parametrize(
     ("entries", "steps"),
     [
-        # each step: what the worker says, and what is sent then
+        # each step: the worker's message, and the commands sent then
         (["set:a:1", "set:b:2"], [("OK:HELLO", ["set:a:1"]), ("OK:SET(a)", ["set:b:2"])]),
         ([("OK:HELLO", "run:x"), "upload:"], [("OK:HELLO", ["run:x"]), ("OK:RETVAL(0)", ["upload:"])]),
         ([(None, "a"), (None, "b"), "c"], [(None, ["a", "b"]), ("OK", ["c"])]),
@@ -568,7 +569,7 @@ def test_a_wrong_answer_in_a_command_list(entries: list[Any], message: str) -> N
     ("second", "answers"),
     [
         ("upload:", ["OK:RETVAL(0):OUTPUT():COMMAND(x)"]),
-        ("upload:", ["OK:RUNNING(x)"]),  # in background mode an early answer will do
+        ("upload:", ["OK:RUNNING(x)"]),  # in background mode the early answer is enough
         (("OK:RETVAL", "upload:"), ["OK:RETVAL(1):OUTPUT():COMMAND(x)"]),
         (("OK:R", "upload:"), ["OK:RETVAL(1):OUTPUT():COMMAND(x)"]),
     ],
@@ -647,16 +648,16 @@ def loop(init: int, fin: int, **attributes: Any) -> type[ForLoopState]:
         (2, 4, {}, None, [2, 3], 3),
         (0, 1, {}, None, [0], 0),
         (-1, 1, {}, None, [-1, 0], 0),
-        # empty: the counter stays before the start
+        # no rounds: the counter stays one before the start
         (0, 0, {}, None, [], -1),
         (5, 2, {}, None, [], 4),
         (3, 3, {}, None, [], 2),
-        # broken: the counter is the round that broke
+        # left early: the counter is that of the round that left the loop
         (0, 5, {}, 0, [0], 0),
         (0, 5, {}, 2, [0, 1, 2], 2),
         (0, 3, {}, 2, [0, 1, 2], 2),
         (2, 9, {}, 3, [2, 3], 3),
-        # bounds that the constructor sets after the parent's: the end moves, the start does not
+        # bounds that a constructor sets after its parent's constructor: a new end counts, a new start does not
         (0, 0, {"iterInit": 1, "iterFin": 3}, None, [0, 1, 2], 2),
         (0, 9, {"iterFin": 2}, None, [0, 1], 1),
         (4, 9, {"iterInit": 0}, None, [4, 5, 6, 7, 8], 8),
@@ -927,7 +928,7 @@ def test_every_state_has_the_one_before_it() -> None:
     driven.says("OK:ECHO(x)")
     assert driven.machine.info == {"before": "OK:HELLO 7"}
     assert isinstance(driven.machine.prevState, Last)
-    assert driven.machine.prevState.prevState is None  # a machine that has ended keeps one
+    assert driven.machine.prevState.prevState is None  # a machine that has ended keeps one previous state
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["first", "after another"])
@@ -1003,7 +1004,7 @@ def test_large_messages_are_not_kept_for_long() -> None:
     assert Driven(Third).says(large).machine.prevState is None
 
 
-# kick, get_expect, lists, and what else scripts reach for
+# kick, get_expect, lists, and other names that scripts use
 
 
 @pytest.mark.parametrize("kind", ["one", "list"])
@@ -1136,7 +1137,7 @@ def test_an_exception_in_a_users_state_tells_file_and_line_and_is_final() -> Non
     assert not told.final
 
 
-# Whatever the machine, and however the bytes come
+# Any machine, with the bytes cut anywhere
 
 
 @st.composite
@@ -1164,7 +1165,7 @@ def test_the_result_does_not_depend_on_how_bytes_are_cut(
             one.nextState = Final
         driven = Driven(first)
         driven.says(*messages, cut=cut)
-        # What a machine had yet to send when it failed depends on when it could; nothing else does.
+        # How much a machine has sent before it fails depends on timing, so that is not compared; everything else is.
         sent = [] if isinstance(driven.machine, ErrorState) else driven.sent
         result = sent, driven.machine.stateinfo, str(driven.machine)
         driven.machine.close()

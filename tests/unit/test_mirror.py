@@ -1,12 +1,12 @@
-"""The tests of `src/mu/ROOM/X.py` are in `tests/unit/ROOM/test_X.py`; for modules without such a file, a table says
-where their tests are."""
+"""The tests of `src/mu/ROOM/X.py` are in `tests/unit/ROOM/test_X.py`; a table has the tests of modules without such a
+file."""
 
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 SOURCE = TESTS.parent / "src" / "mu"
 
-# Modules that are tested together with others, or as processes: from below `tests`, where.
+# Modules that are tested together with others, or as processes, and their test files below `tests`.
 ELSEWHERE = {
     "__main__": "unit/cli/test_main.py",
     "cli/completion": "unit/cli/test_main.py",
@@ -110,7 +110,7 @@ ELSEWHERE = {
     "work/replies": "unit/test_handler.py",
     "work/transfer": "unit/work/test_s3.py unit/work/test_file_store.py",
 }
-# What is tested here and is no module: the documentation, examples, tools, or how several modules work together.
+# Test files here that belong to no single module: documentation, examples, tools, several modules together.
 NO_MODULE = """
     console/test_writers jobs/test_docs_jobs jobs/test_random_parts launch/test_launch launch/test_meaning
     launch/test_sigv4 report/test_report server/test_wake test_docs test_inherited_state test_mirror
@@ -123,13 +123,13 @@ MODULES = sorted(
 
 
 def own(module: str) -> Path:
-    """Where the tests of a module are, if it has a file of its own for them."""
+    """Returns the path of a module's own test file."""
     path = TESTS / "unit" / module
     return path.with_name(f"test_{path.name}.py")
 
 
 def test_each_module_has_tests() -> None:
-    """In a file of its own, or where a row of the table says."""
+    """Each module has its own test file, or a row in the table."""
     assert [module for module in MODULES if not own(module).exists() and module not in ELSEWHERE] == []
     for names in ELSEWHERE.values():
         for name in names.split():

@@ -1,4 +1,4 @@
-"""What the pilot reads from its surroundings."""
+"""What the pilot reads from its environment and standard input."""
 
 import contextlib
 import subprocess
@@ -47,7 +47,7 @@ def test_a_line_without_end_ends_the_pilot() -> None:
     program = "from mu.pilot import Pilot; Pilot(0, 1).serve()"
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # what it has not read when it ends
+        with contextlib.suppress(BrokenPipeError):  # the pilot may end before it has read everything
             process.stdin.write(b"x" * (pilot.MAX_LINE + (1 << 20)))
             process.stdin.flush()
-        assert process.wait() == 0  # although there may be more to come
+        assert process.wait() == 0  # although more input may follow

@@ -1,6 +1,6 @@
-"""tools/png2y4m, the real static binary and a build with sanitizers: each test runs with both.
+"""tools/png2y4m: each test runs with the real static binary and with a build that has sanitizers.
 
-What the planes should be is worked out here from BT.709's formulas in floating point, unlike in the tool.
+The expected planes are computed here from BT.709's formulas in floating point; the tool uses integers.
 """
 
 import fcntl
@@ -59,7 +59,7 @@ def binary(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def run(binary: Path, tmp_path: Path) -> Run:
-    """Runs the tool in tmp_path. With a file_limit, files cannot grow beyond so many bytes."""
+    """Runs the tool in tmp_path. With a file_limit, files cannot grow beyond that many bytes."""
 
     def run(
         *args: object, file_limit: int | None = None, stdout: int | BinaryIO = subprocess.PIPE
@@ -79,7 +79,7 @@ def run(binary: Path, tmp_path: Path) -> Run:
 
 
 def refused(result: subprocess.CompletedProcess[bytes], status: int, *said: object) -> str:
-    """The one line that an error is, which must contain what is said."""
+    """Checks that the error is one line that contains the given text; returns it."""
     assert result.returncode == status, result.stderr.decode(errors="replace")
     text = result.stderr.decode()
     assert re.fullmatch(r"png2y4m: [^\x00-\x1f\x7f]+\n", text)
@@ -92,11 +92,12 @@ def done(result: subprocess.CompletedProcess[bytes]) -> None:
     assert (result.returncode, result.stderr) == (0, b"")
 
 
-# ---- what the planes should be
+# ---- the expected planes
 
 
 def threshold(x: int, y: int, plane: int, dither: bool) -> float:
-    """From the plastic number, whose first two powers give the sequence; in 32 bits, of which 16 are used."""
+    """Returns the dither threshold: a sequence from the first two powers of the plastic number, computed in 32 bits, of
+    which 16 are used."""
     if not dither:
         return 0.5
     plastic = ((9 + math.sqrt(69)) / 18) ** (1 / 3) + ((9 - math.sqrt(69)) / 18) ** (1 / 3)
@@ -117,7 +118,7 @@ def differences(pixel: Sequence[float]) -> tuple[float, float]:
 
 
 def reference(width: int, height: int, pixels: Sequence[Pixel], chroma: str, dither: bool) -> list[float]:
-    """The frame's samples before the fraction is cut off."""
+    """Returns the frame's expected samples before truncation to integers."""
     values = [
         luma(pixels[y * width + x]) + threshold(x, y, 0, dither) for y in range(height) for x in range(width)
     ]
@@ -136,7 +137,7 @@ def reference(width: int, height: int, pixels: Sequence[Pixel], chroma: str, dit
 
 
 def same(frame: bytes, values: Sequence[float]) -> bool:
-    """A value within a millionth of a level's border may be on either side."""
+    """Compares samples; a value within a millionth of the border between two levels may be either level."""
     return len(frame) == len(values) and all(
         byte in (math.floor(value - 1e-6), math.floor(value + 1e-6))
         for byte, value in zip(frame, values, strict=True)
@@ -150,7 +151,7 @@ def header(
 
 
 def frames(y4m: bytes, width: int, height: int, chroma: str = "420jpeg", **header_fields: str) -> list[bytes]:
-    """The planes of each frame, the rest of the file having been checked."""
+    """Checks a file's headers; returns the planes of each frame."""
     head = header(width, height, chroma, **header_fields)
     assert y4m.startswith(head)
     chroma_width = width if chroma == "444" else (width + 1) // 2
@@ -166,7 +167,7 @@ def frames(y4m: bytes, width: int, height: int, chroma: str = "420jpeg", **heade
 
 
 def kinds_of_png(width: int, height: int) -> Iterator[tuple[str, bytes, list[Pixel]]]:
-    """Every colour type, bit depth and interlacing: a name, the file, and its pixels as 16-bit RGB."""
+    """Yields a name, the file, and its pixels as 16-bit RGB for every colour type, bit depth and interlacing."""
     noise = random.Random(width * 1000 + height)
     extra = (
         chunk(b"gAMA", (30000).to_bytes(4, "big"))
@@ -185,7 +186,7 @@ def kinds_of_png(width: int, height: int) -> Iterator[tuple[str, bytes, list[Pix
                 if colour_type == PALETTE:
                     palette = [tuple(noise.randint(0, 255) for _ in range(3)) for _ in range(top + 1)]  # type: ignore[misc]
                     pixels = [tuple(value * 257 for value in palette[group[0]]) for group in groups]
-                    transparent = chunk(b"tRNS", bytes(top + 1))  # all of them
+                    transparent = chunk(b"tRNS", bytes(top + 1))  # all colours are transparent
                 else:
                     scale = 65535 // top
                     colours = [group[:3] if channels >= 3 else group[:1] * 3 for group in groups]
@@ -225,7 +226,7 @@ def test_every_kind_of_png(
 
 
 def test_the_reference_can_tell() -> None:
-    """One wrong level, or the other matrix, is seen."""
+    """The comparison detects one wrong level, and the matrix of BT.601."""
     values = reference(1, 1, [(65535, 0, 0)], "444", False)
     assert same(bytes([63, 102, 240]), values)
     assert not same(bytes([64, 102, 240]), values)
@@ -265,7 +266,7 @@ def test_exact_levels_are_not_dithered(
     ],
 )
 def test_primaries(run: Run, tmp_path: Path, colour: Pixel, rounded: Pixel) -> None:
-    """The well-known levels of BT.709's 100% colours."""
+    """The published levels of BT.709's 100% colour bars."""
     write_png(tmp_path / "a.png", 2, 2, colour * 4)
     result = run("--no-dither", "a.png")
     done(result)
@@ -274,7 +275,7 @@ def test_primaries(run: Run, tmp_path: Path, colour: Pixel, rounded: Pixel) -> N
 
 @pytest.mark.parametrize("sixteenths", [1, 6, 8, 15])
 def test_dither_keeps_the_mean(run: Run, tmp_path: Path, sixteenths: int) -> None:
-    """A gray between two levels becomes both, in proportion; rounded, it becomes one."""
+    """With dithering, a gray between two levels becomes both, in proportion; without, it is rounded to one."""
     gray = round((84 + sixteenths / 16) / 219 * 65535)
     write_png(tmp_path / "a.png", 64, 64, [gray] * 64 * 64 * 3)
     result = run("a.png")
@@ -321,7 +322,7 @@ def test_dither_keeps_the_mean(run: Run, tmp_path: Path, sixteenths: int) -> Non
     ],
 )
 def test_pattern(run: Run, tmp_path: Path, pattern: str, names: list[str], others: list[str]) -> None:
-    """The frames are the files' in this order: each is of one gray, its place in the list."""
+    """The frames are those of the files in order: each file has one gray level, its index in the list."""
     for level, name in [*enumerate(names), *((99, other) for other in others)]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         write_png(tmp_path / name, 1, 1, [round(level / 219 * 65535)] * 3)
@@ -572,7 +573,7 @@ def test_sizes_differ(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [[], ["-i"]], ids=["new", "append"])
 @pytest.mark.parametrize(("fits", "spare"), [(0, 0), (0, 20), (0, 64), (1, 0), (1, 3), (1, 30), (2, 64)])
 def test_no_room(run: Run, tmp_path: Path, options: list[str], fits: int, spare: int) -> None:
-    """The file ends with the last frame that fitted, and the others' PNG files are still there."""
+    """The output ends with the last frame that fitted, and the PNG files of the other frames still exist."""
     paths = make_frames(tmp_path / "in", 4)
     everything = run("in/%08d.png").stdout
     head, frame = len(header(7, 5)), len(FRAME_7X5)
@@ -641,7 +642,7 @@ def whole_png() -> bytes:
 
 
 def changed(kind: bytes, change: Callable[[bytes], bytes]) -> bytes:
-    """A file with the contents of one chunk changed, its checksum being right."""
+    """Returns a file with the contents of one chunk changed and a right checksum."""
     chunks = split_chunks(whole_png())
     return join_chunks([(name, change(data) if name == kind else data) for name, data in chunks])
 
@@ -654,7 +655,7 @@ def header_of(
 
 
 def truncated() -> Iterator[tuple[str, bytes]]:
-    """Within and at the end of each part of each chunk."""
+    """The file is truncated within and at the end of each part of each chunk."""
     png = whole_png()
     ends = {len(SIGNATURE)}
     at = len(SIGNATURE)
@@ -708,7 +709,7 @@ def test_whole_png_is_whole(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("png", [png for _, png in DAMAGED], ids=[name for name, _ in DAMAGED])
 def test_damaged_png(run: Run, tmp_path: Path, png: bytes) -> None:
-    """The frames before it are there, nothing of it is, it is named, and it and what follows are kept."""
+    """The frames before the damaged file are written, it is named, and it and the files after it are not removed."""
     paths = [tmp_path / f"{number}.png" for number in (1, 2, 3)]
     for path, data in zip(paths, (whole_png(), png, whole_png()), strict=True):
         path.write_bytes(data)
@@ -723,7 +724,7 @@ def test_damaged_png(run: Run, tmp_path: Path, png: bytes) -> None:
     [(16385, 16384), (2**31 - 1, 1), (1, 2**31 - 1), (2**31 - 1, 2**31 - 1), (65537, 65536)],
 )
 def test_too_large(run: Run, tmp_path: Path, width: int, height: int) -> None:
-    """Before anything is allocated for it."""
+    """A picture that is too large is refused before memory is allocated for it."""
     (tmp_path / "a.png").write_bytes(header_of(width, height, 16, RGB_ALPHA))
     refused(run("a.png"), 1, f"a.png: too large: {width}x{height} pixels")
 
@@ -738,7 +739,7 @@ def test_damaged_first_png_leaves_the_output(run: Run, tmp_path: Path) -> None:
 
 
 def test_every_flipped_bit_is_seen(run: Run, tmp_path: Path) -> None:
-    """All of a PNG file is under some checksum."""
+    """Every byte of a PNG file is covered by a checksum or checked."""
     png = whole_png()
     path = tmp_path / "a.png"
     for at in range(len(png)):

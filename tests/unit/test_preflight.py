@@ -1,4 +1,4 @@
-"""Names are checked before anything is launched, and the default region is one for all."""
+"""Names are checked before anything is launched, and all commands use the same default region."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the README says of commands is what there is."""
+"""The commands and flags in the README exist."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`bin/setup.sh` takes the Python that PYTHON names, also where an environment of another one is there already. The
+"""`bin/setup.sh` uses the Python that PYTHON names, even if an environment of another Python exists already. The
 Pythons, the compiler and the package manager are stand-ins, so that nothing is installed."""
 
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# Says who it is, and makes an environment by copying itself.
+# A stand-in for Python that prints its name, and makes an environment by copying itself.
 PYTHON = """#!/bin/sh
 case "$*" in
 *print*) echo "{name}" ;;
@@ -41,7 +41,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def set_up(tree: Path, python: str | None) -> list[str]:
-    """Run it; the environments that it has made, one after the other in this test."""
+    """Runs the script; returns all environments that it has made so far in this test."""
     environment = {**os.environ, "PATH": f"{tree / 'tools'}:{os.environ['PATH']}"}
     if python is not None:
         environment["PYTHON"] = python

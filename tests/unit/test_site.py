@@ -1,4 +1,4 @@
-"""The site: it builds strictly, fetches nothing from elsewhere, and can be searched from a directory."""
+"""The documentation site builds without warnings, loads nothing from other sites, and its search works from disk."""
 
 import importlib.util
 import os
@@ -16,14 +16,14 @@ from tests.support import pages
 from tests.support.browser import CHROMIUM, Browser
 
 ROOT = Path(__file__).parents[2]
-# What a browser fetches by itself. Links (<a href>) are followed only by a reader.
+# Attributes whose URLs a browser loads by itself; links (<a href>) are followed only by a reader.
 FETCHED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href", "object": "data"}
 pytestmark = pytest.mark.timeout(1000)  # building takes seconds, or longer on a slow machine
 NO_FETCH = {"canonical", "next", "prev", "alternate"}
 
 
 class Page(HTMLParser):
-    """`fetched`: addresses that are loaded with the page; `links`: those that are followed; `names`: its anchors."""
+    """`fetched`: URLs that are loaded with the page; `links`: targets of its links; `names`: its anchors."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ def test_the_python_api_is_all_of_the_public_names(made: dict[Path, Page], site:
     assert missing == set()
 
 
-# Names that only scripts of the original use: docs/porting.md has them.
+# Names that only scripts of the original use, which docs/porting.md describes.
 LEFT_TO_OTHER_PAGES = {"Defs", "FDWrapper", "SocketNB"}
 
 
@@ -111,7 +111,7 @@ def test_search_works_without_a_server(site: Path, tmp_path: Path) -> None:
         ] == []
 
 
-# Type a word as a reader does, and wait until the list of results has something in it.
+# Type a word as a reader does, and wait until the list of results is not empty.
 SEARCH = """new Promise(done => {
   const field = document.querySelector('input[name="query"]');
   const list = document.querySelector('.md-search-result__list');
@@ -126,7 +126,7 @@ SEARCH = """new Promise(done => {
 
 
 def diagrams() -> Iterator[tuple[str, str]]:
-    """Each Mermaid fence of docs/, and the name of its page."""
+    """Returns each Mermaid block of docs/ with the name of its page."""
     for path in sorted(ROOT.glob("docs/*.md")):
         for fence in pages.fences(path):
             if fence.language == "mermaid":
@@ -168,7 +168,7 @@ def test_states_in_a_diagram_do_not_overlap_and_arrows_go_down_or_back(text: str
 
 
 def anchors(path: Path) -> Iterator[str]:
-    """The anchors that a forge gives to the headings of a page."""
+    """Returns the anchors that GitHub and similar sites give to the headings of a page."""
     text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
     for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE):
         yield re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
@@ -178,7 +178,7 @@ def anchors(path: Path) -> Iterator[str]:
     "path", sorted([*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("tools/*/*.md")]), ids=os.fspath
 )
 def test_links_in_the_repository_lead_somewhere(path: Path) -> None:
-    """As they stand, in an editor or on a forge."""
+    """The links work in the source files, in an editor or on GitHub and similar sites."""
     text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
     for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", text)):
         parts = urlsplit(link)

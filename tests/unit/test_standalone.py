@@ -1,4 +1,4 @@
-"""The event and the time of a worker in a process of its own."""
+"""The event and the time limit of a worker that runs as a process of its own."""
 
 import io
 import json
@@ -68,7 +68,7 @@ def test_events_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def contexts(tmp_path: Path, walltime: str = "", result: Any = "quit", **event: Any) -> tuple[Any, int]:
-    """The context that a worker was given, and the exit status."""
+    """The contexts that workers got, and the exit status."""
     given = []
 
     def handler(event: Any, context: Any) -> Any:

@@ -9,7 +9,7 @@ FILE = ROOT / "tests" / "typing" / "uses_the_api.py"
 
 
 def test_what_a_user_uses_is_there() -> None:
-    """It imports, and the machine that its classes make can be drawn; mypy does the rest."""
+    """The file can be imported, and the machine of its classes can be drawn; mypy checks the types."""
     spec = importlib.util.spec_from_file_location("uses_the_api", FILE)
     assert spec is not None
     assert spec.loader is not None

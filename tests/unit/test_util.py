@@ -101,7 +101,7 @@ def test_what_it_gives_for_sockets_passes_for_what_the_original_gave(tls: bool) 
     thread.join(300)
     for end in (lsock, accepted, made[0]):
         assert isinstance(end, SSL.Connection) == tls
-    again = SocketNB(accepted)  # scripts make a channel of what they have accepted
+    again = SocketNB(accepted)  # scripts make a channel from an accepted socket
     again.enqueue("hello")
     again.do_write()
     while not made[0].want_handle:

@@ -1,6 +1,6 @@
-"""Who may import whom: the table of rooms, no circles (C files included), and what is shipped to workers.
+"""Import rules: a table of which room may import which, no import cycles (C files included), and the worker's modules.
 
-A room is a folder of src/mu or a module beside them. All may import `errors` and `defs`.
+A room is a folder of src/mu or a module beside the folders. All rooms may import `errors` and `defs`.
 """
 
 import ast
@@ -18,7 +18,7 @@ from mu.lambdaize.archive import worker_files
 SOURCE = Path(__file__).parents[2] / "src" / "mu"
 LATE = {"boto3", "botocore"}
 TYPES = {"mypy_boto3_s3"}
-# Slow to load, and a worker's start is paid for thousands of times.
+# Modules that are slow to load; each worker would pay for them at its start.
 SLOW = {"asyncio", "concurrent", "dataclasses", "email", "hashlib", "http", "logging", "pathlib", "random"}
 SLOW |= {"argparse", "inspect", "json", "secrets", "shutil", "tempfile", "urllib", "xml"}
 
@@ -66,9 +66,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "jobs": BELOW_JOBS,
     "mapping": BELOW_MAPPING,
     "testing": BELOW_MAPPING | {"work", "handler", "worker"},
-    "local": {"console", "aws", "engines"},  # of engines the model of growth, which the engine obeys
+    # `engines` for the model of growth, which the local engine applies.
+    "local": {"console", "aws", "engines"},
     "__init__": BELOW_MAPPING
-    | {"mapping", "testing"},  # late: a name's module is imported when the name is first used
+    | {"mapping", "testing"},  # lazily: a name's module is imported when the name is first used
     "cli": BELOW_MAPPING
     | {"mapping", "local", "testing", "pylaunch", "work", "handler", "worker", "standalone"},
     "__main__": {"cli"},
@@ -76,7 +77,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
-    """All that a module imports, late imports and those for type checking included, as dotted names."""
+    """Returns a module's imports as dotted names, including late ones and those for type checking."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -86,7 +87,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 def modules() -> dict[str, Path]:
-    """Every module's dotted name below `mu`, such as `wire.framing`; a package by its folder's name."""
+    """Returns every module's dotted name below `mu`, such as `wire.framing`; a package has its folder's name."""
     return {
         str(path.relative_to(SOURCE).with_suffix("")).replace("/", ".").removesuffix(".__init__"): path
         for path in SOURCE.rglob("*.py")
@@ -97,7 +98,7 @@ MODULES = modules()
 
 
 def needed(path: Path) -> set[str]:
-    """The modules of mu that a file imports, by their dotted names below `mu`."""
+    """Returns the modules of mu that a file imports, by their dotted names below `mu`."""
     found = set()
     for name in imports(ast.parse(path.read_bytes())):
         if name.startswith("mu."):
@@ -109,7 +110,7 @@ def needed(path: Path) -> set[str]:
 
 
 def outside_the_table(rooms: Mapping[str, set[str]]) -> list[str]:
-    """Imports that the table forbids, given what each module imports."""
+    """Returns the imports that the table forbids, given each module's imports."""
     return [
         f"{name} imports {other}"
         for name, others in rooms.items()
@@ -121,7 +122,7 @@ def outside_the_table(rooms: Mapping[str, set[str]]) -> list[str]:
 
 
 def circle(graph: Mapping[str, set[str]]) -> list[str]:
-    """A circle in a graph, or an empty list."""
+    """Returns a cycle in a graph, or an empty list."""
     done: set[str] = set()
 
     def visit(name: str, above: tuple[str, ...]) -> list[str]:
@@ -138,7 +139,8 @@ def circle(graph: Mapping[str, set[str]]) -> list[str]:
 
 
 def python_imports() -> dict[str, set[str]]:
-    """What each module imports of mu; a package's face is left out, since it only hands on names, late."""
+    """Returns the modules of mu that each module imports; `__init__` files are left out, since they only re-export
+    names, and do so lazily."""
     faces = {name for name, path in MODULES.items() if path.name == "__init__.py"}
     return {
         name: {other for other in needed(path) if other not in faces and other != name}
@@ -157,7 +159,7 @@ def test_no_module_is_in_a_circle_of_imports() -> None:
 
 
 def test_no_c_file_is_in_a_circle() -> None:
-    """Functions that one C file calls in another are the edges."""
+    """An edge of the graph means that one C file calls a function of another."""
     texts = {path.name: path.read_text() for path in (SOURCE / "launch").glob("*.c") if path.name[0] != "_"}
     defined = {
         name: file
@@ -181,7 +183,7 @@ def test_the_wall_is_one() -> None:
 
 
 def at_start(tree: ast.Module) -> set[str]:
-    """What a module imports when it is imported itself: the top level of the names."""
+    """Returns the top-level names of the modules that are imported together with a module."""
     return {name.partition(".")[0] for node in tree.body for name in imports_of(node)}
 
 
@@ -229,8 +231,9 @@ def test_a_worker_starts_without_what_is_slow() -> None:
 
 @pytest.mark.parametrize("name", [*worker_files(), "lambdaize/package_main.py"])
 def test_workers_run_on_python_3_9(name: str) -> None:
-    """Hosts of the ssh and slurm engines may have no newer one. What only newer ones have: the syntax that `ast` knows
-    of, and unions of types with `|` where they are evaluated, which annotations are not if the module says so."""
+    """Hosts of the ssh and slurm engines may have no newer Python. The test looks for newer syntax, which `ast` can
+    detect, and for `|` between types where it is evaluated; annotations are not, with `from __future__ import
+    annotations`."""
     tree = ast.parse((SOURCE / name).read_bytes(), feature_version=(3, 9))
     late = any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body)
     annotations = {
@@ -252,7 +255,7 @@ def test_workers_run_on_python_3_9(name: str) -> None:
 
 
 def is_type(node: ast.expr) -> bool:
-    """Whether an expression looks like a type: `None`, `list[str]`, `int`, or a name like a class's."""
+    """Returns whether an expression looks like a type: `None`, `list[str]`, `int`, or a name like a class's."""
     if isinstance(node, ast.Name):
         return node.id in {"int", "str", "bytes", "float", "bool", "list", "dict", "tuple", "set"} or (
             node.id[0].isupper() and not node.id.isupper()

@@ -1,4 +1,4 @@
-"""The worker's loop in a thread of this process, and a test for any sequence of commands."""
+"""The worker's loop in a thread of this process, with random sequences of commands and with single cases."""
 
 import base64
 import json
@@ -36,7 +36,7 @@ NO_LIMIT = TimeLimit(inf, inf)
 
 
 class FakeS3:
-    """Transfers that only know whether they succeed."""
+    """Transfers that do nothing and succeed, or fail for keys that begin with `missing`."""
 
     def retrieve(self, region: str, bucket: str, key: str, file: str, etag: str = "") -> None:
         if key.startswith("missing"):
@@ -49,7 +49,7 @@ class FakeS3:
 
 
 class Running:
-    """A loop in a thread."""
+    """A worker's loop in a thread."""
 
     def __init__(
         self, sock: socket.socket, directory: str, limit: TimeLimit, idle: float, event: Any
@@ -74,7 +74,7 @@ class Running:
 
     @property
     def reason(self) -> str:
-        """Why it ended, once it has."""
+        """Waits for the loop's end; returns its reason."""
         self.thread.join(300)
         assert not self.thread.is_alive()
         return self._reason
@@ -97,10 +97,10 @@ def running(limit: TimeLimit = NO_LIMIT, idle: float = 300, **event: Any) -> Ite
 
 
 class Promise:
-    """What the worker owes for a sequence of commands.
+    """The expected answers to a sequence of commands.
 
-    `sequence`: answers that come in this order. `finals`: answers of background work, each with the
-    number of answers of the sequence that come before it at least.
+    `sequence`: answers in the order in which they must come. `finals`: answers of background work, each with the least
+    number of answers of the sequence that come before it.
     """
 
     def __init__(self) -> None:
@@ -118,7 +118,7 @@ class Promise:
         self.finals[final] = len(self.sequence)
 
     def command(self, number: int, kind: str, argument: str) -> str:
-        """Note what follows from a command; returns its text."""
+        """Adds the expected answers to a command; returns the command's text."""
         answer = self.sequence.append
         if kind == "set":
             self.vals[f"v{number % 3}"] = argument
@@ -246,7 +246,7 @@ def test_a_coordinator_that_takes_no_answers_is_given_no_more() -> None:
     with running() as (peer, made):
         peer.send("set:v:" + "x" * size, *["get:v"] * count)
         assert peer.receive() == "OK:SET(v)"
-        # All commands have been sent, and few of the answers have been made.
+        # By now all commands have been sent, but few have been answered.
         assert len(made.link._channel.out) < 0.1 * count * size
         assert all(peer.receive() == f"OK:GET({'x' * size})" for _ in range(count))
 
@@ -286,7 +286,7 @@ def test_the_time_limit_is_announced(commands: list[str], answers: int, doing: s
         runs = sum(command.startswith("run:") for command in commands)
         eventually(lambda: len(made.loop._under_way) == runs)
         made.loop._limit = TimeLimit(monotonic(), monotonic() + 10)  # now
-        made.outside.post(lambda: None)  # have the loop look at it
+        made.outside.post(lambda: None)  # wake the loop, so that it checks the time limit
         assert peer.receive() == f"FAIL(worker is about to reach its time limit in STATE {doing})"
         assert peer.receive() is None
         assert made.reason == "the time limit is near"
@@ -349,7 +349,7 @@ def test_the_state_socket() -> None:
 
 
 def test_a_run_that_waits_for_a_state_hears_that_none_can_come() -> None:
-    """And one that has its state, or wants none, does not."""
+    """A run that has its state, or needs none, is not told."""
     with (
         running(nonblock=1, bg_silent=1, expect_statefile=1, run_iter=1) as (peer, made),
         Listener() as relay,
@@ -396,7 +396,7 @@ def test_an_answer_that_no_message_can_hold(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_state_arrives_while_a_command_runs() -> None:
-    """Also with `nonblock` 0: the command may be waiting for it."""
+    """This holds with `nonblock` 0, too, since the command may be waiting for the state."""
     with running() as (peer, made), Listener() as relay:
         peer.send(f"connect:127.0.0.1:{relay.port}:")
         directory = made.outside.state._directory
@@ -411,7 +411,7 @@ def test_a_state_arrives_while_a_command_runs() -> None:
             assert str(peer.receive()).startswith("OK:RETVAL(0)")
 
 
-# Beginnings
+# The start of a worker
 
 
 class Context:
@@ -437,7 +437,7 @@ def test_no_time_limit() -> None:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where workers make their directories; they leave nothing in it."""
+    """The directory in which workers make theirs; after the test it must be empty."""
     base = tmp_path / "base"
     base.mkdir()
     monkeypatch.setenv("TMPDIR", str(base))
@@ -510,7 +510,7 @@ def test_mode_0_kills_what_it_started(tmp_path: Path) -> None:
 
 
 def test_a_signal_wakes_the_loop() -> None:
-    """Also one that is delivered when the loop has looked for signals and does not wait yet."""
+    """This includes a signal that arrives after the loop has checked for signals and before it waits."""
     before = signal.getsignal(signal.SIGTERM)
     outside = Outside("", NO_LIMIT)
     poll = select.poll()
@@ -550,7 +550,7 @@ def test_mode_1(place: Path) -> None:
 
 
 def test_in_a_thread_it_is_not_the_only_one_in_its_process(place: Path) -> None:
-    """There, other children of the process are none of its business: neither reset nor its end touches them."""
+    """In a thread, neither a reset nor the worker's end affects other children of the process."""
     with subprocess.Popen(["sleep", "1000"]) as before, Listener() as listener:
         thread = threading.Thread(target=lambda_handler, args=("", listener.event(tell_facts=1), None))
         thread.start()
@@ -582,7 +582,7 @@ def test_boto3_is_made_ready_when_there_is_a_bucket(place: Path, monkeypatch: py
 
 
 def test_work_is_told_apart_by_its_job() -> None:
-    """Two commands with the same text are two pieces of work."""
+    """Two commands with the same text are separate jobs."""
     with running(nonblock=1, bg_silent=1) as (peer, _):
         peer.send("run:exit 1", "run:exit 1")
         assert [peer.receive(), peer.receive()] == ["OK:RETVAL(1):OUTPUT():COMMAND(exit 1)"] * 2

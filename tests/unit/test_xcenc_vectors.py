@@ -1,4 +1,4 @@
-"""The examples send what the original's coordinators sent, to the same parts and in the same order."""
+"""The examples send the same commands as the original's coordinators, to the same parts and in the same order."""
 
 import importlib
 import json
@@ -17,7 +17,7 @@ from tests.support.fake_workers import FakeWorker, obey
 
 ROOT = Path(__file__).parents[2]
 VECTORS = ROOT / "tests" / "data"
-TIMES = {  # the names of the states of the parts, as in the original's -O file
+TIMES = {  # the names of the parts' states, as in the original's -O file
     int(line.partition(":")[0]): line.split("'")[1::2]
     for line in (VECTORS / "times_xcenc_K4.txt").read_text().splitlines()
 }
@@ -36,7 +36,7 @@ def example(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 class Run:
-    """An example's `main` with workers that come one after the other; `sent` is what they were told."""
+    """An example's `main` with workers that connect one after the other; `sent` are the commands that they got."""
 
     def __init__(self, script: Any, *words: str, answers: Any = answer) -> None:
         self.event: dict[str, Any] = {}
@@ -80,7 +80,7 @@ class Run:
             worker = FakeWorker(self.port)
             self.workers.append(worker)
             worker.say("OK:HELLO")
-            worker.hear()  # so that it has its part before the next one comes
+            worker.hear()  # the worker has its part before the next one connects
         threads = [threading.Thread(target=self._serve, args=(worker,)) for worker in self.workers]
         for thread in threads:
             thread.start()
@@ -117,7 +117,7 @@ def test_what_the_original_sent(
 ) -> None:
     run = Run(example(name, monkeypatch), *words).go(monkeypatch)
     assert run.error is None
-    # The recordings were made without going through `options`, which computes the name of the quality.
+    # The recordings were made without `options`, which computes the name of the quality.
     text = (VECTORS / f"coordinator_{recording}.json").read_text().replace("_30_x/", "_30_x_k4/")
     recorded = json.loads(text)
     for sent, expected in zip(run.sent, recorded, strict=True):
@@ -125,7 +125,7 @@ def test_what_the_original_sent(
 
 
 def test_what_the_original_sent_for_seven_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And two commands more, for the overlap; the results go to a folder of their own."""
+    """Two more commands check the overlap; the results go to another folder than the original's."""
     run = Run(example("xcenc7_server", monkeypatch), "-n", "5", "-K", "4").go(monkeypatch)
     assert run.error is None
     text = (VECTORS / "coordinator_xcenc7_K4.json").read_text().replace("/out_30_x/", "/out7_30_x_k4/")
@@ -158,7 +158,7 @@ SIX, LAST = b"".join(b"FRAME\n%d....." % number for number in range(6)), b"FRAME
 def test_the_check_of_the_overlap(
     left: bytes | None, chunk: bytes, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the shell on a worker does it; it removes what it needs no longer."""
+    """Runs the check in a shell, as a worker does; it removes the file that is no longer needed."""
     command = example("xcenc7_server", monkeypatch).OVERLAP.format(frames=6)
     if left is not None:
         (tmp_path / "left.y4m").write_bytes(left)
@@ -187,7 +187,7 @@ def test_a_distance_of_one_needs_no_state(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def passes_of(sent: list[str | None]) -> list[tuple[str, str, str, str]]:
-    """Of each pass of a part: run_iter, cmdquality, send_statefile, and how the encoder's command begins."""
+    """Returns run_iter, cmdquality, send_statefile and the start of the encoder's command for each pass of a part."""
     found = []
     for place, command in enumerate(sent):
         if str(command).startswith("seti:run_iter:"):
@@ -204,7 +204,8 @@ def passes_of(sent: list[str | None]) -> list[tuple[str, str, str, str]]:
 
 
 def test_without_a_keyframe_distance(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two passes re-encode, the last refines; part 2 is the last of the first tot_passes - 1."""
+    """Two passes encode again, and two refine. All comparisons differ, which matters only from part tot_passes - 1
+    on."""
 
     def differ(command: str) -> str | None:
         return "OK:RETVAL(1):OUTPUT():COMMAND()" if "comp-states" in command else answer(command)
@@ -283,7 +284,7 @@ def test_flags_that_do_not_go_together(
 def test_parts_that_wait_for_a_failed_one_end_with_it(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Part 1 of each group fails; those to its right are waiting, or come only afterwards."""
+    """Part 1 of each group fails; the parts to its right are waiting, or get their workers only afterwards."""
 
     def fail(command: str) -> str | None:
         if "./xc-enc" in command:
@@ -295,7 +296,7 @@ def test_parts_that_wait_for_a_failed_one_end_with_it(
 
     def act(worker: FakeWorker) -> None:
         part = int(str(worker.commands[0]).split(":")[5])
-        if part % 4 in (2, 3):  # these wait for their state
+        if part % 4 in (2, 3):  # these parts wait for their state
             while (command := worker.commands[-1]) is not None and "./xc-enc" not in command:
                 worker.say(answer(command) or "")
                 worker.hear()
@@ -314,7 +315,7 @@ def test_parts_that_wait_for_a_failed_one_end_with_it(
     said = capfd.readouterr().err
     for part in (1, 5):
         assert f"part {part} failed in XCEncRunState: exit status 1: no codec (from: ./xc-enc)\n" in said
-    # Alike if all four were in the same state by then, else one by one.
+    # The four failures are one group if all parts were in the same state, else they are listed one by one.
     waiting = r"^(?:4 parts failed in \w+, )?part (\d)(?: failed in \w+| of them): waits for part [15], which failed$"
     told = re.findall(waiting + r"(?:\n    the same in parts ([\d, ]+))?", said, re.MULTILINE)
     assert {int(number) for found in told for number in re.findall(r"\d", "".join(found))} == {2, 3, 6, 7}

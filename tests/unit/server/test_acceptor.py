@@ -26,7 +26,7 @@ TIME = 10.0
 
 
 class Entrance:
-    """An acceptor, the connections that have not said hello, and what became of them."""
+    """An acceptor with its unverified connections, and lists of those that were admitted and dropped."""
 
     def __init__(self, parts: int = 1, **settings: Any) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -45,7 +45,7 @@ class Entrance:
         self.admitted.append(peer)
 
     def connect(self, count: int = 1, says: bytes = b"") -> None:
-        """So many more, accepted one by one."""
+        """Opens so many connections, and accepts them one by one."""
         for _ in range(count):
             client = socket.create_connection(self.listener.getsockname())
             client.sendall(says)
@@ -53,14 +53,14 @@ class Entrance:
             self.acceptor.accept()
 
     def greet(self) -> None:
-        """Serve all that are ready."""
+        """Serves all connections that are ready."""
         for fd, _ in self.connections.epoll.poll(0):
             peer = self.connections.get(fd)
             if peer is not None:
                 self.acceptor.greet(peer)
 
     def latest(self) -> float:
-        """When all have had their time."""
+        """Returns the moment at which the time limits of all connections are over."""
         return max(peer.deadline for peer in self.connections.all())
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ def test_nobody_is_given_time_for_ever(entrance: Entrance) -> None:
 def test_whoever_was_put_off_is_not_forgotten_behind_newer_ones(entrance: Entrance) -> None:
     entrance.connect(says=HELLO[:3])
     entrance.acceptor.expire(entrance.latest())
-    entrance.greet()  # its three bytes are read now
+    entrance.greet()  # reads the connection's three bytes
     entrance.connect()
     entrance.acceptor.expire(entrance.latest())
     assert len(entrance.dropped) == 2
@@ -127,7 +127,7 @@ def test_beyond_the_room_the_oldest_stranger_goes() -> None:
 
 
 class Full:
-    """A listening socket in a process that has no descriptor left."""
+    """A listening socket of a process that has reached its limit on file descriptors."""
 
     def __init__(self, listener: socket.socket) -> None:
         self.fileno = listener.fileno
@@ -185,7 +185,7 @@ def test_accepted_connections_do_not_wait_to_send_and_are_probed() -> None:
 
 
 def test_a_hello_is_bounded(entrance: Entrance) -> None:
-    """Both what it claims to have and what comes without an end."""
+    """The limit applies to the length that the header claims, and to data without an end."""
     long = b"OK:HELLO:" + b"x" * MAX_HELLO
     entrance.connect(says=b"%012d " % len(long) + long[:100])
     for _ in range(3):

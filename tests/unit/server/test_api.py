@@ -1,4 +1,4 @@
-"""The coordinator's main loop against workers on real sockets, plain and over TLS."""
+"""The coordinator's main loop with workers on real sockets, plain and over TLS."""
 
 import ast
 import contextlib
@@ -49,7 +49,7 @@ class Work(CommandListState):
 
 
 class Job:
-    """A main loop in a thread of its own. `info` is its ServerInfo, `states` what it made."""
+    """A main loop in a thread. `info` is its ServerInfo, `states` the list of states that it fills."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Job:
         return FakeWorker(self.port, client_context(self.keys.ca, pair.cert, pair.key))
 
     def end(self) -> None:
-        """Wait for the end; raises what the main loop raised."""
+        """Waits for the end; raises the main loop's exception, if any."""
         self.thread.join(300)
         assert not self.thread.is_alive()
         if self.error is not None:
@@ -136,7 +136,7 @@ def test_keyframe_groups_and_the_groups_number() -> None:
 
 
 def test_a_list_of_parts(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """States count from 0, people see the numbers of the list."""
+    """States count from 0; messages for people have the numbers in the list."""
     job = Job(num_parts=2, num_list=[7, 3], out_file=str(tmp_path / "times"))
     job.worker().serve(lambda command: "FAIL(no)" if command == "run:" else obey(command))
     job.worker().serve()
@@ -210,7 +210,7 @@ def test_strangers_with_other_keys_are_refused(capfd: pytest.CaptureFixture[str]
     other = keys.make_job_keys()
     assert job.keys is not None
     stranger = FakeWorker(job.port, client_context(job.keys.ca, other.worker.cert, other.worker.key))
-    # Which one it is depends on what the client had sent by then.
+    # The reason depends on how much the client had sent by then.
     with pytest.raises(OSError, match=r"unknown ca|EOF|reset|Broken pipe"):
         stranger.say("OK:HELLO")
         stranger.sock.recv(100)
@@ -229,7 +229,8 @@ def test_strangers_with_other_keys_are_refused(capfd: pytest.CaptureFixture[str]
 def test_a_worker_of_the_originals_with_rsa_keys(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """It labels each key RSA PRIVATE KEY, says hello and no more, and knows no `reset:`."""
+    """The original's worker labels each key RSA PRIVATE KEY, sends a hello without facts, and does not know
+    `reset:`."""
     made = keys.make_job_keys("rsa")
     monkeypatch.setattr(keys, "make_job_keys", lambda: made)
     job = Job(tls=True, num_parts=2)
@@ -250,7 +251,8 @@ def test_a_worker_of_the_originals_with_rsa_keys(
 def test_a_worker_that_cannot_read_its_key_is_told_why(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kind: str, hinted: bool
 ) -> None:
-    """The original's worker connects, finds that its key is none that it reads, and closes the connection."""
+    """The original's worker connects, finds that it cannot read its key, and closes the connection; the coordinator
+    reports that reason."""
     made = keys.make_job_keys(kind)
     monkeypatch.setattr(keys, "make_job_keys", lambda: made)
     job = Job(tls=True)
@@ -265,7 +267,7 @@ def test_a_worker_that_cannot_read_its_key_is_told_why(
 def test_a_silent_stranger_is_dropped_in_time(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its time is over as soon as it is accepted; the worker has as much of it as a slow machine may need."""
+    """Its time limit is over as soon as it is accepted; the worker's is long enough for a slow machine."""
     shift = -10.0
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + shift)
     monkeypatch.setattr(acceptor, "time", clock)
@@ -332,14 +334,14 @@ def test_a_kill_state_that_is_no_end_is_an_error(capfd: pytest.CaptureFixture[st
 
 
 def test_what_a_worker_says_before_it_closes_is_why(capfd: pytest.CaptureFixture[str]) -> None:
-    """Also if there is something to be sent to it at that moment."""
+    """The reason is its last message, even if data for it was still unsent at that moment."""
     told = threading.Event()
 
     class Talks(Work):
         def transition(self, msg: str) -> MachineState:
             following = super().transition(msg)
             if msg == "OK:HELLO":
-                self.enqueue("x" * (16 << 20))  # more than the network holds
+                self.enqueue("x" * (16 << 20))  # more than the socket buffers hold
             return following
 
     class Telling(PlainReporter):
@@ -352,7 +354,7 @@ def test_what_a_worker_says_before_it_closes_is_why(capfd: pytest.CaptureFixture
     def says_why() -> None:
         worker.say("OK:HELLO")
         told.wait(300)
-        assert worker.sock.recv(1)  # it is sending
+        assert worker.sock.recv(1)  # the coordinator is sending
         worker.say("FAIL(disk full)")
         worker.sock.close()
 
@@ -375,7 +377,8 @@ def test_workers_that_never_come_end_the_run(capfd: pytest.CaptureFixture[str]) 
 
 
 class FakeLaunch:
-    """A launch that starts fake workers: `behaviours` says what each one does, the last what all others do."""
+    """A launch that starts fake workers: `behaviours[n]` is what worker n does; the last one is for all further
+    workers."""
 
     def __init__(self, *behaviours: Callable[[FakeWorker], None], start: int) -> None:
         self.behaviours = behaviours
@@ -497,7 +500,7 @@ def test_a_part_is_given_to_another_worker(
 
 @pytest.mark.parametrize(("parts", "retries"), [(1, 1), (2, 0)])
 def test_a_worker_that_dies_while_another_connects(parts: int, retries: int) -> None:
-    """Both are seen in one turn of the loop, and the new connection gets the old one's descriptor."""
+    """The loop sees both in one iteration, and the new connection gets the descriptor of the old one."""
     info = type("ServerInfo", (), {"port_number": 0, "num_parts": parts, "retries": retries})
     port = api._listener(info).getsockname()[1]
     dying = [FakeWorker(port)]
@@ -555,7 +558,7 @@ def test_workers_that_never_come_are_launched_again_only_so_often(capfd: pytest.
 
 
 def test_each_worker_that_connects_gives_launching_new_patience() -> None:
-    """Three invocations are lost, but never two in a row."""
+    """Three invocations are lost, but a worker connects between any two of them."""
     behaviours = [never_connecting, failing, never_connecting, failing, never_connecting, obedient]
 
     def check(seconds: float) -> None:
@@ -568,7 +571,7 @@ def test_each_worker_that_connects_gives_launching_new_patience() -> None:
 
 
 class Releasing(PlainReporter):
-    """Sets `released` when the run is `age` seconds old, or when it says something with `word` in it."""
+    """Sets `released` when the run is `age` seconds old, or, if `word` is given, at a note that contains it."""
 
     def __init__(self, parts: int, word: str = "", age: float = 0.0) -> None:
         super().__init__(parts)
@@ -588,13 +591,14 @@ class Releasing(PlainReporter):
 
 
 def progress(total: int, accepted: int) -> Progress:
-    """All others were throttled, and wait."""
+    """Returns the progress of a launch in which all invocations but the accepted ones were throttled and wait."""
     waiting = total - accepted
     return Progress(total, 0, 0, waiting, accepted, 0, 0, total + waiting, waiting, waiting, 1, 1.0)
 
 
 def test_a_throttled_launch_is_waited_for_while_others_work() -> None:
-    """The second worker cannot be started before the first has ended: longer than the patience for missing ones."""
+    """The second worker cannot start before the first has ended, which takes longer than the time limit for missing
+    workers."""
 
     def check(seconds: float) -> None:
         reporter = Releasing(2, age=5 * seconds)
@@ -630,7 +634,7 @@ def test_a_launch_that_is_throttled_with_nobody_at_work_has_an_end() -> None:
         reason = ""
 
         def cancel(self) -> None:
-            self.reason = " (HTTP 429)"  # known only then
+            self.reason = " (HTTP 429)"  # the reason becomes known only now
 
         def note(self) -> str:
             return super().note() + self.reason
@@ -677,7 +681,7 @@ def test_what_depends_on_a_failed_part_is_not_tried_again() -> None:
     )
     with pytest.raises(JobError, match="3 of 3 parts failed"):
         job.end()
-    assert launch.asked == 4  # one more for the first part, and none for the others
+    assert launch.asked == 4  # one more worker for the first part, none for the others
 
 
 @pytest.mark.parametrize(
@@ -695,7 +699,8 @@ def test_without_keys_only_this_machines_workers_are_started(
         return lookup(host, *rest, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", noted)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")  # which is asked for the account's limit
+    # The endpoint that is asked for the account's limit.
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setattr(AwsLambda, "start", lambda self, payload, number: started.append(payload))
     info = type("ServerInfo", (), {"port_number": 0, "num_parts": 1, "lambda_function": "f", "no_cost": True})
     ended = None
@@ -707,7 +712,7 @@ def test_without_keys_only_this_machines_workers_are_started(
     listener = api._listener(info)
     assert listener.getsockname()[0] == "127.0.0.1"
     listener.close()
-    assert set(looked_up) <= {"127.0.0.1", "127.0.0.9", "localhost"}  # nothing that is not on this machine
+    assert set(looked_up) <= {"127.0.0.1", "127.0.0.9", "localhost"}  # only names of this machine
     assert ("in the clear" in capfd.readouterr().err) == bool(status)
 
 
@@ -746,7 +751,7 @@ def test_a_spare_worker_takes_over() -> None:
     leaving = FakeWorker(job.port)
     leaving.say("OK:HELLO")
     leaving.sock.shutdown(socket.SHUT_WR)
-    assert leaving.hear() is None  # now both spares are known
+    assert leaving.hear() is None  # the coordinator now knows both spare workers
     first.say("FAIL(disk full)")
     assert spare.hear() == "set:part:0"
     spare.say("OK:SET(part)")
@@ -798,7 +803,7 @@ def test_workers_of_another_run_are_refused(capfd: pytest.CaptureFixture[str]) -
 def test_a_crowd_of_strangers_does_not_keep_workers_out(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """tests/faults/test_strangers.py has as many as there are places in earnest."""
+    """tests/faults/test_strangers.py does this with as many connections as the real limit."""
     monkeypatch.setattr(acceptor, "PLACES", 100)
     job = Job(num_parts=2)
     silent = [socket.create_connection(("127.0.0.1", job.port)) for _ in range(250)]
@@ -1025,7 +1030,7 @@ def test_flags_of_a_real_process(tmp_path: Path, words: list[str], parts: list[i
         assert worker.hear() == f"set:part:{number}"
         if "-m" not in words:
             worker.say("OK:SET(part)")
-        assert worker.hear() == "quit:"  # after its answer, or because it gave none in time
+        assert worker.hear() == "quit:"  # after the worker's answer, or after the time limit for it
         assert worker.hear() is None
     said = process.stderr.read()
     assert process.wait(300) == status
@@ -1045,7 +1050,7 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
     )
 
 
-# What the original's coordinators sent, and wrote
+# Recordings of the original's coordinators: commands and files
 
 
 def test_png2y4m_sends_what_the_original_sent(monkeypatch: pytest.MonkeyPatch) -> None:

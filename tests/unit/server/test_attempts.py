@@ -1,4 +1,4 @@
-"""The books of a run: which machine stands for which part, and what becomes of each attempt."""
+"""The attempts of a run: which state machine belongs to which part, and how each attempt ends."""
 
 import socket
 from collections.abc import Iterable, Iterator
@@ -40,7 +40,7 @@ class Hearing(Reporter):
 
 
 class Books:
-    """A run of some parts without a loop: workers are begun and ended by hand."""
+    """A run of some parts without a loop: the test begins and ends the attempts."""
 
     def __init__(
         self, parts: Iterable[Part] = (), constructor: Any = First, keep: bool = True, **settings: Any
@@ -114,10 +114,10 @@ def test_the_first_of_two_attempts_that_is_done_counts(made: list[Books]) -> Non
     first = books.begin(now=0.0)
     assert first.attempt is not None
     books.ledger.durations.add(1.0)
-    books.ledger.done = 1  # as many as it takes to look for slow parts
+    books.ledger.done = 1  # enough parts for the ledger to look for slow ones
     assert books.ledger.want_backups(10.0) == 1
     second = books.begin(now=10.0)
-    assert books.states == [first.machine]  # the part is known by the older attempt
+    assert books.states == [first.machine]  # the older attempt stands for the part
     well, losers = books.end(second)
     assert (well, losers) == (True, [first])
     assert isinstance(books.states[0], Done)

@@ -1,4 +1,4 @@
-"""The flags of coordinator scripts, each by its name, and what wrong ones say."""
+"""The flags of coordinator scripts, and the errors for wrong values."""
 
 import socket
 import subprocess
@@ -78,7 +78,7 @@ def test_a_flag_sets_its_attribute(
 def test_every_flag_of_the_table_is_tried_above() -> None:
     mark = next(m for m in test_a_flag_sets_its_attribute.pytestmark if m.name == "parametrize")  # type: ignore[attr-defined]
     tried = {row[1] for row in mark.args[1]} | {"num_passes", "cacert", "srvcrt", "srvkey"}
-    engines = {"engine", "engine_args", "tunnel", "ramp", "workers"}  # which every script has
+    engines = {"engine", "engine_args", "tunnel", "ramp", "workers"}  # flags that every script has
     assert {flag.attribute for flag in FLAGS} | engines == tried
 
 

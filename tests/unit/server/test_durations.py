@@ -1,4 +1,4 @@
-"""How long parts take, of the last ones only."""
+"""Statistics of the durations of the most recent parts."""
 
 import statistics
 

@@ -1,4 +1,4 @@
-"""The end of a run: files come first, whatever a terminal, Lambda or a signal does then."""
+"""The end of a run: its files are written first, whatever a terminal, Lambda or a signal does then."""
 
 import json
 import os
@@ -62,7 +62,7 @@ WORDS = ("-O", "times", "-P", "profile", "--record", "run")
 
 
 def begin(directory: Path, *words: str, **more: Any) -> tuple[subprocess.Popen[str], FakeWorker]:
-    """A script whose one part is done once its worker says hello, and whose cost is never known."""
+    """Starts a script whose one part is done once its worker says hello, and whose price lookup never ends."""
     (directory / "script.py").write_text(SCRIPT)
     process = subprocess.Popen(
         [sys.executable, "script.py", *words],
@@ -73,7 +73,7 @@ def begin(directory: Path, *words: str, **more: Any) -> tuple[subprocess.Popen[s
 
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Its status, and the rest of what it said."""
+    """Waits for its end; returns its status and the rest of its standard error."""
     with process:
         said = process.stderr.read() if process.stderr is not None else ""
         return process.wait(300), said
@@ -102,7 +102,7 @@ def test_a_signal_waits_for_the_files(tmp_path: Path, number: signal.Signals) ->
     process, worker = begin(tmp_path, *WORDS)
     worker.say("OK:HELLO")
     assert (tmp_path / "times").read_text().startswith("0:[(")
-    os.kill(process.pid, number)  # now that it waits for a reader of the next file
+    os.kill(process.pid, number)  # the process now waits for a reader of the next file, a FIFO
     assert (tmp_path / "profile").read_bytes()
     status, said = end(process)
     assert status == 128 + number
@@ -112,7 +112,7 @@ def test_a_signal_waits_for_the_files(tmp_path: Path, number: signal.Signals) ->
 
 
 class Lookup:
-    """What Lambda says of the function, the first time that it is asked or the second."""
+    """A price lookup whose answers are given, in order."""
 
     regions = ["us-east-1"]
 
@@ -163,7 +163,7 @@ def test_the_cost_is_in_the_record_whenever_it_comes(
 
 @contextmanager
 def worker_sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Two ends of a connection."""
+    """The two ends of a connection."""
     ends = socket.socketpair()
     with ends[0], ends[1]:
         yield ends

@@ -1,4 +1,4 @@
-"""Unfinished messages of many connections: who is read from, who waits, and that all of them come in the end."""
+"""Unfinished messages of many connections: which ones are read from, which ones are paused, and that all arrive."""
 
 import socket
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ KB = 1 << 10
 
 
 class World:
-    """Connections whose other ends send as much as is asked for."""
+    """Connections whose other ends send as much as the test says."""
 
     def __init__(self) -> None:
         self.connections = Connections()
@@ -30,7 +30,7 @@ class World:
         return peer
 
     def send(self, peer: Peer, data: bytes) -> Peer | None:
-        """What `note` says once all of it was read."""
+        """Sends the data and reads all of it; returns the last peer that `note` named, if any."""
         assert peer.channel is not None
         said = None
         for begin in range(0, len(data), 16 * KB):
@@ -59,7 +59,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 
 def begin_of(size: int, sent: int) -> bytes:
-    """The first `sent` bytes of a message."""
+    """Returns the first `sent` bytes of a message."""
     return b"%012d " % size + b"x" * (sent - 13)
 
 
@@ -75,11 +75,11 @@ def test_beyond_it_as_many_go_on_as_there_is_room_for_and_the_others_follow(worl
     peers = [world.connect() for _ in range(8)]
     for peer in peers:
         world.send(peer, begin_of(49 * KB, 16 * KB))
-    # The first four were read from before memory was short, and find out when they send more.
+    # The first connections were read from before memory was short; they are paused when they send more.
     assert [peer.paused for peer in peers] == [False] * 6 + [True] * 2
     world.send(peers[0], b"x" * KB)
     assert peers[0].paused
-    world.send(peers[4], b"x" * (33 * KB + 13))  # the end of its message
+    world.send(peers[4], b"x" * (33 * KB + 13))  # the rest of its message
     assert peers[4].channel is not None
     assert peers[4].channel.want_handle
     assert [peer.paused for peer in peers] == [True] + [False] * 6 + [True]
@@ -108,7 +108,7 @@ def test_a_message_that_stands_still_loses_its_room(world: World) -> None:
     assert peers[6].paused
     world.send(peers[5], b"x")
     world.intake.watch()
-    assert not peers[6].paused  # in the place of peers[4]
+    assert not peers[6].paused  # it gets the room of peers[4]
     assert not peers[5].paused
 
 
@@ -116,7 +116,7 @@ def test_those_that_wait_go_on_when_others_are_closed(world: World) -> None:
     peers = [world.connect() for _ in range(8)]
     for peer in peers:
         world.send(peer, begin_of(49 * KB, 16 * KB))
-    world.close(peers[6])  # itself paused
+    world.close(peers[6])  # a paused one
     for peer in peers[:6]:
         world.close(peer)
     assert not peers[7].paused
@@ -128,9 +128,9 @@ def test_one_that_goes_on_before_its_turn_takes_its_room_once(world: World) -> N
     for peer, size in zip(peers, sizes, strict=True):
         world.send(peer, begin_of(size * KB, 16 * KB))
     assert [peer.paused for peer in peers] == [False] * 6 + [True] * 2
-    world.close(peers[4])  # there is room for the last one now, which waits behind a larger one
+    world.close(peers[4])  # there is room for the last one now, but a larger one is before it in the queue
     assert peers[6].paused
-    world.send(peers[7], b"x" * KB)  # it has hung up, and so is read from although it is paused
+    world.send(peers[7], b"x" * KB)  # a connection that has hung up is read from although it is paused
     world.close(peers[5])
     assert not any(peer.paused for peer in peers)
 
@@ -150,7 +150,7 @@ def test_whoever_holds_most_is_given_up_when_all_of_it_is_too_much(world: World)
 
 
 def test_one_that_hangs_up_in_its_message_while_memory_is_short_is_not_waited_for(world: World) -> None:
-    """Its descriptor is closed by then, and may be another's."""
+    """Its descriptor is closed by then, and another connection may have it."""
     first = world.connect()
     world.send(first, begin_of(90 * KB, 16 * KB))
     for _ in range(7):
@@ -162,5 +162,5 @@ def test_one_that_hangs_up_in_its_message_while_memory_is_short_is_not_waited_fo
     assert world.intake.note(first, first.channel) is None
     assert first.paused
     for peer in [peer for peer in world.ends if peer is not first]:
-        world.close(peer)  # and now it would be its turn
+        world.close(peer)  # now it is first in the queue
     assert not first.paused

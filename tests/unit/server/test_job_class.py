@@ -9,7 +9,7 @@ from mu.server.flags import EVERY_SCRIPT, FLAGS, WORKER_FLAGS
 from mu.wire.socket_nb import SocketNB
 from tests.support.machines import Driven
 
-# Flags that only scripts of a certain kind have.
+# Flags that only some scripts have.
 OF_VIDEOS = {"num_frames", "quality_values", "run_xcenc", "quality_y", "quality_s", "keyframe_distance"}
 OF_VIDEOS |= {"upload_states", "num_passes", "video_name", "in_format"}
 OF_THE_RELAY = {"state_srv_addr", "state_srv_port", "state_srv_threads"}

@@ -1,4 +1,4 @@
-"""Which part goes to which connection, and what becomes of parts whose workers fail or take long."""
+"""Which part goes to which connection, and what happens to parts whose workers fail or are slow."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def test_groups() -> None:
     assert [part.group for part in connection_order(5, 4)] == [0, 1, 0, 0, 0]
 
 
-# The ledger, by what happens to it
+# The ledger
 
 
 def ledger(parts: int = 2, **settings: Any) -> Ledger:
@@ -87,7 +87,7 @@ def test_how_often_a_part_is_tried(retries: int, error: str, attempts: int) -> N
 
 
 def test_parts_that_are_not_at_hand_yet() -> None:
-    """None is not the end: the parts' source is asked again."""
+    """None does not mean the end: the ledger asks the source of parts again."""
     source: list[Part | None] = [Part(0, 0, "a"), None, None, Part(1, 1, "b"), None]
     made = Ledger(iter(source))
     first = made.begin(0.0)
@@ -122,11 +122,11 @@ def test_backups_begin_when_most_are_done() -> None:
     attempts = [begun(book) for _ in range(8)]
     for number in range(5):
         book.succeeded(attempts[number], 10.0)
-    assert book.want_backups(1000.0) == 0  # not yet three quarters
+    assert book.want_backups(1000.0) == 0  # fewer than three quarters of the parts are done
     book.succeeded(attempts[5], 10.0)
-    assert book.want_backups(20.0) == 0  # twice the median, not more
+    assert book.want_backups(20.0) == 0  # exactly twice the median, which is not enough
     assert book.want_backups(20.1) == 2
-    assert book.want_backups(50.0) == 0  # once for each part
+    assert book.want_backups(50.0) == 0  # each part gets one backup at most
     backup = begun(book, 21.0)
     assert (backup.part.number, backup.number) == (6, 2)
     assert book.leader(backup) is attempts[6]
@@ -181,7 +181,7 @@ def test_whatever_happens_each_part_ends_once(
 
 
 def test_parts_that_are_still_to_come() -> None:
-    """None says that none is at hand: nobody is told that there is no more, and it is asked again."""
+    """None means that no part is available yet: the run is not finished, and the source is asked again."""
     ledger = Ledger(iter([Part(1, 0), None, None, Part(2, 0), None]))
     assert ledger.waiting(5) == 1
     assert ledger.pending
@@ -195,14 +195,14 @@ def test_parts_that_are_still_to_come() -> None:
     assert second is not None
     assert second.part.number == 2
     ledger.succeeded(second, 2.0)
-    assert not ledger.finished  # the last None
+    assert not ledger.finished  # the source returns its last None
     assert ledger.finished
     assert not ledger.pending
     assert ledger.counts()[:2] == (2, True)
 
 
 def test_what_is_kept_of_an_error_is_bounded() -> None:
-    """An error that looks final is compared with the next worker's, by its end only."""
+    """An error that looks final is compared with the next worker's error by its end, so only the end is kept."""
     book = ledger(1, retries=5)
     assert not book.failure(begun(book), "x" * 1_000_000 + "no such key)", final=False, proven=False)
     (trouble,) = book._troubles.values()
@@ -219,7 +219,7 @@ def test_a_part_that_is_given_back_is_as_if_it_had_not_begun() -> None:
     again = ledger.begin(2.0)
     assert again is not None
     assert (again.part, again.number) == (attempt.part, 1)
-    ledger.give_back(attempt)  # it is over: nothing happens
+    ledger.give_back(attempt)  # the attempt has ended, so this changes nothing
     assert ledger.running == 1
 
 

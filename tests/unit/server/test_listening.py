@@ -1,4 +1,4 @@
-"""The original's way to open a coordinator's port."""
+"""The original's function that opens a coordinator's port."""
 
 import pytest
 from OpenSSL import SSL

@@ -1,4 +1,4 @@
-"""What a run reads from a script's ServerInfo, and what it makes of it."""
+"""Reading a script's ServerInfo into a run's settings."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Cleaning up between two parts, on a socket pair: who is welcomed back, and who is given up."""
+"""`reset:` between two parts, on a socket pair: which workers go on, and which are given up."""
 
 import socket
 from collections.abc import Iterator, Mapping
@@ -29,7 +29,7 @@ class First(CommandListState):
 
 
 class Cleaning:
-    """One worker that has been told to clean up. `facts` are those of its hello, `well` how its part has ended."""
+    """One worker that has been sent `reset:`. `facts` are those of its hello; `well` is whether its part succeeded."""
 
     def __init__(self, facts: Mapping[str, Any] = NO_FACTS, *, well: bool = True) -> None:
         self.connections = Connections()
@@ -140,7 +140,7 @@ def test_a_connection_that_is_closed_already_cannot_begin(cleaning: Cleaning) ->
     assert cleaning.ended == (0, 0)
 
 
-# The next part, along with `reset:`
+# The next part is sent along with `reset:`
 
 AHEAD = {"seconds_left": None, "ahead": True, "fresh": True}
 COMMANDS = encode(b"reset:") + encode(b"set:a:1")
@@ -180,7 +180,7 @@ def test_a_part_whose_worker_cannot_clean_up_is_given_back(ahead: Cleaning, said
 
 
 def test_a_hello_that_the_first_state_does_not_take_is_there_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The state waits for a second message before it takes the hello."""
+    """The state waits for a second message before it accepts the hello, which must not be queued twice."""
 
     class Later(First):
         def transition(self, msg: str) -> Any:
@@ -199,7 +199,7 @@ def test_a_hello_that_the_first_state_does_not_take_is_there_once(monkeypatch: p
 
 @pytest.mark.parametrize(("facts", "well"), [({"seconds_left": None}, True), (AHEAD, False)])
 def test_others_get_reset_alone(facts: Mapping[str, Any], well: bool) -> None:
-    """A worker that does not say that it can, and one whose part has failed."""
+    """A worker without that ability in its facts, and one whose part has failed, get no part along with `reset:`."""
     made = Cleaning(facts, well=well)
     try:
         assert made.heard() == encode(b"reset:")
@@ -215,7 +215,7 @@ def test_the_time_that_is_left_is_told_to_the_next_part() -> None:
     made.channel._channel.out.clear()
     try:
         made.peer.facts = {**AHEAD, "seconds_left": 100.0}
-        made.peer.ends_at = 0.0  # long ago, by any clock
+        made.peer.ends_at = 0.0  # long ago
         assert made.resets.begin(made.peer, made.channel, well=True)
         assert made.peer.ahead is not None
         assert made.peer.ahead.machine.messages == [

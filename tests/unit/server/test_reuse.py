@@ -1,4 +1,4 @@
-"""Which workers may take another part, decided from what is known of them."""
+"""Which workers may take another part, decided from their facts and history."""
 
 import socket
 from collections.abc import Iterator
@@ -59,8 +59,8 @@ def test_a_worker_goes_on_while_parts_wait(office: Office) -> None:
 def test_workers_that_are_cleaning_up_have_their_part_already(office: Office) -> None:
     for _ in range(8):
         office.ledger.begin(NOW)
-    assert office.may_go_on()  # for the ninth
-    office.staffing.resetting = 1  # which another one is to get
+    assert office.may_go_on()  # for the ninth part
+    office.staffing.resetting = 1  # another worker, which is being reset, will get it
     assert not office.may_go_on()
 
 
@@ -94,7 +94,7 @@ def test_time_left_is_compared_with_what_most_parts_take(office: Office) -> None
     for left, enough in ((needed + 1.0, True), (needed - 1.0, False)):
         store_facts(office.peer, Hello("", {"seconds_left": left}), NOW)
         assert office.reuse.has_time(office.peer, NOW) is enough
-    office.peer.new = True  # whatever it has, there is no worker that has more
+    office.peer.new = True  # it has as much time as any other worker
     assert office.reuse.has_time(office.peer, NOW)
 
 
@@ -112,11 +112,11 @@ def test_few_used_workers_are_kept_as_spares() -> None:
     while office.ledger.begin(NOW):
         pass
     office.peer.completed = 1
-    for number in range(3):  # one, and one for each SPARE_SHARE parts that are being worked on
+    for number in range(3):  # one, and one more for each SPARE_SHARE parts under way
         assert office.reuse.may_wait(office.peer, NOW)
         office.spares[number] = office.peer
     assert not office.reuse.may_wait(office.peer, NOW)
-    office.peer.completed = 0  # a fresh one may wait: nobody pays for it twice
+    office.peer.completed = 0  # a worker that has done no part may wait
     assert office.reuse.may_wait(office.peer, NOW)
     office.channel.close()
     office.theirs.close()
@@ -125,7 +125,7 @@ def test_few_used_workers_are_kept_as_spares() -> None:
 def test_spares_are_not_kept_when_no_part_can_fail(office: Office) -> None:
     while office.ledger.begin(NOW):
         pass
-    assert not office.reuse.may_wait(office.peer, NOW)  # there are no retries
+    assert not office.reuse.may_wait(office.peer, NOW)  # no part can be tried again
 
 
 def test_a_spare_worker_says_nothing_but_hello(office: Office) -> None:

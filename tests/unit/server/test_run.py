@@ -1,4 +1,4 @@
-"""A whole run: reporters that break, workers that take part after part, parts that are read as they are needed."""
+"""Whole runs: reporters that raise, workers that take part after part, parts that are read when they are needed."""
 
 import contextlib
 import gc
@@ -37,7 +37,7 @@ class Done(TerminalState):
 
 
 class Quits(CommandListState):
-    """A state of the original's kind: a worker each."""
+    """A state as in the original's scripts, which ends its worker with its part."""
 
     commandlist = [("OK:HELLO", "set:part:{0}"), "run:", ("OK:RETVAL(0)", "quit:")]
     nextState = Done
@@ -48,7 +48,7 @@ class Quits(CommandListState):
 
 
 class Stays(Quits):
-    """A state that leaves its worker to other parts."""
+    """A state that ends its part and leaves the worker for other parts."""
 
     commandlist = [("OK:HELLO", "set:part:{0}"), "run:", ("OK:RETVAL(0)", None)]
 
@@ -60,7 +60,7 @@ def parts(number: int) -> list[Part]:
 def go(
     engine: PartWorkers, first: Any = Stays, number: int = 10, **settings: Any
 ) -> tuple[Run, list[Outcome]]:
-    """A run of `number` parts, its error in `error`."""
+    """Does a run of `number` parts, which may fail; returns the run and the parts' outcomes."""
     outcomes: list[Outcome] = []
     made = Run(Settings(parts(number), **settings), first, engines=[engine], on_outcome=outcomes.append)
     made.launch()
@@ -77,7 +77,7 @@ AHEAD = {**FACTS, "ahead": True}
 
 @pytest.mark.parametrize("journal", [0, 5])
 def test_parts_that_are_given_along_with_reset(journal: int) -> None:
-    """Each worker hears the next part's first command before it has said hello again."""
+    """Each worker gets the next part's first command before it has sent its new hello."""
     engine = PartWorkers(
         lambda command: moves(command) if command == "run:" else obey(command), facts=AHEAD, limit=2
     )
@@ -90,7 +90,7 @@ def test_parts_that_are_given_along_with_reset(journal: int) -> None:
 
 
 def test_a_part_given_along_with_a_reset_that_fails_is_another_workers() -> None:
-    """It counts as not begun, so that no retry is needed for it."""
+    """The part counts as not begun, so it needs no retry."""
 
     def unclean(command: str) -> str | None:
         return "FAIL(reset: a file stays)" if command == "reset:" else obey(command)
@@ -140,7 +140,7 @@ def test_overprovisioned_workers_are_beyond_the_limit() -> None:
 
 
 class NeedsReset:
-    """A worker on which the first command of each part fails if nobody has cleaned up."""
+    """A worker on which the first command of each part fails if there was no reset since the last part."""
 
     def __init__(self, *, fails: int = 0, cannot_reset: bool = False) -> None:
         self.fails = fails
@@ -229,7 +229,7 @@ def test_one_that_drains_gets_no_other_part() -> None:
 
 def test_lost_invocations_are_replaced_and_told(capfd: pytest.CaptureFixture[str]) -> None:
     class Late(PartWorkers):
-        """Workers are known to be lost once another has shown up."""
+        """Reports its lost workers once another worker has connected."""
 
         def lost(self, now: float) -> int:
             return self.gone if self.most else 0
@@ -352,7 +352,7 @@ def test_workers_and_parts_are_told_apart(capfd: pytest.CaptureFixture[str]) -> 
 
 
 def assert_closed(port: int, engine: PartWorkers) -> None:
-    """Nobody listens, and the workers were told to end."""
+    """Checks that the port is closed and that the workers were told to end."""
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", port))
     for thread in engine.threads:
@@ -386,7 +386,7 @@ def test_a_reporter_that_raises_ends_nothing_but_itself(
     made._telling.note("a note")
     made.conclude()
     said = capfd.readouterr().err
-    called = "listening" if method in ("line", "note") else method  # by way of which it is called first
+    called = "listening" if method in ("line", "note") else method  # the first call that leads to it
     assert said.count(f"reporter Breaking failed in method {called}: RuntimeError: out of ink") == 1
     assert "3 of 3 parts done" in said
     assert_closed(port, engine)
@@ -478,7 +478,7 @@ def test_the_port_can_be_read_back_while_the_run_goes_on() -> None:
 
 
 def test_a_run_is_forgotten_with_its_class() -> None:
-    gc.collect()  # the classes of other tests
+    gc.collect()  # frees the classes of other tests
     info: Any = type("ServerInfo", (), {"port_number": 0, "num_parts": 1})
     made = prepared(info)
     assert prepared(info) is made
@@ -526,7 +526,7 @@ def test_a_run_can_be_stopped_from_its_own_thread() -> None:
 
 
 def test_a_worker_that_goes_on_answering_after_its_part_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody reads what it says for ever: it is replaced, and its part stays done."""
+    """The coordinator does not read its messages for ever: it is replaced, and its part stays done."""
     monkeypatch.setattr("mu.server.resets.MAX_LATE", 20)
 
     def answer(command: str) -> str | list[str] | None:
@@ -549,7 +549,7 @@ def test_of_the_parts_that_failed_a_bounded_number_is_kept(monkeypatch: pytest.M
 
 
 class Sees(Reporter):
-    """Keeps what it is told."""
+    """A reporter that keeps its calls."""
 
     wants_sizes = True
 
@@ -566,7 +566,7 @@ class Sees(Reporter):
 
 
 def moves(command: str) -> list[str]:
-    """A worker that tells how many bytes its program has moved."""
+    """A worker that reports how many bytes its program has moved."""
     told = ["INFO:mu.retrieved:1000", "INFO:mu.uploaded:10"] if command == "run:" else []
     return [*told, obey(command)]
 
@@ -708,9 +708,9 @@ def test_output_that_cannot_be_written_fails_the_run_and_not_its_parts(
     assert f"cannot write {out}: no such file or directory" in capfd.readouterr().err
 
 
-# What is kept of what workers say
+# Memory that workers' messages take
 
-LINE = "a line of output \N{FACE WITH TEARS OF JOY}\n"  # of which Python keeps four bytes for each character
+LINE = "a line of output \N{FACE WITH TEARS OF JOY}\n"  # which makes Python use four bytes per character for the text
 MUCH = LINE * ((1 << 18) // len(LINE))
 
 
@@ -719,7 +719,7 @@ MUCH = LINE * ((1 << 18) // len(LINE))
 )
 @pytest.mark.parametrize("first", [Quits, Stays])
 def test_little_is_kept_of_attempts_that_failed(first: Any, said: str) -> None:
-    """Whatever they have said: 60 attempts of 1 MB each."""
+    """There are 60 failed attempts, each of which sent 1 MB."""
     engine = PartWorkers(lambda command: said if command == "run:" else obey(command), facts=FACTS)
     states: list[Any] = []
     settings = Settings(parts(30), workers=4, retries=1)
@@ -762,7 +762,7 @@ def test_info_beyond_what_a_run_has_room_for_ends_its_own_part_only(monkeypatch:
 
     def answer(command: str) -> str | list[str] | None:
         place = command.removeprefix("set:part:")
-        if place in ("2", "3"):  # together too much, and either of them not
+        if place in ("2", "3"):  # together they exceed the limit, but neither does alone
             return [*(f"INFO:{number}:{'x' * (1 << 14)}" for number in range(6)), "OK:SET(part)"]
         return obey(command)
 
@@ -771,7 +771,7 @@ def test_info_beyond_what_a_run_has_room_for_ends_its_own_part_only(monkeypatch:
         Settings(parts(6), retries=0),
         Quits,
         engines=[PartWorkers(answer, facts=FACTS, limit=1)],
-        states=states,  # which keep what part 2 has said
+        states=states,  # the states keep part 2's messages
     )
     made.launch()
     made.drive()
@@ -784,7 +784,7 @@ def test_info_beyond_what_a_run_has_room_for_ends_its_own_part_only(monkeypatch:
 
 
 def test_info_of_parts_that_are_over_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither that of the parts before on the same worker, nor that of other workers."""
+    """Neither INFO of earlier parts on the same worker nor that of other workers counts."""
     monkeypatch.setattr(info, "MAX_INFO_BYTES", 2 << 14)
     monkeypatch.setattr(info, "MAX_INFO_OF_RUN", 4 << 14)
 
@@ -802,7 +802,8 @@ def test_info_of_parts_that_are_over_takes_no_room(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("rest", [encode(MUCH)[:-1], encode("FAIL()") + encode(MUCH)], ids=["half", "after"])
 def test_what_nobody_has_taken_goes_with_its_connection(rest: bytes) -> None:
-    """Half a message, and one that came after the end of its part: last states are kept to the end of the run."""
+    """Half a message, and a message after the end of its part, are freed, although last states are kept to the end of
+    the run."""
 
     class Cut(PartWorkers):
         def _serve(self, answer: Any) -> None:

@@ -1,4 +1,4 @@
-"""Which run belongs to a script's ServerInfo."""
+"""The run that belongs to a script's ServerInfo."""
 
 import gc
 from types import SimpleNamespace

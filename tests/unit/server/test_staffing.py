@@ -1,4 +1,4 @@
-"""Who must be launched, by what the ledger and the engine say."""
+"""How many workers must be launched, given the states of the ledger and the engine."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from tests.support.fake_engine import FakeEngine
 
 
 class Office:
-    """A staffing of `parts` with an engine that starts nothing; `notes` is what people were told."""
+    """A staffing of `parts` with an engine that starts nothing; `notes` are the lines printed for people."""
 
     def __init__(self, parts: int, limit: int | None = None, **settings: Any) -> None:
         self.engine = FakeEngine("lambda", limit)
@@ -84,7 +84,7 @@ def test_a_worker_that_cleans_up_takes_the_part_that_waits() -> None:
     office = Office(3, limit=3)
     attempts = [office.hello() for _ in range(3)]
     office.ledger.failure(attempts[0], "x")
-    assert not office.ledger.wanted  # no retries
+    assert not office.ledger.wanted  # there are no retries
     office = Office(3, limit=3, retries=1)
     attempts = [office.hello() for _ in range(3)]
     office.ledger.failure(attempts[0], "x")
@@ -110,7 +110,7 @@ def test_losses_with_nobody_in_between_are_no_queues_fault() -> None:
     assert office.staffing.watch(1.0) == ""
     assert office.engine.asked == 6
     office.engine.gone = 6
-    assert office.staffing.watch(2.0) == ""  # counts as a relaunch
+    assert office.staffing.watch(2.0) == ""  # this counts as a relaunch
     assert office.engine.asked == 9
     office.engine.gone = 9
     assert "no worker has connected" in office.staffing.watch(3.0)
@@ -130,7 +130,7 @@ def test_a_launch_that_has_failed_ends_a_run_whose_parts_nobody_can_do() -> None
     office.hello()
     office.engine.failed = "HTTP 403"
     assert office.staffing.watch(1.0) == "launching failed: HTTP 403"
-    office.staffing.reused = 1  # a worker that takes part after part does the rest
+    office.staffing.reused = 1  # a worker that takes part after part can do the rest
     assert office.staffing.watch(1.0) == ""
     office.staffing.goodbye({})
     assert office.staffing.watch(1.0) == "launching failed: HTTP 403"

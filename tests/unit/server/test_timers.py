@@ -27,7 +27,7 @@ class Clock:
         self.timers.set(self.peer, delay, lambda _: self.done.append((self.now, name)))
 
     def pass_to(self, end: float) -> None:
-        """Let time pass, a second at a time."""
+        """Advances the clock to a moment, a second at a time."""
         while self.now < end:
             self.now += 1.0
             self.timers.run(self.now)
@@ -88,7 +88,7 @@ def test_the_heap_does_not_grow_with_the_parts(clock: Clock) -> None:
 def test_the_earliest_alarm_counts(clock: Clock) -> None:
     clock.timers.wake_by(clock.peer, 110.0)
     clock.timers.wake_by(clock.peer, 105.0)
-    clock.timers.wake_by(clock.peer, 120.0)  # the one at 105 will see to it
+    clock.timers.wake_by(clock.peer, 120.0)  # no timer is added, since the one at 105 will check it
     clock.set(7.0, "kill")
     clock.pass_to(130.0)
     assert clock.woken == [105.0]

@@ -1,4 +1,4 @@
-"""What the loop does for states that wait for something else than their worker: timers, being woken, new titles."""
+"""The loop's support for states that wait for other things than their worker: timers, wake-ups, new titles."""
 
 import socket
 import threading
@@ -13,7 +13,7 @@ from tests.support.fake_workers import FakeWorker
 
 
 def run(first: Any, parts: int, reporter: Reporter | None = None) -> list[MachineState]:
-    """The last states of a run of `first` whose workers say hello and no more."""
+    """Does a run of `first` whose workers send only their hello; returns its last states."""
 
     class ServerInfo:
         port_number = 0
@@ -49,7 +49,7 @@ def test_a_state_is_handled_when_its_time_has_come() -> None:
             return TerminalState(self)
 
     run(Later, 1)
-    assert handled[0] < 0  # for the hello
+    assert handled[0] < 0  # the first call is for the hello
     assert len(handled) == 4
     assert all(late >= 0 for late in handled[1:])
 
@@ -127,7 +127,7 @@ def test_the_reporter_hears_of_a_new_title() -> None:
 
 
 def wait_for(holds: Any) -> None:
-    """Turn until `holds()`; the pause is a socket's timeout."""
+    """Polls until `holds()`; a socket's timeout is the pause."""
     one, other = socket.socketpair()
     with one, other:
         one.settimeout(0.005)

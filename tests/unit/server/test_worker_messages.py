@@ -1,4 +1,4 @@
-"""Messages of a worker that are for the coordinator itself, or for the worker's log."""
+"""Messages of a worker that the coordinator handles itself, and those for the worker log."""
 
 import socket
 from collections import deque

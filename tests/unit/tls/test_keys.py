@@ -1,4 +1,4 @@
-"""Keys: what is made connects and only as meant; what is read is refused before it can fail on a worker."""
+"""Keys: generated ones connect, and only in their roles; bad key files are refused before they reach a worker."""
 
 import base64
 import contextlib
@@ -45,7 +45,7 @@ class Made:
 
 
 def make(name, issuer=None, *, key=None, eku=None, start=-DAY, end=DAY, ca=None, plain=False):
-    """A certificate as some other program might have made it; `plain`: without any extension, as in v1."""
+    """Returns a certificate as other programs may make it; with `plain`, without extensions, as X.509 v1."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     signer = issuer.key if issuer else key
     now = dt.datetime.now(dt.UTC)
@@ -78,7 +78,7 @@ WORKER_ONLY = make("worker", CA, eku=[CLIENT])
 
 @pytest.fixture
 def load(tmp_path):
-    """Writes the given contents to files named after them, and loads these."""
+    """Writes the given contents to files named after the arguments, and loads these."""
 
     def write_and_load(ca=CA.pem, cert=BOTH.pem, key=None, worker_cert=None, worker_key=None):
         paths = {}
@@ -105,7 +105,7 @@ def pem(bodies, label="CERTIFICATE"):
 
 
 def context(directory, ca, pair, protocol, flags):
-    """A context of the standard library's, as workers have it."""
+    """Returns a TLS context of the standard library, as workers use it."""
     file = directory / "pair.pem"
     file.write_text(pem(pair.cert) + key_to_pem(pair.key))
     made = ssl.SSLContext(protocol)
@@ -118,7 +118,7 @@ def context(directory, ca, pair, protocol, flags):
 
 
 def connects(directory, ca, server, client, version=None, flags=0):
-    """Whether two ends of the standard library's TLS shake hands; SSLError if one refuses the other."""
+    """Does a handshake between two ends of the standard library's TLS; raises SSLError if one refuses the other."""
     bios = [ssl.MemoryBIO() for _ in range(4)]
     client_context = context(directory, ca, client, ssl.PROTOCOL_TLS_CLIENT, flags)
     server_context = context(directory, ca, server, ssl.PROTOCOL_TLS_SERVER, flags)
@@ -154,7 +154,7 @@ def test_neither_end_can_take_the_others_place(tmp_path):
 
 
 def of_the_original(body, kind="RSA PRIVATE KEY"):
-    """A key from a body as the original's worker and coordinator read it: whatever it is, it gets this label."""
+    """Reads a key from a one-line body as the original does, which labels every key RSA PRIVATE KEY."""
     return serialization.load_pem_private_key(pem(body, kind).encode(), None)
 
 
@@ -189,7 +189,7 @@ def test_the_environment_asks_for_rsa_keys(tmp_path, monkeypatch, value, rsa_key
 
 
 class Signer:
-    """The CA that `mu genkeys` has made, in its user's hands."""
+    """The CA that `mu genkeys` has made, with which a user can sign certificates."""
 
     def __init__(self, directory):
         keys.write_job_key_files(directory)
@@ -321,7 +321,7 @@ EC_PARAMETERS = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC P
     ids=["rsa", "rsa-traditional", "ec-with-parameters", "after-a-certificate", "ed25519"],
 )
 def test_any_form_of_key_becomes_one(load, tmp_path, key, form, before):
-    """PKCS#8, but for RSA keys: the original's programs read these as PKCS#1 only."""
+    """Keys become PKCS#8, except RSA keys, which the original's programs can read only as PKCS#1."""
     made = make("server", CA, key=key)
     loaded = load(cert=made.pem, key=before + made.key_pem(form))
     label = "RSA PRIVATE KEY" if key is RSA_KEY else "PRIVATE KEY"

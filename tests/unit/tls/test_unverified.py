@@ -1,4 +1,4 @@
-"""Who may wait to say hello, and who goes for another: by tables, and by attacks in simulated time."""
+"""Which unverified connections are kept and which are closed for new ones, by tables and attacks in simulated time."""
 
 import heapq
 import random
@@ -9,11 +9,11 @@ import pytest
 
 from mu.tls.unverified import PLACES, Unverified, networks
 
-ROUND_TRIP = 0.1  # seconds between a worker and the port
+ROUND_TRIP = 0.1  # seconds from a worker to the port and back
 
 
 class Someone:
-    """A connection; `speaks_at` is when its first bytes come."""
+    """A connection; `speaks_at` is the moment at which its first bytes arrive."""
 
     numbers = count(1)
 
@@ -83,7 +83,7 @@ def test_who_has_spoken_stays_while_others_are_silent() -> None:
     for someone in (first, read, silent, unread):
         waiting.add(someone)
     waiting.heard(read)
-    first.speaks_at = -1  # something has come that was not read
+    first.speaks_at = -1  # data has arrived that was not read yet
     assert waiting.add(Someone("10.5.0.1")) is silent
     assert waiting.add(Someone("10.6.0.1")) is unread
     for number in (7, 8):
@@ -124,10 +124,10 @@ def test_nothing_is_left_of_those_that_are_gone() -> None:
 
 
 def attacked(attackers: Iterator[str], rate: float, workers: list[str], seconds: float) -> int:
-    """How many workers get in while `rate` silent connections a second come from `attackers`.
+    """Returns how many workers are admitted while `attackers` open `rate` silent connections a second.
 
-    A worker connects, sends its ClientHello a round trip later, and says hello two round trips after that; one that is
-    closed connects again after a second. Time is simulated.
+    A worker connects, sends its ClientHello a round trip later, and its hello two round trips after that; a worker
+    whose connection is closed connects again after a second. Time is simulated.
     """
     now = 0.0
     waiting: Unverified[Someone] = Unverified(PLACES, 0, lambda someone: someone.speaks_at <= now)
@@ -181,6 +181,7 @@ def from_a_prefix() -> Iterator[str]:
 @pytest.mark.parametrize("attackers", [from_one, from_many, from_a_prefix])
 @pytest.mark.parametrize("behind", ["one gateway", "many addresses"])
 def test_workers_get_in_while_others_attack(attackers: Callable[[], Iterator[str]], behind: str) -> None:
-    """6,000 silent connections a second for as long as 200 workers take without them (2.3 s), and 2 s."""
+    """There are 6,000 silent connections a second; the limit is the 2.3 s that 200 workers take without them, and 2
+    s."""
     workers = ["198.51.100.7" if behind == "one gateway" else f"198.51.{n}.1" for n in range(200)]
     assert attacked(attackers(), 6000, workers, 2 * 2.3 + 2) == 200

@@ -1,4 +1,4 @@
-"""Checks of what a peer sends as JSON: what passes and what does not."""
+"""Checks of JSON from a peer: values that pass, and values that do not."""
 
 from collections.abc import Callable
 from typing import Any

@@ -20,7 +20,7 @@ def test_it_tells_the_time_and_never_goes_back(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_run_whose_clock_is_set_back_has_a_record_that_can_be_read(tmp_path: Path) -> None:
-    """The system's clock goes back by an hour with each look at it."""
+    """The system's clock goes back by an hour each time it is read."""
     script = tmp_path / "script.py"
     script.write_text(
         """

@@ -1,4 +1,4 @@
-"""The frame format, held to literal bytes, however the bytes are cut."""
+"""The frame format, compared with literal bytes, with the input cut anywhere."""
 
 from itertools import pairwise
 

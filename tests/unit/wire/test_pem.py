@@ -1,4 +1,4 @@
-"""PEM text from one-line bodies: what OpenSSL reads back is what was put in."""
+"""PEM text made from one-line bodies: OpenSSL reads the original object from it."""
 
 import base64
 

@@ -1,4 +1,4 @@
-"""The message grammar: what each builder makes, its parser takes back, and a peer's nonsense is refused."""
+"""The message grammar: each parser reads what its builder makes, and refuses invalid messages."""
 
 import json
 import re
@@ -81,7 +81,7 @@ def test_no_run_result(answer: str) -> None:
 
 
 class CountingText(str):
-    """A text that counts the characters that a search in it may look at."""
+    """A text that counts the characters that searches in it may examine."""
 
     looked = 0
 
@@ -121,7 +121,7 @@ def test_exec_comes_back() -> None:
         "cwd": None,
     }
     command = protocol.exec_command(**fields)
-    assert protocol.encoded(command).decode()  # good UTF-8, whatever the words hold
+    assert protocol.encoded(command).decode()  # valid UTF-8, whatever the words contain
     assert protocol.parse_exec(command.removeprefix("exec:")) == {
         name: value for name, value in fields.items() if value is not None
     }

@@ -1,4 +1,4 @@
-"""The channel, over real sockets, pipes and real TLS of both versions, cut byte by byte where it can be."""
+"""The channel over real sockets, pipes and both versions of TLS, byte by byte where that is possible."""
 
 import os
 import socket
@@ -200,7 +200,7 @@ def test_a_reset_connection_is_an_error_and_closed() -> None:
 
 def test_a_pipe_can_be_wrapped() -> None:
     reader, writer = os.pipe()
-    FDWrapper(reader).set_blocking(False)  # the original's name
+    FDWrapper(reader).set_blocking(False)  # FDWrapper is the original's name
     assert not os.get_blocking(reader)
     source, sink = SocketNB(FDWrapper(reader)), SocketNB(FDWrapper(writer))
     assert source.fileno() == reader

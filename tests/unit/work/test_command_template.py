@@ -32,7 +32,7 @@ def wait(state: int) -> str:
         ),
         ("##QUALITY##", {}, {"quality": 30}, "30"),
         ("##INFILE##", {"infile": "no"}, {"infile": "yes"}, "yes"),
-        # Each step sees what those before it brought in.
+        # Each step also replaces placeholders that earlier steps have inserted.
         ("x", {"cmdargs": "##QUALITY##", "cmdquality": "##INFILE##"}, {"infile": "##TMPDIR##/i"}, f"x {T}/i"),
         ("##INFILE##", {"cmdinfile": "##QUALITY##", "cmdquality": "no"}, {}, "##QUALITY##"),
         (STATES, {}, {}, "a b "),

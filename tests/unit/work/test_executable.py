@@ -1,4 +1,4 @@
-"""Programs whose mode an unpacker has lost."""
+"""Programs whose file mode was lost when the package was unpacked."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""What a worker tells of itself."""
+"""The facts that a worker sends about itself."""
 
 from collections.abc import Iterator
 from math import inf
@@ -13,7 +13,7 @@ from mu.work import facts
 
 @pytest.fixture(autouse=True)
 def _forgotten() -> Iterator[None]:
-    """What is looked up once in a process is looked up anew."""
+    """Clears the cache of facts that are looked up once per process."""
     facts.memory.cache_clear()
     yield
     facts.memory.cache_clear()

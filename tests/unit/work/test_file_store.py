@@ -1,4 +1,4 @@
-"""A directory as a store."""
+"""Transfers with a directory as the store."""
 
 import os
 from pathlib import Path
@@ -58,7 +58,8 @@ def test_a_second_upload_replaces_the_first_at_once(store: Path, own: Path) -> N
     with (store / "k").open("rb") as reader:
         (own / "f").write_bytes(b"newer")
         upload(store, "k", own / "f")
-        assert reader.read() == b"old"  # another file now
+        # A reader of the old file is not affected, since the new one is another file.
+        assert reader.read() == b"old"
     assert tree(store) == {"k": b"newer"}
 
 

@@ -1,4 +1,4 @@
-"""Small files over the channel."""
+"""Transfers of small files over the channel."""
 
 import os
 import stat
@@ -50,7 +50,7 @@ def test_fetch_waits_for_no_pipe(tmp_path: Path) -> None:
 
 
 def test_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    base = tmp_path / "[x]*"  # a directory whose name is no pattern
+    base = tmp_path / "[x]*"  # the characters of the directory's name must not be taken for a pattern
     (base / "sub").mkdir(parents=True)
     (base / "b.txt").write_text("12")
     (base / "a.txt").write_text("1")

@@ -1,4 +1,4 @@
-"""The user's programs."""
+"""Running the user's programs."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def groups() -> Iterator[Groups]:
 
 @pytest.fixture(params=["pidfd", "poll"])
 def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what the kernel can tell of a process's end, and without."""
+    """Runs each test with and without the kernel's support for reports of a process's end."""
     if request.param == "poll":
         monkeypatch.setattr(process, "_end_of", lambda _: None)
 
@@ -56,7 +56,7 @@ def test_one_left_running_with_the_pipe_does_not_hold_the_answer(
     code, output = run("sleep 1000 & echo $!; exit 5", LIMIT, groups)
     assert code == 5
     left = int(output)
-    os.kill(left, 0)  # it goes on
+    os.kill(left, 0)  # the process still runs
     groups.kill()
     assert ends(left)
 
@@ -136,7 +136,7 @@ def test_memory_is_bounded() -> None:
     [
         ("40", "kill -9 $$", True),
         ("40", "sh -c 'kill -9 $$'; exit $?", True),
-        ("4000", "kill -9 $$", False),  # it has used next to nothing of that
+        ("4000", "kill -9 $$", False),  # the program has used almost nothing of that
         ("40", "exit 3", False),
         ("", "kill -9 $$", False),
     ],

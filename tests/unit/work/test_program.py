@@ -1,4 +1,4 @@
-"""What `exec:` does, without a worker."""
+"""The implementation of `exec:`, without a worker."""
 
 import base64
 import os
@@ -20,7 +20,7 @@ LIMIT = 1 << 20
 
 
 class Place:
-    """A worker's directory and a package, and programs run in them."""
+    """A worker's directory and a package; runs programs in them."""
 
     def __init__(self, base: Path) -> None:
         self.directory, self.package = base / "worker", base / "package"
@@ -190,7 +190,7 @@ def test_what_it_used_is_told(place: Place) -> None:
     assert result["status"] == 0
     assert result["cpu"] >= 0.1
     assert result["seconds"] > 0
-    # Until a child has become its program it counts as large as the process that it was made by, here pytest's.
+    # Until exec, a child's memory is that of the process that forked it, here pytest.
     mine = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert 100 << 20 < result["max_rss"] < mine + (1 << 30)
 

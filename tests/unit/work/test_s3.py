@@ -1,4 +1,4 @@
-"""Transfers against a server that misbehaves as told. (Against moto: tests/integration/test_worker_s3.py.)"""
+"""Transfers with a server that misbehaves as the test says. (With moto: tests/integration/test_worker_s3.py.)"""
 
 import base64
 import hashlib
@@ -20,23 +20,23 @@ from mu.work import s3
 from mu.work.s3 import S3
 from mu.work.transfer import StoreError, failure
 
-Response = tuple[int, bytes, int]  # status, body, how much of the body is really sent
+Response = tuple[int, bytes, int]  # status, body, how many bytes of the body are sent
 
 
 class Server(ThreadingHTTPServer):
-    """Answers with `responses`, in order; the last one goes on. `requests`: method, path and body."""
+    """Answers with `responses`, in order, and repeats the last one. `requests`: method, path and body of each."""
 
     daemon_threads = True
 
     def handle_error(self, *_: object) -> None:
-        """A client that hangs up is part of these tests."""
+        """Ignores errors, since in some tests the client hangs up."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.responses: list[Response] = []
         self.headers: dict[str, str] = {}
         self.asked: list[dict[str, str]] = []
-        self.length: int | None = -1  # what Content-Length says; -1: the truth; None: nothing
+        self.length: int | None = -1  # the value of Content-Length; -1: the right one; None: no such header
         self.requests: list[tuple[str, str, bytes]] = []
 
 
@@ -92,13 +92,13 @@ def server(running: Server) -> Server:
 
 @pytest.fixture(scope="module")
 def access(running: Server) -> S3:
-    """With a second try for what S3 asks to be tried again."""
+    """Transfers with two attempts for errors that may be retried."""
     return S3(4, attempts=2)
 
 
 @pytest.fixture(scope="module")
 def impatient(running: Server) -> S3:
-    """With one try only."""
+    """Transfers with one attempt."""
     return S3(4, attempts=1)
 
 
@@ -122,7 +122,7 @@ def test_retrieve(server: Server, access: S3, tmp_path: Path) -> None:
 
 
 def test_retrieve_to_what_is_no_plain_file(server: Server, access: S3, tmp_path: Path) -> None:
-    """Links stay links, modes stay, and a pipe gets the object instead of being replaced."""
+    """Links stay links, modes are kept, and a pipe gets the object's bytes instead of being replaced."""
     server.responses = [ok(b"new")]
     tool, link, pipe = (tmp_path / name for name in ("tool", "link", "pipe"))
     tool.touch(0o755)
@@ -216,7 +216,7 @@ def test_an_answer_that_nothing_can_be_compared_with(server: Server, impatient: 
 
 
 def upload(server: Server, access: S3, directory: Path) -> None:
-    """Uploads DATA, which the server takes."""
+    """Uploads DATA to a server that accepts it."""
     (directory / "f").write_bytes(DATA)
     server.responses = [ok(b"")]
     access.upload("us-east-1", "bucket", "k", f"{directory}/f")
@@ -382,7 +382,7 @@ def test_one_client_for_a_region_whoever_asks_first(server: Server, monkeypatch:
 
 @pytest.mark.parametrize(("imported", "made"), [(False, ["us-east-1"]), (True, [])])
 def test_warm(imported: bool, made: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client is made in a thread; not where boto3 is imported already."""
+    """A client is made in a thread, but not if boto3 has been imported already."""
     asked = []
     if not imported:
         monkeypatch.delitem(sys.modules, "boto3")

@@ -1,4 +1,4 @@
-"""State files, and the socket that they travel on."""
+"""State files, and the socket over which they are sent."""
 
 import os
 import select
@@ -21,7 +21,7 @@ LIMIT = 3 << 20
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[tuple[StateSocket, Peer]]:
-    """A state socket that has been connected, and its peer."""
+    """A connected state socket, and its peer."""
     mine, others = socket.socketpair()
     state = StateSocket(str(tmp_path), LIMIT)
     state.adopt(mine, "HELLO_STATE:job:1:2")
@@ -38,7 +38,7 @@ def serve(state: StateSocket) -> list[str]:
 
 
 def poll(state: StateSocket) -> None:
-    """As the worker's loop does: serve what is ready."""
+    """Serves the connections that are ready, as the worker's loop does."""
     ready = select.poll()
     links = {link.fileno(): link for link in state.links}
     for descriptor, link in links.items():
@@ -194,7 +194,7 @@ def test_a_loss_with_something_unsent_is_a_failure(pair: tuple[StateSocket, Peer
 
 @pytest.fixture(params=["plain", "TLS"])
 def tcp_pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[StateSocket, Peer]]:
-    """The same over TCP, where a close with something unread is a reset."""
+    """A connected state socket and its peer over TCP, where closing with unread data resets the connection."""
     job = keys.make_job_keys() if request.param == "TLS" else None
     directory = tmp_path / "worker"
     directory.mkdir()
@@ -212,9 +212,9 @@ def tcp_pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[S
 
 
 def test_close_sends_what_waits_first(tcp_pair: tuple[StateSocket, Peer], tmp_path: Path) -> None:
-    """Also if the peer says something meanwhile; and a new connection can be there by then."""
+    """Unsent data is sent even if the peer sends something meanwhile, and while a new connection is already in use."""
     state, peer = tcp_pair
-    data = os.urandom(4 << 20)  # more than a socket takes at once
+    data = os.urandom(4 << 20)  # more than the socket buffers hold
     with ThreadPoolExecutor(1) as other:
         state.send(data)
         state.close()

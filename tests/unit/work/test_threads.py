@@ -1,4 +1,4 @@
-"""Work off the loop's thread."""
+"""Work in threads beside the loop's."""
 
 import select
 import threading
@@ -24,7 +24,7 @@ def tasks() -> Iterator[Tasks]:
 
 
 def collect(tasks: Tasks, answers: list[str], count: int) -> list[str]:
-    """What a loop does, until there are `count` answers."""
+    """Collects answers as the loop does, until there are `count`."""
     poll = select.poll()
     poll.register(tasks, select.POLLIN)
     while len(answers) < count:
@@ -34,7 +34,7 @@ def collect(tasks: Tasks, answers: list[str], count: int) -> list[str]:
 
 
 class Gate:
-    """A job that tells that it has begun, and ends when it may."""
+    """A job that sets `begun` when it starts, and ends once `may_end` is set."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -72,7 +72,7 @@ def test_no_more_than_the_limit_run_and_the_rest_wait_in_order(tasks: Tasks) -> 
         tasks.start(gate, answers.append)
     for number, gate in enumerate(gates):
         assert gate.begun.wait(PATIENCE)
-        if number >= 2:  # three are running: the next can only begin when one of them has ended
+        if number >= 2:  # three jobs are running, so the next can start only when one of them has ended
             assert not any(later.begun.is_set() for later in gates[number + 1 :])
             gates[number - 2].may_end.set()
     for gate in gates:
@@ -123,10 +123,10 @@ def test_no_thread_to_be_had(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> N
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    tasks.start(lambda: "second", answers.append)  # the first one's thread takes it
+    tasks.start(lambda: "second", answers.append)  # the thread of the first job does it
     first.may_end.set()
     assert collect(tasks, answers, 2) == ["first", "second"]
-    for thread in list(tasks._threads):  # it is about to see that there is nothing more
+    for thread in list(tasks._threads):  # the thread is about to find that there is no more work
         thread.join(PATIENCE)
     tasks.start(lambda: "third", answers.append)
     assert collect(tasks, answers, 3)[2] == "FAIL(the system gives the worker no more threads)"
@@ -154,7 +154,7 @@ def test_a_thread_does_one_job_after_the_other(tasks: Tasks, monkeypatch: pytest
     for number in range(1, 4):
         tasks.start(lambda: threading.current_thread().name, workers.append, at_once=True)
         collect(tasks, workers, number)
-        while tasks._idle == 0:  # it has told, and is about to wait for more
+        while tasks._idle == 0:  # the thread has reported its result, and is about to wait for more work
             time.sleep(0)
     assert len(set(workers)) == 1
 

@@ -1,4 +1,4 @@
-"""The worker's directory: what it removes, and above all what it does not."""
+"""The worker's directory: which old directories it removes, and which it must not remove."""
 
 import fcntl
 import os
@@ -14,7 +14,7 @@ from mu.work.workdir import MARKER, Workdir
 
 
 def left_by_a_dead_worker(base: Path) -> Path:
-    """A directory whose worker was killed."""
+    """Makes a directory as a killed worker leaves it."""
     made = subprocess.run(
         [
             sys.executable,
@@ -67,7 +67,7 @@ def test_a_removal_that_is_cut_short_is_gone_on_with(tmp_path: Path, monkeypatch
         first.release(remove=True)
     monkeypatch.undo()
     assert len(removed) == 1
-    os.close(first._lock)  # as the kernel does at the end of a process
+    os.close(first._lock)  # the kernel closes it, too, when a process ends
     second = Workdir(str(tmp_path))
     assert os.listdir(tmp_path) == [Path(second.path).name]
 
@@ -93,7 +93,7 @@ def test_dead_ones_go_and_nothing_else(tmp_path: Path) -> None:
     dead = left_by_a_dead_worker(base)
     linked = left_by_a_dead_worker(elsewhere)
     others = [
-        base / "lambda_abcd1234",  # of somebody who likes the name
+        base / "lambda_abcd1234",  # a user's own directory with such a name
         base / "lambda_results",
         base / "Lambda_abcd1235",
         base / "work",
@@ -133,14 +133,15 @@ def test_links_in_a_dead_ones_directory_are_not_followed(tmp_path: Path) -> None
 def test_one_that_is_taken_for_dead_while_it_is_made_tries_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another worker's sweep gets the lock between the making of the marker and its locking."""
+    """Another worker, which removes old directories, gets the lock after the marker was made and before it was
+    locked."""
     calls = []
 
     def flock(descriptor: int, operation: int) -> None:
         calls.append(operation)
         if len(calls) == 1:
             raise BlockingIOError
-        if len(calls) == 2:  # and now it has been removed already
+        if len(calls) == 2:  # by now the directory has been removed
             workdir._remove(os.path.dirname(os.readlink(f"/proc/self/fd/{descriptor}")))
         original(descriptor, operation)
 
