@@ -170,7 +170,7 @@ def compare(rounds: int, token_size: int) -> None:
 
 
 def sweep(rounds: int) -> None:
-    """Measures mu with a limit on connections; "default" is the default limit."""
+    """Measures mu with several limits on connections; "default" is the default limit."""
     with service() as (quick, delayed, ca):
         print(
             f"{'connections':>12} {'1,000':>10} {'10,000':>10} {'1,000, 20 ms':>14}   (invocations per second)"

@@ -35,7 +35,7 @@ def load(port: int, workers: int, size: int, status: int) -> None:
     left: dict[int, memoryview] = {}
     for _ in range(workers):
         sock = socket.socket()
-        # The kernel's memory for all sockets is bounded, too, and here both ends are on one machine.
+        # Small buffers, since both ends are on this machine and the kernel limits the memory of all sockets together.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
         sock.connect(("127.0.0.1", port))
         sock.sendall(encode(b"OK:HELLO"))

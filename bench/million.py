@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 LIMIT_MB = 150
-LOOK_EACH = 0.25  # seconds
+LOOK_EACH = 0.25  # seconds between two measurements of the coordinator
 
 
 def rows_in(path: Path, size: int, count: int) -> tuple[int, int]:
@@ -42,7 +42,7 @@ def look(pid: int) -> tuple[float, float]:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return cpu, int(line.split()[1]) / 1024
-    return cpu, 0.0  # the process is a zombie
+    return cpu, 0.0  # a zombie process has no memory
 
 
 def run(words: list[str], results: Path, end_at: int, ended_by: signal.Signals | None) -> float:

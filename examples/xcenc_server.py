@@ -117,7 +117,7 @@ def quality(pass_number: int) -> str:
 
 
 def run_iter(part: int, pass_number: int) -> int:
-    """The worker's own number for a pass: in pass n it waits for the state that its neighbour sent in pass n - 1."""
+    """The worker's `run_iter` for a pass: with n, it waits for the state that its neighbour sent with n - 1."""
     # In the last pass with -K the states go through the whole group, from place to place.
     return place(part) if ServerInfo.keyframe_distance and pass_number == 2 else pass_number
 
@@ -332,7 +332,7 @@ def settle() -> None:
     """Derives settings from the flags; exits with status 2 if the flags contradict each other."""
     if ServerInfo.keyframe_distance:
         ServerInfo.num_passes = (1, ServerInfo.keyframe_distance, 0, 0)
-        XCEncLoopState.exitState = XCEncFinishState  # there is nothing to compare
+        XCEncLoopState.exitState = XCEncFinishState  # with -K states are not compared
     elif ServerInfo.num_passes[1]:
         refuse("-p: the second phase goes with -K only, without it must have 0 passes")
     ServerInfo.tot_passes = sum(ServerInfo.num_passes)

@@ -113,7 +113,7 @@ class FindingError(Exception):
 
 
 class Session:
-    """One worker, from its start to its end."""
+    """A session with one worker, from its start to its end."""
 
     def __init__(self, chance: random.Random, base: Path) -> None:
         self.chance = chance
@@ -263,7 +263,7 @@ class Session:
                 peer.send(b"STATE(" + self.noise())
             else:
                 self.neighbours.pop().close()
-        except OSError:  # it has closed the connection
+        except OSError:  # the worker has closed the connection
             self.neighbours.pop().close()
 
     def garbage(self) -> bytes:

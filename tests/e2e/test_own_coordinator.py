@@ -21,7 +21,7 @@ PARTS = 3
 
 @pytest.fixture(scope="module")
 def packaged(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The function of the packaged script."""
+    """Packages the script; returns the name of its function."""
     directory = tmp_path_factory.mktemp("gz")
     making = re.search(r"^\$ (printf '#!.*? > gz) ", README, re.MULTILINE)
     assert making

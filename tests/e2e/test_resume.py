@@ -16,7 +16,7 @@ from tests.support.jobs import EXAMPLE, run_example
 from tests.support.local_rig import eventually
 
 PARTS = 5
-# The parts that are held back while the run is interrupted.
+# The parts that the front holds until the run is interrupted.
 HELD = (1, 3)
 
 

@@ -378,7 +378,7 @@ def name(method: str, path: str) -> tuple[str, str]:
     if function:
         return (INVOKE if function[2] == "invocations" else CONFIGURATION), unquote(function[1])
     limits = re.fullmatch(r"/[\d-]{10}/(account-settings|functions/[^/]+/[a-z-]+)/?", url.path)
-    if limits:  # what an account and a function allow
+    if limits:  # requests for the limits of the account and of the function
         return LIMITS, unquote(limits[1])
     _, _, key = unquote(url.path).lstrip("/").partition("/")
     if "list-type" in parse_qs(url.query):

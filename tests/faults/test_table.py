@@ -78,7 +78,8 @@ def test_each_bound_is_what_the_code_has() -> None:
         for name in re.findall(r"`(mu(?:\.\w+)+)`", row[1]):
             module, _, attribute = name.rpartition(".")
             owner = None
-            if module.rpartition(".")[2][:1].isupper():  # a default of a class
+            # The last name is a class, whose attribute is the default.
+            if module.rpartition(".")[2][:1].isupper():
                 module, _, owner = module.rpartition(".")
             found: Any = importlib.import_module(module)
             value = getattr(getattr(found, owner) if owner else found, attribute)

@@ -663,7 +663,7 @@ def test_a_service_that_never_answers_is_given_up():
     def check(seconds: float) -> None:
         before = len(running.calls)
         result = launch(running, 100, timeout=seconds, max_connections=2)
-        assert len(running.calls) - before <= 8  # 2 connections, 4 times
+        assert len(running.calls) - before <= 8  # 2 connections, with at most 4 attempts each
         host = running.url.partition("//")[2]
         assert result.reasons() == {("us-east-1", f"no answer from {host} within {seconds:g} s"): 100}
 

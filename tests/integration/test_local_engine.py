@@ -43,7 +43,7 @@ CODE = archive({"lambda_function.py": HANDLERS})
 
 
 class Rig:
-    """An engine, clients of it, and a function `f`."""
+    """An engine, clients for it, and a function `f`."""
 
     def __init__(self, engine: LocalEngine) -> None:
         self.engine = engine

@@ -1,4 +1,4 @@
-"""The examples in the documentation run, and its diagrams are what `mu diagram` draws."""
+"""The examples in the documentation run, and its diagrams are the output of `mu diagram`."""
 
 import re
 import sys

@@ -763,7 +763,7 @@ def test_what_follows_the_end_does_not_matter(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [b"iCCP", b"iTXt", b"zTXt", b"eXIf", b"prIv"])
 def test_a_side_chunk_of_any_size_does_not_matter(run: Run, tmp_path: Path, kind: bytes) -> None:
-    """libpng's own limit is 8,000,000 bytes."""
+    """libpng's default limit for such chunks is 8,000,000 bytes."""
     pixels = encode_png(3, 2, [1, 0, 1, 2, 3, 0], colour_type=GRAY, depth=8)
     ihdr, *rest = split_chunks(pixels)
     (tmp_path / "plain.png").write_bytes(pixels)

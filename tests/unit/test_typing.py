@@ -1,4 +1,4 @@
-"""The file that uses the public API as a user does, and where mypy looks."""
+"""tests/typing/uses_the_api.py, which uses the public API as a user does, and the files that mypy checks."""
 
 import importlib.util
 import tomllib

@@ -285,7 +285,7 @@ def test_the_time_limit_is_announced(commands: list[str], answers: int, doing: s
         assert len([peer.receive() for _ in range(answers)]) == answers
         runs = sum(command.startswith("run:") for command in commands)
         eventually(lambda: len(made.loop._under_way) == runs)
-        made.loop._limit = TimeLimit(monotonic(), monotonic() + 10)  # now
+        made.loop._limit = TimeLimit(monotonic(), monotonic() + 10)  # the time limit is near now
         made.outside.post(lambda: None)  # wake the loop, so that it checks the time limit
         assert peer.receive() == f"FAIL(worker is about to reach its time limit in STATE {doing})"
         assert peer.receive() is None

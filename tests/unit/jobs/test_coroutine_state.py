@@ -298,7 +298,8 @@ def test_the_moments_that_are_kept_of_a_part_are_bounded(monkeypatch: pytest.Mon
     for _ in range(20):
         part.says("OK:ECHO")
     assert part.result == 20
-    assert len(part.machine.timestamps) == len(part.machine.stateinfo) <= 11  # and its end
+    # At most 10 states, and the final one.
+    assert len(part.machine.timestamps) == len(part.machine.stateinfo) <= 11
 
 
 def test_the_time_limit_of_a_worker_is_no_failure_of_the_command() -> None:
@@ -552,7 +553,7 @@ def test_together_without_what_takes_time_needs_no_background_mode() -> None:
     part = Part(job)
     assert [command.partition(":")[0] for command in part.took] == ["put", "exec"]
     part.says("OK:PUT(1)", executed("1"))
-    assert "JSON" in part.failure  # a Completed is none
+    assert "JSON" in part.failure  # a Completed is no JSON value
 
 
 def test_together_raises_the_first_failure_when_all_are_over() -> None:

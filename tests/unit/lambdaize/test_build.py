@@ -81,7 +81,7 @@ def run(capsys):
     def run(*arguments):
         try:
             status = main.main(["lambdaize", *map(str, arguments)])
-        except SystemExit as error:  # argparse's
+        except SystemExit as error:  # raised by argparse
             status = error.code
         output = capsys.readouterr()
         return status, output.out, output.err

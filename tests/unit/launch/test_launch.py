@@ -435,7 +435,7 @@ def test_command_stopped_by_a_signal_still_counts(number, monkeypatch, capsys):
 def test_command_says_what_is_wrong_and_exits_2(arguments, words, capsys):
     try:
         status = run(*arguments)
-    except SystemExit as ended:  # argparse
+    except SystemExit as ended:  # raised by argparse
         status = int(ended.code or 0)
     assert status == 2
     assert words in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The base class of settings."""
+"""`server.Job`, the base class of scripts' settings."""
 
 from typing import Any
 

@@ -22,7 +22,7 @@ NOW = 1000.0
 
 
 class Office:
-    """A run with `parts`, and one worker that has done some."""
+    """A run with `parts`, and one worker that has done some parts."""
 
     def __init__(self, parts: int = 9, **settings: Any) -> None:
         told = Settings(connection_order(parts), **settings)

@@ -541,7 +541,7 @@ def test_a_worker_that_goes_on_answering_after_its_part_is_given_up(monkeypatch:
 
 
 def test_of_the_parts_that_failed_a_bounded_number_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All are counted and handed to `on_outcome`; the summary has the first."""
+    """All failed parts are counted and passed to `on_outcome`; the summary has only the first ones."""
     monkeypatch.setattr("mu.server.attempts.FAILURES_KEPT", 3)
     engine = PartWorkers(lambda command: obey(command) if command == "reset:" else "FAIL(no)", facts=FACTS)
     made, outcomes = go(engine, number=10, workers=2, retries=0)
@@ -593,7 +593,7 @@ def test_workers_tell_no_sizes_that_nobody_wants() -> None:
 
 
 def test_a_reporter_that_is_named_after_launching_is_told() -> None:
-    """As `server_main_loop` names it, after `server_launch`."""
+    """Scripts do this: they pass the reporter to `server_main_loop`, after `server_launch`."""
     made = Run(Settings(parts(2)), Stays, engines=[PartWorkers(facts=FACTS)], reporter=Reporter(2))
     made.launch({})
     made.reporter = reporter = Sees()

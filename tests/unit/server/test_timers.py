@@ -1,4 +1,4 @@
-"""Deadlines and alarms of connections."""
+"""Deadlines and timers of connections."""
 
 import socket
 from collections.abc import Iterator
