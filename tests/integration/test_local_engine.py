@@ -12,6 +12,7 @@ import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from tests.support.local_rig import (
     processes,
 )
 
+SIGNED = "Authorization: Credential=x/20200101/us-east-1/s3/aws4_request"
 CODE = archive({"lambda_function.py": HANDLERS})
 
 
@@ -531,6 +533,56 @@ def test_an_object_is_never_seen_half_written(rig: Rig, bucket: str) -> None:
     assert set(seen) == {(True, True)}
 
 
+def test_what_is_being_sent_stays_as_it_was(rig: Rig, bucket: str) -> None:
+    """The objects are larger than the connection's buffers, so most of the first is sent after it was overwritten.
+    Later requests on the same connection show that each answer has exactly its length."""
+    old, new = os.urandom(20_000_000), os.urandom(20_000_000)
+    rig.s3.put_object(Bucket=bucket, Key="key", Body=old)
+    connection = http.client.HTTPConnection("127.0.0.1", rig.engine.port, timeout=PATIENCE)
+
+    def ask(method: str, **headers: str) -> http.client.HTTPResponse:
+        name, _, value = SIGNED.partition(": ")
+        connection.request(method, f"/{bucket}/key", headers={name: value, **headers})
+        return connection.getresponse()
+
+    with closing(connection):
+        first = ask("GET")
+        begun = first.read(1000)
+        rig.s3.put_object(Bucket=bucket, Key="key", Body=new)
+        assert begun + first.read() == old
+        taken = connection.sock
+        head = ask("HEAD")
+        assert (head.read(), head.headers["Content-Length"]) == (b"", str(len(new)))
+        part = ask("GET", Range="bytes=1000000-15000000")
+        assert (part.status, part.read()) == (206, new[1_000_000:15_000_001])
+        assert ask("GET").read() == new
+        assert connection.sock is taken
+
+
+def test_a_client_that_goes_away_leaves_nothing_open(rig: Rig, bucket: str) -> None:
+    size = 20_000_123  # that of no other file
+    rig.s3.put_object(Bucket=bucket, Key="key", Body=bytes(size))
+
+    def descriptors() -> int:
+        """Returns how many descriptors of the object's file the engine, which is in this process, has."""
+        found = 0
+        for path in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):  # it has been closed
+                found += path.stat().st_size == size
+        return found
+
+    assert descriptors() == 1
+    with socket.socket() as connection:
+        connection.settimeout(PATIENCE)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
+        connection.connect(("127.0.0.1", rig.engine.port))
+        connection.sendall(f"GET /{bucket}/key HTTP/1.1\r\nHost: localhost\r\n{SIGNED}\r\n\r\n".encode())
+        assert connection.recv(10) == b"HTTP/1.1 2"
+        assert descriptors() == 2
+    eventually(lambda: descriptors() == 1)
+    assert rig.s3.get_object(Bucket=bucket, Key="key")["Body"].read() == bytes(size)
+
+
 @pytest.mark.parametrize("error", [ValueError("odd"), MemoryError(), SystemExit(3), RecursionError()])
 def test_whatever_a_request_raises_is_its_own_answer(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, error: BaseException
@@ -632,9 +684,8 @@ def plain(rig: Rig, method: str, path: str, body: bytes = b"", **headers: str) -
     """Sends a request as given, without the checksums that boto3 adds."""
     connection = http.client.HTTPConnection("127.0.0.1", rig.engine.port, timeout=PATIENCE)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    connection.request(
-        method, path, body, {"Authorization": "Credential=x/20200101/us-east-1/s3/aws4_request", **named}
-    )
+    name, _, value = SIGNED.partition(": ")
+    connection.request(method, path, body, {name: value, **named})
     answer = connection.getresponse()
     text = answer.read()
     connection.close()

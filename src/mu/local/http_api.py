@@ -8,7 +8,7 @@ or it is S3. This module adds:
 - An Invoke that waits for its result holds a thread, and the worker that it waits for needs one to reach S3. So the
 pool
   grows by one for as long as a thread waits (`Pool.lent`).
-- The bytes of objects bypass moto, in pieces (objects.py).
+- The bytes of objects bypass moto, in pieces (objects.py); the kernel sends those in files (web_server.py).
 - moto makes a new object visible before it has computed the object's ETag, by reading it without its lock, and closes
 an
   overwritten object while it may still be read. So requests for the same object are handled one after the other

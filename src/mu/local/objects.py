@@ -24,8 +24,9 @@ from typing import Any, BinaryIO, Protocol, cast
 from moto.s3 import models
 from moto.s3.models import FakeKey
 
+from mu.local.file_range import PIECE, FileRange
+
 IN_MEMORY = 64 << 10  # bytes of a body that is kept in memory
-PIECE = 256 << 10  # bytes read or sent at a time
 LONGEST_LINE = 8192  # bytes of a line between the chunks of a chunked upload
 MOST_TRAILERS = 16
 
@@ -296,38 +297,7 @@ class StoredKey(FakeKey):
         file = self.body.file
         if isinstance(file, io.BytesIO):
             return iter([file.getvalue()[begin:end]])
-        return Pieces(os.dup(file.fileno()), begin, end)
-
-
-class Pieces:
-    """An iterator of a file's bytes from `begin` to before `end`, which closes the descriptor at the end."""
-
-    def __init__(self, descriptor: int, begin: int, end: int) -> None:
-        self._descriptor = descriptor
-        self._begin, self._end = begin, end
-
-    def __iter__(self) -> "Pieces":
-        return self
-
-    def __next__(self) -> bytes:
-        size = min(PIECE, self._end - self._begin)
-        if size <= 0 or self._descriptor < 0:
-            self.close()
-            raise StopIteration
-        data = os.pread(self._descriptor, size, self._begin)
-        if not data:
-            raise OSError("an object's file has become shorter")
-        self._begin += len(data)
-        return data
-
-    def close(self) -> None:
-        """Stops; the web server calls this if its client has gone, too."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
-
-    def __del__(self) -> None:
-        self.close()
+        return FileRange(os.dup(file.fileno()), begin, end)
 
 
 @contextmanager
