@@ -6,6 +6,9 @@ without one. The loop in `mu.work.loop` sends the answers, runs the work in a th
 done.
 
 Every command gets exactly one final answer: work turns its errors into `FAIL(reason)`.
+
+A module that only some commands need is imported by them: on Lambda a module is compiled at each cold start, and no
+worker uses all commands. A process that workers are forked from imports these modules beforehand (`worker.prepare`).
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from mu.defs import Defs
 from mu.errors import reason
 from mu.wire import protocol
 from mu.wire.protocol import ACCOUNT, RETRIEVED, UPLOADED, fail
-from mu.work import command_template, executable, file_store, files, process, program, state_socket, transfer
+from mu.work import command_template, process, state_socket
 from mu.work.command_template import integer
 from mu.work.replies import End, Outside, Reply, Reset, Running, Store, Work
 
@@ -169,7 +172,11 @@ class Handler:
         return bucket, key, file.replace(command_template.TMPDIR, self._directory)
 
     def _store(self, bucket: str) -> Store:
-        return file_store if bucket.startswith(file_store.SCHEME) else self._outside.s3
+        if not bucket.startswith(protocol.FILE_BUCKET):
+            return self._outside.s3
+        from mu.work import file_store
+
+        return file_store
 
     def _moved(self, success: str, size: int) -> str:
         """Returns the answer to a transfer, with the size in it if the coordinator wants that."""
@@ -189,6 +196,8 @@ class Handler:
 
     def run(self, argument: str) -> Reply:
         """Runs a command, or the packaged one without an argument."""
+        from mu.work import executable
+
         command = command_template.expand(argument or self._command, self.vals, self._event, self._directory)
         limit = max(0, min(integer(self.vals, "max_output", MAX_OUTPUT), Defs.max_message // 2))
         command = executable.with_usable(command, self._package, self._directory)
@@ -234,6 +243,8 @@ class Handler:
 
     def exec(self, argument: str) -> Reply:
         """JSON: runs a program; docs/worker.md describes the fields."""
+        from mu.work import program
+
         try:
             fields = protocol.parse_exec(argument)
         except ValueError as error:
@@ -279,6 +290,8 @@ class Handler:
 
     def put(self, argument: str) -> Reply:
         """`FILE\\0DATA`: writes a file."""
+        from mu.work import files, program
+
         name, nul, text = argument.partition("\0")
         if not name or not nul:
             return [fail("invalid syntax for PUT")]
@@ -290,6 +303,8 @@ class Handler:
 
     def fetch(self, name: str) -> Reply:
         """Answers with the content of a file."""
+        from mu.work import files, program
+
         path = program.place(self._directory, name)
         limit = Defs.max_message - len(protocol.FETCH) - 1
         job = partial(_file_job, lambda: protocol.fetch_answer(files.fetch(path, limit)), "reading", name)
@@ -297,6 +312,8 @@ class Handler:
 
     def list_files(self, pattern: str) -> Reply:
         """Answers with names and sizes of files."""
+        from mu.work import files
+
         pattern = pattern.replace(command_template.TMPDIR, self._directory)
         job = partial(
             _file_job,
@@ -370,6 +387,8 @@ def _transfer(
         size = move()
         tell(size)
     except Exception as error:
+        from mu.work import transfer
+
         return fail(f"{what}: {transfer.failure(error)}")
     return success(size)
 

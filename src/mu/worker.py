@@ -84,6 +84,14 @@ def lambda_handler(command: str, event: Mapping[str, Any], context: Any) -> str 
         workdir.release(remove=bool(integer(handler.vals, "rm_tmpdir", 1)))
 
 
+def prepare() -> None:
+    """Imports the modules that commands import when they are first used: for a process that workers are forked from.
+
+    On Lambda, where each worker is a process of its own, that would only delay the hello.
+    """
+    from mu.work import executable, file_store, files, program, s3, transfer  # noqa: F401
+
+
 def run_once(handler: Handler, outside: Outside, limit: TimeLimit) -> str:
     """Returns the packaged command's answer, as text that JSON can hold."""
     work = handler.handle("run:")

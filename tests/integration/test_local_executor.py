@@ -212,6 +212,13 @@ def test_boto3_has_been_imported(rig: Rig) -> None:
     assert rig.call("sys.modules['boto3'].client('s3').meta.endpoint_url") == "http://127.0.0.1:9"
 
 
+def test_a_worker_of_mu_is_prepared(rig: Rig) -> None:
+    """A package's `mu.worker` may import its late modules before workers are forked."""
+    files = {"mu/__init__.py": "", "mu/worker.py": "ready = []\ndef prepare():\n    ready.append(1)\n"}
+    source = "import mu.worker\n" + HANDLERS
+    assert rig.call("mu.worker.ready", source=source, files=files) == [1]
+
+
 @isolated
 def test_the_package_cannot_be_written(rig: Rig) -> None:
     error = rig.error("open('new', 'w')")

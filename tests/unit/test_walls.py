@@ -229,6 +229,20 @@ def test_a_worker_starts_without_what_is_slow() -> None:
     assert not {name.partition(".")[0] for name in done.stdout.split()} & SLOW
 
 
+def test_what_only_some_commands_need_is_imported_late_and_prepared() -> None:
+    late = "executable", "file_store", "files", "program", "s3", "transfer"
+    names = f"[name for name in {late} if 'mu.work.' + name in sys.modules]"
+    begin = "import sys; sys.path.insert(0, sys.argv[1]); import mu.worker"
+    code = f"{begin}; print({names}); mu.worker.prepare(); print({names})"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code, str(SOURCE.parent)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["[]", str(list(late))]
+
+
 @pytest.mark.parametrize("name", [*worker_files(), "lambdaize/package_main.py"])
 def test_workers_run_on_python_3_9(name: str) -> None:
     """Hosts of the ssh and slurm engines may have no newer Python. The test looks for newer syntax, which `ast` can

@@ -568,9 +568,7 @@ def test_in_a_thread_it_is_not_the_only_one_in_its_process(place: Path) -> None:
 
 def test_boto3_is_made_ready_when_there_is_a_bucket(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     warmed = []
-    monkeypatch.setattr(
-        "mu.work.outside.S3", lambda _: SimpleNamespace(warm=lambda *names: warmed.append(names))
-    )
+    monkeypatch.setattr("mu.work.s3.S3", lambda _: SimpleNamespace(warm=lambda *names: warmed.append(names)))
     for fields in ({}, {"bucket": "file:///b"}, {"bucket": "b", "region": "eu-west-1"}):
         with Listener() as listener:
             thread = threading.Thread(target=lambda_handler, args=("", listener.event(**fields), None))

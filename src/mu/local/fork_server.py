@@ -336,6 +336,7 @@ def main() -> None:
     try:
         invocation.warm_up()
         handler = invocation.load(settings["handler"])
+        invocation.prepare_worker()
     except invocation.InitError as error:
         send(control, {"failed": error.document})
         return

@@ -11,7 +11,7 @@ from typing import Any
 # The longest text in a hello.
 MAX_FACT = 200
 LARGEST = 1 << 62
-EXEC_ID = re.compile(r"[0-9A-Za-z_.-]{1,64}")
+EXEC_ID = r"[0-9A-Za-z_.-]{1,64}"
 
 
 def is_seconds(value: object) -> bool:
@@ -97,7 +97,7 @@ def is_environment(value: object) -> bool:
 
 def is_id(value: object) -> bool:
     """Returns whether it is an identifier of an `exec:`."""
-    return isinstance(value, str) and bool(EXEC_ID.fullmatch(value))
+    return isinstance(value, str) and bool(re.fullmatch(EXEC_ID, value))
 
 
 def to_json(value: object) -> str:

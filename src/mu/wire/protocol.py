@@ -34,10 +34,12 @@ DRAINING = ACCOUNT + "draining:"
 RETRIEVE, UPLOAD, RETVAL, EXEC = "OK:RETRIEVE(", "OK:UPLOAD(", "OK:RETVAL(", "OK:EXEC("
 PUT, FETCH, LIST = "OK:PUT(", "OK:FETCH(", "OK:LIST("
 
+# How the name of a bucket begins if it is a directory that workers share.
+FILE_BUCKET = "file:"
 # The longest hello in bytes.
 MAX_HELLO = 4096
-STATUS = re.compile(r"-?[0-9]{1,18}")
-SIZE = re.compile(r"[0-9]{1,18}")
+STATUS = r"-?[0-9]{1,18}"
+SIZE = r"[0-9]{1,18}"
 
 # What a state waits for after a command by default: a prefix that the early and the final answer share. For commands
 # that are not listed here it is `OK`.
@@ -186,7 +188,7 @@ def bytes_moved(answer: str) -> int:
     """Returns how many bytes a transfer has moved, from its answer; 0 if the answer does not tell."""
     _, found, number = answer.rpartition(":BYTES(")
     number = number[:-1]
-    return int(number) if found and answer.endswith(")") and SIZE.fullmatch(number) else 0
+    return int(number) if found and answer.endswith(")") and re.fullmatch(SIZE, number) else 0
 
 
 # Programs
@@ -216,7 +218,7 @@ def run_result(answer: str) -> RunResult | None:
     end = answer.rfind("):COMMAND(")
     output = begin + len("):OUTPUT(")
     status = answer[len(RETVAL) : begin]
-    if begin < 0 or end < output or not STATUS.fullmatch(status):
+    if begin < 0 or end < output or not re.fullmatch(STATUS, status):
         return None
     return RunResult(int(status), answer[output:end], answer[end + len("):COMMAND(") : -1])
 

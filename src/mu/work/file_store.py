@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 import stat
 
+from mu.wire.protocol import FILE_BUCKET
 from mu.work.transfer import REASONS, StoreError, deliver
 
-SCHEME = "file:"
 CHUNK = 1 << 22
 
 
@@ -66,7 +66,7 @@ def _root(bucket: str) -> str:
     """Returns the store's directory, with links resolved."""
     from urllib.parse import unquote
 
-    path = unquote(bucket[len(SCHEME) :])
+    path = unquote(bucket[len(FILE_BUCKET) :])
     if not path.startswith("///"):
         raise StoreError("a store of files is file:/// and an absolute path")
     root = os.path.realpath(path[2:])

@@ -18,7 +18,6 @@ from mu.defs import Defs
 from mu.errors import ProtocolError, one_line, reason
 from mu.wire import framing, protocol
 from mu.wire.socket_nb import SocketNB
-from mu.work import file_store
 from mu.work.command_template import integer
 from mu.work.outside import Outside, TimeLimit
 from mu.work.process import Ended
@@ -48,7 +47,6 @@ class Loop:
         self._outside = outside
         self._tasks = outside.tasks
         self._state = outside.state
-        self._s3 = outside.s3
         self._limit = limit
         self._idle = idle
         self._active = monotonic()
@@ -69,8 +67,8 @@ class Loop:
         try:
             link.do_write()
             bucket = str(vals["bucket"])
-            if bucket and not bucket.startswith(file_store.SCHEME):
-                self._s3.warm(str(vals["region"]), bucket)
+            if bucket and not bucket.startswith(protocol.FILE_BUCKET):
+                self._outside.s3.warm(str(vals["region"]), bucket)
             while True:
                 self._wait()
                 if link.sock is None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable
+from functools import cached_property
 from math import inf
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mu.wire.checks import MAX_FACT
 from mu.wire.connect import dial
@@ -15,9 +16,11 @@ from mu.work.facts import facts
 from mu.work.leftovers import Leftovers, own_temporary
 from mu.work.log import log
 from mu.work.process import Groups
-from mu.work.s3 import S3
 from mu.work.state_socket import StateSocket
 from mu.work.threads import MOST_AT_A_TIME, Tasks
+
+if TYPE_CHECKING:
+    from mu.work.s3 import S3
 
 # Seconds before the function's deadline at which a worker gives up; less if the time limit is short.
 MARGIN = 2.0
@@ -41,7 +44,6 @@ class Outside:
     def __init__(self, directory: str, limit: TimeLimit, context: object = None) -> None:
         self.tasks = Tasks()
         self.groups = Groups()
-        self.s3 = S3(MOST_AT_A_TIME)
         self.state = StateSocket(directory)
         self.tls: ssl.SSLContext | None = None
         self.say: Callable[[str], None] = log  # replaced once there is a coordinator
@@ -50,6 +52,13 @@ class Outside:
         self._directory = directory
         self._limit = limit
         self._context = context
+
+    @cached_property
+    def s3(self) -> S3:
+        """The store for buckets that are not directories; its module is imported when it is first used."""
+        from mu.work.s3 import S3
+
+        return S3(MOST_AT_A_TIME)
 
     def post(self, call: Callable[[], None]) -> None:
         """Lets the loop make `call`; may be called from any thread."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import select
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Mapping
 from math import inf
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import resource
+    import subprocess
 
 GRACE = 1.0
 READ_SIZE = 1 << 16
@@ -182,6 +182,8 @@ def run(command: str, limit: int, groups: Groups) -> tuple[int, bytes]:
 
     Raises OSError or ValueError if it cannot be started.
     """
+    import subprocess
+
     output = Capped(limit)
     process = groups.start(
         lambda: subprocess.Popen(

@@ -24,7 +24,7 @@ from mu.wire.socket_nb import SocketNB
 from mu.work.log import log
 
 MAKERS = ("xc-enc", "xc-dump", "xc-terminate-chunk")
-MESSAGE = re.compile(rb"STATE\((\d{1,9})\):")
+MESSAGE = rb"STATE\((\d{1,9})\):"
 # Bytes of an unpacked state; states of VP8 are a few frames in size, 40 MB for 4K.
 MOST_BYTES = 256 << 20
 CHUNK = 1 << 20
@@ -135,7 +135,7 @@ class StateSocket:
             del self._closing[link]
 
     def _take(self, data: bytes) -> list[str]:
-        match = MESSAGE.match(data)
+        match = re.match(MESSAGE, data)
         if match is None:
             self._said = one_line(to_text(data[:200]))
             log(f"state socket: dropped a message that is no state: {data[:40]!r}")
