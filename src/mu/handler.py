@@ -24,28 +24,9 @@ from mu.errors import reason
 from mu.wire import protocol
 from mu.wire.protocol import ACCOUNT, RETRIEVED, UPLOADED, fail
 from mu.work import command_template, process, state_socket
-from mu.work.command_template import integer
 from mu.work.replies import End, Outside, Reply, Reset, Running, Store, Work
+from mu.work.variables import DEFAULTS, SECRETS, given, integer
 
-DEFAULTS: dict[str, Any] = {
-    "mode": 0,
-    "addr": "127.0.0.1",
-    "port": 13579,
-    "bucket": "",
-    "region": "us-east-1",
-    "nonblock": 0,
-    "bg_silent": 0,
-    "rm_tmpdir": 1,
-    "expect_statefile": 0,
-    "send_statefile": 0,
-    "minimal_recode": 0,
-    "hash_s3keys": 0,
-    "run_iter": 0,
-    "tell_sizes": 0,
-    "tell_bytes": 0,
-    "tell_facts": 0,
-}
-SECRETS = frozenset(("cacert", "srvcrt", "srvkey"))
 MAX_OUTPUT = 1 << 20
 # The most characters of a command or a name in a message about it.
 LONGEST_LABEL = 200
@@ -55,10 +36,9 @@ class Handler:
     """One worker's variables (`vals`), and the commands that work on them."""
 
     def __init__(self, command: str, event: Mapping[str, Any], directory: str, outside: Outside) -> None:
-        given = {name: value for name, value in event.items() if value is not None and name not in SECRETS}
-        self.vals: dict[str, Any] = {**DEFAULTS, **given}
+        self._event = given(event)
+        self.vals: dict[str, Any] = {**DEFAULTS, **self._event}
         self._command = command
-        self._event = given
         self._directory = directory
         self._package = os.getcwd()
         self._outside = outside

@@ -17,7 +17,8 @@ from mu.mapping.job import Map, Summary
 from mu.mapping.settings import Given
 from mu.mapping.sources import Source
 from mu.wire import protocol
-from mu.work.outside import Outside, TimeLimit
+from mu.work.outside import Outside
+from mu.work.time_limit import TimeLimit
 from mu.work.workdir import Workdir
 
 

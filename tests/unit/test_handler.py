@@ -8,10 +8,11 @@ from typing import Any, NoReturn
 
 import pytest
 
-from mu.handler import COMMANDS, DEFAULTS, MAX_OUTPUT, End, Handler, Reply, Reset, Work
+from mu.handler import COMMANDS, MAX_OUTPUT, End, Handler, Reply, Reset, Work
 from mu.wire import protocol
 from mu.wire.protocol import expected_response
 from mu.work.process import Groups
+from mu.work.variables import DEFAULTS
 
 T = "/tmp/lambda_x"
 

@@ -103,12 +103,16 @@ ELSEWHERE = {
     "tls/connection": "unit/wire/test_socket_nb.py",
     "tls/listener": "unit/server/test_acceptor.py",
     "wire/fd_wrapper": "unit/wire/test_socket_nb.py",
+    "work/arrival": "unit/test_worker.py integration/test_worker_process.py",
     "work/leftovers": "integration/test_worker_parts.py",
     "work/log": "unit/work/test_state_socket.py integration/test_worker_process.py",
     "work/loop": "unit/test_worker.py",
     "work/outside": "unit/test_worker.py",
     "work/replies": "unit/test_handler.py",
+    "work/session": "unit/test_worker.py",
+    "work/time_limit": "unit/test_worker.py",
     "work/transfer": "unit/work/test_s3.py unit/work/test_file_store.py",
+    "work/variables": "unit/test_handler.py unit/work/test_command_template.py",
 }
 # Test files here that belong to no single module: documentation, examples, tools, several modules together.
 NO_MODULE = """

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from mu import pilot
-from mu.worker import time_limit
+from mu.work.time_limit import time_limit
 
 
 @pytest.mark.parametrize(

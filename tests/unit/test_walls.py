@@ -229,9 +229,11 @@ def test_a_worker_starts_without_what_is_slow() -> None:
     assert not {name.partition(".")[0] for name in done.stdout.split()} & SLOW
 
 
-def test_what_only_some_commands_need_is_imported_late_and_prepared() -> None:
-    late = "executable", "file_store", "files", "program", "s3", "transfer"
-    names = f"[name for name in {late} if 'mu.work.' + name in sys.modules]"
+def test_what_the_hello_does_not_need_is_imported_late_and_prepared() -> None:
+    commands = "executable", "file_store", "files", "program", "s3", "transfer"
+    loop = "leftovers", "loop", "outside", "process", "replies", "session", "state_socket", "threads"
+    late = (*(f"mu.work.{name}" for name in (*commands, *loop)), "mu.handler", "mu.wire.socket_nb")
+    names = f"[name for name in {late} if name in sys.modules]"
     begin = "import sys; sys.path.insert(0, sys.argv[1]); import mu.worker"
     code = f"{begin}; print({names}); mu.worker.prepare(); print({names})"
     done = subprocess.run(

@@ -21,13 +21,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mu import worker
 from mu.defs import Defs
 from mu.handler import Handler, Work
 from mu.wire import protocol
 from mu.wire.socket_nb import SocketNB
+from mu.work import session
+from mu.work.loop import Loop
+from mu.work.outside import Outside
 from mu.work.threads import MOST_AT_A_TIME
-from mu.worker import Loop, Outside, TimeLimit, lambda_handler, time_limit
+from mu.work.time_limit import TimeLimit, time_limit
+from mu.worker import lambda_handler
 from tests.support.in_time import in_time
 from tests.support.local_rig import eventually
 from tests.support.worker_rig import Listener, Peer, ends
@@ -432,7 +435,8 @@ def test_time_limit(seconds: float, margin: float) -> None:
 
 
 def test_no_time_limit() -> None:
-    assert time_limit(None) == (inf, inf)
+    limit = time_limit(None)
+    assert (limit.warning, limit.end) == (inf, inf)
 
 
 @pytest.fixture
@@ -511,21 +515,20 @@ def test_mode_0_kills_what_it_started(tmp_path: Path) -> None:
 
 def test_a_signal_wakes_the_loop() -> None:
     """This includes a signal that arrives after the loop has checked for signals and before it waits."""
-    before = signal.getsignal(signal.SIGTERM)
     outside = Outside("", NO_LIMIT)
     poll = select.poll()
     poll.register(outside.tasks, select.POLLIN)
     ignored = signal.signal(signal.SIGUSR1, lambda *_: None)
-    with worker._signals(outside.tasks):
-        assert signal.getsignal(signal.SIGTERM) != before
+    before = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(before)
+    with session.at_work(outside, NO_LIMIT):
         assert poll.poll(0) == []
         signal.raise_signal(signal.SIGUSR1)
         assert len(poll.poll(0)) == 1
         outside.tasks.collect()
         assert poll.poll(0) == []
     signal.signal(signal.SIGUSR1, ignored)
-    assert signal.getsignal(signal.SIGTERM) == before
-    outside.tasks.stop(monotonic())
+    assert signal.set_wakeup_fd(before) == before
 
 
 def test_no_directory_to_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

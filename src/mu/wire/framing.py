@@ -36,6 +36,15 @@ def to_bytes(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
 
 
+def to_payload(text: str) -> bytes:
+    """Returns a payload from any text, also from an event's JSON with lone surrogates that no message can hold: these
+    become escapes."""
+    try:
+        return to_bytes(text)
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace")
+
+
 def to_text(payload: bytes) -> str:
     """Returns the text of a payload; bytes that are not UTF-8 become lone surrogates."""
     return payload.decode("utf-8", "surrogateescape")

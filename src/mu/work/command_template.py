@@ -12,16 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mu.work.variables import integer
+
 TMPDIR = "##TMPDIR##"
 VALUES = ("quality", "infile", "outfile")
-
-
-def integer(vals: Mapping[str, Any], name: str, default: int = 0) -> int:
-    """Returns an integer variable; `default` if it is missing or is no number."""
-    try:
-        return int(vals.get(name, default))
-    except (TypeError, ValueError, OverflowError):
-        return default
 
 
 def expand(template: str, vals: Mapping[str, Any], event: Mapping[str, Any], tmpdir: str) -> str:

@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import select
 from collections.abc import Sequence
-from math import inf
 from time import monotonic
 
 from mu.defs import Defs
 from mu.errors import ProtocolError, one_line, reason
 from mu.wire import framing, protocol
 from mu.wire.socket_nb import SocketNB
-from mu.work.command_template import integer
-from mu.work.outside import Outside, TimeLimit
+from mu.work.outside import Outside
 from mu.work.process import Ended
 from mu.work.replies import Commands, End, Reset, Running, Work
+from mu.work.time_limit import TimeLimit, milliseconds
+from mu.work.variables import integer
 
 # Bytes of answers that are sent together.
 BATCH = 1 << 16
@@ -230,7 +230,7 @@ class Loop:
                 self._fail_to_reset(failure)
             else:
                 self._blocked = False
-                self._answer(hello(self._handler, outside, fresh=False))
+                self._answer(outside.hello(self._handler.vals, fresh=False))
 
         self._resets += 1
         self._tasks.forget()
@@ -257,19 +257,11 @@ class Loop:
 
     def _answer(self, text: str) -> None:
         self._room -= len(text)
-        answer = payload(text)
+        answer = framing.to_payload(text)
         if len(answer) > Defs.max_message:
             why = f"the answer has {len(answer)} bytes, over the limit of {Defs.max_message}"
             answer = protocol.fail(why).encode()
         self._link.enqueue(answer)
-
-
-def hello(handler: Commands, outside: Outside, fresh: bool) -> str:
-    """Returns the worker's hello. It has the run's id, if the run's keys serve other runs, too, and the facts, if the
-    coordinator asks for them."""
-    vals = handler.vals
-    run_id = str(vals.get("run_id") or "")
-    return protocol.hello(run_id, outside.facts(fresh) if integer(vals, "tell_facts") else None)
 
 
 def out_of_time(under_way: Sequence[Work]) -> str:
@@ -278,16 +270,3 @@ def out_of_time(under_way: Sequence[Work]) -> str:
     if len(under_way) > 1:
         doing = f"{len(under_way)} commands, {doing}"
     return protocol.fail(f"worker is about to reach its time limit in STATE {one_line(doing)}")
-
-
-def payload(text: str) -> bytes:
-    """Returns an answer as bytes."""
-    try:
-        return framing.to_bytes(text)
-    except UnicodeEncodeError:  # text from the event's JSON that no message can hold
-        return text.encode("utf-8", "backslashreplace")
-
-
-def milliseconds(until: float) -> float | None:
-    """Returns how long to poll, in milliseconds; None for ever."""
-    return None if until == inf else max(0.0, until - monotonic()) * 1000

@@ -11,7 +11,8 @@ from mu.mapping import plan, words
 from mu.mapping.inputs import Input
 from mu.mapping.plan import Layout, Refused, Running, Transfer, Work, transfers
 from mu.wire import protocol
-from mu.work.outside import Outside, TimeLimit
+from mu.work.outside import Outside
+from mu.work.time_limit import TimeLimit
 
 KEYS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=60)
 

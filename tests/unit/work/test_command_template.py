@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from mu.work.command_template import expand, integer
+from mu.work.command_template import expand
+from mu.work.variables import integer
 
 T = "/tmp/lambda_x"
 STATES = "a ##INSTATEWAIT##b ##INSTATESWITCH##"
