@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Compares the main job, png2y4m on 10 workers of the local engine, with `xargs -P2` on local files.
+"""Compares the main job, png2y4m on 10 workers of this machine, with `xargs -P2` on local files.
 
-Both convert the same 60 frames of 16 bits a channel into 10 chunks. Each is run ROUNDS times, in turns, and the medians
-are printed: of the wall time, which depends on what else runs on the machine, and of the CPU time of all processes. The
-CPU times of the engine and of the coordinator are also printed separately; the engine's is the cost of S3 over HTTP.
+All convert the same 60 frames of 16 bits a channel into 10 chunks. The job runs in two ways: with `mu local`, which is
+Lambda and S3 on this machine, and with `-e here` and a directory as the bucket. Each is run ROUNDS times, in turns, and
+the medians are printed: of the wall time, which depends on what else runs on the machine, and of the CPU time of all
+processes. The CPU times of the engine and of the coordinator are also printed separately; the engine's is the cost of
+S3 over HTTP.
 
 usage: bench/png2y4m.py [1080|720] [ROUNDS]   (default: 1080 3)      to reach: 1.5 times as long as xargs
 """
@@ -92,28 +94,26 @@ def xargs(frames: Path, out: Path) -> Taken:
 
 
 def job(environment: dict[str, str], function: str, engine: int) -> Taken:
-    """Measures the job, from the coordinator's start to its end."""
-    words = [
-        "png2y4m_server.py",
-        "-n",
-        str(PARTS),
-        "-f",
-        str(FRAMES),
-        "-l",
-        function,
-        "-b",
-        "mybucket",
-        "-t",
-        "0",
-    ]
-    begin, before = time.perf_counter(), children_cpu()
+    """Measures the job with `mu local`, from the coordinator's start to its end."""
     own, all_of_it = cpu_seconds(engine), cpu_seconds(engine, below=True)
-    subprocess.run(
-        [sys.executable, ROOT / "examples" / words[0], *words[1:], "--quiet"], env=environment, check=True
-    )
-    wall, coordinator = time.perf_counter() - begin, children_cpu() - before
+    wall, coordinator = coordinate(environment, "-l", function, "-b", "mybucket")
     workers = cpu_seconds(engine, below=True) - all_of_it
     return Taken(wall, workers + coordinator, cpu_seconds(engine) - own, coordinator)
+
+
+def job_here(environment: dict[str, str], package: Path, bucket: Path) -> Taken:
+    """Measures the job with workers that are started directly and that copy files from and to a directory."""
+    words = "-e", "here", "-W", str(PARTS), "-l", str(package), "-b", f"file://{bucket}"
+    return Taken(*coordinate(environment, *words))
+
+
+def coordinate(environment: dict[str, str], *words: str) -> tuple[float, float]:
+    """Runs a coordinator; returns the seconds that it took, and its CPU seconds with those of its children."""
+    begin, before = time.perf_counter(), children_cpu()
+    script = ROOT / "examples" / "png2y4m_server.py"
+    sizes = "-n", str(PARTS), "-f", str(FRAMES), "-t", "0"
+    subprocess.run([sys.executable, script, *sizes, *words, "--quiet"], env=environment, check=True)
+    return time.perf_counter() - begin, children_cpu() - before
 
 
 def main() -> None:
@@ -149,27 +149,31 @@ def main() -> None:
             function = found[0]
             # Warm-up: the engine unpacks the package and imports boto3.
             job(environment, function, engine.pid)
-            both: list[tuple[Taken, Taken]] = []
+            package, bucket = Path(directory, f"{function}.zip"), Path(directory, "s3", "mybucket")
+            all_sides: list[tuple[Taken, Taken, Taken]] = []
             for number in range(rounds):
                 out = Path(directory, f"xargs-{number}")
                 out.mkdir()
-                both.append((xargs(frames, out), job(environment, function, engine.pid)))
-            check(environment, out)
+                ours = job(environment, function, engine.pid)
+                all_sides.append((xargs(frames, out), ours, job_here(environment, package, bucket)))
+            check(environment, bucket, out)
         finally:
             engine.terminate()
             engine.wait()
-    local, ours = (
-        Taken(*map(statistics.median, zip(*side, strict=True))) for side in zip(*both, strict=True)
+    local, ours, here = (
+        Taken(*map(statistics.median, zip(*side, strict=True))) for side in zip(*all_sides, strict=True)
     )
+    print(f"{'':24}{'wall s':>8}{'times':>7}{'CPU s':>8}{'times':>7}")
+    for name, side in (("xargs -P2", local), ("mu local", ours), ("-e here -b file://DIR", here)):
+        walls, cpus = side.wall / local.wall, side.cpu / local.cpu
+        print(f"{name:24}{side.wall:8.2f}{walls:7.2f}{side.cpu:8.2f}{cpus:7.2f}")
     print(
-        f"xargs -P2: {local.wall:.2f} s, {PARTS} workers here: {ours.wall:.2f} s, {ours.wall / local.wall:.2f} times"
+        f"with mu local the engine took {ours.engine:.2f} s of CPU time, the coordinator {ours.coordinator:.2f} s"
     )
-    print(f"CPU time: {local.cpu:.2f} s and {ours.cpu:.2f} s, {ours.cpu / local.cpu:.2f} times")
-    print(f"of that the engine: {ours.engine:.2f} s, the coordinator: {ours.coordinator:.2f} s")
 
 
-def check(environment: dict[str, str], out: Path) -> None:
-    """Checks that both sides have made the same chunks."""
+def check(environment: dict[str, str], bucket: Path, out: Path) -> None:
+    """Checks that all sides have made the same chunks."""
     s3 = boto3.client(
         "s3",
         endpoint_url=environment["AWS_ENDPOINT_URL"],
@@ -179,8 +183,9 @@ def check(environment: dict[str, str], out: Path) -> None:
     )
     for part in range(PARTS):
         key = f"sintel-1k-y4m_{FRAMES:02d}/{part:08d}.y4m"
-        made = s3.get_object(Bucket="mybucket", Key=key)["Body"].read()
-        assert made == (out / f"{part}.y4m").read_bytes(), key
+        wanted = (out / f"{part}.y4m").read_bytes()
+        assert s3.get_object(Bucket="mybucket", Key=key)["Body"].read() == wanted, key
+        assert (bucket / key).read_bytes() == wanted, key
 
 
 if __name__ == "__main__":

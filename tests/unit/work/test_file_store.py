@@ -1,5 +1,6 @@
 """Transfers with a directory as the store."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -217,3 +218,42 @@ def test_only_the_version_that_was_asked_for(store: Path, own: Path) -> None:
         why(file_store.retrieve, REGION, f"file://{store}", "k", f"{own}/f", tag) == "the object has changed"
     )
     assert tree(own) == {"f": b"one"}
+
+
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.EOPNOTSUPP])
+def test_where_the_system_cannot_copy_the_rest_is_read_and_written(
+    number: int, store: Path, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = os.urandom(3_000_000)
+    (store / "k").write_bytes(data)
+    by_system = os.copy_file_range
+    answers = iter([1_000_000, 500_000])
+
+    def copy(source: int, target: int, _: int) -> int:
+        try:
+            return by_system(source, target, next(answers))
+        except StopIteration:
+            raise OSError(number, os.strerror(number)) from None
+
+    monkeypatch.setattr(os, "copy_file_range", copy)
+    assert retrieve(store, "k", own / "g") == len(data)
+    assert tree(own) == {"g": data}
+
+
+def test_a_full_disk_is_reported(store: Path, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def copy(source: int, target: int, _: int) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (store / "k").write_bytes(b"x")
+    monkeypatch.setattr(os, "copy_file_range", copy)
+    assert why(retrieve, store, "k", own / "g") == "no space left on device"
+    assert tree(own) == {}
+
+
+def test_without_the_system_call_a_file_is_read_and_written(
+    store: Path, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "copy_file_range")
+    (store / "k").write_bytes(b"x" * 100)
+    assert retrieve(store, "k", own / "g") == 100
+    assert tree(own) == {"g": b"x" * 100}
