@@ -334,6 +334,76 @@ print(client.invoke(FunctionName="strict", Payload=json.dumps({"look": words}))[
     assert execute("exec", "--strict", "--", sys.executable, "-c", command) == (0, "0\n", "")
 
 
+FILES_OF_DATA = """
+import boto3, botocore.exceptions, os, pathlib
+s3 = boto3.client("s3")
+file = pathlib.Path(os.environ["FILE"])
+
+def found(**settings):
+    answer = s3.get_object(Bucket="bucket", Key="in", ChecksumMode="ENABLED", **settings)
+    kinds = sorted(name for name in answer if name.startswith("Checksum"))
+    return answer["Body"].read(), answer["ContentLength"], answer["ETag"], kinds
+
+body, length, etag, kinds = found()
+assert (body, length, kinds) == (b"first", 5, []), (body, length, kinds)
+head = s3.head_object(Bucket="bucket", Key="in", ChecksumMode="ENABLED")
+assert (head["ETag"], head["ContentLength"]) == (etag, 5), head
+(listed,) = s3.list_objects_v2(Bucket="bucket")["Contents"]
+assert (listed["ETag"], listed["Size"], listed["LastModified"]) == (etag, 5, head["LastModified"]), listed
+attributes = s3.get_object_attributes(Bucket="bucket", Key="in", ObjectAttributes=["ETag", "Checksum"])
+assert '"' + attributes["ETag"].strip('"') + '"' == etag and "Checksum" not in attributes, attributes
+s3.copy_object(Bucket="bucket", Key="copy", CopySource="bucket/in")
+assert s3.get_object(Bucket="bucket", Key="copy")["Body"].read() == b"first"
+
+file.write_bytes(b"the second")
+assert found()[:2] == (b"the second", 10)
+try:
+    found(IfMatch=etag)
+except botocore.exceptions.ClientError as error:
+    assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 412, error
+file.unlink()
+try:
+    found()
+except s3.exceptions.NoSuchKey:
+    print("as it should be")
+"""
+
+
+def test_the_files_of_data_are_served_where_they_are(execute: Execute, tmp_path: Path) -> None:
+    file = tmp_path / "data" / "bucket" / "in"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"first")
+    words = ("exec", "--data", str(tmp_path / "data"), "--", "env", f"FILE={file}", sys.executable, "-c")
+    status, out, err = execute(*words, FILES_OF_DATA)
+    assert (status, out) == (0, "as it should be\n"), err
+    assert {path.name: path.read_bytes() for path in file.parent.iterdir()} == {"copy": b"first"}
+
+
+def test_a_folder_of_more_files_than_may_be_open(execute: Execute, tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "bucket"
+    folder.mkdir(parents=True)
+    for number in range(150):
+        with (folder / str(number)).open("wb") as file:
+            file.truncate(1 << 20)  # too large to be kept in memory
+    script = "import boto3; print(boto3.client('s3').list_objects_v2(Bucket='bucket')['KeyCount'])"
+    limit = "import resource, os, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128)); "
+    limit += "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    words = (
+        "-m",
+        "mu",
+        "local",
+        "exec",
+        "--data",
+        str(tmp_path / "data"),
+        "--",
+        sys.executable,
+        "-c",
+        script,
+    )
+    done = subprocess.run([sys.executable, "-c", limit, *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "150\n"), done.stderr
+
+
 def test_data_there_and_back(execute: Execute, tmp_path: Path) -> None:
     (tmp_path / "data" / "bucket").mkdir(parents=True)
     (tmp_path / "data" / "bucket" / "in").write_bytes(b"1")

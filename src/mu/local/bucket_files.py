@@ -16,7 +16,7 @@ from moto.s3.exceptions import S3ClientError
 from moto.s3.models import FakeDeleteMarker, S3Backend, s3_backends
 
 from mu.errors import UsageError, reason
-from mu.local.objects import from_file, handed_on
+from mu.local.objects import UserFile, handed_on
 
 FUNCTIONS = ".mu-functions"  # a folder that is not a bucket (function_files.py)
 PARTIAL = ".mu-partial-"  # beginning of the temporary files' names
@@ -56,7 +56,7 @@ class Data:
                 if not _is_text(key):
                     self.report(f"--data: {str(path)!a} is left out: its name is not UTF-8")
                 elif not path.name.startswith(PARTIAL):
-                    with path.open("rb") as file, handed_on(from_file(file)):
+                    with handed_on(UserFile(path)):
                         self.known[folder.name, key] = s3.put_object(folder.name, key, b"")
 
     def save(self) -> None:

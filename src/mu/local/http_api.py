@@ -201,7 +201,10 @@ def _get(request: MotoRequest, handler: Callable[..., Any]) -> Answer:
             left_out |= {name.lower() for name, _ in headers if name.lower().startswith("x-amz-checksum-")}
     headers = [(name, value) for name, value in headers if name.lower() not in left_out]
     headers.append(("Content-Length", str(end - begin)))
-    return status, headers, key.pieces(begin, end)
+    try:
+        return status, headers, key.pieces(begin, end)
+    except FileNotFoundError:
+        return _error("s3", 404, "NoSuchKey", "The specified key does not exist.")
 
 
 def _list(request: MotoRequest, handler: Callable[..., Any]) -> Answer:

@@ -5,7 +5,8 @@ moto reads a request's body as a whole, copies it several times and does not ver
 the bytes into a `Body`, moto then handles the same request without a body, and the object that it makes takes over
 the `Body` (`StoredKey`). In the other direction, moto answers a GET with headers only, and `pieces` are sent.
 
-A body is in memory if it is small, otherwise in a file without a name.
+A body is in memory if it is small, otherwise in a file without a name. An object of `--data` is its file
+(`UserFile`): nothing is copied or read until it is asked for.
 """
 
 import base64
@@ -18,7 +19,10 @@ import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, Protocol, cast
 
 from moto.s3 import models
@@ -134,12 +138,65 @@ class Body:
         """Returns the checksums by algorithm, in base64."""
         return {name: base64.b64encode(made.digest()).decode() for name, made in self._hashes.items()}
 
+    def etag(self) -> str:
+        """Returns the ETag of an object that was uploaded in one piece."""
+        return self.md5
 
-def from_file(file: BinaryIO) -> Body:
-    """Returns a body with the whole content of a file."""
+    def pieces(self, begin: int, end: int) -> Iterator[bytes]:
+        """Returns the bytes from `begin` to before `end`."""
+        if isinstance(self.file, io.BytesIO):
+            return iter([self.file.getvalue()[begin:end]])
+        return FileRange(os.dup(self.file.fileno()), begin, end)
+
+
+class UserFile:
+    """The bytes of a file of the user's, which are neither copied nor read before they are asked for.
+
+    The file may change: size, time and ETag are always those that it has now, or the last known ones once it is gone.
+    The ETag has the form that S3 gives to objects uploaded in parts, which promises nothing but to change with the
+    content. Raises OSError if it cannot be read.
+    """
+
+    checksums: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        os.close(self._opened())
+        self._known = path.stat()
+
+    def _opened(self) -> int:
+        return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def _status(self) -> os.stat_result:
+        with suppress(OSError):
+            self._known = self._path.stat()
+        return self._known
+
+    @property
+    def size(self) -> int:
+        """The number of bytes."""
+        return self._status().st_size
+
+    @property
+    def modified(self) -> datetime:
+        """When it was changed, in UTC without a time zone, as moto has times."""
+        return datetime.fromtimestamp(self._status().st_mtime, UTC).replace(tzinfo=None)
+
+    def etag(self) -> str:
+        """Returns a text that changes with the file, as far as the file system can tell."""
+        status = self._status()
+        text = f"{status.st_size} {status.st_mtime_ns}"
+        return f"{hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()}-1"
+
+    def pieces(self, begin: int, end: int) -> Iterator[bytes]:
+        """Returns the bytes from `begin` to before `end`. Raises OSError if it cannot be read any more."""
+        return FileRange(self._opened(), begin, end)
+
+
+def of_bytes(data: bytes) -> Body:
+    """Returns a body with these bytes."""
     body = Body({"CRC32"})
-    while data := file.read(PIECE):
-        body.add(data)
+    body.add(data)
     return body
 
 
@@ -256,7 +313,7 @@ def _decoded(text: str) -> bytes:
 class _Passing(threading.local):
     """What bypasses moto in this thread."""
 
-    body: Body | None = None  # the body for the next object that moto makes
+    body: Body | UserFile | None = None  # the body for the next object that moto makes
     hollow = False  # whether objects show no bytes
     shown: "StoredKey | None" = None  # the object whose bytes were asked for
 
@@ -265,12 +322,14 @@ _passing = _Passing()
 
 
 class StoredKey(FakeKey):
-    """moto's object, with its bytes in a `Body`."""
+    """moto's object, with its bytes in a `Body` or a `UserFile`."""
+
+    body: Body | UserFile
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        if self.checksum_value is None:
-            ((self.checksum_algorithm, self.checksum_value),) = list(self.body.checksums.items())[:1]
+        if self.checksum_value is None and self.body.checksums:
+            self.checksum_algorithm, self.checksum_value = next(iter(self.body.checksums.items()))
         self.checksum_type = self.checksum_type or "FULL_OBJECT"
 
     @property
@@ -284,24 +343,37 @@ class StoredKey(FakeKey):
     @value.setter
     def value(self, given: bytes) -> None:
         body, _passing.body = _passing.body, None
-        if body is None:
-            body = from_file(io.BytesIO(given))
-        self.body = body
-        self._value_buffer = body.file  # type: ignore[assignment]  # which moto closes
-        self.contentsize = body.size
-        self._etag = self._etag or body.md5
+        self.body = of_bytes(given) if body is None else body
+        if isinstance(self.body, Body):
+            self._value_buffer = self.body.file  # type: ignore[assignment]  # which moto closes
+
+    @property
+    def contentsize(self) -> int:  # type: ignore[override]
+        """The number of bytes."""
+        return self.body.size
+
+    @property
+    def etag(self) -> str:
+        """The ETag, in quotation marks."""
+        return f'"{self._etag or self.body.etag()}"'
+
+    @property
+    def last_modified(self) -> datetime:
+        """When the object was made, or its file was changed, in UTC without a time zone."""
+        return self.body.modified if isinstance(self.body, UserFile) else self._made
+
+    @last_modified.setter
+    def last_modified(self, when: datetime) -> None:
+        self._made = when
 
     def pieces(self, begin: int, end: int) -> Iterator[bytes]:
         """Returns the bytes from `begin` to before `end`. Must be called while the object is locked; the iterator may
         be used later, even if the object has been overwritten by then."""
-        file = self.body.file
-        if isinstance(file, io.BytesIO):
-            return iter([file.getvalue()[begin:end]])
-        return FileRange(os.dup(file.fileno()), begin, end)
+        return self.body.pieces(begin, end)
 
 
 @contextmanager
-def handed_on(body: Body) -> Iterator[None]:
+def handed_on(body: Body | UserFile) -> Iterator[None]:
     """Lets the object that moto makes in this block, in this thread, take over `body`."""
     _passing.body = body
     try:

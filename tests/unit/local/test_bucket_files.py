@@ -179,9 +179,9 @@ def test_a_name_that_is_not_utf_8_is_left_out(tmp_path: Path, s3: S3Backend) -> 
     reports[0].encode()
 
 
-@pytest.mark.parametrize("what", ["open", "is_file"])
+@pytest.mark.parametrize(("where", "what"), [(os, "open"), (Path, "is_file")])
 def test_what_cannot_be_read_is_named(
-    tmp_path: Path, s3: S3Backend, monkeypatch: pytest.MonkeyPatch, what: str
+    tmp_path: Path, s3: S3Backend, monkeypatch: pytest.MonkeyPatch, where: object, what: str
 ) -> None:
     (tmp_path / "bucket").mkdir()
     (tmp_path / "bucket" / "key").write_bytes(b"x")
@@ -189,7 +189,7 @@ def test_what_cannot_be_read_is_named(
     def refuse(path: Path, *_: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    monkeypatch.setattr(Path, what, refuse)
+    monkeypatch.setattr(where, what, refuse)
     with pytest.raises(UsageError, match=f"^--data {tmp_path}/bucket/key: permission denied$"):
         data(tmp_path)[0].load(never)
 

@@ -5,6 +5,7 @@ import gc
 import hashlib
 import io
 import os
+import re
 import subprocess
 import sys
 import zlib
@@ -189,13 +190,10 @@ def test_what_is_being_read_outlives_the_object_and_nothing_stays_open() -> None
 def test_a_large_body_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The body is kept in an unnamed temporary file."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with (tmp_path / "source").open("wb") as file:
-        file.truncate(1 << 20)
-    with (tmp_path / "source").open("rb") as file:
-        body = objects.from_file(file)
+    body = objects.of_bytes(bytes(1 << 20))
     assert not isinstance(body.file, io.BytesIO)
     assert os.fstat(body.file.fileno()).st_nlink == 0
-    assert os.listdir(tmp_path) == ["source"]
+    assert os.listdir(tmp_path) == []
 
 
 def test_an_ordinary_moto_is_as_before_once_the_plug_in_is_over() -> None:
@@ -214,3 +212,62 @@ assert moto.s3.responses.FakeKey is models.FakeKey
     subprocess.run([sys.executable, "-c", code], check=True)
     early = "from mu.local import objects\nwith objects.plug_in():\n    import moto.s3.responses as r\n"
     subprocess.run([sys.executable, "-c", early + "assert r.FakeKey is not objects.StoredKey"], check=True)
+
+
+@pytest.fixture
+def user_file(tmp_path: Path) -> Path:
+    path = tmp_path / "frame.png"
+    path.write_bytes(b"0123456789")
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    return path
+
+
+def key_of(path: Path) -> StoredKey:
+    with objects.handed_on(objects.UserFile(path)):
+        return key(b"")
+
+
+def test_a_users_file_is_read_where_it_is(user_file: Path) -> None:
+    before = descriptors()
+    made = key_of(user_file)
+    assert descriptors() == before
+    assert (made.contentsize, made.value) == (10, b"0123456789")
+    assert made.last_modified_RFC1123 == "Tue, 14 Nov 2023 22:13:20 GMT"
+    # No hash of its content is known. The ETag is of the form that is no MD5 digest.
+    assert made.checksum_value is None
+    assert re.fullmatch('"[0-9a-f]{32}-1"', made.etag)
+    assert made.etag == key_of(user_file).etag
+    assert b"".join(made.pieces(3, 7)) == b"3456"
+    assert descriptors() == before
+
+
+def test_a_users_file_that_changes_is_another_object(user_file: Path) -> None:
+    made = key_of(user_file)
+    etag = made.etag
+    reading = made.pieces(0, made.contentsize)
+    other = user_file.with_name("new")
+    other.write_bytes(b"newer")
+    other.replace(user_file)
+    assert (made.contentsize, made.value) == (5, b"newer")
+    assert made.etag != etag
+    assert made.last_modified.year > 2023
+    # What is being sent is still the old file.
+    assert b"".join(reading) == b"0123456789"
+
+
+def test_a_users_file_that_is_cut_short_while_it_is_sent(user_file: Path) -> None:
+    made = key_of(user_file)
+    reading = made.pieces(0, made.contentsize)
+    user_file.write_bytes(b"")
+    with pytest.raises(OSError, match="has become shorter"):
+        next(reading)
+
+
+def test_a_users_file_that_is_gone(user_file: Path) -> None:
+    made = key_of(user_file)
+    user_file.unlink()
+    assert made.contentsize == 10
+    with pytest.raises(FileNotFoundError):
+        made.pieces(0, 10)
+    with pytest.raises(FileNotFoundError):
+        objects.UserFile(user_file)
