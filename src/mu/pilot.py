@@ -136,7 +136,7 @@ class Pilot:
             if order.get("cached"):  # its directory is beside that of this module's package
                 package = os.path.join(os.path.dirname(sys.path[0]), order["cached"])
             self.handler = handler_of(package)
-            worker.prepare()
+            worker.prepare(self.event)
             self.tell({"ready": facts()})
         for name in order.get("start", ()):
             self.start(str(name))

@@ -19,6 +19,7 @@ the session is imported while the hello is under way, and boto3 after that.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -87,14 +88,19 @@ def lambda_handler(command: str, event: Mapping[str, Any], context: Any) -> str 
         workdir.release(remove=bool(integer(vals, "rm_tmpdir", 1)))
 
 
-def prepare() -> None:
-    """Imports the modules that `mu.worker` and commands import when they are first used: for a process that workers
-    are forked from.
+def prepare(event: Mapping[str, Any] | None = None) -> None:
+    """Loads what workers need after their hello: for a process that they are forked from, so that they share it.
 
-    On Lambda, where each worker is a process of its own, that would only delay the hello.
+    If boto3 has been imported, that includes a client for the bucket and region of `event`, or without one for S3 in
+    the function's region. On Lambda, where each worker is a process of its own, all this would only delay the hello.
     """
     from mu import handler  # noqa: F401
-    from mu.work import executable, file_store, files, program, s3, session, transfer  # noqa: F401
+    from mu.work import executable, file_store, files, program, s3, session, threads, transfer  # noqa: F401
+
+    vals = {**DEFAULTS, "region": os.environ.get("AWS_REGION", DEFAULTS["region"]), **given(event or {})}
+    bucket = str(vals["bucket"] or "bucket")
+    if "boto3" in sys.modules and not bucket.startswith(protocol.FILE_BUCKET):
+        s3.prepare(str(vals["region"]), bucket, threads.MOST_AT_A_TIME)
 
 
 def _first_of_process() -> bool:

@@ -4,7 +4,6 @@ This file is loaded by path into the fork server, so it may import only the stan
 """
 
 import importlib
-import io
 import json
 import logging
 import sys
@@ -75,7 +74,7 @@ def load(handler: str) -> Handler:
 
 
 def warm_up() -> None:
-    """Imports boto3, makes an S3 client, and rehearses its requests, so that workers share what that loads.
+    """Imports boto3 and makes an S3 client, so that handlers share what that loads.
 
     Lambda has no pyOpenSSL; without it the time is a quarter and the memory a sixth less.
     """
@@ -83,32 +82,17 @@ def warm_up() -> None:
     try:
         import boto3
 
-        _rehearse(boto3.client("s3"))
+        boto3.client("s3")
     except ImportError:
         pass
-    except Exception as error:  # workers then do it themselves, and report what fails
+    except Exception as error:  # handlers then do it themselves, and report what fails
         print(f"S3 was not made ready: {error!r}")  # noqa: T201
     finally:
         del sys.modules[PYOPENSSL]
 
 
-def _rehearse(client: Any) -> None:
-    """Makes requests that are not sent: the first ones compile expressions and fill botocore's caches."""
-    from botocore.awsrequest import AWSResponse
-    from urllib3 import HTTPResponse
-
-    headers: Any = {"x-amz-checksum-crc32": "AAAAAA==", "Last-Modified": "Wed, 01 Jan 2025 00:00:00 GMT"}
-
-    def answer(request: Any, **_: object) -> AWSResponse:
-        return AWSResponse(request.url, 200, headers, HTTPResponse(io.BytesIO(), preload_content=False))
-
-    client.meta.events.register("before-send.s3", answer)
-    client.get_object(Bucket="bucket", Key="key", ChecksumMode="ENABLED")["Body"].read()
-    client.put_object(Bucket="bucket", Key="key", Body=b"", ChecksumAlgorithm="CRC32")
-
-
 def prepare_worker() -> None:
-    """Lets mu's worker, if the package has one, import what its commands need."""
+    """Lets mu's worker, if the package has one, load what its commands need."""
     prepare = getattr(sys.modules.get("mu.worker"), "prepare", None)
     if prepare is not None:
         prepare()

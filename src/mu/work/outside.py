@@ -45,9 +45,9 @@ class Outside:
     @cached_property
     def s3(self) -> S3:
         """The store for buckets that are not directories; its module is imported when it is first used."""
-        from mu.work.s3 import S3
+        from mu.work import s3
 
-        return S3(MOST_AT_A_TIME)
+        return s3.prepared() or s3.S3(MOST_AT_A_TIME)
 
     def post(self, call: Callable[[], None]) -> None:
         """Lets the loop make `call`; may be called from any thread."""

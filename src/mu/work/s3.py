@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import threading
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from mu.work.transfer import StoreError, deliver
 
@@ -36,6 +36,27 @@ DIGEST = re.compile(r'"?([0-9a-f]{32})"?')
 
 class DamagedError(Exception):
     """The data that came is not the object."""
+
+
+_prepared: S3 | None = None  # made by `prepare`
+
+
+def prepare(region: str, bucket: str, connections: int) -> None:
+    """Makes access to a bucket ready that this process, and those forked from it, share (`prepared`).
+
+    The requests are rehearsed: the first ones compile regular expressions and fill botocore's caches. What fails is
+    left for the workers, which report it.
+    """
+    global _prepared
+    made = S3(connections)
+    with contextlib.suppress(Exception):
+        _rehearse(*made._client(region, bucket))
+        _prepared = made
+
+
+def prepared() -> S3 | None:
+    """Returns what `prepare` has made; None if it was not called."""
+    return _prepared
 
 
 class S3:
@@ -123,6 +144,30 @@ class S3:
                     "s3", region_name=region, config=config, endpoint_url=endpoint or None
                 )
             return self._clients[region, endpoint], name
+
+
+def _rehearse(client: S3Client, bucket: str) -> None:
+    """Makes requests that are not sent."""
+    import io
+
+    from botocore.awsrequest import AWSResponse
+
+    class Empty(io.BytesIO):
+        def stream(self) -> tuple[()]:
+            return ()
+
+    headers: Any = {"x-amz-checksum-crc32": "AAAAAA==", "Last-Modified": "Wed, 01 Jan 2025 00:00:00 GMT"}
+
+    def answer(request: Any, **_: object) -> AWSResponse:
+        return AWSResponse(request.url, 200, headers, Empty())
+
+    events: Any = client.meta.events
+    events.register("before-send.s3", answer)
+    try:
+        client.get_object(Bucket=bucket, Key="key", ChecksumMode="ENABLED")["Body"].read()
+        client.put_object(Bucket=bucket, Key="key", Body=b"", ChecksumAlgorithm="CRC32")
+    finally:
+        events.unregister("before-send.s3", answer)
 
 
 def split(bucket: str) -> tuple[str, str]:

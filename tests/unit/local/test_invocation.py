@@ -1,13 +1,11 @@
 """Finding a handler and calling it; errors have Lambda's form."""
 
 import json
-import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import boto3
 import pytest
 
 from mu.local import invocation
@@ -31,30 +29,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_requests_are_rehearsed_and_not_sent(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The client's endpoint is a socket here that no connection reaches."""
-    names: list[str] = []
-    make = boto3.session.Session(aws_access_key_id="key", aws_secret_access_key="secret").client
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setblocking(False)
-        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-        def client(service: Literal["s3"]) -> Any:
-            made = make(service, region_name="us-east-1", endpoint_url=address)
-            made.meta.events.register("before-call", lambda model, **_: names.append(model.name))
-            return made
-
-        monkeypatch.setattr("boto3.client", client)
-        invocation.warm_up()
-        with pytest.raises(BlockingIOError):
-            listener.accept()
-    assert names == ["GetObject", "PutObject"]
-    assert capsys.readouterr().out == ""
-
-
-def test_a_rehearsal_that_fails_is_told_and_no_more(
+def test_a_client_that_cannot_be_made_is_told_and_no_more(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def client(_: str) -> Any:

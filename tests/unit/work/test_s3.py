@@ -8,16 +8,21 @@ import threading
 import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from math import inf
 from pathlib import Path
+from time import monotonic
 from typing import NoReturn
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from mu import worker
 from mu.wire import protocol
 from mu.work import s3
+from mu.work.outside import Outside
 from mu.work.s3 import S3
+from mu.work.time_limit import TimeLimit
 from mu.work.transfer import StoreError, failure
 
 Response = tuple[int, bytes, int]  # status, body, how many bytes of the body are sent
@@ -378,6 +383,42 @@ def test_one_client_for_a_region_whoever_asks_first(server: Server, monkeypatch:
         thread.join()
     fresh._client("eu-west-1", "other")
     assert made == ["us-east-1", "eu-west-1"]
+
+
+@pytest.fixture
+def no_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "_prepared", None)
+
+
+@pytest.mark.usefixtures("no_prepared")
+def test_what_is_prepared_is_what_workers_use(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Requests are rehearsed and not sent; after that they are sent, by the client that was prepared."""
+    made = []
+    original = boto3.client
+    monkeypatch.setattr(
+        boto3, "client", lambda *args, **kwargs: made.append(args) or original(*args, **kwargs)
+    )
+    assert s3.prepared() is None
+    worker.prepare({"bucket": "b", "region": "us-east-1"})
+    assert server.requests == []
+    outside = Outside(str(tmp_path), TimeLimit(inf, inf))
+    server.responses = [ok(b"data")]
+    assert outside.s3.retrieve("us-east-1", "b", "k", f"{tmp_path}/f") == 4
+    assert len(server.requests) == len(made) == 1
+    outside.tasks.stop(monotonic())
+
+
+@pytest.mark.usefixtures("no_prepared", "server")
+def test_nothing_is_prepared_that_cannot_be_or_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker.prepare({"bucket": "file:///b"})
+    assert s3.prepared() is None
+    worker.prepare({"bucket": "s3+ftp://host/b"})
+    assert s3.prepared() is None
+    monkeypatch.delitem(sys.modules, "boto3")
+    worker.prepare({"bucket": "b"})
+    assert s3.prepared() is None
 
 
 @pytest.mark.parametrize(("imported", "made"), [(False, ["us-east-1"]), (True, [])])
