@@ -41,7 +41,7 @@ KEPT = 8000  # connections that the attack keeps open
 NETWORK = "2001:db8::/64"
 FREEBIND = 78  # IPV6_FREEBIND
 ATTACKS = ("none", "1 address", "200 addresses", "an IPv6 /64")
-DOORS = ("coordinator", "relay")
+SERVERS = ("coordinator", "relay")
 
 
 # The two servers under test, each in a process of its own
@@ -122,9 +122,9 @@ def attack(kind: str, port: int, rate: int, seconds: float) -> None:
     print(json.dumps([made / max(now, 0.001), failed]))
 
 
-def enter(door: str, port: int, number: int, context: Any, until: float) -> bool:
+def enter(server: str, port: int, number: int, context: Any, until: float) -> bool:
     """Connects one worker again and again until it is admitted; returns False if the deadline passes first."""
-    hello = f"HELLO_STATE:job:{number}:{number}".encode() if door == "relay" else b"OK:HELLO"
+    hello = f"HELLO_STATE:job:{number}:{number}".encode() if server == "relay" else b"OK:HELLO"
     while (left := until - time.monotonic()) > 0:
         with (
             contextlib.suppress(OSError),
@@ -133,22 +133,22 @@ def enter(door: str, port: int, number: int, context: Any, until: float) -> bool
             time.sleep(LATE)
             with context.wrap_socket(plain) as sock:
                 time.sleep(LATE)
-                sock.sendall(encode(hello) + (encode(b"mine") if door == "relay" else b""))
+                sock.sendall(encode(hello) + (encode(b"mine") if server == "relay" else b""))
                 parser = FrameParser(1 << 16)
                 while not parser.messages and (data := sock.recv(1 << 16)):
                     parser.feed(data)
-                if parser.messages and parser.messages[0] == (b"mine" if door == "relay" else b"quit:"):
+                if parser.messages and parser.messages[0] == (b"mine" if server == "relay" else b"quit:"):
                     return True
         time.sleep(0.05)
     return False
 
 
-def measure(door: str, kind: str, given: argparse.Namespace) -> tuple[float, int, str]:
+def measure(server: str, kind: str, given: argparse.Namespace) -> tuple[float, int, str]:
     """Returns the seconds until all workers are admitted, how many are admitted, and how many connections the attack
     made."""
     this = [sys.executable, __file__]
     process = subprocess.Popen(
-        [*this, "--door", door, "--workers", str(given.workers)],
+        [*this, "--server", server, "--workers", str(given.workers)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -168,7 +168,7 @@ def measure(door: str, kind: str, given: argparse.Namespace) -> tuple[float, int
         inside: list[bool] = []
 
         def work(number: int) -> None:
-            if enter(door, port, number, context, began + given.seconds):
+            if enter(server, port, number, context, began + given.seconds):
                 inside.append(True)
 
         threads = [threading.Thread(target=work, args=(number,)) for number in range(given.workers)]
@@ -195,17 +195,17 @@ def main(given: argparse.Namespace) -> int:
     attacks = ATTACKS if given.inside else ATTACKS[:3]
     wrong = 0
     print(f"{'port of the':12} {'attack from':14} {'in':>9} {'seconds':>8} {'allowed':>8}")
-    for door in DOORS:
+    for server in SERVERS:
         allowed = 0.0
         for kind in attacks:
-            seconds, number, said = measure(door, kind, given)
+            seconds, number, said = measure(server, kind, given)
             if kind == ATTACKS[0]:
                 allowed = 2 * seconds + 2
             good = number == given.workers and (kind == ATTACKS[0] or seconds <= allowed)
             wrong += not good
             limit = "" if kind == ATTACKS[0] else f"{allowed:8.1f}"
             print(
-                f"{door:12} {kind:14} {number:4}/{given.workers:4} {seconds:8.1f} {limit:8} {said}"
+                f"{server:12} {kind:14} {number:4}/{given.workers:4} {seconds:8.1f} {limit:8} {said}"
                 + ("" if good else "  TOO SLOW"),
                 flush=True,
             )
@@ -231,7 +231,7 @@ if __name__ == "__main__":
     parser.add_argument("--rate", type=int, default=6000)
     parser.add_argument("--workers", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=20.0)
-    for hidden in ("--door", "--attack"):
+    for hidden in ("--server", "--attack"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
@@ -240,9 +240,9 @@ if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if options.attack:
         attack(options.attack, options.port, options.rate, options.seconds)
-    elif options.door == "relay":
+    elif options.server == "relay":
         relay()
-    elif options.door:
+    elif options.server:
         coordinator(options.workers)
     else:
         if not options.inside:

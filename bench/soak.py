@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Many small jobs under random faults: whatever befalls them, all outputs must be there, right, and in time.
+"""Runs many small jobs under random faults; checks that all outputs exist, are correct and come in time.
 
 usage: bench/soak.py [--seed S] [--minutes M]
 
@@ -104,7 +104,7 @@ class Chaos:
         self.deaths = draw.choice([0.0, 0.05, 0.15])  # share of requests at which the worker is killed
         self.stops = draw.choice([0.0, 0.0, 0.03])
         self.links = draw.choice([0.0, 0.1, 0.3])  # share of connections to the coordinator that get a fault
-        self.strangers = draw.choice([0, 0, 50])
+        self.unverified = draw.choice([0, 0, 50])  # number of unverified connections
         self.dies_after = draw.choice(
             [0, 0, draw.randint(1, 3 * self.parts)]
         )  # number of requests after which the coordinator is killed
@@ -126,7 +126,7 @@ class Chaos:
     def _draw(self, *what: object) -> random.Random:
         return random.Random(f"{self.seed} {' '.join(map(str, what))}")
 
-    def befall(self, exchange: Exchange) -> None:
+    def answer(self, exchange: Exchange) -> None:
         """Answers a request, with the fault drawn for it, if any."""
         operation, name = exchange.operation, (exchange.operation, exchange.key)
         if operation == INVOKE and self._expired(exchange):
@@ -263,7 +263,7 @@ class Chaos:
 
     def visit(self, port: int, stack: contextlib.ExitStack) -> None:
         """Connects to the coordinator as unverified peers do."""
-        for number in range(self.strangers):
+        for number in range(self.unverified):
             with contextlib.suppress(OSError):
                 sock = socket.create_connection(("127.0.0.1", port), 5)
                 stack.enter_context(contextlib.closing(sock))
@@ -274,7 +274,7 @@ class Chaos:
         """Runs the job to its end."""
         made = self.rig
         made.begin()
-        made.rules(*(Rule(operation, self.befall, times=1 << 30) for operation in EACH))
+        made.rules(*(Rule(operation, self.answer, times=1 << 30) for operation in EACH))
         with wires.Wire(self.tamper) as wire, contextlib.ExitStack() as stack:
             made.front.rewrite = wire.rewrite
             self._again = self.environment()
@@ -309,7 +309,7 @@ def main() -> int:
     given = parser.parse_args()
     until = time.monotonic() + 60 * given.minutes
     seconds: list[float] = []
-    befell: Counter[str] = Counter()
+    happened: Counter[str] = Counter()
     gave_up = 0
     with tempfile.TemporaryDirectory() as directory, rig(Path(directory), PARTS) as made:
         print(f"seed {given.seed}", flush=True)
@@ -325,7 +325,8 @@ def main() -> int:
                 made.kill_jobs()
                 print(f"WRONG: --seed {given.seed} --first {number}: {error!r}")
                 print(
-                    f"parts {chaos.parts}, {' '.join(chaos.words)}, strangers {chaos.strangers}, what befell it:"
+                    f"parts {chaos.parts}, {' '.join(chaos.words)}, "
+                    f"unverified connections {chaos.unverified}, faults:"
                 )
                 print(*(f"  {line}" for line in chaos.told), *jobs, sep="\n", flush=True)
                 if isinstance(error, Exception):
@@ -333,12 +334,12 @@ def main() -> int:
                 raise
             gave_up += chaos.gave_up
             seconds.append(time.monotonic() - began)
-            befell.update(line.partition(": ")[2] for line in chaos.told)
+            happened.update(line.partition(": ")[2] for line in chaos.told)
             number += 1
-    print(f"{len(seconds)} jobs, {sum(befell.values())} faults: nothing lost, nothing left, no hang")
+    print(f"{len(seconds)} jobs, {sum(happened.values())} faults: nothing lost, nothing left, no hang")
     print(f"{gave_up} parts given up after {RETRIES + 1} attempts, and done by --resume")
     print(f"longest job {max(seconds):.1f} s, median {sorted(seconds)[len(seconds) // 2]:.1f} s")
-    print(*(f"{count:6} {what}" for what, count in befell.most_common()), sep="\n")
+    print(*(f"{count:6} {what}" for what, count in happened.most_common()), sep="\n")
     return 0
 
 

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Encode a video in S3 with vpxenc and xc-enc, in groups of K chunks that begin with a key frame (-K).
 
-Like xcenc_server.py, in one pass: a part that is not the first of its group has one frame more than its chunk, the
-last one of its left neighbour's. It encodes them all with vpxenc and has xc-enc put the state that its neighbour
-ended in under what follows the first; that ends in the state that goes to its right neighbour.
+Does the work of xcenc_server.py in one pass. The input of each part except the first of its group begins with the last
+frame of its left neighbour's chunk. The worker encodes all frames with vpxenc. Then it waits for the decoder state at
+the end of its left neighbour's chunk, and xc-enc encodes all frames but the first again from that state. The state
+after the last frame goes to the right neighbour.
 
-Chunk p is read from VIDEO_FF/%08d.y4m, FF being the frames in it: first of a group, 06 (-f); others, 07, as
-7frame_server.py or `mu y4m-chop` makes them of those in VIDEO_06. One that does not begin with the last frame of
-VIDEO_06/p-1 is refused, as the video would be wrong. The encoding goes to VIDEO_06/out7_Q/%08d.ivf, Q being the
-quantizers, Y_S, and K.
+Chunk p is read from VIDEO_FF/%08d.y4m, where FF is the number of frames in it: 06 (-f) for the first part of a group,
+07 for the others. 7frame_server.py or `mu y4m-chop` makes the chunks of seven frames from those in VIDEO_06. A chunk
+that does not begin with the last frame of VIDEO_06/p-1 is refused, because the video would be wrong. The encoding goes
+to VIDEO_06/out7_Q/%08d.ivf, where Q is Y_S_kK: the quantizers Y and S, and K.
 """
 
 import sys
@@ -115,7 +116,7 @@ VPXENC = (
     "--threads=1 --token-parts=0 --tune=ssim --target-bitrate=4294967295 "
     '-o "##TMPDIR##/prev.ivf" "##TMPDIR##/input.y4m"'
 )
-# The left chunk has `frames` frames of equal size after its header line. Exit status 3 means: no overlap.
+# The left chunk has `frames` frames of equal size after its header line. Exit status 3 means that there is no overlap.
 OVERLAP = (
     'cd "##TMPDIR##" && begin() {{ head -n 1 "$1" | wc -c; }} && '
     "all=$(($(wc -c <left.y4m) - $(begin left.y4m))) && size=$((all / {frames})) && "
@@ -144,7 +145,7 @@ class FormattedState(CommandListState):
     def __init__(self, prevState: SocketNB, actorNum: int = 0, groupNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
         part = number(self.actorNum)
-        # By the part's number, not the worker's: with -N they differ, and all parts of a group must use one relay.
+        # Computed from the part's number, not the worker's: with -N they differ, and a group must use one relay.
         port = ServerInfo.state_srv_port + group(part) % ServerInfo.state_srv_threads
         self.format(port=port, **names(part))
 
@@ -161,7 +162,7 @@ class XCEncFinishState(FormattedState):
 
 
 class XCEncContinueState(FormattedState):
-    """Encodes again, from the state that the left neighbour ended in."""
+    """Encodes again, from the state at the end of the left neighbour's chunk."""
 
     extra = "(encoding again)"
     commandlist = [
@@ -174,7 +175,7 @@ class XCEncContinueState(FormattedState):
 
 
 class XCEncTerminateState(FormattedState):
-    """Makes the state at the end of the chunk that begins with the key frame, from which the next part continues."""
+    """Makes the state at the end of the group's first chunk, from which the next part continues."""
 
     extra = "(ending the chunk)"
     commandlist = [(None, f"run:{TERMINATE}"), ("OK:RETVAL(0)", None)]

@@ -1,4 +1,4 @@
-/* A check that says where it failed and ends the program. */
+/* Checks that print the file and line of a failure and abort the program. */
 #ifndef CHECK_H
 #define CHECK_H
 

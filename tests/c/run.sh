@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds liblaunch and its C tests with all warnings as errors, and runs them under AddressSanitizer and UBSan, and
-# under valgrind where it is installed. Each program has MU_C_TEST_LIMIT seconds (default: 600; under valgrind five times
-# as many); one that takes longer is ended, and has failed.
+# under valgrind where it is installed. Each program has a time limit of MU_C_TEST_LIMIT seconds (default: 600; under
+# valgrind five times as many); one that exceeds it is killed and counts as failed.
 set -eu
 cd "$(dirname "$0")/../.."
 library=src/mu/launch
@@ -10,14 +10,14 @@ trap 'rm -rf "$out"' EXIT
 flags="-std=c11 -D_DEFAULT_SOURCE -g -Wall -Wextra -Werror -I$library -Itests/c"
 wrap="-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc"
 
-# Functions that write without knowing how much room there is, keep state of their own, or hide errors.
+# Functions that write without a bound on the buffer's size, keep hidden state, or cannot report errors.
 banned='strcpy|strcat|strncpy|strncat|sprintf|vsprintf|gets|strtok|atoi|atol|atof|alloca|system|setjmp|longjmp'
 if grep -nE "(^|[^a-z_])($banned) *\(" $library/*.c; then
-    echo "tests/c/run.sh: these functions are not to be used" >&2
+    echo "tests/c/run.sh: the functions above are forbidden" >&2
     exit 1
 fi
 
-build() { # NAME FLAGS...: build/NAME/<test> for each test
+build() { # NAME FLAGS...: compiles $out/NAME/<test> for each test
     mkdir "$out/$1"
     name=$1
     shift
@@ -36,14 +36,14 @@ build() { # NAME FLAGS...: build/NAME/<test> for each test
 }
 
 limit=${MU_C_TEST_LIMIT:-600}
-run() { # SECONDS COMMAND...: ends what takes longer, and says so
+run() { # SECONDS COMMAND...: kills a command that takes longer, with a message
     seconds=$1
     shift
     status=0
     timeout -k 5 "$seconds" "$@" || status=$?
     case $status in
     0) ;;
-    124 | 137) echo "tests/c/run.sh: $* has not ended within $seconds s" >&2 ;;
+    124 | 137) echo "tests/c/run.sh: $*: killed after $seconds s" >&2 ;;
     esac
     return $status
 }
@@ -61,4 +61,4 @@ if command -v valgrind >/dev/null; then
     run $((5 * limit)) $check "$out/plain/test_handle"
     run $((5 * limit)) $check "$out/plain/test_memory" 97
 fi
-echo "C tests: all well"
+echo "C tests: all passed"

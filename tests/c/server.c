@@ -19,14 +19,14 @@ static struct {
     int wake[2];
     atomic_int counts[SERVER_NUMBERS];
     atomic_int connections;
-    struct pollfd fds[2 + CONNECTIONS]; /* the pipe that ends it, the listener, connections */
+    struct pollfd fds[2 + CONNECTIONS]; /* the pipe that stops the thread, the listener, connections */
     struct {
         char text[REQUEST_MAX];
         size_t size;
     } requests[2 + CONNECTIONS];
 } server;
 
-/* The length of the whole request that `text` begins with; 0 if it is not there yet. */
+/* Returns the length of the request that `text` begins with, or 0 if it is not complete yet. */
 static size_t whole_request(const char *text, size_t size)
 {
     const char *end = strstr(text, "\r\n\r\n");
@@ -38,7 +38,7 @@ static size_t whole_request(const char *text, size_t size)
     return whole <= size ? whole : 0;
 }
 
-/* Answers what is complete. Returns 0 if the connection is to be closed. */
+/* Answers all complete requests of connection i. Returns 0 if the connection is to be closed. */
 static int answer(int i)
 {
     size_t whole;
@@ -50,7 +50,7 @@ static int answer(int i)
         const char *reply = server.script(number, ++server.counts[number]);
         int last = reply[0] == '!';
         reply += last;
-        /* A client that has hung up finds that out by itself. */
+        /* The client may have closed the connection already: an error here only closes our side. */
         if (send(server.fds[i].fd, reply, strlen(reply), MSG_NOSIGNAL) < 0 || last)
             return 0;
         server.requests[i].size -= whole;
@@ -59,7 +59,7 @@ static int answer(int i)
     return 1;
 }
 
-static void take_connection(void)
+static void accept_connection(void)
 {
     int fd = accept(server.fds[1].fd, NULL, NULL);
     CHECK(fd >= 0);
@@ -75,7 +75,7 @@ static void take_connection(void)
     server.connections++;
 }
 
-static void hear(int i)
+static void receive(int i)
 {
     char *text = server.requests[i].text;
     size_t have = server.requests[i].size;
@@ -100,9 +100,9 @@ static void *serve(void *unused)
             break;
         for (int i = 2; i < 2 + CONNECTIONS; i++)
             if (server.fds[i].fd >= 0 && server.fds[i].revents != 0)
-                hear(i);
+                receive(i);
         if (server.fds[1].revents != 0)
-            take_connection();
+            accept_connection();
     }
     for (int i = 0; i < 2 + CONNECTIONS; i++)
         if (server.fds[i].fd >= 0)

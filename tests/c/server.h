@@ -1,30 +1,31 @@
-/* A plain HTTP service on loopback for C tests, in a thread of its own. It allocates no memory, so that tests that let
- * allocations fail do not disturb it. */
+/* A plain HTTP server on loopback for C tests, in its own thread. It allocates no memory, so that tests in which
+ * allocations fail do not affect it. */
 #ifndef SERVER_H
 #define SERVER_H
 
-/* What to answer to the `attempt`-th request (from 1) with the payload {"id": `number`...}: the bytes. If they begin with
- * "!", what follows it is sent and the connection closed. Called in the server's thread; the text is static. */
+/* Returns the answer to the `attempt`-th request (from 1) whose payload is {"id": `number`...}. If the text begins
+ * with "!", the rest of it is sent and then the connection is closed. Called in the server's thread; the text must be
+ * static. */
 typedef const char *(*server_script)(int number, int attempt);
 
 enum { SERVER_NUMBERS = 4096 };
 
-/* Starts the service; returns its port. One at a time. */
+/* Starts the server; returns its port. Only one server can run at a time. */
 int server_start(server_script script);
 
-/* Sets all counts back, between two runs of a test. */
+/* Resets all counts to 0, between two runs of a test. */
 void server_reset(void);
 
-/* How many requests for `number` came. */
+/* Returns the number of requests received for `number`. */
 int server_count(int number);
 
-/* Connections accepted. */
+/* Returns the number of accepted connections. */
 int server_connections(void);
 
-/* Sends text on all connections, though nobody asked. Only while none is made or closed. */
+/* Sends text that no request asked for on all connections. Call it only while no connection is opened or closed. */
 void server_say(const char *text);
 
-/* Ends the service. */
+/* Stops the server. */
 void server_stop(void);
 
 #endif

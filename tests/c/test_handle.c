@@ -1,4 +1,5 @@
-/* The handle against a service on loopback: every invocation ends once, and the counts are right all the while. */
+/* Tests the handle against a server on loopback: every invocation ends exactly once, and the counts are right at any
+ * time. */
 #include "check.h"
 #include "liblaunch.h"
 #include "server.h"
@@ -43,7 +44,7 @@ static void check_counts(const mu_launch *l)
     CHECK(p.attempts >= p.retries && p.retries >= 0);
 }
 
-/* Takes outcomes, one more than fits at a time now and then, and notes each in `seen`. */
+/* Takes all outcomes, up to 7 a call, and marks each in `seen`; returns how many there were. */
 static size_t take(mu_launch *l, mu_launch_outcome *by_number, char *seen)
 {
     mu_launch_outcome out[7];
@@ -75,7 +76,7 @@ static size_t run(mu_launch *l, mu_launch_outcome *by_number)
     return taken;
 }
 
-/* 0: accepted at once; 1: throttled twice; 2: closed once; 3: a broken answer once. */
+/* By number modulo 4: 0 is accepted at once, 1 is throttled twice, 2 is closed once, 3 gets one incomplete answer. */
 static const char *mixed(int number, int attempt)
 {
     if (number % 4 == 1 && attempt <= 2)
@@ -94,7 +95,7 @@ static void test_mixed(void)
     CHECK(mu_launch_add_target(l, "eu-west-1", url, "f") == 1);
     CHECK(mu_launch_add(l, 0, 0, 40) == MU_LAUNCH_OK);
     CHECK(mu_launch_poll(l, 0) >= 0);
-    CHECK(mu_launch_add(l, 1, 40, 24) == MU_LAUNCH_OK); /* while others are under way */
+    CHECK(mu_launch_add(l, 1, 40, 24) == MU_LAUNCH_OK); /* while other requests are in progress */
     CHECK(run(l, out) == 64);
     for (int i = 0; i < 64; i++) {
         CHECK(out[i].state == MU_LAUNCH_ACCEPTED && out[i].status == 202 && out[i].target == i / 40);
@@ -107,7 +108,7 @@ static void test_mixed(void)
     mu_launch_free(l);
 }
 
-/* The second request on a kept connection is read, and the connection closed: libcurl sends it again by itself. */
+/* The server reads the second request on a connection and closes it; libcurl then resends the request by itself. */
 static const char *closed_once(int number, int attempt)
 {
     return number == 1 && attempt == 1 ? "!" : ACCEPTED;
@@ -136,8 +137,8 @@ static void test_resent(void)
     }
 }
 
-/* Answers whose first header line continues no other, after others with headers: libcurl 7.83.0 to 8.1.0 then follows
- * a pointer to a header that it has freed, unless the easy handle is a new one. */
+/* Answers whose first header is a folded line that continues no header, after answers with headers: libcurl 7.83.0 to
+ * 8.1.0 then uses a header that it has freed, unless the easy handle is new. */
 static const char *folded(int number, int attempt)
 {
     (void)number;
@@ -161,7 +162,7 @@ static void test_folded(void)
     mu_launch_free(l);
 }
 
-/* Answers in turn: those after which a connection is used again, and those after which it is not. */
+/* Answers after which a connection is reused (`sure`), and answers after which it is closed (`doubtful`). */
 static const char *const sure[] = {
     ACCEPTED,
     "HTTP/1.1 202 A\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
@@ -173,7 +174,7 @@ static const char *const doubtful[] = {
     "HTTP/1.1 202 A\r\nContent-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     "HTTP/1.1 202 A\r\nX-A: b\r\n c\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.1 202 A\nContent-Length: 0\n\n",
-    "HTTP/1.1 202 A\r\nContent-Length: 2\r\n\r\n{}" ACCEPTED, /* and another that nobody asked for */
+    "HTTP/1.1 202 A\r\nContent-Length: 2\r\n\r\n{}" ACCEPTED, /* followed by an answer to no request */
     "HTTP/1.1 202 A\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n" ACCEPTED,
     ACCEPTED ACCEPTED,
     ACCEPTED "\n",
@@ -216,7 +217,7 @@ static void test_doubtful_answers_close_the_connection(void)
     count_connections(12);
 }
 
-/* What comes in on an idle connection is nobody's answer. */
+/* Data that arrives on an idle connection is not taken as the answer to the next request. */
 static void test_idle_connections_are_looked_at(void)
 {
     static mu_launch_outcome out[SERVER_NUMBERS];
@@ -254,7 +255,7 @@ static const char *expired_always(int number, int attempt)
     return EXPIRED;
 }
 
-/* Sends 8 invocations, all at the same time and each at most once, until new credentials are wanted. */
+/* Sends 8 invocations at the same time, each at most once, until new credentials are wanted. */
 static mu_launch *until_expired(int refreshable)
 {
     mu_launch_options o = options();
@@ -298,14 +299,14 @@ static void test_credentials_are_brought_anew(void)
     CHECK(!mu_launch_wants_credentials(l));
     check_all(l, MU_LAUNCH_ACCEPTED, NULL);
 
-    l = until_expired(1); /* without a token, which takes a header away */
+    l = until_expired(1); /* without a token, so that a header is removed */
     CHECK(mu_launch_set_credentials(l, "AKID", "SECRET", NULL) == MU_LAUNCH_OK);
     check_all(l, MU_LAUNCH_ACCEPTED, NULL);
 }
 
 static void test_credentials_that_stay_expired(void)
 {
-    mu_launch *l = until_expired(1); /* there are no others */
+    mu_launch *l = until_expired(1); /* the new credentials are the same as the old */
     CHECK(mu_launch_set_credentials(l, "AKID", "SECRET", "token") == MU_LAUNCH_OK);
     check_all(l, MU_LAUNCH_FAILED, "HTTP 403 ExpiredTokenException: old");
 
@@ -313,14 +314,14 @@ static void test_credentials_that_stay_expired(void)
     mu_launch_refuse_credentials(l, "no answer");
     check_all(l, MU_LAUNCH_FAILED, "HTTP 403 ExpiredTokenException: old; no answer");
 
-    l = until_expired(1); /* the others have expired, too: once is enough */
+    l = until_expired(1); /* the new ones have expired, too: they are asked for only once */
     CHECK(mu_launch_set_credentials(l, "AKID", "SECRET", "another") == MU_LAUNCH_OK);
     check_all(l, MU_LAUNCH_FAILED, "HTTP 403 ExpiredTokenException: old");
 
     check_all(until_expired(0), MU_LAUNCH_FAILED, "HTTP 403 ExpiredTokenException: old");
 }
 
-/* 0: throttled five times; 1: broken each time; 2: throttled each time. */
+/* By number: 0 is throttled five times, 1 always gets status 503, 2 is always throttled. */
 static const char *throttles(int number, int attempt)
 {
     if (number == 1)
@@ -387,7 +388,7 @@ static void test_final_error(void)
         sent += out[i].attempts;
     }
     CHECK(sent >= 1 && sent <= 6);
-    /* What is added later fails at once as well. */
+    /* Invocations that are added later fail at once as well. */
     CHECK(mu_launch_add(l, 0, 0, 2) == MU_LAUNCH_OK);
     CHECK(run(l, out) == 2);
     CHECK(out[1].attempts == 0);
@@ -418,10 +419,10 @@ static void test_cancel(void)
     CHECK(run(l, out) == 300);
     for (int i = 0; i < 300; i++)
         CHECK(out[i].state == MU_LAUNCH_CANCELLED);
-    /* A cancelled handle can be used on. */
+    /* A handle can be used further after a cancellation. */
     CHECK(mu_launch_add(l, 0, 0, 5) == MU_LAUNCH_OK);
     CHECK(mu_launch_poll(l, 1) == 1);
-    mu_launch_free(l); /* with requests under way */
+    mu_launch_free(l); /* with requests in progress */
 }
 
 static const char *closes(int number, int attempt)
@@ -431,7 +432,7 @@ static const char *closes(int number, int attempt)
     return "!";
 }
 
-/* Nobody but those that were cancelled was to find out whether the service is there. */
+/* The first requests, which test whether the service can be reached, are cancelled; later ones are sent anyway. */
 static void test_cancelled_before_any_answer(void)
 {
     static mu_launch_outcome out[SERVER_NUMBERS];
@@ -454,7 +455,7 @@ static void test_cancelled_before_any_answer(void)
     mu_launch_free(l);
 }
 
-/* Each target begins with several connections, so that many targets want many at once, however fast the machine is. */
+/* Each target begins with several connections, so many targets want many at once on a machine of any speed. */
 static void test_few_connections_open_at_once(void)
 {
     mu_launch_options o = options();

@@ -1,5 +1,6 @@
-/* Every allocation failed in turn, ours and OpenSSL's: nothing crashes, nothing leaks, and no invocation is lost or
- * given out twice. Not libcurl's: 7.88 divides by zero when the table of a connection's hash cannot be had. */
+/* Makes each allocation of our library and of OpenSSL fail in turn, and checks that nothing crashes or leaks and that
+ * no invocation is lost or returned twice. libcurl's allocations do not fail here: version 7.88 divides by zero if it
+ * cannot allocate the table of a connection's hash. */
 #include "check.h"
 #include "liblaunch.h"
 #include "server.h"
@@ -14,7 +15,7 @@
 
 enum { COUNT = 4 };
 
-/* Allocations until one fails; 0: none does. Only in the thread that tests. */
+/* The number of allocations until one fails; 0 if none is to fail. Per thread: the server's thread is not affected. */
 static _Thread_local long countdown;
 static _Thread_local bool from_then_on;
 static _Thread_local bool failed;
@@ -29,7 +30,7 @@ static bool fails(void)
     return true;
 }
 
-/* The linker sends our library's calls here (-Wl,--wrap). */
+/* The linker replaces our library's calls by these (-Wl,--wrap). */
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
 void *__real_realloc(void *old, size_t size);
@@ -78,7 +79,7 @@ static const char *script(int number, int attempt)
     return number == 1 && attempt == 1 ? THROTTLED : number == 3 ? REFUSED : ACCEPTED;
 }
 
-/* Feeds, polls, and takes as a caller would who goes on after errors for a while. */
+/* Adds invocations, polls, and takes the outcomes as a caller would; cancels after five errors. */
 static void use(mu_launch *l, const char *url)
 {
     mu_launch_options o = {.access_key = "AKID",
@@ -137,7 +138,7 @@ int main(int argc, char **argv)
     long step = argc > 1 ? strtol(argv[1], NULL, 10) : 1;
     char url[64];
     (void)snprintf(url, sizeof url, "http://127.0.0.1:%d", server_start(script));
-    CHECK(!run(0, false, url)); /* once without a failure: what OpenSSL sets up for good is set up */
+    CHECK(!run(0, false, url)); /* once without a failure, so that OpenSSL has allocated what it keeps until exit */
     long tried = 0;
     for (int persistent = 0; persistent < 2; persistent++)
         for (long nth = 1; run(nth, persistent, url); nth += step)

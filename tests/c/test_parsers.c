@@ -1,4 +1,4 @@
-/* What reads answers and writes requests, in tables. The signer has its own, larger tests in Python. */
+/* Table-driven tests of the code that parses answers and builds requests. The signer has larger tests in Python. */
 #include "answer.h"
 #include "check.h"
 #include "liblaunch.h"
@@ -11,7 +11,7 @@ static void read_headers(const char *const *lines)
 {
     mu_answer_reset(&answer);
     for (; *lines != NULL; lines++) {
-        /* From a buffer of just that size, so that a byte too far is noticed. */
+        /* The buffer has exactly that size, so that sanitizers detect a read beyond its end. */
         size_t size = strlen(*lines);
         char *copy = malloc(size == 0 ? 1 : size);
         CHECK(copy != NULL);
@@ -76,7 +76,7 @@ static void test_status_lines(void)
     }
 }
 
-/* Whether the connection may be used again after an answer with these lines. */
+/* After answers with these lines, may the connection be used again? `doubtful` is 1 if not. */
 static void test_doubts(void)
 {
     static const struct {
@@ -97,7 +97,7 @@ static void test_doubts(void)
         {{"HTTP/1.1 100 C\r\n", "\r\n", "HTTP/1.1 202 A\r\n", "Content-Length: 0\r\n", "\r\n"}, 1},
         {{"X: y\r\n", "HTTP/1.1 202 A\r\n", "Content-Length: 0\r\n", "\r\n"}, 1},
         {{"HTTP/1.1 202 A\r\n", "HTTP/1.1 202 A\r\n", "Content-Length: 0\r\n", "\r\n"}, 1},
-        /* Where it ends. */
+        /* The body's end. */
         {{"HTTP/1.1 202 A\r\n", "\r\n"}, 1},
         {{"HTTP/1.1 202 A\r\n", "Content-Length: 0\r\n", "Content-Length: 0\r\n", "\r\n"}, 1},
         {{"HTTP/1.1 202 A\r\n", "Content-Length: 3\r\n", "Transfer-Encoding: chunked\r\n", "\r\n"}, 1},
@@ -108,7 +108,7 @@ static void test_doubts(void)
         {{"HTTP/1.1 202 A\r\n", "Content-Length: 1000000000000000000\r\n", "\r\n"}, 1},
         {{"HTTP/1.1 204 N\r\n", "Content-Length: 5\r\n", "\r\n"}, 1},
         {{"HTTP/1.1 204 N\r\n", "Transfer-Encoding: chunked\r\n", "\r\n"}, 1},
-        /* The lines. */
+        /* The header lines. */
         {{"HTTP/1.1 202 A\r\n", " folded: x\r\n", "Content-Length: 0\r\n", "\r\n"}, 1},
         {{"HTTP/1.1 202 A\r\n", "X-A: b\r\n", "\tc\r\n", "Content-Length: 0\r\n", "\r\n"}, 1},
         {{"HTTP/1.1 202 A\r\n", "Content-Length : 0\r\n", "Content-Length: 0\r\n", "\r\n"}, 1},
@@ -145,7 +145,7 @@ static void test_retry_after(void)
         read_headers(lines);
         CHECK(mu_answer_retry_after(&answer, 5) == cases[i].seconds);
     }
-    /* Without a Date, the caller's clock counts. */
+    /* Without a Date header, the caller's clock is used. */
     const char *lines[] = {"HTTP/1.1 429 x\r\n", "Retry-After: Sun, 09 Sep 2001 01:47:40 GMT\r\n", NULL};
     read_headers(lines);
     CHECK(mu_answer_retry_after(&answer, 1000000000) == 60);
@@ -215,7 +215,7 @@ static void test_large_bodies(void)
     memcpy(body, "{\"message\":\"", 12);
     read_body(body, sizeof body, text);
     CHECK(strlen(text) == sizeof text - 1);
-    /* A character that does not fit is left out as a whole. */
+    /* A character of several bytes that does not fit is omitted completely. */
     for (size_t i = 12; i + 2 <= sizeof body; i += 2)
         memcpy(body + i, "\xc3\xbc", 2);
     read_body(body, sizeof body, text);

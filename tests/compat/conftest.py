@@ -1,4 +1,4 @@
-"""One engine, a function on it, and scripts in the original's dialect, made fit for today as porting.md says."""
+"""Fixtures: a local engine, a function on it, and the scripts for the original mu, converted as porting.md says."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ if sys.version_info >= (3, 13):
     FIXERS = "fissix.fixes"
 else:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it will be gone one day
+        warnings.simplefilter("ignore")  # lib2to3 warns that it is deprecated
         from lib2to3 import refactor
 
     FIXERS = "lib2to3.fixes"
@@ -52,7 +52,7 @@ def environment(engine: LocalEngine) -> dict[str, str]:
 
 @pytest.fixture(scope="package")
 def function(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A function whose workers run what they are told."""
+    """Makes a function whose program does nothing; returns its name."""
     directory = tmp_path_factory.mktemp("package")
     program = directory / "noop"
     program.write_text("#!/bin/sh\n")
@@ -62,7 +62,7 @@ def function(environment: dict[str, str], tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="package")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with all scripts, after 2to3 and with `libmu` replaced by `mu`."""
+    """Returns a folder with all scripts, converted by 2to3 and with `libmu` replaced by `mu`."""
     directory = tmp_path_factory.mktemp("scripts")
     tool = refactor.RefactoringTool(refactor.get_fixers_from_package(FIXERS))
     for path in SCRIPTS.glob("*.py2"):
@@ -73,7 +73,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def script(converted: Path, environment: dict[str, str], function: str, tmp_path: Path) -> Script:
-    """Runs a script on the engine, in a directory of its own."""
+    """Returns a function that runs a script on the engine, in a temporary directory."""
 
     def run(name: str, *words: str, launches: bool = True) -> "subprocess.CompletedProcess[str]":
         more = ["-l", function] if launches else []

@@ -1,4 +1,4 @@
-"""What scripts of the original's kind print and leave, to the letter."""
+"""Compares exactly what scripts for the original mu print, and the objects and files that they write."""
 
 import ast
 from pathlib import Path
@@ -24,7 +24,7 @@ def test_each_script_is_run_below() -> None:
 
 
 def test_loops(script: Script, tmp_path: Path) -> None:
-    """The outer loop goes 0, 1, 2: what its constructor sets moves the end, and not the start."""
+    """The outer loop counts 0, 1, 2: its constructor changes the end of the range, but not the start."""
     done = script("loops", "-t", "0", "-O", "times.txt")
     assert said(done) == [
         "after_inner: [0, 1, 1]",
@@ -59,7 +59,7 @@ def test_a_splitter_loses_nothing(script: Script, s3: Any) -> None:
     assert bodies == [b"a\n", b"b\n", b"c\n", b"d\n", b"e\n", b"f\n"]
 
 
-def test_the_state_before(script: Script) -> None:
+def test_states_see_the_previous_state(script: Script) -> None:
     common = (
         "('both_after', 'AskState'), ('first_has', 'None'), ('heard', 3), ('left', 'left part {0}'), "
         "('left_of', 'AskState'), ('right', 'OK:GET(42)')"
@@ -76,7 +76,7 @@ def test_the_state_before(script: Script) -> None:
         ("one", ["0:(killed): not told"]),
     ],
 )
-def test_what_is_killed(script: Script, kind: str, lines: list[str]) -> None:
+def test_a_killed_worker_goes_to_kill_state(script: Script, kind: str, lines: list[str]) -> None:
     assert said(script("killed", "-t", "0", "-m", "0.5", "-v", kind)) == lines
 
 
@@ -84,7 +84,7 @@ def test_watchers_send_their_command_once(script: Script) -> None:
     assert said(script("watchers", "-t", "0")) == ["7 ['1', '1']"]
 
 
-def test_what_scripts_reach_for_in_states(script: Script) -> None:
+def test_rarer_uses_of_states(script: Script) -> None:
     info = "[('asked', 1), ('counted', ['OK:ECHO(one)', 'OK:ECHO(two)']), ('nothing_left', True)]"
     states = "FirstState KickedState ListsState EchoesState OddState EvenState TerminalState TerminalState "
     states += "CountsState GivesUpState"
@@ -105,12 +105,12 @@ def test_what_scripts_reach_for_in_states(script: Script) -> None:
         ("-Y 20 -S 44 -q 5,9", "20_44 (1, 0, 3, 2)", "[5, 9] 5_9 False"),
     ],
 )
-def test_what_follows_from_flags(script: Script, words: str, first: str, second: str) -> None:
+def test_settings_derived_from_flags(script: Script, words: str, first: str, second: str) -> None:
     done = script("settings", *words.split(), launches=False)
     assert said(done) == [first, second, "[3, 1] True False"]
 
 
-def test_the_address_by_h_is_refused(script: Script) -> None:
+def test_h_as_the_address_is_refused(script: Script) -> None:
     done = script("settings", "-h", "10.0.0.1", launches=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[0] == "settings.py: -h is help; the address is -a"

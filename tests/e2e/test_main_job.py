@@ -218,8 +218,8 @@ def test_garbage_on_the_port(environment: dict[str, str], bucket: str, function:
     first = process.stderr.readline()
     assert first.startswith("listening on port "), first + process.stderr.read()
     port = int(first.split()[3])
-    with socket.create_connection(("127.0.0.1", port)) as stranger:
-        stranger.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    with socket.create_connection(("127.0.0.1", port)) as peer:
+        peer.sendall(b"GET / HTTP/1.0\r\n\r\n")
     rest = process.stderr.read()
     assert process.wait(300) == 0
     assert "dropped a connection from 127.0.0.1: " in rest

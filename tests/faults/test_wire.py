@@ -35,8 +35,8 @@ def survives(rig: Rig, tampers: list[Tamper], *words: str) -> str:
     """Checks that the job is done although its first workers' connections have these faults, one each."""
 
     def tamper(link: Link, stage: str, record: bytes) -> bytes | None:
-        befalls = tampers[link.number - 1] if link.number <= len(tampers) else untouched
-        return befalls(link, stage, record)
+        chosen = tampers[link.number - 1] if link.number <= len(tampers) else untouched
+        return chosen(link, stage, record)
 
     with Wire(tamper) as wire:
         rig.front.rewrite = wire.rewrite

@@ -67,7 +67,7 @@ def make_function_and_users() -> dict[str, tuple[str, str]]:
         Code={"ZipFile": code.getvalue()},
     )
     found = {}
-    for name, action in (("allowed", "lambda:*"), ("stranger", "s3:*")):
+    for name, action in (("allowed", "lambda:*"), ("denied", "s3:*")):
         iam.create_user(UserName=name)
         iam.put_user_policy(UserName=name, PolicyName="p", PolicyDocument=policy(action))
         key = iam.create_access_key(UserName=name)["AccessKey"]
@@ -88,9 +88,9 @@ def test_signatures_are_accepted_and_a_wrong_secret_is_refused(keys):
         )
         assert wrong.failed == 100
         assert {i.status for i in wrong.invocations} <= {403, None}
-        stranger = launchpar(100, "work", *keys["stranger"], "{}", ["us-east-1"], max_connections=2)
-        assert stranger.failed == 100
-        assert {i.status for i in stranger.invocations} <= {403, None}
+        denied = launchpar(100, "work", *keys["denied"], "{}", ["us-east-1"], max_connections=2)
+        assert denied.failed == 100
+        assert {i.status for i in denied.invocations} <= {403, None}
         assert secret not in wrong.describe_failures()
 
     check()

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Stand-ins for vpxenc, xc-enc, xc-dump, comp-states and xc-terminate-chunk: the name says which this is.
+"""Stand-ins for vpxenc, xc-enc, xc-dump, comp-states and xc-terminate-chunk: acts as the program it is called as.
 
-They have the command lines of the real ones and keep to what those promise. A state is a digest chained over the
-input frames, the quality and the state before it, so that a wrong order, a state that is lost or old, or a
-wrong switch shows in the digests of all that follows. xc-enc waits for the end of its standard input before
-it reads its state, and fails if that is missing or damaged, if there is no earlier result, or if -S is not
-the state that the earlier result was made from.
+They have the command lines of the real programs and behave as those are documented. A state is a digest chained over
+the input frames, the quality and the previous state, so that a wrong order, a lost or outdated state, or a wrong
+switch changes the digests of all later results. xc-enc waits for the end of its standard input before it reads its
+state, and fails if the state is missing or damaged, if the previous result is missing, or if -S is not the state that
+the previous result was made from.
 
-Results are IVF files of VP8 frames, with a time base and timestamps as the real ones write them; each frame holds the
-digest of the whole, as JSON, behind the first byte that VP8 has. Frame 1 of each is a hidden one, an encoder's
-alternate reference, so that there is one frame more than there are pictures.
+Results are IVF files of VP8 frames, with time base and timestamps as the real programs write them. Each frame holds
+the result's digest as JSON, after the first byte of a VP8 frame. Frame 1 of each file is hidden, like an encoder's
+alternate reference frame, so that a file has one frame more than pictures.
 
-A frame that holds DIE kills the worker in the middle of xc-enc; one that holds FAIL makes xc-enc fail.
+An input frame that contains DIE kills the worker during xc-enc; one that contains FAIL makes xc-enc fail.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-PADDING = 40_000  # bytes that do not compress: states are large
+PADDING = 40_000  # incompressible bytes in each state, because real states are large
 
 
 def digest(*parts: object) -> str:
@@ -46,7 +46,7 @@ def read_state(path: str) -> str:
 
 
 def read_y4m(path: str) -> tuple[bytes, list[bytes]]:
-    """The line of parameters, and the frames."""
+    """Returns the header line and the frames."""
     header, *frames = Path(path).read_bytes().split(b"FRAME\n")
     if not header.startswith(b"YUV4MPEG2 ") or not frames:
         sys.exit(f"{path} is no Y4M file")
@@ -54,7 +54,8 @@ def read_y4m(path: str) -> tuple[bytes, list[bytes]]:
 
 
 def write_vpx(path: str, value: str, parameters: bytes, pictures: int) -> None:
-    """As vpxenc writes: the Y4M's frame rate, and the frames' times; a hidden frame has the next one's."""
+    """Writes a result as vpxenc does: with the Y4M's frame rate and a timestamp per frame (a hidden frame has the next
+    frame's)."""
     fields = {word[:1]: word[1:] for word in parameters.decode().split()[1:]}
     rate, scale = map(int, fields["F"].split(":"))
     times = [0, *range(1, pictures)]
@@ -63,7 +64,7 @@ def write_vpx(path: str, value: str, parameters: bytes, pictures: int) -> None:
 
 
 def write_xc(path: str, value: str, source: str | None, size: tuple[int, int], frames: int) -> None:
-    """As xc-enc and xc-terminate-chunk write: time base 1/1, and timestamp 0 in every frame."""
+    """Writes a result as xc-enc and xc-terminate-chunk do: time base 1/1, and timestamp 0 in every frame."""
     write_ivf(path, value, "xc", source, (*size, 1, 1), [0] * frames)
 
 
@@ -81,7 +82,7 @@ def write_ivf(
 
 
 class Result(NamedTuple):
-    """What is in a result; `origin` is the state that it was made from."""
+    """The contents of a result; `origin` is the state that it was made from."""
 
     kind: str
     origin: str | None
@@ -114,7 +115,7 @@ def vpxenc(words: list[str]) -> None:
     parser.add_argument("-q", action="store_true")
     args, rest = parser.parse_known_args(words)
     if "--codec=vp8" not in rest or "--ivf" not in rest:
-        sys.exit("not what xc-enc can go on from")
+        sys.exit("xc-enc can continue only from VP8 in IVF")
     parameters, frames = read_y4m(rest[-1])
     write_vpx(args.o, digest("vpxenc", args.cq_level, *frames), parameters, len(frames))
 
@@ -128,7 +129,7 @@ def xc_terminate_chunk(words: list[str]) -> None:
     before, result, state = words
     made = read_result(before)
     if made.kind != "vpx":
-        sys.exit("this chunk is not vpxenc's")
+        sys.exit("this chunk was not made by vpxenc")
     value = digest("terminate", made.digest)
     write_xc(result, value, None, made.size, made.frames)
     write_state(state, value)
@@ -148,11 +149,11 @@ def xc_enc(words: list[str]) -> None:
     if not args.r or args.i != "y4m" or args.w != 0.75:
         sys.exit("wrong switches")
     if sys.stdin.read() != "hi\n":
-        sys.exit("started before the state was there")
+        sys.exit("started before the state had arrived")
     state, before = read_state(args.I), read_result(args.p)
     old = read_state(args.S) if args.S else None
     if old != before.origin:
-        sys.exit("-S is not the state that the result before was made from")
+        sys.exit("-S is not the state that the previous result was made from")
     _, frames = read_y4m(args.input)
     if any(b"FAIL" in frame for frame in frames):
         sys.exit("cannot encode this")

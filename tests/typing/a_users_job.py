@@ -1,6 +1,6 @@
-"""A job as a user writes it, under `mypy --strict` (it is among the `files` of pyproject.toml): what each call returns.
+"""Checks the types of a user's job under `mypy --strict` (this file is among the `files` of mypy in pyproject.toml).
 
-Each `type: ignore` here is an error that mypy must find: an unused one is an error itself.
+Each `type: ignore` here marks an error that mypy must find: mypy reports one that is unused as an error.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ import mu
 
 
 async def thumbnail(worker: mu.Worker, key: str) -> int:
-    """Each method once."""
+    """Calls each method of a worker."""
     assert_type(await worker.retrieve(key, "in.png"), int)
     ended = await worker.run("./convert", Path("in.png"), timeout=60, env={"A": "b"}, stdin=Path("x"))
     assert_type(ended, mu.Completed)
@@ -41,7 +41,7 @@ async def thumbnail(worker: mu.Worker, key: str) -> int:
 
 
 async def helper(worker: mu.Worker) -> float:
-    """A coroutine of one's own."""
+    """A coroutine of the user's own, which can be awaited together with methods of the worker."""
     try:
         return (await worker.run("true")).seconds
     except mu.ProgramFailed as error:
@@ -52,7 +52,7 @@ async def helper(worker: mu.Worker) -> float:
 
 
 def job() -> None:
-    """What `mu.run` returns is generic over input and result."""
+    """Checks that the result of `mu.run` is generic over input and result."""
     done = mu.run(thumbnail, ["a", "b"], bucket="mybucket", function="convert", retries=3)
     assert_type(done, mu.Job[str, int])
     assert_type(done.results, list[int | None])

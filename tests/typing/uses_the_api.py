@@ -1,6 +1,6 @@
-"""The public API as a user's script has it, for mypy: what is used here must be typed as it is used.
+"""Uses the public API as a user's script does; mypy checks that its types permit these uses.
 
-It is imported by a test as well, so that the names are there; nothing is launched.
+A test imports this module as well, which checks that the names exist; nothing is launched.
 """
 
 import json
@@ -143,7 +143,7 @@ class Telling(Reporter):
 
 
 def main() -> int:
-    """What a coordinator's main function does."""
+    """A coordinator's main function."""
     Defs.debug, Defs.max_message = False, 1 << 20
     server.options(ServerInfo, ["-n", "3"])
     ServerInfo.kill_state = KilledState
@@ -161,7 +161,7 @@ def main() -> int:
 
 
 def launch() -> int:
-    """Workers without a main loop."""
+    """Launches workers without a main loop."""
     result: LaunchResult = launchpar(2, "work", None, None, json.dumps({"mode": 0}), ["us-east-1"])
     same = pylaunch.launchpar(2, "work", "key", "secret", b"{}", ["us-east-1"], timeout=3.0)
     failed: list[Invocation] = [each for each in result.invocations if each.error]
@@ -169,7 +169,7 @@ def launch() -> int:
 
 
 def talk(fd: int) -> str | None:
-    """Messages over sockets and pipes of a script's own."""
+    """Exchanges messages over sockets and pipes that the script opens itself."""
     body: str = util.read_pem("ca_cert.pem")
     listener = server.setup_server_listen(PlainInfo)
     channel: SocketNB | None = util.accept_socket(listener)

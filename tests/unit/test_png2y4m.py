@@ -362,7 +362,7 @@ def test_nothing_to_read(run: Run, tmp_path: Path, pattern: str, said: str) -> N
     [
         ([], "PATTERN is missing"),
         ([""], "PATTERN is empty"),
-        (["a.png", "b.png"], "one PATTERN is wanted, not 2"),
+        (["a.png", "b.png"], "expected one PATTERN, got 2"),
         (["%s%n"], "%d"),
         (["%n"], "%d"),
         (["%"], "%d"),

@@ -1,28 +1,29 @@
 /* RGB to YCbCr, 8 bits a sample.
  *
- * The colours are ITU-R BT.709's (Recommendation BT.709-6, section 3, signal format): what today's video of
- * this size is, and what players take an unmarked Y4M of HD size for. R, G and B from 0 to 1 give
+ * The colour space is ITU-R BT.709 (Recommendation BT.709-6, section 3, signal format): HD video uses it, and
+ * players assume it for a Y4M of HD size without a mark. R, G and B from 0 to 1 give
  *
  *     Y  = 0.2126 R + 0.7152 G + 0.0722 B        16 + 219 Y, so black is 16 and white 235
  *     Cb = (B - Y) / 1.8556                      128 + 224 Cb, from 16 to 240
  *     Cr = (R - Y) / 1.5748                      128 + 224 Cr
  *
- * PNG samples are already gamma-encoded (R'G'B'), so this is all; their own gamma and profile chunks are
- * not looked at. A chroma sample is the mean of the 1, 2 (4:2:2) or 4 (4:2:0) pixels it stands for. In
- * 4:2:0 it so lies in the middle of its four, as C420jpeg says. Beyond an odd picture's last column or
- * row, that column or row is taken again.
+ * PNG samples are already gamma-encoded (R'G'B'), so no other conversion is needed; gamma and profile chunks
+ * are ignored. A chroma sample is the mean of the 1, 2 (4:2:2) or 4 (4:2:0) pixels that share it. In 4:2:0 it
+ * is therefore located in the centre of its four pixels, as C420jpeg specifies. If the width or height is
+ * odd, the last column or row counts twice.
  *
- * The arithmetic is on whole numbers, 2^40 to a level of the output. Samples have 16 bits (8-bit ones
- * times 257, which is exact) and a coefficient 32, so that a product has at most 48 and the whole error is
- * below a millionth of a level: the result is the nearest level of the true value, on every machine the
- * same.
+ * The arithmetic is in fixed point: a level of the output is 2^40. Samples have 16 bits (8-bit samples are
+ * multiplied by 257, which is exact) and coefficients 32, so a product has at most 48 bits and the total
+ * error is below a millionth of a level. The result is the level nearest to the true value, and the same on
+ * every machine.
  *
- * Dithering adds a threshold from 0 to 1 before the fraction is cut off, instead of a half. The threshold
- * depends on the sample's place in the plane and on nothing else: a frame comes out the same in whichever
- * run it is converted, and a still picture stays still, which an encoder likes. The thresholds are the
- * fractions of x/p + y/p^2, p = 1.3247179572 the real root of p^3 = p + 1, a sequence that fills the plane
- * evenly and without visible rows ("R2", M. Roberts, 2018). They have 16 bits and keep half a step away
- * from 0 and 1, so that an exact level, as all chroma of gray is, never moves. */
+ * Without dithering, a half is added before the fraction is cut off; with it, a threshold from 0 to 1. The
+ * threshold depends only on the sample's position in the plane: a frame is the same in whichever run it is
+ * converted, and a still picture gives identical frames, which compress well. The thresholds are the
+ * fractional parts of x/p + y/p^2, where p = 1.3247179572 is the real root of p^3 = p + 1, a sequence that
+ * fills the plane evenly and without visible rows ("R2", M. Roberts, 2018). They have 16 bits and stay half
+ * a step away from 0 and 1, so that a value that is exactly a level, such as the chroma of gray, is never
+ * changed. */
 
 #include "convert.h"
 
@@ -36,8 +37,8 @@
 
 #define LEVEL(level) ((uint64_t)(level) << 40)
 
-/* What is added before the fraction is cut off: (start + x * step) / 2^32, its upper 16 bits, and half a
- * unit of those. */
+/* The thresholds of a row: for sample x, the upper 16 bits of the fraction (start + x * step) / 2^32, plus half
+ * a unit of those bits (`half`, which is 0 without dithering). */
 struct threshold {
     uint32_t start, step;
     uint64_t half;
@@ -48,7 +49,7 @@ static struct threshold threshold_row(bool dither, unsigned plane, uint32_t y)
     if (!dither)
         return (struct threshold){.start = 1U << 31};
     return (struct threshold){
-        .start = plane * 0x55555555U + y * 0x91E10DA5U, /* 1/p^2; each plane begins a third further on */
+        .start = plane * 0x55555555U + y * 0x91E10DA5U, /* 1/p^2; each plane is offset by a third */
         .step = 0xC13FA9A9U,                            /* 1/p */
         .half = (uint64_t)1 << 23,
     };
@@ -59,7 +60,7 @@ static inline uint64_t threshold_at(const struct threshold *threshold, uint32_t 
     return ((uint64_t)((threshold->start + x * threshold->step) >> 16) << 24) + threshold->half;
 }
 
-/* Gray goes to the first of the three only. */
+/* Converts a row of samples to 16 bits; gray is written to rgb[0] only. */
 static void unpack_row(uint16_t *const rgb[3], const uint8_t *samples, uint32_t width, unsigned channels,
                        unsigned bytes)
 {
@@ -82,15 +83,15 @@ static void luma_row(uint8_t *restrict out, const uint16_t *restrict r, const ui
                      const uint16_t *restrict b, uint32_t width, struct threshold threshold)
 {
     const uint32_t red = FACTOR(219 * 2126, 10000), blue = FACTOR(219 * 722, 10000);
-    const uint32_t green = FACTOR(219, 1) - red - blue; /* so that white is 235 */
+    const uint32_t green = FACTOR(219, 1) - red - blue; /* the rest, so that white is exactly 235 */
     for (uint32_t x = 0; x < width; x++) {
         uint64_t level = LEVEL(16) + (uint64_t)red * r[x] + (uint64_t)green * g[x] + (uint64_t)blue * b[x];
         out[x] = (uint8_t)((level + threshold_at(&threshold, x)) >> 40);
     }
 }
 
-/* One of Cb and Cr: `own` is the sum of the colour it is the difference of (blue, red), `green` and
- * `other` the two that are subtracted. The factors add up to nothing, so gray is 128. */
+/* Computes a row of Cb or Cr from sums of pixels: `own` is blue for Cb and red for Cr; `green` and `other` are
+ * subtracted. The factors add up to 0, so gray is 128. */
 static void chroma_row(uint8_t *restrict out, const uint32_t *restrict own, const uint32_t *restrict green,
                        const uint32_t *restrict other, uint32_t width, uint32_t green_factor,
                        uint32_t other_factor, struct threshold threshold)
@@ -103,8 +104,8 @@ static void chroma_row(uint8_t *restrict out, const uint32_t *restrict own, cons
     }
 }
 
-/* sums[x] = or += the pixels of this row under chroma sample x. The row has one pixel more than it is wide
- * if that is odd. */
+/* Sets sums[x] to the sum of this row's pixels of chroma sample x, or adds that sum if `add`. With pairs, a row
+ * of odd width must have one more pixel. */
 static void sum_row(uint32_t *restrict sums, const uint16_t *restrict row, uint32_t count, bool pairs,
                     bool add)
 {

@@ -50,7 +50,7 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
-/* What readers of Y4M hold in an int: 0 to 2147483647, decimal digits alone. */
+/* Parses a number from 0 to 2147483647 (Y4M readers use an int), written in decimal digits only. */
 static int parse_number(unsigned *number, char option, const char *text, struct failure *failure)
 {
     unsigned long long value = 0;
@@ -63,7 +63,7 @@ static int parse_number(unsigned *number, char option, const char *text, struct 
     return 0;
 }
 
-/* The whole is worth checking only when every option has been seen. */
+/* Checks the options together, once all have been parsed. */
 static int check(const struct options *options, int patterns, struct failure *failure)
 {
     const struct y4m_format *format = &options->format;
@@ -78,7 +78,7 @@ static int check(const struct options *options, int patterns, struct failure *fa
     if (patterns == 0)
         return fail(failure, "PATTERN is missing" HINT);
     if (patterns > 1)
-        return fail(failure, "one PATTERN is wanted, not %d; many files are named by one as in %%08d.png" HINT,
+        return fail(failure, "expected one PATTERN, got %d; one pattern such as %%08d.png matches many files" HINT,
                     patterns);
     return 0;
 }
@@ -136,12 +136,12 @@ int options_parse(struct options *options, int argc, char **argv, struct failure
         case ':':
             return fail(failure, "%s needs a value" HINT, argv[optind - 1]);
         default:
-            if (optopt < 0) /* half a UTF-8 letter */
+            if (optopt < 0) /* one byte of a UTF-8 character */
                 optopt = '?';
             if (optopt != 0 && optopt < CHROMA_444 && strchr(SHORT_OPTIONS, optopt) == NULL)
                 return fail(failure, "unknown option -%c" HINT, optopt);
-            /* Of a long one, getopt_long leaves nothing, or a letter that it knows if there is a value too
-             * many. */
+            /* For a long option, getopt_long sets optopt to 0, or to the option's letter if it had a value but
+             * takes none. */
             return fail(failure, "unknown or ambiguous option %s" HINT, argv[optind - 1]);
         }
         if (status != 0)

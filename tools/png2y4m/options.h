@@ -17,7 +17,7 @@ struct options {
     struct y4m_format format; /* all but the size */
 };
 
-/* Reads argv, which it may reorder. -1: the user's mistake, with what to do about it in the text. */
+/* Parses argv, which it may reorder. Returns -1 if the user made a mistake; the text says what to do about it. */
 int options_parse(struct options *options, int argc, char **argv, struct failure *failure);
 
 extern const char options_help[];

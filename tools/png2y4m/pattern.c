@@ -12,7 +12,7 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* Reads the conversion behind a '%'. Returns where it ends, or NULL if it is not one of ours. */
+/* Parses the conversion after a '%'. Returns a pointer to its end, or NULL if it is not supported. */
 static const char *parse_conversion(struct pattern *pattern, const char *c)
 {
     for (; *c == '0'; c++)
@@ -75,7 +75,7 @@ void pattern_free(struct pattern *pattern)
     *pattern = (struct pattern){0};
 }
 
-/* Whether printf could have printed this name. If so, says where in it the digits behind the padding are. */
+/* Returns whether printf could print this name, and if so sets the place and length of its digits after the padding. */
 static bool matches(const struct pattern *pattern, const char *name, size_t *digits, size_t *digits_length)
 {
     size_t length = strlen(name), before = strlen(pattern->prefix), behind = strlen(pattern->suffix);
@@ -100,7 +100,7 @@ static bool matches(const struct pattern *pattern, const char *name, size_t *dig
 static int add(struct frame_list *list, const struct pattern *pattern, const char *name, size_t digits,
                size_t digits_length, struct failure *failure)
 {
-    if ((list->count & (list->count - 1)) == 0) { /* full: the room is the next power of two */
+    if ((list->count & (list->count - 1)) == 0) { /* full: the capacity is doubled */
         size_t room = list->count == 0 ? 1 : list->count * 2;
         struct frame_file *files = realloc(list->files, room * sizeof *files);
         if (files == NULL)
@@ -118,8 +118,8 @@ static int add(struct frame_list *list, const struct pattern *pattern, const cha
     return 0;
 }
 
-/* By number: without padding, the longer of two is the greater. One number has one name, so there are no
- * equals. */
+/* Compares by number: without padding, the longer number is the greater. No two files are equal, because each
+ * number has one name. */
 static int by_number(const void *left, const void *right)
 {
     const struct frame_file *a = left, *b = right;

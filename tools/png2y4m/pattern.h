@@ -1,4 +1,4 @@
-/* PATTERN: a file's name, or a printf pattern that stands for many. */
+/* PATTERN: a file's name, or a printf pattern that matches many names. */
 #ifndef PATTERN_H
 #define PATTERN_H
 
@@ -20,7 +20,7 @@ struct pattern {
 
 struct frame_file {
     char *path;
-    size_t digits;        /* where in path the number's digits begin, padding skipped */
+    size_t digits;        /* offset in path of the number's digits, after the padding */
     size_t digits_length; /* at least 1 */
 };
 
@@ -29,15 +29,15 @@ struct frame_list {
     size_t count;
 };
 
-/* Takes the text apart: `%%` is a '%', and at most one of %d, %i, %u, with '0' and a width (%08d), may
- * stand in the last component. Anything else behind a '%' is an error; the text is never used as a format.
- * Free with pattern_free, also after an error. */
+/* Parses the text: `%%` is a '%', and the last component may contain one of %d, %i, %u, with '0' and a width
+ * (%08d). Anything else after a '%' is an error; the text is never used as a format. Free with pattern_free,
+ * also after an error. */
 int pattern_parse(struct pattern *pattern, const char *text, struct failure *failure);
 void pattern_free(struct pattern *pattern);
 
-/* The files there are, in the order of their numbers: exactly the names that printf would print for some
- * number from 0 up, of any length; gaps are fine. No file at all is an error; a pattern without a number
- * is its one file, which need not exist. Free with frame_list_free, also after an error. */
+/* Lists the existing files in the order of their numbers: exactly the names that printf would print for a number
+ * from 0 up, of any length; numbers may be missing. It is an error if there is no file. A pattern without a
+ * number gives that one file, which need not exist. Free with frame_list_free, also after an error. */
 int pattern_list(const struct pattern *pattern, struct frame_list *list, struct failure *failure);
 void frame_list_free(struct frame_list *list);
 

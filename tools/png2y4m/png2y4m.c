@@ -1,9 +1,8 @@
-/* png2y4m: PNG files to one Y4M video. See options.c for the command line.
+/* png2y4m: converts PNG files to one Y4M video. See options.c for the command line.
  *
- * A frame is converted as a whole in memory, then written as a whole, then its PNG file is deleted (-d):
- * at every moment each frame is in a file, and the output holds whole frames. Converting keeps nothing
- * from one frame to the next, so that one run over many files and one run (-i) for each give the same
- * bytes. */
+ * A frame is converted completely in memory, then written completely, then its PNG file is deleted (-d): at any
+ * time each frame is in a file, and the output contains only complete frames. The conversion keeps no state
+ * between frames, so that one run over many files and one run (-i) for each file give the same bytes. */
 
 #include <errno.h>
 #include <signal.h>
@@ -22,7 +21,7 @@
 struct run {
     const struct options *options;
     const struct frame_list *list;
-    const char *path; /* of the file at hand */
+    const char *path; /* of the current file */
     struct frame frame;
     bool sized; /* the first picture has set the size, and frame is ready */
     struct y4m_output output;
@@ -55,7 +54,7 @@ static void take_row(void *context, uint32_t y, const uint8_t *samples)
     frame_row(&run->frame, y, samples);
 }
 
-/* Opens the output once the first frame is there: until then nothing is lost if a picture is bad. */
+/* Opens the output. Called once the first frame is converted, so that a bad first picture changes no output. */
 static int open_output(struct run *run, struct failure *failure)
 {
     const struct options *options = run->options;
@@ -80,8 +79,8 @@ static int store(struct run *run, struct failure *failure)
     return 0;
 }
 
-/* Ctrl-C or a polite kill waits until the frame is in the file and the PNG is gone. Into a pipe it does
- * not, as that could take for ever. */
+/* Stores a frame with SIGHUP, SIGINT and SIGTERM blocked until it is written and its PNG file deleted. They are
+ * not blocked if the output is a pipe, because writing to it may block for ever. */
 static int store_undisturbed(struct run *run, struct failure *failure)
 {
     if (!run->output.regular)
@@ -135,7 +134,7 @@ int main(int argc, char **argv)
     struct pattern pattern = {0};
     struct failure failure;
     int status = 0;
-    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a write error like a full disk */
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow causes a write error, like a full disk */
     if (options_parse(&options, argc, argv, &failure) != 0) {
         status = 2;
     } else if (options.help) {

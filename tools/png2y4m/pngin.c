@@ -8,11 +8,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* No frame is larger: 16384 x 16384. It bounds what a few hostile bytes can make us allocate. */
+/* The largest picture, 16384 x 16384. It limits the memory that a small hostile file can make us allocate. */
 #define MAX_PIXELS ((uint64_t)1 << 28)
 
-/* Everything that must outlive libpng's longjmp. It is a local of png_load, which does not call setjmp, so
- * its members keep their values; read_picture, which does, has no local that is looked at after the jump. */
+/* Everything that is needed after libpng's longjmp. It is a local variable of png_load, which does not call
+ * setjmp, so its members keep their values; read_picture calls setjmp, but uses no local variable after the
+ * jump. */
 struct reader {
     const char *path;
     FILE *file;
@@ -29,9 +30,9 @@ static void on_error(png_structp png, png_const_charp text)
     png_longjmp(png, 1);
 }
 
-/* What libpng calls a benign error comes here as a warning, see configure. Of those about the picture's data, a wrong
- * checksum or rows too many are damage all the same; bytes behind the end of the compressed stream decide no pixel, and
- * some writers leave one there. Warnings about other chunks are of no interest. */
+/* libpng reports benign errors here as warnings (see configure). Those about the picture's data, such as a wrong
+ * checksum or too many rows, are errors for us, except bytes after the end of the compressed stream: they change no
+ * pixel, and some writers leave one there. Warnings about other chunks are ignored. */
 static void on_warning(png_structp png, png_const_charp text)
 {
     static const char data[] = "IDAT: ";
@@ -54,14 +55,14 @@ static void on_read(png_structp png, png_bytep bytes, size_t size)
 
 static void configure(png_structp png)
 {
-    /* Only IHDR, PLTE, IDAT and IEND matter. The others' checksums are still verified. */
+    /* Only IHDR, PLTE, IDAT and IEND are used. The checksums of the others are verified, too. */
     static const png_byte transparency[] = "tRNS";
     png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
     png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, transparency, 1);
     png_set_crc_action(png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
     png_set_benign_errors(png, 1);
-    png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX); /* ours is MAX_PIXELS */
-    /* Chunks that do not matter are skipped, whatever their size: a profile or XMP may have many megabytes. */
+    png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX); /* our limit is MAX_PIXELS */
+    /* Chunks that are not used are skipped, whatever their size: a profile or XMP may have many megabytes. */
     png_set_chunk_malloc_max(png, 0);
 }
 

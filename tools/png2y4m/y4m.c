@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { HEADER_ROOM = 160 }; /* seven numbers of at most ten digits, and the letters */
+enum { HEADER_ROOM = 160 }; /* enough for seven numbers of at most ten digits, and the letters */
 
 uint32_t y4m_chroma_width(const struct y4m_format *format)
 {
@@ -38,7 +38,7 @@ static size_t make_header(char header[HEADER_ROOM], const struct y4m_format *for
     return (size_t)length;
 }
 
-/* Reads up to size bytes at the offset; fewer only at the file's end. */
+/* Reads size bytes at the offset, or fewer at the file's end. Returns their number, or -1. */
 static ssize_t read_at(int fd, void *buffer, size_t size, off_t offset)
 {
     size_t done = 0;
@@ -55,7 +55,7 @@ static ssize_t read_at(int fd, void *buffer, size_t size, off_t offset)
     return (ssize_t)done;
 }
 
-/* Whether frames of this format can follow what is in the file. */
+/* Checks that frames of this format can be added to the file. */
 static int check_existing(const struct y4m_output *output, const struct y4m_format *format,
                           struct failure *failure)
 {

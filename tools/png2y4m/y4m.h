@@ -1,4 +1,4 @@
-/* The YUV4MPEG2 file: its header and whole frames, or nothing.
+/* Writes a YUV4MPEG2 file: a header and complete frames.
  *
  * Format: yuv4mpeg(5) of the MJPEG tools. One line "YUV4MPEG2 W.. H.. F.. I.. A.. C..", then for each
  * frame the line "FRAME" and the planes Y, Cb, Cr, 8 bits a sample, chroma sizes rounded up. */
@@ -28,28 +28,28 @@ struct y4m_format {
 uint32_t y4m_chroma_width(const struct y4m_format *format);
 uint32_t y4m_chroma_height(const struct y4m_format *format);
 
-/* Bytes of a frame, its FRAME line included. */
+/* The size of a frame in bytes, including its FRAME line. */
 size_t y4m_frame_size(const struct y4m_format *format);
 
 struct y4m_output {
     const char *name; /* for messages */
     int fd;
     bool ours;      /* we opened it, so we close it */
-    bool regular;   /* what is not can neither be read nor cut back */
+    bool regular;   /* other files can be neither read back nor truncated */
     off_t end;      /* where the last whole frame ends */
     bool truncate;  /* the first write replaces what was there */
     bool header;    /* the first write is the header */
     struct stat status;
 };
 
-/* Opens path, or takes standard output if path is NULL. With append, the file must be empty, or a Y4M file
- * of exactly this format that ends with a whole frame. Nothing is changed before the first frame is
- * written, except that a missing file is made. */
+/* Opens path, or uses standard output if path is NULL. With append, the file must be empty, or a Y4M file of
+ * exactly this format that ends with a complete frame. Nothing is changed before the first frame is written,
+ * except that a missing file is created. */
 int y4m_open(struct y4m_output *output, const char *path, bool append, const struct y4m_format *format,
              struct failure *failure);
 
-/* Writes a frame of y4m_frame_size bytes, the FRAME line included, and before the first one the header. If
- * that fails, a regular file that we opened ends where it ended before. */
+/* Writes a frame of y4m_frame_size bytes, including its FRAME line, and the header before the first frame. If that
+ * fails, a regular file that we opened is truncated to its previous size. */
 int y4m_write(struct y4m_output *output, const struct y4m_format *format, const uint8_t *frame,
               struct failure *failure);
 

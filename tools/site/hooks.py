@@ -1,7 +1,7 @@
-"""What MkDocs does not do by itself: pages that are not in docs/, links between them, and diagrams without a network.
+"""MkDocs hooks: add pages that are not in docs/, adapt the links between pages, and draw diagrams at build time.
 
-Links in the repository are written so that they work in an editor and on a forge; here they are changed to those of
-the site. A link to a file that is no page of the site stays as it is, and fails the strict build.
+Links in the repository work in an editor and on a forge; these hooks change them to links within the site. A link to a
+file that is not a page of the site stays unchanged, so the strict build fails.
 """
 
 import posixpath
@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from state_diagram import svg
 
 ROOT = Path(__file__).parents[2]
-# Pages of the repository that are not in docs/, and what they are called in the site.
+# Pages of the repository that are not in docs/, and their names in the site.
 PAGES = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
@@ -30,7 +30,7 @@ LINK = re.compile(r"(?<=\]\()([^)\s:#]+)")
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages that are not in docs/."""
+    """Adds the pages that are not in docs/."""
     for path, name in PAGES.items():
         text = site_text((ROOT / path).read_text(), path)
         files.append(File.generated(config, name, content=text))
@@ -38,14 +38,14 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """A page of docs/ with the links of the site."""
+    """Returns a page of docs/ with its links changed to those of the site."""
     if page.file.src_uri in PAGES.values():
         return markdown
     return site_text(markdown, f"docs/{page.file.src_uri}")
 
 
 def site_text(text: str, path: str) -> str:
-    """The text of the file `path` of the repository as it is in the site."""
+    """Returns the text of the repository's file `path` with links and diagrams for the site."""
     pieces = FENCE.split(text)
     pieces[::2] = [LINK.sub(lambda found: site_link(found[1], path), piece) for piece in pieces[::2]]
     pieces[1::2] = [svg(piece) if piece.startswith("```mermaid") else piece for piece in pieces[1::2]]
@@ -53,6 +53,6 @@ def site_text(text: str, path: str) -> str:
 
 
 def site_link(link: str, path: str) -> str:
-    """Where a link in the file `path` leads in the site."""
+    """Returns the target in the site of a link in the file `path`."""
     target = posixpath.normpath(posixpath.join(posixpath.dirname(path), link))
     return PAGES.get(target) or target.removeprefix("docs/")

@@ -1,7 +1,7 @@
-"""A Mermaid state diagram, as `mu diagram` prints it, as SVG: drawn when the site is built, so no script is needed.
+"""Converts a Mermaid state diagram, as `mu diagram` prints it, to SVG when the site is built, so pages need no script.
 
-States are in layers, each below those that lead to it. Arrows that go over several layers bend round what is between;
-those that lead back up are drawn on the right. Colours are those of the page.
+States are drawn in layers, each state below those that lead to it. Arrows over several layers bend around the states
+between them; arrows that lead back up are drawn on the right. The page's style sheet sets the colours.
 """
 
 import html
@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 STEP = re.compile(r"(?:state )?(\S+) --> (\S+)(?: : (.*))?")
 CHARACTER, HEIGHT, LAYER, GAP, MARGIN, DOT = 7.6, 30, 74, 34, 16, 16
-ROUNDS = 8  # of ordering: these diagrams have some ten states
+ROUNDS = 8  # of ordering; enough, because these diagrams have about ten states
 
 
 class Step(NamedTuple):
-    """An arrow: from one state to another, and when it is taken."""
+    """An arrow from one state to another, and the condition for taking it."""
 
     before: str
     after: str
@@ -25,7 +25,7 @@ class Step(NamedTuple):
 
 
 class Place(NamedTuple):
-    """The middle of a state's box, and its width."""
+    """The centre of a state's box, and its width."""
 
     x: float
     y: float
@@ -33,16 +33,16 @@ class Place(NamedTuple):
 
 
 def steps(fence: str) -> list[Step]:
-    """The arrows of a diagram. The dots where it begins and ends go by "" and END."""
+    """Returns the arrows of a diagram. The names "" and END stand for the dots where it begins and ends."""
     found = filter(None, (STEP.fullmatch(line.strip()) for line in fence.splitlines()))
     return [Step(of[1].replace("[*]", ""), of[2].replace("[*]", END), of[3] or "") for of in found]
 
 
-END = "\0"  # the dot where the machine ends; that where it begins has the empty name
+END = "\0"  # name of the dot where the machine ends; the dot where it begins has the empty name
 
 
 def svg(fence: str) -> str:
-    """The diagram as an SVG element."""
+    """Returns the diagram as an SVG element."""
     arrows = steps(fence)
     layer = layers(arrows)
     down = [arrow for arrow in arrows if layer[arrow.before] < layer[arrow.after]]
@@ -53,10 +53,12 @@ def svg(fence: str) -> str:
     drawn = [*_boxes(layer, places)]
     for arrow in down:
         drawn += _arrow([places[name] for name in chains[arrow]], arrow.when)
-    back.sort(key=lambda arrow: layer[arrow.before] - layer[arrow.after])  # the shorter ones inside
+    # Shorter arrows are drawn nearer to the boxes.
+    back.sort(key=lambda arrow: layer[arrow.before] - layer[arrow.after])
     for number, arrow in enumerate(back):
         drawn += _back(places[arrow.before], places[arrow.after], right + 22 + 18 * number, arrow.when)
-    drawn.sort(key=lambda element: 'class="when"' in element)  # labels last: no line goes through them
+    # Labels come last, so that no line is drawn over them.
+    drawn.sort(key=lambda element: 'class="when"' in element)
     labels = max((len(arrow.when) for arrow in arrows), default=0)
     width = right + (22 + 18 * len(back) if back else 0) + max(MARGIN, labels * CHARACTER / 3)
     height = MARGIN + LAYER * (len(rows) - 1) + HEIGHT + MARGIN
@@ -74,7 +76,7 @@ ARROW = (
 
 
 def layers(arrows: Sequence[Step]) -> dict[str, int]:
-    """The layer of each state: one more than the lowest that leads to it, but for arrows that lead back."""
+    """Returns each state's layer: one below the lowest state that leads to it, arrows that lead back not counted."""
     following = defaultdict(list)
     for arrow in arrows:
         following[arrow.before].append(arrow.after)
@@ -93,7 +95,7 @@ def _back_arrows(
     path: tuple[str, ...] = (),
     seen: set[str] | None = None,
 ) -> Iterator[tuple[str, str]]:
-    """Arrows to a state that is on the way to where they begin."""
+    """Yields the arrows that close a cycle, that is, lead to a state on the path from the start to their own state."""
     seen = set() if seen is None else seen
     seen.add(name)
     for after in following.get(name, ()):
@@ -106,9 +108,11 @@ def _back_arrows(
 def ordered(
     layer: Mapping[str, int], down: Sequence[Step], last: Collection[str]
 ) -> tuple[list[list[str]], dict[Step, list[str]]]:
-    """The names in each layer from left to right, and for each arrow the names that it goes through: in the layers that
-    it passes it has points of its own, whose names begin with a blank. Those in `last` are on the right: no arrow to
-    or from there has to pass another."""
+    """Returns the names in each layer from left to right, and for each arrow the names that it goes through.
+
+    In each layer between its ends, an arrow goes through a point of its own, whose name begins with a blank. The names
+    in `last` are placed on the right, where the arrows that lead back are drawn, so that these cross no other state.
+    """
     rows: list[list[str]] = [[] for _ in range(max(layer.values()) + 1)]
     for name, number in layer.items():
         rows[number].append(name)
@@ -123,7 +127,8 @@ def ordered(
         for one, other in pairwise(chain):
             near[one].append(other)
             near[other].append(one)
-    for _ in range(ROUNDS):  # each near the middle of what it is joined to, downwards and upwards in turn
+    # Each round sorts the layers by the mean place of each name's neighbours, downwards and then upwards.
+    for _ in range(ROUNDS):
         for sequence in (range(1, len(rows)), range(len(rows) - 2, -1, -1)):
             for number in sequence:
                 other = rows[number - 1 if sequence.step > 0 else number + 1]
@@ -138,7 +143,7 @@ def ordered(
 
 
 def placed(rows: Sequence[Sequence[str]]) -> dict[str, Place]:
-    """Where each name is: rows one below the other, each in the middle of the widest."""
+    """Returns the place of each name: rows one below the other, each centred on the widest."""
     widths = {name: _width(name) for row in rows for name in row}
     spans = [sum(widths[name] for name in row) + GAP * (len(row) - 1) for row in rows]
     found = {}
@@ -169,7 +174,7 @@ def _boxes(names: Mapping[str, int], places: Mapping[str, Place]) -> Iterator[st
 
 
 def _arrow(way: Sequence[Place], when: str) -> Iterator[str]:
-    """An arrow down, through points."""
+    """Yields the elements of an arrow down through these places, with its label."""
     first, last = way[0], way[-1]
     begin = _towards(first, way[1].x), first.y + (DOT if first.width == DOT else HEIGHT) / 2
     end = _towards(last, way[-2].x), last.y - (DOT if last.width == DOT else HEIGHT) / 2
@@ -185,13 +190,13 @@ def _arrow(way: Sequence[Place], when: str) -> Iterator[str]:
 
 
 def _towards(place: Place, x: float) -> float:
-    """Where on a box an arrow begins or ends that comes from x: on the side of it that is nearer."""
+    """Returns the x at which an arrow from or to `x` meets the box: the centre, shifted towards `x`."""
     reach = max(0.0, place.width / 2 - 14)
     return place.x + max(-reach, min(reach, (x - place.x) / 3))
 
 
 def _back(before: Place, after: Place, x: float, when: str) -> Iterator[str]:
-    """An arrow up, from the right of one box round what is between to the right of the other."""
+    """Yields the elements of an arrow up, from the right side of one box around the others to that of the other."""
     begin, end = before.x + before.width / 2, after.x + after.width / 2
     line = f"M{begin:.1f} {before.y}H{x - 8:.1f}Q{x:.1f} {before.y} {x:.1f} {before.y - 8}"
     line += f"V{after.y + 8}Q{x:.1f} {after.y} {x - 8:.1f} {after.y}H{end:.1f}"

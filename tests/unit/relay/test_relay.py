@@ -218,13 +218,13 @@ def test_an_id_is_claimed_once(make: Any) -> None:
         (b"", "it closed before it said hello"),
     ],
 )
-def test_strangers_and_garbage_end_their_own_connection_only(make: Any, says: bytes, why: str) -> None:
+def test_a_connection_without_a_valid_hello_ends_only_itself(make: Any, says: bytes, why: str) -> None:
     running = make()
     one, two = running.worker(1, 2), running.worker(2, 1)
-    stranger = End(running.port)
-    stranger.sock.sendall(says)
+    peer = End(running.port)
+    peer.sock.sendall(says)
     with contextlib.suppress(OSError):
-        stranger.sock.shutdown(socket.SHUT_WR if not says else socket.SHUT_RD)
+        peer.sock.shutdown(socket.SHUT_WR if not says else socket.SHUT_RD)
     assert why in running.wait_for("dropped the connection of 127.0.0.1")
     one.send(b"still here")
     assert two.receive() == b"still here"
@@ -242,7 +242,7 @@ def test_a_worker_that_sends_garbage_later_is_dropped(make: Any) -> None:
     )
 
 
-def test_strangers_by_tls(make: Any) -> None:
+def test_peers_that_tls_refuses_are_dropped(make: Any) -> None:
     context = connection.context(JOB_KEYS.ca, JOB_KEYS.server.cert, JOB_KEYS.server.key, server=True)
     running = make(context)
     other = keys.make_job_keys()
@@ -385,9 +385,9 @@ def test_notes_are_limited(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mu.relay.relay.REPORT_EVERY", 2.0)
     running = make()
     for _ in range(25):
-        stranger = End(running.port)
-        stranger.sock.sendall(b"garbage, garbage")
-        assert stranger.receive() is None
+        peer = End(running.port)
+        peer.sock.sendall(b"garbage, garbage")
+        assert peer.receive() is None
     running.wait_for("; 5 more events like these")
     assert len([line for line in running.lines if line.startswith("dropped")]) == 20
 

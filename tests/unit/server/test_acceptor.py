@@ -114,7 +114,7 @@ def test_whoever_was_put_off_is_not_forgotten_behind_newer_ones(entrance: Entran
     assert len(entrance.dropped) == 2
 
 
-def test_beyond_the_room_the_oldest_stranger_goes() -> None:
+def test_beyond_the_limit_the_oldest_unverified_connection_is_closed() -> None:
     entrance = Entrance(2, room=3)
     for _ in range(2):
         entrance.connect(says=HELLO)
@@ -169,8 +169,8 @@ def test_workers_may_come_by_either_protocol() -> None:
 )
 def test_all_workers_may_come_at_once_from_one_address(parts: int, room: int, limit: int) -> None:
     entrance = Entrance(parts, room=room)
-    strangers = entrance.acceptor._unverified
-    assert (strangers.limit, strangers.expected) == (limit, parts)
+    unverified = entrance.acceptor._unverified
+    assert (unverified.limit, unverified.expected) == (limit, parts)
     entrance.close()
 
 

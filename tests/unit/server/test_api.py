@@ -194,26 +194,28 @@ def test_a_failed_part_is_told_and_the_others_finish(
         (b"", "it closed before it said OK:HELLO"),
     ],
 )
-def test_strangers_cost_no_part(capfd: pytest.CaptureFixture[str], says: bytes, why: str) -> None:
+def test_an_unverified_connection_costs_no_part(
+    capfd: pytest.CaptureFixture[str], says: bytes, why: str
+) -> None:
     job = Job()
-    with socket.create_connection(("127.0.0.1", job.port)) as stranger:
-        stranger.sendall(says)
-        stranger.shutdown(socket.SHUT_WR)
-        assert stranger.recv(100) == b""
+    with socket.create_connection(("127.0.0.1", job.port)) as peer:
+        peer.sendall(says)
+        peer.shutdown(socket.SHUT_WR)
+        assert peer.recv(100) == b""
     job.worker().in_thread()
     job.end()
     assert why in capfd.readouterr().err
 
 
-def test_strangers_with_other_keys_are_refused(capfd: pytest.CaptureFixture[str]) -> None:
+def test_peers_with_other_keys_are_refused(capfd: pytest.CaptureFixture[str]) -> None:
     job = Job(tls=True)
     other = keys.make_job_keys()
     assert job.keys is not None
-    stranger = FakeWorker(job.port, client_context(job.keys.ca, other.worker.cert, other.worker.key))
+    peer = FakeWorker(job.port, client_context(job.keys.ca, other.worker.cert, other.worker.key))
     # The reason depends on how much the client had sent by then.
     with pytest.raises(OSError, match=r"unknown ca|EOF|reset|Broken pipe"):
-        stranger.say("OK:HELLO")
-        stranger.sock.recv(100)
+        peer.say("OK:HELLO")
+        peer.sock.recv(100)
     with socket.create_connection(("127.0.0.1", job.port)) as plain:
         plain.sendall(b"000000000008 OK:HELLO")
         with contextlib.suppress(ConnectionError):
@@ -264,7 +266,7 @@ def test_a_worker_that_cannot_read_its_key_is_told_why(
     assert ("reads only RSA keys: mu genkeys --rsa, or key_type = 'rsa'" in said) == hinted
 
 
-def test_a_silent_stranger_is_dropped_in_time(
+def test_a_silent_connection_is_dropped_in_time(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its time limit is over as soon as it is accepted; the worker's is long enough for a slow machine."""
@@ -800,10 +802,10 @@ def test_workers_of_another_run_are_refused(capfd: pytest.CaptureFixture[str]) -
     assert "it is a worker of another run" in capfd.readouterr().err
 
 
-def test_a_crowd_of_strangers_does_not_keep_workers_out(
+def test_many_unverified_connections_do_not_keep_workers_out(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """tests/faults/test_strangers.py does this with as many connections as the real limit."""
+    """tests/faults/test_unverified.py does this with as many connections as the real limit."""
     monkeypatch.setattr(acceptor, "PLACES", 100)
     job = Job(num_parts=2)
     silent = [socket.create_connection(("127.0.0.1", job.port)) for _ in range(250)]

@@ -378,8 +378,8 @@ def test_a_reporter_that_raises_ends_nothing_but_itself(
     made = Run(Settings(parts(3), retries=1, workers=1), Stays, engines=[engine], reporter=kind(3), states=[])
     made.launch()
     port = made.port
-    with socket.create_connection(("127.0.0.1", port)) as stranger:
-        stranger.sendall(b"nonsense nonsense")
+    with socket.create_connection(("127.0.0.1", port)) as peer:
+        peer.sendall(b"nonsense nonsense")
         made.drive()
     assert made._telling is not None
     made._telling.line("a line")

@@ -349,7 +349,7 @@ SMALL = make("small", CA, key=rsa.generate_private_key(65537, 1024))
 EXPIRED = make("expired", CA, start=-3 * DAY, end=-2 * DAY)
 FUTURE = make("future", CA, start=2 * DAY, end=3 * DAY)
 OLD_CA = make("old CA", start=-3 * DAY, end=-2 * DAY)
-STRANGER = make("stranger", OTHER_CA)
+OTHER_LEAF = make("leaf of another CA", OTHER_CA)
 NOT_A_CA = make("not a CA", CA)
 BY_NOT_A_CA = make("leaf", NOT_A_CA)
 MISSING = "written nowhere"
@@ -376,10 +376,10 @@ MISSING = "written nowhere"
         ({"cert": EXPIRED.pem, "key": EXPIRED.key_pem()}, "cert.pem", "expired on"),
         ({"cert": FUTURE.pem, "key": FUTURE.key_pem()}, "cert.pem", "not valid before"),
         ({"ca": OLD_CA.pem}, "ca.pem", "expired on"),
-        ({"cert": STRANGER.pem, "key": STRANGER.key_pem()}, "cert.pem", "does not chain to the CA"),
+        ({"cert": OTHER_LEAF.pem, "key": OTHER_LEAF.key_pem()}, "cert.pem", "does not chain to the CA"),
         ({"ca": OTHER_CA.pem}, "ca.pem", "does not chain to the CA"),
         ({"cert": BY_NOT_A_CA.pem + NOT_A_CA.pem, "key": BY_NOT_A_CA.key_pem()}, "cert.pem", "not chain"),
-        ({"worker_cert": STRANGER.pem, "worker_key": STRANGER.key_pem()}, "worker_cert.pem", "not chain"),
+        ({"worker_cert": OTHER_LEAF.pem, "worker_key": OTHER_LEAF.key_pem()}, "worker_cert.pem", "not chain"),
         ({"worker_cert": WORKER_ONLY.pem, "worker_key": BOTH.key_pem()}, "worker_key.pem", "not the key"),
         ({"cert": WORKER_ONLY.pem, "key": WORKER_ONLY.key_pem()}, "cert.pem", "lacks serverAuth"),
         ({"cert": SERVER_ONLY.pem, "key": SERVER_ONLY.key_pem()}, "cert.pem", "--worker-cert"),

@@ -218,7 +218,7 @@ def test_a_pipe_can_be_wrapped() -> None:
 
 @pytest.mark.parametrize("wrong", ["other CA", "no certificate", "plain", "worker as server"])
 def test_who_is_not_of_the_job_gets_no_connection(wrong: str) -> None:
-    job, stranger = keys.make_job_keys(), keys.make_job_keys()
+    job, other_job = keys.make_job_keys(), keys.make_job_keys()
     left, right = socket.socketpair()
     own = job.worker if wrong == "worker as server" else job.server
     server = SocketNB(
@@ -226,7 +226,7 @@ def test_who_is_not_of_the_job_gets_no_connection(wrong: str) -> None:
             connection.context(job.ca, own.cert, own.key, server=True), left, server=True
         )
     )
-    client_pair = stranger.worker if wrong == "other CA" else job.worker
+    client_pair = other_job.worker if wrong == "other CA" else job.worker
     context = client_context(job.ca, client_pair.cert, client_pair.key)
     if wrong == "no certificate":
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
