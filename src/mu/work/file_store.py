@@ -16,7 +16,7 @@ from mu.wire.protocol import FILE_BUCKET
 from mu.work.transfer import REASONS, StoreError, deliver
 
 CHUNK = 1 << 22
-MOST_AT_ONCE = 1 << 30
+PIECE = 1 << 30
 # What the system answers if it cannot copy between two files itself: they are on different file systems, one is no
 # regular file, or the kernel, a sandbox or the file system does not support it.
 NOT_POSSIBLE = (errno.EXDEV, errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
@@ -112,7 +112,7 @@ def _copied_by_system(source: int, target: int) -> int:
     if not hasattr(os, "copy_file_range"):
         return size
     try:
-        while copied := os.copy_file_range(source, target, MOST_AT_ONCE):
+        while copied := os.copy_file_range(source, target, PIECE):
             size += copied
     except OSError as error:
         if error.errno not in NOT_POSSIBLE:
