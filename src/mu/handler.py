@@ -25,7 +25,7 @@ from mu.wire import protocol
 from mu.wire.protocol import ACCOUNT, RETRIEVED, UPLOADED, fail
 from mu.work import command_template, process, state_socket
 from mu.work.replies import End, Outside, Reply, Reset, Running, Store, Work
-from mu.work.variables import DEFAULTS, SECRETS, given, integer
+from mu.work.variables import SECRETS, given, initial, integer
 
 MAX_OUTPUT = 1 << 20
 # The most characters of a command or a name in a message about it.
@@ -37,7 +37,7 @@ class Handler:
 
     def __init__(self, command: str, event: Mapping[str, Any], directory: str, outside: Outside) -> None:
         self._event = given(event)
-        self.vals: dict[str, Any] = {**DEFAULTS, **self._event}
+        self.vals: dict[str, Any] = initial(event)
         self._command = command
         self._directory = directory
         self._package = os.getcwd()
@@ -46,7 +46,7 @@ class Handler:
     def renew(self) -> None:
         """Resets the variables to those of the event. (`vals` stays the same dictionary.)"""
         self.vals.clear()
-        self.vals.update({**DEFAULTS, **self._event})
+        self.vals.update(initial(self._event))
 
     def handle(self, text: str) -> Reply:
         """Returns what one command results in."""

@@ -31,7 +31,7 @@ from mu.wire import framing, protocol
 from mu.work import arrival
 from mu.work.log import log
 from mu.work.time_limit import time_limit
-from mu.work.variables import DEFAULTS, given, integer
+from mu.work.variables import initial, integer
 from mu.work.workdir import Workdir, base_directory
 
 _used = False
@@ -51,7 +51,7 @@ def lambda_handler(command: str, event: Mapping[str, Any], context: Any) -> str 
         workdir = Workdir(base_directory())
     except OSError as error:
         return _failed(f"cannot make a directory in {base_directory()}: {reason(error)}")
-    vals = {**DEFAULTS, **given(event)}
+    vals = initial(event)
     mode = integer(vals, "mode")
     sock = tls = None
     try:
@@ -97,7 +97,7 @@ def prepare(event: Mapping[str, Any] | None = None) -> None:
     from mu import handler  # noqa: F401
     from mu.work import executable, file_store, files, program, s3, session, threads, transfer  # noqa: F401
 
-    vals = {**DEFAULTS, "region": os.environ.get("AWS_REGION", DEFAULTS["region"]), **given(event or {})}
+    vals = initial({"region": os.environ.get("AWS_REGION"), **(event or {})})
     bucket = str(vals["bucket"] or "bucket")
     if "boto3" in sys.modules and not bucket.startswith(protocol.FILE_BUCKET):
         s3.prepare(str(vals["region"]), bucket, threads.MOST_AT_A_TIME)

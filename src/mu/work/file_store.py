@@ -94,10 +94,9 @@ def _copy(source: int, path: str) -> int:
     """Copies an open file. Raises OSError if its length changed meanwhile."""
     expected = os.fstat(source).st_size
     regular = stat.S_ISREG(os.fstat(source).st_mode)
-    size = 0
     os.lseek(source, 0, os.SEEK_SET) if regular else None
     with open(path, "wb") as out:
-        size += _copied_by_system(source, out.fileno()) if regular else 0
+        size = _copied_by_system(source, out.fileno()) if regular else 0
         while data := os.read(source, CHUNK):  # what the system has not copied
             size += out.write(data)
     if regular and size != expected:

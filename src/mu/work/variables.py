@@ -31,6 +31,11 @@ def given(event: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in event.items() if value is not None and name not in SECRETS}
 
 
+def initial(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the variables that a worker begins with: the defaults, and those of its event."""
+    return {**DEFAULTS, **given(event)}
+
+
 def integer(vals: Mapping[str, Any], name: str, default: int = 0) -> int:
     """Returns an integer variable; `default` if it is missing or is no number."""
     try:
