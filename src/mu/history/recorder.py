@@ -3,8 +3,7 @@
 Until the record (`run.json`) is written there are two files beside its path:
 
 `run.jsonl`      one line about the run, then one for each attempt that is over. They become the record at the end. A
-run
-                 that is killed leaves this file, and `mu stats` and `mu timeline` read it.
+                 run that is killed leaves this file, and `mu stats` and `mu timeline` read it.
 `run.live.json`  the present state of the run, for `mu watch`: how far it is, and the state of each worker. It is
                  replaced as a whole, at most once in `INTERVAL` seconds, less often the larger it is and the longer
                  it takes.

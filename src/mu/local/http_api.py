@@ -6,18 +6,14 @@ or it is S3. This module adds:
 
 - Invoke is answered here, as Lambda does it: moto's answer has a random request id, and a body even for an Event.
 - An Invoke that waits for its result holds a thread, and the worker that it waits for needs one to reach S3. So the
-pool
-  grows by one for as long as a thread waits (`Pool.lent`).
+  pool grows by one for as long as a thread waits (`Pool.lent`).
 - The bytes of objects bypass moto, in pieces (objects.py); the kernel sends those in files (web_server.py).
 - moto makes a new object visible before it has computed the object's ETag, by reading it without its lock, and closes
-an
-  overwritten object while it may still be read. So requests for the same object are handled one after the other
+  an overwritten object while it may still be read. So requests for the same object are handled one after the other
   (`Locks`), once their bodies have been read.
 - No signature is checked, so a web page in the user's browser could run programs here. Requests that a browser sends
-for
-  a page are refused: they name the page's origin, have `Sec-Fetch-Site` for a page, or name a host that is not this
-  one.
-  A GET, which old browsers send without either header, may only read.
+  for a page are refused: they name the page's origin, have `Sec-Fetch-Site` for a page, or name a host that is not this
+  one. A GET, which old browsers send without either header, may only read.
 """
 
 import http.client

@@ -8,12 +8,10 @@ that worker is connected or not:
 
 - If the partner is connected, the mailbox is fed to its connection while little output is queued there. While much is
   queued, the senders are not read from. So a slow receiver slows down its senders, and costs no memory but one
-  message
-  of each.
+  message of each.
 - If the partner is absent, the mailbox keeps its messages, up to limits for all mailboxes together and for those of
-one
-  job. A sender that would exceed a limit gets an error and loses its connection, so that its part of the job fails at
-  once; if the message were dropped silently, the partner would wait forever. Kept messages are delivered when the
+  one job. A sender that would exceed a limit gets an error and loses its connection, so that its part of the job fails
+  at once; if the message were dropped silently, the partner would wait forever. Kept messages are delivered when the
   partner connects, even if the sender is gone by then, and dropped after a time.
 
 One epoll serves all connections; each turn costs work only for those that are ready, and none can block another.

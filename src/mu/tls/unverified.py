@@ -5,10 +5,8 @@ A listening port may be on the internet. The coordinator and the relay keep an u
 and only a limited number at a time. Two rules decide which one is closed:
 
 - A network may have only a share of the places. When it has used them up, its own oldest connection is closed, so
-that a
-  network can harm only itself. A network is an IPv4 address or the /24 or /16 around it, and in IPv6 the /64 of one
-  host
-  or the /56 or /48 around that; a wider network has a greater share.
+  that a network can harm only itself. A network is an IPv4 address or the /24 or /16 around it, and in IPv6 the /64 of
+  one host or the /56 or /48 around that; a wider network has a greater share.
 - When all places are taken, a connection that has sent nothing is closed before one that has. A worker sends its
   ClientHello one round trip after it has connected; an attacker that only connects sends nothing. Among the silent
   connections the oldest is closed. With 4,096 places and 6,000 new connections a second its age is 0.7 s.

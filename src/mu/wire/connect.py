@@ -22,8 +22,8 @@ KEEP_ALIVE = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 )
 # The same (milliseconds) while sent data is not acknowledged, when keep-alive probes are not sent. For connections
-# whose
-# both ends read at any time, as the coordinator's and its workers': it would also end one whose peer reads slowly.
+# whose both ends read at any time, as the coordinator's and its workers': it would also end one whose peer reads
+# slowly.
 BOTH_READ = (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)
 FIRST_DELAY, LONGEST_DELAY = 0.1, 1.5
 # Bytes that occur in certificates made by mu: the issuer's name, the identifier of the extension extended key usage,
