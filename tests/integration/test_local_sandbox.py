@@ -194,6 +194,41 @@ os.kill(os.getpid(), signal.SIGSTOP) if os.getpid() != 1 else time.sleep(600)
     process.wait()
 
 
+OPTIONS = """
+def options():
+    lines = [line.split() for line in open("/proc/self/mounts")]
+    return [line[3] for line in lines if line[1] == "/tmp"][-1].split(",")
+"""
+
+
+@pytest.mark.parametrize("who", USERS)
+def test_large_files_have_large_pages(who: str) -> None:
+    if not Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled").exists():
+        pytest.skip("the kernel has no large pages for a tmpfs")
+    found = run(who + OPTIONS + "sandbox.isolate(); sandbox.private_tmp(5, []); tell(options=options())")
+    assert "huge=within_size" in found["options"]
+    assert "size=5120k" in found["options"]
+
+
+@isolated
+def test_a_kernel_without_large_pages() -> None:
+    found = run(
+        OPTIONS
+        + """
+real = sandbox._call
+def call(name, *arguments):
+    if name == "mount" and b"huge" in (arguments[4] or b""):
+        raise OSError(22, "mount: Invalid argument")
+    real(name, *arguments)
+sandbox._call = call
+reason = sandbox.isolate()
+sandbox.private_tmp(5, [])
+tell(reason=reason, size="size=5120k" in options())
+"""
+    )
+    assert found == {"reason": None, "size": True}
+
+
 @isolated
 def test_the_next_best_where_there_can_be_no_pid_namespace() -> None:
     found = run("""
