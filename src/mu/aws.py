@@ -62,7 +62,6 @@ _NO_ANSWER = (
 )
 
 _CONFIG: dict[str, Any] = {"retries": {"mode": "standard"}, "connect_timeout": 10, "read_timeout": 300}
-_HURRIED: dict[str, Any] = {"retries": {"total_max_attempts": 2}, "connect_timeout": 2, "read_timeout": 4}
 
 
 _session_lock = threading.RLock()  # a session can make only one client at a time
@@ -156,18 +155,14 @@ def client(
     region: str,
     *,
     keys: tuple[str, str, str | None] | None = None,
-    endpoint: str | None = None,
-    hurried: bool = False,
 ) -> Any:
     """Returns a client with the usual credential chain and endpoints, unless `keys` (access key id, secret, session
-    token) or an `endpoint` are given.
-
-    `hurried` is for requests that a run can do without: short timeouts, no retries. Raises MuError.
+    token) are given. Raises MuError.
     """
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
-    config = Config(**(_HURRIED if hurried else _CONFIG))
+    config = Config(**_CONFIG)
     names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
     given = dict(zip(names, keys, strict=True)) if keys is not None else {}
     if keys is None:
@@ -178,9 +173,7 @@ def client(
     with explained(f"cannot use {service} in {region}"):
         try:
             with _session_lock:
-                made = _session_for(service).create_client(
-                    service, region, endpoint_url=endpoint, config=config, **given
-                )
+                made = _session_for(service).create_client(service, region, config=config, **given)
             # Checked here, since botocore checks it only when it sends a request.
             _ = urlsplit(made.meta.endpoint_url).port
             return made

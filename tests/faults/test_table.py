@@ -126,6 +126,7 @@ OTHER_LIMITS = {
     },
     "how much of the user's own files is looked at": {
         "mu.lambdaize.runtime_image.MOST_OF_A_SCRIPT",
+        "mu.launch.environment.MAX_FILE",
         "mu.work.executable.MAX_INTERPRETER",
     },
 }

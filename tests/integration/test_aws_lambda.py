@@ -93,7 +93,6 @@ def test_all_keys_of_a_run_are_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path
         launch.cancel()
         launch.wait()
     assert launch.secrets == ["FIRST", "SECOND"]
-    assert launch.credentials == ("AKID", "SECOND", None)
 
 
 def test_why_it_was_throttled_is_known_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,11 +224,13 @@ def make_certificate(folder: Path) -> tuple[ssl.SSLContext, str]:
     return context, str(folder / "ca.pem")
 
 
-def botocore_authorization(call: Call, url: str, region: str, secret: str = SECRET) -> str:
+def botocore_authorization(
+    call: Call, url: str, region: str, secret: str = SECRET, method: str = "POST"
+) -> str:
     """Returns the Authorization header that botocore's signer makes for a request like `call`."""
     signed = call.headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
     request = AWSRequest(
-        method="POST",
+        method=method,
         url=url + call.path,
         data=call.body,
         headers={name: call.headers[name] for name in signed},

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mu import aws
 from mu.cli import regions
 from mu.console.arguments import above, at_least, word
 from mu.console.terminal import say
 from mu.engines import aws_limits, ramp
 from mu.engines.prediction import MOST_PARTS, Prediction, predict
 from mu.errors import UsageError, one_line
+from mu.launch import queries, resolve
 from mu.report import cost
 
 DESCRIPTION = """\
@@ -77,9 +77,9 @@ def run(args: argparse.Namespace) -> int:
     if args.output and Path(args.output).suffix not in ENDINGS:
         raise UsageError(f"{args.output}: the name must end in {' or '.join(ENDINGS)}")
     places = list(dict.fromkeys(regions.chosen(args)))
-    clients = {region: aws.client("lambda", region, hurried=True) for region in places}
-    allowed = aws_limits.ask_all(clients, args.function)
-    configuration = _configuration(clients[places[0]], args.function, places[0])
+    askers = _askers(places)
+    allowed = aws_limits.ask_all(askers, args.function)
+    configuration = _configuration(askers[places[0]], args.function, places[0])
     limits = {region: one.number for region, one in allowed.items()}
     if args.workers is not None:
         limits = _at_most(args.workers, limits)
@@ -98,17 +98,31 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _configuration(client: Any, function: str, region: str) -> dict[str, Any]:
+def _askers(places: Sequence[str]) -> dict[str, queries.Ask]:
+    """Returns what asks Lambda in each region. Without credentials there is no answer, and a plan from assumptions."""
+    try:
+        service = resolve(places)
+    except UsageError as error:
+        why = queries.UnansweredError("no credentials", str(error))
+
+        def refuse(_: str) -> dict[str, Any]:
+            raise why
+
+        return dict.fromkeys(places, refuse)
+    return {region: queries.asker(service, region) for region in places}
+
+
+def _configuration(ask: queries.Ask, function: str, region: str) -> dict[str, Any]:
     """Returns the function's configuration; empty, with a note, if we may not ask for it. Raises UsageError if there
     is no such function."""
     try:
-        return dict(client.get_function_configuration(FunctionName=function))
-    except aws.ERRORS as error:
-        if aws.code(error) == "ResourceNotFoundException":
+        return ask(queries.about(queries.CONFIGURATION, function))
+    except queries.UnansweredError as error:
+        if error.code == "ResourceNotFoundException":
             raise UsageError(
                 f"there is no function {function} in {region}: 'mu functions' lists them"
             ) from None
-        say(f"mu plan: the function's time limit and memory are not known: {one_line(aws.failure(error))}")
+        say(f"mu plan: the function's time limit and memory are not known: {one_line(str(error))}")
         return {}
 
 

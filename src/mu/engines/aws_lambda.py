@@ -8,14 +8,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mu import aws
 from mu.engines import aws_limits, ramp
 from mu.engines.address import towards_endpoint
 from mu.engines.aws_limits import Allowed
 from mu.engines.protocol import NOTHING, Limit, added_up
 from mu.engines.ramp import Growth, Ramp
 from mu.errors import reason
-from mu.launch import Invocation, LaunchOptions, Progress, launch_shares, resolve
+from mu.launch import Invocation, LaunchOptions, Progress, launch_shares, queries, resolve
 from mu.wire import clock
 
 logger = logging.getLogger(__name__)
@@ -96,10 +95,9 @@ class AwsLambda:
         with self._changed:
             return [region for region in self._regions if self._asked.get(region)] or self._regions[:1]
 
-    @property
-    def credentials(self) -> tuple[str, str, str | None]:
-        """The credentials that last signed invocations: access key id, secret and session token."""
-        return self._service.credentials.seen[-1]
+    def ask(self, path: str) -> dict[str, Any]:
+        """Returns Lambda's answer to a GET of `path`, in the first region that has workers; see `mu.launch.queries`."""
+        return queries.asker(self._service, self.regions[0])(path)
 
     @property
     def secrets(self) -> list[str]:
@@ -114,18 +112,11 @@ class AwsLambda:
         """Returns the service's limits, which are asked for once; the default for a region that does not answer."""
         if self._allowed is None:
             try:
-                clients = {
-                    region: aws.client(
-                        "lambda",
-                        region,
-                        keys=self.credentials,
-                        endpoint=self._service.endpoints[region],
-                        hurried=True,
-                    )
-                    for region in dict.fromkeys(self._regions)
+                askers = {
+                    region: queries.asker(self._service, region) for region in dict.fromkeys(self._regions)
                 }
-                allowed = aws_limits.ask_all(clients, self._function)
-            except Exception as error:  # for example botocore has no data for this partition
+                allowed = aws_limits.ask_all(askers, self._function)
+            except Exception as error:  # for example the CA bundle has no certificate
                 why = f"its limit could not be read ({reason(error)})"
                 allowed = {region: aws_limits.assumed(region, why) for region in self._regions}
             with self._changed:

@@ -2,18 +2,22 @@
 
 import logging
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mu import aws
 from mu.engines.protocol import Limit
+from mu.launch.queries import ACCOUNT, CONCURRENCY, EVENT_CONFIG, Ask, about, code
 
 logger = logging.getLogger(__name__)
+
+Answer = dict[str, Any] | Exception
 
 ASSUMED = 1000  # workers at a time in a region: the default of AWS accounts
 EVENT_AGE = 60.0  # seconds, as lambdaize sets it; assumed if it cannot be read
 DEFAULT_EVENT_AGE = 21600.0  # seconds; Lambda's default for a function
 PATIENCE = 6.0  # seconds that the start of a run waits for these answers
+LATE = TimeoutError(f"no answer within {PATIENCE:g} s")
 
 
 class Allowed(NamedTuple):
@@ -30,34 +34,58 @@ def assumed(region: str, why: str) -> Allowed:
     return Allowed(ASSUMED, f"assumed for {region}: {why}", EVENT_AGE)
 
 
-def ask(client: Any, function: str, region: str) -> Allowed:
-    """Returns one region's limits; never raises."""
-    try:
-        number, reason = _concurrency(client, function, region)
-    except Exception as error:  # a job must not fail because of any error here
-        number, reason, _ = assumed(region, f"its limit could not be read ({_said(error)})")
-    try:
-        found = client.get_function_event_invoke_config(FunctionName=function)
-        age = float(found.get("MaximumEventAgeInSeconds") or DEFAULT_EVENT_AGE)
-    except Exception as error:
-        age = DEFAULT_EVENT_AGE if aws.code(error) == "ResourceNotFoundException" else EVENT_AGE
-    return Allowed(number, reason, age)
+def ask_all(askers: Mapping[str, Ask], function: str) -> dict[str, Allowed]:
+    """Returns the limits of each region, and never raises. `askers` are `queries.asker`'s, by region. All questions
+    are asked at the same time; the answers are waited for at most PATIENCE."""
+    paths = [about(path, function) for path in (CONCURRENCY, ACCOUNT, EVENT_CONFIG)]
+    answers: dict[tuple[str, str], Answer] = {}
 
+    def one(region: str, path: str) -> None:
+        try:
+            answers[region, path] = askers[region](path)
+        except Exception as error:  # a job must not fail because of any error here
+            answers[region, path] = error
 
-def ask_all(clients: Mapping[str, Any], function: str) -> dict[str, Allowed]:
-    """Returns the limits of each region; all are asked at the same time, within PATIENCE."""
-    found = {region: assumed(region, f"no answer within {PATIENCE:g} s") for region in clients}
-    answers: dict[str, Allowed] = {}
-
-    def one(region: str) -> None:
-        answers[region] = ask(clients[region], function, region)
-
-    threads = [threading.Thread(target=one, args=(region,), daemon=True) for region in clients]
+    threads = [
+        threading.Thread(target=one, args=(region, path), daemon=True) for region in askers for path in paths
+    ]
     for thread in threads:
         thread.start()
+    until = time.monotonic() + PATIENCE
     for thread in threads:
-        thread.join(PATIENCE)
-    return found | dict(answers)
+        thread.join(max(0.0, until - time.monotonic()))
+    found = dict(answers)
+    return {
+        region: read(region, function, *(found.get((region, path), LATE) for path in paths))
+        for region in askers
+    }
+
+
+def read(region: str, function: str, concurrency: Answer, account: Answer, event: Answer) -> Allowed:
+    """Returns what the three answers about a region mean; never raises."""
+    try:
+        age = float(_document(event).get("MaximumEventAgeInSeconds") or DEFAULT_EVENT_AGE)
+    except Exception as error:
+        age = DEFAULT_EVENT_AGE if code(error) == "ResourceNotFoundException" else EVENT_AGE
+    try:
+        reserved = _document(concurrency).get("ReservedConcurrentExecutions")
+        if reserved is not None:
+            return Allowed(int(reserved), f"reserved for function {function} in {region}", age)
+    except Exception as error:  # the account's limit applies in any case
+        logger.debug("reserved concurrency of %s in %s: %s", function, region, code(error))
+    try:
+        number = int(_document(account)["AccountLimit"]["UnreservedConcurrentExecutions"])
+    except Exception as error:
+        why = str(LATE) if error is LATE else f"its limit could not be read ({code(error)})"
+        return assumed(region, why)._replace(event_age=age)
+    return Allowed(number, f"what the account allows in {region}", age)
+
+
+def _document(answer: Answer) -> dict[str, Any]:
+    """Returns an answer; raises it if it is an exception."""
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def total(allowed: Mapping[str, Allowed]) -> Limit:
@@ -67,22 +95,6 @@ def total(allowed: Mapping[str, Allowed]) -> Limit:
         return Limit(one.number, one.reason)
     reasons = "; ".join(f"{one.number}: {one.reason}" for one in allowed.values())
     return Limit(sum(one.number for one in allowed.values()), reasons)
-
-
-def _concurrency(client: Any, function: str, region: str) -> tuple[int, str]:
-    reserved = None
-    try:
-        reserved = client.get_function_concurrency(FunctionName=function).get("ReservedConcurrentExecutions")
-    except Exception as error:  # the account's limit applies in any case
-        logger.debug("reserved concurrency of %s in %s: %s", function, region, _said(error))
-    if reserved is not None:
-        return int(reserved), f"reserved for function {function} in {region}"
-    limits = client.get_account_settings()["AccountLimit"]
-    return int(limits["UnreservedConcurrentExecutions"]), f"what the account allows in {region}"
-
-
-def _said(error: Exception) -> str:
-    return aws.code(error) or type(error).__name__
 
 
 def spread(

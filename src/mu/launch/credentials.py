@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 from mu.errors import UsageError
+from mu.launch import environment
 
 
 class Keys(NamedTuple):
@@ -79,7 +80,7 @@ class ProvidedCredentials:
 
 
 class ChainCredentials:
-    """Keys from the usual AWS chain.
+    """Keys from the usual AWS chain, by botocore unless the environment decides (environment.py).
 
     botocore renews those that it can; others, such as those that another program writes into the credentials file,
     are read again when they have expired.
@@ -94,10 +95,13 @@ class ChainCredentials:
 
     def keys(self) -> Keys:
         """Returns the keys that the chain finds; it is searched at the first call."""
-        from mu import aws
-
         with self._lock, _explained():
+            given = environment.keys() if self._found is None else None
+            if given is not None:
+                return _noted(Keys(*given), self.seen)
             if self._found is None:
+                from mu import aws
+
                 self._found = aws.botocore_session().get_credentials()
             return _noted(self._found and self._found.get_frozen_credentials(), self.seen)
 

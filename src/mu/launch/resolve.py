@@ -1,7 +1,8 @@
 """Finds the keys, endpoints, and trusted certificates for invocations.
 
 The caller's arguments have precedence, then what botocore finds (the environment, profiles, SSO, roles, its table of
-partitions and regions). botocore takes 0.2 s and 25 MB to import, so it is imported only when it is needed.
+partitions and regions). botocore takes 0.2 s and 25 MB to import, so it is imported only when it is needed, which it is
+not if all is in the environment (environment.py).
 """
 
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mu.errors import UsageError
+from mu.launch import environment
 from mu.launch.credentials import (
     ChainCredentials,
     Credentials,
@@ -69,7 +71,7 @@ def resolve(
     for region in regions:
         if not isinstance(region, str) or not _REGION.fullmatch(region):
             raise UsageError(f"{region!r} is not a region, such as us-east-1")
-        endpoints[region] = endpoint_url or botocore.endpoint(region)
+        endpoints[region] = endpoint_url or environment.endpoint(region) or botocore.endpoint(region)
     bundle = ca_bundle or os.environ.get("AWS_CA_BUNDLE") or botocore.ca_bundle_if_loaded()
     if bundle is not None and not Path(bundle).is_file():
         raise UsageError(f"cannot read the CA bundle {bundle}; give a file of PEM certificates")

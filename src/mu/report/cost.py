@@ -7,7 +7,7 @@ The estimate does not include S3, traffic, storage and the free tier; a worker's
 import json
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -26,23 +26,15 @@ class Function(NamedTuple):
 
 
 class Lookup:
-    """Asks Lambda once, in a thread, for a function's memory and architecture."""
+    """Asks Lambda once, in a thread, for a function's memory and architecture. `ask` returns the answer to a GET of
+    a path of its API (`mu.launch.queries`)."""
 
-    def __init__(
-        self,
-        name: str,
-        regions: Sequence[str],
-        access_key_id: str | None = None,
-        secret_access_key: str | None = None,
-        session_token: str | None = None,
-    ) -> None:
+    def __init__(self, name: str, regions: Sequence[str], ask: Callable[[str], dict[str, Any]]) -> None:
         self.regions = list(regions)
         self._name = name
-        self._keys: tuple[str, str, str | None] | None = None
-        if access_key_id and secret_access_key:
-            self._keys = (access_key_id, secret_access_key, session_token)
+        self._ask = ask
         self._found: Function | None = None
-        self._thread = threading.Thread(target=self._ask, name="cost", daemon=True)
+        self._thread = threading.Thread(target=self._look, name="cost", daemon=True)
         self._thread.start()
 
     def result(self, patience: float = PATIENCE) -> Function | None:
@@ -50,13 +42,14 @@ class Lookup:
         self._thread.join(patience)
         return self._found
 
-    def _ask(self) -> None:
+    def _look(self) -> None:
         try:
-            from mu import aws
+            from mu.launch import queries
 
-            client = aws.client("lambda", self.regions[0], keys=self._keys, hurried=True)
-            found = client.get_function_configuration(FunctionName=self._name)
-            self._found = Function(found["MemorySize"], (found.get("Architectures") or ["x86_64"])[0])
+            found = self._ask(queries.about(queries.CONFIGURATION, self._name))
+            self._found = Function(
+                int(found["MemorySize"]), str((found.get("Architectures") or ["x86_64"])[0])
+            )
         except Exception as error:  # a run must not fail because of any error here
             logger.debug("cost: %s", type(error).__name__)
 

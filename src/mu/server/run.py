@@ -202,9 +202,9 @@ class Run:
         engine.start(json.dumps(made), staffing.first())
         if self._telling is not None:
             self._telling.tally.regions = ", ".join(getattr(engine, "regions", ()))
-        credentials = getattr(engine, "credentials", None)
-        if setup.function and credentials is not None:
-            self.lookup = Lookup(setup.function, engine.regions, *credentials)  # type: ignore[attr-defined]
+        ask = getattr(engine, "ask", None)
+        if setup.function and ask is not None:
+            self.lookup = Lookup(setup.function, engine.regions, ask)  # type: ignore[attr-defined]
             if self._telling is not None:
                 self._telling.tally.meter = Meter(self.lookup)
         return made

@@ -1,37 +1,22 @@
 """`mu plan` asks the service for limits and predicts a job's course; it starts nothing."""
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from mu import aws
 from mu.cli import main, plan
+from tests.support.launch_service import KEY_ID, SECRET, Call, Reply, answer, error, service
 
-ASKED = {
-    "get_function_configuration": {"MemorySize": 1024, "Timeout": 900, "Architectures": ["arm64"]},
-    "get_function_concurrency": {},
-    "get_account_settings": {"AccountLimit": {"UnreservedConcurrentExecutions": 3000}},
-    "get_function_event_invoke_config": {"MaximumEventAgeInSeconds": 60},
+ASKED: dict[str, Any] = {
+    "configuration": {"MemorySize": 1024, "Timeout": 900, "Architectures": ["arm64"]},
+    "concurrency": {},
+    "account-settings": {"AccountLimit": {"UnreservedConcurrentExecutions": 3000}},
+    "event-invoke-config": {"MaximumEventAgeInSeconds": 60},
 }
-
-
-class Client:
-    """Answers the operations in `answers`; a text is the code of an error. Any other call fails the test."""
-
-    def __init__(self, answers: dict[str, Any]) -> None:
-        self.answers = answers
-
-    def __getattr__(self, name: str) -> Any:
-        answer = self.answers[name]
-
-        def call(**_: Any) -> Any:
-            if isinstance(answer, str):
-                raise ClientError({"Error": {"Code": answer, "Message": "no"}}, name)
-            return answer
-
-        return call
 
 
 def run(
@@ -40,11 +25,21 @@ def run(
     *words: str,
     answers: dict[str, Any] | None = None,
 ) -> tuple[int, str, str]:
-    monkeypatch.setattr(aws, "client", lambda *_, **__: Client({**ASKED, **(answers or {})}))
-    try:
-        status = main.main(["plan", "-l", "f", *words])
-    except SystemExit as stop:
-        status = int(str(stop.code))
+    """Runs `mu plan` with a service that answers each path by its last word; a text is the code of an error."""
+    told = {**ASKED, **(answers or {})}
+
+    def script(call: Call) -> Reply:
+        given = told[call.path.rpartition("/")[2]]
+        return error(403, given) if isinstance(given, str) else answer(200, json.dumps(given))
+
+    with service(script) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", running.url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        try:
+            status = main.main(["plan", "-l", "f", *words])
+        except SystemExit as stop:
+            status = int(str(stop.code))
     return (status, *capsys.readouterr())
 
 
@@ -97,10 +92,27 @@ def test_what_may_not_be_asked_is_assumed(
     )
 
 
+def test_without_credentials_all_is_assumed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    aws.forget_session()
+    assert main.main(["plan", "-l", "f", "-n", "5", "--seconds", "1", "-r", "us-east-1"]) == 0
+    output, errors = capsys.readouterr()
+    assert "1,000: assumed for us-east-1: its limit could not be read (no credentials)" in output
+    assert errors.startswith(
+        "mu plan: the function's time limit and memory are not known: no AWS credentials"
+    )
+    assert errors.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("words", "answers", "message"),
     [
-        ((), {"get_function_configuration": "ResourceNotFoundException"}, "there is no function f in "),
+        ((), {"configuration": "ResourceNotFoundException"}, "there is no function f in "),
         (("--seconds", "1000"), {}, "f: a part takes 1000 s: the function's time limit is 900 s"),
         (("-o", "x.jpg"), {}, "x.jpg: the name must end in .png or .svg"),
         (("--start", "-1"), {}, "--start -1.0: not a number of seconds, 0 or more"),
@@ -108,7 +120,7 @@ def test_what_may_not_be_asked_is_assumed(
         (("--seconds", "0"), {}, "argument --seconds: must be a positive number, not 0"),
         (
             (),
-            {"get_function_concurrency": {"ReservedConcurrentExecutions": 0}},
+            {"concurrency": {"ReservedConcurrentExecutions": 0}},
             "no worker may run: the limit is 0",
         ),
         (("-o", "/nowhere/x.png"), {}, "cannot write /nowhere/x.png: No such file or directory"),

@@ -1,85 +1,98 @@
-"""The number of workers that Lambda allows, with botocore's stub in place of the service."""
+"""The number of workers that Lambda allows, and what its answers about that mean."""
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
-import boto3
 import pytest
-from botocore.stub import Stubber
 
 from mu.engines import aws_limits
-from mu.engines.aws_limits import Allowed, ask, spread
+from mu.engines.aws_limits import Allowed, Answer, read, spread
 from mu.engines.protocol import Limit
+from mu.launch.queries import UnansweredError
+
+CONFIG = {"MaximumEventAgeInSeconds": 90}
+DENIED = UnansweredError("AccessDeniedException", "no")
+MISSING = UnansweredError("ResourceNotFoundException", "no")
 
 
-def client(**answers: dict[str, Any] | str) -> Any:
-    """Returns a client that gives these answers, in order; a text is the code of an error."""
-    made = boto3.client("lambda", region_name="us-east-1", aws_access_key_id="A", aws_secret_access_key="s")
-    stub = Stubber(made)
-    for name, answer in answers.items():
-        if isinstance(answer, str):
-            stub.add_client_error(name, answer)
-        else:
-            stub.add_response(name, answer)
-    stub.activate()
-    return made
-
-
-def account(number: int) -> dict[str, Any]:
+def account(number: object) -> dict[str, Any]:
     return {"AccountLimit": {"UnreservedConcurrentExecutions": number}}
 
 
-CONFIG = {"MaximumEventAgeInSeconds": 90}
+@pytest.mark.parametrize(
+    ("concurrency", "told", "event", "expected"),
+    [
+        (
+            {"ReservedConcurrentExecutions": 20},
+            account(400),
+            CONFIG,
+            (20, "reserved for function f in r", 90.0),
+        ),
+        ({"ReservedConcurrentExecutions": 0}, DENIED, CONFIG, (0, "reserved for function f in r", 90.0)),
+        ({}, account(400), MISSING, (400, "what the account allows in r", 21600.0)),
+        ({}, account(400), {}, (400, "what the account allows in r", 21600.0)),
+        (DENIED, account(7), DENIED, (7, "what the account allows in r", 60.0)),
+        (
+            {},
+            DENIED,
+            CONFIG,
+            (1000, "assumed for r: its limit could not be read (AccessDeniedException)", 90.0),
+        ),
+        ({}, {}, CONFIG, (1000, "assumed for r: its limit could not be read (KeyError)", 90.0)),
+        (
+            {},
+            account("many"),
+            CONFIG,
+            (1000, "assumed for r: its limit could not be read (ValueError)", 90.0),
+        ),
+        (
+            {"ReservedConcurrentExecutions": "x"},
+            account(7),
+            CONFIG,
+            (7, "what the account allows in r", 90.0),
+        ),
+        ({}, account(7), {"MaximumEventAgeInSeconds": []}, (7, "what the account allows in r", 21600.0)),
+        ({}, account(7), {"MaximumEventAgeInSeconds": "x"}, (7, "what the account allows in r", 60.0)),
+    ],
+)
+def test_what_the_answers_mean(
+    concurrency: Answer, told: Answer, event: Answer, expected: tuple[int, str, float]
+) -> None:
+    assert read("r", "f", concurrency, told, event) == Allowed(*expected)
 
 
-def test_what_is_reserved_for_the_function() -> None:
-    made = client(
-        get_function_concurrency={"ReservedConcurrentExecutions": 20}, get_function_event_invoke_config=CONFIG
-    )
-    assert ask(made, "f", "us-east-1") == Allowed(20, "reserved for function f in us-east-1", 90.0)
+def test_each_region_is_asked_with_its_own() -> None:
+    asked: list[tuple[str, str]] = []
 
+    def asker(region: str, number: int) -> Callable[[str], dict[str, Any]]:
+        def ask(path: str) -> dict[str, Any]:
+            asked.append((region, path))
+            return account(number) if path.endswith("account-settings") else {}
 
-def test_what_the_account_allows() -> None:
-    made = client(
-        get_function_concurrency={},
-        get_account_settings=account(400),
-        get_function_event_invoke_config="ResourceNotFoundException",
-    )
-    assert ask(made, "f", "us-east-1") == Allowed(400, "what the account allows in us-east-1", 21600.0)
+        return ask
 
-
-def test_the_account_is_asked_even_if_the_function_may_not_be() -> None:
-    made = client(
-        get_function_concurrency="AccessDeniedException",
-        get_account_settings=account(7),
-        get_function_event_invoke_config="AccessDeniedException",
-    )
-    assert ask(made, "f", "us-east-1") == Allowed(7, "what the account allows in us-east-1", 60.0)
-
-
-def test_what_is_not_told_is_assumed() -> None:
-    made = client(
-        get_function_concurrency={},
-        get_account_settings="AccessDeniedException",
-        get_function_event_invoke_config=CONFIG,
-    )
-    found = ask(made, "f", "us-east-1")
-    assert found.number == 1000
-    assert found.reason == ("assumed for us-east-1: its limit could not be read (AccessDeniedException)")
+    found = aws_limits.ask_all({"a": asker("a", 1), "b": asker("b", 2)}, "f:live")
+    assert {region: one.number for region, one in found.items()} == {"a": 1, "b": 2}
+    assert sorted(path for region, path in asked if region == "a") == [
+        "/2016-08-19/account-settings",
+        "/2019-09-25/functions/f%3Alive/event-invoke-config",
+        "/2019-09-30/functions/f%3Alive/concurrency",
+    ]
 
 
 def test_a_region_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
 
-    class Silent:
-        def get_function_concurrency(self, **_: Any) -> None:
-            over.wait(300)
+    def silent(_: str) -> dict[str, Any]:
+        over.wait(300)
+        return {}
 
     monkeypatch.setattr(aws_limits, "PATIENCE", 0.05)
-    found = aws_limits.ask_all({"us-west-2": Silent()}, "f")
+    found = aws_limits.ask_all({"us-west-2": silent}, "f")
     over.set()
     assert found["us-west-2"].number == 1000
-    assert "no answer within" in found["us-west-2"].reason
+    assert "assumed for us-west-2: no answer within" in found["us-west-2"].reason
 
 
 def test_all_regions_together() -> None:

@@ -261,7 +261,7 @@ def test_the_table_of_endpoints_is_read_once(monkeypatch):
         return load_data(self, name, *arguments)
 
     monkeypatch.setattr(Loader, "load_data", counted)
-    resolve(["us-east-1", "eu-west-1", "ap-east-1"], "a", "b")
+    resolve(["cn-north-1", "cn-northwest-1", "us-gov-west-1"], "a", "b")
     assert read.count("endpoints") == 1
 
 

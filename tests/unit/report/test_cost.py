@@ -1,13 +1,9 @@
 """The estimate of a run's cost."""
 
-from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 
-from mu import aws as aws_clients
 from mu.report import cost
 from mu.report.cost import Function
 
@@ -88,53 +84,27 @@ def test_the_table_of_prices() -> None:
     }
 
 
-@pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    with mock_aws():
-        yield
+def test_lookup() -> None:
+    asked: list[str] = []
 
+    def ask(path: str) -> dict[str, object]:
+        asked.append(path)
+        return {"MemorySize": 1536, "Architectures": ["arm64"]}
 
-@pytest.mark.parametrize(
-    "keys", [(None, None, None), ("an id", "a key", None), ("an id", "a key", "a token")]
-)
-def test_lookup(aws: None, keys: tuple[str | None, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    used: list[object] = []
-    make = aws_clients.client
-
-    def client(*which: str, **how: object) -> object:
-        used.append(how["keys"])
-        return make(*which, **how)
-
-    boto3.client("iam", "us-east-1").create_role(RoleName="mu", AssumeRolePolicyDocument="{}")
-    boto3.client("lambda", "us-east-1").create_function(
-        FunctionName="tool",
-        Role="arn:aws:iam::123456789012:role/mu",
-        Code={"ZipFile": b"PK\x05\x06" + bytes(18)},
-        Handler="x.y",
-        Runtime="python3.11",
-        MemorySize=1536,
-        Architectures=["arm64"],
-    )
-    monkeypatch.setattr(aws_clients, "client", client)
-    assert cost.Lookup("tool", ["us-east-1"], *keys).result() == Function(1536, "arm64")
-    assert used == [keys if keys[0] else None]
-
-
-def test_a_lookup_that_fails_is_no_estimate(aws: None) -> None:
-    assert cost.Lookup("nosuch", ["us-east-1"]).result() is None
+    assert cost.Lookup("tool", ["us-east-1"], ask).result(300) == Function(1536, "arm64")
+    assert asked == ["/2015-03-31/functions/tool/configuration"]
+    assert cost.Lookup("tool", ["us-east-1"], lambda _: {"MemorySize": 128}).result(300) == (128, "x86_64")
+    assert cost.Lookup("tool", ["us-east-1"], lambda _: {}).result(300) is None
 
 
 @pytest.mark.parametrize("raised", [RuntimeError("odd"), MemoryError()])
 def test_whatever_a_lookup_raises_is_no_estimate(raised: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    def client(*_: object, **__: object) -> object:
+    def ask(_: str) -> dict[str, object]:
         raise raised
 
     ended: list[object] = []
-    monkeypatch.setattr(aws_clients, "client", client)
     monkeypatch.setattr("threading.excepthook", ended.append)
-    lookup = cost.Lookup("tool", ["us-east-1"])
+    lookup = cost.Lookup("tool", ["us-east-1"], ask)
     assert lookup.result(300) is None
     assert ended == []
 
