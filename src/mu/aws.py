@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mu.errors import MuError, UsageError, one_line, reason
-from mu.preflight import check_regions, listed_regions, region_of_environment
+from mu.preflight import (
+    check_regions,
+    configuration_files,
+    listed_regions,
+    profile_of_environment,
+    region_of_environment,
+)
 
 _Errors = tuple[type[Exception], type[Exception], type[Exception], type[Exception]]
 
@@ -138,6 +144,8 @@ def default_region() -> str:
     named = region_of_environment()
     if named:
         return named
+    if not profile_of_environment() and not configuration_files():
+        return FALLBACK_REGION  # botocore would find no other, and take a tenth of a second to load
     with explained("cannot read the AWS configuration"):
         return str(botocore_session().get_config_variable("region") or FALLBACK_REGION)
 
@@ -150,12 +158,7 @@ def regions(named: Any) -> list[str]:
     return chosen
 
 
-def client(
-    service: str,
-    region: str,
-    *,
-    keys: tuple[str, str, str | None] | None = None,
-) -> Any:
+def client(service: str, region: str, *, keys: tuple[str, str, str | None] | None = None) -> Any:
     """Returns a client with the usual credential chain and endpoints, unless `keys` (access key id, secret, session
     token) are given. Raises MuError.
     """

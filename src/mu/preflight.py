@@ -8,6 +8,7 @@ import os
 import re
 import socket
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from mu.console.arguments import closest
@@ -25,6 +26,11 @@ REGIONS = {"us-east-1", "us-east-2", "us-west-1", "us-west-2", "ca-central-1", "
 REGIONS |= {"eu-west-1", "eu-west-2", "eu-west-3", "eu-central-1", "eu-north-1", "eu-south-1"}
 REGIONS |= {"ap-south-1", "ap-southeast-1", "ap-southeast-2", "ap-northeast-1", "ap-northeast-2"}
 NO_SUCH_HOST = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
+# The variables that name the files of AWS's settings, and their usual places.
+CONFIGURATION = (
+    ("AWS_CONFIG_FILE", "~/.aws/config"),
+    ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+)
 ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_LAMBDA")
 
 
@@ -41,6 +47,17 @@ def region_of_environment() -> str:
         if named and variable != "REGION":
             raise UsageError(f"{variable} is {named!r}, which is not a region, such as us-east-1")
     return ""
+
+
+def configuration_files() -> list[Path]:
+    """Returns the files of AWS's settings (the configuration and the credentials) that exist."""
+    named = (os.environ.get(variable) or place for variable, place in CONFIGURATION)
+    return [Path(path) for path in filter(os.path.isfile, map(os.path.expanduser, named))]
+
+
+def profile_of_environment() -> str:
+    """Returns the profile that the environment names, empty if it names none."""
+    return os.environ.get("AWS_DEFAULT_PROFILE") or os.environ.get("AWS_PROFILE") or ""
 
 
 def listed_regions(named: Any) -> list[str]:

@@ -212,6 +212,28 @@ def test_the_region_of_whoever_names_none(
     aws.forget_session()
 
 
+def test_the_region_of_a_machine_without_settings_is_known_without_botocore(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom mu import aws, server\nassert aws.regions(None) == ['us-east-1']\n"
+        "class ServerInfo(server.Job):\n    num_parts = 1\n"
+        "server.options(ServerInfo, [])\nassert ServerInfo.regions == ['us-east-1']\n"
+        "assert not {'botocore', 'boto3'} & set(sys.modules)"
+    )
+    environment = {"HOME": str(tmp_path), "PYTHONPATH": ":".join(sys.path)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=300)
+
+
+def test_a_profile_that_is_in_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in REGION_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_PROFILE", "none")
+    aws.forget_session()
+    with pytest.raises(MuError, match=r"cannot read the AWS configuration: .*none"):
+        aws.default_region()
+    aws.forget_session()
+
+
 def test_boto3_is_imported_when_it_is_needed():
     words = "import sys, mu.aws; assert not {'boto3', 'botocore'} & set(sys.modules); mu.aws.ERRORS; import botocore"
     subprocess.run([sys.executable, "-c", words], check=True)

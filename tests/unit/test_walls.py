@@ -55,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pilot": {"worker"},
     "standalone": {"pilot", "wire"},
     "util": {"tls", "wire"},
-    "launch": {"console", "aws"},
+    "launch": {"console", "aws", "preflight"},
     "pylaunch": {"launch"},
     "relay": {"tls", "wire", "console"},
     "report": {"machine", "launch", "console", "wire", "aws"},

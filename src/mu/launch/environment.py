@@ -6,21 +6,18 @@ takes. So where the environment decides everything, it is not asked. In any doub
 
 import os
 import re
-from pathlib import Path
+
+from mu.preflight import configuration_files, profile_of_environment
 
 # Variables with which the decision is botocore's.
 INVOLVED = (
-    "AWS_PROFILE",
-    "AWS_DEFAULT_PROFILE",
     "AWS_CREDENTIAL_EXPIRATION",
     "AWS_DATA_PATH",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
     "AWS_USE_FIPS_ENDPOINT",
     "AWS_USE_DUALSTACK_ENDPOINT",
 )
-# The files of settings: their variables and usual places.
-FILES = (("AWS_CONFIG_FILE", "~/.aws/config"), ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"))
-# Settings in these files that matter beside the environment's keys have one of these words in their names.
+# Settings in AWS's files that matter beside the environment's keys have one of these words in their names.
 WORDS = ("endpoint", "services", "ca_bundle", "data_path")
 MAX_FILE = 1 << 20  # bytes of such a file that are looked at
 # The regions of the partition `aws`, by the expression in botocore's endpoints.json.
@@ -48,15 +45,13 @@ def endpoint(region: str) -> str | None:
 
 def _decides() -> bool:
     """Returns whether no other place can have settings that matter."""
-    if any(os.environ.get(name) for name in INVOLVED):
+    if profile_of_environment() or any(os.environ.get(name) for name in INVOLVED):
         return False
-    for variable, place in FILES:
+    for path in configuration_files():
         try:
-            with Path(os.environ.get(variable) or place).expanduser().open("rb") as file:
+            with path.open("rb") as file:
                 text = file.read(MAX_FILE + 1).decode("utf-8", "replace").lower()
-        except FileNotFoundError:
-            continue
-        except (OSError, RuntimeError):
+        except OSError:
             return False
         if len(text) > MAX_FILE or any(word in text for word in WORDS):
             return False
