@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Compares the main job, png2y4m on 10 workers of this machine, with `xargs -P2` on local files.
 
-All convert the same 60 frames of 16 bits a channel into 10 chunks. The job runs in two ways: with `mu local`, which is
-Lambda and S3 on this machine, and with `-e here` and a directory as the bucket. Each is run ROUNDS times, in turns, and
-the medians are printed: of the wall time, which depends on what else runs on the machine, and of the CPU time of all
-processes. The CPU times of the engine and of the coordinator are also printed separately; the engine's is the cost of
-S3 over HTTP.
+All convert the same frames of 16 bits a channel into CHUNKS chunks of 6. The job runs in two ways: with `mu local`,
+which is Lambda and S3 on this machine, and with `-e here` and a directory as the bucket. Each is run ROUNDS times, in
+turns, and the medians are printed: of the wall time, which depends on what else runs on the machine, and of the CPU
+time of all processes. The CPU times of the engine and of the coordinator are also printed separately; the engine's is
+the cost of S3 over HTTP.
 
-usage: bench/png2y4m.py [1080|720] [ROUNDS]   (default: 1080 3)      to reach: 1.5 times as long as xargs
+With more chunks than workers, an ended worker is replaced by another, as with every script of the original's kind.
+
+usage: bench/png2y4m.py [1080|720] [ROUNDS] [CHUNKS]   (default: 1080 3 10)      to reach: 1.5 times as long as xargs
 """
 
 import os
@@ -31,7 +33,8 @@ sys.path[:0] = [str(ROOT)]
 
 from tests.support.png import RGB, SIGNATURE, chunk  # noqa: E402
 
-PARTS, FRAMES = 10, 6
+WORKERS, FRAMES = 10, 6
+DIFFERENT = 60  # frames; more are links to these
 PNG2Y4M = ROOT / "tools" / "png2y4m" / "png2y4m"
 
 
@@ -80,38 +83,49 @@ def children_cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def xargs(frames: Path, out: Path) -> Taken:
+def make_frames(frames: Path, width: int, height: int, count: int) -> None:
+    """Makes the PNG files, numbered from 1."""
+    frames.mkdir(parents=True)
+    for number in range(1, count + 1):
+        path = frames / f"{number:08d}.png"
+        if number <= DIFFERENT:
+            path.write_bytes(frame(width, height, number))
+        else:
+            path.hardlink_to(frames / f"{(number - 1) % DIFFERENT + 1:08d}.png")
+
+
+def xargs(frames: Path, out: Path, parts: int) -> Taken:
     """Measures `xargs -P2`, with one process for each chunk."""
-    for part in range(PARTS):
+    for part in range(parts):
         folder = out / str(part)
         folder.mkdir()
         for number in range(part * FRAMES + 1, (part + 1) * FRAMES + 1):
             (folder / f"{number:08d}.png").symlink_to(frames / f"{number:08d}.png")
     begin, before = time.perf_counter(), children_cpu()
-    command = f"seq 0 {PARTS - 1} | xargs -P2 -I@ {PNG2Y4M} -o {out}/@.y4m {out}/@/%08d.png"
+    command = f"seq 0 {parts - 1} | xargs -P2 -I@ {PNG2Y4M} -o {out}/@.y4m {out}/@/%08d.png"
     subprocess.run(["sh", "-c", command], check=True)
     return Taken(time.perf_counter() - begin, children_cpu() - before)
 
 
-def job(environment: dict[str, str], function: str, engine: int) -> Taken:
+def job(environment: dict[str, str], function: str, engine: int, parts: int = WORKERS) -> Taken:
     """Measures the job with `mu local`, from the coordinator's start to its end."""
     own, all_of_it = cpu_seconds(engine), cpu_seconds(engine, below=True)
-    wall, coordinator = coordinate(environment, "-l", function, "-b", "mybucket")
+    wall, coordinator = coordinate(environment, parts, "-l", function, "-b", "mybucket")
     workers = cpu_seconds(engine, below=True) - all_of_it
     return Taken(wall, workers + coordinator, cpu_seconds(engine) - own, coordinator)
 
 
-def job_here(environment: dict[str, str], package: Path, bucket: Path) -> Taken:
+def job_here(environment: dict[str, str], package: Path, bucket: Path, parts: int = WORKERS) -> Taken:
     """Measures the job with workers that are started directly and that copy files from and to a directory."""
-    words = "-e", "here", "-W", str(PARTS), "-l", str(package), "-b", f"file://{bucket}"
-    return Taken(*coordinate(environment, *words))
+    words = "-e", "here", "-l", str(package), "-b", f"file://{bucket}"
+    return Taken(*coordinate(environment, parts, *words))
 
 
-def coordinate(environment: dict[str, str], *words: str) -> tuple[float, float]:
+def coordinate(environment: dict[str, str], parts: int, *words: str) -> tuple[float, float]:
     """Runs a coordinator; returns the seconds that it took, and its CPU seconds with those of its children."""
     begin, before = time.perf_counter(), children_cpu()
     script = ROOT / "examples" / "png2y4m_server.py"
-    sizes = "-n", str(PARTS), "-f", str(FRAMES), "-t", "0"
+    sizes = "-n", str(parts), "-W", str(WORKERS), "-f", str(FRAMES), "-t", "0"
     subprocess.run([sys.executable, script, *sizes, *words, "--quiet"], env=environment, check=True)
     return time.perf_counter() - begin, children_cpu() - before
 
@@ -119,13 +133,12 @@ def coordinate(environment: dict[str, str], *words: str) -> tuple[float, float]:
 def main() -> None:
     height = int(sys.argv[1]) if len(sys.argv) > 1 else 1080
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    parts = int(sys.argv[3]) if len(sys.argv) > 3 else WORKERS
     width = height * 16 // 9
     subprocess.run(["make", "--silent", "-C", PNG2Y4M.parent], check=True)
     with tempfile.TemporaryDirectory() as directory:
         frames = Path(directory, "s3", "mybucket", "sintel-1k-png16")
-        frames.mkdir(parents=True)
-        for number in range(1, PARTS * FRAMES + 1):
-            (frames / f"{number:08d}.png").write_bytes(frame(width, height, number))
+        make_frames(frames, width, height, parts * FRAMES)
         engine = subprocess.Popen(
             [sys.executable, "-m", "mu", "local", "start", "--data", Path(directory, "s3")],
             stdout=subprocess.PIPE,
@@ -154,25 +167,27 @@ def main() -> None:
             for number in range(rounds):
                 out = Path(directory, f"xargs-{number}")
                 out.mkdir()
-                ours = job(environment, function, engine.pid)
-                all_sides.append((xargs(frames, out), ours, job_here(environment, package, bucket)))
-            check(environment, bucket, out)
+                ours = job(environment, function, engine.pid, parts)
+                here = job_here(environment, package, bucket, parts)
+                all_sides.append((xargs(frames, out, parts), ours, here))
+            check(environment, bucket, out, parts)
         finally:
             engine.terminate()
             engine.wait()
-    local, ours, here = (
+    local, with_engine, directly = (
         Taken(*map(statistics.median, zip(*side, strict=True))) for side in zip(*all_sides, strict=True)
     )
     print(f"{'':24}{'wall s':>8}{'times':>7}{'CPU s':>8}{'times':>7}")
-    for name, side in (("xargs -P2", local), ("mu local", ours), ("-e here -b file://DIR", here)):
+    for name, side in (("xargs -P2", local), ("mu local", with_engine), ("-e here -b file://DIR", directly)):
         walls, cpus = side.wall / local.wall, side.cpu / local.cpu
         print(f"{name:24}{side.wall:8.2f}{walls:7.2f}{side.cpu:8.2f}{cpus:7.2f}")
     print(
-        f"with mu local the engine took {ours.engine:.2f} s of CPU time, the coordinator {ours.coordinator:.2f} s"
+        f"with mu local the engine took {with_engine.engine:.2f} s of CPU time, "
+        f"the coordinator {with_engine.coordinator:.2f} s"
     )
 
 
-def check(environment: dict[str, str], bucket: Path, out: Path) -> None:
+def check(environment: dict[str, str], bucket: Path, out: Path, parts: int) -> None:
     """Checks that all sides have made the same chunks."""
     s3 = boto3.client(
         "s3",
@@ -181,7 +196,7 @@ def check(environment: dict[str, str], bucket: Path, out: Path) -> None:
         aws_access_key_id="x",
         aws_secret_access_key="x",
     )
-    for part in range(PARTS):
+    for part in range(parts):
         key = f"sintel-1k-y4m_{FRAMES:02d}/{part:08d}.y4m"
         wanted = (out / f"{part}.y4m").read_bytes()
         assert s3.get_object(Bucket="mybucket", Key=key)["Body"].read() == wanted, key
