@@ -379,13 +379,20 @@ def test_the_files_of_data_are_served_where_they_are(execute: Execute, tmp_path:
     assert {path.name: path.read_bytes() for path in file.parent.iterdir()} == {"copy": b"first"}
 
 
-def test_a_folder_of_more_files_than_may_be_open(execute: Execute, tmp_path: Path) -> None:
+def test_more_objects_than_files_may_be_open(tmp_path: Path) -> None:
+    """Of those that are there, and of those that are uploaded."""
     folder = tmp_path / "data" / "bucket"
     folder.mkdir(parents=True)
     for number in range(150):
         with (folder / str(number)).open("wb") as file:
             file.truncate(1 << 20)  # too large to be kept in memory
-    script = "import boto3; print(boto3.client('s3').list_objects_v2(Bucket='bucket')['KeyCount'])"
+    script = """
+import boto3
+s3 = boto3.client("s3")
+for number in range(150):
+    s3.put_object(Bucket="bucket", Key=f"new-{number}", Body=b"x" * 70_000)
+print(s3.list_objects_v2(Bucket="bucket")["KeyCount"], s3.get_object(Bucket="bucket", Key="new-7")["Body"].read()[-1:])
+"""
     limit = "import resource, os, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128)); "
     limit += "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     words = (
@@ -401,7 +408,8 @@ def test_a_folder_of_more_files_than_may_be_open(execute: Execute, tmp_path: Pat
         script,
     )
     done = subprocess.run([sys.executable, "-c", limit, *words], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "150\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "300 b'x'\n"), done.stderr
+    assert (folder / "new-149").read_bytes() == b"x" * 70_000
 
 
 def test_data_there_and_back(execute: Execute, tmp_path: Path) -> None:

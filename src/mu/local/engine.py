@@ -130,7 +130,9 @@ class LocalEngine:
             report=self._report,
         )
         stack.callback(executor.close)
-        stack.enter_context(objects.plug_in())
+        bodies = directory / "objects"
+        bodies.mkdir()
+        stack.enter_context(objects.plug_in(bodies))
         stack.enter_context(listing.plug_in())
         stack.enter_context(moto_lambda.plug_in(executor, server.pool.lent))
         self.role_arn = (
@@ -232,7 +234,6 @@ def _past_proxies() -> dict[str, str]:
 
 
 def _raise_open_files() -> None:
-    """Raises the limit of open files as far as possible: for connections, and since moto keeps large objects in
-    files."""
+    """Raises the limit of open files as far as possible, for connections."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

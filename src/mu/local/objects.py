@@ -5,8 +5,9 @@ moto reads a request's body as a whole, copies it several times and does not ver
 the bytes into a `Body`, moto then handles the same request without a body, and the object that it makes takes over
 the `Body` (`StoredKey`). In the other direction, moto answers a GET with headers only, and `pieces` are sent.
 
-A body is in memory if it is small, otherwise in a file without a name. An object of `--data` is its file
-(`UserFile`): nothing is copied or read until it is asked for.
+A body is in memory if it is small, otherwise in a file, which is open only while it is written or read: there may be
+more objects than a process may have open files. An object of `--data` is its file (`UserFile`): nothing is copied or
+read until it is asked for.
 """
 
 import base64
@@ -23,7 +24,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol
 
 from moto.s3 import models
 from moto.s3.models import FakeKey
@@ -33,6 +34,8 @@ from mu.local.file_range import PIECE, FileRange
 IN_MEMORY = 64 << 10  # bytes of a body that is kept in memory
 LONGEST_LINE = 8192  # bytes of a line between the chunks of a chunked upload
 MOST_TRAILERS = 16
+
+_directory: Path | None = None  # where large bodies are kept; see `plug_in`
 
 
 class BadBodyError(Exception):
@@ -104,29 +107,54 @@ ALGORITHMS: Mapping[str, Callable[[], Hash]] = {
 class Body:
     """Bytes and their hashes: `md5` in hex, `checksums` in base64 by algorithm.
 
-    `file` has no name, so it is removed with its last descriptor. Read it with `open`, which is independent of other
-    readers.
+    Bytes are added until `complete` is called, and read after that. Moto closes a body when its object is overwritten
+    or deleted, which removes its file; readers that have begun go on.
     """
 
     def __init__(self, algorithms: set[str]) -> None:
-        self.file: BinaryIO | io.BytesIO = io.BytesIO()
         self.size = 0
+        self.closed = False
+        self._small = io.BytesIO()
+        self._path = ""  # of the file, once the body is too large for memory
+        self._large: BinaryIO | None = None  # the file, while it is written
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._hashes = {name: ALGORITHMS[name]() for name in algorithms}
 
     def add(self, data: bytes) -> None:
         """Appends bytes. Raises OSError if the disk is full."""
-        if isinstance(self.file, io.BytesIO) and self.size + len(data) > IN_MEMORY:
-            large = cast("BinaryIO", tempfile.TemporaryFile(buffering=0))  # noqa: SIM115  (it lives as the body does)
-            large.write(self.file.getvalue())
-            self.file = large
-        view = memoryview(data)
-        while view:  # a raw file may take less than it is given
-            view = view[self.file.write(view) :]
+        if not self._path and self.size + len(data) > IN_MEMORY:
+            descriptor, self._path = tempfile.mkstemp(prefix="object-", dir=_directory)
+            self._large = os.fdopen(descriptor, "wb", buffering=0)
+            self._write(self._small.getvalue())
+            self._small = io.BytesIO()
+        self._write(data)
         self.size += len(data)
         self._md5.update(data)
         for made in self._hashes.values():
             made.update(data)
+
+    def _write(self, data: bytes) -> None:
+        file: BinaryIO = self._small if self._large is None else self._large
+        view = memoryview(data)
+        while view:  # a raw file may take less than it is given
+            view = view[file.write(view) :]
+
+    def complete(self) -> None:
+        """Ends the writing."""
+        if self._large is not None:
+            self._large.close()
+            self._large = None
+
+    def close(self) -> None:
+        """Removes the bytes."""
+        self.closed = True
+        self.complete()
+        if self._path:
+            with suppress(OSError):
+                Path(self._path).unlink()
+
+    def __del__(self) -> None:
+        self.close()
 
     @property
     def md5(self) -> str:
@@ -144,9 +172,9 @@ class Body:
 
     def pieces(self, begin: int, end: int) -> Iterator[bytes]:
         """Returns the bytes from `begin` to before `end`."""
-        if isinstance(self.file, io.BytesIO):
-            return iter([self.file.getvalue()[begin:end]])
-        return FileRange(os.dup(self.file.fileno()), begin, end)
+        if not self._path:
+            return iter([self._small.getvalue()[begin:end]])
+        return FileRange(os.open(self._path, os.O_RDONLY | os.O_CLOEXEC), begin, end)
 
 
 class UserFile:
@@ -197,6 +225,7 @@ def of_bytes(data: bytes) -> Body:
     """Returns a body with these bytes."""
     body = Body({"CRC32"})
     body.add(data)
+    body.complete()
     return body
 
 
@@ -226,6 +255,7 @@ def receive(stream: BinaryIO, length: int | None, headers: Mapping[str, str]) ->
             body.add(data)
     exact.end()
     _check(body, wanted)
+    body.complete()
     return body
 
 
@@ -345,7 +375,7 @@ class StoredKey(FakeKey):
         body, _passing.body = _passing.body, None
         self.body = of_bytes(given) if body is None else body
         if isinstance(self.body, Body):
-            self._value_buffer = self.body.file  # type: ignore[assignment]  # which moto closes
+            self._value_buffer = self.body  # type: ignore[assignment]  # which moto closes
 
     @property
     def contentsize(self) -> int:  # type: ignore[override]
@@ -394,18 +424,22 @@ def headers_only() -> Iterator[Callable[[], StoredKey | None]]:
 
 
 @contextmanager
-def plug_in() -> Iterator[None]:
-    """Lets moto make `StoredKey`s, within this context."""
+def plug_in(directory: Path | None = None) -> Iterator[None]:
+    """Lets moto make `StoredKey`s, within this context; large bodies are kept in `directory`, or in the usual place
+    for temporary files."""
+    global _directory
     # moto imports this module at the first request. If that were after the change below, moto would keep `StoredKey`
     # for ever, and mistake the keys of an ordinary moto in this process for folders.
     import moto.s3.responses  # noqa: F401
 
     before = models.FakeKey
     models.FakeKey = StoredKey  # type: ignore[misc]
+    _directory = directory
     try:
         yield
     finally:
         models.FakeKey = before  # type: ignore[misc]
+        _directory = None
 
 
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")

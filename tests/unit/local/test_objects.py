@@ -34,8 +34,8 @@ def encoded(hexadecimal: str) -> str:
 
 def received(data: bytes, headers: dict[str, str], length: int | None = None) -> bytes:
     body = receive(io.BytesIO(data), len(data) if length is None else length, headers)
-    body.file.seek(0)
-    return body.file.read()
+    assert isinstance(body, objects.Body)
+    return b"".join(body.pieces(0, body.size))
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -187,13 +187,44 @@ def test_what_is_being_read_outlives_the_object_and_nothing_stays_open() -> None
     assert descriptors() == before
 
 
-def test_a_large_body_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The body is kept in an unnamed temporary file."""
+def test_a_large_body_takes_no_memory_and_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The body is kept in a file, which ends with it."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = descriptors()
     body = objects.of_bytes(bytes(1 << 20))
-    assert not isinstance(body.file, io.BytesIO)
-    assert os.fstat(body.file.fileno()).st_nlink == 0
-    assert os.listdir(tmp_path) == []
+    (path,) = tmp_path.iterdir()
+    assert path.stat().st_size == 1 << 20
+    assert path.stat().st_mode & 0o077 == 0
+    assert sys.getsizeof(body._small.getvalue()) < 100
+    assert descriptors() == before
+    reader = body.pieces(0, body.size)
+    body.close()
+    assert list(tmp_path.iterdir()) == []
+    assert b"".join(reader) == bytes(1 << 20)
+    assert descriptors() == before
+
+
+def test_a_body_that_is_refused_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = descriptors()
+    data = bytes(1 << 20)
+    with pytest.raises(BadBodyError):
+        receive(io.BytesIO(data), len(data), {"Content-MD5": base64.b64encode(bytes(16)).decode()})
+    with pytest.raises(BadBodyError):
+        receive(io.BytesIO(data), len(data) + 1, {})
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+    assert descriptors() == before
+
+
+def test_an_object_s_file_goes_with_it(tmp_path: Path) -> None:
+    with objects.plug_in(tmp_path):
+        made = key(bytes(1 << 20))
+        assert len(list(tmp_path.iterdir())) == 1
+        made.dispose()
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_an_ordinary_moto_is_as_before_once_the_plug_in_is_over() -> None:
