@@ -27,6 +27,7 @@ from typing import Any, Optional
 
 from mu import worker
 from mu.errors import one_line
+from mu.wire.protocol import FILE_BUCKET
 
 LINGER = 1.0  # seconds that workers have for quitting when the engine is gone
 LOG_TAIL = 4096  # bytes at the end of a worker's log in which its last line is searched
@@ -129,7 +130,7 @@ class Pilot:
         order = json.loads(line)
         if "event" in order:
             self.event, self.end = order["event"], order.get("end")
-            if not str(self.event.get("bucket") or "").startswith("file:"):
+            if not str(self.event.get("bucket") or "").startswith(FILE_BUCKET):
                 warm_s3(self.event)
             package = order.get("package")
             self.remove = package if order.get("remove") else ""

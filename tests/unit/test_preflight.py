@@ -50,6 +50,7 @@ def test_regions_of_engines(named: Any, found: list[str], monkeypatch: pytest.Mo
         ({"bucket": "b"}, (), "eu-central-1"),
         ({"bucket": "b"}, ("us-west-2", "us-east-1"), "us-west-2"),
         ({"bucket": "b", "region": "sa-east-1"}, ("us-west-2",), "sa-east-1"),
+        ({"bucket": "file"}, (), "eu-central-1"),  # a bucket of S3
         ({"bucket": "file:///somewhere"}, (), None),
         ({}, (), None),
     ],

@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "machine_state": {"wire", "machine"},
     "handler": {"work", "wire"},
     "worker": {"handler", "work", "wire"},
-    "pilot": {"worker"},
+    "pilot": {"worker", "wire"},
     "standalone": {"pilot", "wire"},
     "util": {"tls", "wire"},
     "launch": {"console", "aws", "preflight"},

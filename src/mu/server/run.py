@@ -39,6 +39,7 @@ from mu.server.staffing import Staffing
 from mu.tls import connection
 from mu.tls import listener as tls_listener
 from mu.wire.connect import BOTH_READ
+from mu.wire.protocol import FILE_BUCKET
 
 LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -185,7 +186,7 @@ class Run:
             self.settings = dataclasses.replace(self.settings, parts=parts)
         if self.idle or engine is None:
             return made
-        if str(made.get("bucket") or "file:").partition(":")[0] != "file":
+        if not str(made.get("bucket") or FILE_BUCKET).startswith(FILE_BUCKET):
             made.setdefault("region", self._region())
         made["port"] = self.port
         if not made.get("addr"):
