@@ -263,14 +263,18 @@ def failure(error: Exception) -> str:
         return one_line(next(text for text in texts if text))
     if isinstance(error, ResponseParserError):
         return "the answer does not follow this protocol: check the endpoint"
-    name = code(error)
+    if isinstance(error, ClientError):
+        return refusal(code(error), str(error.response.get("Error", {}).get("Message", "")))
+    return reason(error)
+
+
+def refusal(name: str, message: str) -> str:
+    """Returns in one line what AWS's error of this name says. Some messages quote the request, with the session token
+    in it; these are not shown."""
     if name in _BAD_CREDENTIALS:
         return f"AWS does not accept these credentials ({name})"
     if name in _EXPIRED:
         return f"these credentials have expired: sign in again ({name})"
-    if name == "ResourceNotFoundException" and "Function not found" in str(error):
+    if name == "ResourceNotFoundException" and "Function not found" in message:
         return f"there is no such function ({name}); 'mu functions' lists the existing ones"
-    if isinstance(error, ClientError):
-        message = error.response.get("Error", {}).get("Message", "")
-        return one_line(f"{message} ({name})" if message else name)
-    return reason(error)
+    return one_line(f"{message} ({name})" if message else name)

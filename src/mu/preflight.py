@@ -52,7 +52,8 @@ def region_of_environment() -> str:
 def configuration_files() -> list[Path]:
     """Returns the files of AWS's settings (the configuration and the credentials) that exist."""
     named = (os.environ.get(variable) or place for variable, place in CONFIGURATION)
-    return [Path(path) for path in filter(os.path.isfile, map(os.path.expanduser, named))]
+    expanded = (os.path.expanduser(os.path.expandvars(name)) for name in named)  # noqa: PTH111  (as botocore does)
+    return [Path(path) for path in filter(os.path.isfile, expanded)]
 
 
 def profile_of_environment() -> str:

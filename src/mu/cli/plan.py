@@ -14,6 +14,7 @@ from mu.engines import aws_limits, ramp
 from mu.engines.prediction import MOST_PARTS, Prediction, predict
 from mu.errors import UsageError, one_line
 from mu.launch import queries, resolve
+from mu.launch.credentials import NoCredentialsError
 from mu.report import cost
 
 DESCRIPTION = """\
@@ -83,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
     limits = {region: one.number for region, one in allowed.items()}
     if args.workers is not None:
         limits = _at_most(args.workers, limits)
-    lifetime = float(configuration.get("Timeout", math.inf))
+    timeout = configuration.get("Timeout")
+    lifetime = float(timeout) if isinstance(timeout, int | float) else math.inf
     try:
         found = predict(args.parts, args.seconds, limits, ramp=args.ramp, start=args.start, lifetime=lifetime)
     except ValueError as error:
@@ -99,10 +101,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _askers(places: Sequence[str]) -> dict[str, queries.Ask]:
-    """Returns what asks Lambda in each region. Without credentials there is no answer, and a plan from assumptions."""
+    """Returns what asks Lambda in each region. Without any credentials there is no answer, and a plan from
+    assumptions. Raises UsageError for settings that are wrong."""
     try:
         service = resolve(places)
-    except UsageError as error:
+    except NoCredentialsError as error:
         why = queries.UnansweredError("no credentials", str(error))
 
         def refuse(_: str) -> dict[str, Any]:
@@ -137,11 +140,9 @@ def _at_most(workers: int, limits: dict[str, int]) -> dict[str, int]:
 
 def _cost(found: Prediction, configuration: dict[str, Any]) -> dict[str, Any] | None:
     """Returns the estimated cost, each region at its own price; None if the function's memory is not known."""
-    if "MemorySize" not in configuration:
+    function = cost.function_of(configuration)
+    if function is None:
         return None
-    function = cost.Function(
-        configuration["MemorySize"], (configuration.get("Architectures") or ["x86_64"])[0]
-    )
     each = [
         cost.estimate(function, found.worker_seconds[region], number, [region], starts=number)
         for region, number in found.invocations.items()

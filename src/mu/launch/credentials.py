@@ -24,6 +24,10 @@ class Keys(NamedTuple):
         return f"Keys({self.access_key!r}, ...)"
 
 
+class NoCredentialsError(UsageError):
+    """There are no keys at all."""
+
+
 class Credentials(Protocol):
     """A source of keys. Its methods may be called from any thread."""
 
@@ -121,7 +125,7 @@ class ChainCredentials:
 def _noted(found: Any, seen: list[Keys]) -> Keys:
     """Returns a provider's keys as Keys, and adds them to `seen`."""
     if found is None or not found.access_key or not found.secret_key:
-        raise UsageError(
+        raise NoCredentialsError(
             "no AWS credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "
             "or run 'aws configure'"
         )

@@ -19,6 +19,7 @@ INVOLVED = (
 )
 # Settings in AWS's files that matter beside the environment's keys have one of these words in their names.
 WORDS = ("endpoint", "services", "ca_bundle", "data_path")
+MODELS = "~/.aws/models"  # where botocore finds tables of endpoints of the user's own
 MAX_FILE = 1 << 20  # bytes of such a file that are looked at
 # The regions of the partition `aws`, by the expression in botocore's endpoints.json.
 REGION = re.compile(r"(us|eu|ap|sa|ca|me|af|il|mx)-\w+-\d+")
@@ -46,6 +47,8 @@ def endpoint(region: str) -> str | None:
 def _decides() -> bool:
     """Returns whether no other place can have settings that matter."""
     if profile_of_environment() or any(os.environ.get(name) for name in INVOLVED):
+        return False
+    if os.path.isdir(os.path.expanduser(MODELS)):  # noqa: PTH111, PTH112  (no error where there is no home)
         return False
     for path in configuration_files():
         try:

@@ -39,7 +39,8 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 TMP = "/tmp"  # noqa: S108  (the place that is to be private)
 # Files that are large enough get large pages: writing and removing them takes a fraction of the time, and a small file
-# takes no more memory. Kernels without large pages do not know the option.
+# takes no more memory. A sparse file does: 2 MiB for each place of it that was written. Kernels without large pages do
+# not know the option.
 LARGE_PAGES = "huge=within_size"
 
 # In order of preference. In a container, /proc may be masked, so that a PID namespace could not have its own.

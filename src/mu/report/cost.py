@@ -25,6 +25,16 @@ class Function(NamedTuple):
     architecture: str
 
 
+def function_of(configuration: Mapping[str, Any]) -> Function | None:
+    """Returns what Lambda's answer about a function tells; None if it does not tell the memory."""
+    memory, architectures = configuration.get("MemorySize"), configuration.get("Architectures")
+    if not isinstance(memory, int):
+        return None
+    return Function(
+        memory, str(architectures[0]) if isinstance(architectures, list) and architectures else "x86_64"
+    )
+
+
 class Lookup:
     """Asks Lambda once, in a thread, for a function's memory and architecture. `ask` returns the answer to a GET of
     a path of its API (`mu.launch.queries`)."""

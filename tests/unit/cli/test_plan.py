@@ -110,6 +110,31 @@ def test_without_credentials_all_is_assumed(
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("AWS_PROFILE", "none", "there is no profile none"),
+        ("AWS_CA_BUNDLE", "/none.pem", "cannot read the CA bundle /none.pem"),
+    ],
+)
+def test_wrong_settings_of_aws(
+    name: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, value)
+    aws.forget_session()
+    status, output, errors = run(monkeypatch, capsys, "-n", "5", "--seconds", "1", "-r", "us-east-1")
+    assert (status, output) == (2, "")
+    assert message in errors
+    assert errors.count("\n") == 1
+
+
+def test_odd_answers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = {"configuration": {"Timeout": "x", "MemorySize": None, "Architectures": 5}}
+    status, output, errors = run(monkeypatch, capsys, "-n", "5", "--seconds", "1", answers=odd)
+    assert (status, errors) == (0, "")
+    assert "cost: no estimate" in output
+
+
+@pytest.mark.parametrize(
     ("words", "answers", "message"),
     [
         ((), {"configuration": "ResourceNotFoundException"}, "there is no function f in "),

@@ -54,6 +54,11 @@ ENVIRONMENTS = [
     (KEYS | {"AWS_PROFILE": "other"}, "[profile other]\naws_access_key_id = A\naws_secret_access_key = B\n"),
     ({"AWS_PROFILE": "other"}, "[profile other]\naws_access_key_id = A\naws_secret_access_key = B\n"),
     (KEYS | {"AWS_CREDENTIAL_EXPIRATION": "2999-01-01T00:00:00Z"}, ""),
+    (KEYS | {"AWS_CONFIG_FILE": "$HOME/.aws/config"}, "[default]\nendpoint_url = http://127.0.0.1:5\n"),
+    (
+        KEYS | {"AWS_SHARED_CREDENTIALS_FILE": "~/.aws/config"},
+        "[default]\nendpoint_url = http://127.0.0.1:5\n",
+    ),
     ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": SECRET}, ""),
 ]
 
@@ -102,6 +107,8 @@ def test_files_that_cannot_be_understood_are_left_to_botocore(
     assert environment.keys() is not None
     config.mkdir()  # botocore takes it for no file
     assert environment.keys() is not None
+    (tmp_path / ".aws/models").mkdir()
+    assert environment.keys() is environment.endpoint("us-east-1") is None
 
 
 def test_a_run_whose_settings_are_in_the_environment_does_without_botocore() -> None:
@@ -115,7 +122,8 @@ assert engine.limit() == (7, "reserved for function work in us-east-1"), engine.
 assert Lookup("work", ["us-east-1"], engine.ask).result(300) == (512, "arm64")
 engine.start('{"id": ##ID##}', 1)
 while not engine.invocations:
-    pass
+    for thread in list(engine._threads):
+        thread.join()
 assert engine.invocations[0].outcome == "accepted"
 assert not {"botocore", "boto3"} & set(sys.modules)
 """

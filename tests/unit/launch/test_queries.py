@@ -54,6 +54,7 @@ def test_tls_with_the_trusted_certificates_only(tmp_path: Path) -> None:
     context, ca = make_certificate(tmp_path)
     with service(lambda call: answer(200, "{}"), context) as running:
         assert asker(running.url, ca=ca)(ACCOUNT) == {}
+        assert asker(running.url.replace("https", "HTTPS"), ca=ca)(ACCOUNT) == {}
         with pytest.raises(UnansweredError) as raised:
             asker(running.url)(ACCOUNT)
     assert raised.value.code == "SSLCertVerificationError"
@@ -94,6 +95,12 @@ def test_an_endpoint_that_is_no_url(url: str) -> None:
             "odd (OddException)",
         ),
         (answer(403, "<html>"), "403", "403"),
+        (answer(400, '{"__type": "Foo\\u001b]0;x\\u0007", "message": "odd"}'), "400", "odd (400)"),
+        (
+            error(403, "ExpiredTokenException", "TOKEN"),
+            "ExpiredTokenException",
+            "these credentials have expired: sign in again (ExpiredTokenException)",
+        ),
         (answer(200, "no JSON"), "200", "200"),
         (answer(200, "[1]"), "200", "200"),
         (answer(204), "204", "204"),
@@ -135,9 +142,10 @@ def test_what_passes_is_tried_again_once(first: Reply) -> None:
         answer(200, json.dumps({"x": "y" * queries.MAX_ANSWER})).data,
         b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{}",
         b"nonsense\r\n\r\n",
+        answer(200, "[" * 200_000).data,
         b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 200 + b"\r\n{}",
     ],
-    ids=["long", "cut off", "not HTTP", "many headers"],
+    ids=["long", "cut off", "not HTTP", "nested", "many headers"],
 )
 def test_odd_answers(data: bytes) -> None:
     with service(lambda call: Reply(data, "close")) as running, pytest.raises(UnansweredError):
@@ -154,8 +162,56 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert raised.value.code == "TimeoutError"
 
 
-def test_no_secret_is_in_an_error() -> None:
+@pytest.mark.parametrize(
+    "reply",
+    [
+        error(403, kind, f"The canonical request was 'GET x-amz-security-token:TOKEN {SECRET}'")
+        for kind in ("InvalidSignatureException", "SignatureDoesNotMatch", "UnrecognizedClientException")
+    ],
+)
+def test_no_secret_that_is_quoted_is_in_an_error(reply: Reply) -> None:
+    with service(lambda call: reply) as running, pytest.raises(UnansweredError) as raised:
+        asker(running.url, token="TOKEN")(ACCOUNT)
+    assert str(raised.value).startswith("AWS does not accept these credentials")
+    assert "TOKEN" not in repr(raised.value) + str(raised.value)
+    assert SECRET not in repr(raised.value) + str(raised.value)
+
+
+def test_no_secret_is_in_an_error_of_the_network() -> None:
     with pytest.raises(UnansweredError) as raised:
         asker("http://127.0.0.1:1", token="TOKEN")(ACCOUNT)
-    assert SECRET not in repr(raised.value) + str(raised.value)
-    assert "TOKEN" not in repr(raised.value) + str(raised.value)
+    assert str(raised.value) == "http://127.0.0.1:1: connection refused"
+    with pytest.raises(UsageError) as refused:
+        asker("http://user:TOKEN@127.0.0.1:1")
+    assert "TOKEN" not in str(refused.value)
+
+
+@pytest.mark.parametrize("token", ["TOK\nEN", "TOK\u20acEN", "TOK\udcffEN", "TOK\tEN"])
+def test_odd_keys(token: str) -> None:
+    with pytest.raises(UnansweredError) as raised:
+        asker("http://127.0.0.1:1", token=token)(ACCOUNT)
+    assert str(raised.value) == "the AWS credentials contain invalid characters: set them again"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a..b", "http://127.0.0.1:1/\u00e9", "http://" + "a" * 64 + ".example"]
+)
+def test_odd_endpoints(url: str) -> None:
+    with pytest.raises(UnansweredError) as raised:
+        asker(url)(ACCOUNT)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_odd_name_of_a_function() -> None:
+    assert about(CONFIGURATION, "f\udcff/../x") == "/2015-03-31/functions/f%FF%2F..%2Fx/configuration"
+
+
+def test_a_bundle_without_certificates_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").write_text("")
+    with pytest.raises(UsageError, match=r"cannot use the CA bundle .*/empty\.pem: "):
+        asker("https://127.0.0.1:1", ca=str(tmp_path / "empty.pem"))
+
+
+def test_fields_that_are_null_are_left_out() -> None:
+    with service(lambda call: answer(200, '{"Timeout": null, "MemorySize": 1}')) as running:
+        assert asker(running.url)(ACCOUNT) == {"MemorySize": 1}
