@@ -571,15 +571,15 @@ def test_a_client_that_goes_away_leaves_nothing_open(rig: Rig, bucket: str) -> N
                 found += path.stat().st_size == size
         return found
 
-    assert descriptors() == 1
+    assert descriptors() == 0
     with socket.socket() as connection:
         connection.settimeout(PATIENCE)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
         connection.connect(("127.0.0.1", rig.engine.port))
         connection.sendall(f"GET /{bucket}/key HTTP/1.1\r\nHost: localhost\r\n{SIGNED}\r\n\r\n".encode())
         assert connection.recv(10) == b"HTTP/1.1 2"
-        assert descriptors() == 2
-    eventually(lambda: descriptors() == 1)
+        assert descriptors() == 1
+    eventually(lambda: descriptors() == 0)
     assert rig.s3.get_object(Bucket=bucket, Key="key")["Body"].read() == bytes(size)
 
 
