@@ -48,6 +48,58 @@ def test_code_and_output(command: str, code: int, output: bytes, groups: Groups)
     assert run(command, LIMIT, groups) == (code, output)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "./tool  a%08d.png -o=x,y  b@c:d_e+f/g ",
+        "./no-first-line one two",
+        "./no-interpreter x",
+        "./not-there x",
+        "./not-executable x",
+        "./directory x",
+        "/bin/echo 'one  word' $((1 + 1))",
+        "A=./b ./tool $A",
+        "A=/b ./tool",
+        "./tool *",
+        "./tool # comment",
+        "./tool ~",
+        " ./tool x",
+        "./tool\tone\ntrue",
+        "./fails",
+    ],
+)
+def test_a_command_does_the_same_without_the_shell(
+    command: str, groups: Groups, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripts = {
+        "tool": '#!/bin/sh\nfor word; do echo "<$word>"; done; pwd; echo "$PWD"; env | grep ^PWD=\n',
+        "no-first-line": 'echo "$0" "$@"\n',
+        "no-interpreter": "#!/not/there\n",
+        "not-executable": "#!/bin/sh\n",
+        "fails": "#!/bin/sh\necho failed >&2; exit 7\n",
+    }
+    for name, text in scripts.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o644 if name == "not-executable" else 0o755)
+    (tmp_path / "directory").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PWD", "/elsewhere")
+    found = run(command, LIMIT, groups)
+    monkeypatch.setattr(process, "PLAIN", frozenset())
+    assert run(command, LIMIT, groups) == found
+
+
+def test_a_program_alone_is_executed_without_a_shell(groups: Groups, tmp_path: Path) -> None:
+    """As bash does it, so that the status of one that is killed is the same as on Lambda."""
+    for command, shell in (("/bin/cat /proc/self/stat", False), ("/bin/cat /proc/self/stat; true", True)):
+        parent = int(run(command, LIMIT, groups)[1].split()[3])
+        assert (parent != os.getpid()) == shell
+    kills = tmp_path / "kills"
+    kills.write_text("#!/bin/sh\nkill -9 $$\n")
+    kills.chmod(0o755)
+    assert run(str(kills), LIMIT, groups) == (-signal.SIGKILL, b"")
+
+
 @pytest.mark.usefixtures("kernel")
 def test_one_left_running_with_the_pipe_does_not_hold_the_answer(
     groups: Groups, monkeypatch: pytest.MonkeyPatch
