@@ -25,17 +25,23 @@ class ThisMachine(Machine):
     unpacked: str = field(default="")
 
     def spawn(self, event: dict[str, Any]) -> "subprocess.Popen[bytes]":
-        """Starts the pilot."""
-        if self.package is not None:
-            self.unpacked = tempfile.mkdtemp(prefix="mu-package-")
-            unpack(self.package, Path(self.unpacked))
-        return subprocess.Popen(
+        """Starts the pilot, and unpacks the package while it loads its modules."""
+        process = subprocess.Popen(
             [sys.executable, "-P", "-m", "mu.pilot"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,  # so that a Ctrl-C in this terminal does not end it
         )
+        try:
+            if self.package is not None:
+                self.unpacked = tempfile.mkdtemp(prefix="mu-package-")
+                unpack(self.package, Path(self.unpacked))
+        except BaseException:
+            process.kill()
+            process.communicate()
+            raise
+        return process
 
     def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> bytes:
         """Returns the event, with the address at which this machine reaches the coordinator."""
