@@ -264,7 +264,7 @@ def failure(error: Exception) -> str:
     if isinstance(error, ResponseParserError):
         return "the answer does not follow this protocol: check the endpoint"
     if isinstance(error, ClientError):
-        return refusal(code(error), str(error.response.get("Error", {}).get("Message", "")))
+        return refusal(code(error), str(error.response.get("Error", {}).get("Message") or ""))
     return reason(error)
 
 

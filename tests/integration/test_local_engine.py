@@ -1,11 +1,14 @@
 """The local engine over HTTP, as boto3 and other AWS clients see it."""
 
 import base64
+import gc
 import hashlib
 import http.client
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -557,6 +560,60 @@ def test_what_is_being_sent_stays_as_it_was(rig: Rig, bucket: str) -> None:
         assert (part.status, part.read()) == (206, new[1_000_000:15_000_001])
         assert ask("GET").read() == new
         assert connection.sock is taken
+
+
+def test_versions_are_listed(rig: Rig, bucket: str) -> None:
+    rig.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    bodies = [b"1" * 10, b"2" * 100_000, b"3" * 200_000]
+    for body in bodies:
+        rig.s3.put_object(Bucket=bucket, Key="key", Body=body)
+    rig.s3.delete_object(Bucket=bucket, Key="key")
+    for _ in range(2):
+        found = rig.s3.list_object_versions(Bucket=bucket)
+        gc.collect()
+    assert sorted(one["Size"] for one in found["Versions"]) == [10, 100_000, 200_000]
+    assert len(found["DeleteMarkers"]) == 1
+    for one in found["Versions"]:
+        got = rig.s3.get_object(Bucket=bucket, Key="key", VersionId=one["VersionId"])["Body"].read()
+        assert got in bodies
+        assert len(got) == one["Size"]
+
+
+@pytest.mark.parametrize("end", ["killed", "still there"])
+def test_what_an_engine_that_was_killed_has_left_is_removed(tmp_path: Path, end: str) -> None:
+    """By the next one at the same place, which leaves that of an engine alone that is still there."""
+    code = """
+import boto3, sys
+from mu.local import engine as local_engine
+from mu.local.engine import LocalEngine
+local_engine._place_beyond_tmp = lambda: sys.argv[1]  # pytest's directory is below /tmp
+with LocalEngine() as engine:
+    s3 = boto3.client("s3", **engine.client_arguments())
+    s3.create_bucket(Bucket="bucket")
+    s3.put_object(Bucket="bucket", Key="key", Body=bytes(100_000))
+    print("there", flush=True)
+    sys.stdin.read()
+"""
+    (tmp_path / "mu-local-of-another-program").mkdir()
+    words = [sys.executable, "-c", code, str(tmp_path)]
+
+    def start() -> subprocess.Popen[str]:
+        made = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert made.stdout
+        assert made.stdout.readline() == "there\n"
+        return made
+
+    first = start()
+    (old,) = (path for path in tmp_path.iterdir() if not path.name.endswith("program"))
+    assert len(list((old / "objects").iterdir())) == 1
+    if end == "killed":
+        first.kill()
+        first.wait()
+    second = start()
+    assert old.exists() == (end != "killed")
+    for engine in (first, second):
+        engine.communicate()
+    assert [path.name for path in tmp_path.iterdir()] == ["mu-local-of-another-program"]
 
 
 def test_a_client_that_goes_away_leaves_nothing_open(rig: Rig, bucket: str) -> None:

@@ -7,9 +7,11 @@ or, for programs that read the environment, `{**os.environ, **engine.environment
 """
 
 import contextlib
+import fcntl
 import os
 import resource
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -24,6 +26,8 @@ from mu.local.account import CONCURRENCY, Account
 REGION = "us-east-1"
 ACCESS_KEY, SECRET_KEY = "AKIAMULOCALENGINE000", "local"  # any values work, since signatures are not checked
 ROLE = "mu-local"
+PREFIX = "mu-local-"  # of the name of an engine's directory
+LOCK = ".lock"  # the file in it that the engine keeps locked
 TRUST = (
     '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", '
     '"Principal": {"Service": "lambda.amazonaws.com"}}]}'
@@ -112,7 +116,10 @@ class LocalEngine:
         if self._logs:
             _make_directory(self._logs)
         _raise_open_files()
-        directory = Path(tempfile.mkdtemp(prefix="mu-local-", dir=_place_beyond_tmp()))
+        place = Path(_place_beyond_tmp() or tempfile.gettempdir())
+        _remove_dead(place)
+        directory, lock = _own_directory(place)
+        stack.callback(os.close, lock)
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         server = web_server.Server(self.port)
         server.open()
@@ -215,6 +222,27 @@ def _place_beyond_tmp() -> str | None:
         if not below and os.access(place, os.W_OK | os.X_OK):
             return place
     return None
+
+
+def _own_directory(place: Path) -> tuple[Path, int]:
+    """Returns a new directory, and the descriptor of a file in it that is locked as long as this engine lives."""
+    directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+    descriptor, path = tempfile.mkstemp(dir=directory)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    Path(path).rename(directory / LOCK)  # once it is locked, so that nobody takes the engine for dead
+    return directory, descriptor
+
+
+def _remove_dead(place: Path) -> None:
+    """Removes the directories of this user's engines that were killed, and could not do it themselves."""
+    for directory in place.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            status = directory.lstat()
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+                continue
+            with (directory / LOCK).open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # an OSError if the engine lives
+                shutil.rmtree(directory, ignore_errors=True)
 
 
 def _make_directory(path: Path) -> None:

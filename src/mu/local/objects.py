@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 from moto.s3 import models
 from moto.s3.models import FakeKey
@@ -111,12 +111,14 @@ class Body:
     or deleted, which removes its file; readers that have begun go on.
     """
 
+    closed = False
+    _path = ""  # of the file, once the body is too large for memory
+    _large: BinaryIO | None = None  # the file, while it is written
+
     def __init__(self, algorithms: set[str]) -> None:
         self.size = 0
-        self.closed = False
         self._small = io.BytesIO()
-        self._path = ""  # of the file, once the body is too large for memory
-        self._large: BinaryIO | None = None  # the file, while it is written
+        self._owner = os.getpid()
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._hashes = {name: ALGORITHMS[name]() for name in algorithms}
 
@@ -146,10 +148,11 @@ class Body:
             self._large = None
 
     def close(self) -> None:
-        """Removes the bytes."""
+        """Removes the bytes. In a process that was forked from the owner's, the file stays."""
         self.closed = True
         self.complete()
-        if self._path:
+        self._small = io.BytesIO()
+        if self._path and self._owner == os.getpid():
             with suppress(OSError):
                 Path(self._path).unlink()
 
@@ -396,6 +399,15 @@ class StoredKey(FakeKey):
     def last_modified(self, when: datetime) -> None:
         self._made = when
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "StoredKey":
+        """Returns a copy to describe the object by, as moto makes for a list of versions. The bytes stay this
+        object's: they go with it."""
+        made = cast("StoredKey", StoredKey.__new__(StoredKey))
+        made.__dict__.update(self.__dict__)
+        made._value_buffer = io.BytesIO()  # type: ignore[assignment]
+        made.disposed = True
+        return made
+
     def pieces(self, begin: int, end: int) -> Iterator[bytes]:
         """Returns the bytes from `begin` to before `end`. Must be called while the object is locked; the iterator may
         be used later, even if the object has been overwritten by then."""
@@ -432,14 +444,14 @@ def plug_in(directory: Path | None = None) -> Iterator[None]:
     # for ever, and mistake the keys of an ordinary moto in this process for folders.
     import moto.s3.responses  # noqa: F401
 
-    before = models.FakeKey
+    before, place = models.FakeKey, _directory
     models.FakeKey = StoredKey  # type: ignore[misc]
     _directory = directory
     try:
         yield
     finally:
         models.FakeKey = before  # type: ignore[misc]
-        _directory = None
+        _directory = place
 
 
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")

@@ -56,10 +56,7 @@ class Lookup:
         try:
             from mu.launch import queries
 
-            found = self._ask(queries.about(queries.CONFIGURATION, self._name))
-            self._found = Function(
-                int(found["MemorySize"]), str((found.get("Architectures") or ["x86_64"])[0])
-            )
+            self._found = function_of(self._ask(queries.about(queries.CONFIGURATION, self._name)))
         except Exception as error:  # a run must not fail because of any error here
             logger.debug("cost: %s", type(error).__name__)
 

@@ -192,24 +192,25 @@ def run(command: str, limit: int, groups: Groups) -> tuple[int, bytes]:
 
     output = Capped(limit)
 
-    def execute(words: list[str]) -> subprocess.Popen[bytes]:
+    def execute(words: list[str], variables: dict[bytes, bytes]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**environment("."), b"PWD": os.getcwdb()},  # as from a shell
+            env=variables,
             bufsize=0,
             start_new_session=True,
         )
 
     def start() -> subprocess.Popen[bytes]:
+        variables = environment(".")
         words = command.split(" ")
         if "/" in words[0] and "=" not in words[0] and PLAIN.issuperset(command):
             # A shell says why a program cannot be executed, and runs scripts without a first line.
             with contextlib.suppress(OSError):
-                return execute([word for word in words if word])
-        return execute(["/bin/sh", "-c", command])
+                return execute([word for word in words if word], {**variables, b"PWD": _working_directory()})
+        return execute(["/bin/sh", "-c", command], variables)
 
     ended = follow(groups.start(start), groups, {"stdout": output})
     if _out_of_memory(ended, groups):
@@ -218,6 +219,17 @@ def run(command: str, limit: int, groups: Groups) -> tuple[int, bytes]:
             f"\n[killed with {ended.max_rss >> 20} MB of the function's {size} MB: out of memory]\n".encode()
         )
     return ended.status, output.value()
+
+
+def _working_directory() -> bytes:
+    """Returns the working directory as a shell tells it: by the name in $PWD, if that is one of its names. Raises
+    OSError if it is gone."""
+    named = os.environb.get(b"PWD", b"")
+    if named.startswith(b"/"):
+        with contextlib.suppress(OSError):
+            if os.path.samefile(named, b"."):
+                return named
+    return os.getcwdb()
 
 
 def _out_of_memory(ended: Ended, groups: Groups) -> bool:

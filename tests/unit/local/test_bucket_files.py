@@ -17,8 +17,8 @@ from mu.local.bucket_files import Data
 
 
 @pytest.fixture
-def s3() -> Iterator[S3Backend]:
-    with objects.plug_in():
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Backend]:
+    with objects.plug_in(tmp_path_factory.mktemp("bodies")):
         moto_lambda.reset()
         yield s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
         moto_lambda.reset()

@@ -1,6 +1,7 @@
 """Objects' bytes, which the engine keeps itself instead of moto: bodies, checksums, ranges, multipart uploads."""
 
 import base64
+import copy
 import gc
 import hashlib
 import io
@@ -18,6 +19,14 @@ from mu.local import objects
 from mu.local.objects import ALGORITHMS, MOST_TRAILERS, BadBodyError, StoredKey, byte_range, receive
 
 DATA = b"123456789"
+
+
+@pytest.fixture(autouse=True)
+def bodies(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps large bodies out of the machine's /tmp, since moto never lets go of its keys."""
+    monkeypatch.setattr(objects, "_directory", tmp_path_factory.mktemp("bodies"))
+
+
 # Checksums of these nine bytes; the CRCs are the check values of the catalogue of parametrised CRC algorithms.
 HASHES = {
     "CRC32": "cbf43926",
@@ -191,7 +200,7 @@ def test_a_large_body_takes_no_memory_and_no_descriptor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The body is kept in a file, which ends with it."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(objects, "_directory", tmp_path)
     before = descriptors()
     body = objects.of_bytes(bytes(1 << 20))
     (path,) = tmp_path.iterdir()
@@ -206,8 +215,19 @@ def test_a_large_body_takes_no_memory_and_no_descriptor(
     assert descriptors() == before
 
 
+def test_a_forked_process_does_not_remove_the_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "_directory", tmp_path)
+    body = objects.of_bytes(bytes(1 << 20))
+    with monkeypatch.context() as context:
+        context.setattr("os.getpid", lambda: 1)
+        body.close()
+    assert len(list(tmp_path.iterdir())) == 1
+    body.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_body_that_is_refused_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(objects, "_directory", tmp_path)
     before = descriptors()
     data = bytes(1 << 20)
     with pytest.raises(BadBodyError):
@@ -219,12 +239,21 @@ def test_a_body_that_is_refused_leaves_nothing(tmp_path: Path, monkeypatch: pyte
     assert descriptors() == before
 
 
-def test_an_object_s_file_goes_with_it(tmp_path: Path) -> None:
+def test_an_object_s_bytes_go_with_it(tmp_path: Path) -> None:
     with objects.plug_in(tmp_path):
-        made = key(bytes(1 << 20))
+        made, small = key(bytes(1 << 20)), key(b"x" * objects.IN_MEMORY)
         assert len(list(tmp_path.iterdir())) == 1
+        copied = copy.deepcopy(made)
+        assert (copied.name, copied.contentsize) == (made.name, 1 << 20)
+        del copied
+        gc.collect()
+        assert len(list(tmp_path.iterdir())) == 1, "those of a copy stay"
         made.dispose()
+        small.dispose()
         assert list(tmp_path.iterdir()) == []
+        # Moto never lets go of its keys.
+        assert isinstance(small.body, objects.Body)
+        assert small.body._small.getvalue() == b""
 
 
 def test_an_ordinary_moto_is_as_before_once_the_plug_in_is_over() -> None:

@@ -396,8 +396,11 @@ class FakeLaunch:
             threading.Thread(target=self._work, args=(behave,), daemon=True).start()
 
     def _work(self, behave: Callable[[FakeWorker], None]) -> None:
-        with contextlib.suppress(OSError):  # the run may be over before the worker connects
-            behave(FakeWorker(self.port))
+        try:
+            worker = FakeWorker(self.port)
+        except ConnectionError:  # the run may be over before the worker connects
+            return
+        behave(worker)
 
     name = "fake"
     outcomes_known = False

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -82,11 +83,27 @@ def test_a_command_does_the_same_without_the_shell(
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o644 if name == "not-executable" else 0o755)
     (tmp_path / "directory").mkdir()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PWD", "/elsewhere")
-    found = run(command, LIMIT, groups)
-    monkeypatch.setattr(process, "PLAIN", frozenset())
-    assert run(command, LIMIT, groups) == found
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    monkeypatch.chdir(link)
+    for named in ("/elsewhere", str(link), "", "link"):
+        monkeypatch.setenv("PWD", named)
+        shell = subprocess.run(
+            ["/bin/sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        )
+        assert run(command, LIMIT, groups) == (shell.returncode, shell.stdout)
+
+
+@pytest.mark.parametrize("command", ["/bin/echo gone", "echo gone; true"])
+def test_the_working_directory_may_be_gone(
+    command: str, groups: Groups, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    code, output = run(command, LIMIT, groups)
+    assert (code, output.splitlines()[-1]) == (0, b"gone")
 
 
 def test_a_program_alone_is_executed_without_a_shell(groups: Groups, tmp_path: Path) -> None:
