@@ -104,7 +104,7 @@ def _askers(places: Sequence[str]) -> dict[str, queries.Ask]:
     """Returns what asks Lambda in each region. Without any credentials there is no answer, and a plan from
     assumptions. Raises UsageError for settings that are wrong."""
     try:
-        service = resolve(places)
+        return queries.askers(resolve(places))
     except NoCredentialsError as error:
         why = queries.UnansweredError("no credentials", str(error))
 
@@ -112,7 +112,6 @@ def _askers(places: Sequence[str]) -> dict[str, queries.Ask]:
             raise why
 
         return dict.fromkeys(places, refuse)
-    return {region: queries.asker(service, region) for region in places}
 
 
 def _configuration(ask: queries.Ask, function: str, region: str) -> dict[str, Any]:

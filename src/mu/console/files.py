@@ -1,8 +1,10 @@
-"""Writes files completely or not at all, or up to a limit."""
+"""Writes files completely or not at all, or up to a limit, and removes directories that nobody uses any more."""
 
+import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -45,3 +47,14 @@ def appended(path: str | Path, data: bytes, most: int, cut: bytes) -> None:
         written = memoryview(data if len(data) <= room else data[:room] + cut)
         while written:
             written = written[file.write(written) :]
+
+
+def remove_abandoned(directories: Iterable[Path], lock: str) -> None:
+    """Removes the directories whose file `lock` no process locks (flock) any more: the one that did has ended.
+
+    A directory without that file stays, as does what cannot be removed.
+    """
+    for directory in directories:
+        with suppress(OSError), (directory / lock).open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(directory, ignore_errors=True)

@@ -112,10 +112,7 @@ class AwsLambda:
         """Returns the service's limits, which are asked for once; the default for a region that does not answer."""
         if self._allowed is None:
             try:
-                askers = {
-                    region: queries.asker(self._service, region) for region in dict.fromkeys(self._regions)
-                }
-                allowed = aws_limits.ask_all(askers, self._function)
+                allowed = aws_limits.ask_all(queries.askers(self._service), self._function)
             except Exception as error:  # for example the CA bundle has no certificate
                 why = f"its limit could not be read ({reason(error)})"
                 allowed = {region: aws_limits.assumed(region, why) for region in self._regions}

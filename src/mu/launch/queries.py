@@ -63,6 +63,11 @@ def about(path: str, function: str) -> str:
     return path.format(quote(function, safe="", errors="surrogateescape"))
 
 
+def askers(service: Service) -> dict[str, Ask]:
+    """Returns an asker for each region of the service."""
+    return {region: asker(service, region) for region in service.endpoints}
+
+
 def asker(service: Service, region: str) -> Ask:
     """Returns a function that returns the answer to a GET of a path in this region, without fields that are null. It
     may be called by several threads at once, and raises UnansweredError. Raises UsageError if the endpoint is no URL,
@@ -157,10 +162,12 @@ def _signed(keys: Keys, region: str, url: str) -> dict[str, str]:
     if not all(text.isascii() and text.isprintable() for text in keys if text):
         raise UnansweredError("credentials", "the AWS credentials contain invalid characters: set them again")
     date = ffi.new("char[]", 17)
-    headers = {"host": parts.netloc.removesuffix(DEFAULT_PORTS[parts.scheme]), "x-amz-date": ""}
     if lib.mu_sigv4_date(int(time.time()), date) != lib.MU_LAUNCH_OK:
         raise UnansweredError("Clock", "this machine's clock is wrong")
-    headers["x-amz-date"] = ffi.string(date).decode()
+    headers = {
+        "host": parts.netloc.removesuffix(DEFAULT_PORTS[parts.scheme]),
+        "x-amz-date": ffi.string(date).decode(),
+    }
     if keys.token:
         headers["x-amz-security-token"] = keys.token
     path = parts.path.encode()

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from mu.console.files import remove_abandoned
 from mu.console.terminal import say, visible
 from mu.engines.ramp import LAMBDA, Ramp
 from mu.errors import UsageError
@@ -117,7 +118,8 @@ class LocalEngine:
             _make_directory(self._logs)
         _raise_open_files()
         place = Path(_place_beyond_tmp() or tempfile.gettempdir())
-        _remove_dead(place)
+        # Those of engines that were killed, and could not do it themselves.
+        remove_abandoned(filter(_of_this_user, place.glob(f"{PREFIX}*")), LOCK)
         directory, lock = _own_directory(place)
         stack.callback(os.close, lock)
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
@@ -233,16 +235,13 @@ def _own_directory(place: Path) -> tuple[Path, int]:
     return directory, descriptor
 
 
-def _remove_dead(place: Path) -> None:
-    """Removes the directories of this user's engines that were killed, and could not do it themselves."""
-    for directory in place.glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError):
-            status = directory.lstat()
-            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-                continue
-            with (directory / LOCK).open("rb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # an OSError if the engine lives
-                shutil.rmtree(directory, ignore_errors=True)
+def _of_this_user(path: Path) -> bool:
+    """Returns whether this is a directory of this user's, and no link."""
+    try:
+        status = path.lstat()
+    except OSError:  # it has been removed meanwhile
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
 
 
 def _make_directory(path: Path) -> None:

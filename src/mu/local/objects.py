@@ -111,7 +111,6 @@ class Body:
     or deleted, which removes its file; readers that have begun go on.
     """
 
-    closed = False
     _path = ""  # of the file, once the body is too large for memory
     _large: BinaryIO | None = None  # the file, while it is written
 
@@ -149,7 +148,6 @@ class Body:
 
     def close(self) -> None:
         """Removes the bytes. In a process that was forked from the owner's, the file stays."""
-        self.closed = True
         self.complete()
         self._small = io.BytesIO()
         if self._path and self._owner == os.getpid():

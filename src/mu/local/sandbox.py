@@ -155,12 +155,13 @@ def private_tmp(megabytes: int, shown: list[str]) -> None:
     """Gives this process an empty /tmp of at most `megabytes` in which only the paths `shown` remain."""
     _call("unshare", CLONE_NEWNS)
     descriptors = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in shown]
+    flags, options = MS_NOSUID | MS_NODEV, f"size={megabytes}m,mode=1777"
     try:
-        _mount("tmpfs", TMP, "tmpfs", MS_NOSUID | MS_NODEV, f"size={megabytes}m,mode=1777,{LARGE_PAGES}")
+        _mount("tmpfs", TMP, "tmpfs", flags, f"{options},{LARGE_PAGES}")
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        _mount("tmpfs", TMP, "tmpfs", MS_NOSUID | MS_NODEV, f"size={megabytes}m,mode=1777")
+        _mount("tmpfs", TMP, "tmpfs", flags, options)
     for path, descriptor in zip(shown, descriptors, strict=True):
         source = f"/proc/self/fd/{descriptor}"
         if Path(source).is_dir():

@@ -6,7 +6,10 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from mu.console.files import remove_abandoned
 from mu.mapping.globs import OWN
+
+LOCK = "lock"  # the file in each directory that its run keeps locked
 
 
 class Beside:
@@ -27,7 +30,7 @@ class Beside:
             path = above / "unfinished" / self._run
             path.mkdir(parents=True, exist_ok=True)
             self._locks.append(_locked(path))
-            _remove_stale(path)
+            remove_abandoned((other for other in path.parent.iterdir() if other != path), LOCK)
             self._made[base] = os.path.abspath(path)  # noqa: PTH100
         return self._made[base]
 
@@ -44,24 +47,6 @@ class Beside:
 
 
 def _locked(path: Path) -> int:
-    lock = os.open(path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    lock = os.open(path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     return lock
-
-
-def _remove_stale(mine: Path) -> None:
-    """Removes the directories of runs that have ended, which no process locks any more."""
-    for other in mine.parent.iterdir():
-        if other == mine:
-            continue
-        try:
-            lock = os.open(other / "lock", os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(other, ignore_errors=True)
-        except OSError:
-            pass
-        finally:
-            os.close(lock)

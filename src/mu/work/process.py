@@ -205,11 +205,11 @@ def run(command: str, limit: int, groups: Groups) -> tuple[int, bytes]:
 
     def start() -> subprocess.Popen[bytes]:
         variables = environment(".")
-        words = command.split(" ")
-        if "/" in words[0] and "=" not in words[0] and PLAIN.issuperset(command):
+        words = command.split() if PLAIN.issuperset(command) else []
+        if words and "/" in words[0] and "=" not in words[0]:
             # A shell says why a program cannot be executed, and runs scripts without a first line.
             with contextlib.suppress(OSError):
-                return execute([word for word in words if word], {**variables, b"PWD": _working_directory()})
+                return execute(words, {**variables, b"PWD": _working_directory()})
         return execute(["/bin/sh", "-c", command], variables)
 
     ended = follow(groups.start(start), groups, {"stdout": output})

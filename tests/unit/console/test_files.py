@@ -1,11 +1,12 @@
-"""Files that are written completely or not at all."""
+"""Files that are written completely or not at all, and directories that nobody uses any more."""
 
+import fcntl
 import os
 from pathlib import Path
 
 import pytest
 
-from mu.console.files import replacing
+from mu.console.files import remove_abandoned, replacing
 
 
 def test_it_is_there_at_the_end_only(tmp_path: Path) -> None:
@@ -74,3 +75,18 @@ def test_what_somebody_has_put_there_is_not_written_to(
             file.write(b"x")
         assert victim.read_text() == "kept"
         beside.unlink()
+
+
+def test_abandoned_directories_are_those_that_nobody_locks(tmp_path: Path) -> None:
+    for name in ("used", "abandoned", "of-another-program"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "content").write_text("x")
+    (tmp_path / "file").write_text("x")
+    for name in ("used", "abandoned"):
+        (tmp_path / name / "lock").touch()
+    with (tmp_path / "used" / "lock").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        remove_abandoned(list(tmp_path.iterdir()), "lock")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "of-another-program", "used"]
+    remove_abandoned(list(tmp_path.iterdir()), "lock")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "of-another-program"]
