@@ -56,6 +56,7 @@ ELSEWHERE = {
     "launch/options": "unit/launch/test_launch.py",
     "launch/resolve": "unit/launch/test_launch.py",
     "launch/result": "unit/launch/test_launch.py",
+    "local/checksums": "unit/local/test_upload.py",
     "local/engine": "integration/test_local_engine.py",
     "local/executor": "integration/test_local_executor.py",
     "local/file_range": "unit/local/test_web_server.py integration/test_local_engine.py",

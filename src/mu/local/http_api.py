@@ -34,7 +34,7 @@ from moto.core.request import Request
 from moto.iam.models import get_account_id_from
 from werkzeug.exceptions import HTTPException
 
-from mu.local import listing, objects
+from mu.local import listing, objects, upload
 from mu.local.account import Account
 from mu.local.moto_lambda import ExecutingBackend, InvokeError
 from mu.local.unzip import MAX_UNPACKED
@@ -156,8 +156,8 @@ class Application:
         length = request.environ.get("CONTENT_LENGTH")
         stream = request.environ["wsgi.input"]
         try:
-            body = objects.receive(stream, int(length) if length else None, dict(request.headers))
-        except objects.BadBodyError as error:
+            body = upload.receive(stream, int(length) if length else None, dict(request.headers))
+        except upload.BadBodyError as error:
             return _error("s3", 400, error.code, str(error))
         told = {f"HTTP_X_AMZ_CHECKSUM_{name}": value for name, value in body.checksums.items()}
         left_out = ("HTTP_X_AMZ_CONTENT_SHA256", "HTTP_X_AMZ_TRAILER", "HTTP_TRANSFER_ENCODING")

@@ -1,8 +1,7 @@
-"""The bytes of objects, which bypass moto: read from the connection in pieces, checked, stored once, and sent in
-pieces.
+"""The bytes of objects, which bypass moto: stored once, and sent in pieces.
 
-moto reads a request's body as a whole, copies it several times and does not verify its checksums. So `receive` puts
-the bytes into a `Body`, moto then handles the same request without a body, and the object that it makes takes over
+moto reads a request's body as a whole, copies it several times and does not verify its checksums. So `upload.receive`
+puts the bytes into a `Body`, moto then handles the same request without a body, and the object that it makes takes over
 the `Body` (`StoredKey`). In the other direction, moto answers a GET with headers only, and `pieces` are sent.
 
 A body is in memory if it is small, otherwise in a file, which is open only while it is written or read: there may be
@@ -11,97 +10,28 @@ read until it is asked for.
 """
 
 import base64
-import binascii
 import hashlib
 import io
 import os
 import re
 import tempfile
 import threading
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, cast
 
 from moto.s3 import models
 from moto.s3.models import FakeKey
 
-from mu.local.file_range import PIECE, FileRange
+from mu.local.checksums import ALGORITHMS
+from mu.local.file_range import FileRange
 
 IN_MEMORY = 64 << 10  # bytes of a body that is kept in memory
-LONGEST_LINE = 8192  # bytes of a line between the chunks of a chunked upload
-MOST_TRAILERS = 16
 
 _directory: Path | None = None  # where large bodies are kept; see `plug_in`
-
-
-class BadBodyError(Exception):
-    """The request's body does not match its headers. `code` is S3's name for it."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class Hash(Protocol):
-    """The common interface of hashlib's hashes and ours."""
-
-    def update(self, data: bytes, /) -> None:
-        """Adds bytes."""
-
-    def digest(self) -> bytes:
-        """Returns the hash of all bytes so far."""
-
-
-class Crc32:
-    """CRC-32 as in zlib."""
-
-    def __init__(self) -> None:
-        self._value = 0
-
-    def update(self, data: bytes, /) -> None:
-        """Adds bytes."""
-        self._value = zlib.crc32(data, self._value)
-
-    def digest(self) -> bytes:
-        """Returns four bytes, big-endian."""
-        return self._value.to_bytes(4, "big")
-
-
-class ReflectedCrc:
-    """A CRC of any reflected polynomial, with all bits set at the start and inverted at the end: about 8 MB/s."""
-
-    def __init__(self, polynomial: int, bits: int) -> None:
-        self._mask = self._value = (1 << bits) - 1
-        self._bytes = bits // 8
-        self._table = []
-        for byte in range(256):
-            for _ in range(8):
-                byte = byte >> 1 ^ (polynomial if byte & 1 else 0)
-            self._table.append(byte)
-
-    def update(self, data: bytes, /) -> None:
-        """Adds bytes."""
-        value, table = self._value, self._table
-        for byte in data:
-            value = value >> 8 ^ table[(value ^ byte) & 255]
-        self._value = value
-
-    def digest(self) -> bytes:
-        """Returns the bytes, big-endian."""
-        return (self._value ^ self._mask).to_bytes(self._bytes, "big")
-
-
-ALGORITHMS: Mapping[str, Callable[[], Hash]] = {
-    "CRC32": Crc32,
-    "CRC32C": lambda: ReflectedCrc(0x82F63B78, 32),
-    "CRC64NVME": lambda: ReflectedCrc(0x9A6C9329AC4BC9B5, 64),
-    "SHA1": lambda: hashlib.sha1(usedforsecurity=False),
-    "SHA256": hashlib.sha256,
-}
 
 
 class Body:
@@ -228,117 +158,6 @@ def of_bytes(data: bytes) -> Body:
     body.add(data)
     body.complete()
     return body
-
-
-def receive(stream: BinaryIO, length: int | None, headers: Mapping[str, str]) -> Body:
-    """Returns the body of a PUT; `stream` has `length` bytes of it (None: to its end).
-
-    Raises BadBodyError if it is cut short, wrongly chunked, or does not match a checksum in its headers or trailers.
-    """
-    wanted = {key.lower(): value for key, value in headers.items()}
-    chunked = wanted.get("x-amz-content-sha256", "").startswith("STREAMING-")
-    algorithms = {name for name in ALGORITHMS if f"x-amz-checksum-{name.lower()}" in wanted}
-    algorithms |= {
-        name
-        for name in ALGORITHMS
-        if f"x-amz-checksum-{name.lower()}" in wanted.get("x-amz-trailer", "").lower().split(",")
-    }
-    algorithms |= {wanted.get("x-amz-sdk-checksum-algorithm", "").upper()} & set(ALGORITHMS)
-    body = Body(algorithms or {"CRC32"})
-    exact = _Exactly(stream, length)
-    if chunked:
-        wanted |= _receive_chunks(exact, body)
-        told = wanted.get("x-amz-decoded-content-length")
-        if told is not None and told != str(body.size):
-            raise BadBodyError("IncompleteBody", INCOMPLETE)
-    else:
-        while data := exact.read(PIECE):
-            body.add(data)
-    exact.end()
-    _check(body, wanted)
-    body.complete()
-    return body
-
-
-INCOMPLETE = "You did not provide the number of bytes specified by the Content-Length HTTP header"
-
-
-class _Exactly:
-    """A stream that must provide an exact number of bytes."""
-
-    def __init__(self, stream: BinaryIO, length: int | None) -> None:
-        self._stream = stream
-        self._left = length
-
-    def read(self, most: int) -> bytes:
-        data = self._stream.read(most if self._left is None else min(most, self._left))
-        return self._count(data)
-
-    def readline(self) -> bytes:
-        most = LONGEST_LINE if self._left is None else min(LONGEST_LINE, self._left)
-        line = self._count(self._stream.readline(most))
-        if not line.endswith(b"\n"):
-            raise BadBodyError("IncompleteBody", "The request body terminated unexpectedly")
-        return line.rstrip(b"\r\n")
-
-    def end(self) -> None:
-        """Raises BadBodyError if bytes are missing."""
-        if self._left:
-            raise BadBodyError("IncompleteBody", INCOMPLETE)
-
-    def _count(self, data: bytes) -> bytes:
-        if self._left is not None:
-            self._left -= len(data)
-        return data
-
-
-def _receive_chunks(stream: _Exactly, body: Body) -> dict[str, str]:
-    """Decodes an `aws-chunked` upload; returns the headers that follow it."""
-    while True:
-        size = re.fullmatch(rb"([0-9a-fA-F]{1,16})(?:;.*)?", stream.readline())
-        if not size:
-            raise BadBodyError("InvalidChunkSizeError", "a chunk of the upload has no size")
-        left = int(size[1], 16)
-        if left == 0:
-            break
-        while left:
-            data = stream.read(min(left, PIECE))
-            if not data:
-                raise BadBodyError("IncompleteBody", INCOMPLETE)
-            body.add(data)
-            left -= len(data)
-        stream.readline()
-    trailers: dict[str, str] = {}
-    while (line := stream.readline()) and len(trailers) < MOST_TRAILERS:
-        name, _, value = line.decode("latin-1").partition(":")
-        trailers[name.strip().lower()] = value.strip()
-    return trailers
-
-
-def _check(body: Body, wanted: Mapping[str, str]) -> None:
-    told = wanted.get("content-md5")
-    if told is not None:
-        if len(_decoded(told)) != 16:
-            raise BadBodyError("InvalidDigest", "The Content-MD5 you specified was invalid.")
-        if _decoded(told).hex() != body.md5:
-            raise BadBodyError("BadDigest", "The Content-MD5 you specified did not match what we received.")
-    for name, made in body.checksums.items():
-        told = wanted.get(f"x-amz-checksum-{name.lower()}")
-        if told is None:
-            continue
-        if len(_decoded(told)) != len(_decoded(made)):
-            message = f"Value for x-amz-checksum-{name.lower()} header is invalid."
-            raise BadBodyError("InvalidRequest", message)
-        if told != made:
-            message = f"The {name} you specified did not match the calculated checksum."
-            raise BadBodyError("BadDigest", message)
-
-
-def _decoded(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return b""
 
 
 class _Passing(threading.local):
