@@ -21,9 +21,11 @@ from botocore.exceptions import ClientError
 
 import mu
 from mu.cli.main import main
-from mu.errors import JobError
+from mu.errors import JobError, UsageError
 from mu.local.engine import LocalEngine
-from mu.mapping import direct, dry_run, reach, sources
+from mu.mapping import direct, dry_run, job, reach, rows, sources, target
+from mu.mapping.job import Map
+from mu.mapping.settings import Given
 from mu.report import cost
 from tests.support.local_rig import eventually
 from tests.support.map_rig import rows_of
@@ -539,6 +541,14 @@ def test_max_cost_is_not_passed_by_more_than_what_ran(s3: Any, capfd: pytest.Cap
     worst = 10 * 1769 / 1024 * 0.0000166667
     assert 0 < run["done"] < 50
     assert run["cost"]["dollars"] <= 0.0003 + 2 * worst
+
+
+def test_max_cost_where_no_price_is_known_says_what_to_do() -> None:
+    made = Map(job.check(Given(("true",), engine=("lambda",), max_cost=1.0), rows.listed(["1"])))
+    with pytest.raises(
+        UsageError, match="no price is known for arm64 in mx-central-1: choose another region"
+    ):
+        target.set_price(made, target.Target("f", ["mx-central-1"], cost.Function(1024, "arm64"), 1.0))
 
 
 def test_dry_run(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
