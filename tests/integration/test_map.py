@@ -401,14 +401,16 @@ def test_resume_in_a_bucket(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
 def test_objects_that_change_or_are_frozen(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
     for name in "abc":
         s3.put_object(Bucket=BUCKET, Key=f"change/{name}", Body=name.encode())
-    s3.put_object(Bucket=BUCKET, Key="change/d", Body=b"d", StorageClass="DEEP_ARCHIVE")
+    for key in ("change/d", "change/restored"):
+        s3.put_object(Bucket=BUCKET, Key=key, Body=b"d", StorageClass="DEEP_ARCHIVE")
+    s3.restore_object(Bucket=BUCKET, Key="change/restored", RestoreRequest={"Days": 1})
     script = (
         f"test {{/}} != a || python3 -c \"import boto3; boto3.client('s3', 'us-east-1')"
         f".put_object(Bucket='{BUCKET}', Key='change/c', Body=b'new')\"; cat {{in}}"
     )
     assert main(["map", f"s3://{BUCKET}/change/*", "-W", "1", "--sh", script]) == 1
     out, err = capfd.readouterr()
-    assert out == "ab"
+    assert out == "abd"
     assert "the object has changed" in err
     assert "storage class DEEP_ARCHIVE: restore it first" in err
     assert "failed attempt" not in err  # the error is final: not tried again
@@ -512,9 +514,19 @@ def test_direct_opens_no_port_and_waits_while_lambda_is_busy(
 
 
 def test_mistakes_of_one_input_say_what_and_where(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
-    Path("list").write_text(f"s3://B!/x\ns3://{BUCKET}/none\ns3://no-such-bucket/k\n")
-    assert main(["map", "--lines", "list", "--retries", "0", "--", "cat", "{in}"]) == 1
+    """None of them is tried again."""
+    s3.put_object(Bucket=BUCKET, Key="cold", Body=b"", StorageClass="GLACIER")
+    Path("list").write_text(
+        f"s3://B!/x\ns3://{BUCKET}/none\ns3://no-such-bucket/k\ns3://{BUCKET}/cold\n"
+        "s3://arn:aws:s3:us-east-1:123456789012:accesspoint/mine/k\n"
+    )
+    assert main(["map", "--lines", "list", "--", "cat", "{in}"]) == 1
     err = capfd.readouterr().err
+    assert "failed attempt" not in err
+    assert f"s3://{BUCKET}/cold: the object is archived and must be restored first (input 4)" in err
+    assert (
+        "write an access point as s3://ALIAS/KEY, with its alias instead of its ARN (input 5: s3://arn" in err
+    )
     assert "there can be no bucket 'B!': a name has 3 to 63 lower-case letters" in err
     assert "there is no bucket no-such-bucket (input 3: s3://no-such-bucket/k)" in err
     assert f"s3://{BUCKET}/none: no such key (input 2)" in err
