@@ -33,6 +33,11 @@ def state_name(state: object) -> str:
     return getattr(state, "title", "") or type(state).__name__
 
 
+def constructor_name(constructor: object) -> str:
+    """Returns the name of a state class, or of another callable that makes a state."""
+    return getattr(constructor, "__name__", None) or repr(constructor)
+
+
 class Described(Protocol):
     """An object with a description of its own, as a state."""
 
