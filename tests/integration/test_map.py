@@ -21,9 +21,11 @@ from botocore.exceptions import ClientError
 
 import mu
 from mu.cli.main import main
-from mu.errors import JobError
+from mu.errors import JobError, UsageError
 from mu.local.engine import LocalEngine
-from mu.mapping import direct, dry_run, reach, sources
+from mu.mapping import direct, dry_run, job, reach, rows, sources, target
+from mu.mapping.job import Map
+from mu.mapping.settings import Given
 from mu.report import cost
 from tests.support.local_rig import eventually
 from tests.support.map_rig import rows_of
@@ -299,6 +301,27 @@ def test_from_python() -> None:
         mu.map(["true"], ["a"], colour=3)
 
 
+def test_results_that_cannot_be_completed(capfd: pytest.CaptureFixture[str]) -> None:
+    """The inputs are done: that is no run that was not started."""
+    words = [
+        "map",
+        "--range",
+        "1-2",
+        "--results",
+        "r",
+        "-W",
+        "1",
+        "--",
+        "mkdir",
+        "-p",
+        f"{Path.cwd()}/r/run.json",
+    ]
+    assert main(words) == 1
+    err = capfd.readouterr().err
+    assert "2 of 2 inputs done" in err
+    assert "cannot write r/run.json: is a directory" in err
+
+
 # Lambda
 
 
@@ -318,6 +341,25 @@ def test_lambda_gives_the_same_as_here(s3: Any, capfd: pytest.CaptureFixture[str
     err = capfd.readouterr().err
     # The second run finds the function by the hash of its content.
     assert err.count("creating function tool-") == 1
+
+
+def test_lambda_and_another_engine_together(
+    s3: Any, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cost is that of the workers in Lambda alone, and the record has no credentials."""
+    secret = "0123456789abcdefSECRET"
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    Path("tool").write_text(f"#!/bin/sh\necho {secret} >&2\nexit 3\n")
+    Path("tool").chmod(0o755)
+    for place, engines in (("both", ["-e", "here", "-e", "lambda"]), ("here", ["-e", "here"])):
+        words = ["map", "--range", "1-3", *engines, "-W", "1", "--record", place, "--no-retry", "3"]
+        assert main([*words, "--", "./tool", "{}"]) == 1
+        found = json.loads(next(Path(place).glob("run*.json")).read_text())
+        assert secret not in json.dumps(found)
+        assert "***" in json.dumps(found["parts"])
+        cost = found["cost"]
+        assert (cost and (cost["requests"], cost["worker_seconds"])) == ((0, 0) if place == "both" else None)
+    assert "cost: 0.0 GB-seconds, 0 requests" in capfd.readouterr().err
 
 
 def test_objects_of_any_name(s3: Any) -> None:
@@ -539,6 +581,14 @@ def test_max_cost_is_not_passed_by_more_than_what_ran(s3: Any, capfd: pytest.Cap
     worst = 10 * 1769 / 1024 * 0.0000166667
     assert 0 < run["done"] < 50
     assert run["cost"]["dollars"] <= 0.0003 + 2 * worst
+
+
+def test_max_cost_where_no_price_is_known_says_what_to_do() -> None:
+    made = Map(job.check(Given(("true",), engine=("lambda",), max_cost=1.0), rows.listed(["1"])))
+    with pytest.raises(
+        UsageError, match="no price is known for arm64 in mx-central-1: choose another region"
+    ):
+        target.set_price(made, target.Target("f", ["mx-central-1"], cost.Function(1024, "arm64"), 1.0))
 
 
 def test_dry_run(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
