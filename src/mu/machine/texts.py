@@ -2,13 +2,12 @@
 
 from typing import Protocol
 
-from mu.errors import describe, place
+from mu.errors import LONGEST, describe, place
 from mu.wire.framing import to_bytes, to_text
 
 # Characters of an error that are kept: the beginning, which names the command, and the end, where programs
 # print reasons.
 ERROR_BEGINNING, ERROR_END = 2048, 14336
-MAX_REFUSAL = 300  # characters of an exception that are kept
 
 
 def shortened(error: str | bytes) -> str:
@@ -57,4 +56,4 @@ def refusal(error: ValueError) -> str:
     """Returns the text of an exception that says that a message is not expected yet, with file and line, if a script's
     own code raised it: it may be a mistake. Otherwise an empty text."""
     where = place(error)
-    return f"{describe(error)[:MAX_REFUSAL]}{where}" if where else ""
+    return f"{describe(error)[:LONGEST]}{where}" if where else ""
