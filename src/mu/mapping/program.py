@@ -7,9 +7,8 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from mu import aws
 from mu.errors import MuError, UsageError, reason
 from mu.mapping.words import Words
 
@@ -131,6 +130,11 @@ def package(program: Program, beside: Sequence[str], directory: Path, *, allow_l
     return Package(made, f"{stem}-{content[:16]}", needed.arch)
 
 
+def function_name(made: Package, memory: int | None) -> str:
+    """Returns the name of the function with this package, and so many MB of memory."""
+    return f"{made.name}-{memory or MEMORY}"
+
+
 def as_function(
     program: Program,
     beside: Sequence[str],
@@ -146,36 +150,27 @@ def as_function(
 
     with tempfile.TemporaryDirectory(prefix="mu-package-") as directory:
         made = package(program, beside, Path(directory), allow_ld=allow_ld)
-        megabytes = memory or MEMORY
-        name = f"{made.name}-{megabytes}"
-        client = aws.client("lambda", region)
-        if _exists(client, name):
-            return name
-        role = os.environ.get("AWS_ROLE", "")
-        if not role:
-            raise UsageError(
-                "AWS_ROLE is not set: it is the ARN of the role of the function that is made for the program"
-                " (-l FUNCTION names one that exists)"
-            )
         function = deploy.Function(
-            name=name,
+            name=function_name(made, memory),
             region=region,
             runtime=os.environ.get("RUNTIME") or NEWEST_RUNTIME,
             arch=made.arch,
-            role=role,
-            memory=megabytes,
+            role=os.environ.get("AWS_ROLE", ""),
+            memory=memory or MEMORY,
             timeout=int(os.environ.get("TIMEOUT") or TIMEOUT),
             tmp_size=int(os.environ.get("TMP_SIZE") or TMP_SIZE),
             code_bucket=os.environ.get("CODE_BUCKET") or None,
         )
-        deploy.create(function, made.file, say)
-    return name
-
-
-def _exists(client: Any, name: str) -> bool:
-    with aws.explained(f"cannot look for function {name}"):
+        if deploy.find_made(function):
+            return function.name
+        if not function.role:
+            raise UsageError(
+                "AWS_ROLE is not set: it is the ARN of the role of the function that is made for the program"
+                " (-l FUNCTION names one that exists)"
+            )
         try:
-            client.get_function_configuration(FunctionName=name)
-        except client.exceptions.ResourceNotFoundException:
-            return False
-    return True
+            deploy.create(function, made.file, say)
+        except deploy.ExistsError:  # another run has made it meanwhile
+            if not deploy.find_made(function):
+                raise
+    return function.name
