@@ -98,6 +98,8 @@ def check_bucket(bucket: str, where: str = "") -> None:
     if bucket.startswith("s3://"):
         name = bucket.removeprefix("s3://").partition("/")[0]
         raise UsageError(f"bucket {bucket}: give the name alone: {name or 'NAME'}")
+    if re.fullmatch(r"arn:.*:(accesspoint|outpost)", bucket):  # S3 URLs are split at the first slash
+        raise UsageError(f"{where}write an access point as s3://ALIAS/KEY, with its alias instead of its ARN")
     if not bucket.startswith("arn:") and not BUCKET.fullmatch(bucket):
         raise UsageError(
             f"{where}there can be no bucket {bucket!r}: a name has 3 to 63 lower-case letters, digits, dots and hyphens"

@@ -33,9 +33,9 @@ def test_later_launches_count_and_are_numbered_on(monkeypatch: pytest.MonkeyPatc
     assert launch.failure() is None
     assert launch.note() == "; launching was throttled 5 times"
     assert running.numbers() == dict.fromkeys(range(5), 2)
-    assert [invocation.number for invocation in launch.invocations] == [0, 1, 2, 3, 4]
-    assert launch.accepted_by[-1][1] == 5
-    assert sorted(launch.accepted_by) == launch.accepted_by
+    assert [invocation.number for invocation in launch.launches.invocations] == [0, 1, 2, 3, 4]
+    assert launch.launches.accepted_by[-1][1] == 5
+    assert sorted(launch.launches.accepted_by) == launch.launches.accepted_by
 
 
 def test_one_that_fails_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +182,7 @@ def test_a_paced_launch_comes_to_its_end_by_itself(monkeypatch: pytest.MonkeyPat
         launch.cancel()
         launch.wait()
         assert running.numbers() == dict.fromkeys(range(12), 1)
-    assert [invocation.number for invocation in launch.invocations] == list(range(12))
+    assert [invocation.number for invocation in launch.launches.invocations] == list(range(12))
 
 
 def test_invocations_that_never_say_hello_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +192,7 @@ def test_invocations_that_never_say_hello_are_lost(monkeypatch: pytest.MonkeyPat
         launch.shown({"request_id": "r0"})  # before its launch has ended
         before = time.monotonic()
         launch.start('{"id": ##ID##}', 4)
-        eventually(lambda: len(launch.invocations) == 4)
+        eventually(lambda: len(launch.launches.invocations) == 4)
         launch.shown({"request_id": "r1"})
         now = time.monotonic()
         assert launch.lost(now) == 0

@@ -842,6 +842,11 @@ def test_a_listing_has_what_motos_has(rig: Rig) -> None:
     keys = {item["Key"] for page in pages() for item in page["Contents"]}
     assert "new" in keys
     assert "a b" not in keys
+    s3.restore_object(Bucket="listed", Key="y", RestoreRequest={"Days": 1})
+    assert "RestoreStatus" not in str(pages(Prefix="y"))
+    ((entry,),) = [page["Contents"] for page in pages(Prefix="y", OptionalObjectAttributes=["RestoreStatus"])]
+    assert entry["RestoreStatus"]["IsRestoreInProgress"] is False
+    assert entry["RestoreStatus"]["RestoreExpiryDate"].tzinfo is not None
     with pytest.raises(ClientError, match="NoSuchBucket"):
         s3.list_objects_v2(Bucket="there-is-none")
 

@@ -21,9 +21,11 @@ from botocore.exceptions import ClientError
 
 import mu
 from mu.cli.main import main
-from mu.errors import JobError
+from mu.errors import JobError, UsageError
 from mu.local.engine import LocalEngine
-from mu.mapping import dry_run, invoker, reach, sources
+from mu.mapping import dry_run, invoker, job, reach, rows, sources, target
+from mu.mapping.job import Map
+from mu.mapping.settings import Given
 from mu.report import cost
 from tests.support.local_rig import eventually
 from tests.support.map_rig import rows_of
@@ -299,6 +301,27 @@ def test_from_python() -> None:
         mu.map(["true"], ["a"], colour=3)
 
 
+def test_results_that_cannot_be_completed(capfd: pytest.CaptureFixture[str]) -> None:
+    """The inputs are done: that is no run that was not started."""
+    words = [
+        "map",
+        "--range",
+        "1-2",
+        "--results",
+        "r",
+        "-W",
+        "1",
+        "--",
+        "mkdir",
+        "-p",
+        f"{Path.cwd()}/r/run.json",
+    ]
+    assert main(words) == 1
+    err = capfd.readouterr().err
+    assert "2 of 2 inputs done" in err
+    assert "cannot write r/run.json: is a directory" in err
+
+
 # Lambda
 
 
@@ -318,6 +341,25 @@ def test_lambda_gives_the_same_as_here(s3: Any, capfd: pytest.CaptureFixture[str
     err = capfd.readouterr().err
     # The second run finds the function by the hash of its content.
     assert err.count("creating function tool-") == 1
+
+
+def test_lambda_and_another_engine_together(
+    s3: Any, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cost is that of the workers in Lambda alone, and the record has no credentials."""
+    secret = "0123456789abcdefSECRET"
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    Path("tool").write_text(f"#!/bin/sh\necho {secret} >&2\nexit 3\n")
+    Path("tool").chmod(0o755)
+    for place, engines in (("both", ["-e", "here", "-e", "lambda"]), ("here", ["-e", "here"])):
+        words = ["map", "--range", "1-3", *engines, "-W", "1", "--record", place, "--no-retry", "3"]
+        assert main([*words, "--", "./tool", "{}"]) == 1
+        found = json.loads(next(Path(place).glob("run*.json")).read_text())
+        assert secret not in json.dumps(found)
+        assert "***" in json.dumps(found["parts"])
+        cost = found["cost"]
+        assert (cost and (cost["requests"], cost["worker_seconds"])) == ((0, 0) if place == "both" else None)
+    assert "cost: 0.0 GB-seconds, 0 requests" in capfd.readouterr().err
 
 
 def test_objects_of_any_name(s3: Any) -> None:
@@ -361,14 +403,16 @@ def test_resume_in_a_bucket(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
 def test_objects_that_change_or_are_frozen(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
     for name in "abc":
         s3.put_object(Bucket=BUCKET, Key=f"change/{name}", Body=name.encode())
-    s3.put_object(Bucket=BUCKET, Key="change/d", Body=b"d", StorageClass="DEEP_ARCHIVE")
+    for key in ("change/d", "change/restored"):
+        s3.put_object(Bucket=BUCKET, Key=key, Body=b"d", StorageClass="DEEP_ARCHIVE")
+    s3.restore_object(Bucket=BUCKET, Key="change/restored", RestoreRequest={"Days": 1})
     script = (
         f"test {{/}} != a || python3 -c \"import boto3; boto3.client('s3', 'us-east-1')"
         f".put_object(Bucket='{BUCKET}', Key='change/c', Body=b'new')\"; cat {{in}}"
     )
     assert main(["map", f"s3://{BUCKET}/change/*", "-W", "1", "--sh", script]) == 1
     out, err = capfd.readouterr()
-    assert out == "ab"
+    assert out == "abd"
     assert "the object has changed" in err
     assert "storage class DEEP_ARCHIVE: restore it first" in err
     assert "failed attempt" not in err  # the error is final: not tried again
@@ -487,9 +531,19 @@ def test_a_function_that_may_not_run_is_told_before_anything_starts(
 
 
 def test_mistakes_of_one_input_say_what_and_where(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
-    Path("list").write_text(f"s3://B!/x\ns3://{BUCKET}/none\ns3://no-such-bucket/k\n")
-    assert main(["map", "--lines", "list", "--retries", "0", "--", "cat", "{in}"]) == 1
+    """None of them is tried again."""
+    s3.put_object(Bucket=BUCKET, Key="cold", Body=b"", StorageClass="GLACIER")
+    Path("list").write_text(
+        f"s3://B!/x\ns3://{BUCKET}/none\ns3://no-such-bucket/k\ns3://{BUCKET}/cold\n"
+        "s3://arn:aws:s3:us-east-1:123456789012:accesspoint/mine/k\n"
+    )
+    assert main(["map", "--lines", "list", "--", "cat", "{in}"]) == 1
     err = capfd.readouterr().err
+    assert "failed attempt" not in err
+    assert f"s3://{BUCKET}/cold: the object is archived and must be restored first (input 4)" in err
+    assert (
+        "write an access point as s3://ALIAS/KEY, with its alias instead of its ARN (input 5: s3://arn" in err
+    )
     assert "there can be no bucket 'B!': a name has 3 to 63 lower-case letters" in err
     assert "there is no bucket no-such-bucket (input 3: s3://no-such-bucket/k)" in err
     assert f"s3://{BUCKET}/none: no such key (input 2)" in err
@@ -542,6 +596,14 @@ def test_max_cost_is_not_passed_by_more_than_what_ran(s3: Any, capfd: pytest.Cap
     worst = 10 * 1769 / 1024 * 0.0000166667
     assert 0 < run["done"] < 50
     assert run["cost"]["dollars"] <= 0.0003 + 2 * worst
+
+
+def test_max_cost_where_no_price_is_known_says_what_to_do() -> None:
+    made = Map(job.check(Given(("true",), engine=("lambda",), max_cost=1.0), rows.listed(["1"])))
+    with pytest.raises(
+        UsageError, match="no price is known for arm64 in mx-central-1: choose another region"
+    ):
+        target.set_price(made, target.Target("f", ["mx-central-1"], cost.Function(1024, "arm64"), 1.0))
 
 
 def test_dry_run(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:

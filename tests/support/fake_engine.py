@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mu.engines.protocol import NOTHING, Limit, Progress
+from mu.engines.protocol import NOTHING, BaseEngine, Limit, Progress
 
 
-class FakeEngine:
+class FakeEngine(BaseEngine):
     """`limited` workers at a time; `failed` is the reason of its failure."""
 
-    outcomes_known = True
+    requests = 0  # type: ignore[assignment]
 
     def __init__(self, name: str, limited: int | None = None) -> None:
         self.name = name

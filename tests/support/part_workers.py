@@ -6,14 +6,14 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mu.engines.protocol import NOTHING, Limit, Progress
+from mu.engines.protocol import NOTHING, BaseEngine, Limit, Progress
 from mu.wire import protocol
 from tests.support.fake_workers import FakeWorker, obey
 
 Answer = Callable[[str], str | list[str] | None]
 
 
-class PartWorkers:
+class PartWorkers(BaseEngine):
     """Starts a thread for each worker. `answers[n]` makes the answers of the n-th worker, the last one those of all
     further workers; if an answer is None, the worker closes its connection. `facts` are sent in its hellos; with None
     the worker is an old one that does not know `reset:`.
@@ -22,7 +22,6 @@ class PartWorkers:
     """
 
     name = "fake"
-    outcomes_known = True
 
     def __init__(
         self, *answers: Answer, facts: Mapping[str, Any] | None = None, limit: int | None = None

@@ -1,6 +1,7 @@
 """`mu functions`: lists and removes the functions that `mu lambdaize` has made. A tag marks them."""
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,8 +92,14 @@ def remove(names: Sequence[str], regions: Sequence[str], every: bool) -> Iterato
         yield f"removed {made.name} in {made.region}"
 
 
+LOGS = (
+    "mu functions: logs stay until you remove them, and are charged for: "
+    "aws logs delete-log-group --region REGION --log-group-name /aws/lambda/NAME"
+)
+
 DESCRIPTION = """\
 List the functions that 'mu lambdaize' has made, or remove them. Other functions are neither shown nor touched.
+What removed functions have logged stays in CloudWatch Logs, in the log groups /aws/lambda/NAME.
 
 example:
   mu functions -r us-east-1,eu-west-1
@@ -117,8 +124,13 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "rm":
         if bool(args.names) == args.all:
             raise UsageError("rm takes the names of functions, or --all")
+        removed = False
         for line in remove(args.names, args.regions, args.all):
             tell(f"{line}\n")
+            sys.stdout.flush()
+            removed = True
+        if removed:
+            say(LOGS)
         return 0
     if args.names or args.all:
         raise UsageError("ls takes no names")

@@ -18,8 +18,8 @@ Make a Lambda function from an executable. A worker runs the command
 in which ##INFILE##, ##OUTFILE##, ##TMPDIR## and others are replaced by what a coordinator sets. EXECUTABLE is a
 static program, a script that begins with #!, or, with ALLOW_LD, a dynamic program. EXTRAFILEs, which may be
 directories, are put beside it; those that may be executed, libraries aside, must be programs for workers, too.
-The package stays in the current directory as NAME.zip; those of earlier functions with made-up names from the same
-executable go, unless --keep is given.
+The package stays in the current directory as NAME.zip. Once the function is made, packages of earlier functions with
+made-up names go if they have the same command and files of the same names, unless --keep is given.
 
 On stdout: the function's name, then Lambda's answer as JSON. The exit status is 2 if a flag, a setting or the set-up of
 AWS is wrong, such as missing credentials, and 1 if the function cannot be made. In both cases nothing has been made or
@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     text = "make the package, run its program with ARGS where nothing else is, and make no function"
     parser.add_argument("--try", dest="try_arguments", metavar="ARGS", help=text)
     parser.add_argument("--quiet", action="store_true", help="print only the function's name, and warnings")
-    text = "leave the packages of earlier functions of the same executable"
+    text = "leave the packages of earlier functions with the same command and files"
     parser.add_argument("--keep", action="store_true", help=text)
     parser.add_argument("executable", metavar="EXECUTABLE", help="the program")
     parser.add_argument(

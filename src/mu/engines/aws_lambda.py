@@ -11,7 +11,7 @@ from typing import Any
 from mu.engines import aws_limits, ramp
 from mu.engines.address import towards_endpoint
 from mu.engines.aws_limits import Allowed
-from mu.engines.protocol import NOTHING, Limit, added_up
+from mu.engines.protocol import NOTHING, BaseEngine, Launches, Limit, added_up
 from mu.engines.ramp import Growth, Ramp
 from mu.errors import reason
 from mu.launch import Invocation, LaunchOptions, Progress, launch_shares, queries, resolve
@@ -43,16 +43,14 @@ class _Batch:
         return max((number for when, number in self.accepted if when <= moment), default=0)
 
 
-class AwsLambda:
+class AwsLambda(BaseEngine):
     """Starts a function's invocations. Raises UsageError at once if there are no credentials, or a region does not
     exist.
 
-    `dispensable` is how many invocations may fail before launching counts as failed. `asked_by` and `accepted_by` hold
-    how many invocations had been asked for, and accepted, at which time (seconds since the epoch; cumulative).
+    `dispensable` is how many invocations may fail before launching counts as failed.
     """
 
     name = "lambda"
-    outcomes_known = False  # Lambda does not report that it has dropped an event
 
     def __init__(
         self,
@@ -69,8 +67,9 @@ class AwsLambda:
         self._dispensable = dispensable
         self._event = ""
         self.asked = 0
-        self.asked_by: list[tuple[float, int]] = []
-        self.accepted_by: list[tuple[float, int]] = []
+        self._hellos = 0
+        self._asked_by: list[tuple[float, int]] = []
+        self._accepted_by: list[tuple[float, int]] = []
         self._service = resolve(regions, access_key_id, secret_access_key)
         self._allowed: dict[str, Allowed] | None = None
         self._asked: dict[str, int] = {}  # number of workers by region
@@ -95,9 +94,19 @@ class AwsLambda:
         with self._changed:
             return [region for region in self._regions if self._asked.get(region)] or self._regions[:1]
 
-    def ask(self, path: str) -> dict[str, Any]:
-        """Returns Lambda's answer to a GET of `path`, in the first region that has workers; see `mu.launch.queries`."""
-        return queries.asker(self._service, self.regions[0])(path)
+    def asker(self) -> queries.Ask:
+        """Returns a function that asks the first region that has workers."""
+        return lambda path: queries.asker(self._service, self.regions[0])(path)
+
+    def bills(self, facts: Mapping[str, Any]) -> bool:
+        """Returns that Lambda bills the worker."""
+        return True
+
+    @property
+    def requests(self) -> int:
+        """How many invocations were accepted. A worker may connect although the answer to its invocation was lost."""
+        progress = self.progress
+        return max(self._hellos, 0 if progress is None else progress.accepted)
 
     @property
     def secrets(self) -> list[str]:
@@ -134,7 +143,7 @@ class AwsLambda:
         limits = {region: allowed.number for region, allowed in (self._allowed or {}).items()}
         with self._changed:
             self.asked += number
-            self.asked_by.append((clock.now(), self.asked))
+            self._asked_by.append((clock.now(), self.asked))
             for region, count in aws_limits.spread(number, self._regions, self._asked, limits).items():
                 self._pending[region] = self._pending.get(region, 0) + count
             if self._pump is None:
@@ -145,6 +154,7 @@ class AwsLambda:
     def shown(self, facts: Mapping[str, Any]) -> None:
         """Records a worker's hello; its request id tells which invocation it is."""
         with self._changed:
+            self._hellos += 1
             request_id = facts.get("request_id")
             if not request_id:
                 self._anonymous += 1
@@ -182,10 +192,10 @@ class AwsLambda:
             return told._replace(total=self.asked, queued=told.queued + waiting)
 
     @property
-    def invocations(self) -> list[Invocation]:
-        """The results of the invocations whose launch has ended, by number."""
+    def launches(self) -> Launches:
+        """The results of the invocations whose launch has ended, by number, and the progress of launching."""
         with self._changed:
-            return sorted(self._invocations)
+            return Launches(sorted(self._invocations), list(self._asked_by), list(self._accepted_by))
 
     def failure(self) -> str | None:
         """Returns why there will not be enough workers; None while there may be."""
@@ -206,7 +216,7 @@ class AwsLambda:
         empty."""
         reasons = Counter(
             f" ({invocation.region}: {invocation.error.removeprefix(CANCELLED)})"
-            for invocation in self.invocations
+            for invocation in self.launches.invocations
             if invocation.error is not None and invocation.error.startswith(CANCELLED)
         )
         return reasons.most_common(1)[0][0] if reasons else ""
@@ -218,7 +228,7 @@ class AwsLambda:
             self._changed.notify()
 
     def wait(self) -> None:
-        """Waits, after `cancel`, until `progress` and `invocations` are final, but at most `PATIENCE` seconds."""
+        """Waits, after `cancel`, until `progress` and `launches` are final, but at most `PATIENCE` seconds."""
         until = time.monotonic() + PATIENCE
         if self._pump is not None:
             self._pump.join(PATIENCE)
@@ -292,8 +302,8 @@ class AwsLambda:
                 if progress.accepted > batch.accepted_before(math.inf):
                     batch.accepted.append((time.monotonic(), progress.accepted))
                 told = self._told()
-                if not self.accepted_by or told.accepted > self.accepted_by[-1][1]:
-                    self.accepted_by.append((clock.now(), told.accepted))
+                if not self._accepted_by or told.accepted > self._accepted_by[-1][1]:
+                    self._accepted_by.append((clock.now(), told.accepted))
             if told.failed > self._dispensable:
                 self._cancel.set()  # the job cannot succeed any more, so no more workers are started
 

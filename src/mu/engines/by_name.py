@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mu.engines.protocol import Engine
+from mu.engines.protocol import BaseEngine, Engine
 from mu.engines.ramp import LAMBDA, Ramp
 from mu.errors import MuError, UsageError, reason
 
@@ -189,9 +189,12 @@ def _of_ones_own(file: str, argument: str, wanted: Wanted) -> Engine:
     except Exception as error:
         raise UsageError(f"-e {file}:{argument}: {type(error).__name__}: {reason(error)}") from error
     if not isinstance(made, Engine):
-        names_of_all = [*(each for each in dir(Engine) if not each.startswith("_")), "name", "outcomes_known"]
-        lacking = sorted(each for each in names_of_all if not hasattr(made, each))
-        raise UsageError(f"-e {file}:{argument} is not an engine: it lacks {', '.join(lacking)}")
+        own = {*dir(Engine), "name"} - set(dir(BaseEngine))
+        lacking = sorted(each for each in own if not each.startswith("_") and not hasattr(made, each))
+        base = "" if isinstance(made, BaseEngine) else "its base class mu.engines.protocol.BaseEngine"
+        raise UsageError(
+            f"-e {file}:{argument} is not an engine: it lacks {', '.join(filter(None, [base, *lacking]))}"
+        )
     return made
 
 

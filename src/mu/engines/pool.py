@@ -71,7 +71,14 @@ class Pool(CountedEngine):
         self._lock = threading.RLock()
         self._threads: list[threading.Thread] = []
         self._cancelled = False
-        self.news: deque[str] = deque()  # lines to print once: machines that are no longer used
+        self._news: deque[str] = deque()  # about machines that are no longer used
+
+    def news(self) -> list[str]:
+        """Returns which machines are no longer used, and why."""
+        with self._lock:
+            lines = list(self._news)
+            self._news.clear()
+            return lines
 
     def limit(self) -> Limit:
         """Returns the number of slots."""
@@ -248,7 +255,7 @@ class Pool(CountedEngine):
         """Marks a machine as unusable; the caller holds the lock."""
         machine.dead = why
         if not self._cancelled:
-            self.news.append(f"engine {self.name}: {self._said_of(machine)}")
+            self._news.append(f"engine {self.name}: {self._said_of(machine)}")
 
 
 def _write(machine: Machine, process: "subprocess.Popen[bytes]") -> None:

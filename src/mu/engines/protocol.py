@@ -5,12 +5,15 @@ that can provide that is an engine. The coordinator (`mu.server.staffing`) decid
 engine starts them at the pace that its system allows.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
-from mu.launch.result import Progress
+from mu.launch.result import Invocation, Progress
 
-__all__ = ["NOTHING", "Engine", "Limit", "Progress", "added_up", "assumed"]
+if TYPE_CHECKING:
+    from mu.launch.queries import Ask  # late: it loads modules that only Lambda needs
+
+__all__ = ["NOTHING", "BaseEngine", "Engine", "Launches", "Limit", "Progress", "added_up", "assumed"]
 
 NOTHING = Progress(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0)
 
@@ -28,6 +31,15 @@ class Limit(NamedTuple):
     reason: str
 
 
+class Launches(NamedTuple):
+    """The starts of an engine that numbers them. `asked_by` and `accepted_by` hold how many had been asked for, and
+    accepted, at which time (seconds since the epoch; cumulative)."""
+
+    invocations: Sequence[Invocation] = ()
+    asked_by: Sequence[tuple[float, int]] = ()
+    accepted_by: Sequence[tuple[float, int]] = ()
+
+
 def assumed(workers: int | None, number: int, what: str) -> Limit:
     """Returns the limit of `--workers`, or else `number`, for an engine whose system (`what`) does not tell its
     limit."""
@@ -40,13 +52,10 @@ def assumed(workers: int | None, number: int, what: str) -> Limit:
 class Engine(Protocol):
     """Starts workers. All calls come from one thread and return at once, unless stated otherwise.
 
-    `name` is the NAME in `-e NAME`. `outcomes_known` tells whether the engine learns of a worker that ends before it
-    has connected; then `lost` does not have to wait. An engine may also have `pending`, the number of starts in a
-    queue of its system, for which a run waits as long as it takes, and `news`, a deque of lines to print, once each.
+    `name` is the NAME in `-e NAME`. A class that inherits from `BaseEngine` needs not have what follows `wait`.
     """
 
     name: str
-    outcomes_known: bool
 
     @property
     def asked(self) -> int:
@@ -94,3 +103,81 @@ class Engine(Protocol):
 
     def wait(self) -> None:
         """Waits briefly, after `cancel`, until `progress` is final and nothing is left behind."""
+
+    @property
+    def pending(self) -> int:
+        """How many starts are in a queue of the engine's system, for which a run waits as long as it takes."""
+
+    @property
+    def regions(self) -> list[str]:
+        """The AWS regions in which it starts workers."""
+
+    @property
+    def secrets(self) -> list[str]:
+        """The secrets that it has used, which must not be shown."""
+
+    @property
+    def launches(self) -> Launches:
+        """Its starts, one by one."""
+
+    @property
+    def requests(self) -> int:
+        """How many starts AWS Lambda bills."""
+
+    def bills(self, facts: Mapping[str, Any]) -> bool:
+        """Returns whether AWS Lambda bills the time of a worker that has told these facts about itself."""
+
+    def owns(self, facts: Mapping[str, Any]) -> bool:
+        """Returns whether a worker that has told these facts is certainly one of this engine's."""
+
+    def asker(self) -> "Ask | None":
+        """Returns a function that asks Lambda about the workers' function (`mu.launch.queries`); None if these are
+        not in Lambda."""
+
+    def news(self) -> Sequence[str]:
+        """Returns the lines to print that it has not returned before."""
+
+
+class BaseEngine:
+    """Answers what an engine outside of AWS need not know. Engines inherit from it."""
+
+    @property
+    def pending(self) -> int:
+        """None."""
+        return 0
+
+    @property
+    def regions(self) -> list[str]:
+        """None."""
+        return []
+
+    @property
+    def secrets(self) -> list[str]:
+        """None."""
+        return []
+
+    @property
+    def launches(self) -> Launches:
+        """None that are known one by one."""
+        return Launches()
+
+    @property
+    def requests(self) -> int:
+        """None."""
+        return 0
+
+    def bills(self, facts: Mapping[str, Any]) -> bool:
+        """Returns that Lambda does not bill the worker."""
+        return False
+
+    def owns(self, facts: Mapping[str, Any]) -> bool:
+        """Returns that the worker may be another engine's."""
+        return False
+
+    def asker(self) -> "Ask | None":
+        """Returns None."""
+        return None
+
+    def news(self) -> Sequence[str]:
+        """Returns none."""
+        return ()

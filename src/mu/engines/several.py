@@ -1,22 +1,22 @@
 """Several engines in one job: adds up their counts, and starts each worker where most room is."""
 
-from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mu.engines.protocol import Engine, Limit, Progress, added_up
+from mu.engines.protocol import BaseEngine, Engine, Launches, Limit, Progress, added_up
+
+if TYPE_CHECKING:
+    from mu.launch.queries import Ask
 
 OPEN = 1 << 30  # room of an engine without a limit
 
 
-class Several:
+class Several(BaseEngine):
     """One engine made of others.
 
     A worker's hello tells its engine, if that engine names its workers; other workers are counted for the engine from
     which most are missing.
     """
-
-    outcomes_known = True  # `lost` asks each engine
 
     def __init__(self, engines: Sequence[Engine]) -> None:
         self.engines = list(engines)
@@ -35,16 +35,46 @@ class Several:
     @property
     def pending(self) -> int:
         """How many workers wait in the queues of the engines' systems."""
-        return sum(getattr(engine, "pending", 0) for engine in self.engines)
+        return sum(engine.pending for engine in self.engines)
 
     @property
-    def news(self) -> deque[str]:
-        """The engines' lines to print; reading removes them."""
-        found: deque[str] = deque()
+    def regions(self) -> list[str]:
+        """The AWS regions in which any of the engines starts workers."""
+        return [region for engine in self.engines for region in engine.regions]
+
+    @property
+    def secrets(self) -> list[str]:
+        """The secrets that any of the engines has used."""
+        return [text for engine in self.engines for text in engine.secrets]
+
+    @property
+    def launches(self) -> Launches:
+        """The starts of the engine that numbers them; there is at most one, AWS Lambda's."""
+        return next((found for engine in self.engines if any(found := engine.launches)), Launches())
+
+    @property
+    def requests(self) -> int:
+        """How many starts AWS Lambda bills."""
+        return sum(engine.requests for engine in self.engines)
+
+    def owns(self, facts: Mapping[str, Any]) -> bool:
+        """Returns whether the worker is certainly one of an engine's."""
+        return any(engine.owns(facts) for engine in self.engines)
+
+    def bills(self, facts: Mapping[str, Any]) -> bool:
+        """Returns whether AWS Lambda bills the worker. One that no engine owns is taken for one of Lambda's."""
+        owners = [engine for engine in self.engines if engine.owns(facts)]
+        return any(engine.bills(facts) for engine in owners or self.engines)
+
+    def asker(self) -> "Ask | None":
+        """Returns that of the engine for AWS Lambda, if there is one."""
+        return next((ask for engine in self.engines if (ask := engine.asker()) is not None), None)
+
+    def news(self) -> list[str]:
+        """Returns the engines' new lines to print, and which of them have failed since."""
+        found: list[str] = []
         for engine in self.engines:
-            own = getattr(engine, "news", None) or deque()
-            while own:
-                found.append(own.popleft())
+            found += engine.news()
             failure = engine.failure()
             if failure is not None and engine.name not in self._told:
                 self._told.add(engine.name)
@@ -56,11 +86,6 @@ class Several:
         """The progress of all engines together."""
         told = [progress for engine in self.engines if (progress := engine.progress) is not None]
         return added_up(*told) if told else None
-
-    @property
-    def invocations(self) -> list[Any]:
-        """The invocations of the engines that report them."""
-        return [one for engine in self.engines for one in getattr(engine, "invocations", ())]
 
     def start(self, event: str, number: int) -> None:
         """Begins to start workers, wherever there is room."""
@@ -148,9 +173,8 @@ class Several:
         return max(0, self.engines[place].asked - self._shown[place])
 
     def _owner(self, facts: Mapping[str, Any], likely: Sequence[int]) -> int:
-        owners = (getattr(getattr(engine, "starts", None), "owns", None) for engine in self.engines)
-        for place, owns in enumerate(owners):
-            if owns is not None and owns(facts):
+        for place, engine in enumerate(self.engines):
+            if engine.owns(facts):
                 return place
         return max(range(len(likely)), key=lambda place: likely[place])
 

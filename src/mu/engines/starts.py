@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from mu.engines.protocol import NOTHING, Progress
+from mu.engines.protocol import NOTHING, BaseEngine, Progress
 
 GIVE_UP = 3  # if this many workers end before any has connected, the engine gives up
 
@@ -129,14 +129,13 @@ class Starts:
             return not self._hellos and len(self._unseen) >= GIVE_UP and not self._running
 
 
-class CountedEngine:
+class CountedEngine(BaseEngine):
     """Implements the counting methods of `mu.engines.protocol.Engine`, for engines that learn of each worker that
     ends.
 
     A subclass sets `starts`, starts workers, and tells `starts` what happens to them.
     """
 
-    outcomes_known = True
     starts: Starts
 
     @property
@@ -152,6 +151,10 @@ class CountedEngine:
     def shown(self, facts: Mapping[str, Any]) -> None:
         """Records that a worker has said hello."""
         self.starts.shown(facts)
+
+    def owns(self, facts: Mapping[str, Any]) -> bool:
+        """Returns whether the worker has a name of this engine's."""
+        return self.starts.owns(facts)
 
     def lost(self, now: float) -> int:
         """Returns how many workers have ended without a hello."""

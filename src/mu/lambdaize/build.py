@@ -92,7 +92,7 @@ def lambdaize(args: argparse.Namespace) -> str:
 
     def keep() -> None:
         unfinished.replace(target)
-        if not args.keep:
+        if not args.keep and not args.skip_upload:  # what was not uploaded may be the only copy
             for older in older_packages(target):
                 older.unlink(missing_ok=True)
                 tell(f"removed {older}, the package of an earlier function (--keep leaves it)")
@@ -124,7 +124,8 @@ def _unfit() -> Iterator[None]:
 
 
 def older_packages(package: Path) -> list[Path]:
-    """Returns the packages that earlier runs have made of the same executable beside this one, under generated names.
+    """Returns the packages that earlier runs have made of the same executable beside this one, under generated names:
+    those with the same command and with files of the same names.
 
     Packages with other names, and zips that are not packages, are not included.
     """
@@ -132,16 +133,22 @@ def older_packages(package: Path) -> list[Path]:
     if made_up is None:
         return []
     name = re.compile(rf"{re.escape(made_up[1])}_{SUFFIX}\.zip")
-    beside = package.parent.iterdir()
-    return sorted(each for each in beside if name.fullmatch(each.name) and each != package and _is_ours(each))
+    beside = (each for each in package.parent.iterdir() if name.fullmatch(each.name) and each != package)
+    packs = _packs(package)
+    return sorted(each for each in beside if _packs(each) == packs)
 
 
-def _is_ours(file: Path) -> bool:
+def _packs(file: Path) -> tuple[bytes, set[str]] | None:
+    """Returns the entry point of a package, which has the command, and the names of the user's files in it; None if it
+    is no package."""
     try:
         with zipfile.ZipFile(file) as package:
-            return {"lambda_function.py", "mu/worker.py"} <= set(package.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return False
+            names = set(package.namelist())
+            if not {archive.ENTRY, "mu/worker.py"} <= names:
+                return None
+            return package.read(archive.ENTRY), {name for name in names if not name.startswith("mu/")}
+    except Exception:  # zipfile and the decompressors raise many for a damaged archive
+        return None
 
 
 def _say(text: str) -> None:

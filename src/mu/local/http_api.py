@@ -210,7 +210,8 @@ def _list(request: MotoRequest, handler: Callable[..., Any]) -> Answer:
         page = held()
     if page is not None and status == 200 and isinstance(body, bytes):
         owner = request.args.get("fetch-owner", "false") == "true"
-        body = listing.shown(body, page, request.args.get("encoding-type"), owner=owner)
+        restored = "RestoreStatus" in request.headers.get("x-amz-optional-object-attributes", "")
+        body = listing.shown(body, page, request.args.get("encoding-type"), owner=owner, restored=restored)
     return status, headers, body
 
 

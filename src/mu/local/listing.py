@@ -11,6 +11,7 @@ import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -101,18 +102,21 @@ def held_back() -> Iterator[Callable[[], list[FakeKey] | None]]:
         _passing.held_back = False
 
 
-def shown(body: bytes, page: list[FakeKey], encoding: str | None, *, owner: bool) -> bytes:
-    """Returns moto's answer without objects, with those of the page added. Raises ValueError for another answer."""
+def shown(
+    body: bytes, page: list[FakeKey], encoding: str | None, *, owner: bool, restored: bool = False
+) -> bytes:
+    """Returns moto's answer without objects, with those of the page added; `owner` and `restored` tell whether each
+    object's owner and the state of its restoration are shown. Raises ValueError for another answer."""
     if not page:
         return body
     if body.count(NONE) != 1 or not body.rstrip().endswith(END):
         raise ValueError("moto has answered a listing in an unknown form")
-    contents = "".join(_entry(key, encoding, owner) for key in page).encode()
+    contents = "".join(_entry(key, encoding, owner, restored) for key in page).encode()
     head = body.rstrip()[: -len(END)].replace(NONE, b"<KeyCount>%d</KeyCount>" % len(page))
     return head + contents + END
 
 
-def _entry(key: FakeKey, encoding: str | None, owner: bool) -> str:
+def _entry(key: FakeKey, encoding: str | None, owner: bool, restored: bool) -> str:
     """Returns an object's entry in a listing."""
     name = escape(key.safe_name(encoding))
     algorithm = (
@@ -122,7 +126,21 @@ def _entry(key: FakeKey, encoding: str | None, owner: bool) -> str:
     return (
         f"<Contents><Key>{name}</Key><LastModified>{key.last_modified_ISO8601}</LastModified>"
         f"<ETag>{escape(key.etag)}</ETag>{algorithm}<Size>{key.size}</Size>"
-        f"<StorageClass>{escape(str(key.storage_class))}</StorageClass>{whose}</Contents>"
+        f"<StorageClass>{escape(str(key.storage_class))}</StorageClass>{whose}"
+        f"{_restoration(key) if restored else ''}</Contents>"
+    )
+
+
+def _restoration(key: FakeKey) -> str:
+    """Returns the state of an archived object's restoration, as in an entry; empty if it is not restored."""
+    if key.expiry_date is None:
+        return ""
+    if key.status != "RESTORED":
+        return "<RestoreStatus><IsRestoreInProgress>true</IsRestoreInProgress></RestoreStatus>"
+    until = parsedate_to_datetime(key.expiry_date).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    return (
+        "<RestoreStatus><IsRestoreInProgress>false</IsRestoreInProgress>"
+        f"<RestoreExpiryDate>{until}</RestoreExpiryDate></RestoreStatus>"
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mu.console.files import replacing
-from mu.errors import one_line, reason
+from mu.errors import MuError, one_line, reason
 from mu.mapping import plan as planning
 from mu.mapping.failures import Rules, Verdict, generic
 from mu.mapping.plan import Layout, Plan, Refused, Running, Work
@@ -19,6 +19,7 @@ FINAL = (
     "no such bucket",
     "access denied",
     "the object has changed",
+    "the object is archived",
     "no space left on device",
 )
 GONE = "no such file"
@@ -69,13 +70,16 @@ class Maker:
     event: Mapping[str, Any]
 
     def commands(self, made: Plan) -> list[str]:
-        """Returns the worker's commands, in order. Raises Refused if a file on this machine cannot be read."""
+        """Returns the worker's commands, in order. Raises Refused if a file on this machine cannot be read, or a
+        bucket does not exist."""
         commands = [planning.put(source, file) for source, file in made.send]
-        commands += planning.transfers(made.fetch, "retrieve", self.region_of, self.event)
-        commands.append(self.running.command(made))
-        commands += planning.transfers(made.store, "upload", self.region_of, self.event)
-        commands += [protocol.fetch_command(file) for file, _ in made.bring]
-        return commands
+        try:
+            fetch = list(planning.transfers(made.fetch, "retrieve", self.region_of, self.event))
+            store = list(planning.transfers(made.store, "upload", self.region_of, self.event))
+        except MuError as error:  # the bucket of one row is no reason to end the job
+            raise Refused(str(error)) from None
+        fetched = [protocol.fetch_command(file) for file, _ in made.bring]
+        return [*commands, *fetch, self.running.command(made), *store, *fetched]
 
     def goes_on(self, answer: str) -> bool:
         """Returns whether the next command may be sent after this answer."""

@@ -32,6 +32,11 @@ def bucket_and_key(place: str) -> tuple[str, str]:
     return bucket, key
 
 
+def is_directory_bucket(bucket: str) -> bool:
+    """Returns whether a bucket is a directory bucket (S3 Express One Zone), of which S3 does less than of others."""
+    return bucket.endswith("--x-s3")
+
+
 def readable(text: str) -> bool:
     """Returns whether `text` is valid Unicode; a file name that is not UTF-8 is not."""
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)

@@ -7,13 +7,13 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mu import aws
 from mu.console.terminal import say
-from mu.errors import UsageError, reason
+from mu.errors import MuError, UsageError, reason
 from mu.mapping import carry, failures, feed, program, words
 from mu.mapping import outputs as templates_of
 from mu.mapping.attempt import Maker
@@ -307,9 +307,12 @@ class Map:
             results=self.given.results,
         )
 
-    def finish(self, made: Summary, *, replace: bool = True) -> Summary:
-        """Writes run.json, if results are kept; without `replace` only if there is none yet. Raises MuError."""
-        if self.results is not None and (replace or not (self.results.directory / RUN).exists()):
+    def finish(self, made: Summary, *, again: bool = True) -> Summary:
+        """Writes run.json, if results are kept; without `again` only if there is none yet. Returns the summary,
+        with another exit status if it could not be written."""
+        if self.results is None or (not again and (self.results.directory / RUN).exists()):
+            return made
+        try:
             self.results.finish(
                 {
                     "settings": self.given.as_data(),
@@ -321,6 +324,9 @@ class Map:
                     **{name: value for name, value in vars(made).items() if name != "results"},
                 }
             )
+        except MuError as error:
+            say(str(error))
+            return replace(made, code=made.code or 1, stopped=made.stopped or str(error))
         return made
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mu.engines import by_name
 from mu.engines.protocol import Engine
 from mu.errors import JobError, MuError, UsageError, reason
 from mu.history import record, timeline_html
+from mu.history.blank import known_secrets
 from mu.history.runs import load
 from mu.jobs.context import Context
 from mu.jobs.coroutine_state import CoroutineState
@@ -28,7 +30,7 @@ from mu.mapping.job import LAMBDA, Checked, Map, Summary
 from mu.mapping.settings import Given
 from mu.mapping.sources import Source, bucket_region
 from mu.mapping.target import Target, set_price, target_of
-from mu.report import choose, cost
+from mu.report import choose
 from mu.report.failure import readable
 from mu.report.plain import PlainReporter
 from mu.report.reporter import Reporter
@@ -124,7 +126,7 @@ def _left_alone(made: Map) -> Summary:
     made.book.close()
     summary = made.summary(0, "", None)
     made.given.note(f"nothing to do: {job.done_before(summary.skipped)}")
-    return made.finish(summary, replace=False)
+    return made.finish(summary, again=False)
 
 
 def event_of(checked: Checked) -> dict[str, Any]:
@@ -212,6 +214,7 @@ def _drive(made: Map, target: Target | None, engine: Engine) -> Summary:
         stdout_shown=made.maker.running.wants_stdout,
         function=target.name if target else None,
     )
+    setup = replace(setup, secrets=tuple(known_secrets(setup)))
     settings = Settings(
         parts=parts,
         workers=given.workers,
@@ -225,7 +228,7 @@ def _drive(made: Map, target: Target | None, engine: Engine) -> Summary:
     )
     context.wake = running.wake
     context.note = logger.debug
-    code: Any = 0
+    code = 0
     stopped = ""
     try:
         running.prepare()
@@ -240,13 +243,8 @@ def _drive(made: Map, target: Target | None, engine: Engine) -> Summary:
         code = error.code
         if code != 1 or not book.watch.failed:
             stopped = str(error)
-    price = running.lookup.result() if running.lookup else None
-    spent = None
-    if price is not None and target is not None:
-        hellos = running.counts.hellos
-        spent = cost.estimate(price, running.loop.worker_seconds, hellos, target.regions, starts=hellos)
     _timeline(made, setup.record_dir)
-    return made.finish(made.summary(int(code), stopped, spent))
+    return made.finish(made.summary(code, stopped, running.estimate))
 
 
 def record_of(made: Map) -> str | None:

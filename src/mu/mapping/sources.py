@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from mu import aws
 from mu.errors import MuError, UsageError, reason
 from mu.mapping import globs
-from mu.mapping.inputs import Input, bucket_and_key, is_s3
+from mu.mapping.inputs import Input, bucket_and_key, is_directory_bucket, is_s3
 from mu.preflight import check_bucket
 
 FROZEN = ("GLACIER", "DEEP_ARCHIVE")  # storage classes whose objects must be restored before they can be read
@@ -147,9 +147,7 @@ def _objects(source: Source, pattern: str, region: str | None) -> Iterator[Found
     magic = bool(globs.MAGIC.search(wanted))
     whole = globs.matcher(wanted, hidden=True) if magic else None
     client = aws.client("s3", bucket_region(bucket, region))
-    pages = client.get_paginator("list_objects_v2").paginate(
-        Bucket=bucket, Prefix=globs.literal_prefix(wanted)
-    )
+    pages = client.get_paginator("list_objects_v2").paginate(**_listing(bucket, globs.literal_prefix(wanted)))
     with aws.explained(f"cannot list {pattern}"):
         for page in pages:
             for found in page.get("Contents", ()):
@@ -168,18 +166,38 @@ def _objects(source: Source, pattern: str, region: str | None) -> Iterator[Found
                     yield _object(bucket, found)
 
 
+def _listing(bucket: str, prefix: str) -> dict[str, Any]:
+    """Returns the arguments of a listing of at least the keys that begin with `prefix`."""
+    if is_directory_bucket(bucket):  # it lists only directories, and its objects are never archived
+        return {"Bucket": bucket, "Prefix": prefix[: prefix.rfind("/") + 1]}
+    return {"Bucket": bucket, "Prefix": prefix, "OptionalObjectAttributes": ["RestoreStatus"]}
+
+
 def _object(bucket: str, found: dict[str, Any]) -> Found:
-    kind = found.get("StorageClass")
-    frozen = f"it is in storage class {kind}: restore it first" if kind in FROZEN else ""
-    return Found(f"s3://{bucket}/{found['Key']}", None, found["Size"], found["ETag"].strip('"'), frozen)
+    version = found["ETag"].strip('"')
+    return Found(f"s3://{bucket}/{found['Key']}", None, found["Size"], version, _frozen(found))
+
+
+def _frozen(found: dict[str, Any]) -> str:
+    """Returns why an object of a listing cannot be read yet; empty if it can. A restored object keeps its storage
+    class. Other S3 servers do not tell the state of a restoration."""
+    kind, state = found.get("StorageClass"), found.get("RestoreStatus") or {}
+    if kind not in FROZEN or state.get("RestoreExpiryDate"):
+        return ""
+    if state.get("IsRestoreInProgress"):
+        return f"it is in storage class {kind}, and is being restored: try again later"
+    return f"it is in storage class {kind}: restore it first"
 
 
 _REGIONS: dict[str, str] = {}
 
 
 def bucket_region(bucket: str, fallback: str | None = None) -> str:
-    """Returns a bucket's region, which is asked for once; if we may not ask, `fallback` or the default region."""
+    """Returns a bucket's region, which is asked for once; if we may not ask, or it is a directory bucket, which cannot
+    be asked, `fallback` or the default region. Raises UsageError or MuError."""
     default = fallback or aws.default_region()
+    if is_directory_bucket(bucket):
+        return default
     if bucket not in _REGIONS:
         check_bucket(bucket)
         client = aws.client("s3", default)
@@ -190,6 +208,7 @@ def bucket_region(bucket: str, fallback: str | None = None) -> str:
                 raise UsageError(f"there is no bucket {bucket}") from None
             if not aws.undecided(error):
                 raise MuError(f"cannot look at bucket {bucket}: {aws.failure(error)}") from None
+            _REGIONS[bucket] = default
             return default
         _REGIONS[bucket] = "eu-west-1" if found == "EU" else found or "us-east-1"
     return _REGIONS[bucket]

@@ -25,7 +25,10 @@ def set_price(made: Map, target: Target) -> None:
     made.budget.set_price(target.price, given.timeout or target.timeout, target.regions)
     if given.max_cost is not None and not made.budget.worst:
         where = ", ".join(target.regions)
-        raise UsageError(f"--max-cost: no price is known for {target.price.architecture} in {where}")
+        raise UsageError(
+            f"--max-cost: no price is known for {target.price.architecture} in {where}: choose another region with -r, "
+            "or leave --max-cost out"
+        )
 
 
 def regions_of(given: Given) -> list[str]:

@@ -36,6 +36,7 @@ class Tally:
     def __init__(self, of_ledger: Callable[[], tuple[int, bool, int, int, int]]) -> None:
         self._of_ledger = of_ledger
         self.repeated = self.workers = self.hellos = self.dropped = self.lost = 0
+        self.billed = self.billed_hellos = 0  # of `workers` and `hellos`, those that Lambda bills
         self.limit: int | None = None
         self.limit_reason = self.regions = ""
         self.launch: Progress | None = None
@@ -122,7 +123,7 @@ class Telling:
         """Reports a turn of the loop."""
         tally = self.tally
         if tally.meter is not None:
-            tally.meter.read(now, tally.workers, tally.hellos)
+            tally.meter.read(now, tally.billed, tally.billed_hellos)
         self._tell("tick", now=now)
 
     def line(self, text: str) -> None:

@@ -17,6 +17,7 @@ from mu.report.failure import failure_of
 from mu.wire import clock
 
 if TYPE_CHECKING:
+    from mu.engines.protocol import Engine
     from mu.machine import MachineState
     from mu.report.failure import Failure
     from mu.report.reporter import Counts
@@ -32,7 +33,7 @@ class Ended(Protocol):
     profile: cProfile.Profile | None
     states: "list[MachineState] | None"
     lookup: cost.Lookup | None
-    engines: list[Any]
+    engines: "list[Engine]"
     estimate: dict[str, Any] | None
     recorded: str
     error: BaseException | None
@@ -128,10 +129,8 @@ def _estimate(run: Ended, patience: float) -> dict[str, Any] | None:
     function = lookup.result(patience) if lookup is not None and run.attempts_made else None
     if lookup is None or function is None:
         return None
-    launch, hellos = run.counts.launch, run.counts.hellos
-    accepted = launch.accepted if launch is not None else 0
-    requests = max(accepted, hellos)
-    return cost.estimate(function, run.loop.worker_seconds, requests, lookup.regions, starts=requests)
+    requests = sum(engine.requests for engine in run.engines)
+    return cost.estimate(function, run.loop.billed_seconds, requests, lookup.regions, starts=requests)
 
 
 def _status(run: Ended) -> int:
@@ -149,7 +148,7 @@ def recorder(run: Ended) -> Recorder | None:
         return None
 
     def secrets() -> list[str]:
-        credentials = [text for engine in run.engines for text in getattr(engine, "secrets", ())]
+        credentials = [text for engine in run.engines for text in engine.secrets]
         return [*run.setup.secrets, *worth_hiding(credentials)]
 
     path = record.path_in(directory, record.next_number(directory))
@@ -164,9 +163,7 @@ def _record(run: Ended, recorder: Recorder, estimate: dict[str, Any] | None) -> 
     if engine is not None:
         launch = record.launch_outcomes(
             engine.progress,
-            getattr(engine, "invocations", ()),
-            getattr(engine, "asked_by", ()),
-            getattr(engine, "accepted_by", ()),
+            *engine.launches,
             loop.start,
             engine.failure(),
         )

@@ -27,6 +27,12 @@ def _key_type(info: Any) -> str:
     return str(kind)
 
 
+def _from_environment(files: dict[str, Any]) -> str:
+    """Returns which of these files the environment names, as the end of a message."""
+    named = [v for name, v in KEY_VARIABLES.items() if files[name] and files[name] == os.environ.get(v)]
+    return f" (the environment has {' and '.join(named)})" if named else ""
+
+
 def take_keys(info: Any) -> None:
     """Replaces the key attributes, which name files, by the keys; without files, keys are made for this run.
 
@@ -40,9 +46,12 @@ def take_keys(info: Any) -> None:
     if not any(files.values()):
         job = keys.make_job_keys(_key_type(info))
     elif not all(own):
-        raise UsageError("a CA certificate, a server certificate and its key go together: give -c, -s and -k")
+        raise UsageError(
+            "a CA certificate, a server certificate and its key go together: give -c, -s and -k"
+            + _from_environment(files)
+        )
     elif any(workers) and not all(workers):
-        raise UsageError("--worker-cert and --worker-key go together")
+        raise UsageError("--worker-cert and --worker-key go together" + _from_environment(files))
     else:
         # Keys from files may serve several runs, so each worker's hello names its run.
         info.run_id = rand_str(16)

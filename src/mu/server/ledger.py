@@ -17,7 +17,7 @@ from mu.server.durations import Durations
 # Backups begin when this share of the parts is done, because only then is a typical duration known.
 BACKUP_SHARE = 0.75
 # Endings and beginnings of errors that a retry cannot change.
-FINAL = ("no such key)", "no such bucket)", "access denied)")
+FINAL = ("no such key)", "no such bucket)", "access denied)", "must be restored first)")
 FINAL_BEGINNINGS = ("FAIL(no such command ",)
 TEXT_KEPT = 1000  # characters of an error that are kept for comparison with the next one
 
@@ -72,7 +72,8 @@ def connection_order(
 
 
 def worth_another_try(error: str) -> bool:
-    """Returns whether a retry may succeed: not if an input is missing or access is denied."""
+    """Returns whether a retry may succeed: not if an input is missing or archived, or access is
+    denied."""
     return not error.endswith(FINAL) and not error.startswith(FINAL_BEGINNINGS)
 
 

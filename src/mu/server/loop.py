@@ -53,7 +53,8 @@ class Loop:
     """Drives one run.
 
     After `run`, `ended` is the reason why it stopped early, and `signal` the signal that stopped it, if any;
-    `worker_seconds` is how long workers were connected in total, from hello to end, spares included.
+    `worker_seconds` is how long workers were connected in total, from hello to end, spares included; Lambda bills
+    `billed_seconds` of them.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Loop:
         self.ended = ""
         self.signal = 0
         self.start = clock.now()
-        self.worker_seconds = 0.0
+        self.worker_seconds = self.billed_seconds = 0.0
         self.ledger = ledger
         self._settings = settings
         self._attempts = attempts
@@ -401,9 +402,11 @@ class Loop:
         self._spares.pop(peer.fd, None)
         self._resets.forget(peer)
         if peer.hello is not None:
-            self.worker_seconds += time.monotonic() - peer.hello
+            seconds = time.monotonic() - peer.hello
             peer.hello = None
-            self._staffing.goodbye(peer.facts)
+            self.worker_seconds += seconds
+            if self._staffing.goodbye(peer.facts):
+                self.billed_seconds += seconds
         self._connections.close(peer)
         if peer in self._intake.held:
             self._intake.forget(peer)

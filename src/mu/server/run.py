@@ -114,7 +114,7 @@ class Run:
     def engine(self) -> Engine | None:
         """The engine that starts workers, or None; several engines are combined into one."""
         if len(self.engines) > 1:
-            from mu.engines.several import Several  # type: ignore[import-not-found,unused-ignore]
+            from mu.engines.several import Several
 
             self.engines = [Several(self.engines)]
         return self.engines[0] if self.engines else None
@@ -202,10 +202,10 @@ class Run:
             made.setdefault("tell_sizes", 1)
         engine.start(json.dumps(made), staffing.first())
         if self._telling is not None:
-            self._telling.tally.regions = ", ".join(getattr(engine, "regions", ()))
-        ask = getattr(engine, "ask", None)
+            self._telling.tally.regions = ", ".join(engine.regions)
+        ask = engine.asker()
         if setup.function and ask is not None:
-            self.lookup = Lookup(setup.function, engine.regions, ask)  # type: ignore[attr-defined]
+            self.lookup = Lookup(setup.function, engine.regions, ask)
             if self._telling is not None:
                 self._telling.tally.meter = Meter(self.lookup)
         return made

@@ -88,14 +88,22 @@ class Staffing:
         tally.hellos, tally.workers = self._hellos, self.connected
         if self._engine is not None:
             self._engine.shown(facts)
+            billed = self._engine.bills(facts)
+            tally.billed += billed
+            tally.billed_hellos += billed
         return self._hellos
 
-    def goodbye(self, facts: Mapping[str, Any]) -> None:
-        """Counts a worker as ended that had said hello."""
+    def goodbye(self, facts: Mapping[str, Any]) -> bool:
+        """Counts a worker as ended that had said hello; returns whether Lambda bills it."""
         self.connected -= 1
-        self._telling.tally.workers = self.connected
-        if self._engine is not None:
-            self._engine.left(facts)
+        tally = self._telling.tally
+        tally.workers = self.connected
+        if self._engine is None:
+            return False
+        self._engine.left(facts)
+        billed = self._engine.bills(facts)
+        tally.billed -= billed
+        return billed
 
     def fill(self) -> None:
         """Launches the workers that are missing for the parts that wait."""
@@ -126,7 +134,7 @@ class Staffing:
                 if ended:
                     return ended
         # Workers may wait for hours in the engine's own queue (Slurm); the timeout counts from when they leave it.
-        queued = getattr(engine, "pending", 0) > 0
+        queued = engine is not None and engine.pending > 0
         if (
             not ledger.wanted
             or more
@@ -147,9 +155,8 @@ class Staffing:
         """Updates the tally from the engine's progress; returns whether more invocations have been accepted."""
         tally = self._telling.tally
         tally.launch, tally.launch_note = engine.progress, engine.note()
-        news = getattr(engine, "news", None)
-        while news:
-            self._telling.note(news.popleft())
+        for line in engine.news():
+            self._telling.note(line)
         accepted = 0 if tally.launch is None else tally.launch.accepted
         more = accepted - self._accepted
         self._accepted = accepted

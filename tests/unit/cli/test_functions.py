@@ -80,8 +80,9 @@ def test_more_than_a_page(clients, capsys, tmp_path):
 
 
 def test_remove(clients, capsys):
-    status, output, _ = run(capsys, "rm", "ours-us-east-1")
+    status, output, errors = run(capsys, "rm", "ours-us-east-1")
     assert (status, output) == (0, "removed ours-us-east-1 in us-east-1\n")
+    assert errors == f"{functions.LOGS}\n"
     assert names(clients["us-east-1"]) == ["theirs-a", "theirs-b"]
     assert "ours-eu-west-1" in names(clients["eu-west-1"])
 
@@ -107,13 +108,17 @@ def test_what_is_gone_meanwhile_is_removed(clients, capsys, monkeypatch):
 
     monkeypatch.setattr(functions, "made_functions", made_functions)
     status, output, errors = run(capsys, "rm", "--all", "-r", "us-east-1,eu-west-1")
-    assert (status, errors) == (0, "")
+    assert (status, errors) == (0, f"{functions.LOGS}\n")
     assert output == "removed ours-us-east-1 in us-east-1\nremoved ours-eu-west-1 in eu-west-1\n"
     assert names(clients["eu-west-1"]) == ["theirs-a", "theirs-b"]
 
 
 def test_a_region_that_is_named_twice(clients, capsys):
     assert run(capsys, "rm", "ours-us-east-1", "-r", "us-east-1,us-east-1")[0] == 0
+
+
+def test_nothing_to_remove(clients, capsys):
+    assert run(capsys, "rm", "--all", "-r", "us-west-2") == (0, "", "")
 
 
 def test_remove_all(clients, capsys):

@@ -105,7 +105,8 @@ def test_an_engine_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(OWN)
     engine = by_name(f"{tmp_path}/mine.py:Mine:there:1", Wanted(workers=3))
     assert (engine.name, engine.limit().number) == ("there:1", 3)
-    with pytest.raises(UsageError, match="is not an engine: it lacks asked, cancel"):
+    lacks = "it lacks its base class mu.engines.protocol.BaseEngine, asked, cancel"
+    with pytest.raises(UsageError, match=f"is not an engine: {lacks}"):
         by_name(f"{tmp_path}/mine.py:broken", Wanted())
     with pytest.raises(UsageError, match="AttributeError: .*nothing"):
         by_name(f"{tmp_path}/mine.py:nothing", Wanted())

@@ -45,6 +45,6 @@ def test_whatever_ends_the_thread_of_a_machine_is_told_and_its_workers_are_repla
     for thread in engine._threads:
         thread.join(300)
     assert [machine.dead for machine in engine.machines] == ["odd"] * 2
-    assert sorted(engine.news) == [f"engine hosts: {name}: odd" for name in ("one", "two")]
+    assert sorted(engine.news()) == [f"engine hosts: {name}: odd" for name in ("one", "two")]
     assert "odd" in (engine.failure() or "")
     assert engine.limit().number == 0

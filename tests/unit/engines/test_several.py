@@ -1,8 +1,57 @@
 """Several engines used as one."""
 
-from mu.engines.protocol import Engine, Limit
+from collections.abc import Mapping
+from typing import Any
+
+from mu.engines.protocol import BaseEngine, Engine, Launches, Limit
 from mu.engines.several import Several
 from tests.support.fake_engine import FakeEngine
+
+
+class Naming(FakeEngine):
+    """Names its workers."""
+
+    def owns(self, facts: Mapping[str, Any]) -> bool:
+        return str(facts.get("request_id")).startswith(f"{self.name}-")
+
+
+class InLambda(FakeEngine):
+    """Says what the engine for AWS Lambda says."""
+
+    regions = ["eu-west-1"]  # type: ignore[assignment]
+    secrets = ["secret"]  # type: ignore[assignment]
+    requests = 3  # type: ignore[assignment]
+    launches = Launches(asked_by=[(1.0, 3)])  # type: ignore[assignment]
+    pending = 2  # type: ignore[assignment]
+
+    def bills(self, facts: Mapping[str, Any]) -> bool:
+        return True
+
+    def asker(self) -> Any:
+        return str.upper
+
+    def news(self) -> list[str]:
+        return ["throttled"]
+
+
+def test_it_tells_what_any_of_its_engines_tells() -> None:
+    both = Several([Naming("here"), InLambda("lambda")])
+    assert (both.regions, both.secrets, both.requests) == (["eu-west-1"], ["secret"], 3)
+    assert (both.launches, both.pending) == (InLambda.launches, 2)
+    assert both.asker() is str.upper
+    assert both.news() == ["throttled"]
+    assert both.bills({"request_id": "0-1-2"})
+    assert not both.bills({"request_id": "here-1"})
+    assert both.owns({"request_id": "here-1"})
+    none = Several([Naming("here"), Naming("slurm")])
+    assert not none.bills({"request_id": "0-1-2"})
+    assert (none.regions, none.secrets, none.requests, none.launches) == ([], [], 0, Launches())
+    assert none.asker() is None
+
+
+def test_nothing_of_its_engines_is_forgotten() -> None:
+    told = {name for name in {*vars(BaseEngine), *vars(Engine)} if not name.startswith("_")}
+    assert told <= vars(Several).keys()
 
 
 def test_it_is_an_engine() -> None:
@@ -40,12 +89,7 @@ def test_a_place_that_is_free_again_is_filled_again() -> None:
 
 
 def test_a_worker_is_told_to_the_engine_that_names_it() -> None:
-    class Starts:
-        def owns(self, facts: object) -> bool:
-            return isinstance(facts, dict) and str(facts.get("request_id")).startswith("two-")
-
-    one, two = FakeEngine("one", 5), FakeEngine("two", 5)
-    two.starts = Starts()  # type: ignore[attr-defined]
+    one, two = FakeEngine("one", 5), Naming("two", 5)
     both = Several([one, two])
     both.start("{}", 6)
     both.shown({"request_id": "two-1"})

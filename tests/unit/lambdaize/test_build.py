@@ -244,20 +244,40 @@ def test_two_runs_make_the_same_bytes(place, run, monkeypatch, built):
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_packages_of_earlier_functions_go_unless_they_are_to_be_kept(place, run, monkeypatch):
-    monkeypatch.setenv("SKIP_UPLOAD", "1")
-    first = run("--quiet", script())[1].strip()
-    other = run("--quiet", script("tool_two"))[1].strip()
-    named = run("--quiet", "--function-name", "tool", script())[1].strip()
+def test_packages_of_earlier_functions_go_unless_they_are_to_be_kept(cloud, place, run):
+    def made(*arguments):
+        status, output, _ = run("--quiet", *arguments)
+        assert status == 0
+        return f"{output.strip()}.zip"
+
+    first = made(script())
+    differing = {
+        made(script("tool_two")),
+        made("--function-name", "tool", script()),
+        made(script(), "", "-a"),
+        made(script(), "", "", script("helper")),
+    }
     Path("tool_ABCDEFGH.zip").write_bytes(b"no package of ours")
-    status, output, errors = run(script())
-    second = output.removeprefix("Function name: ").strip()
+    with zipfile.ZipFile(first) as package:
+        entry = package.getinfo("lambda_function.py").header_offset
+    damaged = bytearray(Path(first).read_bytes())
+    damaged[entry + 48 : entry + 88] = bytes(40)
+    Path("tool_ABCDEFGX.zip").write_bytes(damaged)
+    status, output, errors = run(script(text="#!/bin/sh\necho better\n"))
+    second = f"{output.splitlines()[0].removeprefix('Function name: ')}.zip"
     assert status == 0
-    assert f"removed {first}.zip" in errors
-    kept = {"tool_ABCDEFGH.zip", *(f"{name}.zip" for name in (other, named, second))}
+    assert f"removed {first}" in errors
+    kept = {"tool_ABCDEFGH.zip", "tool_ABCDEFGX.zip", second, *differing}
     assert {file.name for file in place.glob("*.zip")} == kept
-    third = run("--quiet", "--keep", script())[1].strip()
-    assert {file.name for file in place.glob("*.zip")} == {*kept, f"{third}.zip"}
+    third = made("--keep", script())
+    assert {file.name for file in place.glob("*.zip")} == {*kept, third}
+
+
+def test_a_package_that_was_not_uploaded_replaces_none(place, run, monkeypatch):
+    monkeypatch.setenv("SKIP_UPLOAD", "1")
+    made = {f"{run('--quiet', script())[1].strip()}.zip" for _ in range(2)}
+    assert {file.name for file in place.glob("*.zip")} == made
+    assert len(made) == 2
 
 
 def test_quiet_prints_the_name_alone(cloud, run):

@@ -119,12 +119,12 @@ from mu.engines.aws_lambda import AwsLambda
 from mu.report.cost import Lookup
 engine = AwsLambda("work", ["us-east-1"])
 assert engine.limit() == (7, "reserved for function work in us-east-1"), engine.limit()
-assert Lookup("work", ["us-east-1"], engine.ask).result(300) == (512, "arm64")
+assert Lookup("work", ["us-east-1"], engine.asker()).result(300) == (512, "arm64")
 engine.start('{"id": ##ID##}', 1)
-while not engine.invocations:
+while not engine.launches.invocations:
     for thread in list(engine._threads):
         thread.join()
-assert engine.invocations[0].outcome == "accepted"
+assert engine.launches.invocations[0].outcome == "accepted"
 assert not {"botocore", "boto3"} & set(sys.modules)
 """
 

@@ -1,12 +1,16 @@
 """Files and objects as inputs, with moto's S3."""
 
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from mu.errors import MuError, UsageError
@@ -30,6 +34,43 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         client = boto3.client("s3", "us-east-1")
         client.create_bucket(Bucket="bbb")
         yield client
+
+
+@pytest.fixture
+def listings(monkeypatch: pytest.MonkeyPatch, s3: Any) -> list[Any]:
+    """Answers of S3 that moto does not give: the objects of the listing, which the test adds; then the requests."""
+    made: list[Any] = []
+    client_of = sources.aws.client
+
+    def answer(request: Any, **_: object) -> AWSResponse:
+        made.append(request)
+        if "session" in urlsplit(request.url).query:
+            text = (
+                "<CreateSessionResult><Credentials><AccessKeyId>a</AccessKeyId><SecretAccessKey>s</SecretAccessKey>"
+                "<SessionToken>t</SessionToken><Expiration>2100-01-01T00:00:00Z</Expiration></Credentials>"
+                "</CreateSessionResult>"
+            )
+        elif "location" in request.url:
+            text = "<LocationConstraint/>"
+        else:
+            text = f"<ListBucketResult>{made[0]}</ListBucketResult>"
+        return AWSResponse(request.url, 200, {}, Raw(text.encode()))
+
+    def client(*args: str) -> Any:
+        found = client_of(*args)
+        found.meta.events.register_first("before-send.s3", answer)
+        return found
+
+    monkeypatch.setattr(sources.aws, "client", client)
+    monkeypatch.setattr(sources, "_REGIONS", {"bbb": "us-east-1"})
+    return made
+
+
+class Raw(io.BytesIO):
+    """The body of an answer, as botocore reads it."""
+
+    def stream(self) -> Iterator[bytes]:
+        yield self.read()
 
 
 def put(client: Any, *keys: str, bucket: str = "bbb", **more: str) -> None:
@@ -102,6 +143,75 @@ def test_objects_in_glacier_are_known_at_once(s3: Any) -> None:
     assert not warm.refused
 
 
+@pytest.mark.parametrize(
+    ("state", "refused"),
+    [
+        ("", "it is in storage class GLACIER: restore it first"),
+        (
+            "<IsRestoreInProgress>false</IsRestoreInProgress>",
+            "it is in storage class GLACIER: restore it first",
+        ),
+        (
+            "<IsRestoreInProgress>true</IsRestoreInProgress>",
+            "it is in storage class GLACIER, and is being restored: try again later",
+        ),
+        (
+            "<IsRestoreInProgress>false</IsRestoreInProgress>"
+            "<RestoreExpiryDate>2030-01-01T00:00:00.000Z</RestoreExpiryDate>",
+            "",
+        ),
+    ],
+)
+def test_a_restored_object_keeps_its_storage_class_and_is_an_input(
+    state: str, refused: str, listings: list[Any], s3: Any
+) -> None:
+    status = f"<RestoreStatus>{state}</RestoreStatus>" if state else ""
+    listings.append(
+        "<Contents><Key>cold</Key><ETag>&quot;e&quot;</ETag><Size>1</Size><StorageClass>GLACIER</StorageClass>"
+        f"{status}</Contents>"
+    )
+    (found,) = patterns(["s3://bbb/co*"])
+    assert found.refused == refused
+    (request,) = listings[1:]
+    assert request.headers["x-amz-optional-object-attributes"] == b"RestoreStatus"
+    assert "prefix=co" in request.url
+
+
+@pytest.mark.parametrize(
+    ("given", "prefix"), [("raw/a*.png", "raw/"), ("raw/x/", "raw/x/"), ("raw/a1.png", "raw/"), ("a*", "")]
+)
+def test_a_directory_bucket_lists_only_directories(
+    given: str, prefix: str, listings: list[Any], s3: Any
+) -> None:
+    """It is not asked for its region, or for the state of restorations, which it does not tell."""
+    keys = ["raw/a1.png", "raw/b.png", "raw/x/1", "a1"]
+    listings.append(
+        "".join(f"<Contents><Key>{key}</Key><ETag>e</ETag><Size>1</Size></Contents>" for key in keys)
+    )
+    texts_of = {"raw/a*.png": keys[:1], "raw/x/": keys[2:3], "raw/a1.png": keys[:1], "a*": keys[3:]}
+    bucket = "bbb--use1-az4--x-s3"
+    assert texts(patterns([f"s3://{bucket}/{given}"])) == [f"s3://{bucket}/{key}" for key in texts_of[given]]
+    (request,) = [each for each in listings[1:] if "list-type=2" in each.url]
+    assert parse_qs(urlsplit(request.url).query, keep_blank_values=True)["prefix"] == [prefix]
+    assert "x-amz-optional-object-attributes" not in request.headers
+    assert not any("location" in each.url for each in listings[1:])
+
+
+def test_a_bucket_whose_region_we_may_not_ask_for_is_asked_once(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    class Refusing:
+        def get_bucket_location(self, **_: str) -> None:
+            asked.append(1)
+            raise ClientError({"Error": {"Code": "AccessDenied"}}, "GetBucketLocation")
+
+    monkeypatch.setattr(sources.aws, "client", lambda *_: Refusing())
+    assert [sources.bucket_region("bbb", "eu-west-1") for _ in range(3)] == ["eu-west-1"] * 3
+    assert len(asked) == 1
+
+
 def test_a_bucket_in_another_region(s3: Any) -> None:
     boto3.client("s3", "eu-west-1").create_bucket(
         Bucket="far-away", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
@@ -115,7 +225,17 @@ def test_no_such_bucket(s3: Any) -> None:
         texts(patterns(["s3://none/x"]))
 
 
-@pytest.mark.parametrize(("given", "message"), [([""], "empty word"), (["s3:///x"], "has no bucket")])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([""], "empty word"),
+        (["s3:///x"], "has no bucket"),
+        (
+            ["s3://arn:aws:s3:us-east-1:123456789012:accesspoint/mine/logs/*"],
+            r"logs/\*: write an access point as s3://ALIAS/KEY, with its alias instead of its ARN",
+        ),
+    ],
+)
 def test_mistakes(given: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         patterns(given)

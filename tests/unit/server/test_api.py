@@ -21,7 +21,7 @@ import pytest
 from mu import CommandListState, ErrorState, JobError, OnePassState, TerminalState, server, util
 from mu.defs import Defs
 from mu.engines.aws_lambda import AwsLambda
-from mu.engines.protocol import Limit
+from mu.engines.protocol import BaseEngine, Limit
 from mu.launch import Progress
 from mu.machine import MachineState
 from mu.report.plain import PlainReporter
@@ -378,7 +378,7 @@ def test_workers_that_never_come_end_the_run(capfd: pytest.CaptureFixture[str]) 
 # Attempts
 
 
-class FakeLaunch:
+class FakeLaunch(BaseEngine):
     """A launch that starts fake workers: `behaviours[n]` is what worker n does; the last one is for all further
     workers."""
 
@@ -403,7 +403,6 @@ class FakeLaunch:
         behave(worker)
 
     name = "fake"
-    outcomes_known = False
 
     def start(self, event: str, number: int) -> None:
         self.more(number)

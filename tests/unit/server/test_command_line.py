@@ -348,6 +348,15 @@ def test_wrong_key_files(files: Path, capsys: pytest.CaptureFixture[str], words:
     assert error in said[0]
 
 
+def test_key_files_that_the_environment_names_in_part(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CA_CERT", "ca_cert.pem")
+    with pytest.raises(SystemExit):
+        parsed(**KEYS)
+    assert "give -c, -s and -k (the environment has CA_CERT)" in capsys.readouterr().err
+
+
 def test_a_workers_pair_that_could_pose_as_the_coordinator(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

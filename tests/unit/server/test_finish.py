@@ -30,6 +30,7 @@ from mu.server.settings import Settings, Setup
 from mu.server.staffing import Staffing
 from mu.wire.protocol import Hello
 from mu.wire.socket_nb import SocketNB
+from tests.support.fake_engine import FakeEngine
 from tests.support.fake_workers import FakeWorker
 
 SCRIPT = """
@@ -133,17 +134,23 @@ FUNCTION = Function(1024, "x86_64")
 def test_the_cost_is_in_the_record_whenever_it_comes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], answers: Any, gb_seconds: float | None, told: str
 ) -> None:
-    run = Run(Settings([Part(0, 0)]), setup=Setup(record_dir=str(tmp_path)), reporter=PlainReporter(1))
+    engine = FakeEngine("lambda")
+    engine.requests = 1  # type: ignore[misc]
+    run = Run(
+        Settings([Part(0, 0)]),
+        setup=Setup(record_dir=str(tmp_path)),
+        engines=[engine],
+        reporter=PlainReporter(1),
+    )
     run._book()
     telling = run._telling
     assert telling is not None
-    telling.tally.hellos = 1
     run.lookup = Lookup(*answers)  # type: ignore[assignment]
     with worker_sockets() as (sock, _):
         track = Track(MachineState(SocketNB(sock), 0), "x")
         run._attempts = SimpleNamespace(made=1, failures=[])  # type: ignore[assignment]
         run._loop = SimpleNamespace(  # type: ignore[assignment]
-            ended="", signal=0, start=0.0, worker_seconds=7.0, on_signal=lambda number: None
+            ended="", signal=0, start=0.0, billed_seconds=7.0, on_signal=lambda number: None
         )
         run.recorder = finish.recorder(run)
         assert run.recorder is not None

@@ -74,6 +74,7 @@ def test_parts_are_given_once() -> None:
         (3, "FAIL(retrieving b:k->f from s3: no such key)", 1),
         (3, "FAIL(retrieving b:k->f from s3: no such bucket)", 1),
         (3, "FAIL(uploading f->b:k to s3: access denied)", 1),
+        (3, "FAIL(retrieving b:k->f from s3: the object is archived and must be restored first)", 1),
     ],
 )
 def test_how_often_a_part_is_tried(retries: int, error: str, attempts: int) -> None:
