@@ -18,9 +18,11 @@ from mu.machine import (
     TerminalState,
     checked,
     enter_fitting,
+    refusal,
     settle,
     successor,
     tell,
+    unexpected,
 )
 from mu.wire.fd_wrapper import FDWrapper
 from mu.wire.protocol import RETVAL, expected_response
@@ -86,7 +88,7 @@ class OnePassState(MachineState):
     def transition(self, msg: str) -> MachineState:
         """Sends the command and goes on, if `msg` is the expected message."""
         if not self.expects_message(msg):
-            return ErrorState(self, msg)
+            return unexpected(self, msg)
         self.messages.append(msg)
         return self._proceed()
 
@@ -206,9 +208,9 @@ class MultiPassState(MachineState):
         """Sends the command of this place, if `msg` is the expected message, and goes on."""
         expect = self.get_expect()
         if not (msg.startswith(expect) if isinstance(expect, str) else self.expects_message(msg)):
-            return ErrorState(self, msg)
+            return unexpected(self, msg)
         if type(expect) is RanWell and expect.refuses(msg):
-            return ErrorState(self, msg)
+            return unexpected(self, msg)
         self.messages.append(msg)
         self._send()
         # A short path for the usual case, a place with an expectation.
@@ -315,7 +317,8 @@ class SuperpositionState(MachineState):
             if state.expects_message(msg):
                 try:
                     following = checked(state, "transition", state.transition, msg, through=ValueError)
-                except ValueError:
+                except ValueError as error:
+                    self._refusal = refusal(error) or self._refusal
                     continue
                 self.states[place] = following
                 return self.advance()

@@ -21,10 +21,10 @@ from mu import (
     SuperpositionState,
     TerminalState,
 )
-from mu.machine import described, handled, info, texts
+from mu.machine import chain, described, handled, info, texts
 from mu.machine import state as machine_code
 from mu.machine.state import MAX_WAITING
-from mu.report.failure import explain
+from mu.report.failure import explain, failure_of
 from mu.wire.socket_nb import SocketNB
 from tests.support.machines import Driven
 
@@ -971,18 +971,16 @@ def test_a_machine_that_goes_round_for_ever_keeps_a_bounded_chain() -> None:
         length, state = 0, driven.machine
         while state.prevState is not None:
             length, state = length + 1, state.prevState
-        assert length >= machine_code.KEPT_STATES
+        assert length >= chain.KEPT_STATES
         longest = max(longest, length)
-    assert longest <= 2 * machine_code.KEPT_STATES
+    assert longest <= 2 * chain.KEPT_STATES
     del state
     gc.collect()
-    assert (
-        sum(isinstance(each, Round | Turn) for each in gc.get_objects()) <= 2 * machine_code.KEPT_STATES + 1
-    )
+    assert sum(isinstance(each, Round | Turn) for each in gc.get_objects()) <= 2 * chain.KEPT_STATES + 1
 
 
 def test_large_messages_are_not_kept_for_long() -> None:
-    large = "OK" + "x" * (machine_code.KEPT_CHARACTERS + 1)
+    large = "OK" + "x" * (chain.KEPT_CHARACTERS + 1)
 
     class Third(OnePassState):
         expect = "OK"
@@ -1135,6 +1133,99 @@ def test_an_exception_in_a_users_state_tells_file_and_line_and_is_final() -> Non
     told = Driven(Ask).says("FAIL(x)").machine
     assert isinstance(told, ErrorState)
     assert not told.final
+
+
+# What a failed machine says
+
+
+def why(driven: Driven) -> str:
+    assert isinstance(driven.machine, ErrorState)
+    return failure_of(driven.machine).why
+
+
+RAN = "OK:RETVAL({}):OUTPUT():COMMAND(x)"
+
+
+@pytest.mark.parametrize(
+    ("entries", "said", "text"),
+    [
+        ([(None, "upload:"), ("OK:UPLOADED", None)], "OK:UPLOAD(b/k)", "OK:UPLOAD(b/k); it expected 'OK:UPLOADED'"),
+        ([(None, "a:"), ("OK:A\n" + "x" * 100, None)], "OK:B", r"OK:B; it expected 'OK:A\n" + "x" * 71 + "...'"),
+        (["a:"], "no", "no; it expected 'OK'"),
+        ([("OK:A", None)], 'OK:HELLO::{"memory": 1}', "OK:HELLO; it expected 'OK:A'"),
+        ([(None, "run:x"), "quit:"], RAN.format(1), "exit status 1 from: x"),
+        ([(None, "run:x"), ("OK:RETVAL(0)", None)], RAN.format(1), "exit status 1 from: x"),
+        ([(None, "set:a:b"), None], RAN.format(0), "exit status 0 from: x; it expected 'OK:SET'"),
+        ([(None, "set:a:b"), None], "FAIL(no)", "no"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_does_not_match_is_told_with_what_was_expected(
+    entries: list[Any], said: str, text: str
+) -> None:
+    driven = Driven(listing(entries)).says(said)
+    assert error_of(driven) == said
+    assert why(driven) == text
+
+
+IDLE = "FAIL(worker is about to reach its time limit in STATE idle)"
+
+
+@pytest.mark.parametrize(
+    ("first", "awaited"),
+    [
+        (listing([(None, "set:a:b"), None, None]), "Listing waits for 'OK:SET'"),
+        (type("Sees", (InfoWatcherState,), {}), "Sees waits for an INFO message"),
+        (type("Any", (MachineState,), {}), "Any waits for any message"),
+    ],
+)
+def test_a_worker_that_had_nothing_to_do_is_told_with_what_is_waited_for(first: Any, awaited: str) -> None:
+    driven = Driven(first).says("OK:SET(a)", IDLE)
+    assert why(driven) == f"the worker had nothing to do until its time was over; {awaited}"
+
+
+def test_of_several_machines_all_that_they_wait_for_is_told() -> None:
+    driven = Driven(superposition(expecting("OK:A"), expecting("OK:B"))).says(IDLE)
+    assert why(driven).endswith("; Both waits for 'OK:A' or 'OK:B'")
+
+
+def test_a_worker_that_was_busy_needs_more_time() -> None:
+    driven = Driven(listing([(None, "run:x"), None])).says(IDLE.replace("idle", "run:x"))
+    assert why(driven).endswith(
+        "in STATE run:x: raise TIMEOUT (mu lambdaize --update NAME --timeout SECONDS, at most 900)"
+    )
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_value_error_that_keeps_a_message_waiting_is_told_when_the_part_fails(together: bool) -> None:
+    class Parsing(OnePassState):
+        expect = "OK"
+        nextState = Final
+
+        def transition(self, msg: str) -> MachineState:
+            int(msg)
+            return super().transition(msg)
+
+    driven = Driven(superposition(Parsing, expecting("OK:Z")) if together else Parsing).says("OK:A", IDLE)
+    line = Parsing.transition.__code__.co_firstlineno + 1
+    assert why(driven).endswith(
+        "; its transition refused a message: ValueError: invalid literal for int() with base 10: 'OK:A' "
+        f"({__file__}:{line})"
+    )
+    assert error_of(driven) == IDLE
+
+
+def test_a_refused_message_that_was_taken_later_is_not_told() -> None:
+    class Patient(MachineState):
+        def transition(self, msg: str) -> MachineState:
+            self.messages.append(msg)
+            if self.messages == ["OK:A"]:
+                raise ValueError("not yet")
+            return self
+
+    driven = Driven(Patient).says("OK:A")
+    assert driven.machine._refusal
+    driven.says("INFO:a:b", "FAIL(no)")
+    assert why(driven) == "no"
 
 
 # Any machine, with the bytes cut anywhere

@@ -67,6 +67,7 @@ ELSEWHERE = {
     "local/function_spec": "unit/local/test_outcomes.py integration/test_local_executor.py",
     "local/moto_lambda": "integration/test_local_engine.py",
     "local/sandbox": "integration/test_local_sandbox.py",
+    "machine/chain": "unit/test_machine_state.py",
     "machine/state": "unit/test_machine_state.py",
     "machine/texts": "unit/test_machine_state.py",
     "mapping/api": "integration/test_map.py",

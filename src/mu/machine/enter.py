@@ -8,6 +8,7 @@ from types import FunctionType
 
 from mu.errors import MuError, describe, place
 from mu.machine.state import MachineState
+from mu.machine.texts import constructor_name
 from mu.wire.socket_nb import SocketNB
 
 Constructor = Callable[[MachineState], MachineState]
@@ -32,7 +33,7 @@ def enter(prevState: SocketNB, constructor: Callable[..., MachineState], *argume
 
     Raises MuError, with constructor, file and line, if the call fails or does not return a state.
     """
-    name = getattr(constructor, "__name__", repr(constructor))
+    name = constructor_name(constructor)
     try:
         made: object = constructor(prevState, *arguments)
     except Exception as error:

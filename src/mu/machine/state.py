@@ -25,8 +25,9 @@ from contextlib import suppress
 from typing import Any
 
 from mu.errors import MuError, describe, place
+from mu.machine.chain import KEPT_STATES, ended, forget, is_large
 from mu.machine.info import Info
-from mu.machine.texts import shortened, state_name
+from mu.machine.texts import refusal, shortened, state_name
 from mu.wire import clock
 from mu.wire.framing import to_text
 from mu.wire.protocol import INFO
@@ -34,11 +35,6 @@ from mu.wire.socket_nb import SocketLike, SocketNB
 
 INFO_BYTES = INFO.encode()
 MAX_KICKS = 100_000
-# `prevState` leads back at least this many states. When the chain is twice as long, its older half is dropped.
-KEPT_STATES = 3
-# After a state was left, it is kept as `prevState` only if its messages have no more characters than this, so that
-# the length of workers' messages does not decide how much memory a run needs.
-KEPT_CHARACTERS = 4096
 # Limits on what may wait for a later state: messages, and their bytes.
 MAX_WAITING = 10_000
 MAX_WAITING_BYTES = 256 << 20
@@ -54,7 +50,7 @@ class MachineState(SocketNB):
     `info` is the machine's own dictionary, `messages` the messages that this state received, `extra` a short text for
     displays. `timestamps` (seconds since the epoch) and `stateinfo` (class names) list every state that the machine
     has entered, this one last. `prevState` is the previous state, None for the first; it is there for a state's own
-    code, and the chain is cut after some states (`KEPT_STATES`).
+    code, and the chain is cut after some states (`mu.machine.chain`).
     """
 
     extra = ""
@@ -66,6 +62,7 @@ class MachineState(SocketNB):
     wake_at: float | None = None
     _kicked = False
     _following: "MachineState | None" = None  # successor of a state that has already moved
+    _refusal = ""  # the exception with which its own `transition` has refused a message that still waits
     _depth = 0  # upper bound of the length of the `prevState` chain
 
     def __init__(self, prevState: SocketLike | SocketNB, actorNum: int = 0) -> None:
@@ -82,7 +79,7 @@ class MachineState(SocketNB):
             if depth >= 2 * KEPT_STATES:
                 forget(self)
             before = prevState.prevState
-            if before is not None and before._is_large():
+            if before is not None and is_large(before):
                 prevState.prevState = None
         elif isinstance(prevState, Beginning):
             self.actorNum, self.info = prevState.actorNum, prevState.info
@@ -102,12 +99,6 @@ class MachineState(SocketNB):
     def str_extra(self) -> str:
         """Returns a short description of this state for displays."""
         return self.extra
-
-    def _is_large(self) -> bool:
-        try:
-            return sum(map(len, self.messages)) > KEPT_CHARACTERS
-        except TypeError:  # scripts may store other types there
-            return sum(len(text) for text in self.messages if isinstance(text, str)) > KEPT_CHARACTERS
 
     # Defined by subclasses
 
@@ -188,6 +179,7 @@ class MachineState(SocketNB):
             if waiting[number].startswith(INFO_BYTES):
                 # The state may now accept a message that it has refused before.
                 self._refused = self._refused_bytes = 0
+                self._refusal = ""
                 state = self._take_info()
                 break
         if not state._settled:
@@ -201,11 +193,12 @@ class MachineState(SocketNB):
                 message = waiting[position]
                 del waiting[position]
             if message.startswith(b"FAIL"):
-                return ended(ErrorState(state, message))
+                return ended(unexpected(state, message))
             msg = to_text(message)
             try:
                 following = state.transition(msg)
-            except ValueError:
+            except ValueError as error:
+                state._refusal = refusal(error) or state._refusal
                 waiting.insert(position, message)
                 position = min(position + 1, len(waiting))
                 offered += len(message) + OFFER
@@ -214,7 +207,8 @@ class MachineState(SocketNB):
                 continue
             except Exception as error:
                 return ended(broken(state, "transition", error))
-            position = 0
+            if position:
+                position, state._refusal = 0, ""
             if state._refused:
                 state._refused = state._refused_bytes = 0
             if following is not state:
@@ -285,16 +279,22 @@ class ErrorState(TerminalState):
     closed, which ends the worker, unless the coordinator can give that worker another part.
 
     `failed_in` is the name of the previous state. `final` is true if another attempt would fail in the same way.
+    `expected` is what that state waited for, if it got another message, and `refusal` the exception with which its own
+    `transition` had refused an earlier one.
     """
 
     extra = "(failed)"
     failed_in = "?"
     _error = b""
     final = False
+    expected: str | Sequence[str] | None = None
+    refusal = ""
 
     def __init__(self, prevState: SocketLike | SocketNB, err: object = "", actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
         self.failed_in = state_name(prevState)
+        if isinstance(prevState, MachineState) and prevState._refusal:
+            self.refusal = prevState._refusal
         if isinstance(err, Exception):
             err = describe(err)
         self.err = "" if err is None else shortened(err if isinstance(err, bytes) else str(err))
@@ -327,26 +327,6 @@ class Beginning(SocketNB):
         self.stateinfo = state.stateinfo
 
 
-def forget(state: MachineState, kept: int = KEPT_STATES) -> None:
-    """Drops the states that are more than `kept` before `state`."""
-    oldest = state
-    for number in range(kept, -1, -1):
-        oldest._depth = number
-        if oldest.prevState is None or number == 0:
-            break
-        oldest = oldest.prevState
-    oldest.prevState = None
-
-
-def ended(state: MachineState) -> MachineState:
-    """Prepares a machine's last state: of the previous states only the last is kept, and only if it is small."""
-    if state.prevState is not None:
-        forget(state, 1)
-        if state.prevState._is_large():
-            state.prevState = None
-    return state
-
-
 def handled(machine: MachineState) -> MachineState:
     """Returns the result of `machine.do_handle()`, or an ErrorState if its messages take more memory than there is."""
     try:
@@ -359,6 +339,14 @@ def out_of_memory(machine: MachineState) -> MachineState:
     """Returns the ErrorState of a machine whose messages take more memory than there is; the messages are dropped."""
     machine._channel.parser.clear()
     return ended(ErrorState(machine, "there is not enough memory for its messages"))
+
+
+def unexpected(state: MachineState, message: str | bytes) -> "ErrorState":
+    """Returns the ErrorState of a machine that got this message, and remembers what its state waited for."""
+    made = ErrorState(state, message)
+    with suppress(Exception):  # a script's own method may fail
+        made.expected = state.get_expect()
+    return made
 
 
 def settle(state: MachineState) -> MachineState:

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from mu.errors import describe
+from mu.errors import LONGEST, describe, place
 from mu.wire.framing import to_bytes, to_text
 
 # Characters of an error that are kept: the beginning, which names the command, and the end, where programs
@@ -33,6 +33,11 @@ def state_name(state: object) -> str:
     return getattr(state, "title", "") or type(state).__name__
 
 
+def constructor_name(constructor: object) -> str:
+    """Returns the name of a state class, or of another callable that makes a state."""
+    return getattr(constructor, "__name__", None) or repr(constructor)
+
+
 class Described(Protocol):
     """An object with a description of its own, as a state."""
 
@@ -45,3 +50,10 @@ def described(state: Described) -> str:
         return str(state.str_extra())
     except Exception as error:
         return f"str_extra: {describe(error)}"
+
+
+def refusal(error: ValueError) -> str:
+    """Returns the text of an exception that says that a message is not expected yet, with file and line, if a script's
+    own code raised it: it may be a mistake. Otherwise an empty text."""
+    where = place(error)
+    return f"{describe(error)[:LONGEST]}{where}" if where else ""

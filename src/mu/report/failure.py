@@ -12,9 +12,11 @@ from mu.console.arguments import closest
 from mu.console.terminal import visible
 from mu.errors import one_line
 from mu.machine import ErrorState, MachineState, described, listed, state_name
-from mu.wire.protocol import EXPECTED, failure_text, run_result
+from mu.wire.protocol import EXPECTED, HELLO, failure_text, run_result
 
 OUT_OF_TIME = "worker is about to reach its time limit"
+IDLE = f"{OUT_OF_TIME} in STATE idle"
+NOTHING_TO_DO = "the worker had nothing to do until its time was over"
 RAISE_TIMEOUT = "raise TIMEOUT (mu lambdaize --update NAME --timeout SECONDS, at most 900)"
 # Beginning and middle of a worker's text about a failed transfer, and the beginning of our text for it.
 TRANSFERS = (("retrieving ", " from s3: ", ""), ("uploading ", " to s3: ", "uploading to "))
@@ -55,8 +57,37 @@ class Failure(NamedTuple):
 
 def failure_of(machine: MachineState, name: str = "") -> Failure:
     """Returns the failure of a machine that failed; `name` is the name of its part's input."""
-    state = machine.failed_in if isinstance(machine, ErrorState) else state_name(machine)
-    return Failure(listed(machine.actorNum), state, explain(described(machine)), shown_name(name))
+    error = described(machine)
+    state, why = state_name(machine), explain(error)
+    if isinstance(machine, ErrorState):
+        state = machine.failed_in
+        first, newline, more = why.partition("\n")
+        why = _in_state(machine, error, first) + newline + more
+    return Failure(listed(machine.actorNum), state, why, shown_name(name))
+
+
+def _in_state(machine: ErrorState, error: str, why: str) -> str:
+    """Returns the first line of a reason with what the state waited for, where that helps, and with the exception of
+    its own that has kept it waiting."""
+    expected = machine.expected
+    if failure_text(error) == IDLE:
+        why = f"{NOTHING_TO_DO}; {machine.failed_in} waits for {_awaited(expected)}"
+    elif expected and not error.startswith("FAIL"):
+        run = run_result(error)
+        # The exit status of a program that has failed says enough.
+        if run is None or run.status == 0 or not str(expected).startswith("OK:R"):
+            why += f"; it expected {_awaited(expected)}"
+    if machine.refusal:
+        why += f"; its transition refused a message: {visible(machine.refusal)}"
+    return why
+
+
+def _awaited(expected: str | Sequence[str] | None) -> str:
+    """Returns in words what a state waits for."""
+    if not expected:
+        return "any message" if expected == "" else "an INFO message"
+    several = [expected] if isinstance(expected, str) else [*map(str, expected)][:MAX_NAMES]
+    return " or ".join(f"'{one_line(visible(text), MAX_SUBJECT)}'" for text in several)
 
 
 def shown_name(name: str) -> str:
@@ -74,6 +105,8 @@ def explain(error: str) -> str:
     else:
         reason = failure_text(error)
         error = error if reason is None else reason
+        if error.startswith(f"{HELLO}:"):  # the facts in it explain nothing
+            error = HELLO
     first, *more = error.strip().splitlines() or ["no reason given"]
     return visible(readable(first)) + _meant(first) + _indented("\n".join(more))
 

@@ -21,7 +21,7 @@ from mu.tls import connection, listener
 from mu.tls.listener import has_spoken
 from mu.tls.unverified import PLACES, Unverified
 from mu.wire.framing import to_text
-from mu.wire.protocol import MAX_HELLO, Hello, parse_hello
+from mu.wire.protocol import HELLO, MAX_HELLO, Hello, parse_hello
 from mu.wire.socket_nb import SocketNB
 
 logger = logging.getLogger(__name__)
@@ -162,6 +162,8 @@ class Acceptor:
             self._drop(peer, "it is a worker of another run")
         else:
             channel.limit_message()
+            # States get the original's hello, which scripts may compare with; the facts in it are for us.
+            channel.recv_queue[0] = HELLO
             self._unverified.remove(peer)
             self._admit(peer, channel, hello)
 

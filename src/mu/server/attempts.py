@@ -14,6 +14,7 @@ from mu.machine import (
     ErrorState,
     MachineState,
     checked,
+    constructor_name,
     described,
     enter,
     enter_fitting,
@@ -83,7 +84,9 @@ class Attempts:
                 return enter(channel, self._constructor, part.number, part.group)
             return enter(channel, self._constructor, part.number)
         except MuError as error:
-            machine = ErrorState(MachineState(channel, part.number), str(error))
+            named = MachineState(channel, part.number)
+            named.title = named.stateinfo[-1] = constructor_name(self._constructor)
+            machine = ErrorState(named, str(error))
             machine.final = True
             return machine
 

@@ -56,8 +56,6 @@ class Peer:
         "paused",
         "ready",
         "resetting",
-        "run_id",
-        "said",
         "sock",
         "title",
         "track",
@@ -76,8 +74,6 @@ class Peer:
         self.hello: float | None = None  # when it said hello (monotonic clock); None before
         self.worker = 0  # number of the worker in this run, from 1; 0 before its hello
         self.facts = NO_FACTS  # the facts in its hello
-        self.run_id = ""  # the run that its hello names
-        self.said: bytes | None = None  # the text that its next hello should have, if known
         self.ends_at = inf  # when its time limit is reached (monotonic clock)
         self.completed = 0  # number of parts that it has done
         self.failures = 0  # parts that failed on it in a row

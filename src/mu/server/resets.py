@@ -21,7 +21,7 @@ from mu.server.reuse import store_facts
 from mu.server.staffing import Staffing
 from mu.server.timers import Timers
 from mu.wire.framing import to_text
-from mu.wire.protocol import HELLO, MAX_HELLO, hello, parse_hello
+from mu.wire.protocol import HELLO, MAX_HELLO, parse_hello
 from mu.wire.socket_nb import SocketNB
 
 logger = logging.getLogger(__name__)
@@ -88,15 +88,11 @@ class Resets:
         attempt = self._ledger.begin_ahead(now)
         if attempt is None:
             return False
-        if peer.said is None:
+        if peer.ends_at != inf or peer.facts.get("fresh") is not False:
             left = None if peer.ends_at == inf else round(max(0.0, peer.ends_at - now), 3)
             peer.facts = {**peer.facts, "seconds_left": left, "fresh": False}
-            said = hello(peer.run_id, peer.facts).encode()
-            peer.said = said if left is None else None
-        else:
-            said = peer.said
         messages = channel._channel.parser.messages
-        messages.append(said)
+        messages.append(HELLO_BYTES)
         machine = self._attempts.prepare(peer, channel, attempt)
         if not machine.terminal:
             machine = handled(machine)
@@ -153,8 +149,7 @@ class Resets:
         self._staffing.reused += 1
         self._timers.clear(peer)
         store_facts(peer, parsed, time.monotonic())
-        if peer.ends_at == inf and peer.facts.get("fresh") is False:
-            peer.said = said
+        channel._channel.parser.messages[0] = HELLO_BYTES
         ahead, peer.ahead = peer.ahead, None
         if ahead is None:
             self.forget(peer)

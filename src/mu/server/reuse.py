@@ -61,7 +61,7 @@ class Reuse:
 
 def store_facts(peer: Peer, hello: Hello, now: float) -> None:
     """Stores the facts that a worker tells in its hello."""
-    peer.facts, peer.run_id, peer.said = hello.facts, hello.run_id, None
+    peer.facts = hello.facts
     left = hello.facts.get("seconds_left")
     peer.ends_at = inf if left is None else now + left
 

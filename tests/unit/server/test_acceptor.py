@@ -17,6 +17,7 @@ from mu.server.settings import Settings
 from mu.tls import connection
 from mu.tls import listener as tls_listener
 from mu.tls.unverified import PLACES
+from mu.wire.framing import encode
 from mu.wire.protocol import MAX_HELLO, Hello
 from mu.wire.socket_nb import SocketNB
 from tests.support.ports import ipv6
@@ -182,6 +183,15 @@ def test_accepted_connections_do_not_wait_to_send_and_are_probed() -> None:
             for level, option, value in tls_listener.INHERITED:
                 assert sock.getsockopt(level, option) == value
             assert not sock.getblocking()
+
+
+def test_states_get_a_hello_without_the_facts_in_it(entrance: Entrance) -> None:
+    """Scripts of the original compare what they get with OK:HELLO."""
+    entrance.connect(says=encode(b'OK:HELLO:run1:{"memory": 5}') + encode(b"OK:SET(x)"))
+    entrance.greet()
+    (peer,) = entrance.admitted
+    assert peer.channel is not None
+    assert list(peer.channel.waiting) == [b"OK:HELLO", b"OK:SET(x)"]
 
 
 def test_a_hello_is_bounded(entrance: Entrance) -> None:

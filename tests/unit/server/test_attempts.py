@@ -151,6 +151,9 @@ def test_a_state_that_cannot_be_made_is_a_final_failure(made: list[Books]) -> No
     ((number, status, error, attempt),) = books.told()
     assert (number, status, attempt) == (0, "failed", 1)
     assert "constructor: KeyError: 'codec'" in error
+    (failure,) = books.attempts.failures
+    assert failure.state == "constructor"
+    assert books.states[0].stateinfo == ["constructor", "ErrorState"]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from mu.server.settings import Settings
 from mu.server.staffing import Staffing
 from mu.server.timers import Timers
 from mu.wire.framing import encode
-from mu.wire.protocol import Hello
 from mu.wire.socket_nb import SocketNB
 
 
@@ -37,7 +36,7 @@ class Cleaning:
         telling = Telling(Reporter(1), Tally(ledger.counts))
         self.staffing = Staffing(Settings([]), ledger, telling, None, 0)
         timers = Timers(self.connections, lambda peer: None)
-        self.welcomed: list[Hello] = []
+        self.welcomed: list[dict[str, Any]] = []
         self.given_up: list[Peer] = []
         self.went_ahead: list[Ahead] = []
         self.ledger = Ledger([Part(0, 0), Part(1, 0)])
@@ -62,7 +61,8 @@ class Cleaning:
 
     def welcome(self, peer: Peer, channel: SocketNB) -> None:
         assert (peer, channel) == (self.peer, self.channel)
-        self.welcomed.append(Hello(peer.run_id, dict(peer.facts)))
+        self.welcomed.append(dict(peer.facts))
+        self.heard_hello = channel.dequeue()
 
     def says(self, *messages: bytes) -> None:
         self.theirs.sendall(b"".join(map(encode, messages)))
@@ -92,7 +92,8 @@ def test_a_worker_that_says_hello_again_is_welcome(cleaning: Cleaning) -> None:
     assert cleaning.theirs.recv(100) == encode(b"reset:")
     assert (cleaning.begun, cleaning.staffing.resetting) == (True, 1)
     cleaning.says(b'OK:HELLO:run1:{"memory": 5}')
-    assert cleaning.welcomed == [Hello("run1", {"memory": 5})]
+    assert cleaning.welcomed == [{"memory": 5}]
+    assert cleaning.heard_hello == "OK:HELLO"  # the facts in it are not for states
     assert not cleaning.peer.resetting
     assert (cleaning.staffing.resetting, cleaning.staffing.reused) == (0, 1)
     assert cleaning.peer.due is None
@@ -160,7 +161,7 @@ def test_the_next_parts_first_command_goes_along_with_reset(ahead: Cleaning) -> 
     (begun,) = ahead.went_ahead
     assert begun.attempt.part.number == 0
     assert list(begun.machine.waiting) == [b"OK:SET(a)"]
-    assert begun.machine.messages == ['OK:HELLO::{"seconds_left":null,"ahead":true,"fresh":false}']
+    assert begun.machine.messages == ["OK:HELLO"]
     assert (ahead.peer.resetting, ahead.peer.ahead, ahead.resets.ahead) == (False, None, 0)
     assert ahead.staffing.reused == 1
     assert ahead.ended == (0, 0)
@@ -217,9 +218,6 @@ def test_the_time_that_is_left_is_told_to_the_next_part() -> None:
         made.peer.facts = {**AHEAD, "seconds_left": 100.0}
         made.peer.ends_at = 0.0  # long ago
         assert made.resets.begin(made.peer, made.channel, well=True)
-        assert made.peer.ahead is not None
-        assert made.peer.ahead.machine.messages == [
-            'OK:HELLO::{"seconds_left":0.0,"ahead":true,"fresh":false}'
-        ]
+        assert made.peer.facts == {**AHEAD, "seconds_left": 0.0, "fresh": False}
     finally:
         made.close()
