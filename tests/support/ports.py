@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import socket
+import stat
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def probes(port: int) -> list[tuple[int, int, int]]:
     process to a port of 127.0.0.1."""
     found = []
     for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name))) as one:
+        with contextlib.suppress(OSError), _copy(int(name)) as one:
             if one.family == socket.AF_INET and one.getpeername()[1] == port:
                 idle, every = socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL
                 found.append(
@@ -61,3 +62,10 @@ def probes(port: int) -> list[tuple[int, int, int]]:
                     )
                 )
     return found
+
+
+def _copy(fd: int) -> socket.socket:
+    """Returns a copy of a descriptor. Raises OSError if it is no socket."""
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        raise OSError
+    return socket.socket(fileno=os.dup(fd))

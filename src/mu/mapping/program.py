@@ -146,31 +146,36 @@ def as_function(
 ) -> str:
     """Returns the name of a function with this program; the function is made if it does not exist. Raises MuError."""
     from mu.lambdaize import deploy
-    from mu.lambdaize.settings import NEWEST_RUNTIME
+    from mu.lambdaize.settings import NEWEST_RUNTIME, Given
+
+    def number(variable: str, low: int, high: int) -> int | None:
+        return Given(variable, os.environ.get(variable, "")).number(low, high)
 
     with tempfile.TemporaryDirectory(prefix="mu-package-") as directory:
         made = package(program, beside, Path(directory), allow_ld=allow_ld)
-        function = deploy.Function(
-            name=function_name(made, memory),
-            region=region,
-            runtime=os.environ.get("RUNTIME") or NEWEST_RUNTIME,
-            arch=made.arch,
-            role=os.environ.get("AWS_ROLE", ""),
-            memory=memory or MEMORY,
-            timeout=int(os.environ.get("TIMEOUT") or TIMEOUT),
-            tmp_size=int(os.environ.get("TMP_SIZE") or TMP_SIZE),
-            code_bucket=os.environ.get("CODE_BUCKET") or None,
-        )
-        if deploy.find_made(function):
-            return function.name
-        if not function.role:
+        name = function_name(made, memory)
+        if deploy.find_made(deploy.Function(name, region)):
+            return name
+        role = os.environ.get("AWS_ROLE", "")
+        if not role:
             raise UsageError(
                 "AWS_ROLE is not set: it is the ARN of the role of the function that is made for the program"
                 " (-l FUNCTION names one that exists)"
             )
+        function = deploy.Function(
+            name=name,
+            region=region,
+            runtime=os.environ.get("RUNTIME") or NEWEST_RUNTIME,
+            arch=made.arch,
+            role=role,
+            memory=memory or MEMORY,
+            timeout=number("TIMEOUT", 1, 900) or TIMEOUT,
+            tmp_size=number("TMP_SIZE", 512, 10240) or TMP_SIZE,
+            code_bucket=os.environ.get("CODE_BUCKET") or None,
+        )
         try:
             deploy.create(function, made.file, say)
         except deploy.ExistsError:  # another run has made it meanwhile
             if not deploy.find_made(function):
                 raise
-    return function.name
+    return name

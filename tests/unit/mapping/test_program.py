@@ -8,6 +8,7 @@ import pytest
 from moto import mock_aws
 
 from mu import aws
+from mu.errors import UsageError
 from mu.lambdaize import deploy
 from mu.mapping import program, words
 
@@ -60,4 +61,10 @@ def test_a_name_that_is_taken_and_gone_again_is_told(monkeypatch: pytest.MonkeyP
     made([])
     monkeypatch.setattr(deploy, "find_made", lambda _: False)
     with pytest.raises(deploy.ExistsError):
+        made([])
+
+
+def test_a_wrong_variable_is_a_mistake_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIMEOUT", "soon")
+    with pytest.raises(UsageError, match="TIMEOUT must be a whole number from 1 to 900, not 'soon'"):
         made([])
