@@ -133,7 +133,9 @@ def test_a_run_that_ended_before_its_inputs_leaves_their_number_open(
     assert follower.turn(told) is None
     finish(made, [0], status=1, ended=ended_early)
     made.remove()
-    assert follower.turn(told) is not None
+    found = follower.turn(told)
+    assert found is not None
+    follower.summary(found, told)
     assert told.counts.parts_known == known
 
 
