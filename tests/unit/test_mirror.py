@@ -39,7 +39,6 @@ ELSEWHERE = {
     "jobs/errors": "unit/jobs/test_answers.py",
     "jobs/explain": "unit/jobs/test_coroutine_state.py",
     "jobs/job": "unit/jobs/test_run.py",
-    "jobs/reading": "unit/jobs/test_run.py",
     "jobs/requests": "unit/jobs/test_coroutine_state.py unit/jobs/test_answers.py",
     "jobs/settings": "unit/jobs/test_run.py",
     "jobs/task": "unit/jobs/test_coroutine_state.py",
