@@ -352,6 +352,12 @@ def test_no_input() -> None:
     with pytest.raises(UsageError, match=r"there is no input: in/\* has none"):
         run_map(Given(("true",)), sources.patterns(["in/*"]))
     assert run_map(Given(("true",), allow_empty=True), sources.patterns(["in/*"]))[0].code == 0
+    make(["a"])
+    with pytest.raises(UsageError, match=r"there is no input: in/typo: no such file or directory"):
+        run_map(Given(("true",)), sources.patterns(["in/a", "in/typo"]))
+    summary, _ = run_map(Given(("true",), allow_empty=True), sources.patterns(["in/a", "in/typo"]))
+    assert (summary.code, summary.done) == (0, 1)
+    assert summary.passed_over == {"names (no such file or directory)": 1}
 
 
 def test_outputs_that_collide_are_found_before_anything_starts() -> None:
