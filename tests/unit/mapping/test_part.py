@@ -97,7 +97,7 @@ def test_a_program_that_writes_no_output(engine: str) -> None:
         Given(shell="true {out}", out=("out/{/}",), engine=(engine,)), sources.patterns(["in/*"])
     )
     assert summary.failures[0]["failure"] == "the program has not written {out}" + (
-        " for {output}" if engine == "here" else ""
+        " for out/1" if engine == "here" else ""
     )
     assert not files("out")
 
@@ -223,6 +223,14 @@ def test_a_wrong_program_stops_within_the_first_ten(command: tuple[str, ...], sa
     assert summary.stopped.startswith(said)
     assert summary.code == 1
     assert len(commands) <= 10
+
+
+@pytest.mark.parametrize("given", [Given(("echo", "{}")), Given(shell="echo {}")])
+def test_a_line_that_is_too_long_for_a_command_fails_alone(given: Given) -> None:
+    """Even if it is the first one: the program can be started for others."""
+    summary, _ = run_map(given, rows.listed(["x" * (1 << 18), "b"]))
+    assert (summary.done, summary.failed, summary.stopped) == (1, 1, "")
+    assert "argument list too long" in str(summary.failures[0]["failure"])
 
 
 def test_a_shells_127_ends_the_job_at_once() -> None:
