@@ -52,7 +52,7 @@ class LocalEngine:
     When `cancelled` returns True, loading of `data` stops.
 
     A process can have one engine at a time, and none beside `moto.mock_aws`. Raises UsageError if the port is taken,
-    the directory does not exist, or the extra `local` is not installed.
+    the directory does not exist, or moto is not installed.
     """
 
     def __init__(
@@ -108,9 +108,7 @@ class LocalEngine:
             from mu.local.bucket_files import Data
             from mu.local.function_files import Functions, names
         except ImportError as error:
-            raise UsageError(
-                f"the local engine needs {error.name}: pip install 'mu-workers[local]'"
-            ) from error
+            raise UsageError(f"the local engine needs {error.name}: install mu again with pip") from error
         from mu.local.executor import Executor
 
         data = Data(self._data, self._report) if self._data else None

@@ -199,6 +199,8 @@ class Attempts:
             peer = self._workers.get(attempt)
             if peer is not None and peer.machine is not None:
                 self._tell_outcome(attempt, peer.machine, "stopped", "", now, peer)
+        for attempt in self._ledger.to_repeat():
+            self._on_outcome(Outcome(attempt.part, "stopped", None, "", attempt.number, 0.0, {}, None))
 
     def doomed_by(self, attempt: Attempt) -> int | None:
         """Returns the number of the failed part that this attempt's part depends on; None if there is none."""

@@ -106,7 +106,8 @@ class Ledger:
     `order` is read when parts are needed; if it has no length (`len`), the total is known once it ends. It may yield
     None while no part is ready: then `pending` is true, and it is read again later. A part whose attempt fails waits
     again, until it has failed `retries + 1` times. With `backup`, a part that takes longer than `backup` times the
-    median gets a second attempt beside the first. If reading `order` raises, `broken` holds the reason.
+    median gets a second attempt beside the first. If reading `order` raises, `broken` holds the reason, and the run is
+    over: how many parts there would have been is not known then, unless `order` has a length.
     """
 
     def __init__(self, order: Iterable[Part | None], retries: int = 0, backup: float | None = None) -> None:
@@ -170,7 +171,9 @@ class Ledger:
 
     @property
     def finished(self) -> bool:
-        """Whether each part is done, or has failed for good."""
+        """Whether each part is done, or has failed for good, or the parts could not be read to their end."""
+        if self.broken:
+            return True
         if self._running or self._again or self._ahead:
             return False
         if self._total is not None:
@@ -246,9 +249,13 @@ class Ledger:
         """Returns one running attempt, the oldest, for each part that is running."""
         return [attempts[0] for attempts in self._running.values()]
 
-    def to_repeat(self) -> list[Part]:
-        """Returns the parts that have failed and wait for a retry."""
-        return list(self._again)
+    def to_repeat(self) -> list[Attempt]:
+        """Returns the last attempt at each part that has failed and waits for a retry; `began` is not known."""
+        return [
+            Attempt(part, self._troubles[part.number].begun, 0.0)
+            for part in self._again
+            if part.number not in self._running
+        ]
 
     def succeeded(self, attempt: Attempt, now: float) -> Sequence[Attempt]:
         """Marks the part as done; returns the other attempts at it, which are no longer needed."""
@@ -325,7 +332,8 @@ class Ledger:
             part = next(self._source, END)
         except Exception as error:  # the script's own iterator
             self.broken = f"reading the inputs: {describe(error)}"
-            part = END
+            self._source = None
+            return False
         if part is None:
             self.pending = True
             return False
