@@ -31,8 +31,8 @@ from mu.errors import MuError, UsageError, one_line, reason
 logger = logging.getLogger(__name__)
 
 POLL = 2.0  # seconds between two polls of the queue
-MOST_PAUSE = 60.0  # seconds at most before pilots that Slurm has refused are submitted again
-MOST_CANCELLED = 1000  # tasks that one scancel names
+PAUSE = 60.0  # seconds at most before pilots that Slurm has refused are submitted again
+AT_ONCE = 1000  # tasks that one scancel names
 HOPE = 300.0  # seconds for which Slurm may refuse pilots while none is left in the queue
 LINGER = 10.0  # seconds that the end of a run waits for its jobs to be cancelled
 ASSUMED = 1000  # workers at a time without -W
@@ -232,7 +232,7 @@ class Slurm(CountedEngine):
         Other pilots go on, and these are submitted again after a while.
         """
         with self._lock:
-            self._pause = min(2 * self._pause, MOST_PAUSE) if self._refused else POLL
+            self._pause = min(2 * self._pause, PAUSE) if self._refused else POLL
             self._refused = why
             if why not in self._told:
                 self._told.add(why)
@@ -323,7 +323,7 @@ class Slurm(CountedEngine):
         """Cancels pilots of which there would be too many."""
         if tasks:
             try:
-                command("scancel", "--quiet", *tasks[:MOST_CANCELLED])
+                command("scancel", "--quiet", *tasks[:AT_ONCE])
             except MuError as error:  # the next poll finds them again
                 logger.debug("slurm: %s", error)
 
