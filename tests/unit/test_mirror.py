@@ -71,7 +71,6 @@ ELSEWHERE = {
     "machine/texts": "unit/test_machine_state.py",
     "mapping/api": "integration/test_map.py",
     "mapping/attempt": "unit/mapping/test_part.py",
-    "mapping/beside": "unit/mapping/test_outputs.py",
     "mapping/budget": "unit/mapping/test_part.py integration/test_map.py",
     "mapping/direct_run": "integration/test_map.py",
     "mapping/dry_run": "integration/test_map.py",
