@@ -12,16 +12,9 @@ from mu.mapping.failures import Rules, Verdict, generic
 from mu.mapping.plan import Layout, Plan, Refused, Running, Work
 from mu.report.failure import OUT_OF_TIME, readable
 from mu.wire import protocol
+from mu.wire.reasons import is_final
 
-# Beginnings of errors of S3 and of the worker that a retry cannot change.
-FINAL = (
-    "no such key",
-    "no such bucket",
-    "access denied",
-    "the object has changed",
-    "the object is archived",
-    "no space left on device",
-)
+FULL = "no space left on device"  # a retry does not change that: workers have disks of one size
 GONE = "no such file"
 
 
@@ -156,7 +149,7 @@ class Maker:
         if word in ("fetch", "upload") and GONE in text.lower():
             file = command.partition(":")[2].rpartition("\0")[2].removeprefix(f"{planning.TMPDIR}/")
             return Verdict(f"the program has not written {made.names.get(file, file)}", final=True)
-        return Verdict(text, final=any(each in text for each in FINAL))
+        return Verdict(text, final=is_final(answer) or FULL in text)
 
     @staticmethod
     def _failed(ended: Ended, verdict: Verdict, names: Mapping[str, str]) -> Ended:

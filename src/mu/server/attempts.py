@@ -156,7 +156,10 @@ class Attempts:
             return True, [self._workers.pop(loser) for loser in losers] if losers else []
         why = described(machine)
         final = getattr(machine, "final", False) is True or number in self._doomed
-        if self._ledger.failure(attempt, why, final=final, proven=peer.completed > 0):
+        seems_final = getattr(machine, "seems_final", None)
+        if self._ledger.failure(
+            attempt, why, final=final, seems_final=seems_final, proven=peer.completed > 0
+        ):
             if len(self.failures) < FAILURES_KEPT or self._states is not None:
                 self.failures.append(
                     failure_of(machine, name_of(attempt.part.input))._replace(part=listed(number))
