@@ -254,7 +254,7 @@ def exec_result(answer: str) -> dict[str, Any]:
         raise ValueError(f"no answer to exec: {answer[:60]!r}")
     for stream in ("stdout", "stderr"):
         for name in (stream, f"{stream}_base64"):
-            if not isinstance(result.get(name), str | None):
+            if not isinstance(result.get(name), (str, type(None))):
                 raise ValueError(f"no answer to exec: {name} is no text")
     return result
 
