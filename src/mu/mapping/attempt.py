@@ -98,6 +98,9 @@ class Maker:
         for command, answer in zip(commands, answers, strict=False):
             if answer.startswith(protocol.FAIL):
                 return self._failed(ended, self._failure(command, answer, made), names)
+            if not answer.startswith(protocol.expected_response(command)):
+                said = f"the worker has answered {one_line(answer[:60])!r} to {command.partition(':')[0]}:"
+                return self._failed(ended, Verdict(said), names)
             if answer.startswith(protocol.EXEC):
                 ended = self._program(answer, memory)
                 if ended.verdict is not None:
