@@ -8,7 +8,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 SHARED = {
-    "bin": ("*.sh",),
+    "bin": ("genkeys.sh", "lambdaize.sh"),  # the others are for the source tree
     "examples": ("*.py", "*.sh"),
     "tools/png2y4m": ("Makefile", "README.md", "*.[ch]"),
 }

@@ -1,8 +1,8 @@
 """The worker: the program that runs in a Lambda function, driven by the coordinator.
 
-A package's `lambda_function.py` calls `lambda_handler`. With `mode` 0 that runs the packaged command once. Otherwise
-it connects to the coordinator, says `OK:HELLO`, and then a single loop serves the command socket, the state socket
-and the work that threads do for it:
+A package's `lambda_function.py` calls `lambda_handler`. With `mode` 0 that runs the packaged command once, with `mode`
+2 the commands in the event, and returns their answers. Otherwise it connects to the coordinator, says `OK:HELLO`, and
+then a single loop serves the command socket, the state socket and the work that threads do for it:
 
     command socket --messages--> Handler.handle --answers--> command socket
                                         |

@@ -447,7 +447,7 @@ main(["local", "exec", "--help"])
     done = subprocess.run(
         [sys.executable, "-c", script], env=without, capture_output=True, text=True, timeout=300, check=True
     )
-    assert done.stderr == f"mu local: the local engine needs {lacking}: pip install 'mu-workers[local]'\n"
+    assert done.stderr == f"mu local: the local engine needs {lacking}: install mu again with pip\n"
     assert done.stdout.startswith("2\nusage: mu local exec")
     assert "example:\n  mu local exec" in done.stdout
 

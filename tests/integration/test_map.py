@@ -23,7 +23,7 @@ import mu
 from mu.cli.main import main
 from mu.errors import JobError, UsageError
 from mu.local.engine import LocalEngine
-from mu.mapping import direct, dry_run, job, reach, rows, sources, target
+from mu.mapping import dry_run, invoker, job, reach, rows, sources, target
 from mu.mapping.job import Map
 from mu.mapping.settings import Given
 from mu.report import cost
@@ -487,32 +487,47 @@ def test_direct_opens_no_port_and_waits_while_lambda_is_busy(
 ) -> None:
     before, seen = listening(), []
     refused = iter([True, True])
-    invoke = direct.Invoker.invoke
+    request = invoker.request
 
-    def look(self: Any, *arguments: Any) -> Any:
+    def look(*arguments: Any) -> Any:
         seen.append(listening())
         if next(refused, False):
-            client = self._client
+            response = {
+                "Error": {"Code": "TooManyRequestsException", "Message": "Rate Exceeded."},
+                "ResponseMetadata": {"HTTPStatusCode": 429},
+            }
+            return invoker.refusal_of(ClientError(response, "Invoke"))
+        return request(*arguments)
 
-            class Busy:
-                def invoke(self, **_: Any) -> Any:
-                    invoker._client = client
-                    response = {"Error": {"Code": "TooManyRequestsException", "Message": "Rate Exceeded."}}
-                    raise ClientError(response, "Invoke")
-
-            invoker = self
-            self._client = Busy()
-        return invoke(self, *arguments)
-
-    monkeypatch.setattr(direct.Invoker, "invoke", look)
-    monkeypatch.setattr(direct, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(invoker, "request", look)
+    monkeypatch.setattr(invoker, "FIRST_PAUSE", 0.01)
     assert (
         main(["map", "--range", "1-6", "-e", "lambda", "--direct", "-W", "1", "-k", "--", "echo", "{}"]) == 0
     )
     out, err = capfd.readouterr()
     assert out.split() == [*"123456"]
-    assert seen == [before] * 6
+    assert seen == [before] * 8
     assert "Lambda asked 2 times to wait" in err
+
+
+@pytest.mark.parametrize("more", [["--direct"], [], ["--dry-run"]])
+def test_a_function_that_may_not_run_is_told_before_anything_starts(
+    s3: Any, local: LocalEngine, more: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["map", "--range", "1-2", "-e", "lambda", "--memory", "640"]
+    assert main([*words, "--direct", "--quiet", "--", "echo", "{}"]) == 0
+    functions = boto3.client("lambda", **local.client_arguments())
+    (name,) = (
+        one["FunctionName"] for one in functions.list_functions()["Functions"] if one["MemorySize"] == 640
+    )
+    functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+    capfd.readouterr()
+    try:
+        assert main([*words, *more, "--results", "r", "--", "echo", "{}"]) == 2
+    finally:
+        functions.delete_function_concurrency(FunctionName=name)
+    assert f"function {name} may not run: its reserved concurrency" in capfd.readouterr().err
+    assert os.listdir() == []
 
 
 def test_mistakes_of_one_input_say_what_and_where(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:

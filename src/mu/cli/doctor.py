@@ -281,7 +281,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-a", "--host-addr", metavar="ADDR", default="", help=text)
     text = "an engine of the job: here, ssh:HOSTS, slurm, ...; may be given several times (default: lambda)"
     parser.add_argument("-e", "--engine", action="append", default=[], metavar="NAME", help=text)
-    text = "words for ssh or sbatch, such as --gres=gpu:1"
+    text = "words for ssh, sbatch or microvm, such as --gres=gpu:1"
     parser.add_argument("--engine-args", metavar="TEXT", default="", help=text)
     text = "-e ssh: bring the coordinator's port along"
     parser.add_argument("--tunnel", action="store_true", help=text)

@@ -100,7 +100,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="take a dynamic program, and package the libraries that it needs",
     )
     where("--direct", action="store_true", help="lambda without an open port here: synchronous invocations")
-    where("--engine-args", metavar="TEXT", type=word, help="words for ssh or sbatch, such as --gres=gpu:1")
+    where(
+        "--engine-args",
+        metavar="TEXT",
+        type=word,
+        help="words for ssh, sbatch or microvm, such as --gres=gpu:1",
+    )
     where(
         "--tunnel", action="store_true", help="with ssh: for hosts that cannot connect back to this machine"
     )

@@ -23,7 +23,7 @@ class Wanted:
     `function`: a Lambda function, its package (NAME.zip), or "" if the job needs none. `named_regions`: those that
     the job names; `regions` has the default one if it names none. `workers`: how many at a time (None: the engine's
     default). `dispensable`: how many starts may fail without harm. `arguments`: the words of `--engine-args`, for
-    ssh, sbatch, or an engine of the user's own.
+    ssh, sbatch, MicroVMs, or an engine of the user's own.
     """
 
     function: str = ""
@@ -158,11 +158,12 @@ def _slurm(argument: str, wanted: Wanted) -> Engine:
 def _microvm(argument: str, wanted: Wanted) -> Engine:
     from mu.engines.microvm import Microvms
 
-    _no_words("microvm", wanted)
     keys = None
     if wanted.access_key_id and wanted.secret_access_key:
         keys = (wanted.access_key_id, wanted.secret_access_key, None)
-    return Microvms(argument, wanted.regions[0], workers=wanted.workers, keys=keys)
+    return Microvms(
+        argument, wanted.regions[0], workers=wanted.workers, arguments=wanted.arguments, keys=keys
+    )
 
 
 MAKERS: dict[str, Callable[[str, Wanted], Engine]] = {
@@ -205,4 +206,4 @@ def _no_argument(name: str, argument: str, instead: str) -> None:
 
 def _no_words(name: str, wanted: Wanted) -> None:
     if wanted.arguments:
-        raise UsageError(f"--engine-args are for ssh and slurm: {name} runs no command that takes them")
+        raise UsageError(f"--engine-args are for ssh, slurm and microvm: {name} takes none")

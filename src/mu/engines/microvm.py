@@ -12,7 +12,8 @@ import logging
 import queue
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mu import aws
@@ -29,12 +30,17 @@ LONGEST = 28800  # seconds; the service's limit for a MicroVM's life
 PAYLOAD_MAX = 4096  # characters of runHookPayload, from botocore's model
 THREADS = 8  # number of threads, so of requests at a time
 POLL = 5.0  # seconds between two listings of running MicroVMs
+UNLISTED = 60.0  # seconds after its start in which a MicroVM may be missing in listings, which need not be up to date
 LINGER = 15.0  # seconds that the end of a run waits for MicroVMs to be terminated
 OVER = {"TERMINATING", "TERMINATED"}
+# The parameters of RunMicrovm that `--engine-args` may set, as NAME=VALUE; those of LISTS are separated by commas.
+TEXTS = ("executionRoleArn", "imageVersion", "kmsKeyIdentifier")
+LISTS = ("egressNetworkConnectors", "ingressNetworkConnectors")
 
 
 class Microvms(CountedEngine):
-    """The engine for one image, an ARN or a name. Raises UsageError at once if botocore does not know the service."""
+    """The engine for one image, an ARN or an id; `arguments` are words such as `executionRoleArn=ARN`. Raises
+    UsageError at once if botocore does not know the service."""
 
     name = "microvm"
 
@@ -44,14 +50,16 @@ class Microvms(CountedEngine):
         region: str,
         *,
         workers: int | None = None,
+        arguments: Sequence[str] = (),
         keys: tuple[str, str, str | None] | None = None,
         client: Any = None,
     ) -> None:
         if not image:
             raise UsageError(
-                "-e microvm needs an image, a name or an ARN: -e microvm:IMAGE (see docs/engines.md)"
+                "-e microvm needs an image, by its ARN or its id: -e microvm:ARN (see docs/engines.md)"
             )
         self._image = image
+        self._settings = parameters(arguments)
         self._workers = workers
         self._client = make_client(region, keys) if client is None else client
         self._event: dict[str, Any] = {}
@@ -59,6 +67,7 @@ class Microvms(CountedEngine):
         self.starts = Starts(f"microvm-{secrets.token_hex(4)}")
         self._lock = threading.Lock()
         self._machines: dict[str, str] = {}  # worker's name → MicroVM's id
+        self._unlisted: dict[str, float] = {}  # MicroVMs that no listing has had yet → when they were started
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._over = threading.Event()
@@ -145,6 +154,7 @@ class Microvms(CountedEngine):
                     runHookPayload=self._payload(name),
                     maximumDurationInSeconds=LONGEST,
                     clientToken=name,
+                    **self._settings,
                 )
             except aws.ERRORS as error:
                 self._failure = f"cannot run MicroVM image {self._image}: {aws.failure(error)}"
@@ -152,10 +162,12 @@ class Microvms(CountedEngine):
             else:
                 with self._lock:
                     self._machines[name] = made["microvmId"]
+                    self._unlisted[made["microvmId"]] = time.monotonic()
 
     def _terminate(self, name: str) -> None:
         with self._lock:
             machine = self._machines.pop(name, None)
+            self._unlisted.pop(machine or "", None)
         if machine is None:
             return
         self.starts.ended(name)
@@ -179,11 +191,32 @@ class Microvms(CountedEngine):
         states: dict[str, str] = {}
         for page in self._client.get_paginator("list_microvms").paginate(imageIdentifier=self._image):
             states.update((item["microvmId"], item["state"]) for item in page["items"])
+        now = time.monotonic()
         for machine, name in known.items():
-            if states.get(machine, "TERMINATED") in OVER:
-                with self._lock:
-                    self._machines.pop(name, None)
-                self.starts.ended(name)
+            with self._lock:
+                if machine in states:
+                    self._unlisted.pop(machine, None)
+                elif machine in self._unlisted and now < self._unlisted[machine] + UNLISTED:
+                    continue
+                if states.get(machine, "TERMINATED") not in OVER:
+                    continue
+                self._machines.pop(name, None)
+                self._unlisted.pop(machine, None)
+            self.starts.ended(name)
+
+
+def parameters(words: Sequence[str]) -> dict[str, Any]:
+    """Returns the parameters of RunMicrovm that words of the form NAME=VALUE set. Raises UsageError for others."""
+    made: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not (equals and value and name in (*TEXTS, *LISTS)):
+            allowed = ", ".join((*TEXTS, *LISTS))
+            raise UsageError(
+                f"--engine-args {word}: a MicroVM takes NAME=VALUE, where NAME is one of {allowed}"
+            )
+        made[name] = value.split(",") if name in LISTS else value
+    return made
 
 
 def make_client(region: str, keys: tuple[str, str, str | None] | None = None) -> Any:

@@ -177,13 +177,13 @@ class Source:
     def __init__(self, inputs: Iterable[Any], context: Context) -> None:
         self.context = context
         self._ahead = None if is_at_hand(inputs) else ReadAhead(inputs)
-        self._inputs = inputs
+        self._inputs: Any = inputs
 
     def wait(self) -> bool:
         """Waits for the first input; returns whether there is one."""
         if self._ahead is not None:
             return self._ahead.wait()
-        return any(True for _ in self._inputs)
+        return len(self._inputs) > 0
 
     def parts(self) -> Iterable[Part]:
         """Returns the parts, with a length if it is known."""
@@ -215,14 +215,15 @@ class Source:
 
 
 class _AtHand:
-    """The parts of inputs that can be read without waiting: a list, a range."""
+    """The parts of inputs that can be read without waiting: a list, a range. `numbers` are those of all parts."""
 
     def __init__(self, inputs: Any, context: Context) -> None:
         self._inputs = inputs
+        self.numbers = range(len(inputs))
         context.all_parts_known(len(inputs))
 
     def __len__(self) -> int:
-        return len(self._inputs)
+        return len(self.numbers)
 
     def __iter__(self) -> Iterator[Part]:
         for number, given in enumerate(self._inputs):

@@ -114,12 +114,12 @@ class LaunchResult:
         return Counter((i.region, i.error) for i in self.invocations if i.error is not None)
 
     def raise_for_failures(self) -> None:
-        """Returns the line of `raise_for_failures`."""
+        """Raises LaunchError, with the line of `describe_failures`, if an invocation was not accepted."""
         if self.accepted < self.total:
             raise LaunchError(self.describe_failures())
 
     def describe_failures(self) -> str:
-        """Returns the line of `raise_for_failures`."""
+        """Returns how many invocations were not accepted, and the most frequent reasons, in one line."""
         missing = self.total - self.accepted
         lines = self.failure_lines()
         more = "" if len(lines) <= REASONS_SHOWN else f"; and {len(lines) - REASONS_SHOWN} other reasons"

@@ -7,7 +7,6 @@ or, for programs that read the environment, `{**os.environ, **engine.environment
 """
 
 import contextlib
-import fcntl
 import os
 import resource
 import shutil
@@ -18,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mu.console.files import remove_abandoned
+from mu.console.files import hold, remove_abandoned
 from mu.console.terminal import say, visible
 from mu.engines.ramp import LAMBDA, Ramp
 from mu.errors import UsageError
@@ -52,7 +51,7 @@ class LocalEngine:
     When `cancelled` returns True, loading of `data` stops.
 
     A process can have one engine at a time, and none beside `moto.mock_aws`. Raises UsageError if the port is taken,
-    the directory does not exist, or the extra `local` is not installed.
+    the directory does not exist, or moto is not installed.
     """
 
     def __init__(
@@ -108,9 +107,7 @@ class LocalEngine:
             from mu.local.bucket_files import Data
             from mu.local.function_files import Functions, names
         except ImportError as error:
-            raise UsageError(
-                f"the local engine needs {error.name}: pip install 'mu-workers[local]'"
-            ) from error
+            raise UsageError(f"the local engine needs {error.name}: install mu again with pip") from error
         from mu.local.executor import Executor
 
         data = Data(self._data, self._report) if self._data else None
@@ -229,10 +226,7 @@ def _place_beyond_tmp() -> str | None:
 def _own_directory(place: Path) -> tuple[Path, int]:
     """Returns a new directory, and the descriptor of a file in it that is locked as long as this engine lives."""
     directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
-    descriptor, path = tempfile.mkstemp(dir=directory)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    Path(path).rename(directory / LOCK)  # once it is locked, so that nobody takes the engine for dead
-    return directory, descriptor
+    return directory, hold(directory, LOCK)
 
 
 def _of_this_user(path: Path) -> bool:

@@ -161,7 +161,10 @@ class Attempts:
             return True, [self._workers.pop(loser) for loser in losers] if losers else []
         why = described(machine)
         final = getattr(machine, "final", False) is True or number in self._doomed
-        if self._ledger.failure(attempt, why, final=final, proven=peer.completed > 0):
+        seems_final = getattr(machine, "seems_final", None)
+        if self._ledger.failure(
+            attempt, why, final=final, seems_final=seems_final, proven=peer.completed > 0
+        ):
             if len(self.failures) < FAILURES_KEPT or self._states is not None:
                 self.failures.append(
                     failure_of(machine, name_of(attempt.part.input))._replace(part=listed(number))
@@ -204,6 +207,8 @@ class Attempts:
             peer = self._workers.get(attempt)
             if peer is not None and peer.machine is not None:
                 self._tell_outcome(attempt, peer.machine, "stopped", "", now, peer)
+        for attempt in self._ledger.to_repeat():
+            self._on_outcome(Outcome(attempt.part, "stopped", None, "", attempt.number, 0.0, {}, None))
 
     def doomed_by(self, attempt: Attempt) -> int | None:
         """Returns the number of the failed part that this attempt's part depends on; None if there is none."""

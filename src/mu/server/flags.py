@@ -98,7 +98,14 @@ EVERY_SCRIPT = (
         "ENGINE",
         f"where workers run: {NAMES} (or $MU_ENGINE; may be given several times)",
     ),
-    Flag("", "--engine-args", "engine_args", word, "ARGS", "arguments for ssh, or sbatch, as in a shell"),
+    Flag(
+        "",
+        "--engine-args",
+        "engine_args",
+        word,
+        "ARGS",
+        "arguments for ssh, sbatch, or microvm, as in a shell",
+    ),
     Flag(
         "",
         "--tunnel",

@@ -1,8 +1,8 @@
 """Finds the run that belongs to a script's `ServerInfo`.
 
 A script of the original's kind makes three calls (`options`, `server_launch`, `server_main_loop`) that have only its
-`ServerInfo` in common. `prepared` finds or makes the run that belongs to it. Nothing is stored on `ServerInfo` itself
-except for the attributes in `prepare.READ_BACK`.
+`ServerInfo` in common. `prepared` finds or makes the run that belongs to it. `options` sets flags and keys on
+`ServerInfo`; a run itself stores nothing there except for the attributes in `prepare.READ_BACK`.
 """
 
 import weakref

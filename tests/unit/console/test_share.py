@@ -15,7 +15,7 @@ from mu.errors import UsageError
 ROOT = Path(__file__).parents[3]
 FOLDERS = {
     "examples": "png2y4m_server.py",
-    "bin": "demo.sh",
+    "bin": "lambdaize.sh",
     "tools/png2y4m": "Makefile",
 }
 
@@ -79,6 +79,11 @@ def test_the_wheel(wheel: Path) -> None:
         names = set(file.namelist())
     for folder, inside in FOLDERS.items():
         assert f"mu/_share/{folder}/{inside}" in names
+    assert {name for name in names if name.startswith("mu/_share/bin/")} == {
+        "mu/_share/bin/genkeys.sh",
+        "mu/_share/bin/lambdaize.sh",
+    }
+    assert not [name for name in names if name.endswith((".c", ".h", ".cdef")) and "/png2y4m/" not in name]
     assert {"mu/launch/_liblaunch.abi3.so", "mu/report/prices.json", "mu/history/timeline.html"} <= names
     written = {path.name for path in (ROOT / "tools" / "png2y4m").glob("*.[ch]")}
     assert {f"mu/_share/tools/png2y4m/{name}" for name in written} <= names

@@ -90,7 +90,7 @@ def test_a_package_that_is_none_makes_no_engine(
         ("nowhere", Wanted(), "no engine 'nowhere': the engines are lambda, here,"),
         ("here:3", Wanted(), "takes nothing after its name: -W"),
         ("lambda:f", Wanted(), "-l names the function"),
-        ("here", Wanted(arguments=["x"]), "--engine-args are for ssh and slurm"),
+        ("here", Wanted(arguments=["x"]), "--engine-args are for ssh, slurm and microvm: here takes none"),
         ("here", Wanted(tunnel=True), "--tunnel is for ssh"),
         ("lambda", Wanted(function="f.zip"), "needs a function"),
         ("none.py:X", Wanted(), "there is no file none.py"),

@@ -23,7 +23,7 @@ IMAGE = "arn:aws:lambda:us-east-1:123456789012:microvm-image:mine"
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def made(monkeypatch: pytest.MonkeyPatch) -> tuple[Microvms, Stubber]:
+def made(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[Microvms, Stubber]:
     """An engine that makes one request at a time, since the stub answers requests in a fixed order."""
     monkeypatch.setattr(microvm, "THREADS", 1)
     monkeypatch.setattr(microvm, "POLL", 3600.0)
@@ -33,10 +33,10 @@ def made(monkeypatch: pytest.MonkeyPatch) -> tuple[Microvms, Stubber]:
     )
     stub = Stubber(client)
     stub.activate()
-    return Microvms(IMAGE, "us-east-1", client=client, workers=2), stub
+    return Microvms(IMAGE, "us-east-1", client=client, workers=2, arguments=arguments), stub
 
 
-def runs(stub: Stubber, number: int, payload: Any = ANY) -> None:
+def runs(stub: Stubber, number: int, payload: Any = ANY, **more: Any) -> None:
     answer = {
         "microvmId": f"vm-{number}",
         "state": "PENDING",
@@ -51,8 +51,16 @@ def runs(stub: Stubber, number: int, payload: Any = ANY) -> None:
         "runHookPayload": payload,
         "maximumDurationInSeconds": LONGEST,
         "clientToken": f"microvm-r-{number}",
+        **more,
     }
     stub.add_response("run_microvm", answer, sent)
+
+
+def listed(stub: Stubber, *machine: str) -> None:
+    """The next listing has one MicroVM, of this id and state, or none."""
+    names = ("microvmId", "state", "imageArn", "imageVersion", "startedAt")
+    items = [dict(zip(names, (*machine, IMAGE, "1", WHEN), strict=True))] if machine else []
+    stub.add_response("list_microvms", {"items": items}, {"imageIdentifier": IMAGE})
 
 
 def test_workers_are_run_and_terminated_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,14 +77,7 @@ def test_workers_are_run_and_terminated_one_by_one(monkeypatch: pytest.MonkeyPat
     stub.add_response("terminate_microvm", {}, {"microvmIdentifier": "vm-0"})
     engine.left({"request_id": "microvm-r-0"})
     eventually(lambda: engine.starts.running == 1)
-    item = {
-        "microvmId": "vm-1",
-        "state": "TERMINATED",
-        "imageArn": IMAGE,
-        "imageVersion": "1",
-        "startedAt": WHEN,
-    }
-    stub.add_response("list_microvms", {"items": [item]}, {"imageIdentifier": IMAGE})
+    listed(stub, "vm-1", "TERMINATED")
     engine.look()
     assert (engine.lost(0.0), engine.starts.running) == (1, 0)
     runs(stub, 2)
@@ -86,6 +87,62 @@ def test_workers_are_run_and_terminated_one_by_one(monkeypatch: pytest.MonkeyPat
     engine.cancel()
     engine.wait()
     stub.assert_no_pending_responses()
+
+
+def test_a_microvm_that_no_listing_has_had_yet_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(microvm, "UNLISTED", float("inf"))
+    engine, stub = made(monkeypatch)
+    runs(stub, 0)
+    engine.start("{}", 1)
+    eventually(lambda: engine._machines)
+    listed(stub)
+    engine.look()
+    assert (engine.lost(0.0), engine.starts.running) == (0, 1)
+    listed(stub, "vm-0", "RUNNING")
+    engine.look()
+    listed(stub)  # a listing has had it, so it has ended now
+    engine.look()
+    assert (engine.lost(0.0), engine.starts.running) == (1, 0)
+    engine.wait()
+
+
+def test_a_microvm_that_is_never_listed_is_lost_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(microvm, "UNLISTED", 0.0)
+    engine, stub = made(monkeypatch)
+    runs(stub, 0)
+    engine.start("{}", 1)
+    eventually(lambda: engine._machines)
+    listed(stub)
+    engine.look()
+    assert (engine.lost(0.0), engine.starts.running) == (1, 0)
+    engine.wait()
+
+
+def test_a_role_and_connectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    role = "arn:aws:iam::123456789012:role/mu"
+    words = (f"executionRoleArn={role}", "egressNetworkConnectors=arn:a,arn:b")
+    engine, stub = made(monkeypatch, *words)
+    runs(stub, 0, executionRoleArn=role, egressNetworkConnectors=["arn:a", "arn:b"])
+    engine.start("{}", 1)
+    eventually(lambda: engine._machines)
+    stub.add_response("terminate_microvm", {}, {"microvmIdentifier": "vm-0"})
+    engine.wait()
+    stub.assert_no_pending_responses()
+
+
+@pytest.mark.parametrize("word", ["role=x", "executionRoleArn", "executionRoleArn=", "clientToken=x"])
+def test_other_parameters(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        UsageError, match=f"--engine-args {word}: a MicroVM takes NAME=VALUE, where NAME is one"
+    ):
+        made(monkeypatch, word)
+
+
+def test_the_parameters_are_those_of_the_service() -> None:
+    client = boto3.client("lambda-microvms", region_name="us-east-1")
+    taken = client.meta.service_model.operation_model("RunMicrovm").input_shape.members
+    assert {taken[name].type_name for name in microvm.TEXTS} == {"string"}
+    assert {taken[name].member.type_name for name in microvm.LISTS} == {"string"}
 
 
 def test_a_service_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:

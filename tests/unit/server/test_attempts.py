@@ -235,6 +235,18 @@ def test_parts_under_way_are_told_as_stopped(made: list[Books]) -> None:
     assert [(number, status) for number, status, _, _ in books.told()] == [(0, "done"), (1, "stopped")]
 
 
+def test_parts_that_wait_for_another_attempt_are_told_as_stopped_too(made: list[Books]) -> None:
+    books = Books(retries=2)
+    made.append(books)
+    books.end(books.begin(), "no route")
+    books.end(books.begin(), "no route")  # the same part again
+    books.begin()  # and its third attempt
+    second = books.begin()
+    books.end(second, "no route")
+    books.attempts.stop(9.0)
+    assert books.told() == [(0, "stopped", "", 3), (1, "stopped", "", 1)]
+
+
 def test_a_bounded_number_of_failures_is_kept_unless_all_states_are(made: list[Books]) -> None:
     for keep, kept in ((False, FAILURES_KEPT), (True, FAILURES_KEPT + 1)):
         books = Books(keep=keep)
