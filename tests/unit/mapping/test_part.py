@@ -2,8 +2,10 @@
 
 import io
 import os
+import resource
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +13,9 @@ from hypothesis import strategies as st
 
 from mu.errors import UsageError
 from mu.mapping import rows, sources
+from mu.mapping import run as running
 from mu.mapping.collect import Collector
+from mu.mapping.job import Map
 from mu.mapping.settings import Given
 from tests.support.in_time import in_time
 from tests.support.local_rig import eventually
@@ -416,3 +420,21 @@ def test_an_input_larger_than_the_disk_is_refused_at_once() -> None:
     )
     assert "the worker's disk has room for 10,737,418,240" in str(summary.failures[0]["failure"])
     assert commands == []
+
+
+def test_a_timeline_for_which_there_is_no_room_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(running, "load", lambda _: None)
+    monkeypatch.setattr(running.timeline_html, "page", lambda _: "x" * 100)
+    monkeypatch.setattr(running, "say", said.append)
+    made = cast(Map, SimpleNamespace(given=Given(results=str(tmp_path))))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        running._timeline(made, "record")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert said == ["no timeline: file too large"]
+    assert list(tmp_path.iterdir()) == []
