@@ -84,10 +84,15 @@ def place(error: BaseException) -> str:
     trace = error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if not file.startswith((OURS, LIBRARY, "<frozen")) and "site-packages" not in file:
+        if is_users(file):
             found = f" ({file}:{trace.tb_lineno})"
         trace = trace.tb_next
     return found
+
+
+def is_users(file: str) -> bool:
+    """Returns whether a source file is the user's own, and not mu's, Python's or an installed library's."""
+    return not file.startswith((OURS, LIBRARY, "<frozen")) and "site-packages" not in file
 
 
 # Directory of mu's own files, and those of the standard library.

@@ -14,7 +14,7 @@ import pytest
 
 from mu import CommandListState, ErrorState, JobError, TerminalState, server
 from mu.cli import stats
-from mu.engines.protocol import Limit
+from mu.engines.protocol import Launches, Limit
 from mu.history import record, schema
 from mu.history.runs import load
 from mu.launch.result import Invocation, Progress
@@ -166,9 +166,7 @@ class Launched:
 
     progress = None
     asked = 1
-    invocations: list[Invocation] = []
-    asked_by = [(100.0, 2)]
-    accepted_by = [(101.0, 1), (102.0, 2)]
+    launches = Launches([], [(100.0, 2)], [(101.0, 1), (102.0, 2)])
     secrets = (SECRET, "a token that nobody else knows")
 
     def failure(self) -> None:
