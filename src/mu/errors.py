@@ -3,6 +3,8 @@
 Workers and coordinators use this module, so it imports only modules that are loaded anyway.
 """
 
+from __future__ import annotations
+
 import os
 
 
