@@ -24,7 +24,8 @@ from mu.cli.main import main
 from mu.errors import JobError, UsageError
 from mu.local.engine import LocalEngine
 from mu.mapping import dry_run, invoker, job, reach, rows, sources, target
-from mu.mapping.job import Map
+from mu.mapping import run as running
+from mu.mapping.job import Map, Summary
 from mu.mapping.settings import Given
 from mu.report import cost
 from tests.support.local_rig import eventually
@@ -289,6 +290,17 @@ def test_another_engine_gets_the_program_and_its_files_as_a_package() -> None:
     words = ["in/*", "--out", "out/{/}", "-e", "own.py:make", "--with", "model.txt", "--quiet"]
     assert main(["map", *words, "--", "./tool", "{in}", "{out}", "{tmp}"]) == 0
     assert files("out") == {name: f"model of this is {name}".encode() for name in "12"}
+
+
+def test_from_python_a_signal_ends_more_than_the_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = Summary(inputs=2, done=1, not_begun=1, stopped="stopped by SIGINT", code=130)
+    monkeypatch.setattr(running, "run", lambda *_, **__: ended)
+    with pytest.raises(KeyboardInterrupt, match="stopped by SIGINT") as raised:
+        mu.map(["true"], ["a", "b"], check=False)
+    assert isinstance(raised.value, mu.Stopped)
+    assert raised.value.code == 130
+    assert isinstance(raised.value.job, mu.MapResult)
+    assert raised.value.job.done == 1
 
 
 def test_from_python() -> None:
