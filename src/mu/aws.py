@@ -158,14 +158,16 @@ def regions(named: Any) -> list[str]:
     return chosen
 
 
-def client(service: str, region: str, *, keys: tuple[str, str, str | None] | None = None) -> Any:
+def client(
+    service: str, region: str, *, keys: tuple[str, str, str | None] | None = None, **options: Any
+) -> Any:
     """Returns a client with the usual credential chain and endpoints, unless `keys` (access key id, secret, session
-    token) are given. Raises MuError.
+    token) are given. `options` are some of botocore's Config. Raises MuError.
     """
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
-    config = Config(**_CONFIG)
+    config = Config(**{**_CONFIG, **options})
     names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
     given = dict(zip(names, keys, strict=True)) if keys is not None else {}
     if keys is None:

@@ -40,7 +40,7 @@ from tests.support.launch_service import (
     make_certificate,
     service,
 )
-from tests.support.ports import ipv6
+from tests.support.ports import ipv6, probes
 
 PAYLOAD = '{"id": ##ID##, "again": "##ID##"}'
 
@@ -826,6 +826,13 @@ def test_proxy_from_the_environment(excepted, tls, monkeypatch):
     assert {i.request_id for i in result.invocations} == {""}
     assert set(targets) == (set() if excepted else {f"127.0.0.1:{running.port}"})
     assert len(targets) <= 4
+
+
+def test_connections_are_kept_alive_while_a_function_runs():
+    found: list[tuple[int, int, int]] = []
+    with service(lambda _: (found.extend(probes(running.port)), answer(200, "1"))[1]) as running:
+        assert launch(running, 1, invocation_type="RequestResponse").accepted == 1
+    assert found == [(1, 30, 30)]
 
 
 def test_request_response_tells_of_functions_that_failed():

@@ -23,8 +23,9 @@ import mu
 from mu.cli.main import main
 from mu.errors import JobError, UsageError
 from mu.local.engine import LocalEngine
-from mu.mapping import direct, dry_run, job, reach, rows, sources, target
-from mu.mapping.job import Map
+from mu.mapping import dry_run, invoker, job, reach, rows, sources, target
+from mu.mapping import run as running
+from mu.mapping.job import Map, Summary
 from mu.mapping.settings import Given
 from mu.report import cost
 from tests.support.local_rig import eventually
@@ -286,6 +287,17 @@ def test_another_engine_gets_the_program_and_its_files_as_a_package() -> None:
     assert files("out") == {name: f"model of this is {name}".encode() for name in "12"}
 
 
+def test_from_python_a_signal_ends_more_than_the_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = Summary(inputs=2, done=1, not_begun=1, stopped="stopped by SIGINT", code=130)
+    monkeypatch.setattr(running, "run", lambda *_, **__: ended)
+    with pytest.raises(KeyboardInterrupt, match="stopped by SIGINT") as raised:
+        mu.map(["true"], ["a", "b"], check=False)
+    assert isinstance(raised.value, mu.Stopped)
+    assert raised.value.code == 130
+    assert isinstance(raised.value.job, mu.MapResult)
+    assert raised.value.job.done == 1
+
+
 def test_from_python() -> None:
     found = mu.map(["echo", "{}"], ["b", "a"], quiet=True)
     assert (found.done, found.stdout) == (2, [b"b\n", b"a\n"])
@@ -487,32 +499,47 @@ def test_direct_opens_no_port_and_waits_while_lambda_is_busy(
 ) -> None:
     before, seen = listening(), []
     refused = iter([True, True])
-    invoke = direct.Invoker.invoke
+    request = invoker.request
 
-    def look(self: Any, *arguments: Any) -> Any:
+    def look(*arguments: Any) -> Any:
         seen.append(listening())
         if next(refused, False):
-            client = self._client
+            response = {
+                "Error": {"Code": "TooManyRequestsException", "Message": "Rate Exceeded."},
+                "ResponseMetadata": {"HTTPStatusCode": 429},
+            }
+            return invoker.refusal_of(ClientError(response, "Invoke"))
+        return request(*arguments)
 
-            class Busy:
-                def invoke(self, **_: Any) -> Any:
-                    invoker._client = client
-                    response = {"Error": {"Code": "TooManyRequestsException", "Message": "Rate Exceeded."}}
-                    raise ClientError(response, "Invoke")
-
-            invoker = self
-            self._client = Busy()
-        return invoke(self, *arguments)
-
-    monkeypatch.setattr(direct.Invoker, "invoke", look)
-    monkeypatch.setattr(direct, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(invoker, "request", look)
+    monkeypatch.setattr(invoker, "FIRST_PAUSE", 0.01)
     assert (
         main(["map", "--range", "1-6", "-e", "lambda", "--direct", "-W", "1", "-k", "--", "echo", "{}"]) == 0
     )
     out, err = capfd.readouterr()
     assert out.split() == [*"123456"]
-    assert seen == [before] * 6
+    assert seen == [before] * 8
     assert "Lambda asked 2 times to wait" in err
+
+
+@pytest.mark.parametrize("more", [["--direct"], [], ["--dry-run"]])
+def test_a_function_that_may_not_run_is_told_before_anything_starts(
+    s3: Any, local: LocalEngine, more: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["map", "--range", "1-2", "-e", "lambda", "--memory", "640"]
+    assert main([*words, "--direct", "--quiet", "--", "echo", "{}"]) == 0
+    functions = boto3.client("lambda", **local.client_arguments())
+    (name,) = (
+        one["FunctionName"] for one in functions.list_functions()["Functions"] if one["MemorySize"] == 640
+    )
+    functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+    capfd.readouterr()
+    try:
+        assert main([*words, *more, "--results", "r", "--", "echo", "{}"]) == 2
+    finally:
+        functions.delete_function_concurrency(FunctionName=name)
+    assert f"function {name} may not run: its reserved concurrency" in capfd.readouterr().err
+    assert os.listdir() == []
 
 
 def test_mistakes_of_one_input_say_what_and_where(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,10 @@
 """Ports for programs that need a fixed one, and a check whether IPv6 is available."""
 
 import contextlib
+import os
 import random
 import socket
+import stat
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,28 @@ def _has_ipv6() -> bool:
 
 
 ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="there is no IPv6 here")
+
+
+def probes(port: int) -> list[tuple[int, int, int]]:
+    """Returns whether, after how many seconds and how often (seconds) probes are sent on each connection of this
+    process to a port of 127.0.0.1."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError), _copy(int(name)) as one:
+            if one.family == socket.AF_INET and one.getpeername()[1] == port:
+                idle, every = socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL
+                found.append(
+                    (
+                        one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+                        one.getsockopt(socket.IPPROTO_TCP, idle),
+                        one.getsockopt(socket.IPPROTO_TCP, every),
+                    )
+                )
+    return found
+
+
+def _copy(fd: int) -> socket.socket:
+    """Returns a copy of a descriptor. Raises OSError if it is no socket."""
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        raise OSError
+    return socket.socket(fileno=os.dup(fd))

@@ -39,7 +39,6 @@ ELSEWHERE = {
     "jobs/errors": "unit/jobs/test_answers.py",
     "jobs/explain": "unit/jobs/test_coroutine_state.py",
     "jobs/job": "unit/jobs/test_run.py",
-    "jobs/reading": "unit/jobs/test_run.py",
     "jobs/requests": "unit/jobs/test_coroutine_state.py unit/jobs/test_answers.py",
     "jobs/settings": "unit/jobs/test_run.py",
     "jobs/task": "unit/jobs/test_coroutine_state.py",
@@ -68,11 +67,12 @@ ELSEWHERE = {
     "local/moto_lambda": "integration/test_local_engine.py",
     "local/sandbox": "integration/test_local_sandbox.py",
     "machine/chain": "unit/test_machine_state.py",
+    "machine/command_list": "unit/test_machine_state.py unit/machine/test_declarations.py",
+    "machine/places": "unit/machine/test_declarations.py",
     "machine/state": "unit/test_machine_state.py",
     "machine/texts": "unit/test_machine_state.py",
     "mapping/api": "integration/test_map.py",
     "mapping/attempt": "unit/mapping/test_part.py",
-    "mapping/beside": "unit/mapping/test_outputs.py",
     "mapping/budget": "unit/mapping/test_part.py integration/test_map.py",
     "mapping/direct_run": "integration/test_map.py",
     "mapping/dry_run": "integration/test_map.py",
@@ -118,7 +118,7 @@ ELSEWHERE = {
 }
 # Test files here that belong to no single module: documentation, examples, tools, several modules together.
 NO_MODULE = """
-    console/test_writers jobs/test_docs_jobs jobs/test_random_parts launch/test_launch launch/test_meaning
+    console/test_writers jobs/test_docs_jobs jobs/test_random_parts launch/test_launch
     launch/test_sigv4 report/test_report server/test_wake test_docs test_inherited_state test_mirror
     test_png2y4m test_readme test_setup_script test_site test_typing test_walls test_xcenc_vectors
 """.split()  # noqa: SIM905 - a list to read

@@ -81,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     askers = _askers(places)
     allowed = aws_limits.ask_all(askers, args.function)
     configuration = _configuration(askers[places[0]], args.function, places[0])
+    aws_limits.check(allowed, args.function)
     limits = {region: one.number for region, one in allowed.items()}
     if args.workers is not None:
         limits = _at_most(args.workers, limits)

@@ -118,7 +118,8 @@ class AwsLambda(BaseEngine):
         return towards_endpoint(self._service.endpoints[self._regions[0]])
 
     def limit(self) -> Limit:
-        """Returns the service's limits, which are asked for once; the default for a region that does not answer."""
+        """Returns the service's limits, which are asked for once; the default for a region that does not answer. Raises
+        UsageError if no worker may run."""
         if self._allowed is None:
             try:
                 allowed = aws_limits.ask_all(queries.askers(self._service), self._function)
@@ -127,6 +128,7 @@ class AwsLambda(BaseEngine):
                 allowed = {region: aws_limits.assumed(region, why) for region in self._regions}
             with self._changed:
                 self._allowed = allowed
+        aws_limits.check(self._allowed, self._function)
         return aws_limits.total(self._allowed)
 
     def start(self, event: str, number: int) -> None:

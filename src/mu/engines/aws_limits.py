@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mu.engines.protocol import Limit
+from mu.errors import UsageError
 from mu.launch.queries import ACCOUNT, CONCURRENCY, EVENT_CONFIG, Ask, about, code
 
 logger = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ def read(region: str, function: str, concurrency: Answer, account: Answer, event
     try:
         reserved = _document(concurrency).get("ReservedConcurrentExecutions")
         if reserved is not None:
-            return Allowed(int(reserved), f"reserved for function {function} in {region}", age)
+            return Allowed(int(reserved), _reserved(function, region), age)
     except Exception as error:  # the account's limit applies in any case
         logger.debug("reserved concurrency of %s in %s: %s", function, region, code(error))
     try:
@@ -95,6 +96,27 @@ def total(allowed: Mapping[str, Allowed]) -> Limit:
         return Limit(one.number, one.reason)
     reasons = "; ".join(f"{one.number}: {one.reason}" for one in allowed.values())
     return Limit(sum(one.number for one in allowed.values()), reasons)
+
+
+def check(allowed: Mapping[str, Allowed], function: str) -> None:
+    """Raises UsageError if no worker may run in any region: a run would wait in vain."""
+    if not allowed or any(one.number > 0 for one in allowed.values()):
+        return
+    region, one = next(iter(allowed.items()))
+    if one.reason == _reserved(function, region):
+        raise UsageError(
+            f"function {function} may not run: its reserved concurrency in {region} is 0, as the console's button"
+            f" Throttle sets it. Allow it again: aws lambda delete-function-concurrency --region {region}"
+            f" --function-name {function}"
+        )
+    raise UsageError(
+        f"function {function} may not run: 0 workers at a time are {one.reason}. Reserve less for other functions,"
+        " or ask AWS for a higher limit (mu doctor)"
+    )
+
+
+def _reserved(function: str, region: str) -> str:
+    return f"reserved for function {function} in {region}"
 
 
 def spread(

@@ -92,7 +92,8 @@ class Engine(Protocol):
         complete."""
 
     def limit(self) -> Limit:
-        """Returns how many workers there may be at a time. The first call may wait some seconds for an answer."""
+        """Returns how many workers there may be at a time. The first call may wait some seconds for an answer. Raises
+        UsageError if there may be none."""
 
     def own_address(self) -> str:
         """Returns this machine's address as workers can reach it. Raises UsageError if it cannot be found."""

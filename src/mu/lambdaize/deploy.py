@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -68,6 +68,10 @@ class Function:
         return {"Architectures": [self.arch]} if self.arch else {}
 
 
+class ExistsError(MuError):
+    """There is a function of this name already."""
+
+
 Say = Callable[[str], None]
 Sleep = Callable[[float], None]
 T = TypeVar("T")
@@ -83,8 +87,8 @@ def create(
 ) -> dict[str, Any]:
     """Creates the function from a zip and waits until it is active; returns Lambda's answer.
 
-    `keep` is called when all is done. Raises MuError; no part of the function is left then, unless the text says
-    otherwise.
+    `keep` is called when all is done. Raises MuError (ExistsError if the name is taken); no part of the function is
+    left then, unless the text says otherwise.
     """
     client = aws.client("lambda", function.region)
     with _uploaded(function, package, say) as code:
@@ -127,7 +131,7 @@ def _create(
         made = _made(client, function, mark)
         if made:
             return made
-    raise MuError(
+    raise ExistsError(
         f"function {function.name} exists already: choose another name,"
         f" or update it with --update {function.name}"
     )
@@ -317,6 +321,36 @@ def _set_invoke_config(client: Any, function: Function) -> None:
         client.put_function_event_invoke_config(
             FunctionName=function.name, MaximumRetryAttempts=RETRIES, MaximumEventAgeInSeconds=EVENT_AGE
         )
+
+
+def find_made(function: Function) -> bool:
+    """Returns whether there is the function that `create` makes, perhaps in another process at this moment; waits until
+    it is active then, and completes it if its creation was killed. Raises MuError."""
+    client, name = aws.client("lambda", function.region), function.name
+    with aws.explained(f"cannot look for function {name}"):
+        try:
+            found = client.get_function_configuration(FunctionName=name)
+        except client.exceptions.ResourceNotFoundException:
+            return False
+    wait_while_pending(client, name, found)
+    try:
+        client.get_function_event_invoke_config(FunctionName=name)
+    except client.exceptions.ResourceNotFoundException:
+        _set_invoke_config(client, function)
+    except aws.ERRORS as error:
+        if not aws.undecided(error):
+            raise aws.told(f"cannot look how function {name} is invoked", error) from None
+    return True
+
+
+def wait_while_pending(client: Any, name: str, found: Mapping[str, Any]) -> None:
+    """Waits until a function is active if its configuration says that it is being made. Raises MuError.
+
+    One that has been idle for weeks is Inactive, and only an invocation makes it active again.
+    """
+    if found.get("State") == "Pending":
+        with aws.explained(f"function {name} did not become ready"):
+            client.get_waiter("function_active").wait(FunctionName=name, WaiterConfig=WAIT)
 
 
 def _settled(answer: dict[str, Any]) -> dict[str, Any]:

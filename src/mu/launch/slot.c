@@ -27,6 +27,7 @@
  * the socket only: it would take what OpenSSL still holds for the next answer. */
 #define RECEIVE_BUFFER 16384
 #define SEND_BUFFER 16384
+#define KEEPALIVE_S 30
 
 /* Whether libcurl's TLS is the OpenSSL that we are linked with, so that we can use its pointers. */
 static bool is_our_openssl(const char *theirs)
@@ -216,6 +217,11 @@ static bool set_options(struct mu_launch *l, slot *s)
         {CURLOPT_HTTP09_ALLOWED, 0},
         {CURLOPT_SUPPRESS_CONNECT_HEADERS, 1}, /* the answer of a proxy is not the service's */
         {CURLOPT_TCP_NODELAY, 1},
+        /* Nothing is sent while a synchronous invocation runs, and gateways forget a connection that is silent (AWS's
+         * NAT gateways after 350 s). Linux would wait for two hours before its first probe. */
+        {CURLOPT_TCP_KEEPALIVE, 1},
+        {CURLOPT_TCP_KEEPIDLE, KEEPALIVE_S},
+        {CURLOPT_TCP_KEEPINTVL, KEEPALIVE_S},
         {CURLOPT_BUFFERSIZE, RECEIVE_BUFFER},
         {CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER},
         {CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1},

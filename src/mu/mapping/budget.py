@@ -50,9 +50,9 @@ class Budget:
         """Counts an input that is over."""
         self.running -= 1
 
-    def spend(self, seconds: float) -> None:
-        """Adds the time (seconds) that an attempt has taken."""
-        self.spent += seconds * self._second + self._request
+    def spend(self, seconds: float, requests: int = 1) -> None:
+        """Adds the time (seconds) that an attempt has taken, and its requests."""
+        self.spent += seconds * self._second + requests * self._request
 
 
 def price(

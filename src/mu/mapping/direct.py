@@ -4,34 +4,22 @@ It is for machines that workers cannot reach, such as a laptop behind a router. 
 and the response their answers. Threads wait for the invocations; all else happens in the calling thread.
 """
 
-import base64
-import json
 import queue
-import random
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mu import aws
-from mu.errors import one_line, reason
 from mu.mapping import carry
 from mu.mapping import plan as planning
 from mu.mapping.attempt import Ended, refusal
 from mu.mapping.failures import CANARIES, Verdict
+from mu.mapping.invoker import MOST_WORKERS, Answer, Invoker
 from mu.mapping.job import Map
 from mu.mapping.part import CANARY_PATIENCE
 from mu.mapping.plan import Plan, Refused, Work
-from mu.wire import framing
-
-MOST_WORKERS = 256  # invocations at a time without -W; each needs a thread
-LARGEST_EVENT = 6 << 20  # bytes that Lambda allows for a synchronous invocation's event and response
-BUSY = ("TooManyRequestsException", "ServiceException", "EC2ThrottledException", "ENILimitReachedException")
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds between tries while Lambda is busy
-REFUSED = ("ResourceNotFoundException", "AccessDeniedException")
-KILLED = ("signal: killed", "OutOfMemory")
 
 
 class Attempt(NamedTuple):
@@ -44,89 +32,6 @@ class Attempt(NamedTuple):
     carried: list[Any]
     before: Any  # a future that must be over first, or None
     began: float
-
-
-class Answer(NamedTuple):
-    """The result of an invocation: the answers, or an error (`final`: another invocation would fail, too)."""
-
-    answers: list[str]
-    error: str = ""
-    final: bool = False
-
-
-class Invoker:
-    """Invokes the function, from any thread. `busy` counts how often Lambda refused because of throttling."""
-
-    def __init__(
-        self, function: str, region: str, event: Mapping[str, Any], stopped: threading.Event
-    ) -> None:
-        import boto3
-        from botocore.config import Config
-
-        self._function = function
-        self._event = dict(event)
-        self._stopped = stopped
-        # Throttling is retried here, without a limit; botocore retries other errors.
-        config = Config(
-            retries={"total_max_attempts": 1},
-            connect_timeout=10,
-            read_timeout=910,
-            max_pool_connections=MOST_WORKERS,
-        )
-        self._client = boto3.client("lambda", region_name=region, config=config)
-        self.busy = 0
-
-    def invoke(self, commands: list[str], ok: list[int]) -> Answer:
-        """Does one invocation, and waits for its end."""
-        coded = [base64.b64encode(framing.to_bytes(command)).decode() for command in commands]
-        event = {**self._event, "mode": 2, "commands": coded, "ok": ok}
-        payload = json.dumps(event).encode()
-        if len(payload) > LARGEST_EVENT:
-            return Answer(
-                [],
-                f"its commands have {len(payload):,} bytes, and Lambda accepts at most {LARGEST_EVENT:,}",
-                True,
-            )
-        pause = FIRST_PAUSE
-        while True:
-            try:
-                response = self._client.invoke(FunctionName=self._function, Payload=payload)
-                return self._answers(response)
-            except aws.ERRORS as error:
-                if aws.code(error) not in BUSY:
-                    return Answer(
-                        [],
-                        aws.failure(error),
-                        aws.code(error) in ("ResourceNotFoundException", "AccessDeniedException"),
-                    )
-            except Exception as error:  # the connection
-                return Answer([], reason(error))
-            self.busy += 1
-            if self._stopped.wait(pause * random.uniform(0.5, 1)):  # noqa: S311
-                return Answer([], "the job has ended")
-            pause = min(2 * pause, LONGEST_PAUSE)
-
-    @staticmethod
-    def _answers(response: Mapping[str, Any]) -> Answer:
-        text = response["Payload"].read()
-        try:
-            found = json.loads(text)
-        except ValueError:
-            return Answer(
-                [], f"the function's answer is not JSON: {one_line(text[:100].decode(errors='replace'))}"
-            )
-        if response.get("FunctionError"):
-            said = str(found.get("errorMessage") or found) if isinstance(found, dict) else str(found)
-            return Answer(
-                [],
-                "killed, probably out of memory" if any(map(said.__contains__, KILLED)) else one_line(said),
-            )
-        if isinstance(found, list) and all(isinstance(each, str) for each in found):
-            try:
-                return Answer([framing.to_text(base64.b64decode(each)) for each in found])
-            except ValueError:
-                return Answer([], "the function's answers are not Base64")
-        return Answer([], f"the function returned no list of answers: {one_line(str(found)[:200])}")
 
 
 class Direct:
@@ -166,6 +71,8 @@ class Direct:
         try:
             while (more or self._again or self.running) and not stopped():
                 ending = bool(self._map.book.stop)
+                if ending:
+                    self._invoker.stop()
                 if ending and not self.running:
                     return
                 while not ending and self.running < self._workers and self._may_begin():
@@ -218,7 +125,6 @@ class Direct:
             self._threads += 1
             threading.Thread(target=self._serve, name=f"invoke-{self._threads}", daemon=True).start()
         self.running += 1
-        self.requests += 1
         self._show(work, number, None, 0.0)
         self._to_do.put(attempt)
 
@@ -228,6 +134,7 @@ class Direct:
         ok = sorted(self._map.checked.rules.ok)
         assert carrier is not None
         while (attempt := self._to_do.get()) is not None:
+            answer = Answer([])
             try:
                 if attempt.before is not None:
                     attempt.before.result()
@@ -235,9 +142,9 @@ class Direct:
                 if attempt.carried and len(answer.answers) == len(attempt.commands):
                     carrier.fetch(attempt.carried).result()
             except Refused as error:
-                answer = Answer([], str(error), True)
+                answer = answer._replace(error=str(error), final=True)
             except Exception as error:
-                answer = Answer([], carry.failure_of(error))
+                answer = answer._replace(error=carry.failure_of(error))
             self._over.put((attempt, answer))
 
     def _take(self) -> None:
@@ -259,8 +166,9 @@ class Direct:
         carrier = self._map.carrier
         assert carrier is not None
         seconds = time.monotonic() - attempt.began
-        self.seconds += seconds
-        self._map.budget.spend(seconds)
+        self.seconds += answer.seconds
+        self.requests += answer.requests
+        self._map.budget.spend(answer.seconds, answer.requests)
         if answer.error:
             ended = Ended(Verdict(answer.error, answer.final), answer.error)
         else:
@@ -268,6 +176,10 @@ class Direct:
         self._show(work, attempt.number, ended, seconds)
         carrier.forget(made, attempt.carried)
         planning.tidy(made)
+        if answer.ends:
+            self._map.book.stop = self._map.book.stop or answer.error
+            self._map.budget.over()
+            return
         verdict = ended.verdict
         again = attempt.number <= self._map.given.retries and self._map.budget.allows_again()
         if verdict is not None and not verdict.final and again and not self._map.book.stop:

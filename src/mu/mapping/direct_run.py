@@ -1,12 +1,12 @@
 """Runs a map with --direct: counts, signals and the end, around `mu.mapping.direct`."""
 
-import threading
 import time
 
 from mu.console.system import caught_signals
 from mu.engines.protocol import Engine
 from mu.mapping.attempt import Ended
-from mu.mapping.direct import Direct, Invoker, workers_of
+from mu.mapping.direct import Direct, workers_of
+from mu.mapping.invoker import Invoker
 from mu.mapping.job import Map, Summary
 from mu.mapping.plan import Work
 from mu.mapping.target import Target
@@ -19,8 +19,7 @@ def by_invocations(made: Map, target: Target, engine: Engine, reporter: Reporter
     """Run a map by synchronous invocations of the function; `engine` says how many there may be."""
     given, book = made.given, made.book
     workers = workers_of(given.workers, engine.limit().number, made.total)
-    stopping = threading.Event()
-    invoker = Invoker(target.name, target.regions[0], made.maker.event, stopping)
+    invoker = Invoker(target.name, target.regions[0], made.maker.event)
     reporter.note(f"{workers} invocation{'s'[: workers > 1]} at a time, no port is opened (--direct)")
 
     def tell() -> None:
@@ -28,11 +27,12 @@ def by_invocations(made: Map, target: Target, engine: Engine, reporter: Reporter
         reporter.counts = Counts(
             parts=made.total if made.total is not None else made.feed.counts.seen,
             parts_known=made.total is not None,
-            begun=direct.begun,
+            begun=direct.begun - invoker.waiting,
             done=watch.done,
             failed=watch.failed,
-            workers=direct.running,
+            workers=max(0, direct.running - invoker.waiting),
             limit=workers,
+            launch_note=invoker.note(),
         )
         reporter.tick(now=time.monotonic())
 
@@ -62,13 +62,18 @@ def by_invocations(made: Map, target: Target, engine: Engine, reporter: Reporter
         direct.run(lambda: bool(caught))
         if caught:
             code, book.stop = 128 + caught[0], book.stop or f"ended by signal {caught[0]}"
-    stopping.set()
+    invoker.stop()
+    left = invoker.going_on()
     book.close()
     tell()
     reporter.close()
     reporter.summary((), 0, book.stop)
     if invoker.busy:
         reporter.note(f"Lambda asked {invoker.busy:,} times to wait")
-    spent = cost.estimate(target.price, direct.seconds, direct.requests, target.regions[:1])
+    if left:
+        what = "1 invocation goes on" if len(left) == 1 else f"{len(left):,} invocations go on"
+        reporter.line(f"{what} to the end, for at most {target.timeout:,.0f} s, which Lambda bills")
+    seconds, requests = direct.seconds + sum(left), direct.requests + len(left)
+    spent = cost.estimate(target.price, seconds, requests, target.regions[:1])
     reporter.note(cost.describe(spent))
     return made.finish(made.summary(code, "", spent))

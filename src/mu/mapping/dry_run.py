@@ -3,14 +3,16 @@
 import itertools
 import shlex
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from mu.console.terminal import say, visible
 from mu.engines.ramp import LAMBDA as RAMP
 from mu.errors import UsageError
-from mu.mapping import job
+from mu.mapping import job, program
 from mu.mapping import run as running
 from mu.mapping.inputs import Input
 from mu.mapping.job import Checked
@@ -51,7 +53,7 @@ def run(given: Given, source: Source, sample: int) -> int:
         from mu.engines.aws_lambda import AwsLambda
 
         # The function need not exist, and a dry run does not make it: then the account's limit applies.
-        limit = AwsLambda(given.function or "mu-map", regions_of(given)).limit()
+        limit = AwsLambda(given.function or name_of(checked), regions_of(given)).limit()
     elif checked.here:
         from mu.engines.here import here
 
@@ -151,6 +153,14 @@ def sampled(given: Given, source: Source, head: list[Input], number: int) -> tup
     if price and summary.cost:
         return each, max(0.0, (price["worker_seconds"] - sum(seconds)) / max(1, price["requests"]))
     return each, min(START, whole)
+
+
+def name_of(checked: Checked) -> str:
+    """Returns the name of the function that the run would make. Raises UsageError if the program cannot be packaged."""
+    given = checked.given
+    with tempfile.TemporaryDirectory(prefix="mu-package-") as directory:
+        made = program.package(checked.program, given.beside, Path(directory), allow_ld=given.allow_ld)
+        return program.function_name(made, given.memory)
 
 
 class _Some(Source):

@@ -7,9 +7,8 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from mu import aws
 from mu.errors import MuError, UsageError, reason
 from mu.mapping.words import Words
 
@@ -131,6 +130,11 @@ def package(program: Program, beside: Sequence[str], directory: Path, *, allow_l
     return Package(made, f"{stem}-{content[:16]}", needed.arch)
 
 
+def function_name(made: Package, memory: int | None) -> str:
+    """Returns the name of the function with this package, and so many MB of memory."""
+    return f"{made.name}-{memory or MEMORY}"
+
+
 def as_function(
     program: Program,
     beside: Sequence[str],
@@ -142,14 +146,15 @@ def as_function(
 ) -> str:
     """Returns the name of a function with this program; the function is made if it does not exist. Raises MuError."""
     from mu.lambdaize import deploy
-    from mu.lambdaize.settings import NEWEST_RUNTIME
+    from mu.lambdaize.settings import NEWEST_RUNTIME, Given
+
+    def number(variable: str, low: int, high: int) -> int | None:
+        return Given(variable, os.environ.get(variable, "")).number(low, high)
 
     with tempfile.TemporaryDirectory(prefix="mu-package-") as directory:
         made = package(program, beside, Path(directory), allow_ld=allow_ld)
-        megabytes = memory or MEMORY
-        name = f"{made.name}-{megabytes}"
-        client = aws.client("lambda", region)
-        if _exists(client, name):
+        name = function_name(made, memory)
+        if deploy.find_made(deploy.Function(name, region)):
             return name
         role = os.environ.get("AWS_ROLE", "")
         if not role:
@@ -163,19 +168,14 @@ def as_function(
             runtime=os.environ.get("RUNTIME") or NEWEST_RUNTIME,
             arch=made.arch,
             role=role,
-            memory=megabytes,
-            timeout=int(os.environ.get("TIMEOUT") or TIMEOUT),
-            tmp_size=int(os.environ.get("TMP_SIZE") or TMP_SIZE),
+            memory=memory or MEMORY,
+            timeout=number("TIMEOUT", 1, 900) or TIMEOUT,
+            tmp_size=number("TMP_SIZE", 512, 10240) or TMP_SIZE,
             code_bucket=os.environ.get("CODE_BUCKET") or None,
         )
-        deploy.create(function, made.file, say)
-    return name
-
-
-def _exists(client: Any, name: str) -> bool:
-    with aws.explained(f"cannot look for function {name}"):
         try:
-            client.get_function_configuration(FunctionName=name)
-        except client.exceptions.ResourceNotFoundException:
-            return False
-    return True
+            deploy.create(function, made.file, say)
+        except deploy.ExistsError:  # another run has made it meanwhile
+            if not deploy.find_made(function):
+                raise
+    return name

@@ -81,6 +81,8 @@ def _run(made: Map, *, again: bool, collector: Printed | None, attempts: list[fl
             collector = Collector(sys.stdout.buffer, ordered=given.keep_order, tag=given.tag)
         with tempfile.TemporaryDirectory(prefix="mu-package-") as directory:
             engine = engine_of(checked, target, directory)
+            if target is not None:
+                engine.limit()  # before anything is written, since it may be 0
             why = "" if given.direct else reach.why_direct(engine, given)
             if why:
                 say(f"{why}. Continuing with --direct{', which keeps no record' if given.record else ''}")

@@ -59,8 +59,12 @@ def target_of(checked: Checked) -> Target | None:
         raise UsageError(
             f"-e lambda needs a function's name after -l, and {name} is a package: mu lambdaize uploads it"
         )
+    # Imported late: it loads botocore, and other engines need no AWS.
+    from mu.lambdaize.deploy import wait_while_pending
+
     client = aws.client("lambda", regions[0])
     with aws.explained(f"cannot look at function {name}"):
         found = client.get_function_configuration(FunctionName=name)
+    wait_while_pending(client, str(name), found)
     price = Function(found["MemorySize"], (found.get("Architectures") or ["x86_64"])[0])
     return Target(str(name), regions, price, float(found["Timeout"]))

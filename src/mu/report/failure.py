@@ -62,7 +62,7 @@ def failure_of(machine: MachineState, name: str = "") -> Failure:
     if isinstance(machine, ErrorState):
         state = machine.failed_in
         first, newline, more = why.partition("\n")
-        why = _in_state(machine, error, first) + newline + more
+        why = _in_state(machine, error, first.removeprefix(f"{state}: ")) + newline + more
     return Failure(listed(machine.actorNum), state, why, shown_name(name))
 
 

@@ -9,7 +9,7 @@ from typing import TextIO
 from mu.console.terminal import Output, fit
 from mu.machine import ErrorState
 from mu.report.failure import MAX_APART, Failure, failure_of, grouped, kind_of, told
-from mu.report.reporter import Reporter
+from mu.report.reporter import Counts, Reporter
 from mu.report.worker_log import Track
 from mu.wire import clock
 
@@ -39,6 +39,11 @@ def _tally(reasons: Counter[str]) -> str:
 def _number(number: int, noun: str) -> str:
     """Returns `1 worker`, `2 workers`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _parts(counts: Counts) -> str:
+    """Returns how many parts there are, as far as it is known."""
+    return f"{counts.parts}{'' if counts.parts_known else ' or more'}"
 
 
 class PlainReporter(Reporter):
@@ -119,7 +124,7 @@ class PlainReporter(Reporter):
 
     def _progress(self, now: float) -> None:
         counts = self.counts
-        begun = f"{counts.begun} of {counts.parts}{'' if counts.parts_known else ' or more'}"
+        begun = f"{counts.begun} of {_parts(counts)}"
         if counts.shared:
             workers = _number(counts.workers, "worker")
             if self._closed:  # the total, since none is connected now
@@ -162,14 +167,18 @@ class PlainReporter(Reporter):
         if ended:
             self.line(ended)
         if missing:
-            self.line(f"{missing} part{'s' if missing > 1 else ''} had no worker")
+            self.line(f"{_number(missing, 'part')} had no worker")
         counts = self.counts
+        stopped = counts.begun - counts.done - counts.failed
+        if stopped > 0:
+            self.line(f"{_number(stopped, 'part')} {'was' if stopped == 1 else 'were'} stopped")
         if counts.repeated:
             attempts = f"{counts.repeated} attempt{'s' if counts.repeated > 1 else ''}"
             self.line(f"{attempts} failed on the way: {_tally(Counter(counts.reasons))}")
         wall = time.monotonic() - self.started
-        text = f"{counts.done} of {counts.parts} parts done in {wall:.1f} s"
-        (self.note if counts.done == counts.parts else self.line)(text)
+        text = f"{counts.done} of {_parts(counts)} parts done in {wall:.1f} s"
+        all_done = counts.parts_known and counts.done == counts.parts
+        (self.note if all_done else self.line)(text)
 
     def close(self) -> None:
         """From now on, lines wait until they are written."""

@@ -146,7 +146,7 @@ def test_odd_answers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         (
             (),
             {"concurrency": {"ReservedConcurrentExecutions": 0}},
-            "no worker may run: the limit is 0",
+            "function f may not run: its reserved concurrency in us-east-1 is 0",
         ),
         (("-o", "/nowhere/x.png"), {}, "cannot write /nowhere/x.png: No such file or directory"),
     ],

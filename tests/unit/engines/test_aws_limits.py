@@ -9,6 +9,7 @@ import pytest
 from mu.engines import aws_limits
 from mu.engines.aws_limits import Allowed, Answer, read, spread
 from mu.engines.protocol import Limit
+from mu.errors import UsageError
 from mu.launch.queries import UnansweredError
 
 CONFIG = {"MaximumEventAgeInSeconds": 90}
@@ -60,6 +61,16 @@ def test_what_the_answers_mean(
     concurrency: Answer, told: Answer, event: Answer, expected: tuple[int, str, float]
 ) -> None:
     assert read("r", "f", concurrency, told, event) == Allowed(*expected)
+
+
+def test_a_limit_of_0_is_a_mistake_that_says_what_to_do() -> None:
+    none = Allowed(0, "reserved for function f in r", 60.0)
+    with pytest.raises(UsageError, match="delete-function-concurrency --region r --function-name f"):
+        aws_limits.check({"r": none}, "f")
+    with pytest.raises(UsageError, match="0 workers at a time are what the account allows in r"):
+        aws_limits.check({"r": none._replace(reason="what the account allows in r")}, "f")
+    aws_limits.check({"r": none, "s": none._replace(number=1)}, "f")
+    aws_limits.check({"r": aws_limits.assumed("r", "no answer")}, "f")
 
 
 def test_each_region_is_asked_with_its_own() -> None:

@@ -123,6 +123,22 @@ def test_what_failed_is_in_the_summary_as_the_run_told_it(made: Recorder, follow
     assert told.new[-1] == "0.1 no such key\n    | and more"
 
 
+@pytest.mark.parametrize(("ended_early", "known"), [("stopped", False), ("", True)])
+def test_a_run_that_ended_before_its_inputs_leaves_their_number_open(
+    ended_early: str, known: bool, made: Recorder, follower: Follower
+) -> None:
+    made.over(ended(0))
+    made.tick(1.0, lambda: Counts(1, parts_known=False, begun=1, done=1), list)
+    told = Told()
+    assert follower.turn(told) is None
+    finish(made, [0], status=1, ended=ended_early)
+    made.remove()
+    found = follower.turn(told)
+    assert found is not None
+    follower.summary(found, told)
+    assert told.counts.parts_known == known
+
+
 def test_a_run_whose_process_is_gone_is_not_waited_for(made: Recorder, follower: Follower) -> None:
     made.over(ended(0))
     made.tick(1.0, lambda: Counts(3, begun=1, done=1), list)

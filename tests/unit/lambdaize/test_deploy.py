@@ -3,6 +3,7 @@
 import functools
 import itertools
 import zipfile
+from types import SimpleNamespace
 
 import boto3
 import pytest
@@ -508,3 +509,49 @@ def test_an_update_by_the_bucket(cloud, package, said, monkeypatch):
     answer = deploy.update(Function("f", "us-east-1", code_bucket="code"), bigger, said.append)
     assert answer["CodeSize"] == bigger.stat().st_size
     assert s3.list_objects_v2(Bucket="code")["KeyCount"] == 0
+
+
+def test_a_function_is_found_only_if_it_is_there(cloud, package):
+    assert not deploy.find_made(ASKED)
+    deploy.create(ASKED, package, print)
+    assert deploy.find_made(ASKED)
+
+
+def test_one_whose_creation_was_killed_is_completed(cloud, package):
+    deploy.create(ASKED, package, print)
+    cloud.delete_function_event_invoke_config(FunctionName="f")
+    assert deploy.find_made(ASKED)
+    found = cloud.get_function_event_invoke_config(FunctionName="f")
+    assert (found["MaximumRetryAttempts"], found["MaximumEventAgeInSeconds"]) == (0, 60)
+
+
+def test_one_whose_settings_may_not_be_seen_stays_as_it_is(cloud, package, acts):
+    deploy.create(ASKED, package, print)
+    cloud.delete_function_event_invoke_config(FunctionName="f")
+    acts("lambda", get_function_event_invoke_config=raising(refusal("AccessDeniedException")))
+    assert deploy.find_made(ASKED)
+    with pytest.raises(cloud.exceptions.ResourceNotFoundException):
+        cloud.get_function_event_invoke_config(FunctionName="f")
+
+
+def test_one_that_is_being_made_is_waited_for(cloud, package, acts):
+    deploy.create(ASKED, package, print)
+    states, waited = ["Pending", "Pending", "Active"], []
+
+    def configuration(real, **arguments):
+        return real(**arguments) | {"State": states.pop(0)}
+
+    def waiter(real, name):
+        def wait(**arguments):
+            waited.append(name)
+            while (
+                aws.client("lambda", "us-east-1").get_function_configuration(FunctionName="f")["State"]
+                != "Active"
+            ):
+                pass
+
+        return SimpleNamespace(wait=wait)
+
+    acts("lambda", get_function_configuration=configuration, get_waiter=waiter)
+    assert deploy.find_made(ASKED)
+    assert (waited, states) == (["function_active"], [])

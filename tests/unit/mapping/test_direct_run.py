@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mu.mapping import direct_run, job, rows
-from mu.mapping.direct import Answer
+from mu.mapping.invoker import Answer
 from mu.mapping.job import Map, Summary
 from mu.mapping.settings import Given
 from mu.mapping.target import Target
@@ -31,10 +31,16 @@ def ended(monkeypatch: pytest.MonkeyPatch, place: Path) -> Summary:
     """Runs a map of one input and sends SIGHUP during its invocation; returns how the map ended."""
 
     class Invoker:
-        busy = 0
+        busy = waiting = 0
 
         def __init__(self, *_: Any) -> None:
             pass
+
+        def stop(self) -> None:
+            pass
+
+        def note(self) -> str:
+            return ""
 
         def invoke(self, commands: list[str], ok: list[int]) -> Answer:
             signal.raise_signal(signal.SIGHUP)

@@ -28,7 +28,7 @@ from mu.report import plain as plain_report
 from mu.report.failure import Failure
 from mu.report.live import RATE, LiveReporter
 from mu.report.plain import PlainReporter
-from mu.report.reporter import Reporter
+from mu.report.reporter import Counts, Reporter
 from mu.report.telling import MAX_REASONS, OTHER_REASONS, Tally, Telling
 from mu.report.worker_log import MAX_TEXT, Track, shortened
 from mu.wire import clock
@@ -142,6 +142,25 @@ def test_plain_lines() -> None:
         + FAILED
         + "1 part had no worker\n1 of 3 parts done in T s\ngood to know\n"
     )
+
+
+def test_the_numbers_of_a_run_that_was_stopped_add_up() -> None:
+    stream = io.StringIO()
+    reporter = PlainReporter(5, stream, quiet=True)
+    reporter.counts = Counts(5, parts_known=False, begun=4, done=1, failed=1)
+    reporter.summary([], 1, "stopped by SIGINT")
+    assert re.sub(r"\d+\.\d s", "T s", stream.getvalue()) == (
+        "... and 1 more parts failed\nstopped by SIGINT\n1 part had no worker\n2 parts were stopped\n"
+        "1 of 5 or more parts done in T s\n"
+    )
+
+
+def test_all_parts_read_so_far_are_not_all_parts() -> None:
+    stream = io.StringIO()
+    reporter = PlainReporter(1, stream, quiet=True)
+    reporter.counts = Counts(1, parts_known=False, begun=1, done=1)
+    reporter.summary([], 0, "")
+    assert stream.getvalue().startswith("1 of 1 or more parts done")
 
 
 def test_quiet_says_what_went_wrong() -> None:

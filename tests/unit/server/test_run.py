@@ -278,6 +278,31 @@ def test_inputs_that_cannot_be_read_end_the_run() -> None:
         run.run(Settings(breaking()), Stays, engines=[PartWorkers(facts=FACTS)])
 
 
+def test_inputs_that_break_once_all_before_them_are_done_end_the_run_as_well() -> None:
+    """Nothing is running then, so the loop ends before it looks at anything else."""
+    over: list[int] = []
+
+    def breaking() -> Iterator[Part | None]:
+        yield Part(0, 0)
+        while not over:
+            yield None
+        raise OSError(5, "Input/output error")
+
+    made = run.Run(
+        Settings(breaking()),
+        Stays,
+        engines=[PartWorkers(facts=FACTS)],
+        on_outcome=lambda outcome: over.append(outcome.part.number),
+    )
+    made.prepare()
+    made.launch()
+    made.drive()
+    with pytest.raises(JobError, match="reading the inputs: OSError") as raised:
+        made.conclude()
+    assert raised.value.code == 1
+    assert (made.counts.done, made.counts.parts_known) == (1, False)
+
+
 @pytest.mark.parametrize("asked", [{"num_parts": 0}, {"num_parts": 0, "record_dir": None}])
 def test_no_parts_are_nothing_to_do(asked: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
     info = type("ServerInfo", (), {"port_number": 0, "lambda_function": "f", **asked})
