@@ -663,9 +663,12 @@ def test_a_cost_is_predicted_by_the_prices_that_a_run_is_charged_by(
     out = capfd.readouterr().out
     charged = mu.map("sleep 0.2", range(12), engine="lambda", workers=2, quiet=True).cost
     assert charged is not None
-    assert charged["starts"] == charged["requests"] == 2
+    starts, requests = charged["starts"], charged["requests"]
+    assert (
+        1 <= starts <= requests <= 2
+    )  # on a slow machine one worker may have done all before the other has come
     function = cost.Function(charged["memory_mb"], charged["architecture"])
     expected = cost.estimate(function, 12 * 0.2 + 2 * 0.1, 2, charged["regions"], starts=2)
     assert f"cost: about {cost.money(expected['dollars'])} (estimate" in out
-    same = cost.estimate(function, charged["worker_seconds"], 2, charged["regions"], starts=2)
+    same = cost.estimate(function, charged["worker_seconds"], requests, charged["regions"], starts=starts)
     assert charged["dollars"] == pytest.approx(same["dollars"], rel=0.01)

@@ -125,6 +125,16 @@ def test_workers_that_are_busy_are_not_missed() -> None:
     assert office.engine.asked == 1
 
 
+def test_workers_in_the_queue_of_the_engines_system_are_waited_for_as_long_as_it_takes() -> None:
+    office = Office(3, connect_timeout=5.0, retries=0)
+    office.engine.pending = 3
+    for moment in range(0, 1000, 4):
+        assert office.staffing.watch(float(moment)) == ""
+    office.engine.pending = 0  # they have been started: from now on the time counts
+    assert office.staffing.watch(1000.0) == ""
+    assert "no worker has connected for 5 s" in office.staffing.watch(1006.0)
+
+
 def test_a_launch_that_has_failed_ends_a_run_whose_parts_nobody_can_do() -> None:
     office = Office(3)
     office.hello()
