@@ -249,7 +249,7 @@ class CommandListState(MultiPassState):
 
     commandlist: Sequence[Entry] = ()
     pipelined = False
-    _read: Sequence[Entry] | None = None  # the state's own command list that its constructor has read
+    _read: Sequence[Entry] = ()  # the command list that its constructor has read
 
     def __init__(self, prevState: SocketLike | SocketNB, actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
@@ -258,7 +258,7 @@ class CommandListState(MultiPassState):
 
     def _lists(self) -> tuple[list[str | None], list[str | None]]:
         entries = listed_once(self, "commandlist")
-        self._read = self.__dict__.get("commandlist")
+        self._read = self.commandlist
         try:
             expects, commands = plan(tuple(entries))
         except TypeError as error:  # an entry is none, and may be unhashable
@@ -267,7 +267,7 @@ class CommandListState(MultiPassState):
 
     def advance(self) -> MachineState:
         """Goes on past places where nothing is expected, and past this one after a `kick`."""
-        if self.__dict__.get("commandlist") is not self._read:
+        if self.commandlist is not self._read and "commandlist" in vars(self):
             return broken(self, "advance", too_late(self, "commandlist"))
         return MultiPassState.advance(self)
 
@@ -300,7 +300,7 @@ class SuperpositionState(MachineState):
             enter_fitting(before, constructor, self.actorNum)
             for constructor in listed_once(self, "state_constructors")
         ]
-        self._read = self.__dict__.get("state_constructors")
+        self._read = self.state_constructors
 
     def str_extra(self) -> str:
         """Returns the descriptions of the machines."""
@@ -308,7 +308,7 @@ class SuperpositionState(MachineState):
 
     def advance(self) -> MachineState:
         """Moves each machine that needs no message; leaves when all are done."""
-        if self.__dict__.get("state_constructors") is not self._read:
+        if self.state_constructors is not self._read and "state_constructors" in vars(self):
             return broken(self, "advance", too_late(self, "state_constructors"))
         return self._replace(settle)
 
