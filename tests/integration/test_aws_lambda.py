@@ -38,6 +38,23 @@ def test_later_launches_count_and_are_numbered_on(monkeypatch: pytest.MonkeyPatc
     assert sorted(launch.launches.accepted_by) == launch.launches.accepted_by
 
 
+def test_as_many_may_fail_as_are_dispensable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def script(call: Call) -> Reply:
+        return answer() if call.number != 1 else error(403, "AccessDeniedException", "not allowed")
+
+    with service(script) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", running.url)
+        launch = AwsLambda("work", ["us-east-1"], KEY_ID, SECRET, dispensable=1)
+        launch.start('{"id": ##ID##}', 3)
+        eventually(lambda: len(launch.launches.invocations) == 3)
+        assert launch.failure() is None
+        launch.more(1)
+        eventually(lambda: launch.progress is not None and launch.progress.accepted == 3)
+        launch.cancel()
+        launch.wait()
+    assert launch.failure() is None
+
+
 def test_one_that_fails_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     def script(call: Call) -> Reply:
         return answer() if call.number < 2 else error(403, "AccessDeniedException", "not allowed")

@@ -95,7 +95,6 @@ ELSEWHERE = {
     "server/engine_choice": "unit/server/test_api.py unit/engines/test_by_name.py",
     "server/flags": "unit/server/test_command_line.py",
     "server/job_keys": "unit/server/test_command_line.py",
-    "server/loop": "unit/server/test_wake.py unit/server/test_api.py",
     "server/resume": "e2e/test_resume.py",
     "server/settings": "unit/server/test_prepare.py",
     "testing": "unit/jobs/test_run.py",

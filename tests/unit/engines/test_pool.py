@@ -1,11 +1,15 @@
 """The output of a pilot is bounded; tests/integration and tests/e2e test how machines are used."""
 
 import io
+import signal
 import subprocess
 from typing import Any, cast
 
+import pytest
+
 from mu.engines import pool
 from mu.engines.pool import Machine, Pool
+from tests.support.local_rig import eventually
 
 
 class Process:
@@ -48,3 +52,43 @@ def test_whatever_ends_the_thread_of_a_machine_is_told_and_its_workers_are_repla
     assert sorted(engine.news()) == [f"engine hosts: {name}: odd" for name in ("one", "two")]
     assert "odd" in (engine.failure() or "")
     assert engine.limit().number == 0
+
+
+class Deaf(Machine):
+    """A machine whose pilot does not listen."""
+
+    def spawn(self, event: dict[str, Any]) -> "subprocess.Popen[bytes]":
+        pipe = subprocess.PIPE
+        return subprocess.Popen(["sleep", "1000"], stdin=pipe, stdout=pipe, stderr=pipe)
+
+    def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> bytes:
+        return b"\n"
+
+
+class Broken(Deaf):
+    """A machine whose pilot cannot be greeted."""
+
+    def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> bytes:
+        raise ZeroDivisionError("odd")
+
+
+@pytest.mark.parametrize("kind", [Deaf, Broken])
+def test_no_pilot_is_left_running(kind: type[Machine], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deaf one is killed at the end of the run, and a broken one at once."""
+    monkeypatch.setattr(pool, "LINGER", 0.0)
+    machine = kind("host", 1)
+    engine = Pool("hosts", [machine], "says the test")
+    engine.start("{}", 1)
+    eventually(lambda: machine.process is not None)
+    process = machine.process
+    assert process is not None
+    try:
+        if kind is Deaf:
+            engine.cancel()
+            engine.wait()
+        assert process.wait(100) == -signal.SIGKILL
+    finally:
+        process.kill()
+        for thread in engine._threads:
+            thread.join(300)
+        process.wait(100)

@@ -219,6 +219,16 @@ def test_parts_that_depend_on_a_failed_one_fail_with_it(made: list[Books]) -> No
     assert third.machine.err == "waits for part 0, which failed"
 
 
+def test_parts_that_depend_on_a_failed_one_are_not_tried_again(made: list[Books]) -> None:
+    books = Books(dependants=lambda machine: [1], retries=3)
+    made.append(books)
+    first, second = books.begin(), books.begin()
+    first.completed = 1  # a worker whose final errors are believed
+    assert books.end(first, "FAIL(retrieving b:k->f from s3: no such key)") == (False, [second])
+    books.end(second, "waits for part 0, which failed")
+    assert [(part, status) for part, status, *_ in books.told()] == [(0, "failed"), (1, "failed")]
+
+
 def test_dependants_that_cannot_be_told_are_told_as_such(made: list[Books]) -> None:
     books = Books(dependants=lambda machine: 1 / 0)
     made.append(books)

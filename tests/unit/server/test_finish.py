@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,17 +18,12 @@ from mu.errors import JobError
 from mu.machine import MachineState
 from mu.report.cost import Function
 from mu.report.plain import PlainReporter
-from mu.report.reporter import Counts, Reporter
-from mu.report.telling import Tally, Telling
+from mu.report.reporter import Counts
 from mu.report.worker_log import Track
-from mu.server import finish, loop
-from mu.server.attempts import Attempts
-from mu.server.connections import Peer
-from mu.server.ledger import Ledger, Part
+from mu.server import finish
+from mu.server.ledger import Part
 from mu.server.run import Run
 from mu.server.settings import Settings, Setup
-from mu.server.staffing import Staffing
-from mu.wire.protocol import Hello
 from mu.wire.socket_nb import SocketNB
 from tests.support.fake_engine import FakeEngine
 from tests.support.fake_workers import FakeWorker
@@ -186,43 +180,3 @@ def worker_sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
     ends = socket.socketpair()
     with ends[0], ends[1]:
         yield ends
-
-
-@contextmanager
-def made_loop() -> Iterator[loop.Loop]:
-    """The loop of a run of one part, which does not run."""
-    settings = Settings([Part(0, 0)], retries=1)
-    ledger = Ledger(settings.parts, settings.retries)
-    telling = Telling(Reporter(1), Tally(ledger.counts))
-    attempts = Attempts(settings, MachineState, [], ledger, telling, None)
-    staffing = Staffing(settings, ledger, telling, None, 0)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield loop.Loop(settings, ledger, attempts, telling, listener, None, None, deque(), staffing)
-
-
-def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    statuses: list[int] = []
-    monkeypatch.setattr(loop, "os", SimpleNamespace(_exit=statuses.append))
-    with made_loop() as run:
-        run.on_signal(signal.SIGINT)
-        assert (run.signal, run.ended, statuses) == (signal.SIGINT, "stopped by SIGINT", [])
-        run.on_signal(signal.SIGTERM)
-        assert statuses == [128 + signal.SIGTERM]
-
-
-def test_spare_workers_live_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    clock = SimpleNamespace(monotonic=lambda: now[0], time=lambda: now[0])
-    monkeypatch.setattr(loop, "time", clock)
-    with made_loop() as run, worker_sockets() as first, worker_sockets() as second:
-        peers = [Peer(sock, "x", 0.0) for sock in (first[0], second[0])]
-        for moment, peer in zip((1.0, 3.0), peers, strict=True):
-            now[0] = moment
-            peer.channel = SocketNB(peer.sock)
-            run._connections.add(peer)
-            run._admit(peer, peer.channel, Hello("", {}))
-        assert run._attempts.made == 1
-        now[0] = 7.0
-        for peer in [*peers, *peers]:
-            run._forget(peer)
-    assert run.worker_seconds == 6.0 + 4.0

@@ -137,6 +137,17 @@ def test_backups_begin_when_most_are_done() -> None:
     assert (book.finished, book.wanted, book.done) == (True, 0, 8)
 
 
+def test_a_parts_time_counts_from_its_beginning() -> None:
+    book = ledger(4, backup=2.0)
+    attempts = [begun(book, 100.0) for _ in range(3)]
+    begun(book, 200.0)
+    for attempt in attempts:
+        book.succeeded(attempt, 110.0)
+    assert book.durations.median() == 10.0
+    assert book.want_backups(220.0) == 0
+    assert book.want_backups(220.1) == 1
+
+
 @pytest.mark.parametrize("which", ["first", "backup"])
 def test_a_part_with_two_workers_fails_with_the_second_failure(which: str) -> None:
     book = ledger(4, backup=2.0)

@@ -7,6 +7,8 @@ import threading
 from itertools import pairwise
 from pathlib import Path
 from time import monotonic
+from types import SimpleNamespace
+from typing import NoReturn
 
 import pytest
 
@@ -152,6 +154,45 @@ def test_it_is_tried_again_with_growing_delays(monkeypatch: pytest.MonkeyPatch) 
     )
     assert max(delays) <= 1.5 * dial.LONGEST_DELAY + rounding
     assert 102.0 < clock[0] < 107.0
+
+
+def test_delays_grow_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, delays = [0.0], []
+
+    def sleep(seconds: float) -> None:
+        delays.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr(dial, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(dial, "sleep", sleep)
+    monkeypatch.setattr(
+        dial, "os", SimpleNamespace(urandom=lambda _: b"\xff")
+    )  # the longest of the random delays
+
+    def connect() -> socket.socket:
+        raise ConnectionRefusedError
+
+    with pytest.raises(ConnectionRefusedError):
+        dial.dial_patiently(connect, 60.0)
+    assert delays[:3] == pytest.approx([1.5 * dial.FIRST_DELAY * 2**number for number in range(3)])
+    assert max(delays) == 1.5 * dial.LONGEST_DELAY
+
+
+@pytest.mark.parametrize(("patience", "timeout"), [(5.0, 5.0), (100.0, dial.ANSWER_TIMEOUT)])
+def test_a_try_takes_no_longer_than_is_left_and_than_an_answer_may_take(
+    patience: float, timeout: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timeouts = []
+
+    def connect(address: object, timeout: float) -> NoReturn:
+        timeouts.append(timeout)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(dial, "monotonic", lambda: 1000.0)
+    monkeypatch.setattr(socket, "create_connection", connect)
+    with pytest.raises(ConnectionRefusedError):
+        dial.dial("127.0.0.1", 1, None, patience)
+    assert timeouts == [timeout]
 
 
 def test_a_server_that_comes_late_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mu.wire import checks, protocol
@@ -67,6 +67,7 @@ def test_hello_comes_back() -> None:
     assert protocol.hello("r1", None) == "OK:HELLO:r1"
 
 
+@example(0, "x):COMMAND(y", "z")
 @given(st.integers(-64, 255), st.text(), st.text().filter(lambda text: "):COMMAND(" not in text))
 def test_run_result_comes_back(status: int, output: str, command: str) -> None:
     assert protocol.run_result(protocol.run_answer(status, output, command)) == (status, output, command)

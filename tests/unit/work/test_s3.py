@@ -11,10 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import inf
 from pathlib import Path
 from time import monotonic
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import boto3
 import pytest
+from botocore import exceptions
 from botocore.exceptions import ClientError
 
 from mu import worker
@@ -212,6 +213,41 @@ def test_etags_that_are_no_digest_are_not_compared(
     assert access.retrieve("us-east-1", "bucket", "k", f"{tmp_path}/f") == len(DATA)
 
 
+def test_etags_of_directory_buckets_are_no_digest() -> None:
+    response: Any = {"ETag": f'"{md5(DATA)}"'}
+    assert s3._md5_of(response, "bucket", False) == md5(DATA)
+    assert s3._md5_of(response, "bucket--use1-az4--x-s3", False) is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        s3.DamagedError("x"),
+        exceptions.IncompleteReadError(actual_bytes=1, expected_bytes=2),
+        exceptions.ReadTimeoutError(endpoint_url="x"),
+        exceptions.ResponseStreamingError(error="x"),
+        exceptions.FlexibleChecksumError(error_msg="x"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_goes_wrong_midway_is_tried_again(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    def download(client: object, bucket: str, key: str, file: str, other: bool, etag: str) -> int:
+        tries.append(file)
+        if len(tries) < s3.DOWNLOADS:
+            raise error
+        return Path(file).write_bytes(DATA)
+
+    access = S3(1)
+    monkeypatch.setattr(access, "_client", lambda region, bucket: (None, bucket))
+    monkeypatch.setattr(s3, "_download", download)
+    assert access.retrieve("us-east-1", "bucket", "k", f"{tmp_path}/f") == len(DATA)
+    assert (tmp_path / "f").read_bytes() == DATA
+
+
 def test_an_answer_that_nothing_can_be_compared_with(server: Server, impatient: S3, tmp_path: Path) -> None:
     server.length, server.responses = None, [ok(DATA)]
     with pytest.raises(s3.DamagedError, match="neither length nor checksum"):
@@ -238,6 +274,27 @@ def test_downloads_ask_for_checksums_and_uploads_bring_one(
     assert trailer or put["x-amz-checksum-crc32"] == crc32(DATA)
     assert not trailer or crc32(DATA).encode() in server.requests[0][2]
     assert get["x-amz-checksum-mode"] == "ENABLED"
+
+
+@pytest.mark.parametrize(
+    ("bucket", "checksum"), [("bucket", {"ChecksumAlgorithm": "CRC32"}), ("s3+https://host/bucket", {})]
+)
+def test_uploads_in_several_requests_bring_a_checksum_too(
+    bucket: str, checksum: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Older versions of boto3 send none unless they are told to."""
+    given = []
+
+    class Client:
+        def upload_fileobj(self, body: object, name: str, key: str, ExtraArgs: dict[str, str]) -> None:
+            given.append((name, key, ExtraArgs))
+
+    access = S3(1)
+    monkeypatch.setattr(access, "_client", lambda region, bucket: (Client(), "bucket"))
+    monkeypatch.setattr(s3, "MULTIPART_FROM", 3)
+    (tmp_path / "f").write_bytes(b"abc")
+    assert access.upload("us-east-1", bucket, "k", f"{tmp_path}/f") == 3
+    assert given == [("bucket", "k", checksum)]
 
 
 def test_no_second_digest_of_what_is_uploaded_where_there_is_no_tls(

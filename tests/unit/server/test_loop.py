@@ -1,0 +1,115 @@
+"""The loop itself: its signals, and how it counts what its workers do."""
+
+import signal
+import socket
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+
+from mu.errors import JobError
+from mu.machine import MachineState, TerminalState
+from mu.machine_state import CommandListState
+from mu.report.reporter import Reporter
+from mu.report.telling import Tally, Telling
+from mu.server import loop
+from mu.server.attempts import Attempts
+from mu.server.connections import Ahead, Peer
+from mu.server.ledger import Ledger, Part
+from mu.server.reuse import MAX_FAILURES
+from mu.server.run import Run
+from mu.server.settings import Outcome, Settings
+from mu.server.staffing import Staffing
+from mu.wire.protocol import Hello
+from mu.wire.socket_nb import SocketNB
+from tests.support.fake_workers import obey
+from tests.support.part_workers import PartWorkers
+
+
+@contextmanager
+def worker_sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The two ends of a connection."""
+    ends = socket.socketpair()
+    with ends[0], ends[1]:
+        yield ends
+
+
+@contextmanager
+def made_loop() -> Iterator[loop.Loop]:
+    """The loop of a run of one part, which does not run."""
+    settings = Settings([Part(0, 0)], retries=1)
+    ledger = Ledger(settings.parts, settings.retries)
+    telling = Telling(Reporter(1), Tally(ledger.counts))
+    attempts = Attempts(settings, MachineState, [], ledger, telling, None)
+    staffing = Staffing(settings, ledger, telling, None, 0)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield loop.Loop(settings, ledger, attempts, telling, listener, None, None, deque(), staffing)
+
+
+def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses: list[int] = []
+    monkeypatch.setattr(loop, "os", SimpleNamespace(_exit=statuses.append))
+    with made_loop() as run:
+        run.on_signal(signal.SIGINT)
+        assert (run.signal, run.ended, statuses) == (signal.SIGINT, "stopped by SIGINT", [])
+        run.on_signal(signal.SIGTERM)
+        assert statuses == [128 + signal.SIGTERM]
+
+
+def test_spare_workers_live_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], time=lambda: now[0])
+    monkeypatch.setattr(loop, "time", clock)
+    with made_loop() as run, worker_sockets() as first, worker_sockets() as second:
+        peers = [Peer(sock, "x", 0.0) for sock in (first[0], second[0])]
+        for moment, peer in zip((1.0, 3.0), peers, strict=True):
+            now[0] = moment
+            peer.channel = SocketNB(peer.sock)
+            run._connections.add(peer)
+            run._admit(peer, peer.channel, Hello("", {}))
+        assert run._attempts.made == 1
+        now[0] = 7.0
+        for peer in [*peers, *peers]:
+            run._forget(peer)
+    assert run.worker_seconds == 6.0 + 4.0
+
+
+def test_the_time_of_a_part_given_along_with_a_reset_counts_from_the_workers_hello(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: 50.0))
+    with made_loop() as run, worker_sockets() as ends:
+        peer = Peer(ends[0], "x", 0.0)
+        channel = peer.channel = SocketNB(peer.sock)
+        run._connections.add(peer)
+        attempt = run.ledger.begin(1.0)
+        assert attempt is not None
+        run._begin_ahead(peer, channel, Ahead(attempt, run._attempts.prepare(peer, channel, attempt), False))
+        assert attempt.began == 50.0
+
+
+class Stays(CommandListState):
+    """A part that leaves the worker for other parts."""
+
+    commandlist = [("OK:HELLO", "run:"), ("OK:RETVAL(0)", None)]
+    nextState = TerminalState
+
+
+def test_only_failures_one_after_the_other_end_a_worker() -> None:
+    runs = iter(range(100))
+
+    def every_second_fails(command: str) -> str | None:
+        return "FAIL(x)" if command == "run:" and next(runs) % 2 == 0 else obey(command)
+
+    engine = PartWorkers(every_second_fails, facts={"region": "here"})
+    outcomes: list[Outcome] = []
+    parts = [Part(number, 0) for number in range(4 * MAX_FAILURES)]
+    made = Run(Settings(parts, workers=1), Stays, engines=[engine], on_outcome=outcomes.append)
+    made.launch()
+    made.drive()
+    with pytest.raises(JobError):
+        made.conclude()
+    assert [outcome.status for outcome in outcomes] == ["failed", "done"] * 2 * MAX_FAILURES
+    assert engine.asked == 1
