@@ -134,9 +134,7 @@ class Map:
         self.run_id = f"{time.strftime('%Y%m%dT%H%M%S')}.{micro:06}-{os.urandom(3).hex()}"
         self.ended = ""  # reason why no more inputs are begun
         self.total: int | None = None
-        # Inputs under way at an early end; with --direct they are those that have begun and are not over.
-        self.interrupted = 0
-        self.direct = False
+        self.direct = False  # whether inputs are done by invocations
         self._again = False
         self._left_before: int | None = 0
         self._journal: Journal | None = None
@@ -277,7 +275,7 @@ class Map:
         inputs = self.total if self.total is not None else counts.seen
         stopped = stopped or book.stop or self.ended or self.feed.broken
         left = max(0, inputs - done - failed - counts.skipped)
-        interrupted = min(left, self.budget.running if self.direct else self.interrupted)
+        interrupted = min(left, self.budget.running if self.direct else len(self.parts_of.under_way))
         return Summary(
             inputs=inputs,
             done=done,

@@ -25,7 +25,7 @@ MISSING = "an output is missing"
 REPLACED = "an output has changed since it was made"
 # The clocks of this machine and of S3 may differ by so many seconds.
 CLOCKS = 60.0
-LARGEST = (1 << 63) - 1
+LARGEST_NUMBER = (1 << 63) - 1
 
 
 class Numbers:
@@ -101,7 +101,7 @@ class Past:
             if is_s3(place):
                 version = None if self._is_younger(place, row.get("time")) else ""
             self._made.put(one, 0 if version is None else fingerprint(version))
-        if self._numbered and isinstance(number, int) and 0 < number <= LARGEST:
+        if self._numbered and isinstance(number, int) and 0 < number <= LARGEST_NUMBER:
             self._last.put(_of_number(number), identity)
             if self._numbers is not None:
                 self._numbers.know(text, number)

@@ -189,7 +189,6 @@ def _drive(made: Map, target: Target | None, engine: Engine) -> Summary:
         work = outcome.part.input
         made.budget.over()
         if outcome.status == "stopped":
-            made.interrupted += 1
             return
         ended = parts_of.over(work.item.number)
         if ended is None or (ended.verdict is None) != (outcome.status == "done"):
