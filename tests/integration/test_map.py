@@ -230,6 +230,11 @@ def test_a_wrong_program_stops_within_the_first_ten(capfd: pytest.CaptureFixture
 def test_one_line_and_status_2_for_mistakes(capfd: pytest.CaptureFixture[str]) -> None:
     for words, said in (
         (["map", "in/*", "--", "true"], "there is no input: in/* has none"),
+        (["map", "typo.mp3", ".", "--", "true"], "there is no input: typo.mp3: no such file or directory"),
+        (
+            ["map", "typo.mp3", ".", "--dry-run", "--", "true"],
+            "there is no input: typo.mp3: no such file or directory",
+        ),
         (["map", "--", "true"], "there are no inputs"),
         (
             ["map", "x", "--range", "1-2", "--", "true"],

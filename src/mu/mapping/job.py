@@ -34,7 +34,7 @@ from mu.mapping.plan import Layout, Running
 from mu.mapping.program import Program
 from mu.mapping.results import RESULTS, RUN, Results
 from mu.mapping.settings import Given
-from mu.mapping.sources import Source, bucket_region
+from mu.mapping.sources import Source, bucket_region, no_input
 from mu.mapping.words import IN, OUT, Words
 from mu.preflight import check_names
 
@@ -101,7 +101,7 @@ def check(given: Given, source: Source) -> Checked:
         raise UsageError("--direct keeps no record: --results DIR keeps what became of each input")
     if given.tag and templates:
         raise UsageError("--tag marks what programs print, but with --out that is not shown")
-    return Checked(
+    checked = Checked(
         given,
         source,
         command,
@@ -114,6 +114,9 @@ def check(given: Given, source: Source) -> Checked:
         program.find(command, given.beside, here=here),
         here,
     )
+    if not given.allow_empty:
+        source.check()
+    return checked
 
 
 class Map:
@@ -192,11 +195,7 @@ class Map:
 
     def _nothing(self, none: bool) -> None:
         if none and not self.given.allow_empty:
-            passed = ", ".join(f"{count} {what}" for what, count in self.checked.source.skipped.items())
-            found = f"has only {passed}" if passed else "has none"
-            raise UsageError(
-                f"there is no input: {self.checked.source.description} {found} (--allow-empty makes that a success)"
-            )
+            raise no_input(self.checked.source.description, self.checked.source.skipped)
 
     def _journal(self, checked: Checked, again: bool) -> tuple[Journal | None, Results | None, Past | None]:
         given = checked.given
