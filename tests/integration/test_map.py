@@ -227,6 +227,15 @@ def test_a_wrong_program_stops_within_the_first_ten(capfd: pytest.CaptureFixture
     assert "was not found (exit status 127)" in capfd.readouterr().err
 
 
+def test_what_is_left_out_after_the_last_input_is_counted(capfd: pytest.CaptureFixture[str]) -> None:
+    """The run itself reads its inputs only up to the last one."""
+    Path("a").write_text("x")
+    assert main(["map", "a", "typo", "--allow-empty", "--", "echo", "{}"]) == 0
+    out, err = capfd.readouterr()
+    assert out == "a\n"
+    assert "\n1 name (no such file or directory) skipped\n1 of 1 inputs done" in err
+
+
 def test_one_line_and_status_2_for_mistakes(capfd: pytest.CaptureFixture[str]) -> None:
     for words, said in (
         (["map", "in/*", "--", "true"], "there is no input: in/* has none"),

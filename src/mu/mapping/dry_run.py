@@ -19,7 +19,7 @@ from mu.mapping.job import Checked
 from mu.mapping.outputs import CollisionError, RefusedError
 from mu.mapping.plan import Layout, Refused, Work
 from mu.mapping.settings import Given
-from mu.mapping.sources import Source, no_input
+from mu.mapping.sources import Source, counted, no_input
 from mu.mapping.target import regions_of, target_of
 from mu.report import cost
 
@@ -112,7 +112,7 @@ def described(found: Found, checked: Checked) -> Iterator[str]:
     size = f", {found.bytes:,} bytes" if found.inputs > found.unsized else ""
     yield f"inputs: {found.inputs:,}{size} ({checked.source.description})"
     for what, count in checked.source.skipped.items():
-        yield f"skipped: {count:,} {what}"
+        yield f"skipped: {counted(what, count)}"
     layout = Layout(checked.command)
     for work in found.first:
         try:

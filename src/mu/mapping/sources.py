@@ -3,6 +3,7 @@ needed."""
 
 import itertools
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -113,9 +114,17 @@ def patterns(given: Sequence[str], region: str | None = None) -> Source:
 
 def no_input(description: str, skipped: Mapping[str, int], why: str = "") -> UsageError:
     """Returns the error for a source, or one of its names and patterns, that has no input, but what was skipped."""
-    passed = ", ".join(f"{count:,} {what}" for what, count in skipped.items())
+    passed = ", ".join(itertools.starmap(counted, skipped.items()))
     told = f": {why}" if why else f" has only {passed}" if passed else " has none"
     return UsageError(f"there is no input: {description}{told} (--allow-empty makes that a success)")
+
+
+def counted(what: str, count: int) -> str:
+    """Returns a number of skipped items with their kind, such as `3 empty lines` or `1 directory (permission
+    denied)`."""
+    if count == 1:
+        what = re.sub(r"(\w+?)(ies|s)\b", lambda found: found[1] + "y" * (found[2] == "ies"), what, count=1)
+    return f"{count:,} {what}"
 
 
 def _holds(pattern: str, place: str) -> bool:

@@ -16,7 +16,7 @@ from moto import mock_aws
 
 from mu.errors import MuError, UsageError
 from mu.mapping import sources
-from mu.mapping.sources import Source, patterns
+from mu.mapping.sources import Source, counted, patterns
 
 
 def texts(source: Source) -> list[str]:
@@ -274,7 +274,7 @@ def test_each_name_and_pattern_must_have_an_input(tmp_path: Path, monkeypatch: p
         (["d/a", "pipe"], "pipe: neither a file nor a directory"),
         (["x*", "d/a"], "x* has none"),
         (["d/a", "empty"], "empty has none"),
-        (["d/a", "q/*"], "q/* has only 1 links to nothing"),
+        (["d/a", "q/*"], "q/* has only 1 link to nothing"),
     ]:
         with pytest.raises(UsageError) as raised:
             patterns(given).check()
@@ -292,6 +292,24 @@ def test_a_name_below_a_directory_that_cannot_be_entered(monkeypatch: pytest.Mon
             source.check()
 
 
+def test_counts_of_what_is_skipped() -> None:
+    kinds = [
+        "empty lines",
+        "folder markers",
+        "links to nothing",
+        "directories (access denied)",
+        "names (no files)",
+    ]
+    assert [counted(kind, 1_000) for kind in kinds] == [f"1,000 {kind}" for kind in kinds]
+    assert [counted(kind, 1) for kind in kinds] == [
+        "1 empty line",
+        "1 folder marker",
+        "1 link to nothing",
+        "1 directory (access denied)",
+        "1 name (no files)",
+    ]
+
+
 def test_names_that_are_left_out_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With --allow-empty they are no error."""
     monkeypatch.chdir(tmp_path)
@@ -307,7 +325,7 @@ def test_each_of_several_patterns_must_have_an_object(s3: Any) -> None:
     for given, told in [
         ("s3://bbb/typo", "s3://bbb/typo has none"),
         ("s3://bbb/raw/*.png", r"s3://bbb/raw/\*\.png has none"),
-        ("s3://bbb/marker/", "s3://bbb/marker/ has only 1 folder markers"),
+        ("s3://bbb/marker/", "s3://bbb/marker/ has only 1 folder marker"),
     ]:
         with pytest.raises(UsageError, match=f"there is no input: {told}"):
             patterns(["s3://bbb/raw/a", given]).check()
