@@ -27,7 +27,7 @@ from typing import Any
 from mu.errors import MuError, describe, place
 from mu.machine.chain import KEPT_STATES, ended, forget, is_large
 from mu.machine.info import Info
-from mu.machine.texts import refusal, shortened, state_name
+from mu.machine.texts import CLOSED, refusal, shortened, state_name
 from mu.wire import clock
 from mu.wire.framing import to_text
 from mu.wire.protocol import INFO
@@ -219,7 +219,7 @@ class MachineState(SocketNB):
                 return ended(ErrorState(state, f"{position} messages that no state expects"))
         state._refused = position
         if channel.sock is None and not state.terminal:
-            return ended(ErrorState(state, "the worker closed the connection"))
+            return ended(ErrorState(state, CLOSED))
         return ended(state) if state.terminal else state
 
     def _set_info(self, key: str, value: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from mu.errors import MuError, describe
 from mu.history.recorder import Recorder
 from mu.machine import (
+    CLOSED,
     ErrorState,
     MachineState,
     checked,
@@ -156,7 +157,8 @@ class Attempts:
             return True, [self._workers.pop(loser) for loser in losers] if losers else []
         why = described(machine)
         final = getattr(machine, "final", False) is True or number in self._doomed
-        if self._ledger.failure(attempt, why, final=final, proven=peer.completed > 0):
+        excused = peer.draining and CLOSED in why
+        if self._ledger.failure(attempt, why, final=final, proven=peer.completed > 0, excused=excused):
             if len(self.failures) < FAILURES_KEPT or self._states is not None:
                 self.failures.append(
                     failure_of(machine, name_of(attempt.part.input))._replace(part=listed(number))

@@ -19,6 +19,7 @@ BACKUP_SHARE = 0.75
 # Endings and beginnings of errors that a retry cannot change.
 FINAL = ("no such key)", "no such bucket)", "access denied)", "must be restored first)")
 FINAL_BEGINNINGS = ("FAIL(no such command ",)
+EXCUSED = 10  # failures of a part that are not counted because the system has ended their workers
 TEXT_KEPT = 1000  # characters of an error that are kept for comparison with the next one
 
 
@@ -91,10 +92,11 @@ class Attempt:
 class _Trouble:
     """The history of a part that has failed, or has a backup."""
 
-    __slots__ = ("backed_up", "begun", "failures", "last_final")
+    __slots__ = ("backed_up", "begun", "excused", "failures", "last_final")
 
     def __init__(self, begun: int) -> None:
         self.begun = begun
+        self.excused = 0
         self.failures = 0
         self.backed_up = False
         self.last_final = ""  # last error that looked final but came from a worker that has done no part
@@ -270,18 +272,32 @@ class Ledger:
             return ()
         return [other for other in running if other is not attempt]
 
-    def failure(self, attempt: Attempt, error: str, *, final: bool = False, proven: bool = True) -> bool:
+    def failure(
+        self,
+        attempt: Attempt,
+        error: str,
+        *,
+        final: bool = False,
+        proven: bool = True,
+        excused: bool = False,
+    ) -> bool:
         """Records that an attempt has failed; returns whether its part has failed for good.
 
         `final` says that any other attempt would fail, too. An error that looks final (`FINAL`) counts as such only
         if its worker is `proven` (it has done a part), or if the previous attempt, on another worker, ended with the
         same error. Otherwise one bad holder of a worker's certificate could fail parts without a retry.
+
+        An `excused` failure, of a worker that its system has ended, does not count against `retries`, up to `EXCUSED`
+        times for each part.
         """
         number = attempt.part.number
         others = self._running[number]
         others.remove(attempt)
         trouble = self._trouble(attempt)
-        trouble.failures += 1
+        if excused and trouble.excused < EXCUSED:
+            trouble.excused += 1
+        else:
+            trouble.failures += 1
         if not final and not worth_another_try(error):
             final = proven or trouble.last_final == error[-TEXT_KEPT:]
             trouble.last_final = error[-TEXT_KEPT:]
