@@ -4,7 +4,7 @@ from types import FrameType
 
 from mu.errors import MuError, describe
 from mu.jobs.context import Context
-from mu.jobs.errors import Misuse, WorkerLost
+from mu.jobs.errors import Final, Misuse, WorkerLost
 from mu.jobs.requests import line_of, short
 from mu.jobs.task import Task
 from mu.jobs.tasks import is_users, user_place
@@ -34,6 +34,14 @@ def failure(error: BaseException, where: str, lost: str) -> str:
     if lost and not isinstance(error, WorkerLost):
         text += f", after the worker was lost: {lost}"
     return text
+
+
+def is_final(error: BaseException) -> bool:
+    """Returns whether another attempt would fail in the same way: the part says so, or its own code raised the
+    exception. What commands and `mu.timeout` raise is not final."""
+    if isinstance(error, MuError):
+        return isinstance(error, Final | Misuse)
+    return not isinstance(error, TimeoutError | WorkerLost)
 
 
 def foreign(where: str, awaited: object) -> Misuse:

@@ -18,6 +18,7 @@ from mu.jobs.task import Task
 from mu.machine import Constructor, MachineState
 from mu.report.failure import readable
 from mu.wire.protocol import expected_response, failure_text
+from mu.wire.reasons import is_final
 
 T = TypeVar("T")
 
@@ -358,6 +359,8 @@ def timeout(seconds: float) -> Timeout:
     return Timeout(seconds)
 
 
-def failed(answer: str) -> CommandFailed:
-    """Returns the exception for a command's failure, from its answer."""
-    return CommandFailed(readable(failure_text(answer) or answer))
+def failed(answer: str, kind: type[CommandFailed] = CommandFailed) -> CommandFailed:
+    """Returns the exception for a command's failure, from its answer, or from the reason in that."""
+    made = kind(readable(failure_text(answer) or answer))
+    made.final = is_final(answer)
+    return made

@@ -12,16 +12,9 @@ from mu.mapping.failures import Rules, Verdict, generic
 from mu.mapping.plan import Layout, Plan, Refused, Running, Work
 from mu.report.failure import OUT_OF_TIME, readable
 from mu.wire import protocol
+from mu.wire.reasons import is_final
 
-# Beginnings of errors of S3 and of the worker that a retry cannot change.
-FINAL = (
-    "no such key",
-    "no such bucket",
-    "access denied",
-    "the object has changed",
-    "the object is archived",
-    "no space left on device",
-)
+FULL = "no space left on device"  # a retry does not change that: workers have disks of one size
 GONE = "no such file"
 
 
@@ -105,6 +98,9 @@ class Maker:
         for command, answer in zip(commands, answers, strict=False):
             if answer.startswith(protocol.FAIL):
                 return self._failed(ended, self._failure(command, answer, made), names)
+            if not answer.startswith(protocol.expected_response(command)):
+                said = f"the worker has answered {one_line(answer[:60])!r} to {command.partition(':')[0]}:"
+                return self._failed(ended, Verdict(said), names)
             if answer.startswith(protocol.EXEC):
                 ended = self._program(answer, memory)
                 if ended.verdict is not None:
@@ -156,7 +152,7 @@ class Maker:
         if word in ("fetch", "upload") and GONE in text.lower():
             file = command.partition(":")[2].rpartition("\0")[2].removeprefix(f"{planning.TMPDIR}/")
             return Verdict(f"the program has not written {made.names.get(file, file)}", final=True)
-        return Verdict(text, final=any(each in text for each in FINAL))
+        return Verdict(text, final=is_final(answer) or FULL in text)
 
     @staticmethod
     def _failed(ended: Ended, verdict: Verdict, names: Mapping[str, str]) -> Ended:

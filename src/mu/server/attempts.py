@@ -157,8 +157,11 @@ class Attempts:
             return True, [self._workers.pop(loser) for loser in losers] if losers else []
         why = described(machine)
         final = getattr(machine, "final", False) is True or number in self._doomed
+        seems_final = getattr(machine, "seems_final", None)
         excused = peer.draining and CLOSED in why
-        if self._ledger.failure(attempt, why, final=final, proven=peer.completed > 0, excused=excused):
+        if self._ledger.failure(
+            attempt, why, final=final, seems_final=seems_final, proven=peer.completed > 0, excused=excused
+        ):
             if len(self.failures) < FAILURES_KEPT or self._states is not None:
                 self.failures.append(
                     failure_of(machine, name_of(attempt.part.input))._replace(part=listed(number))

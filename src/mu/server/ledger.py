@@ -13,12 +13,10 @@ from typing import Any, NamedTuple
 from mu.errors import describe
 from mu.machine import ListedNumber
 from mu.server.durations import Durations
+from mu.wire.reasons import is_final
 
 # Backups begin when this share of the parts is done, because only then is a typical duration known.
 BACKUP_SHARE = 0.75
-# Endings and beginnings of errors that a retry cannot change.
-FINAL = ("no such key)", "no such bucket)", "access denied)", "must be restored first)")
-FINAL_BEGINNINGS = ("FAIL(no such command ",)
 EXCUSED = 10  # failures of a part that are not counted because the system has ended their workers
 TEXT_KEPT = 1000  # characters of an error that are kept for comparison with the next one
 
@@ -70,12 +68,6 @@ def connection_order(
     size = keyframe_distance or 1
     order = sorted(range(num_parts), key=lambda part: (part % size, part)) if size > 1 else range(num_parts)
     return PartOrder(order, size, num_list)
-
-
-def worth_another_try(error: str) -> bool:
-    """Returns whether a retry may succeed: not if an input is missing or archived, or access is
-    denied."""
-    return not error.endswith(FINAL) and not error.startswith(FINAL_BEGINNINGS)
 
 
 class Attempt:
@@ -278,14 +270,16 @@ class Ledger:
         error: str,
         *,
         final: bool = False,
+        seems_final: bool | None = None,
         proven: bool = True,
         excused: bool = False,
     ) -> bool:
         """Records that an attempt has failed; returns whether its part has failed for good.
 
-        `final` says that any other attempt would fail, too. An error that looks final (`FINAL`) counts as such only
-        if its worker is `proven` (it has done a part), or if the previous attempt, on another worker, ended with the
-        same error. Otherwise one bad holder of a worker's certificate could fail parts without a retry.
+        `final` says that any other attempt would fail, too. `seems_final` says that its worker gave such a reason
+        (None: `error` tells, see `is_final`). That counts only if the worker is `proven` (it has done a part), or if
+        the previous attempt, on another worker, ended with the same error. Otherwise one bad holder of a worker's
+        certificate could fail parts without a retry.
 
         An `excused` failure, of a worker that its system has ended, does not count against `retries`, up to `EXCUSED`
         times for each part.
@@ -298,7 +292,7 @@ class Ledger:
             trouble.excused += 1
         else:
             trouble.failures += 1
-        if not final and not worth_another_try(error):
+        if not final and (is_final(error) if seems_final is None else seems_final):
             final = proven or trouble.last_final == error[-TEXT_KEPT:]
             trouble.last_final = error[-TEXT_KEPT:]
         if others:

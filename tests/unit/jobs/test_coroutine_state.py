@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import inspect
+import re
 import socket
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 import mu
 from mu import CommandListState, ErrorState, OnePassState, TerminalState
+from mu.defs import Defs
 from mu.jobs import commands
 from mu.jobs.context import Context
 from mu.jobs.coroutine_state import MAX_LOST, CoroutineState
@@ -153,6 +155,34 @@ def test_a_command_that_fails_raises(answer: str, error: type[Exception], text: 
     assert part.result == "OK:ECHO(on)"
     assert isinstance(caught[0], error)
     assert text in str(caught[0])
+
+
+@pytest.mark.parametrize("word", ["put", "run", "command"])
+def test_what_no_message_can_hold_is_refused_before_it_is_sent(
+    word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Defs, "max_message", 1000)
+
+    async def job(worker: mu.Worker, size: int) -> None:
+        text = "é" * size
+        if word == "put":
+            await worker.put("f", text)
+        elif word == "run":
+            await worker.run("cat", stdin=text)
+        else:
+            await worker.command(f"echo:{text}")
+
+    assert len(Part(job, 400).took) == 1
+    part = Part(job, 600)
+    assert part.took == []
+    assert isinstance(part.machine, FailedState)
+    assert part.machine.final
+    where = line_of(job, f"worker.{word}(")
+    assert re.fullmatch(
+        rf"{re.escape(where)}: worker\.{word if word != 'command' else 'echo'}: it takes 12\d\d bytes, and a message "
+        r"holds 1000: store it as an object, and retrieve that",
+        part.failure,
+    )
 
 
 def test_a_program_that_fails_shows_what_it_printed() -> None:

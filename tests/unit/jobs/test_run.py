@@ -92,6 +92,29 @@ def test_parts_that_wait_for_others_and_inputs_that_are_read_as_they_are_needed(
     assert threads == {"mu inputs"}
 
 
+@pytest.mark.parametrize("key", ["missing", "a/../missing"])
+def test_an_object_that_is_not_there_is_not_asked_for_again(key: str, tmp_path: Path) -> None:
+    """The first worker has done no part, so that a second one has to say the same."""
+
+    async def fetch(worker: mu.Worker, key: str) -> int:
+        return await worker.retrieve(key, "in")
+
+    async def insists(worker: mu.Worker, key: str) -> int:
+        try:
+            return await worker.retrieve(key, "in")
+        except mu.TransferFailed as error:
+            raise mu.CommandFailed(str(error)) from None  # asks for another attempt
+
+    (tmp_path / "there").write_text("x")
+    for part, fresh, proven in ((fetch, 2, 1), (insists, 5, 5)):
+        job = mu.testing.run(part, [key, "there", key], tmp_path, check=False, retries=4, workers=1)
+        assert [(outcome.status, outcome.attempt) for outcome in job] == [
+            ("failed", fresh),
+            ("done", 1),
+            ("failed", proven),
+        ]
+
+
 def test_skipped_parts_and_outcomes_as_they_come(tmp_path: Path) -> None:
     seen: list[Outcome[int, int]] = []
 

@@ -203,6 +203,17 @@ def test_parts_that_are_still_to_come() -> None:
     assert ledger.counts()[:2] == (2, True)
 
 
+def test_who_knows_better_than_the_text_says_whether_an_error_is_final() -> None:
+    error = "s3://b/k: no such key"
+    book = ledger(1, retries=5)
+    assert not book.failure(begun(book), error, seems_final=False)
+    assert not book.failure(begun(book), "it is gone", seems_final=True, proven=False)
+    assert not book.failure(begun(book), "it is lost", seems_final=True, proven=False)
+    assert book.failure(begun(book), "it is lost", seems_final=True, proven=False)
+    book = ledger(1, retries=5)
+    assert book.failure(begun(book), error)
+
+
 class OfKnownLength:
     """Parts of which some can be read, with the length that they would have."""
 
