@@ -67,6 +67,8 @@ ELSEWHERE = {
     "local/moto_lambda": "integration/test_local_engine.py",
     "local/sandbox": "integration/test_local_sandbox.py",
     "machine/chain": "unit/test_machine_state.py",
+    "machine/command_list": "unit/test_machine_state.py unit/machine/test_declarations.py",
+    "machine/places": "unit/machine/test_declarations.py",
     "machine/state": "unit/test_machine_state.py",
     "machine/texts": "unit/test_machine_state.py",
     "mapping/api": "integration/test_map.py",

@@ -47,7 +47,7 @@ class CommandState(WaitingState):
             size = len(to_bytes(command.text))
             if size > Defs.max_message:
                 raise Misuse(
-                    f"{command.where}: worker.{command.word}: it takes {size} bytes, and a message holds "
+                    f"{command.where}: {command.call()} takes {size} bytes, and a message holds "
                     f"{Defs.max_message}: store it as an object, and retrieve that"
                 )
         for text in command.before:

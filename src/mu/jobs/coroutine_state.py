@@ -188,10 +188,7 @@ class CoroutineState(CommandState):
         except BaseException as error:
             return self._end(None, error)
         if not hasattr(coroutine, "cr_frame"):
-            name, where = self._context.name, self._context.defined
-            return self._end(
-                None, Misuse(f"{where}: {name} is not a coroutine function: write `async def {name}`")
-            )
+            return self._end(None, explain.no_coroutine(self._context, coroutine))
         self._main = Task(coroutine)
         self._frame = coroutine.cr_frame
         self._context.adopt(coroutine.cr_code)

@@ -26,6 +26,11 @@ T = TypeVar("T")
 OUT_OF_TIME = "FAIL(worker is about to reach its time limit"
 
 
+# Commands of the protocol that are named like the worker's method that sends them.
+WITH_METHOD = frozenset(("retrieve", "upload", "put", "fetch"))
+SHOWN = 60  # characters of a call's arguments in messages
+
+
 class Driver(Protocol):
     """The methods of a part's machine that requests use."""
 
@@ -161,9 +166,10 @@ class Command(Request[T]):
         self.after = after
 
     def call(self) -> str:
-        """Returns the call as `worker.COMMAND(…)`."""
-        shown = self.text.replace("\0", " ")
-        return f"worker.{self.word}({shown if len(shown) <= 60 else shown[:60] + '…'})"
+        """Returns the call as the user wrote it, with the arguments if they are known."""
+        if self.word not in WITH_METHOD and self.text.startswith(f"{self.word}:"):
+            return f"worker.command({shown([self.text])})"
+        return super().call()
 
     def begin(self, driver: Driver, task: Task) -> Any:
         """Sends the command."""
@@ -188,6 +194,12 @@ class BesideCommand(Command[T]):
         if not self.background:
             return answer.startswith(self.expected)
         return answer.startswith(self.success) or (answer.startswith("FAIL") and self.failure in answer)
+
+
+def shown(arguments: Sequence[str]) -> str:
+    """Returns arguments for messages, at most `SHOWN` characters."""
+    text = ", ".join(repr(each[:SHOWN]) for each in arguments[:SHOWN])
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 class Quiet:

@@ -11,7 +11,7 @@ from mu.console.system import LOOP, need_linux
 from mu.engines import by_name
 from mu.engines.protocol import Engine
 from mu.engines.ramp import LAMBDA
-from mu.errors import JobError, MuError, UsageError
+from mu.errors import JobError, MuError, UsageError, stopped
 from mu.jobs.context import Context
 from mu.jobs.coroutine_state import CoroutineState
 from mu.jobs.ends import DoneState, FailedState
@@ -49,7 +49,8 @@ def run(
     `inputs` are read when they are needed; parts are numbered in their order, from 0. `on_outcome` is called for each
     part when it is over. With `keep` False no outcome is kept, so that memory does not grow with the job (and
     `mu.done` has no results to return). Raises JobError if not all parts are done, unless `check` is False; its `job`
-    is the Job that would have been returned. Raises UsageError or MuError if nothing could be started.
+    is the Job that would have been returned. Raises Stopped after a signal such as Ctrl-C, whatever `check` says.
+    Raises UsageError or MuError if nothing could be started.
     """
     info = Info(settings)
     take_keys(info)
@@ -89,10 +90,13 @@ class Ended(NamedTuple):
 
 
 def checked(ended: Ended, check: bool = True) -> Job[Any, Any]:
-    """Returns the job. Raises JobError if it has not ended well and `check` is true."""
+    """Returns the job. Raises JobError if it has not ended well and `check` is true, and Stopped after a signal."""
     job, error, _ = ended
     if error is None:
         return job
+    signalled = stopped(error, job)
+    if signalled is not None:
+        raise signalled
     if check:
         error.job = job
         raise error

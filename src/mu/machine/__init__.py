@@ -11,6 +11,7 @@ from mu.machine.state import Beginning as Beginning
 from mu.machine.state import ErrorState as ErrorState
 from mu.machine.state import MachineState as MachineState
 from mu.machine.state import TerminalState as TerminalState
+from mu.machine.state import broken as broken
 from mu.machine.state import checked as checked
 from mu.machine.state import handled as handled
 from mu.machine.state import misused as misused

@@ -65,6 +65,7 @@ class Attempts:
         self._places: dict[int, int] = {}  # part number → place in states
         self._doomed: dict[int, int] = {}  # part number → the failed part that it depends on
         self._workers: dict[Attempt, Peer] = {}
+        self._warned: set[str] = set()  # warnings about states that were given
 
     def begin(self, peer: Peer, channel: SocketNB, attempt: Attempt) -> MachineState:
         """Gives a part to a worker; returns the machine's first state, an ErrorState if it cannot be made."""
@@ -151,6 +152,10 @@ class Attempts:
         if not isinstance(machine, ErrorState):
             if self._states is not None:
                 self._states[self._places[number]] = machine
+            loop_left = getattr(machine, "loop_left", "")
+            if loop_left and loop_left not in self._warned:
+                self._warned.add(loop_left)
+                self._telling.line(loop_left)
             losers = self._ledger.succeeded(attempt, now)
             if self._on_outcome is not None:
                 self._tell_outcome(attempt, machine, "done", "", now, peer)

@@ -100,14 +100,14 @@ def test_a_run_is_told_of_as_it_goes_on(tmp_path: Path, made: Recorder, follower
     assert follower.turn(told) is None
     assert told.new == ["1.2 begins in MachineState", "0.1 stopped"]
     made.over(end(again))
-    finish(made, [0, 1, 2], status=1, ended="stopped")
+    finish(made, [0, 1, 2], status=130, ended="stopped")
     made.remove()
     found = follower.turn(told)
     assert found is not None
     assert told.new == ["1: MachineState -> TerminalState", "1.2 done"]
     follower.summary(found, told)
     assert told.new == ["2 of 3 done, [], 1, 'stopped'"]
-    assert (found.status, told.counts.repeated, dict(told.counts.reasons)) == (1, 1, {"exit status 3": 1})
+    assert (found.status, told.counts.repeated, dict(told.counts.reasons)) == (130, 1, {"exit status 3": 1})
     assert 2.0 <= follow.time.monotonic() - told.started < 1000.0
 
 
@@ -163,7 +163,7 @@ def test_another_run_takes_the_place(tmp_path: Path, made: Recorder, follower: F
     made.over(ended(0))
     made._flush()
     assert follower.turn(told) is None
-    assert told.new[-1] == "0.1 done"
+    assert told.new == ["0.1 begins in MachineState", "0: MachineState -> TerminalState", "0.1 done"]
     other.remove()
     made.close()
     found = follower.turn(told)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -284,6 +285,63 @@ def test_the_record_of_a_job_that_ended_early_has_all_its_parts(tmp_path: Path) 
     record = json.loads((tmp_path / "run.json").read_text())
     assert [part["part"] for part in record["parts"]] == [0, 1, 2, 3]
     assert "no worker" in {part["outcome"] for part in record["parts"]}
+
+
+SIGNALLED = """import os, signal, sys
+import mu
+
+async def part(worker, number):
+    os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+    await mu.sleep(300)
+
+for job in range(3):
+    try:
+        JOB
+    except mu.JobError:
+        print("the next one")
+    except Exception as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize(
+    "job",
+    ["mu.run(part, [1], check=False)", "mu.run(part, [1])", "mu.main(part, [1], argv=[])"],
+    ids=["unchecked", "run", "main"],
+)
+def test_a_signal_ends_the_program_and_not_only_its_job(
+    name: str, status: int, job: str, tmp_path: Path
+) -> None:
+    (tmp_path / "jobs.py").write_text(SIGNALLED.replace("JOB", job))
+    done = subprocess.run(
+        [sys.executable, "jobs.py", name], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (status, ""), done.stderr
+    assert done.stderr.count(f"stopped by {name}") == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("for_tests", [False, True])
+def test_who_catches_the_end_by_a_signal_has_what_was_done(for_tests: bool, tmp_path: Path) -> None:
+    async def part(worker: mu.Worker, number: int) -> int:
+        if number == 1:
+            await worker.run("true")
+            signal.raise_signal(signal.SIGINT)
+            await mu.sleep(300)
+        return number
+
+    with pytest.raises(KeyboardInterrupt) as raised:
+        if for_tests:
+            mu.testing.run(part, range(9), tmp_path, workers=1, check=False)
+        else:
+            mu.run(part, range(9), workers=1, check=False, quiet=True)
+    assert isinstance(raised.value, mu.Stopped)
+    assert (str(raised.value), raised.value.code) == ("stopped by SIGINT", 130)
+    job = raised.value.job
+    assert isinstance(job, mu.Job)
+    assert job.results[:2] == [0, None]
+    assert [outcome.status for outcome in job] == ["done", "stopped"]
 
 
 def test_results_belong_to_their_inputs_though_some_have_none() -> None:

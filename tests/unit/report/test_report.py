@@ -341,6 +341,7 @@ def test_reasons_of_one_kind_are_told_together(errors: list[str], told: str) -> 
         ("retreive:key", ": did you mean retrieve:?"),
         ("uplaod:", ": did you mean upload:?"),
         ("quit", ": a command ends with a colon"),
+        ("OK:RETVAL(0)", ": what is expected stands in a pair, (expected, command)"),
         ("something else:", ""),
         ("", ""),
         ("r" * 1_000_000 + ":", ""),

@@ -38,6 +38,9 @@ class Hearing(Reporter):
     def note(self, text: str) -> None:
         self.lines.append(text)
 
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
 
 class Books:
     """A run of some parts without a loop: the test begins and ends the attempts."""
@@ -94,6 +97,19 @@ def test_a_part_that_is_done(made: list[Books]) -> None:
     (outcome,) = books.outcomes
     assert (outcome.status, outcome.result, outcome.seconds, outcome.attempt) == ("done", "done well", 3.0, 1)
     assert isinstance(books.states[0], Done)
+
+
+def test_a_loop_that_is_left_by_accident_is_told_once(made: list[Books]) -> None:
+    books = Books()
+    made.append(books)
+    for _ in range(2):
+        peer = books.begin()
+        assert peer.machine is not None
+        ended = Done(peer.machine)
+        ended.loop_left = "Body.nextState is not set"
+        books.attempts.moved(peer, ended)
+        assert books.attempts.end(peer, 5.0) == (True, [])
+    assert books.reporter.lines == ["Body.nextState is not set"]
 
 
 def test_a_failure_is_told_once_the_part_has_failed_for_good(made: list[Books]) -> None:
