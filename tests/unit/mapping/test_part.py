@@ -3,6 +3,7 @@
 import io
 import os
 import resource
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -104,6 +105,20 @@ def test_a_program_that_writes_no_output(engine: str) -> None:
         " for out/1" if engine == "here" else ""
     )
     assert not files("out")
+
+
+def test_nothing_stays_in_the_directory_for_temporary_files(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(["1"])
+    place = tmp_path_factory.mktemp("tmp")
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    there: list[str] = []
+    given = Given(COPY, out=("out/{/}",))
+    summary, _ = run_map(given, sources.patterns(["in/*"]), before=lambda _: there.extend(os.listdir(place)))
+    assert summary.code == 0
+    assert [name[:7] for name in there] == ["mu-map-"]
+    assert os.listdir(place) == []
 
 
 @pytest.mark.parametrize("engine", ["here", "elsewhere"])

@@ -221,6 +221,19 @@ def test_a_bucket_in_another_region(s3: Any) -> None:
     assert sources.bucket_region("bbb") == "us-east-1"
 
 
+@pytest.mark.parametrize(("found", "region"), [("EU", "eu-west-1"), (None, "us-east-1"), ("sa-east-1",) * 2])
+def test_the_regions_that_have_another_name_in_s3(
+    found: str | None, region: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Located:
+        def get_bucket_location(self, **_: str) -> dict[str, str | None]:
+            return {"LocationConstraint": found}
+
+    monkeypatch.setattr(sources, "_REGIONS", {})
+    monkeypatch.setattr(sources.aws, "client", lambda *_: Located())
+    assert sources.bucket_region("bbb", "us-west-2") == region
+
+
 def test_no_such_bucket(s3: Any) -> None:
     with pytest.raises(MuError, match="there is no bucket none"):
         texts(patterns(["s3://none/x"]))
