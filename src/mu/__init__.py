@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mu.errors import LaunchError as LaunchError
     from mu.errors import MuError as MuError
     from mu.errors import ProtocolError as ProtocolError
+    from mu.errors import Stopped as Stopped
     from mu.errors import UsageError as UsageError
     from mu.jobs.errors import CommandFailed as CommandFailed
     from mu.jobs.errors import Final as Final
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "mu.defs": ("Defs",),
-    "mu.errors": ("JobError", "LaunchError", "MuError", "ProtocolError", "UsageError"),
+    "mu.errors": ("JobError", "LaunchError", "MuError", "ProtocolError", "Stopped", "UsageError"),
     "mu.jobs.errors": (
         "CommandFailed",
         "Final",

@@ -3,6 +3,8 @@
 Workers and coordinators use this module, so it imports only modules that are loaded anyway.
 """
 
+from __future__ import annotations
+
 import os
 
 
@@ -39,6 +41,38 @@ class JobError(MuError, SystemExit):
         self.job: object = None  # the Job that `mu.run` would have returned
 
 
+class Stopped(SystemExit):
+    """A signal has stopped a job of `mu.run`, `mu.main` or `mu.map`; `job` is what would have been returned.
+
+    It is raised whatever `check` says and is no Exception, so that `except mu.JobError` around one of many jobs does
+    not make the program go on with the next one. A program that does not catch it ends with `code` as its exit
+    status (130 after SIGINT, 143 after SIGTERM) and no traceback.
+    """
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code: int = code
+        self.job: object = None
+
+
+class Interrupted(Stopped, KeyboardInterrupt):
+    """Ctrl-C (SIGINT) has stopped a job."""
+
+
+def stopped(error: JobError, job: object) -> Stopped | None:
+    """Returns the exception to raise for a job that a signal has ended; None if it has ended for another reason."""
+    if error.code <= SIGNALLED:
+        return None
+    kind = Interrupted if error.code == SIGNALLED + SIGINT else Stopped
+    made = kind(str(error), error.code)
+    made.job = job
+    return made
+
+
+SIGNALLED = 128  # the exit status after a signal is this plus the signal's number
+SIGINT = 2  # a worker would load the module `signal` only for this number
+
+
 def describe(error: BaseException) -> str:
     """Returns one line for an exception, with its class."""
     text = str(error).strip().replace("\n", " ")
@@ -52,10 +86,15 @@ def place(error: BaseException) -> str:
     trace = error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if not file.startswith((OURS, LIBRARY, "<frozen")) and "site-packages" not in file:
+        if is_users(file):
             found = f" ({file}:{trace.tb_lineno})"
         trace = trace.tb_next
     return found
+
+
+def is_users(file: str) -> bool:
+    """Returns whether a source file is the user's own, and not mu's, Python's or an installed library's."""
+    return not file.startswith((OURS, LIBRARY, "<frozen")) and "site-packages" not in file
 
 
 # Directory of mu's own files, and those of the standard library.

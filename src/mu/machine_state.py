@@ -6,7 +6,6 @@ any that begins with `FAIL`, leads to an ErrorState. `mu.machine.state` explains
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 
 from mu.defs import Defs
 from mu.errors import MuError
@@ -16,6 +15,7 @@ from mu.machine import (
     ErrorState,
     MachineState,
     TerminalState,
+    broken,
     checked,
     enter_fitting,
     refusal,
@@ -24,8 +24,9 @@ from mu.machine import (
     tell,
     unexpected,
 )
+from mu.machine.command_list import Entry, RanWell, plan
+from mu.machine.declarations import BREAK_KEYS, listed_once, need_whole, no_entry, too_late, unequal
 from mu.wire.fd_wrapper import FDWrapper
-from mu.wire.protocol import RETVAL, expected_response
 from mu.wire.socket_nb import SocketLike, SocketNB
 
 __all__ = [
@@ -46,20 +47,6 @@ __all__ = [
 
 # Placeholder in `messages` for a message that was not waited for, so that the places in both lists agree.
 KICK = ""
-
-
-class RanWell(str):
-    """Expected by a command list after a `run:` without an expectation: the program's exit status must be 0."""
-
-    __slots__ = ()
-
-    @staticmethod
-    def refuses(msg: str) -> bool:
-        """Returns whether a message is the answer of a program that has failed."""
-        return msg.startswith(RETVAL) and not msg.startswith(RETVAL + "0)")
-
-
-Entry = str | tuple[str | None, str | None] | None
 
 
 class OnePassState(MachineState):
@@ -145,6 +132,9 @@ class ForLoopState(OnePassState):
     def __init__(self, prevState: SocketLike | SocketNB, actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
         if self.breakKey not in self.info:
+            if type(self.iterInit) is not int:
+                need_whole(self, "iterInit")
+            BREAK_KEYS.add(self.breakKey)
             self.info[self.iterKey] = self.iterInit - 1
             self.info[self.breakKey] = False
 
@@ -156,6 +146,8 @@ class ForLoopState(OnePassState):
                 raise MuError(
                     f"another loop has the same breakKey {self.breakKey!r}: give a nested loop its own"
                 )
+            if type(self.iterFin) is not int:
+                need_whole(self, "iterFin")
             if info[self.iterKey] < self.iterFin - 1:
                 info[self.iterKey] += 1
                 return successor(self, "loopState")
@@ -182,7 +174,7 @@ class MultiPassState(MachineState):
         self.expects, self.commands = self._lists()
 
     def _lists(self) -> tuple[list[str | None], list[str | None]]:
-        return list(self.expects), list(self.commands)
+        return list(listed_once(self, "expects")), list(listed_once(self, "commands"))
 
     def advance(self) -> MachineState:
         """Goes on past places where nothing is expected, and past this one after a `kick`."""
@@ -198,6 +190,8 @@ class MultiPassState(MachineState):
             self._send()
         if self.cmdNum < len(self.expects):
             return self
+        if len(self.commands) > self.cmdNum and not getattr(self, "pipelined", False):
+            return broken(self, "advance", unequal(self))
         return checked(self, "post_transition", self.post_transition)
 
     def get_expect(self) -> str | Sequence[str] | None:
@@ -230,7 +224,10 @@ class MultiPassState(MachineState):
     def _send(self) -> None:
         place = self.cmdNum
         self.cmdNum = place + 1
-        command = self.commands[place]
+        try:
+            command = self.commands[place]
+        except IndexError:
+            raise unequal(self) from None
         if command is not None:
             self.enqueue(command)
 
@@ -252,6 +249,7 @@ class CommandListState(MultiPassState):
 
     commandlist: Sequence[Entry] = ()
     pipelined = False
+    _read: Sequence[Entry] = ()  # the command list that its constructor has read
 
     def __init__(self, prevState: SocketLike | SocketNB, actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
@@ -259,8 +257,19 @@ class CommandListState(MultiPassState):
             raise MuError(f"{type(self).__name__}.commandlist is pipelined and has no command")
 
     def _lists(self) -> tuple[list[str | None], list[str | None]]:
-        expects, commands = _plan(tuple(self.commandlist))
+        entries = listed_once(self, "commandlist")
+        self._read = self.commandlist
+        try:
+            expects, commands = plan(tuple(entries))
+        except TypeError as error:  # an entry is none, and may be unhashable
+            raise no_entry(type(self), entries) or error from None
         return list(expects), list(commands)
+
+    def advance(self) -> MachineState:
+        """Goes on past places where nothing is expected, and past this one after a `kick`."""
+        if self.commandlist is not self._read and "commandlist" in vars(self):
+            return broken(self, "advance", too_late(self, "commandlist"))
+        return MultiPassState.advance(self)
 
     def _send(self) -> None:
         if not self.pipelined:
@@ -288,8 +297,10 @@ class SuperpositionState(MachineState):
         super().__init__(prevState, actorNum)
         before: SocketNB = self.prevState or Beginning(self)
         self.states = [
-            enter_fitting(before, constructor, self.actorNum) for constructor in self.state_constructors
+            enter_fitting(before, constructor, self.actorNum)
+            for constructor in listed_once(self, "state_constructors")
         ]
+        self._read = self.state_constructors
 
     def str_extra(self) -> str:
         """Returns the descriptions of the machines."""
@@ -297,6 +308,8 @@ class SuperpositionState(MachineState):
 
     def advance(self) -> MachineState:
         """Moves each machine that needs no message; leaves when all are done."""
+        if self.state_constructors is not self._read and "state_constructors" in vars(self):
+            return broken(self, "advance", too_late(self, "state_constructors"))
         return self._replace(settle)
 
     def get_expect(self) -> str | Sequence[str] | None:
@@ -374,22 +387,3 @@ class InfoWatcherState(OnePassState):
         if self._following is None:
             self._following = super()._proceed()
         return self._following
-
-
-@lru_cache(maxsize=1024)
-def _plan(entries: tuple[Entry, ...]) -> tuple[tuple[str | None, ...], tuple[str | None, ...]]:
-    """Returns the expectations and commands of a command list."""
-    expects: list[str | None] = []
-    commands: list[str | None] = []
-    before: str | None = None
-    for entry in entries:
-        if isinstance(entry, tuple):
-            expect, command = entry
-        else:
-            expect, command = "OK" if before is None else expected_response(before), entry
-            if before is not None and before.startswith("run:"):
-                expect = RanWell(expect)
-        expects.append(expect)
-        commands.append(command)
-        before = command if command is not None else before
-    return tuple(expects), tuple(commands)

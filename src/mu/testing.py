@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar, Unpack
 from urllib.parse import quote
 
-from mu.errors import MuError, UsageError
+from mu.errors import MuError, UsageError, stopped
 from mu.jobs import run as jobs
 from mu.jobs.job import Job
 from mu.jobs.settings import Info, Settings
@@ -45,6 +45,9 @@ def run(
     given: Settings = {"bucket": f"file://{quote(str(root))}", "engine": "here", "retries": 0, "workers": 2}
     given.update(settings)
     ended = jobs.do(Info(given), part, inputs, keep_errors=True, reporter=Reporter(0))
+    signalled = None if ended.error is None else stopped(ended.error, ended.job)
+    if signalled is not None:
+        raise signalled
     if check and ended.errors:
         raise ended.errors[min(ended.errors)]
     if check and ended.error is not None:

@@ -124,6 +124,7 @@ OTHER_LIMITS = {
         "mu.report.snapshot.LONGEST",
         "mu.report.snapshot.MAX_LINES",
         "mu.report.plain.MAX_REASONS_SHOWN",
+        "mu.wire.reasons.LONGEST",
     },
     "how much of the user's own files is looked at": {
         "mu.lambdaize.runtime_image.MOST_OF_A_SCRIPT",

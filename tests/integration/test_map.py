@@ -25,7 +25,8 @@ from mu.cli.main import main
 from mu.errors import JobError, UsageError
 from mu.local.engine import LocalEngine
 from mu.mapping import dry_run, invoker, job, reach, rows, sources, target
-from mu.mapping.job import Map
+from mu.mapping import run as running
+from mu.mapping.job import Map, Summary
 from mu.mapping.journal import FileJournal
 from mu.mapping.settings import Given
 from mu.report import cost
@@ -264,7 +265,7 @@ def test_dry_run_of_what_is_left(capfd: pytest.CaptureFixture[str]) -> None:
     assert "command 2" in out
     assert "workers: 2 at a time" in out or "workers: 1 at a time" in out
     assert main(["map", "in/*", "--dry-run", "--sample", "1", *words]) == 0
-    assert Path("ran").read_text() == "in/1\nin/2\nin/2\n"
+    assert sorted(Path("ran").read_text().split()) == ["in/1", "in/2", "in/2"]
     assert main(["map", "in/*", *words]) == 0
     capfd.readouterr()
     assert main(["map", "in/*", "--dry-run", "--sample", "1", *words]) == 0
@@ -317,9 +318,23 @@ def test_a_wrong_program_stops_within_the_first_ten(capfd: pytest.CaptureFixture
     assert "was not found (exit status 127)" in capfd.readouterr().err
 
 
+def test_what_is_left_out_after_the_last_input_is_counted(capfd: pytest.CaptureFixture[str]) -> None:
+    """The run itself reads its inputs only up to the last one."""
+    Path("a").write_text("x")
+    assert main(["map", "a", "typo", "--allow-empty", "--", "echo", "{}"]) == 0
+    out, err = capfd.readouterr()
+    assert out == "a\n"
+    assert "\n1 name (no such file or directory) skipped\n1 of 1 inputs done" in err
+
+
 def test_one_line_and_status_2_for_mistakes(capfd: pytest.CaptureFixture[str]) -> None:
     for words, said in (
         (["map", "in/*", "--", "true"], "there is no input: in/* has none"),
+        (["map", "typo.mp3", ".", "--", "true"], "there is no input: typo.mp3: no such file or directory"),
+        (
+            ["map", "typo.mp3", ".", "--dry-run", "--", "true"],
+            "there is no input: typo.mp3: no such file or directory",
+        ),
         (["map", "--", "true"], "there are no inputs"),
         (
             ["map", "x", "--range", "1-2", "--", "true"],
@@ -375,6 +390,17 @@ def test_another_engine_gets_the_program_and_its_files_as_a_package() -> None:
     words = ["in/*", "--out", "out/{/}", "-e", "own.py:make", "--with", "model.txt", "--quiet"]
     assert main(["map", *words, "--", "./tool", "{in}", "{out}", "{tmp}"]) == 0
     assert files("out") == {name: f"model of this is {name}".encode() for name in "12"}
+
+
+def test_from_python_a_signal_ends_more_than_the_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = Summary(inputs=2, done=1, not_begun=1, stopped="stopped by SIGINT", code=130)
+    monkeypatch.setattr(running, "run", lambda *_, **__: ended)
+    with pytest.raises(KeyboardInterrupt, match="stopped by SIGINT") as raised:
+        mu.map(["true"], ["a", "b"], check=False)
+    assert isinstance(raised.value, mu.Stopped)
+    assert raised.value.code == 130
+    assert isinstance(raised.value.job, mu.MapResult)
+    assert raised.value.job.done == 1
 
 
 def test_from_python() -> None:
@@ -748,9 +774,12 @@ def test_a_cost_is_predicted_by_the_prices_that_a_run_is_charged_by(
     out = capfd.readouterr().out
     charged = mu.map("sleep 0.2", range(12), engine="lambda", workers=2, quiet=True).cost
     assert charged is not None
-    assert charged["starts"] == charged["requests"] == 2
+    starts, requests = charged["starts"], charged["requests"]
+    assert (
+        1 <= starts <= requests <= 2
+    )  # on a slow machine one worker may have done all before the other has come
     function = cost.Function(charged["memory_mb"], charged["architecture"])
     expected = cost.estimate(function, 12 * 0.2 + 2 * 0.1, 2, charged["regions"], starts=2)
     assert f"cost: about {cost.money(expected['dollars'])} (estimate" in out
-    same = cost.estimate(function, charged["worker_seconds"], 2, charged["regions"], starts=2)
+    same = cost.estimate(function, charged["worker_seconds"], requests, charged["regions"], starts=starts)
     assert charged["dollars"] == pytest.approx(same["dollars"], rel=0.01)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mu import engines
 from mu.cli.main import main
 from mu.engines.protocol import Engine
 from mu.engines.slurm import Slurm
@@ -43,7 +44,10 @@ def gone(slurm: slurm_rig.Slurm, engine: Slurm) -> Callable[[], bool]:
     return lambda: not [line for line in jobs(slurm, engine) if "COMPLETING" not in line]
 
 
-def test_pilots_of_arrays_connect_and_leave_nothing(slurm: slurm_rig.Slurm, tmp_path: Path) -> None:
+def test_pilots_of_arrays_connect_and_leave_nothing(
+    slurm: slurm_rig.Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines.slurm, "POLL", 0.2)
     coordinator = Coordinator()
     secret = coordinator.keys.worker.key[:40]
     with running(Slurm("main", workers=6)) as engine:
@@ -87,8 +91,25 @@ def test_pilots_of_arrays_connect_and_leave_nothing(slurm: slurm_rig.Slurm, tmp_
         slurm.command("scancel", jobs(slurm, engine)[0].split()[0])
         eventually(lambda: engine.starts.running == 5)
         assert engine.lost(0.0) == 0
+
+        # No other is accepted while the partition is drained; that is told, and the others go on.
+        slurm.command("scontrol", "update", "PartitionName=main", "State=DRAIN")
         engine.more(1)
-        ask(coordinator.worker(), "run:true")
+        eventually(lambda: engine._refused)
+        assert "Required partition not available (inactive or drain)" in engine.news()[0]
+        assert (engine.starts.running, engine.pending, engine.failure()) == (5, 1, None)
+        slurm.command("scontrol", "update", "PartitionName=main", "State=UP")
+        workers.append(coordinator.worker())
+        eventually(lambda: engine.starts.running == 6)
+
+        # One that is requeued in spite of our options is not a seventh one later.
+        (requeued, *_) = [line.split()[0] for line in jobs(slurm, engine) if line.endswith(" RUNNING")]
+        slurm.command("scontrol", "requeue", requeued)
+        assert f"{requeued} RUNNING" in jobs(slurm, engine)
+        slurm.command("scontrol", "update", f"JobId={requeued}", "Requeue=1")
+        slurm.command("scontrol", "requeue", requeued)
+        eventually(lambda: requeued not in engine._tasks)
+        assert (engine.starts.running, engine.pending) == (5, 0)
     eventually(gone(slurm, engine))
     assert [path.name.partition("-")[0] for path in (tmp_path / "cache" / "mu").iterdir()] == ["mu"]
 

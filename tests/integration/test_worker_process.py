@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mu.tls import keys
+from mu.work.workdir import MARKER
 from tests.support.in_time import in_time
 from tests.support.worker_rig import Listener, Worker, connected, ends
 
@@ -33,7 +34,7 @@ def directory_of(place: Path) -> Path:
 
 def test_nothing_is_left(place: Path) -> None:
     with connected() as (peer, worker):
-        assert (directory_of(place) / ".mu-worker").exists()
+        assert (directory_of(place) / MARKER).exists()
         peer.ask("run:mkdir ##TMPDIR##/a; echo x > ##TMPDIR##/a/b; ln -s /etc ##TMPDIR##/c")
         peer.send("quit:")
         assert peer.rest() == []
@@ -227,7 +228,7 @@ def test_keys_reach_neither_disk_nor_children_nor_answers(place: Path) -> None:
         shown = str(peer.ask("dump_vals:")) + str(peer.ask("run:env; ls -A ##TMPDIR##; grep -r . ##TMPDIR##"))
         assert "OUTPUT(" in shown
         assert not any(body[:30] in shown for body in (JOB.ca, JOB.worker.cert, JOB.worker.key))
-        assert [path.name for path in directory_of(place).iterdir()] == [".mu-worker"]
+        assert [path.name for path in directory_of(place).iterdir()] == [MARKER]
         peer.send("quit:")
         assert peer.rest() == []  # no error, since the worker sends close_notify
         peer.close()

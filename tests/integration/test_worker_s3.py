@@ -13,6 +13,7 @@ from mu.local.engine import LocalEngine
 from mu.work import s3
 from mu.work.s3 import S3
 from mu.work.transfer import failure
+from mu.work.workdir import MARKER
 from tests.support.worker_rig import connected
 
 BUCKET = "worker-s3"
@@ -44,7 +45,7 @@ def test_there_and_back(engine: LocalEngine, client: Any) -> None:
     with connected(event={"bucket": BUCKET}, **engine.environment()) as (peer, _):
         assert peer.ask("retrieve:in/a b+ü\0##TMPDIR##/f") == f"OK:RETRIEVE({BUCKET}/in/a b+ü)"
         assert peer.ask("upload:out/a b+ü\0##TMPDIR##/f") == f"OK:UPLOAD({BUCKET}/out/a b+ü)"
-        assert str(peer.ask("run:ls -A ##TMPDIR##")).startswith("OK:RETVAL(0):OUTPUT(.mu-worker\nf\n)")
+        assert str(peer.ask("run:ls -A ##TMPDIR##")).startswith(f"OK:RETVAL(0):OUTPUT({MARKER}\nf\n)")
     assert client.get_object(Bucket=BUCKET, Key="out/a b+ü")["Body"].read() == data
 
 

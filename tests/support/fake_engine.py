@@ -10,6 +10,7 @@ class FakeEngine(BaseEngine):
     """`limited` workers at a time; `failed` is the reason of its failure."""
 
     requests = 0  # type: ignore[assignment]
+    pending = 0  # type: ignore[assignment]
 
     def __init__(self, name: str, limited: int | None = None) -> None:
         self.name = name

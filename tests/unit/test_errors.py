@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mu.errors import LONGEST, JobError, MuError, describe, one_line, place, reason
+from mu.errors import LONGEST, JobError, MuError, Stopped, describe, one_line, place, reason, stopped
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,19 @@ def test_the_place_is_the_last_line_of_the_users_own_code(tmp_path: Path) -> Non
         names["state"]()  # type: ignore[operator]
     assert place(raised.value) == f" ({script}:5)"
     assert place(ValueError("never raised")) == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "kinds"), [(2, (KeyboardInterrupt, SystemExit, Stopped)), (15, (SystemExit, Stopped))]
+)
+def test_a_signal_ends_more_than_its_job(number: int, kinds: tuple[type[BaseException], ...]) -> None:
+    made = stopped(JobError("stopped by a signal", 128 + number), "the job")
+    assert all(isinstance(made, kind) for kind in kinds)
+    assert not isinstance(made, Exception)
+    assert isinstance(made, KeyboardInterrupt) == (KeyboardInterrupt in kinds)
+    assert made is not None
+    assert (str(made), made.code, made.job) == ("stopped by a signal", 128 + number, "the job")
+    assert stopped(JobError("1 of 2 parts failed"), "the job") is None
 
 
 def test_a_failed_job_ends_a_script_with_its_status() -> None:

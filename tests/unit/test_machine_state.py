@@ -296,7 +296,7 @@ def leads_to(target: Any) -> type[OnePassState]:
     ("first", "error"),
     [
         (type("A", (Ask,), {"nextState": Raising}), "A: Raising: ValueError: not today"),
-        (type("B", (Ask,), {"nextState": None}), "B: None: TypeError"),
+        (type("B", (Ask,), {"nextState": None}), "B.nextState is None, not a state class"),
         (type("C", (Ask,), {"nextState": staticmethod(lambda _: 3)}), "made 3, which is not a state"),
         (leads_to(5), "Leading.post_transition returned 5, which is not a state"),
         (leads_to(None), "Leading.post_transition returned None"),
@@ -307,7 +307,7 @@ def leads_to(target: Any) -> type[OnePassState]:
             type("E", (Ask,), {"nextState": Halfway}),
             "E: Halfway does not call super().__init__(prevState, actorNum)",
         ),
-        (type("D", (Ask,), {"command": 3}), "D: transition: TypeError: a message is text or bytes, not int"),
+        (type("D", (Ask,), {"command": 3}), "D.command is 3, neither text nor None"),
     ],
 )
 def test_mistakes_in_states_are_told_with_the_name_of_the_class(first: Any, error: str) -> None:
@@ -365,7 +365,7 @@ def test_a_machine_that_never_waits_is_stopped() -> None:
         pass
 
     Spin.nextState = Spin
-    assert error_of(Driven(Spin)) == "Spin: 100000 transitions without waiting for the worker"
+    assert error_of(Driven(Spin)).startswith("Spin: 100000 transitions without waiting for the worker (")
 
 
 def test_a_message_that_is_not_mine_yet_keeps_its_place() -> None:
@@ -810,7 +810,7 @@ def test_superpositions_nest() -> None:
 def test_an_error_in_a_superposition_is_the_whole_ones() -> None:
     bad = type("Bad", (OnePassState,), {"expect": "OK:A", "nextState": None})
     driven = Driven(superposition(expecting("OK:B"), bad)).says("OK:A")
-    assert "Bad: None" in error_of(driven)
+    assert "Bad.nextState is None" in error_of(driven)
     assert error_of(Driven(superposition(Ask, Ask)).says("FAIL(x)")) == "FAIL(x)"
 
 

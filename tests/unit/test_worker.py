@@ -552,6 +552,25 @@ def test_mode_1(place: Path) -> None:
         assert results == ["quit"]
 
 
+def test_after_quit_the_rest_of_a_state_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The neighbour begins to read only when the loop has ended, and the socket's buffers hold only a part."""
+    (mine, coordinators), (to_neighbour, neighbours) = socket.socketpair(), socket.socketpair()
+    outside = Outside(str(tmp_path), NO_LIMIT)
+    outside.state.adopt(to_neighbour, "")
+    outside.state.send(bytes(5_000_000))
+    loop_has_ended = threading.Event()
+    monkeypatch.setattr(outside.groups, "kill", loop_has_ended.set)
+    handler = Handler("", {}, str(tmp_path), outside)
+    thread = threading.Thread(target=session.serve, args=(mine, handler, outside, NO_LIMIT))
+    with Peer(coordinators) as peer, Peer(neighbours) as neighbour:
+        peer.send("quit:")
+        thread.start()
+        assert loop_has_ended.wait(300)
+        assert len(neighbour.receive_bytes() or b"") == 5_000_000
+    thread.join(300)
+    assert not thread.is_alive()
+
+
 def test_in_a_thread_it_is_not_the_only_one_in_its_process(place: Path) -> None:
     """In a thread, neither a reset nor the worker's end affects other children of the process."""
     with subprocess.Popen(["sleep", "1000"]) as before, Listener() as listener:

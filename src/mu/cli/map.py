@@ -147,7 +147,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=above(0, "a positive amount"),
         help="begin nothing that could pass it",
     )
-    before("--allow-empty", action="store_true", help="no input at all is a success")
+    before(
+        "--allow-empty", action="store_true", help="no input, or a name or pattern without one, is no error"
+    )
     tell = parser.add_argument_group("telling").add_argument
     tell("--record", metavar="DIR", help="keep a record of the run, for mu watch, mu timeline and mu stats")
     tell("--quiet", action="store_true", help="only what went wrong")

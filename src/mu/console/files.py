@@ -1,13 +1,17 @@
 """Writes files completely or not at all, or up to a limit, and removes directories that nobody uses any more."""
 
 import fcntl
+import itertools
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+MOST_LOOKED_AT = 1000  # directories that may be abandoned, at a time
 
 
 @contextmanager
@@ -49,12 +53,30 @@ def appended(path: str | Path, data: bytes, most: int, cut: bytes) -> None:
             written = written[file.write(written) :]
 
 
+def hold(directory: Path, lock: str) -> int:
+    """Makes the file `lock` in a directory of this process's, locked (flock); returns its descriptor, which keeps the
+    lock. Raises OSError.
+
+    The file gets its name once it is locked, so that `remove_abandoned` cannot mistake the directory for an abandoned
+    one. On a file system without locks (Lustre without `flock`, NFS without a lock daemon) it never gets that name, and
+    a directory that a killed process leaves stays until it is removed by hand.
+    """
+    descriptor, path = tempfile.mkstemp(prefix=f".{lock}.", dir=directory)
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        Path(path).rename(directory / lock)
+    return descriptor
+
+
 def remove_abandoned(directories: Iterable[Path], lock: str) -> None:
     """Removes the directories whose file `lock` no process locks (flock) any more: the one that did has ended.
 
-    A directory without that file stays, as does what cannot be removed.
+    A directory without that file stays, as does what cannot be removed. At most `MOST_LOOKED_AT` directories are
+    looked at, so that a program's start does not wait for long; the next one goes on.
     """
-    for directory in directories:
-        with suppress(OSError), (directory / lock).open("r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for directory in itertools.islice(directories, MOST_LOOKED_AT):
+        with suppress(OSError):
+            with (directory / lock).open("r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Once the file is closed, because NFS renames a file that is removed while it is open.
             shutil.rmtree(directory, ignore_errors=True)

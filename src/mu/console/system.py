@@ -38,16 +38,18 @@ def need_linux(what: str, why: str) -> None:
 def allow_connections(count: int) -> int:
     """Raises this process's limit of open files as far as possible; returns how many connections that allows.
 
-    Raises UsageError if that is fewer than `count`.
+    Raises UsageError if that is fewer than `count`, or none.
     """
+    count = max(1, count)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     room = (1 << 20 if hard == resource.RLIM_INFINITY else hard) - OTHER_FILES
     if room < count:
+        needs = count + OTHER_FILES
+        what, fewer = (f"{count} workers need", ", or start fewer") if count > 1 else ("this needs", "")
         raise UsageError(
-            f"{count} workers need {count + OTHER_FILES} open files, and this process may have {hard}: "
-            f"raise the limit (ulimit -n {count + OTHER_FILES}), or start fewer"
+            f"{what} {needs} open files, and this process may have {hard}: raise the limit (ulimit -n {needs}){fewer}"
         )
     return room
 

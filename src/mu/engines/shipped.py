@@ -23,6 +23,7 @@ ELF_MACHINES = {62: "x86_64", 183: "aarch64"}
 # Runs with any Python 3 on the other machine. Header and zips come on stdin, as `SshMachine.greet` sends them.
 BOOT = """
 import sys
+sys.path[:] = [place for place in sys.path if place]  # no module of the current directory
 if sys.version_info < (3, 9):
     sys.exit("mu: Python 3.9 or later is needed, and python3 there is %d.%d" % sys.version_info[:2])
 import json, os, shutil, tempfile, zipfile
@@ -57,7 +58,8 @@ for f in need:
         os.rename(folder, os.path.join(root, f["name"]))
     except OSError:
         shutil.rmtree(folder)
-code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from mu import pilot; sys.exit(pilot.main(sys.argv[1:]))"
+code = "import sys; sys.path[:] = [sys.argv.pop(1)] + [place for place in sys.path if place]; "
+code += "from mu import pilot; sys.exit(pilot.main(sys.argv[1:]))"
 os.execv(sys.executable, [sys.executable, "-c", code, os.path.join(root, wanted[0]["name"])])
 """
 

@@ -13,24 +13,27 @@ import re
 import secrets
 import shutil
 import socket
-import subprocess
 import tempfile
 import threading
+import time
 import zipfile
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mu.engines import address, shipped
+from mu.engines import address, shipped, slurm_commands
 from mu.engines.protocol import Limit, assumed
+from mu.engines.slurm_commands import command
 from mu.engines.starts import CountedEngine, Starts
 from mu.errors import MuError, UsageError, one_line, reason
 
 logger = logging.getLogger(__name__)
 
 POLL = 2.0  # seconds between two polls of the queue
-PATIENCE = 60.0  # seconds that one of Slurm's commands may take
+PAUSE = 60.0  # seconds at most before pilots that Slurm has refused are submitted again
+AT_ONCE = 1000  # tasks that one scancel names
+HOPE = 300.0  # seconds for which Slurm may refuse pilots while none is left in the queue
 LINGER = 10.0  # seconds that the end of a run waits for its jobs to be cancelled
 ASSUMED = 1000  # workers at a time without -W
 LOG_TAIL = 4096  # bytes at the end of a pilot's log in which its last line is searched
@@ -41,6 +44,7 @@ RUNNING = {"RUNNING", "CONFIGURING", "SUSPENDED", "STOPPED", "STAGE_OUT", "SIGNA
 # Runs on a node; it first checks the version of Python.
 PILOT = """
 import sys
+sys.path[:] = [place for place in sys.path if place]  # no module of the current directory
 if sys.version_info < (3, 9):
     sys.exit("mu: Python 3.9 or later is needed, and python3 there is %d.%d" % sys.version_info[:2])
 import os
@@ -50,33 +54,16 @@ if machines and os.uname().machine not in machines.split():
 sys.path.insert(0, place)
 from mu import pilot
 task = os.environ["SLURM_ARRAY_JOB_ID"] + "_" + os.environ["SLURM_ARRAY_TASK_ID"]
-name = prefix + "-" + task + "." + os.environ.get("SLURM_RESTART_COUNT", "0")
+name = prefix + "-" + task
 arguments = ["--event", event, "--number", name, "--slurm"]
 sys.exit(pilot.main(arguments + (["--package", package] if package else [])))
 """
-
-EXPLAINED = (
-    (
-        "Unable to contact slurm controller",
-        "Slurm does not answer: is slurmctld running, and is this a login node?",
-    ),
-    (
-        "Could not establish a configuration source",
-        "Slurm is not set up here: run this on a machine of its cluster, such as the login node",
-    ),
-    ("unrecognized option", "sbatch rejects --engine-args: {said}"),
-    (
-        "python3: not found",
-        "there is no python3 on the nodes: install Python 3.9 or later, or load its module",
-    ),
-    ("python3: command not found", "there is no python3 on the nodes: install Python 3.9 or later there"),
-)
 
 
 class Slurm(CountedEngine):
     """The engine. Raises UsageError at once if there is no Slurm, or no such partition.
 
-    `asked` counts a pilot again when Slurm restarts it; `progress` counts running pilots as accepted.
+    `progress` counts running pilots as accepted.
     """
 
     name = "slurm"
@@ -94,14 +81,15 @@ class Slurm(CountedEngine):
                 raise UsageError(
                     f"there is no {program} on this machine: run this where Slurm's commands are installed"
                 )
+        slurm_commands.check_words(arguments)
         self._partition = partition
         self._arguments = list(arguments)
         self._package = package
         self._workers = workers
         if package is not None:
             shipped.package(package)
-        _check_partition(partition)
-        configuration = _command("scontrol", "show", "config")
+        slurm_commands.check_partition(partition)
+        configuration = command("scontrol", "show", "config")
         found = re.search(r"^MaxArraySize\s*=\s*(\d+)", configuration, re.MULTILINE)
         self._max_array = max(1, int(found[1])) if found else 1001
         controller = re.search(
@@ -116,8 +104,13 @@ class Slurm(CountedEngine):
         self._event = ""
         self._lock = threading.Lock()
         self._wanted = 0  # number of pilots to submit
-        self._tasks: dict[str, tuple[str, int]] = {}  # JOB_TASK → state, and how often it was requeued
+        self._tasks: dict[str, str] = {}  # JOB_TASK → state
         self._reasons: Counter[str] = Counter()  # why pilots are pending
+        self._submitted = False  # whether Slurm has ever accepted pilots
+        self._refused = ""  # why Slurm has not accepted the last pilots; empty if it has
+        self._pause = POLL  # seconds until these are submitted again
+        self._told: set[str] = set()  # refusals that `news` has had
+        self._news: deque[str] = deque()
         self._wake = threading.Event()
         self._cancelled = False
         self._failure: str | None = None
@@ -127,7 +120,7 @@ class Slurm(CountedEngine):
     def pending(self) -> int:
         """How many pilots wait for Slurm to start them."""
         with self._lock:
-            return self._wanted + sum(state in PENDING for state, _ in self._tasks.values())
+            return self._wanted + sum(state in PENDING for state in self._tasks.values())
 
     def limit(self) -> Limit:
         """Returns the limit of `-W`: Slurm itself starts as many as it has room for."""
@@ -158,7 +151,7 @@ class Slurm(CountedEngine):
         """Returns when and where Slurm would start a pilot, in Slurm's words. Raises MuError if it would not."""
         words = [f"--partition={self._partition}"] if self._partition else []
         words += ["--test-only", "--output=/dev/null", *self._arguments]
-        said = _command("sbatch", *words, stdin="#!/bin/sh\ntrue\n", errors=True)
+        said = command("sbatch", *words, stdin="#!/bin/sh\ntrue\n", errors=True)
         return one_line(said.partition("sbatch: ")[2] or said)
 
     def left(self, facts: Mapping[str, Any]) -> None:
@@ -170,17 +163,25 @@ class Slurm(CountedEngine):
 
     def explained(self, said: str) -> str:
         """Returns what a pilot's last line means, and what to do."""
-        return _explained(said)
+        return slurm_commands.explained(said)
 
     def note(self) -> str:
         """Returns how many pilots are pending, and why."""
         with self._lock:
             reasons = ", ".join(f"{why}: {number}" for why, number in self._reasons.most_common(3))
             number = sum(self._reasons.values())
+            refused = f"; Slurm takes no more pilots now ({self._refused})" if self._refused else ""
         if number:
-            return f"; {number} of {self.asked} pilots pending in Slurm ({reasons})"
+            return f"; {number} of {self.asked} pilots pending in Slurm ({reasons}){refused}"
         waiting = self.starts.waiting
-        return f"; {waiting} of {self.asked} pilots not started by Slurm yet" if waiting else ""
+        return f"; {waiting} of {self.asked} pilots not started by Slurm yet{refused}" if waiting else ""
+
+    def news(self) -> list[str]:
+        """Returns why Slurm has refused pilots, once for each reason."""
+        with self._lock:
+            lines = list(self._news)
+            self._news.clear()
+        return lines
 
     def cancel(self) -> None:
         """Stops submitting, and cancels pending pilots."""
@@ -197,15 +198,24 @@ class Slurm(CountedEngine):
 
     def _run(self) -> None:
         """The engine's thread: submits, polls the queue, and cancels at the end."""
+        again = 0.0  # when to submit after a refusal, by the monotonic clock
+        hopeful = time.monotonic()  # when a pilot was last in the queue, or none was refused
         try:
             self._prepare()
             while not self._cancelled:
                 self._wake.clear()
-                with self._lock:
-                    number, self._wanted = self._wanted, 0
-                if number:
-                    self._submit(number)
-                self._look()
+                if self._wanted and time.monotonic() >= again:
+                    try:
+                        self._submit()
+                    except MuError as error:
+                        if not self._submitted:
+                            raise
+                        self._refuse(str(error))
+                        again = time.monotonic() + self._pause
+                known, now = self._look(), time.monotonic()
+                if (known and self._tasks) or not self._refused:
+                    hopeful = now
+                self._failure = self._refused if now - hopeful > HOPE else None
                 self._wake.wait(POLL)
         except (MuError, OSError) as error:
             self._failure = str(error) if isinstance(error, MuError) else reason(error)
@@ -214,7 +224,21 @@ class Slurm(CountedEngine):
         finally:
             with contextlib.suppress(MuError):
                 if self._folder is not None:
-                    _command("scancel", "--quiet", f"--name={self.job}")
+                    command("scancel", "--quiet", f"--name={self.job}")
+
+    def _refuse(self, why: str) -> None:
+        """Records that Slurm does not take pilots now: a limit of jobs, a drained partition, a restart of slurmctld.
+
+        Other pilots go on, and these are submitted again after a while.
+        """
+        with self._lock:
+            self._pause = min(2 * self._pause, PAUSE) if self._refused else POLL
+            self._refused = why
+            if why not in self._told:
+                self._told.add(why)
+                self._news.append(
+                    f"engine slurm: Slurm takes no more pilots now, and is asked again later: {why}"
+                )
 
     def _prepare(self) -> None:
         """Writes the pilots' files where compute nodes see them: code under its hash, the event for this run."""
@@ -227,7 +251,8 @@ class Slurm(CountedEngine):
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             json.dump(json.loads(self._event), file)
 
-    def _submit(self, number: int) -> None:
+    def _submit(self) -> None:
+        """Submits the pilots that are wanted. Raises MuError; those that Slurm has not accepted are still wanted."""
         assert self._folder is not None
         code = PILOT.strip().encode().hex()
         words = [
@@ -239,35 +264,36 @@ class Slurm(CountedEngine):
         words.append(" ".join(sorted(shipped.machines_of(self._package))) if self._package else "")
         quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in words)
         script = f"#!/bin/sh\nexec python3 -c \"exec(bytes.fromhex('{code}'))\" {quoted}\n"
-        while number > 0 and not self._cancelled:
-            share = min(number, self._max_array)
-            number -= share
-            answer = _command(
+        while (share := min(self._wanted, self._max_array)) and not self._cancelled:
+            answer = command(
                 "sbatch",
+                "--open-mode=append",
+                f"--signal=B:TERM@{WARNING}",
+                *([f"--partition={self._partition}"] if self._partition else []),
+                *self._arguments,
+                # The last one of an option counts, so that none of the user's can change these.
                 "--parsable",
                 f"--job-name={self.job}",
                 f"--array=0-{share - 1}%{self._workers or share}",
                 f"--output={self._folder}/%A_%a.log",
-                "--open-mode=append",
-                "--requeue",
-                f"--signal=B:TERM@{WARNING}",
-                *([f"--partition={self._partition}"] if self._partition else []),
-                *self._arguments,
+                "--no-requeue",  # a pilot that is lost is replaced by the run, and would come twice
                 stdin=script,
             )
             job = answer.strip().rpartition("\n")[2].partition(";")[0]
             if not job.isdigit():
                 raise MuError(f"sbatch printed '{one_line(answer)}' instead of a job's number")
             with self._lock:
-                self._tasks.update((f"{job}_{task}", ("PENDING", 0)) for task in range(share))
+                self._tasks.update((f"{job}_{task}", "PENDING") for task in range(share))
+                self._wanted -= share
+                self._submitted, self._refused = True, ""
 
-    def _look(self) -> None:
-        """Reads the pilots' states from the queue."""
+    def _look(self) -> bool:
+        """Reads the pilots' states from the queue; returns whether Slurm has told them."""
         try:
-            listed = _command("squeue", "--noheader", "--array", f"--name={self.job}", "--format=%i|%T|%r")
+            listed = command("squeue", "--noheader", "--array", f"--name={self.job}", "--format=%i|%T|%r")
         except MuError as error:  # the next poll may succeed
             logger.debug("slurm: %s", error)
-            return
+            return False
         states = {}
         reasons: Counter[str] = Counter()
         for line in listed.splitlines():
@@ -279,23 +305,44 @@ class Slurm(CountedEngine):
         with self._lock:
             self._reasons = reasons
             before = list(self._tasks.items())
-        for task, (state, requeues) in before:
-            self._follow(task, state, states.get(task, ""), requeues)
+        self._adopt([task for task, state in states.items() if state in PENDING | RUNNING])
+        for task, state in before:
+            self._follow(task, state, states.get(task, ""))
+        return True
 
-    def _follow(self, task: str, before: str, now: str, requeues: int) -> None:
+    def _adopt(self, alive: Sequence[str]) -> None:
+        """Counts pilots that are in the queue although sbatch has failed, as after a timeout."""
+        with self._lock:
+            found = [task for task in alive if task not in self._tasks]
+            adopted = found[: self._wanted]
+            self._tasks.update((task, "PENDING") for task in adopted)
+            self._wanted -= len(adopted)
+        self._cancel_tasks(found[len(adopted) :])
+
+    def _cancel_tasks(self, tasks: Sequence[str]) -> None:
+        """Cancels pilots of which there would be too many."""
+        if tasks:
+            try:
+                command("scancel", "--quiet", *tasks[:AT_ONCE])
+            except MuError as error:  # the next poll finds them again
+                logger.debug("slurm: %s", error)
+
+    def _follow(self, task: str, before: str, now: str) -> None:
         """Records a pilot's new state; it is "" if the pilot is no longer in the queue."""
-        name = f"{self._prefix}-{task}.{requeues}"
+        name = f"{self._prefix}-{task}"
         if before in PENDING and now not in PENDING:
             self.starts.begun(name)
-        if now in PENDING and before not in PENDING:  # it was requeued, and will be another worker
+        if (
+            now in PENDING and before not in PENDING
+        ):  # requeued in spite of --no-requeue, when it is replaced already
             self.starts.ended(name, "requeued")
-            self.starts.ask(1)
-            requeues += 1
+            self._cancel_tasks([task])
+            now = "CANCELLED"
         elif now not in PENDING | RUNNING and before in PENDING | RUNNING:
             self.starts.ended(name, self._last_words(task))
         with self._lock:
             if now:
-                self._tasks[task] = (now, requeues)
+                self._tasks[task] = now
             else:
                 del self._tasks[task]
 
@@ -330,47 +377,3 @@ def unpacked(what: shipped.Shipped, root: Path) -> Path:
     except OSError:  # another run was quicker
         shutil.rmtree(folder, ignore_errors=True)
     return place
-
-
-def _check_partition(partition: str) -> None:
-    """Raises UsageError if Slurm does not answer, or has no such partition."""
-    try:
-        listed = set(_command("sinfo", "--noheader", "--format=%R").split())
-    except MuError as error:
-        raise UsageError(str(error)) from None
-    if partition and partition not in listed:
-        raise UsageError(
-            f"Slurm has no partition '{partition}': it has {', '.join(sorted(listed)) or 'none'}"
-        )
-
-
-def _command(*words: str, stdin: str = "", errors: bool = False) -> str:
-    """Runs one of Slurm's commands; returns its output, or with `errors` its stderr.
-
-    Raises MuError, with the reason and what to do, if it fails.
-    """
-    try:
-        done = subprocess.run(
-            words,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=PATIENCE,
-            start_new_session=True,  # so that Ctrl-C reaches only this process, which then cancels the jobs
-        )
-    except subprocess.TimeoutExpired:
-        raise MuError(f"{words[0]} has not answered for {PATIENCE:g} s: is slurmctld running?") from None
-    except OSError as error:
-        raise MuError(f"cannot run {words[0]}: {reason(error)}") from None
-    if done.returncode == 0:
-        return done.stderr if errors else done.stdout
-    lines = [line.partition(": error: ")[2] or line for line in done.stderr.splitlines() if line.strip()]
-    said = one_line("; ".join(line for line in lines if not line.startswith("Try ")))
-    explained = _explained(said)
-    raise MuError(explained if explained != said else f"{words[0]}: {said or f'status {done.returncode}'}")
-
-
-def _explained(said: str) -> str:
-    return next((meaning.format(said=said) for words, meaning in EXPLAINED if words in said), said)

@@ -329,7 +329,7 @@ def _counted(made: schema.Record, last: Counts) -> Counts:
     workers = max((attempt.worker for part in made.parts for attempt in part.attempts), default=0)
     return last._replace(
         parts=len(made.parts),
-        parts_known=True,
+        parts_known=last.parts_known or not made.run.ended,
         begun=sum(bool(part.attempts) for part in made.parts),
         done=outcomes["done"],
         failed=outcomes["failed"],

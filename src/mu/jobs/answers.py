@@ -1,7 +1,7 @@
 """Decodes answers to a worker's commands: each function returns the result, or raises the exception for the part."""
 
 from mu.jobs import results
-from mu.jobs.errors import CommandFailed, TransferFailed
+from mu.jobs.errors import TransferFailed
 from mu.jobs.requests import failed
 from mu.jobs.results import Completed, File
 from mu.wire import protocol
@@ -19,13 +19,13 @@ def exec_result(answer: str) -> Completed:
     try:
         return results.completed(protocol.exec_result(answer))
     except ValueError as error:
-        raise CommandFailed(str(error)) from None
+        raise failed(str(error)) from None
 
 
 def bytes_moved(answer: str) -> int:
     """Returns how many bytes a transfer has moved. Raises TransferFailed if it failed."""
     if not answer.startswith("OK"):
-        raise TransferFailed(str(failed(answer)))
+        raise failed(answer, TransferFailed)
     return protocol.bytes_moved(answer)
 
 
@@ -42,7 +42,7 @@ def file_data(answer: str) -> bytes:
     try:
         return protocol.fetch_data(answer)
     except ValueError as error:
-        raise CommandFailed(str(error)) from None
+        raise failed(str(error)) from None
 
 
 def file_list(answer: str) -> list[File]:
@@ -50,4 +50,4 @@ def file_list(answer: str) -> list[File]:
     try:
         return [File(name, size) for name, size in protocol.list_result(answer)]
     except ValueError as error:
-        raise CommandFailed(str(error)) from None
+        raise failed(str(error)) from None

@@ -8,11 +8,13 @@ its own answers (`Command.matches`), and the remaining answers are matched by or
 from time import time
 from typing import Any
 
+from mu.defs import Defs
 from mu.jobs.context import Context
 from mu.jobs.errors import Misuse
 from mu.jobs.requests import Command, Quiet
 from mu.jobs.task import Task
 from mu.jobs.waiting import WaitingState
+from mu.wire.framing import to_bytes
 from mu.wire.socket_nb import SocketLike, SocketNB
 
 # How many stage changes of a part are kept for its timeline.
@@ -41,6 +43,13 @@ class CommandState(WaitingState):
             raise Misuse(
                 f"{command.where}: a worker runs one packaged program at a time: use `run` beside it"
             )
+        if len(command.text) > Defs.max_message >> 2:  # a character has up to four bytes
+            size = len(to_bytes(command.text))
+            if size > Defs.max_message:
+                raise Misuse(
+                    f"{command.where}: {command.call()} takes {size} bytes, and a message holds "
+                    f"{Defs.max_message}: store it as an object, and retrieve that"
+                )
         for text in command.before:
             self._say(text)
         SocketNB.enqueue(self, command.text)

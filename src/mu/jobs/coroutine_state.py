@@ -12,12 +12,12 @@ from collections.abc import Awaitable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
-from mu.errors import MuError, describe
+from mu.errors import describe
 from mu.jobs import explain
 from mu.jobs.commands import CommandState
 from mu.jobs.context import Context
 from mu.jobs.ends import DoneState, FailedState
-from mu.jobs.errors import CommandFailed, Final, Misuse, Skip, WorkerLost
+from mu.jobs.errors import CommandFailed, Misuse, Skip, WorkerLost
 from mu.jobs.requests import (
     OUT_OF_TIME,
     WAITING,
@@ -29,8 +29,9 @@ from mu.jobs.requests import (
 from mu.jobs.task import Task
 from mu.jobs.tasks import Group, close, user_place
 from mu.jobs.worker import Worker
-from mu.machine import Constructor, ErrorState, MachineState, enter
+from mu.machine import CLOSED, Constructor, ErrorState, MachineState, enter
 from mu.wire.framing import to_text
+from mu.wire.reasons import is_final
 from mu.wire.socket_nb import SocketLike, SocketNB
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ class CoroutineState(CommandState):
             else:
                 state = self._take(to_text(messages.popleft()))
         if state is self and self._channel.sock is None:
-            state = self._lose(self._broken or "the worker closed the connection")
+            state = self._lose(self._broken or CLOSED)
         stepping.driver = None
         return state
 
@@ -187,10 +188,7 @@ class CoroutineState(CommandState):
         except BaseException as error:
             return self._end(None, error)
         if not hasattr(coroutine, "cr_frame"):
-            name, where = self._context.name, self._context.defined
-            return self._end(
-                None, Misuse(f"{where}: {name} is not a coroutine function: write `async def {name}`")
-            )
+            return self._end(None, explain.no_coroutine(self._context, coroutine))
         self._main = Task(coroutine)
         self._frame = coroutine.cr_frame
         self._context.adopt(coroutine.cr_code)
@@ -298,7 +296,9 @@ class CoroutineState(CommandState):
         context, where = self._context, user_place(error)
         error = explain.explained_error(error)
         text = explain.failure(error, where, self._lost)
-        state = FailedState(self, text, where=where, final=not self._lost and _is_final(error), usable=usable)
+        final = not self._lost and explain.is_final(error)
+        seems_final = not self._lost and isinstance(error, CommandFailed) and error.final
+        state = FailedState(self, text, where=where, final=final, seems_final=seems_final, usable=usable)
         if context.keep_errors:
             state.error = error
         place = where or context.defined
@@ -388,13 +388,7 @@ class CoroutineState(CommandState):
         self._inner = None
         assert self._main is not None
         if isinstance(inner, ErrorState):  # it has closed the connection
-            return self._go_on(self._main, None, CommandFailed(inner.err))
+            problem = CommandFailed(inner.err)
+            problem.final = is_final(inner.err)
+            return self._go_on(self._main, None, problem)
         return self._go_on(self._main, inner)
-
-
-def _is_final(error: BaseException) -> bool:
-    """Returns whether another attempt would fail in the same way: the part says so, or its own code raised the
-    exception. What commands and `mu.timeout` raise is not final."""
-    if isinstance(error, MuError):
-        return isinstance(error, Final | Misuse)
-    return not isinstance(error, TimeoutError | WorkerLost)

@@ -22,8 +22,9 @@ class DoneState(TerminalState):
 class FailedState(ErrorState):
     """A part whose coroutine has raised an exception.
 
-    `where` is the file and line, `final` whether another attempt would end the same way. The connection stays open if
-    the worker can be given another part; then the loop sends `reset:`.
+    `where` is the file and line, `final` whether another attempt would end the same way, `seems_final` whether it
+    would according to the worker. The connection stays open if the worker can be given another part; then the loop
+    sends `reset:`.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class FailedState(ErrorState):
         *,
         where: str = "",
         final: bool = False,
+        seems_final: bool = False,
         usable: bool = False,
     ) -> None:
         TerminalState.__init__(self, prevState)
@@ -41,6 +43,7 @@ class FailedState(ErrorState):
         self.err = self.failure = failure
         self.where = where
         self.final = final
+        self.seems_final = seems_final
         self.error: BaseException | None = None
         if not usable:
             self.close()

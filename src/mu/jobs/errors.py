@@ -9,7 +9,12 @@ if TYPE_CHECKING:
 
 
 class CommandFailed(MuError):  # noqa: N818
-    """The worker could not do a command; the text is the reason. The worker itself can still be used."""
+    """The worker could not do a command; the text is the reason. The worker itself can still be used.
+
+    `final` is true if the reason is one that another attempt would meet again, such as a key that does not exist.
+    """
+
+    final = False
 
 
 class TransferFailed(CommandFailed):

@@ -4,19 +4,24 @@ from types import FrameType
 
 from mu.errors import MuError, describe
 from mu.jobs.context import Context
-from mu.jobs.errors import Misuse, WorkerLost
+from mu.jobs.errors import Final, Misuse, WorkerLost
 from mu.jobs.requests import line_of, short
 from mu.jobs.task import Task
 from mu.jobs.tasks import is_users, user_place
 
 NOT_HERE = (
-    "cannot be awaited in a part; await its worker's methods, mu.sleep, mu.done, or coroutines of these"
+    "cannot be awaited in a part; await its worker's methods (several at once: worker.together), mu.sleep, mu.done, "
+    "or coroutines of these"
 )
+
+
+# What asyncio says without a loop: in a process that has had none yet, and in one that has.
+NO_LOOP = ("no running event loop", "There is no current event loop")
 
 
 def explained_error(error: BaseException) -> BaseException:
     """Returns the exception to report for `error`: asyncio's own error is replaced by one that tells what to await."""
-    if isinstance(error, RuntimeError) and str(error) == "no running event loop":
+    if isinstance(error, RuntimeError) and str(error).startswith(NO_LOOP):
         return Misuse(f"{user_place(error)}: asyncio {NOT_HERE}")
     return error
 
@@ -36,6 +41,14 @@ def failure(error: BaseException, where: str, lost: str) -> str:
     return text
 
 
+def is_final(error: BaseException) -> bool:
+    """Returns whether another attempt would fail in the same way: the part says so, or its own code raised the
+    exception. What commands and `mu.timeout` raise is not final."""
+    if isinstance(error, MuError):
+        return isinstance(error, Final | Misuse)
+    return not isinstance(error, TimeoutError | WorkerLost)
+
+
 def foreign(where: str, awaited: object) -> Misuse:
     """Returns the error for awaiting an object that no part can await; asyncio yields None for a pause."""
     what = "asyncio" if awaited is None or hasattr(awaited, "_asyncio_future_blocking") else "this"
@@ -52,6 +65,17 @@ def place_of_task(task: Task, frame: FrameType) -> str:
             place = f"{short(coroutine.cr_code.co_filename)}:{coroutine.cr_frame.f_lineno}"
         coroutine = coroutine.cr_await
     return place
+
+
+def no_coroutine(context: Context, made: object) -> Misuse:
+    """Returns the error for a function that returned `made`, which is no coroutine."""
+    name = context.name
+    why = (
+        "has a `yield`, so it is not a coroutine function: return its result"
+        if hasattr(made, "ag_frame")
+        else f"is not a coroutine function: write `async def {name}`"
+    )
+    return Misuse(f"{context.defined}: {name} {why}")
 
 
 def tell_blocking(context: Context, seconds: float, before: int, line: int) -> None:

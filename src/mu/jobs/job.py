@@ -13,9 +13,9 @@ class Outcome(Generic[I, R]):
     """How the part `number` (from 0, in the order of the inputs) has ended.
 
     `status` is `done`, `skipped` (`mu.Skip`; `error` is its text), `failed`, or `stopped` (the job ended while the
-    part was running). `result` is the part's return value, None unless it is done; `error` is one text, `where` the
-    file and line that it came from. `attempt` counts from 1, `seconds` is the duration of that attempt, and `worker`
-    has the facts that its worker told about itself.
+    part was running or waited for another attempt). `result` is the part's return value, None unless it is done;
+    `error` is one text, `where` the file and line that it came from. `attempt` counts from 1, `seconds` is the
+    duration of that attempt, and `worker` has the facts that its worker told about itself.
     """
 
     number: int
@@ -56,8 +56,13 @@ class Job(Generic[I, R]):
 
     @property
     def results(self) -> list[R | None]:
-        """The return values of the parts, in the order of the inputs; None for a part without one."""
-        return [outcome.result for outcome in self.outcomes]
+        """The return values of the parts: `results[n]` belongs to the input with the number n, and is None if its
+        part has none. After a job that has ended early it may be shorter than the inputs: it reaches to the last part
+        that has begun."""
+        made: list[R | None] = [None] * (1 + max((outcome.number for outcome in self.outcomes), default=-1))
+        for outcome in self.outcomes:
+            made[outcome.number] = outcome.result
+        return made
 
     @property
     def failures(self) -> list[Outcome[I, R]]:

@@ -1,12 +1,12 @@
 """Reads inputs ahead in a thread, if reading them might block.
 
 A list is there at once, but a generator may wait for a listing or a database, and the coordinator's loop must not
-wait. So inputs without a length are read by a thread, slightly ahead of what is needed.
+wait. So all inputs except collections are read by a thread, slightly ahead of what is needed.
 """
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Mapping, MappingView, Sequence, Set, Sized
 from typing import Any
 
 from mu.errors import UsageError
@@ -99,5 +99,10 @@ class ReadAhead:
 
 
 def is_at_hand(inputs: Iterable[Any]) -> bool:
-    """Returns whether inputs can be read without waiting."""
-    return isinstance(inputs, Sized)
+    """Returns whether inputs can be read without waiting, more than once, and are as many as their length says.
+
+    A length alone does not mean that: a progress bar around a generator (`tqdm(generator, total=100)`) has one, too.
+    """
+    return isinstance(inputs, Sequence | Set | Mapping | MappingView) or (
+        isinstance(inputs, Sized) and hasattr(inputs, "__array_interface__")  # an array of numpy
+    )

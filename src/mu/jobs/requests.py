@@ -18,11 +18,17 @@ from mu.jobs.task import Task
 from mu.machine import Constructor, MachineState
 from mu.report.failure import readable
 from mu.wire.protocol import expected_response, failure_text
+from mu.wire.reasons import is_final
 
 T = TypeVar("T")
 
 # Beginning of the message by which a worker says that it will be ended soon; open commands get no answer.
 OUT_OF_TIME = "FAIL(worker is about to reach its time limit"
+
+
+# Commands of the protocol that are named like the worker's method that sends them.
+WITH_METHOD = frozenset(("retrieve", "upload", "put", "fetch"))
+SHOWN = 60  # characters of a call's arguments in messages
 
 
 class Driver(Protocol):
@@ -160,9 +166,10 @@ class Command(Request[T]):
         self.after = after
 
     def call(self) -> str:
-        """Returns the call as `worker.COMMAND(…)`."""
-        shown = self.text.replace("\0", " ")
-        return f"worker.{self.word}({shown if len(shown) <= 60 else shown[:60] + '…'})"
+        """Returns the call as the user wrote it, with the arguments if they are known."""
+        if self.word not in WITH_METHOD and self.text.startswith(f"{self.word}:"):
+            return f"worker.command({shown([self.text])})"
+        return super().call()
 
     def begin(self, driver: Driver, task: Task) -> Any:
         """Sends the command."""
@@ -187,6 +194,12 @@ class BesideCommand(Command[T]):
         if not self.background:
             return answer.startswith(self.expected)
         return answer.startswith(self.success) or (answer.startswith("FAIL") and self.failure in answer)
+
+
+def shown(arguments: Sequence[str]) -> str:
+    """Returns arguments for messages, at most `SHOWN` characters."""
+    text = ", ".join(repr(each[:SHOWN]) for each in arguments[:SHOWN])
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 class Quiet:
@@ -358,6 +371,8 @@ def timeout(seconds: float) -> Timeout:
     return Timeout(seconds)
 
 
-def failed(answer: str) -> CommandFailed:
-    """Returns the exception for a command's failure, from its answer."""
-    return CommandFailed(readable(failure_text(answer) or answer))
+def failed(answer: str, kind: type[CommandFailed] = CommandFailed) -> CommandFailed:
+    """Returns the exception for a command's failure, from its answer, or from the reason in that."""
+    made = kind(readable(failure_text(answer) or answer))
+    made.final = is_final(answer)
+    return made

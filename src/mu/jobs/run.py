@@ -11,7 +11,7 @@ from mu.console.system import LOOP, need_linux
 from mu.engines import by_name
 from mu.engines.protocol import Engine
 from mu.engines.ramp import LAMBDA
-from mu.errors import JobError, MuError, UsageError
+from mu.errors import JobError, MuError, UsageError, describe, stopped
 from mu.jobs.context import Context
 from mu.jobs.coroutine_state import CoroutineState
 from mu.jobs.ends import DoneState, FailedState
@@ -24,6 +24,7 @@ from mu.preflight import listed_regions, region_of_environment
 from mu.report.reporter import Reporter
 from mu.server import command_line, prepare
 from mu.server import run as server_run
+from mu.server.attempts import name_of
 from mu.server.job_keys import take_keys
 from mu.server.ledger import Attempt, Part
 from mu.server.settings import Outcome as ServerOutcome
@@ -49,7 +50,8 @@ def run(
     `inputs` are read when they are needed; parts are numbered in their order, from 0. `on_outcome` is called for each
     part when it is over. With `keep` False no outcome is kept, so that memory does not grow with the job (and
     `mu.done` has no results to return). Raises JobError if not all parts are done, unless `check` is False; its `job`
-    is the Job that would have been returned. Raises UsageError or MuError if nothing could be started.
+    is the Job that would have been returned. Raises Stopped after a signal such as Ctrl-C, whatever `check` says.
+    Raises UsageError or MuError if nothing could be started.
     """
     info = Info(settings)
     take_keys(info)
@@ -89,10 +91,13 @@ class Ended(NamedTuple):
 
 
 def checked(ended: Ended, check: bool = True) -> Job[Any, Any]:
-    """Returns the job. Raises JobError if it has not ended well and `check` is true."""
+    """Returns the job. Raises JobError if it has not ended well and `check` is true, and Stopped after a signal."""
     job, error, _ = ended
     if error is None:
         return job
+    signalled = stopped(error, job)
+    if signalled is not None:
+        raise signalled
     if check:
         error.job = job
         raise error
@@ -177,13 +182,13 @@ class Source:
     def __init__(self, inputs: Iterable[Any], context: Context) -> None:
         self.context = context
         self._ahead = None if is_at_hand(inputs) else ReadAhead(inputs)
-        self._inputs = inputs
+        self._inputs: Any = inputs
 
     def wait(self) -> bool:
         """Waits for the first input; returns whether there is one."""
         if self._ahead is not None:
             return self._ahead.wait()
-        return any(True for _ in self._inputs)
+        return len(self._inputs) > 0
 
     def parts(self) -> Iterable[Part]:
         """Returns the parts, with a length if it is known."""
@@ -215,14 +220,15 @@ class Source:
 
 
 class _AtHand:
-    """The parts of inputs that can be read without waiting: a list, a range."""
+    """The parts of inputs that can be read without waiting: a list, a range. `numbers` are those of all parts."""
 
     def __init__(self, inputs: Any, context: Context) -> None:
         self._inputs = inputs
+        self.numbers = range(len(inputs))
         context.all_parts_known(len(inputs))
 
     def __len__(self) -> int:
-        return len(self._inputs)
+        return len(self.numbers)
 
     def __iter__(self) -> Iterator[Part]:
         for number, given in enumerate(self._inputs):
@@ -330,7 +336,9 @@ class _Unfinished:
 
         info = self._info
         if getattr(info, "outputs", None) is None:
-            raise UsageError("resume needs the name of each part's output: give the job `outputs`")
+            raise UsageError(
+                "resume needs to know which objects each part makes: give outputs= to mu.run or mu.main"
+            )
         known = {part.number: part for part in self._source.all()}
 
         class Outputs:
@@ -338,8 +346,16 @@ class _Unfinished:
             hashed_names = info.hashed_names
 
             @staticmethod
-            def outputs(number: int) -> Any:
-                return info.outputs(known[number].input)
+            def outputs(number: int) -> list[str]:
+                given = known[number].input
+                try:
+                    keys = info.outputs(given)
+                    return [keys] if isinstance(keys, str) else list(keys)
+                except Exception as error:
+                    raise UsageError(
+                        f"outputs({name_of(given) or f'input {number}'}): {describe(error)}; it must return the key "
+                        "of the object that the part of an input makes, or a list of keys"
+                    ) from None
 
         left = resume.unfinished(Outputs, list(known.values()), region)
         self._source.context.left_out = known.keys() - {part.number for part in left}

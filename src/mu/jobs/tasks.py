@@ -75,14 +75,18 @@ def close(coroutine: Generator[Any, Any, Any]) -> None:
 
 def user_place(error: BaseException) -> str:
     """Returns `FILE:LINE` in the user's own code that an exception comes from: where it was raised, or where that
-    code called what raised it; empty if the traceback has no user's code."""
+    code called what raised it; empty if the traceback has no user's code.
+
+    Python replaces a StopIteration that leaves a coroutine; the place is then in the traceback of the original.
+    """
     place = ""
     trace = error.__traceback__
     while trace is not None:
         if is_users(trace.tb_frame.f_code):
             place = f"{short(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return place
+    original = error.__cause__
+    return user_place(original) if not place and isinstance(original, StopIteration) else place
 
 
 def is_users(code: CodeType) -> bool:

@@ -4,6 +4,7 @@ Paths are relative to the worker's own directory, which is empty when a part beg
 shell unless the part asks for one, so blanks, quotes and newlines in arguments are safe.
 """
 
+import json
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from time import monotonic
@@ -13,7 +14,7 @@ from mu.errors import MuError
 from mu.jobs import answers, results
 from mu.jobs.context import Context
 from mu.jobs.errors import ProgramFailed
-from mu.jobs.requests import BesideCommand, Command, Driver, Machine, Request, Stage, Together, failed
+from mu.jobs.requests import BesideCommand, Command, Driver, Machine, Request, Stage, Together, failed, shown
 from mu.jobs.results import Completed, File
 from mu.machine import Constructor, MachineState
 from mu.wire import protocol
@@ -129,7 +130,8 @@ class Worker:
         `stdin` is text for its standard input, or a `pathlib.Path` of a file on the worker; by default it is empty.
         `stdout` and `stderr` name files that take the output instead of the result. `env` is added to its
         environment. After `timeout` seconds the program and all that it has started are killed. Of long output the
-        first and last bytes are kept, `max_output` bytes in total (default: 1 MiB).
+        first and last bytes are kept, `max_output` bytes of each stream (default: 1 MiB; at most 16 MiB, as a larger
+        `max_output` counts): let `stdout` name a file to have all.
 
         Raises ProgramFailed if its status is not 0 or its time was over, unless `check` is False; CommandFailed if it
         cannot be started.
@@ -346,6 +348,11 @@ class ExecCommand(Command[Completed]):
     ) -> None:
         super().__init__(driver, text, decode, word, EXPECTED["exec"], 4)
         self.id = id
+
+    def call(self) -> str:
+        """Returns the call as the user wrote it."""
+        fields = json.loads(self.text.partition(":")[2])
+        return f"worker.{self.word}({shown(fields.get('argv') or [fields.get('shell', '')])})"
 
     def matches(self, answer: str) -> bool:
         """Returns whether this is the command's answer."""

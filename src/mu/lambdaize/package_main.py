@@ -40,6 +40,22 @@ def unpack(package: str, target: str) -> None:
                 os.symlink(opened.read(member).decode(), path)
 
 
+def mark(directory: str) -> int:
+    """Makes the marker of a worker's directory, as mu.work.workdir does; returns its descriptor, or -1 on a file
+    system without locks, where there is no marker."""
+    marker = os.path.join(directory, ".mu-worker." + os.uname().nodename.replace("/", "_"))
+    beside = marker + ".new"
+    lock = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        os.unlink(beside)
+        return -1
+    os.rename(beside, marker)
+    return lock
+
+
 def main() -> int:
     """Unpacks the package, runs a worker, and removes the directory; returns the exit status."""
     package = os.path.abspath(sys.argv[0])
@@ -52,10 +68,7 @@ def main() -> int:
     try:
         try:
             os.mkdir(directory, 0o700)
-            lock = os.open(
-                os.path.join(directory, ".mu-worker"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-            )
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock = mark(directory)
             os.mkdir(unpacked)
             unpack(package, unpacked)
             os.chdir(unpacked)
@@ -76,9 +89,9 @@ def main() -> int:
         return int(standalone.main(lambda_function.lambda_handler, name, words))
     finally:
         os.chdir("/")
-        shutil.rmtree(directory, ignore_errors=True)
         if lock >= 0:
             os.close(lock)
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -137,9 +137,13 @@ def _get(opener: urllib.request.OpenerDirector, request: urllib.request.Request)
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:
-    data = response.read(MAX_ANSWER + 1)
-    if len(data) > MAX_ANSWER:
-        raise http.client.HTTPException(f"the answer is longer than {MAX_ANSWER} bytes")
+    data, end = b"", time.monotonic() + PATIENCE
+    while piece := response.read1(MAX_ANSWER):
+        data += piece
+        if len(data) > MAX_ANSWER:
+            raise http.client.HTTPException(f"the answer is longer than {MAX_ANSWER} bytes")
+        if time.monotonic() > end:
+            raise TimeoutError(f"the answer takes longer than {PATIENCE:g} s")
     if response.length:  # bytes that were announced and have not come
         raise http.client.IncompleteRead(data, response.length)
     return data

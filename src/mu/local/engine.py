@@ -7,7 +7,6 @@ or, for programs that read the environment, `{**os.environ, **engine.environment
 """
 
 import contextlib
-import fcntl
 import os
 import resource
 import shutil
@@ -18,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mu.console.files import remove_abandoned
+from mu.console.files import hold, remove_abandoned
 from mu.console.terminal import say, visible
 from mu.engines.ramp import LAMBDA, Ramp
 from mu.errors import UsageError
@@ -227,10 +226,7 @@ def _place_beyond_tmp() -> str | None:
 def _own_directory(place: Path) -> tuple[Path, int]:
     """Returns a new directory, and the descriptor of a file in it that is locked as long as this engine lives."""
     directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
-    descriptor, path = tempfile.mkstemp(dir=directory)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    Path(path).rename(directory / LOCK)  # once it is locked, so that nobody takes the engine for dead
-    return directory, descriptor
+    return directory, hold(directory, LOCK)
 
 
 def _of_this_user(path: Path) -> bool:

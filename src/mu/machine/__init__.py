@@ -11,6 +11,7 @@ from mu.machine.state import Beginning as Beginning
 from mu.machine.state import ErrorState as ErrorState
 from mu.machine.state import MachineState as MachineState
 from mu.machine.state import TerminalState as TerminalState
+from mu.machine.state import broken as broken
 from mu.machine.state import checked as checked
 from mu.machine.state import handled as handled
 from mu.machine.state import misused as misused
@@ -18,6 +19,7 @@ from mu.machine.state import out_of_memory as out_of_memory
 from mu.machine.state import settle as settle
 from mu.machine.state import tell as tell
 from mu.machine.state import unexpected as unexpected
+from mu.machine.texts import CLOSED as CLOSED
 from mu.machine.texts import constructor_name as constructor_name
 from mu.machine.texts import described as described
 from mu.machine.texts import refusal as refusal

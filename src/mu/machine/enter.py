@@ -6,7 +6,8 @@ from contextlib import suppress
 from functools import lru_cache
 from types import FunctionType
 
-from mu.errors import MuError, describe, place
+from mu.errors import MuError
+from mu.machine.places import place_of, shown, told
 from mu.machine.state import MachineState
 from mu.machine.texts import constructor_name
 from mu.wire.socket_nb import SocketNB
@@ -25,7 +26,14 @@ def successor(state: MachineState, attribute: str) -> MachineState:
         and attribute not in vars(state)
     ):
         constructor = function
-    return enter(state, constructor)
+    try:
+        return enter(state, constructor)
+    except MuError:
+        if callable(constructor):
+            raise
+        kind = type(state)
+        text = f"{kind.__name__}.{attribute} is {shown(constructor)}, not a state class{place_of(kind)}"
+        raise MuError(text) from None
 
 
 def enter(prevState: SocketNB, constructor: Callable[..., MachineState], *arguments: object) -> MachineState:
@@ -37,12 +45,19 @@ def enter(prevState: SocketNB, constructor: Callable[..., MachineState], *argume
     try:
         made: object = constructor(prevState, *arguments)
     except Exception as error:
-        raise MuError(f"{name}: {describe(error)}{place(error)}") from error
+        text = told(error, *_code_of(constructor), type(prevState))
+        raise MuError(text if text.startswith(f"{name}.") else f"{name}: {text}") from error
     if not isinstance(made, MachineState):
-        raise MuError(f"{name} made {made!r}, which is not a state")
-    if "stateinfo" not in vars(made):
-        raise MuError(f"{name} does not call super().__init__(prevState, actorNum)")
-    return made
+        text = f"{name} made {shown(made)}, which is not a state"
+    elif getattr(made, "stateinfo", None) is None:  # not `vars`, which slows attributes down
+        text = f"{name} does not call super().__init__(prevState, actorNum)"
+    else:
+        return made
+    raise MuError(text + place_of(*_code_of(constructor), type(prevState)))
+
+
+def _code_of(constructor: Callable[..., object]) -> tuple[object, object]:
+    return getattr(constructor, "__init__", None), constructor
 
 
 def enter_fitting(

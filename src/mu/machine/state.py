@@ -24,10 +24,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from mu.errors import MuError, describe, place
+from mu.errors import MuError, describe
 from mu.machine.chain import KEPT_STATES, ended, forget, is_large
+from mu.machine.declarations import BREAK_KEYS, examine, loop_left
 from mu.machine.info import Info
-from mu.machine.texts import refusal, shortened, state_name
+from mu.machine.places import place_of, shown, told
+from mu.machine.texts import CLOSED, refusal, shortened, state_name
 from mu.wire import clock
 from mu.wire.framing import to_text
 from mu.wire.protocol import INFO
@@ -62,6 +64,7 @@ class MachineState(SocketNB):
     wake_at: float | None = None
     _kicked = False
     _following: "MachineState | None" = None  # successor of a state that has already moved
+    _examined: type | None = None  # the class, once its declarations were found to be good
     _refusal = ""  # the exception with which its own `transition` has refused a message that still waits
     _depth = 0  # upper bound of the length of the `prevState` chain
 
@@ -219,8 +222,12 @@ class MachineState(SocketNB):
                 return ended(ErrorState(state, f"{position} messages that no state expects"))
         state._refused = position
         if channel.sock is None and not state.terminal:
-            return ended(ErrorState(state, "the worker closed the connection"))
-        return ended(state) if state.terminal else state
+            return ended(ErrorState(state, CLOSED))
+        if not state.terminal:
+            return state
+        if BREAK_KEYS and type(state) is TerminalState:
+            state.loop_left = loop_left(state)
+        return ended(state)
 
     def _set_info(self, key: str, value: str) -> str:
         """Stores an INFO message's value; returns why it is too much, or an empty text."""
@@ -247,10 +254,14 @@ class MachineState(SocketNB):
 
 
 class TerminalState(MachineState):
-    """The end of a machine: it sends queued output, and never moves on."""
+    """The end of a machine: it sends queued output, and never moves on.
+
+    `loop_left` is a warning about a machine that has ended in the middle of a loop; otherwise empty.
+    """
 
     extra = "(finished)"
     terminal = True
+    loop_left = ""
 
     def get_expect(self) -> str | Sequence[str] | None:
         """Returns None: no message is expected any more."""
@@ -354,11 +365,17 @@ def settle(state: MachineState) -> MachineState:
     for _ in range(MAX_KICKS):
         if state.terminal or state._settled:
             return state
+        if state._examined is not type(state):
+            wrong = examine(state)
+            if wrong:
+                return misused(state, wrong)
         following = checked(state, "advance", state.advance)
         if following is state:
             state._settled = True
         state = following
-    return misused(state, f"{type(state).__name__}: {MAX_KICKS} transitions without waiting for the worker")
+    kind = type(state)
+    text = f"{kind.__name__}: {MAX_KICKS} transitions without waiting for the worker{place_of(kind)}"
+    return misused(state, text)
 
 
 def checked(
@@ -377,14 +394,19 @@ def checked(
     except Exception as error:
         return broken(state, what, error)
     if not isinstance(following, MachineState):
-        return misused(state, f"{type(state).__name__}.{what} returned {following!r}, which is not a state")
+        kind = type(state)
+        where = place_of(getattr(kind, what, None), kind)
+        return misused(
+            state, f"{kind.__name__}.{what} returned {shown(following)}, which is not a state{where}"
+        )
     return following
 
 
 def broken(state: MachineState, what: str, error: Exception) -> "ErrorState":
     """Returns the ErrorState of a machine whose own code raised an exception, with file and line."""
-    text = str(error) if isinstance(error, MuError) else f"{what}: {describe(error)}{place(error)}"
-    return misused(state, f"{type(state).__name__}: {text}")
+    kind = type(state)
+    text = told(error, kind, what=f"{what}: ")
+    return misused(state, text if text.startswith(f"{kind.__name__}.") else f"{kind.__name__}: {text}")
 
 
 def misused(state: MachineState, text: str) -> "ErrorState":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mu.console.arguments import no_setting
-from mu.errors import JobError, UsageError
+from mu.errors import JobError, UsageError, stopped
 from mu.mapping import rows, sources
 from mu.mapping import run as running
 from mu.mapping.job import Summary
@@ -37,7 +37,8 @@ def map(
     several. The other settings are those of `mu map --help` by their long names (`workers=8`, `results="dir"`,
     `timeout=60`), with times in seconds; `beside` holds the files of `--with`.
 
-    Raises JobError if inputs failed, unless `check` is false; UsageError or MuError if nothing was started.
+    Raises JobError if inputs failed, unless `check` is false; Stopped after a signal such as Ctrl-C; UsageError or
+    MuError if nothing was started.
     """
     shell = command if isinstance(command, str) else None
     words = () if isinstance(command, str) else tuple(os.fspath(word) for word in command)
@@ -55,11 +56,16 @@ def map(
     printed = Gathered()
     summary = running.run(given, source, collector=None if given.out else printed)
     result = MapResult(**vars(summary), stdout=[] if given.out else printed.ordered())
-    if check and result.code:
+    if result.code:
         first = f": {result.failures[0]['failure']}" if result.failures else ""
-        raise JobError(
+        error = JobError(
             result.stopped or f"{result.failed} of {result.inputs} inputs failed{first}", result.code
         )
+        signalled = stopped(error, result)
+        if signalled is not None:
+            raise signalled
+        if check:
+            raise error
     return result
 
 

@@ -8,27 +8,20 @@ from typing import Any, NamedTuple
 from mu.console.files import replacing
 from mu.errors import MuError, one_line, reason
 from mu.mapping import plan as planning
-from mu.mapping.failures import Rules, Verdict, generic
+from mu.mapping.failures import Rules, Verdict, generic, too_long
 from mu.mapping.plan import Layout, Plan, Refused, Running, Work
 from mu.report.failure import OUT_OF_TIME, readable
 from mu.wire import protocol
+from mu.wire.reasons import is_final
 
-# Beginnings of errors of S3 and of the worker that a retry cannot change.
-FINAL = (
-    "no such key",
-    "no such bucket",
-    "access denied",
-    "the object has changed",
-    "the object is archived",
-    "no space left on device",
-)
+FULL = "no space left on device"  # a retry does not change that: workers have disks of one size
 GONE = "no such file"
 
 
 class Ended(NamedTuple):
     """The end of an attempt. `verdict` is None if the input is done. `generic` is the failure without the input's own
-    names, for grouping. The other fields describe the program, as far as it has run; `bytes` is the size of its
-    outputs, if known."""
+    names, for grouping; `shown` is it for people, with fields such as `{in}` only for the worker's files. The other
+    fields describe the program, as far as it has run; `bytes` is the size of its outputs, if known."""
 
     verdict: Verdict | None
     generic: str = ""
@@ -39,12 +32,14 @@ class Ended(NamedTuple):
     max_rss: int = 0
     status: int | None = None
     bytes: int | None = None
+    shown: str = ""
 
 
 def refusal(text: str, work: Work | None = None) -> Ended:
     """Returns the end of an attempt that failed in a way that no retry can change."""
     names = {} if work is None else own_names(work, {})
-    return Ended(Verdict(one_line(text), final=True), generic(one_line(text), names))
+    text = one_line(text)
+    return Ended(Verdict(text, final=True), generic(text, names), shown=text)
 
 
 def own_names(work: Work, files: Mapping[str, str]) -> dict[str, str]:
@@ -100,17 +95,19 @@ class Maker:
 
         If all went well, outputs on this machine are moved to their final names here.
         """
-        names = own_names(work, made.names)
         ended = Ended(None)
         for command, answer in zip(commands, answers, strict=False):
             if answer.startswith(protocol.FAIL):
-                return self._failed(ended, self._failure(command, answer, made), names)
+                return self._failed(ended, self._failure(command, answer, made), made, work)
+            if not answer.startswith(protocol.expected_response(command)):
+                said = f"the worker has answered {one_line(answer[:60])!r} to {command.partition(':')[0]}:"
+                return self._failed(ended, Verdict(said), made, work)
             if answer.startswith(protocol.EXEC):
                 ended = self._program(answer, memory)
                 if ended.verdict is not None:
-                    return self._failed(ended, ended.verdict, names)
+                    return self._failed(ended, ended.verdict, made, work)
         if len(answers) < len(commands):
-            return self._failed(ended, Verdict("the worker gave no answer"), names)
+            return self._failed(ended, Verdict("the worker gave no answer"), made, work)
         try:
             if self.running.wants_stdout and len(ended.stdout) >= planning.MAX_STDOUT:
                 raise Refused(
@@ -121,7 +118,7 @@ class Maker:
             for (_, place), answer in zip(made.bring, fetched, strict=True):
                 size += write(place, protocol.fetch_data(answer))
         except (Refused, ValueError) as error:
-            return self._failed(ended, Verdict(one_line(str(error)), final=True), names)
+            return self._failed(ended, Verdict(one_line(str(error)), final=True), made, work)
         size += sum(protocol.bytes_moved(answer) for answer in answers if answer.startswith(protocol.UPLOAD))
         return ended._replace(bytes=size if work.places else None)
 
@@ -152,15 +149,17 @@ class Maker:
             return Verdict(text)
         word = command.partition(":")[0]
         if word == "exec":
-            return Verdict(f"the program could not be started: {text}", final=True, program=True)
+            whole = f"the program could not be started: {text}"
+            return Verdict(whole, final=True, program=not too_long(text))
         if word in ("fetch", "upload") and GONE in text.lower():
             file = command.partition(":")[2].rpartition("\0")[2].removeprefix(f"{planning.TMPDIR}/")
             return Verdict(f"the program has not written {made.names.get(file, file)}", final=True)
-        return Verdict(text, final=any(each in text for each in FINAL))
+        return Verdict(text, final=is_final(answer) or FULL in text)
 
     @staticmethod
-    def _failed(ended: Ended, verdict: Verdict, names: Mapping[str, str]) -> Ended:
-        return ended._replace(verdict=verdict, generic=generic(verdict.text, names))
+    def _failed(ended: Ended, verdict: Verdict, made: Plan, work: Work) -> Ended:
+        text, names = verdict.text, own_names(work, made.names)
+        return ended._replace(verdict=verdict, generic=generic(text, names), shown=generic(text, made.names))
 
 
 def write(place: str, data: bytes) -> int:

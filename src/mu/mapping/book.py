@@ -64,8 +64,9 @@ class Book:
             self.watch.success()
             self.bytes += ended.bytes or 0
         else:
-            self.groups.add(item.number, ended.generic or ended.verdict.text, item.text)
-            why = self.watch.failure(ended.generic or ended.verdict.text, program=ended.verdict.program)
+            text, shown = ended.generic or ended.verdict.text, ended.shown or ended.verdict.text
+            self.groups.add(item.number, text, item.text, shown)
+            why = self.watch.failure(text, program=ended.verdict.program, shown=shown)
             self.stop = self.stop or why
         self._write(lambda: self._keep(work, ended, attempt, seconds, worker))
 

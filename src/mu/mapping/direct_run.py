@@ -63,12 +63,17 @@ def by_invocations(made: Map, target: Target, engine: Engine, reporter: Reporter
         if caught:
             code, book.stop = 128 + caught[0], book.stop or f"ended by signal {caught[0]}"
     invoker.stop()
+    left = invoker.going_on()
     book.close()
     tell()
     reporter.close()
     reporter.summary((), 0, book.stop)
     if invoker.busy:
         reporter.note(f"Lambda asked {invoker.busy:,} times to wait")
-    spent = cost.estimate(target.price, direct.seconds, direct.requests, target.regions[:1])
+    if left:
+        what = "1 invocation goes on" if len(left) == 1 else f"{len(left):,} invocations go on"
+        reporter.line(f"{what} to the end, for at most {target.timeout:,.0f} s, which Lambda bills")
+    seconds, requests = direct.seconds + sum(left), direct.requests + len(left)
+    spent = cost.estimate(target.price, seconds, requests, target.regions[:1])
     reporter.note(cost.describe(spent))
     return made.finish(made.summary(code, "", spent))

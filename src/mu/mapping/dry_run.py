@@ -21,7 +21,7 @@ from mu.mapping.outputs import CollisionError, RefusedError
 from mu.mapping.past import Past
 from mu.mapping.plan import Layout, Refused, Work
 from mu.mapping.settings import Given
-from mu.mapping.sources import Source
+from mu.mapping.sources import Source, counted, no_input
 from mu.mapping.target import regions_of, target_of
 from mu.report import cost
 
@@ -49,7 +49,7 @@ def run(given: Given, source: Source, sample: int) -> int:
         past = journals.past(given, checked.outputs.templates, checked.command.names, Objects())
     found = look(source, checked, past, sample)
     if not found.inputs and not given.allow_empty:
-        raise UsageError(f"there is no input: {source.description} has none")
+        raise no_input(source.description, source.skipped)
     out = sys.stdout.write
     for line in described(found, checked):
         out(f"{line}\n")
@@ -134,7 +134,7 @@ def described(found: Found, checked: Checked) -> Iterator[str]:
     size = f", {found.bytes:,} bytes" if found.inputs > found.unsized else ""
     yield f"inputs: {found.inputs:,}{size} ({checked.source.description})"
     for what, count in checked.source.skipped.items():
-        yield f"skipped: {count:,} {what}"
+        yield f"skipped: {counted(what, count)}"
     if found.done:
         yield f"done before: {found.done:,}"
     for what, count in found.redone.items():

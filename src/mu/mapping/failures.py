@@ -15,6 +15,7 @@ NUMBERS_SHOWN = 5
 KINDS_KEPT = 1000  # kinds of failure in memory; a program may print a new text each time
 CANNOT_EXECUTE = {126: "cannot be executed", 127: "was not found"}
 KILLED = (-9, 137)
+TOO_LONG = "argument list too long"  # the system's text if a command is longer than it allows, as one input can make it
 
 
 class Verdict(NamedTuple):
@@ -47,12 +48,19 @@ class Rules(NamedTuple):
         last = last_line(stderr)
         said = f": {last}" if last else ""
         if status in CANNOT_EXECUTE:
-            return Verdict(f"the program {CANNOT_EXECUTE[status]} (exit status {status}){said}", True, True)
+            whole = f"the program {CANNOT_EXECUTE[status]} (exit status {status}){said}"
+            return Verdict(whole, True, program=not too_long(last))
         if status in KILLED:
             room = f" ({memory >> 20:,} MB)" if memory else ""
             return Verdict(f"killed, probably out of memory{room}{said}", status in self.no_retry)
         fate = f"ended by signal {-status}" if status < 0 else f"exit status {status}"
         return Verdict(f"{fate}{said}", status in self.no_retry)
+
+
+def too_long(text: str) -> bool:
+    """Returns whether a program could not be started because its command is too long, which another input's may not
+    be."""
+    return text.lower().endswith(TOO_LONG)
 
 
 def statuses(text: str, flag: str) -> frozenset[int]:
@@ -86,39 +94,40 @@ def generic(text: str, names: Mapping[str, str]) -> str:
 
 
 class Groups:
-    """Groups failures by kind. Texts that differ only in numbers are of the same kind."""
+    """Groups failures by kind. Texts of one kind differ only in numbers, and in what is the inputs' own."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
-        self._first: dict[str, tuple[str, list[int], list[str]]] = {}
+        self._first: dict[str, _First] = {}
         self.count = 0
 
-    def add(self, number: int, text: str, name: str = "") -> None:
-        """Counts the failure of input `number`, called `name`, with this (generic) text."""
+    def add(self, number: int, text: str, name: str = "", shown: str = "") -> None:
+        """Counts the failure of input `number`, called `name`, with this (generic) text. `shown` is the text for
+        people, with the input's own names; by default the same."""
         self.count += 1
         kind = kind_of(text)
         if kind not in self._counts and len(self._counts) >= KINDS_KEPT:
-            kind = text = "other reasons"
+            kind = text = shown = "other reasons"
         self._counts[kind] = self._counts.get(kind, 0) + 1
-        _, numbers, names = self._first.setdefault(kind, (text, [], []))
-        if len(numbers) < NUMBERS_SHOWN:
-            numbers.append(number)
-            names.append(shown_name(name) or str(number))
+        first = self._first.setdefault(kind, _First(shown or text, shown not in ("", text), name))
+        if len(first.numbers) < NUMBERS_SHOWN:
+            first.numbers.append(number)
+            first.names.append(shown_name(name) or str(number))
 
     def lines(self) -> list[str]:
         """Returns one line for each kind, the most frequent first."""
         made = []
         for kind, count in sorted(self._counts.items(), key=lambda each: -each[1])[:GROUPS_SHOWN]:
-            text, numbers, names = self._first[kind]
-            # If the text of a single failure begins with the input itself, its name need not follow.
-            if count == 1 and text.startswith("{}"):
-                made.append(f"1 failed: {text.replace('{}', names[0], 1)} (input {numbers[0]})")
-                continue
+            first = self._first[kind]
+            # If the text of a single failure has the input's name, that need not follow.
+            named = count == 1 and first.own and len(first.name) > 1 and visible(first.name) in first.text
             shown = [
-                str(n) if name == str(n) else f"{n}: {name}" for n, name in zip(numbers, names, strict=True)
+                str(n) if named or name == str(n) else f"{n}: {name}"
+                for n, name in zip(first.numbers, first.names, strict=True)
             ]
             which = ", ".join(shown) + (", ..." if count > len(shown) else "")
-            made.append(f"{count:,} failed: {text} (input{'s' * (count > 1)} {which})")
+            such = ", for example" if count > 1 and first.own else ""
+            made.append(f"{count:,} failed{such}: {first.text} (input{'s' * (count > 1)} {which})")
         left = len(self._counts) - GROUPS_SHOWN
         if left > 0:
             made.append(f"and {left:,} other kinds of failure")
@@ -127,14 +136,25 @@ class Groups:
     def as_data(self) -> list[dict[str, object]]:
         """Returns the groups for `run.json`."""
         return [
-            {"failure": self._first[kind][0], "count": count, "first": self._first[kind][1]}
+            {"failure": self._first[kind].text, "count": count, "first": self._first[kind].numbers}
             for kind, count in sorted(self._counts.items(), key=lambda each: -each[1])
         ]
 
 
+class _First:
+    """The first failures of a kind: the text of the first one, whether it has names of the input's own, the input's
+    name, and some numbers and shown names."""
+
+    def __init__(self, text: str, own: bool, name: str) -> None:
+        self.text, self.own, self.name = text, own, name
+        self.numbers: list[int] = []
+        self.names: list[str] = []
+
+
 def kind_of(text: str) -> str:
-    """Returns what the failures of one kind have in common: the text without numbers."""
-    return re.sub(r"\d+", "0", text)
+    """Returns what the failures of one kind have in common: the text without numbers, except for exit statuses and
+    signals, which tell a crash from a refusal."""
+    return re.sub(r"((?:exit status|signal) \d{1,3}\b)|\d+", lambda found: found[1] or "0", text)
 
 
 class MaxFails(NamedTuple):
@@ -174,9 +194,9 @@ class Watch:
         self.done += 1
         self._over += 1
 
-    def failure(self, text: str, *, program: bool = False) -> str:
-        """Counts an input that has failed with this (generic) text; returns why the job should end, or an empty
-        text."""
+    def failure(self, text: str, *, program: bool = False, shown: str = "") -> str:
+        """Counts an input that has failed with this (generic) text, for people `shown`; returns why the job should
+        end, or an empty text."""
         self.failed += 1
         kind = kind_of(text)
         if self._over == 0:
@@ -184,9 +204,9 @@ class Watch:
         self._over += 1
         self._alike += kind == self._first
         if program and not self.done:
-            return text
+            return shown or text
         if self._over == self._alike == CANARIES:
-            return f"the first {CANARIES} inputs have all failed with: {text}"
+            return f"the first {CANARIES} inputs have all failed with: {shown or text}"
         return self._too_many()
 
     def _too_many(self) -> str:

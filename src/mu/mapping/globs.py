@@ -2,9 +2,13 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 
+from mu.errors import reason
+
+Skip = Callable[[str], object]  # is told the kind of each item that is left out
+DANGLING = "links to nothing"
 MAGIC = re.compile(r"[*?\[]")
 OWN = ".mu"  # the directory of a map's own files; nothing in it is ever an input
 
@@ -70,7 +74,7 @@ def _one_of(inside: str, *, excluded: bool) -> str:
     return f"[{'^' if excluded else ''}{''.join(made)}]"
 
 
-def local(pattern: str) -> Iterator[os.DirEntry[str]]:
+def local(pattern: str, skip: Skip) -> Iterator[os.DirEntry[str]]:
     """Yields the files of this machine that match, sorted within each directory.
 
     Hidden files match only if the pattern contains the dot. A link to a file is a file; `**` does not follow links to
@@ -78,58 +82,61 @@ def local(pattern: str) -> Iterator[os.DirEntry[str]]:
     """
     parts = pattern.split("/")
     root = "/" if pattern.startswith("/") else ""
-    yield from _walk(root, [part for part in parts if part], matcher(_normal(pattern), hidden=False))
+    yield from _walk(root, [part for part in parts if part], matcher(_normal(pattern), hidden=False), skip)
 
 
 def _normal(pattern: str) -> str:
     return re.sub("/+", "/", pattern)
 
 
-def _walk(above: str, parts: list[str], whole: "re.Pattern[str]") -> Iterator[os.DirEntry[str]]:
+def _walk(above: str, parts: list[str], whole: "re.Pattern[str]", skip: Skip) -> Iterator[os.DirEntry[str]]:
     part, rest = parts[0], parts[1:]
     if "**" in part:
-        yield from _below(above, whole)
+        yield from _below(above, whole, skip)
         return
     if rest and not MAGIC.search(part):
-        yield from _walk(f"{above}{part}/", rest, whole)
+        yield from _walk(f"{above}{part}/", rest, whole, skip)
         return
     one = matcher(part, hidden=False)
-    for entry in listing(above):
+    for entry in _listing(above, skip):
         if not one.fullmatch(entry.name) or entry.name == OWN:
             continue
         if rest:
             if _is(entry, directory=True):
-                yield from _walk(f"{above}{entry.name}/", rest, whole)
-        elif _is(entry, directory=False):
+                yield from _walk(f"{above}{entry.name}/", rest, whole, skip)
+        elif _is_file(entry, skip):
             yield entry
 
 
-def _below(above: str, whole: "re.Pattern[str] | None") -> Iterator[os.DirEntry[str]]:
+def _below(above: str, whole: "re.Pattern[str] | None", skip: Skip) -> Iterator[os.DirEntry[str]]:
     """Yields the files below a directory that match; hidden directories are entered only without a pattern."""
-    stack = [iter(listing(above))]
+    stack = [iter(_listing(above, skip))]
     while stack:
         entry = next(stack[-1], None)
         if entry is None:
             stack.pop()
         elif entry.is_dir(follow_symlinks=False):
             if entry.name != OWN and (whole is None or not entry.name.startswith(".")):
-                stack.append(iter(listing(f"{entry.path}/")))
-        elif (whole is None or whole.fullmatch(entry.path)) and _is(entry, directory=False):
+                stack.append(iter(_listing(f"{entry.path}/", skip)))
+        elif (whole is None or whole.fullmatch(entry.path)) and _is_file(entry, skip):
             yield entry
 
 
-def below(directory: str) -> Iterator[os.DirEntry[str]]:
+def below(directory: str, skip: Skip) -> Iterator[os.DirEntry[str]]:
     """Yields all files below a directory, including hidden ones."""
-    return _below(directory, None)
+    return _below(directory, None, skip)
 
 
-def listing(directory: str) -> list[os.DirEntry[str]]:
+def _listing(directory: str, skip: Skip) -> list[os.DirEntry[str]]:
     """Returns a directory's entries by name, with paths of `directory` and name; empty if it cannot be read."""
     try:
         # With an empty path the entries' paths would begin with `./`, which the user has not written.
         with os.scandir(directory or ".") as found:
             entries = sorted(found, key=lambda entry: entry.name)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
+        return []  # a pattern such as `*/x/*` looks for a directory `x` in many places
+    except OSError as error:
+        skip(f"directories ({reason(error)})")
         return []
     return entries if directory else [_Bare(entry) for entry in entries]  # type: ignore[misc]
 
@@ -140,6 +147,15 @@ class _Bare:
     def __init__(self, entry: "os.DirEntry[str]") -> None:
         self.name = self.path = entry.name
         self.is_dir, self.is_file, self.stat = entry.is_dir, entry.is_file, entry.stat
+        self.is_symlink = entry.is_symlink
+
+
+def _is_file(entry: "os.DirEntry[str]", skip: Skip) -> bool:
+    if _is(entry, directory=False):
+        return True
+    if entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110 - a text
+        skip(DANGLING)
+    return False
 
 
 def _is(entry: "os.DirEntry[str]", *, directory: bool) -> bool:

@@ -112,6 +112,12 @@ class Invoker:
         """Ends the waiting for another try; what has been accepted goes on."""
         self._stopped.set()
 
+    def going_on(self) -> list[float]:
+        """Returns the seconds of each invocation that goes on."""
+        now = time.monotonic()
+        with self._lock:
+            return [now - began for began in self._out.values()]
+
     def note(self) -> str:
         """Returns what is waited for, as an addition to a line of progress; may be empty."""
         with self._lock:

@@ -32,7 +32,7 @@ from mu.mapping.plan import Layout, Running
 from mu.mapping.program import Program
 from mu.mapping.results import Results
 from mu.mapping.settings import Given
-from mu.mapping.sources import Source, bucket_region
+from mu.mapping.sources import Source, bucket_region, counted, no_input
 from mu.mapping.words import IN, OUT, Words
 from mu.preflight import check_names
 
@@ -102,7 +102,7 @@ def check(given: Given, source: Source) -> Checked:
         raise UsageError("--direct keeps no record: --results DIR keeps what became of each input")
     if given.tag and templates:
         raise UsageError("--tag marks what programs print, but with --out that is not shown")
-    return Checked(
+    checked = Checked(
         given,
         source,
         command,
@@ -115,6 +115,9 @@ def check(given: Given, source: Source) -> Checked:
         program.find(command, given.beside, here=here),
         here,
     )
+    if not given.allow_empty:
+        source.check()
+    return checked
 
 
 class Map:
@@ -138,6 +141,8 @@ class Map:
         self._again = False
         self._left_before: int | None = 0
         self._journal: Journal | None = None
+        # What a source skips that was read before the start: the run reads it again only up to the last input.
+        self._passed_over: dict[str, int] | None = None
         self.results: Results | None = None
         self.carrier: Carrier | None = None
         self.budget = Budget(self.given.max_cost)
@@ -196,6 +201,7 @@ class Map:
         if source.again:
             outputs = checked.outputs
             self.total = feed.first_refusal(source, outputs) if outputs else sum(1 for _ in source)
+            self._passed_over = dict(source.skipped)
             self._nothing(self.total == 0)
             return source
         items = iter(source)
@@ -210,11 +216,7 @@ class Map:
 
     def _nothing(self, none: bool) -> None:
         if none and not self.given.allow_empty:
-            passed = ", ".join(f"{count} {what}" for what, count in self.checked.source.skipped.items())
-            found = f"has only {passed}" if passed else "has none"
-            raise UsageError(
-                f"there is no input: {self.checked.source.description} {found} (--allow-empty makes that a success)"
-            )
+            raise no_input(self.checked.source.description, self.checked.source.skipped)
 
     def _layout(self, checked: Checked) -> Layout:
         if not checked.here:
@@ -288,7 +290,7 @@ class Map:
             stopped=stopped,
             code=code or (1 if failed or stopped else 0),
             redone=dict(counts.redone),
-            passed_over=dict(self.checked.source.skipped),
+            passed_over=dict(self.checked.source.skipped if self._passed_over is None else self._passed_over),
             failures=book.groups.as_data(),
             cost=cost,
             results=self.given.results,
@@ -378,7 +380,7 @@ def lines_of(made: Summary, groups: list[str], repeated: int = 0, go_on: str = "
     if repeated:
         lines.append(f"{repeated:,} failed attempt{'s were' if repeated > 1 else ' was'} retried")
     lines += [f"{count:,} done again: {why}" for why, count in made.redone.items()]
-    lines += [f"{count:,} {what} skipped" for what, count in made.passed_over.items()]
+    lines += [f"{counted(what, count)} skipped" for what, count in made.passed_over.items()]
     if left and go_on and (made.done or made.skipped):
         lines.append(f"to go on: {go_on}")
     elif made.failed and made.results:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mu.console.files import replacing
 from mu.console.system import LOOP, need_linux
 from mu.console.terminal import say
 from mu.engines import by_name
@@ -266,7 +267,9 @@ def _timeline(made: Map, directory: str | None) -> None:
         return
     path = Path(made.given.results) / "timeline.html"
     try:
-        path.write_text(timeline_html.page(load(directory)), encoding="utf-8")
+        page = timeline_html.page(load(directory)).encode()
+        with replacing(path) as file:
+            file.write(page)
     except (OSError, MuError) as error:
         say(f"no timeline: {reason(error)}")
     else:

@@ -3,7 +3,9 @@ needed."""
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mu import aws
@@ -42,6 +44,7 @@ class Source:
         columns: Sequence[str] | None = None,
         holds: Callable[[str], bool] = lambda _: False,
         files: bool = False,
+        check: Callable[["Source"], None] = lambda _: None,
     ) -> None:
         self.description = description
         self.again = again
@@ -50,6 +53,11 @@ class Source:
         self.files = files
         self.skipped: dict[str, int] = {}
         self._find = find
+        self._check = check
+
+    def check(self) -> None:
+        """Raises UsageError if one of the names and patterns that were given has no input."""
+        self._check(self)
 
     def __iter__(self) -> Iterator[Input]:
         self.skipped = {}
@@ -79,9 +87,20 @@ def patterns(given: Sequence[str], region: str | None = None) -> Source:
                 raise UsageError(f"'{each}' has no bucket: write s3://BUCKET/KEY")
             check_bucket(bucket, f"input {each}: ")
 
+    def found(source: Source, each: str) -> Iterator[Found]:
+        return _objects(source, each, region) if is_s3(each) else _files(source, each)
+
     def find(source: Source) -> Iterator[Found]:
         for each in given:
-            yield from _objects(source, each, region) if is_s3(each) else _files(each)
+            yield from found(source, each)
+
+    def check(source: Source) -> None:
+        for each in given:
+            if is_s3(each) and len(given) == 1:
+                continue  # the start notices that there is no first input, without another listing
+            source.skipped = {}
+            if next(found(source, each), None) is None:
+                raise no_input(each, source.skipped, "" if is_s3(each) else _absent(each))
 
     return Source(
         " ".join(given),
@@ -89,7 +108,23 @@ def patterns(given: Sequence[str], region: str | None = None) -> Source:
         again=not any(map(is_s3, given)),
         holds=lambda place: any(_holds(each, place) for each in given),
         files=True,
+        check=check,
     )
+
+
+def no_input(description: str, skipped: Mapping[str, int], why: str = "") -> UsageError:
+    """Returns the error for a source, or one of its names and patterns, that has no input, but what was skipped."""
+    passed = ", ".join(itertools.starmap(counted, skipped.items()))
+    told = f": {why}" if why else f" has only {passed}" if passed else " has none"
+    return UsageError(f"there is no input: {description}{told} (--allow-empty makes that a success)")
+
+
+def counted(what: str, count: int) -> str:
+    """Returns a number of skipped items with their kind, such as `3 empty lines` or `1 directory (permission
+    denied)`."""
+    if count == 1:
+        what = re.sub(r"(\w+?)(ies|s)\b", lambda found: found[1] + "y" * (found[2] == "ies"), what, count=1)
+    return f"{count:,} {what}"
 
 
 def _holds(pattern: str, place: str) -> bool:
@@ -110,14 +145,28 @@ def _absolute(pattern: str) -> str:
     return f"{directory.rstrip('/')}/{tail}{pattern[len(fixed) :]}"
 
 
-def _files(pattern: str) -> Iterator[Found]:
+def _files(source: Source, pattern: str) -> Iterator[Found]:
     if os.path.isfile(pattern):  # noqa: PTH113  also if there are brackets in its name
         return iter([of_file(pattern)])
+    entries: Iterable[os.DirEntry[str]] = ()
     if os.path.isdir(pattern):  # noqa: PTH112
-        entries: Iterable[os.DirEntry[str]] = globs.below(f"{pattern.rstrip('/')}/")
+        entries = globs.below(f"{pattern.rstrip('/')}/", source.skip)
+    elif globs.MAGIC.search(pattern):
+        entries = globs.local(pattern, source.skip)
     else:
-        entries = globs.local(pattern) if globs.MAGIC.search(pattern) else ()
+        source.skip(f"names ({_absent(pattern)})")
     return (found for entry in entries if (found := _entry(entry)))
+
+
+def _absent(name: str) -> str:
+    """Returns why a name of this machine is no input; empty for a directory or a pattern."""
+    if globs.MAGIC.search(name):
+        return ""
+    try:
+        mode = os.stat(name).st_mode  # noqa: PTH116
+    except (OSError, ValueError) as error:
+        return reason(error)
+    return "" if stat.S_ISDIR(mode) else "neither a file nor a directory"
 
 
 def _entry(entry: "os.DirEntry[str]") -> Found | None:

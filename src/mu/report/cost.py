@@ -142,9 +142,9 @@ def describe(cost: Mapping[str, Any] | None) -> str:
     used = f"{cost['gb_seconds']:,.1f} GB-seconds, {cost['requests']:,} requests"
     if cost["dollars"] is None:
         return f"cost: {used}; no price is known for {cost['architecture']} in {', '.join(cost['regions'])}"
-    return (
-        f"cost: {used}: about {money(cost['dollars'])} (estimate, Lambda only, prices of {cost['prices_of']})"
-    )
+    dollars = money(cost["dollars"])
+    about = dollars if dollars.startswith("less") else f"about {dollars}"
+    return f"cost: {used}: {about} (estimate, Lambda only, prices of {cost['prices_of']})"
 
 
 def money(dollars: float) -> str:

@@ -12,7 +12,7 @@ from mu.console.arguments import closest
 from mu.console.terminal import visible
 from mu.errors import one_line
 from mu.machine import ErrorState, MachineState, described, listed, state_name
-from mu.wire.protocol import EXPECTED, HELLO, failure_text, run_result
+from mu.wire.protocol import EXPECTED, HELLO, OK, failure_text, run_result
 
 OUT_OF_TIME = "worker is about to reach its time limit"
 IDLE = f"{OUT_OF_TIME} in STATE idle"
@@ -62,7 +62,7 @@ def failure_of(machine: MachineState, name: str = "") -> Failure:
     if isinstance(machine, ErrorState):
         state = machine.failed_in
         first, newline, more = why.partition("\n")
-        why = _in_state(machine, error, first) + newline + more
+        why = _in_state(machine, error, first.removeprefix(f"{state}: ")) + newline + more
     return Failure(listed(machine.actorNum), state, why, shown_name(name))
 
 
@@ -212,6 +212,8 @@ def _meant(text: str) -> str:
     name, colon, _ = text[len(UNKNOWN_COMMAND) :].partition(":")
     if not colon and name.rstrip("'") in COMMAND_NAMES:
         return ": a command ends with a colon"
+    if colon and name == OK:
+        return ": what is expected stands in a pair, (expected, command)"
     guess = closest(name[:MAX_COMMAND_NAME], COMMAND_NAMES)
     return f": did you mean {guess}:?" if guess else ""
 

@@ -9,7 +9,7 @@ from typing import TextIO
 from mu.console.terminal import Output, fit
 from mu.machine import ErrorState
 from mu.report.failure import MAX_APART, Failure, failure_of, grouped, kind_of, told
-from mu.report.reporter import Reporter
+from mu.report.reporter import Counts, Reporter
 from mu.report.worker_log import Track
 from mu.wire import clock
 
@@ -17,6 +17,7 @@ MAX_FAILURES_SHOWN = 20
 MAX_ATTEMPTS_COMPARED = 1000  # most failed attempts that are compared while the run goes on
 MAX_REASONS_SHOWN = 5
 LINE_EVERY = 5.0  # seconds
+WAITING_EVERY = 30.0  # seconds between lines that say that invocations have not started
 
 
 def _tally(reasons: Counter[str]) -> str:
@@ -41,8 +42,14 @@ def _number(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def _parts(counts: Counts) -> str:
+    """Returns how many parts there are, as far as it is known."""
+    return f"{counts.parts}{'' if counts.parts_known else ' or more'}"
+
+
 class PlainReporter(Reporter):
-    """Prints lines on `stream` (standard error), with progress every `LINE_EVERY` seconds if there is any.
+    """Prints lines on `stream` (standard error), with progress every `LINE_EVERY` seconds if there is any. While there
+    is none because the service has not started any worker, it says so every `WAITING_EVERY` seconds.
 
     `quiet` prints only errors. `verbose` prints each part's beginning and end, and leaves nothing out. Until `close`
     no line waits for the stream; errors of the stream are ignored.
@@ -57,7 +64,7 @@ class PlainReporter(Reporter):
         self._closed = False
         self._kinds: Counter[tuple[str, str]] = Counter()  # kinds of attempts that failed
         self._shown = ""
-        self._next = 0.0
+        self._next = self._next_waiting = 0.0
 
     def listening(self, port: int, tls: bool) -> None:
         """Prints that the coordinator listens."""
@@ -119,7 +126,7 @@ class PlainReporter(Reporter):
 
     def _progress(self, now: float) -> None:
         counts = self.counts
-        begun = f"{counts.begun} of {counts.parts}{'' if counts.parts_known else ' or more'}"
+        begun = f"{counts.begun} of {_parts(counts)}"
         if counts.shared:
             workers = _number(counts.workers, "worker")
             if self._closed:  # the total, since none is connected now
@@ -130,8 +137,15 @@ class PlainReporter(Reporter):
         text += f", {counts.done} done, {counts.failed} failed{counts.launch_note}"
         if text != self._shown and not self.quiet:
             self._next = now + LINE_EVERY
+            self._next_waiting = now + WAITING_EVERY
             self._shown = text
             self.line(f"{now - self.started:.1f} s: {text}")
+        elif now >= self._next_waiting and not (self._closed or counts.workers or counts.launch is None):
+            self._next_waiting = now + WAITING_EVERY
+            waiting = counts.launch.accepted - counts.hellos - counts.lost
+            if waiting > 0:
+                invocations = f"{_number(waiting, 'accepted invocation')} to start"
+                self.note(f"{now - self.started:.1f} s: waiting for {invocations}{counts.launch_note}")
 
     def line(self, text: str) -> None:
         """Prints one line."""
@@ -162,14 +176,18 @@ class PlainReporter(Reporter):
         if ended:
             self.line(ended)
         if missing:
-            self.line(f"{missing} part{'s' if missing > 1 else ''} had no worker")
+            self.line(f"{_number(missing, 'part')} had no worker")
         counts = self.counts
+        stopped = counts.begun - counts.done - counts.failed
+        if stopped > 0:
+            self.line(f"{_number(stopped, 'part')} {'was' if stopped == 1 else 'were'} stopped")
         if counts.repeated:
             attempts = f"{counts.repeated} attempt{'s' if counts.repeated > 1 else ''}"
             self.line(f"{attempts} failed on the way: {_tally(Counter(counts.reasons))}")
         wall = time.monotonic() - self.started
-        text = f"{counts.done} of {counts.parts} parts done in {wall:.1f} s"
-        (self.note if counts.done == counts.parts else self.line)(text)
+        text = f"{counts.done} of {_parts(counts)} parts done in {wall:.1f} s"
+        all_done = counts.parts_known and counts.done == counts.parts
+        (self.note if all_done else self.line)(text)
 
     def close(self) -> None:
         """From now on, lines wait until they are written."""

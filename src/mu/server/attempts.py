@@ -11,6 +11,7 @@ from typing import Any
 from mu.errors import MuError, describe
 from mu.history.recorder import Recorder
 from mu.machine import (
+    CLOSED,
     ErrorState,
     MachineState,
     checked,
@@ -64,6 +65,7 @@ class Attempts:
         self._places: dict[int, int] = {}  # part number → place in states
         self._doomed: dict[int, int] = {}  # part number → the failed part that it depends on
         self._workers: dict[Attempt, Peer] = {}
+        self._warned: set[str] = set()  # warnings about states that were given
 
     def begin(self, peer: Peer, channel: SocketNB, attempt: Attempt) -> MachineState:
         """Gives a part to a worker; returns the machine's first state, an ErrorState if it cannot be made."""
@@ -150,13 +152,21 @@ class Attempts:
         if not isinstance(machine, ErrorState):
             if self._states is not None:
                 self._states[self._places[number]] = machine
+            loop_left = getattr(machine, "loop_left", "")
+            if loop_left and loop_left not in self._warned:
+                self._warned.add(loop_left)
+                self._telling.line(loop_left)
             losers = self._ledger.succeeded(attempt, now)
             if self._on_outcome is not None:
                 self._tell_outcome(attempt, machine, "done", "", now, peer)
             return True, [self._workers.pop(loser) for loser in losers] if losers else []
         why = described(machine)
         final = getattr(machine, "final", False) is True or number in self._doomed
-        if self._ledger.failure(attempt, why, final=final, proven=peer.completed > 0):
+        seems_final = getattr(machine, "seems_final", None)
+        excused = peer.draining and CLOSED in why
+        if self._ledger.failure(
+            attempt, why, final=final, seems_final=seems_final, proven=peer.completed > 0, excused=excused
+        ):
             if len(self.failures) < FAILURES_KEPT or self._states is not None:
                 self.failures.append(
                     failure_of(machine, name_of(attempt.part.input))._replace(part=listed(number))
@@ -199,6 +209,8 @@ class Attempts:
             peer = self._workers.get(attempt)
             if peer is not None and peer.machine is not None:
                 self._tell_outcome(attempt, peer.machine, "stopped", "", now, peer)
+        for attempt in self._ledger.to_repeat():
+            self._on_outcome(Outcome(attempt.part, "stopped", None, "", attempt.number, 0.0, {}, None))
 
     def doomed_by(self, attempt: Attempt) -> int | None:
         """Returns the number of the failed part that this attempt's part depends on; None if there is none."""

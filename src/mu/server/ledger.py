@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 from mu.errors import describe
 from mu.machine import ListedNumber
 from mu.server.durations import Durations
+from mu.wire.reasons import is_final
 
 # Backups begin when this share of the parts is done, because only then is a typical duration known.
 BACKUP_SHARE = 0.75
-# Endings and beginnings of errors that a retry cannot change.
-FINAL = ("no such key)", "no such bucket)", "access denied)", "must be restored first)")
-FINAL_BEGINNINGS = ("FAIL(no such command ",)
+EXCUSED = 10  # failures of a part that are not counted because the system has ended their workers
 TEXT_KEPT = 1000  # characters of an error that are kept for comparison with the next one
 
 
@@ -71,12 +70,6 @@ def connection_order(
     return PartOrder(order, size, num_list)
 
 
-def worth_another_try(error: str) -> bool:
-    """Returns whether a retry may succeed: not if an input is missing or archived, or access is
-    denied."""
-    return not error.endswith(FINAL) and not error.startswith(FINAL_BEGINNINGS)
-
-
 class Attempt:
     """One attempt at a part by one worker; `number` counts from 1, `began` is in seconds of the loop's clock."""
 
@@ -91,10 +84,11 @@ class Attempt:
 class _Trouble:
     """The history of a part that has failed, or has a backup."""
 
-    __slots__ = ("backed_up", "begun", "failures", "last_final")
+    __slots__ = ("backed_up", "begun", "excused", "failures", "last_final")
 
     def __init__(self, begun: int) -> None:
         self.begun = begun
+        self.excused = 0
         self.failures = 0
         self.backed_up = False
         self.last_final = ""  # last error that looked final but came from a worker that has done no part
@@ -106,7 +100,8 @@ class Ledger:
     `order` is read when parts are needed; if it has no length (`len`), the total is known once it ends. It may yield
     None while no part is ready: then `pending` is true, and it is read again later. A part whose attempt fails waits
     again, until it has failed `retries + 1` times. With `backup`, a part that takes longer than `backup` times the
-    median gets a second attempt beside the first. If reading `order` raises, `broken` holds the reason.
+    median gets a second attempt beside the first. If reading `order` raises, `broken` holds the reason, and the run is
+    over: how many parts there would have been is not known then, unless `order` has a length.
     """
 
     def __init__(self, order: Iterable[Part | None], retries: int = 0, backup: float | None = None) -> None:
@@ -170,7 +165,9 @@ class Ledger:
 
     @property
     def finished(self) -> bool:
-        """Whether each part is done, or has failed for good."""
+        """Whether each part is done, or has failed for good, or the parts could not be read to their end."""
+        if self.broken:
+            return True
         if self._running or self._again or self._ahead:
             return False
         if self._total is not None:
@@ -246,9 +243,13 @@ class Ledger:
         """Returns one running attempt, the oldest, for each part that is running."""
         return [attempts[0] for attempts in self._running.values()]
 
-    def to_repeat(self) -> list[Part]:
-        """Returns the parts that have failed and wait for a retry."""
-        return list(self._again)
+    def to_repeat(self) -> list[Attempt]:
+        """Returns the last attempt at each part that has failed and waits for a retry; `began` is not known."""
+        return [
+            Attempt(part, self._troubles[part.number].begun, 0.0)
+            for part in self._again
+            if part.number not in self._running
+        ]
 
     def succeeded(self, attempt: Attempt, now: float) -> Sequence[Attempt]:
         """Marks the part as done; returns the other attempts at it, which are no longer needed."""
@@ -263,19 +264,35 @@ class Ledger:
             return ()
         return [other for other in running if other is not attempt]
 
-    def failure(self, attempt: Attempt, error: str, *, final: bool = False, proven: bool = True) -> bool:
+    def failure(
+        self,
+        attempt: Attempt,
+        error: str,
+        *,
+        final: bool = False,
+        seems_final: bool | None = None,
+        proven: bool = True,
+        excused: bool = False,
+    ) -> bool:
         """Records that an attempt has failed; returns whether its part has failed for good.
 
-        `final` says that any other attempt would fail, too. An error that looks final (`FINAL`) counts as such only
-        if its worker is `proven` (it has done a part), or if the previous attempt, on another worker, ended with the
-        same error. Otherwise one bad holder of a worker's certificate could fail parts without a retry.
+        `final` says that any other attempt would fail, too. `seems_final` says that its worker gave such a reason
+        (None: `error` tells, see `is_final`). That counts only if the worker is `proven` (it has done a part), or if
+        the previous attempt, on another worker, ended with the same error. Otherwise one bad holder of a worker's
+        certificate could fail parts without a retry.
+
+        An `excused` failure, of a worker that its system has ended, does not count against `retries`, up to `EXCUSED`
+        times for each part.
         """
         number = attempt.part.number
         others = self._running[number]
         others.remove(attempt)
         trouble = self._trouble(attempt)
-        trouble.failures += 1
-        if not final and not worth_another_try(error):
+        if excused and trouble.excused < EXCUSED:
+            trouble.excused += 1
+        else:
+            trouble.failures += 1
+        if not final and (is_final(error) if seems_final is None else seems_final):
             final = proven or trouble.last_final == error[-TEXT_KEPT:]
             trouble.last_final = error[-TEXT_KEPT:]
         if others:
@@ -325,7 +342,8 @@ class Ledger:
             part = next(self._source, END)
         except Exception as error:  # the script's own iterator
             self.broken = f"reading the inputs: {describe(error)}"
-            part = END
+            self._source = None
+            return False
         if part is None:
             self.pending = True
             return False

@@ -114,6 +114,7 @@ class Loop:
                 try:
                     while not self.ended and not self.ledger.finished:
                         self._turn(wake)
+                    self.ended = self.ended or self.ledger.broken
                     self._attempts.stop(time.monotonic())
                 finally:
                     self._close()

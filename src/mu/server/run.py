@@ -149,7 +149,10 @@ class Run:
     def part_numbers(self) -> list[int] | None:
         """The numbers of all parts; None if parts are read only when they are needed."""
         parts = self.settings.parts
-        return [listed(part.number) for part in parts] if isinstance(parts, Sequence) else None
+        if isinstance(parts, Sequence):
+            return [listed(part.number) for part in parts]
+        numbers = getattr(parts, "numbers", None)  # parts that are made of inputs at hand
+        return None if numbers is None else list(numbers)
 
     @property
     def attempts_made(self) -> int:

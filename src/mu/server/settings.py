@@ -86,7 +86,8 @@ class Outcome:
 
     `status` is `done`, `failed`, or `stopped` (the run ended before the part did). `result` comes from the terminal
     state; `error` is one text, empty if there was none. `attempt` counts from 1; `seconds` is the duration of that
-    attempt; `worker` has the facts of the worker's hello; `machine` is the last state.
+    attempt; `worker` has the facts of the worker's hello; `machine` is the last state, None if the part was stopped
+    while it waited for another attempt.
     """
 
     part: Part
@@ -96,4 +97,4 @@ class Outcome:
     attempt: int
     seconds: float
     worker: Mapping[str, Any]
-    machine: MachineState
+    machine: MachineState | None

@@ -19,6 +19,7 @@ from mu.server.ledger import Ledger
 from mu.server.settings import Settings
 
 NO_LIMIT = 1 << 20  # workers at a time, if neither the script nor the engine names a limit
+SLOW_START = 10.0  # seconds without any worker, after which it is said what the run waits for
 
 
 class Staffing:
@@ -60,6 +61,7 @@ class Staffing:
         self._relaunches = 0  # number of relaunches since a worker last connected
         self._accepted = 0
         self._quiet_since = 0.0
+        self._slow_start_told = False
 
     def begin(self, now: float) -> None:
         """Starts the time that `connect_timeout` measures, when the loop begins."""
@@ -144,6 +146,8 @@ class Staffing:
             self._quiet_since = now
         elif now - self._quiet_since > self._settings.connect_timeout:
             return self._handle_missing_workers(now)
+        elif now - self._quiet_since > SLOW_START and not self._hellos:
+            self._tell_slow_start()
         return ""
 
     def finish(self, now: float) -> None:
@@ -207,6 +211,16 @@ class Staffing:
                 self._update_progress(engine, now)
             return f"{waited}{tally.launch_note if pending else self._connect_hint()}"
         return ""
+
+    def _tell_slow_start(self) -> None:
+        """Says once, long before `connect_timeout` is over, what the run waits for."""
+        if self._engine is None or self._slow_start_told:
+            return
+        self._slow_start_told = True
+        launch = self._telling.tally.launch
+        started = f"; {launch.accepted:,} started, and not connected yet" if launch else ""
+        waits_for = self._telling.tally.launch_note or started
+        self._telling.note(f"no worker has connected for {SLOW_START:g} s{waits_for}")
 
     def _connect_hint(self) -> str:
         """Returns a hint at the likely cause if no worker has connected at all; otherwise an empty text."""

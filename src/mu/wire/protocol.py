@@ -253,9 +253,9 @@ def exec_result(answer: str) -> dict[str, Any]:
     if result is None or not all(name in result and good(result[name]) for name, good in EXEC_RESULT.items()):
         raise ValueError(f"no answer to exec: {answer[:60]!r}")
     for stream in ("stdout", "stderr"):
-        text, coded = result.get(stream), result.get(f"{stream}_base64")
-        if not (isinstance(text, str) or isinstance(coded, str) or (text is None and coded is None)):
-            raise ValueError(f"no answer to exec: {stream} is no text")
+        for name in (stream, f"{stream}_base64"):
+            if not isinstance(result.get(name), (str, type(None))):
+                raise ValueError(f"no answer to exec: {name} is no text")
     return result
 
 

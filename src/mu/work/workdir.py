@@ -4,11 +4,16 @@ A Lambda sandbox is reused, and a worker that was cut off leaves its directory b
 must not touch anything else: several workers may share one `/tmp`, and other programs may use the same name. So each
 directory has a marker file that its worker keeps locked. A directory without a marker, or with a locked one, is not
 removed. The kernel releases the lock when the process ends, in whatever way.
+
+The lock may hold on one machine only although the file system is shared (Lustre with `localflock`, NFS with
+`local_lock`). So the marker's name has the machine's name, and a worker removes only directories of its own machine.
+Some file systems have no locks at all. There a directory gets no marker, so that no worker removes it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -17,7 +22,12 @@ from collections.abc import Collection
 
 PREFIX = "lambda_"
 NAME = re.compile(PREFIX + "[0-9a-z]{8}")
-MARKER = ".mu-worker"
+# Also in mu.lambdaize.package_main, which cannot import this module.
+MARKER = ".mu-worker." + os.uname().nodename.replace("/", "_")
+# A worker says hello only after its look at old directories, of which there may be any number. The next workers go on.
+MOST_LOOKED_AT = 1000
+MOST_REMOVED = 8
+NAMES_TRIED = 100
 
 
 class Workdir:
@@ -37,8 +47,9 @@ class Workdir:
     def release(self, remove: bool) -> None:
         """Ends this worker's use: removes the directory, or leaves it for a later worker to remove."""
         if remove:
-            _remove(self.path)
-        os.close(self._lock)
+            _remove(self.path, self._lock)
+        elif self._lock >= 0:
+            os.close(self._lock)
 
 
 def base_directory() -> str:
@@ -47,42 +58,64 @@ def base_directory() -> str:
 
 
 def _make(base: str) -> tuple[str, int]:
-    while True:
+    """Returns the path of a new directory, and the descriptor of its marker."""
+    for _ in range(NAMES_TRIED):
         path = os.path.join(base, PREFIX + os.urandom(4).hex())
-        marker = os.path.join(path, MARKER)
         try:
             os.mkdir(path, 0o700)
         except FileExistsError:
             continue
-        descriptor = os.open(marker, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        # Between creating and locking it, another worker may have mistaken it for a dead worker's.
-        if _locked(descriptor) and os.path.exists(marker):
-            return path, descriptor
-        os.close(descriptor)
+        try:
+            return path, _mark(path)
+        except OSError:
+            os.rmdir(path)
+            raise
+    raise FileExistsError(errno.EEXIST, "every name that was tried is taken")
+
+
+def _mark(path: str) -> int:
+    """Makes a directory's marker; returns its descriptor, or -1 if there can be no marker. It gets its name once it is
+    locked, so that no other worker can mistake this worker for a dead one."""
+    marker = os.path.join(path, MARKER)
+    beside = f"{marker}.new"
+    descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if _locked(descriptor):
+        os.rename(beside, marker)
+        return descriptor
+    os.close(descriptor)  # first, because NFS renames a file that is removed while it is open
+    os.unlink(beside)
+    return -1
 
 
 def _sweep(base: str) -> None:
+    """Removes directories of dead workers, as many as the bounds above allow."""
+    looked_at = removed = 0
     with contextlib.suppress(OSError), os.scandir(base) as entries:
         for entry in entries:
             if NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
-                _remove_if_dead(entry.path)
+                looked_at += 1
+                removed += _remove_if_dead(entry.path)
+                if looked_at >= MOST_LOOKED_AT or removed >= MOST_REMOVED:
+                    return
 
 
-def _remove_if_dead(path: str) -> None:
+def _remove_if_dead(path: str) -> bool:
+    """Removes a directory if its worker has ended; returns whether that is so."""
     try:
         marker = os.open(os.path.join(path, MARKER), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:  # it is missing, or we may not open it
-        return
-    try:
-        status = os.fstat(marker)
-        if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and _locked(marker):
-            _remove(path)
-    finally:
+        return False
+    status = os.fstat(marker)
+    if not (stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and _locked(marker)):
         os.close(marker)
+        return False
+    _remove(path, marker)
+    return True
 
 
 def _locked(descriptor: int) -> bool:
-    """Locks a file without waiting; returns whether that was possible."""
+    """Locks a file without waiting; returns whether that was possible. It is not if another process has the lock, or
+    the file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -90,12 +123,17 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
-def _remove(path: str) -> None:
-    """Removes a directory, the marker last: if that is cut short, the next worker continues."""
-    if clear(path, {MARKER}):
+def _remove(path: str, marker: int) -> None:
+    """Removes a directory, the marker last: if that is cut short, the next worker continues. Closes the marker, whose
+    lock this process has (-1: there is none)."""
+    cleared = clear(path, {MARKER})
+    if cleared:
         with contextlib.suppress(OSError):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(path, MARKER))
+            os.unlink(os.path.join(path, MARKER))
+    if marker >= 0:
+        os.close(marker)  # on NFS the directory is empty only after that
+    if cleared:
+        with contextlib.suppress(OSError):
             os.rmdir(path)
 
 

@@ -1,12 +1,14 @@
 """Files that are written completely or not at all, and directories that nobody uses any more."""
 
+import errno
 import fcntl
 import os
 from pathlib import Path
 
 import pytest
 
-from mu.console.files import remove_abandoned, replacing
+from mu.console import files
+from mu.console.files import hold, remove_abandoned, replacing
 
 
 def test_it_is_there_at_the_end_only(tmp_path: Path) -> None:
@@ -90,3 +92,49 @@ def test_abandoned_directories_are_those_that_nobody_locks(tmp_path: Path) -> No
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "of-another-program", "used"]
     remove_abandoned(list(tmp_path.iterdir()), "lock")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "of-another-program"]
+
+
+def test_one_that_is_held_is_never_taken_for_abandoned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even between the making of its file and the lock on it."""
+
+    def flock(descriptor: int, operation: int) -> None:
+        monkeypatch.undo()
+        remove_abandoned([tmp_path / "mine"], "lock")
+        original(descriptor, operation)
+
+    original = fcntl.flock
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setattr(fcntl, "flock", flock)
+    descriptor = hold(tmp_path / "mine", "lock")
+    remove_abandoned([tmp_path / "mine"], "lock")
+    assert os.listdir(tmp_path / "mine") == ["lock"]
+    os.close(descriptor)
+    remove_abandoned([tmp_path / "mine"], "lock")
+    assert os.listdir(tmp_path) == []
+
+
+def test_without_locks_nothing_is_abandoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(_descriptor: int, _operation: int) -> None:
+        raise OSError(errno.ENOSYS, "function not implemented")
+
+    (tmp_path / "mine").mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(fcntl, "flock", flock)
+        descriptor = hold(tmp_path / "mine", "lock")
+        remove_abandoned([tmp_path / "mine"], "lock")
+    remove_abandoned([tmp_path / "mine"], "lock")
+    assert (tmp_path / "mine").exists()
+    os.close(descriptor)
+
+
+def test_a_bounded_number_of_directories_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abcde":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "lock").touch()
+    monkeypatch.setattr(files, "MOST_LOOKED_AT", 2)
+    remove_abandoned(sorted(tmp_path.iterdir()), "lock")
+    assert sorted(os.listdir(tmp_path)) == ["c", "d", "e"]

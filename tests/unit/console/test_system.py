@@ -1,4 +1,4 @@
-"""Signals of a run: which ones are caught, and that handlers are restored afterwards."""
+"""Signals of a run: which ones are caught, and that handlers are restored afterwards; and its limit of open files."""
 
 import os
 import select
@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from mu.console.system import caught_signals
+from mu.console import system
+from mu.console.system import OTHER_FILES, allow_connections, caught_signals
+from mu.errors import UsageError
 
 CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -84,3 +86,32 @@ def test_in_another_thread_nothing_is_handled(passed_on: list[int]) -> None:
 
     in_thread(work)
     assert (caught, passed_on, ended) == ([], [signal.SIGTERM], [True])
+
+
+@pytest.mark.parametrize(
+    ("count", "limit", "said"),
+    [
+        (0, 20, "this needs 129 open files, and this process may have 20: raise the limit (ulimit -n 129)"),
+        (
+            0,
+            OTHER_FILES,
+            "this needs 129 open files, and this process may have 128: raise the limit (ulimit -n 129)",
+        ),
+        (
+            50,
+            150,
+            "50 workers need 178 open files, and this process may have 150: "
+            "raise the limit (ulimit -n 178), or start fewer",
+        ),
+    ],
+)
+def test_too_few_open_files(count: int, limit: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system.resource, "getrlimit", lambda _: (limit, limit))
+    with pytest.raises(UsageError) as raised:
+        allow_connections(count)
+    assert str(raised.value) == said
+
+
+def test_as_many_connections_as_open_files_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system.resource, "getrlimit", lambda _: (OTHER_FILES + 7, OTHER_FILES + 7))
+    assert allow_connections(7) == allow_connections(0) == 7

@@ -100,14 +100,14 @@ def test_a_run_is_told_of_as_it_goes_on(tmp_path: Path, made: Recorder, follower
     assert follower.turn(told) is None
     assert told.new == ["1.2 begins in MachineState", "0.1 stopped"]
     made.over(end(again))
-    finish(made, [0, 1, 2], status=1, ended="stopped")
+    finish(made, [0, 1, 2], status=130, ended="stopped")
     made.remove()
     found = follower.turn(told)
     assert found is not None
     assert told.new == ["1: MachineState -> TerminalState", "1.2 done"]
     follower.summary(found, told)
     assert told.new == ["2 of 3 done, [], 1, 'stopped'"]
-    assert (found.status, told.counts.repeated, dict(told.counts.reasons)) == (1, 1, {"exit status 3": 1})
+    assert (found.status, told.counts.repeated, dict(told.counts.reasons)) == (130, 1, {"exit status 3": 1})
     assert 2.0 <= follow.time.monotonic() - told.started < 1000.0
 
 
@@ -121,6 +121,22 @@ def test_what_failed_is_in_the_summary_as_the_run_told_it(made: Recorder, follow
     assert found is not None
     assert found.failures == [failure_of(track.machine)]
     assert told.new[-1] == "0.1 no such key\n    | and more"
+
+
+@pytest.mark.parametrize(("ended_early", "known"), [("stopped", False), ("", True)])
+def test_a_run_that_ended_before_its_inputs_leaves_their_number_open(
+    ended_early: str, known: bool, made: Recorder, follower: Follower
+) -> None:
+    made.over(ended(0))
+    made.tick(1.0, lambda: Counts(1, parts_known=False, begun=1, done=1), list)
+    told = Told()
+    assert follower.turn(told) is None
+    finish(made, [0], status=1, ended=ended_early)
+    made.remove()
+    found = follower.turn(told)
+    assert found is not None
+    follower.summary(found, told)
+    assert told.counts.parts_known == known
 
 
 def test_a_run_whose_process_is_gone_is_not_waited_for(made: Recorder, follower: Follower) -> None:
@@ -147,7 +163,7 @@ def test_another_run_takes_the_place(tmp_path: Path, made: Recorder, follower: F
     made.over(ended(0))
     made._flush()
     assert follower.turn(told) is None
-    assert told.new[-1] == "0.1 done"
+    assert told.new == ["0.1 begins in MachineState", "0: MachineState -> TerminalState", "0.1 done"]
     other.remove()
     made.close()
     found = follower.turn(told)

@@ -14,7 +14,7 @@ import pytest
 
 from mu import CommandListState, ErrorState, JobError, TerminalState, server
 from mu.cli import stats
-from mu.engines.protocol import Limit
+from mu.engines.protocol import BaseEngine, Launches, Limit
 from mu.history import record, schema
 from mu.history.runs import load
 from mu.launch.result import Invocation, Progress
@@ -161,15 +161,19 @@ def test_a_failure_is_in_it_and_no_secret(tmp_path: Path, monkeypatch: pytest.Mo
     assert load(tmp_path).rows[1].error.startswith("exit status 3")
 
 
-class Launched:
+class Launched(BaseEngine):
     """A launch of workers that are already connected."""
 
     progress = None
     asked = 1
-    invocations: list[Invocation] = []
-    asked_by = [(100.0, 2)]
-    accepted_by = [(101.0, 1), (102.0, 2)]
-    secrets = (SECRET, "a token that nobody else knows")
+
+    @property
+    def launches(self) -> Launches:
+        return Launches([], [(100.0, 2)], [(101.0, 1), (102.0, 2)])
+
+    @property
+    def secrets(self) -> list[str]:
+        return [SECRET, "a token that nobody else knows"]
 
     def failure(self) -> None:
         return None

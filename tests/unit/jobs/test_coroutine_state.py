@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import inspect
+import re
 import socket
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 import mu
 from mu import CommandListState, ErrorState, OnePassState, TerminalState
+from mu.defs import Defs
 from mu.jobs import commands
 from mu.jobs.context import Context
 from mu.jobs.coroutine_state import MAX_LOST, CoroutineState
@@ -153,6 +155,34 @@ def test_a_command_that_fails_raises(answer: str, error: type[Exception], text: 
     assert part.result == "OK:ECHO(on)"
     assert isinstance(caught[0], error)
     assert text in str(caught[0])
+
+
+@pytest.mark.parametrize("word", ["put", "run", "command"])
+def test_what_no_message_can_hold_is_refused_before_it_is_sent(
+    word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Defs, "max_message", 1000)
+
+    async def job(worker: mu.Worker, size: int) -> None:
+        text = "é" * size
+        if word == "put":
+            await worker.put("f", text)
+        elif word == "run":
+            await worker.run("cat", stdin=text)
+        else:
+            await worker.command(f"echo:{text}")
+
+    assert len(Part(job, 400).took) == 1
+    part = Part(job, 600)
+    assert part.took == []
+    assert isinstance(part.machine, FailedState)
+    assert part.machine.final
+    where = line_of(job, f"worker.{word}(")
+    assert re.fullmatch(
+        rf"{re.escape(where)}: worker\.{word}\(.*\) takes 12\d\d bytes, and a message "
+        r"holds 1000: store it as an object, and retrieve that",
+        part.failure,
+    )
 
 
 def test_a_program_that_fails_shows_what_it_printed() -> None:
@@ -396,10 +426,41 @@ def test_awaiting_asyncio() -> None:
         finally:
             loop.close()
 
-    for function, place in ((sleeps, sleeps), (yields, yields), (deep, yields), (future, future)):
+    async def gathers(worker: mu.Worker, _: None) -> None:
+        await asyncio.gather(worker.run("x"), worker.run("y"))  # here
+
+    async def nothing() -> None: ...
+
+    def afterwards() -> None:
+        asyncio.run(nothing())  # from now on asyncio's words for the same mistake are others
+
+    for function, place in (
+        (sleeps, sleeps),
+        (yields, yields),
+        (deep, yields),
+        (future, future),
+        (gathers, gathers),
+        (gathers, gathers),
+    ):
         failure = misused(function)
         assert failure.startswith(f"{line_of(place, '# here')}: asyncio")
-        assert "cannot be awaited in a part; await its worker's methods" in failure
+        assert (
+            "cannot be awaited in a part; await its worker's methods (several at once: worker.together)"
+            in failure
+        )
+        if function is gathers:
+            afterwards()
+
+
+def test_the_place_of_an_iterator_that_has_nothing_left() -> None:
+    async def job(worker: mu.Worker, _: None) -> str:
+        return next(name for name in [""] if name)  # here
+
+    part = Part(job)
+    place = line_of(job, "# here")
+    assert part.failure == f"RuntimeError: coroutine raised StopIteration ({place})"
+    assert isinstance(part.machine, FailedState)
+    assert part.machine.where == place
 
 
 def test_awaiting_what_else_can_be_awaited() -> None:
@@ -429,10 +490,10 @@ def test_a_forgotten_await() -> None:
     failure = misused(next_await)
     assert failure == (
         f"{line_of(next_await, '# here')}: "
-        'worker.run(exec:{"argv":["./convert","a b"],"id":"1"}) was not awaited: write `await` before it'
+        "worker.run('./convert', 'a b') was not awaited: write `await` before it"
     )
     place = line_of(at_the_end, "# here")
-    assert misused(at_the_end, "OK:ECHO(x)").startswith(f"{place}: worker.upload(upload:k ")
+    assert misused(at_the_end, "OK:ECHO(x)").startswith(f"{place}: worker.upload(…) was not awaited")
     assert misused(kept, "OK:ECHO(x)").startswith(f"{line_of(kept, '# here')}: mu.sleep(3) was not awaited")
 
 
@@ -446,8 +507,8 @@ def test_each_call_knows_its_line() -> None:
         "put": lambda worker: worker.put("f", b""),
         "fetch": lambda worker: worker.fetch("f"),
         "files": lambda worker: worker.files(),
-        "echo": lambda worker: worker.command("echo:"),
-        "connect": lambda worker: worker.command("connect:a:1"),
+        "command('echo:')": lambda worker: worker.command("echo:"),
+        "command('connect:a:1')": lambda worker: worker.command("connect:a:1"),
         "machine": lambda worker: worker.machine(TerminalState),
         "stage": lambda worker: worker.stage("x"),
         "together": lambda worker: worker.together(),
@@ -462,7 +523,14 @@ def test_each_call_knows_its_line() -> None:
         failure = misused(job)
         line = call.__code__.co_firstlineno
         assert failure.startswith(f"{HERE}:{line}: "), (word, failure)
-        assert word in failure
+        assert f"{word}(" in failure or f".{word} was not" in failure
+
+
+def test_a_call_is_shown_in_a_line() -> None:
+    async def job(worker: mu.Worker, _: None) -> None:
+        worker.shell("cat " + "x" * 1000)
+
+    assert f"worker.shell('cat {'x' * 55}…) was not awaited" in misused(job)
 
 
 def test_a_request_is_awaited_once() -> None:
@@ -472,7 +540,7 @@ def test_a_request_is_awaited_once() -> None:
         await echo
 
     failure = misused(job, "OK:ECHO(x)")
-    assert failure.startswith(f"{line_of(job, '# here')}: worker.echo(echo:x) has been awaited before")
+    assert failure.startswith(f"{line_of(job, '# here')}: worker.command('echo:x') has been awaited before")
 
 
 def test_what_json_cannot_hold() -> None:
@@ -508,10 +576,11 @@ def test_functions_that_are_no_parts() -> None:
 
     async def two_more(worker: mu.Worker, _: None, other: int) -> None: ...
 
-    for function in (plain, generator):
-        failure = misused(function)
-        place = f"{HERE}:{function.__code__.co_firstlineno}"
-        assert failure.startswith(f"{place}: {function.__name__} is not a coroutine function")
+    for function, said in (
+        (plain, "plain is not a coroutine function: write `async def plain`"),
+        (generator, "generator has a `yield`, so it is not a coroutine function: return its result"),
+    ):
+        assert misused(function) == f"{HERE}:{function.__code__.co_firstlineno}: {said}"
     assert "missing 1 required positional argument" in Part(two_more).failure
 
 

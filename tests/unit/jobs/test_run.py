@@ -3,20 +3,22 @@
 import itertools
 import json
 import re
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import mu
+from mu import server
 from mu.jobs.job import Outcome
 from mu.jobs.reading import ReadAhead
 from mu.jobs.run import do
-from mu.jobs.settings import DEFAULTS, Info
+from mu.jobs.settings import DEFAULTS, NOT_OF_JOBS, ONLY_GIVEN, Info, Settings
 from mu.report.reporter import Reporter
 from mu.server.flags import EVERY_SCRIPT, FLAGS, WORKER_FLAGS
 
@@ -90,6 +92,29 @@ def test_parts_that_wait_for_others_and_inputs_that_are_read_as_they_are_needed(
     job = mu.testing.run(part, inputs(), tmp_path)
     assert job.results == [0, 10, 20, 30, 40, 100]
     assert threads == {"mu inputs"}
+
+
+@pytest.mark.parametrize("key", ["missing", "a/../missing"])
+def test_an_object_that_is_not_there_is_not_asked_for_again(key: str, tmp_path: Path) -> None:
+    """The first worker has done no part, so that a second one has to say the same."""
+
+    async def fetch(worker: mu.Worker, key: str) -> int:
+        return await worker.retrieve(key, "in")
+
+    async def insists(worker: mu.Worker, key: str) -> int:
+        try:
+            return await worker.retrieve(key, "in")
+        except mu.TransferFailed as error:
+            raise mu.CommandFailed(str(error)) from None  # asks for another attempt
+
+    (tmp_path / "there").write_text("x")
+    for part, fresh, proven in ((fetch, 2, 1), (insists, 5, 5)):
+        job = mu.testing.run(part, [key, "there", key], tmp_path, check=False, retries=4, workers=1)
+        assert [(outcome.status, outcome.attempt) for outcome in job] == [
+            ("failed", fresh),
+            ("done", 1),
+            ("failed", proven),
+        ]
 
 
 def test_skipped_parts_and_outcomes_as_they_come(tmp_path: Path) -> None:
@@ -206,10 +231,184 @@ def test_nothing_to_do_and_settings_that_are_none(tmp_path: Path) -> None:
         mu.testing.run(copy, broken(), tmp_path)
 
 
-def test_each_default_is_a_flags_or_one_that_is_known() -> None:
+class Bar:
+    """An iterable with a length around a one-shot iterator, as a progress bar is."""
+
+    def __init__(self, inputs: Iterable[Any], length: int) -> None:
+        self._inputs = iter(inputs)
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self._inputs
+
+
+async def itself(worker: mu.Worker, given: Any) -> Any:
+    return given
+
+
+@pytest.mark.parametrize("length", [3, 5, 9])
+def test_each_input_is_read_once_whatever_their_length_says(length: int, tmp_path: Path) -> None:
+    job = mu.testing.run(itself, Bar("abcde", length), tmp_path)
+    assert job.results == ["a", "b", "c", "d", "e"]
+    assert (job.parts, job.ok) == (5, True)
+
+
+@pytest.mark.parametrize("length", [None, 20])
+def test_inputs_that_break_do_not_end_a_job_well(length: int | None, tmp_path: Path) -> None:
+    """The parts are over at once, so the loop ends before it looks at anything else."""
+
+    def inputs() -> Iterator[int]:
+        yield from range(7)
+        raise OSError("the database went away")
+
+    def given() -> Iterable[int]:
+        return inputs() if length is None else Bar(inputs(), length)
+
+    job = mu.run(itself, given(), quiet=True, check=False)
+    assert not job.ok
+    assert job.ended == "reading the inputs: OSError: the database went away"
+    assert job.done <= 7
+    assert all(result in (None, number) for number, result in enumerate(job.results))
+    with pytest.raises(mu.JobError, match="the database went away") as raised:
+        mu.run(itself, given(), quiet=True)
+    assert raised.value.code == 1
+
+
+def test_the_record_of_a_job_that_ended_early_has_all_its_parts(tmp_path: Path) -> None:
+    def enough(_: object) -> None:
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        mu.run(itself, {1, 2, 3, 4}, workers=1, quiet=True, on_outcome=enough, record_dir=str(tmp_path))
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert [part["part"] for part in record["parts"]] == [0, 1, 2, 3]
+    assert "no worker" in {part["outcome"] for part in record["parts"]}
+
+
+SIGNALLED = """import os, signal, sys
+import mu
+
+async def part(worker, number):
+    os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+    await mu.sleep(300)
+
+for job in range(3):
+    try:
+        JOB
+    except mu.JobError:
+        print("the next one")
+    except Exception as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize(
+    "job",
+    ["mu.run(part, [1], check=False)", "mu.run(part, [1])", "mu.main(part, [1], argv=[])"],
+    ids=["unchecked", "run", "main"],
+)
+def test_a_signal_ends_the_program_and_not_only_its_job(
+    name: str, status: int, job: str, tmp_path: Path
+) -> None:
+    (tmp_path / "jobs.py").write_text(SIGNALLED.replace("JOB", job))
+    done = subprocess.run(
+        [sys.executable, "jobs.py", name], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (status, ""), done.stderr
+    assert done.stderr.count(f"stopped by {name}") == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("for_tests", [False, True])
+def test_who_catches_the_end_by_a_signal_has_what_was_done(for_tests: bool, tmp_path: Path) -> None:
+    async def part(worker: mu.Worker, number: int) -> int:
+        if number == 1:
+            await worker.run("true")
+            signal.raise_signal(signal.SIGINT)
+            await mu.sleep(300)
+        return number
+
+    with pytest.raises(KeyboardInterrupt) as raised:
+        if for_tests:
+            mu.testing.run(part, range(9), tmp_path, workers=1, check=False)
+        else:
+            mu.run(part, range(9), workers=1, check=False, quiet=True)
+    assert isinstance(raised.value, mu.Stopped)
+    assert (str(raised.value), raised.value.code) == ("stopped by SIGINT", 130)
+    job = raised.value.job
+    assert isinstance(job, mu.Job)
+    assert job.results[:2] == [0, None]
+    assert [outcome.status for outcome in job] == ["done", "stopped"]
+
+
+def test_results_belong_to_their_inputs_though_some_have_none() -> None:
+    outcomes: list[Outcome[str, int]] = [Outcome(1, "b", "done", 5), Outcome(3, "d", "stopped")]
+    assert mu.Job(outcomes).results == [None, 5, None, None]
+    assert mu.Job[str, int]().results == []
+
+
+def test_a_job_has_each_setting_that_scripts_have_except_those_of_their_parts() -> None:
     flags = {flag.attribute for flag in (*FLAGS, *WORKER_FLAGS, *EVERY_SCRIPT)}
-    others = {"part_timeout"}
-    assert set(DEFAULTS) <= flags | others
+    settings = {name for name in vars(server.Job) if not name.startswith("_")}
+    assert settings >= NOT_OF_JOBS
+    assert set(DEFAULTS) == settings - NOT_OF_JOBS
+    assert set(DEFAULTS) <= flags | {"key_type"}
+    named = {"lambda_function" if name == "function" else name for name in Settings.__annotations__}
+    assert named == {*DEFAULTS, *ONLY_GIVEN, "resume"}
+    unlike = {name for name, value in DEFAULTS.items() if value != getattr(server.Job, name)}
+    assert unlike == {"port_number", "bucket"}
+
+
+def test_keys_of_a_job_can_be_rsa_keys(tmp_path: Path) -> None:
+    assert mu.testing.run(itself, [1], tmp_path, key_type="rsa").results == [1]
+    with pytest.raises(mu.UsageError, match="key_type is 'dsa': it is 'ec' or 'rsa'"):
+        mu.run(itself, [1], key_type="dsa")
+
+
+def resumed(tmp_path: Path, **settings: Any) -> mu.Job[str, str]:
+    return mu.run(itself, ["a", "b"], bucket=f"file://{tmp_path}", resume=True, quiet=True, **settings)
+
+
+def test_parts_whose_outputs_exist_are_skipped(tmp_path: Path) -> None:
+    (tmp_path / "a.out").write_text("made before")
+    job = resumed(tmp_path, outputs=lambda name: [f"{name}.out"])
+    assert [(outcome.number, outcome.result) for outcome in job] == [(1, "b")]
+    assert job.results == [None, "b"]
+    (tmp_path / "b.out").write_text("made before")
+    assert len(resumed(tmp_path, outputs=lambda name: f"{name}.out")) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "resume needs to know which objects each part makes: give outputs= to mu.run or mu.main"),
+        (
+            {"outputs": lambda _: 1 // 0},
+            "outputs(a): ZeroDivisionError: integer division or modulo by zero; it must",
+        ),
+        (
+            {"outputs": lambda _: None},
+            "outputs(a): TypeError: 'NoneType' object is not iterable; it must return",
+        ),
+    ],
+)
+def test_resume_needs_outputs(settings: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(mu.UsageError, match=f"^{re.escape(said)}"):
+        resumed(tmp_path, **settings)
+
+
+def test_flags_that_a_job_lacks_say_why(tmp_path: Path) -> None:
+    for flag, why in (
+        ("--resume", "it needs to know which objects each part makes: give outputs= to mu.main"),
+        ("--parts=3", "a job of mu.main has no num_parts"),
+    ):
+        refused = script(tmp_path, ["a"], flag)
+        assert refused.returncode == 2
+        assert refused.stderr.startswith(f"job.py: there is no {flag.partition('=')[0]} here: {why}\n")
 
 
 def test_a_part_whose_worker_dies_is_done_by_another(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """Questions to Lambda's API, sent to a scripted service."""
 
+import itertools
 import json
 import socket
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -149,6 +152,17 @@ def test_what_passes_is_tried_again_once(first: Reply) -> None:
 )
 def test_odd_answers(data: bytes) -> None:
     with service(lambda call: Reply(data, "close")) as running, pytest.raises(UnansweredError):
+        asker(running.url)(ACCOUNT)
+
+
+def test_an_answer_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = itertools.count(0, queries.PATIENCE + 1)
+    clock = SimpleNamespace(monotonic=lambda: next(moments), time=time.time, sleep=lambda _: None)
+    monkeypatch.setattr(queries, "time", clock)
+    with (
+        service(lambda call: answer(200, "{}")) as running,
+        pytest.raises(UnansweredError, match="longer than 4 s"),
+    ):
         asker(running.url)(ACCOUNT)
 
 

@@ -1,5 +1,8 @@
 """The threads that invoke for `mu map --direct`, on the real command handler."""
 
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -8,13 +11,17 @@ from typing import Any
 
 import pytest
 
-from mu.mapping import job, rows
+from mu.engines.protocol import Limit
+from mu.mapping import direct_run, job, rows
 from mu.mapping.budget import price
 from mu.mapping.direct import Direct
 from mu.mapping.invoker import Answer
 from mu.mapping.job import Map
 from mu.mapping.settings import Given
+from mu.mapping.target import Target
 from mu.report import cost
+from mu.report.plain import PlainReporter
+from tests.support.fake_engine import FakeEngine
 from tests.support.map_rig import worker
 
 
@@ -101,3 +108,60 @@ def test_only_the_time_of_accepted_invocations_costs(monkeypatch: pytest.MonkeyP
         assert (one.seconds, one.requests) == (4.0, 2)
         expected = price(cost.Function(1024, "x86_64"), 4.0, 2, ["us-east-1"])
         assert made.budget.spent == pytest.approx(expected, rel=1e-3)
+
+
+EXEC = '"status":0,"cut":0,"seconds":1,"cpu":1,"max_rss":1,"timed_out":false,"stdout":"x"'
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("OK:SET(a)", "the worker has answered 'OK:SET(a)' to exec:"),
+        ("", "the worker has answered '' to exec:"),
+        (f'OK:EXEC({{{EXEC},"stdout_base64":5}})', "no answer to exec: stdout_base64 is no text"),
+        (f'OK:EXEC({{{EXEC},"stderr_base64":"x"}})', "Invalid base64-encoded string"),
+    ],
+)
+def test_a_function_that_answers_something_else(
+    answer: str, why: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with mapped(["1", "2"], monkeypatch, tmp_path) as made:
+        invoked = Invoked()
+        monkeypatch.setattr(invoked, "invoke", lambda commands, ok: Answer([answer] * len(commands)))
+        Direct(made, invoked, 1, lambda: None, 0, lambda *_: None).run(lambda: False)  # type: ignore[arg-type]
+        summary = made.summary(0, "", None)
+    assert (summary.done, summary.failed) == (0, 2)
+    assert why in str(summary.failures)
+
+
+def test_what_goes_on_after_a_signal_is_told_and_costs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    over = threading.Event()
+
+    class Going(Invoked):
+        waiting = busy = 0
+
+        def invoke(self, commands: list[str], ok: list[int]) -> Answer:
+            os.kill(os.getpid(), signal.SIGINT)
+            over.wait()
+            return Answer([])
+
+        def going_on(self) -> list[float]:
+            return [2.0, 3.0]
+
+        def note(self) -> str:
+            return ""
+
+    monkeypatch.setattr(direct_run, "Invoker", lambda *_: Going())
+    monkeypatch.setattr(FakeEngine, "limit", lambda _: Limit(1, ""))
+    target = Target("f", ["us-east-1"], cost.Function(1024, "x86_64"), 60.0)
+    try:
+        with mapped(["1", "2"], monkeypatch, tmp_path) as made:
+            summary = direct_run.by_invocations(made, target, FakeEngine("lambda"), PlainReporter(2))
+    finally:
+        over.set()
+    assert summary.code == 130
+    assert summary.cost is not None
+    assert (summary.cost["worker_seconds"], summary.cost["requests"]) == (5.0, 2)
+    assert "2 invocations go on to the end, for at most 60 s, which Lambda bills" in capsys.readouterr().err

@@ -39,6 +39,9 @@ def ended(monkeypatch: pytest.MonkeyPatch, place: Path) -> Summary:
         def stop(self) -> None:
             pass
 
+        def going_on(self) -> list[float]:
+            return []
+
         def note(self) -> str:
             return ""
 

@@ -36,6 +36,13 @@ def test_what_a_status_means(status: int, stderr: str, text: str | None, final: 
     assert bool(verdict and verdict.program) is (status in (126, 127))
 
 
+def test_a_command_that_is_too_long_is_one_inputs_failure() -> None:
+    """sh says it of the program that it cannot start, with the status of a program that nobody can start."""
+    verdict = Rules().judge(126, "sh: 1: tool: Argument list too long\n")
+    assert verdict
+    assert (verdict.final, verdict.program) == (True, False)
+
+
 def test_a_time_limit_is_a_failure_even_if_the_status_is_not() -> None:
     verdict = Rules(frozenset((-15,))).judge(-15, "", timed_out=2.5)
     assert verdict
@@ -66,17 +73,41 @@ def test_failures_of_one_kind_are_one_line() -> None:
     ]
 
 
-def test_a_single_failure_has_its_inputs_name_in_its_text() -> None:
+def test_the_text_of_the_first_input_is_shown_with_its_own_names() -> None:
+    """The texts that failures are grouped by have fields in place of names, which say nothing to a reader."""
     groups = Groups()
-    groups.add(2, "{}: no such key", "s3://b/k: 1")
-    groups.add(7, "cannot read {} as JSON", "a")
+    groups.add(2, "{}: no such key", "s3://b/k: 1", "s3://b/k: 1: no such key")
+    groups.add(7, "cannot read {in} as JSON", "a", "cannot read {in} as JSON")
     for number in (3, 4):
-        groups.add(number, "{}: empty", f"s3://b/{number}")
+        groups.add(number, "{}: empty", f"s3://b/{number}", f"s3://b/{number}: empty")
+    for number in (5, 6):
+        groups.add(number, "cannot write {output}", f"i/{number}", f"cannot write o/{number}")
     assert groups.lines() == [
-        "2 failed: {}: empty (inputs 3: s3://b/3, 4: s3://b/4)",
+        "2 failed, for example: s3://b/3: empty (inputs 3: s3://b/3, 4: s3://b/4)",
+        "2 failed, for example: cannot write o/5 (inputs 5: i/5, 6: i/6)",
         "1 failed: s3://b/k: 1: no such key (input 2)",
-        "1 failed: cannot read {} as JSON (input 7: a)",
+        "1 failed: cannot read {in} as JSON (input 7: a)",
     ]
+    assert groups.as_data()[1] == {"failure": "cannot write o/5", "count": 2, "first": [5, 6]}
+
+
+def test_exit_statuses_and_signals_are_kinds_of_their_own() -> None:
+    groups = Groups()
+    texts = [
+        "exit status 1: no x1",
+        "exit status 3",
+        "exit status 139",
+        "ended by signal 11",
+        "ended by signal 6",
+    ]
+    for number, text in enumerate([*texts, "exit status 1: no x2"], 1):
+        groups.add(number, text)
+    assert groups.lines() == [
+        "2 failed: exit status 1: no x1 (inputs 1, 6)",
+        *(f"1 failed: {text} (input {number})" for number, text in enumerate(texts[1:], 2)),
+    ]
+    watch = Watch(None)
+    assert not any(watch.failure(f"exit status {1 + number % 2}") for number in range(30))
 
 
 def test_what_is_an_inputs_own_makes_no_kind_of_its_own() -> None:
@@ -106,6 +137,9 @@ def test_the_first_ten_failing_alike_end_the_job() -> None:
     reasons = [watch.failure(f"exit status 1: no model {n}") for n in range(10)]
     assert reasons[:9] == [""] * 9
     assert reasons[9] == "the first 10 inputs have all failed with: exit status 1: no model 9"
+    watch = Watch(None)
+    reasons = [watch.failure("cannot write {output}", shown=f"cannot write o/{n}") for n in range(10)]
+    assert reasons[9] == "the first 10 inputs have all failed with: cannot write o/9"
 
 
 def test_one_success_or_another_failure_among_them_does_not() -> None:
@@ -119,6 +153,7 @@ def test_one_success_or_another_failure_among_them_does_not() -> None:
 
 def test_a_program_that_cannot_run_ends_the_job_at_once_unless_it_has_run() -> None:
     assert Watch(None).failure("not found", program=True) == "not found"
+    assert Watch(None).failure("no {}", program=True, shown="no a.sh") == "no a.sh"
     watch = Watch(None)
     watch.success()
     assert not watch.failure("not found", program=True)

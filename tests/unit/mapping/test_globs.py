@@ -1,5 +1,6 @@
 """Globs match as in a shell, and `**` also matches slashes."""
 
+import errno
 import glob
 import os
 from pathlib import Path
@@ -33,7 +34,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def matches(pattern: str) -> list[str]:
-    return [entry.path for entry in globs.local(pattern)]
+    return [entry.path for entry in globs.local(pattern, [].append)]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_own_directories_and_links_to_directories_are_left_out(tree: Path) -> No
     assert "file.png" in matches("*.png")
     assert not [path for path in matches("**.png") if path.startswith("link") or ".mu" in path]
     assert matches("link/*.png") == ["link/a.png"]
-    assert [entry.path for entry in globs.below("d/")] == [
+    assert [entry.path for entry in globs.below("d/", [].append)] == [
         "d/.x/a.png",
         "d/a.png",
         "d/e/a.png",
@@ -87,7 +88,7 @@ def test_own_directories_and_links_to_directories_are_left_out(tree: Path) -> No
 def test_names_that_are_no_utf8(tmp_path: Path) -> None:
     with open(os.fsencode(tmp_path) + b"/\xff\xfe.png", "wb"):
         pass
-    (found,) = globs.local(f"{tmp_path}/*.png")
+    (found,) = globs.local(f"{tmp_path}/*.png", [].append)
     assert os.fsencode(found.path).endswith(b"/\xff\xfe.png")
 
 
@@ -114,3 +115,31 @@ def test_no_pattern_is_an_error(pattern: str, key: str) -> None:
     globs.matcher(pattern, hidden=True).fullmatch(key)
     globs.matcher(pattern, hidden=False).fullmatch(key)
     assert pattern.startswith(globs.literal_prefix(pattern))
+
+
+def test_what_is_left_out_is_told(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Links to nothing, and directories that cannot be read; but a directory that a pattern only guesses is not."""
+    Path("q/sec").mkdir(parents=True)
+    Path("q/a").write_text("x")
+    Path("q/link").symlink_to("a")
+    Path("q/gone").symlink_to("nowhere")
+    Path("q/to-a-directory").symlink_to("sec")
+    original = os.scandir
+
+    def scandir(path: str) -> object:
+        if path.rstrip("/").endswith("sec"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return original(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    skipped: list[str] = []
+    assert [entry.path for entry in globs.local("q/*", skipped.append)] == ["q/a", "q/link"]
+    assert skipped == ["links to nothing"]
+    skipped.clear()
+    assert [entry.path for entry in globs.below("q/", skipped.append)] == ["q/a", "q/link"]
+    assert skipped == ["links to nothing", "directories (permission denied)"]
+    skipped.clear()
+    assert list(globs.local("*/missing/*", skipped.append)) == []
+    assert list(globs.local("q/a/*", skipped.append)) == []
+    assert list(globs.local("q/sec/*", skipped.append)) == []
+    assert skipped == ["directories (permission denied)"]

@@ -2,9 +2,12 @@
 
 import io
 import os
+import resource
+import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,8 +15,10 @@ from hypothesis import strategies as st
 
 from mu.errors import UsageError
 from mu.mapping import results, retry, rows, sources
+from mu.mapping import run as running
 from mu.mapping.api import Gathered
 from mu.mapping.collect import Collector
+from mu.mapping.job import Map
 from mu.mapping.past import CHANGED, REPLACED
 from mu.mapping.settings import Given
 from tests.support.in_time import in_time
@@ -100,9 +105,23 @@ def test_a_program_that_writes_no_output(engine: str) -> None:
         Given(shell="true {out}", out=("out/{/}",), engine=(engine,)), sources.patterns(["in/*"])
     )
     assert summary.failures[0]["failure"] == "the program has not written {out}" + (
-        " for {output}" if engine == "here" else ""
+        " for out/1" if engine == "here" else ""
     )
     assert not files("out")
+
+
+def test_nothing_stays_in_the_directory_for_temporary_files(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(["1"])
+    place = tmp_path_factory.mktemp("tmp")
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    there: list[str] = []
+    given = Given(COPY, out=("out/{/}",))
+    summary, _ = run_map(given, sources.patterns(["in/*"]), before=lambda _: there.extend(os.listdir(place)))
+    assert summary.code == 0
+    assert [name[:7] for name in there] == ["mu-map-"]
+    assert os.listdir(place) == []
 
 
 @pytest.mark.parametrize("engine", ["here", "elsewhere"])
@@ -225,6 +244,14 @@ def test_a_wrong_program_stops_within_the_first_ten(command: tuple[str, ...], sa
     assert summary.stopped.startswith(said)
     assert summary.code == 1
     assert len(commands) <= 10
+
+
+@pytest.mark.parametrize("given", [Given(("echo", "{}")), Given(shell="echo {}")])
+def test_a_line_that_is_too_long_for_a_command_fails_alone(given: Given) -> None:
+    """Even if it is the first one: the program can be started for others."""
+    summary, _ = run_map(given, rows.listed(["x" * (1 << 18), "b"]))
+    assert (summary.done, summary.failed, summary.stopped) == (1, 1, "")
+    assert "argument list too long" in str(summary.failures[0]["failure"])
 
 
 def test_a_shells_127_ends_the_job_at_once() -> None:
@@ -406,6 +433,12 @@ def test_no_input() -> None:
     with pytest.raises(UsageError, match=r"there is no input: in/\* has none"):
         run_map(Given(("true",)), sources.patterns(["in/*"]))
     assert run_map(Given(("true",), allow_empty=True), sources.patterns(["in/*"]))[0].code == 0
+    make(["a"])
+    with pytest.raises(UsageError, match=r"there is no input: in/typo: no such file or directory"):
+        run_map(Given(("true",)), sources.patterns(["in/a", "in/typo"]))
+    summary, _ = run_map(Given(("true",), allow_empty=True), sources.patterns(["in/a", "in/typo"]))
+    assert (summary.code, summary.done) == (0, 1)
+    assert summary.passed_over == {"names (no such file or directory)": 1}
 
 
 def test_outputs_that_collide_are_found_before_anything_starts() -> None:
@@ -456,3 +489,21 @@ def test_an_input_larger_than_the_disk_is_refused_at_once() -> None:
     )
     assert "the worker's disk has room for 10,737,418,240" in str(summary.failures[0]["failure"])
     assert commands == []
+
+
+def test_a_timeline_for_which_there_is_no_room_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(running, "load", lambda _: None)
+    monkeypatch.setattr(running.timeline_html, "page", lambda _: "x" * 100)
+    monkeypatch.setattr(running, "say", said.append)
+    made = cast(Map, SimpleNamespace(given=Given(results=str(tmp_path))))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        running._timeline(made, "record")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert said == ["no timeline: file too large"]
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,9 @@
 """Plans: the paths of a program's files on the worker, and the commands that move the files."""
 
+import errno
+import os
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -90,3 +94,19 @@ def test_columns_name_files() -> None:
     assert made.argv == ["join", "in-left.csv", "in-right.txt"]
     assert made.fetch == [Transfer("in-left.csv", "bbb", "a.csv")]
     assert made.send == [("b.txt", "in-right.txt")]
+
+
+def test_an_output_on_another_file_system_is_copied_whole(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def replace(file: str, place: str) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), file, None, place)
+
+    monkeypatch.setattr(plan, "os", SimpleNamespace(stat=os.stat, replace=replace))
+    (tmp_path / "made").write_bytes(b"abc")
+    (tmp_path / "there").write_bytes(b"the output of an earlier run")
+    assert plan.move(f"{tmp_path}/made", f"{tmp_path}/there") == 3
+    assert (tmp_path / "there").read_bytes() == b"abc"
+    with pytest.raises(Refused, match=f"cannot write {tmp_path}/nowhere/x: no such file"):
+        plan.move(f"{tmp_path}/made", f"{tmp_path}/nowhere/x")
+    assert {path.name for path in tmp_path.iterdir()} == {"made", "there"}

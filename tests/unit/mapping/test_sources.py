@@ -1,5 +1,6 @@
 """Files and objects as inputs, with moto's S3."""
 
+import errno
 import io
 import os
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from moto import mock_aws
 
 from mu.errors import MuError, UsageError
 from mu.mapping import sources
-from mu.mapping.sources import Source, patterns
+from mu.mapping.sources import Source, counted, patterns
 
 
 def texts(source: Source) -> list[str]:
@@ -220,6 +221,19 @@ def test_a_bucket_in_another_region(s3: Any) -> None:
     assert sources.bucket_region("bbb") == "us-east-1"
 
 
+@pytest.mark.parametrize(("found", "region"), [("EU", "eu-west-1"), (None, "us-east-1"), ("sa-east-1",) * 2])
+def test_the_regions_that_have_another_name_in_s3(
+    found: str | None, region: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Located:
+        def get_bucket_location(self, **_: str) -> dict[str, str | None]:
+            return {"LocationConstraint": found}
+
+    monkeypatch.setattr(sources, "_REGIONS", {})
+    monkeypatch.setattr(sources.aws, "client", lambda *_: Located())
+    assert sources.bucket_region("bbb", "us-west-2") == region
+
+
 def test_no_such_bucket(s3: Any) -> None:
     with pytest.raises(MuError, match="there is no bucket none"):
         texts(patterns(["s3://none/x"]))
@@ -256,6 +270,78 @@ def test_files_directories_and_globs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     os.utime("d/a.png", (1, 1))
     (item,) = patterns(["d/a.png"])
     assert item.version != before
+
+
+def test_each_name_and_pattern_must_have_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("d", "empty", "q"):
+        Path(name).mkdir()
+    Path("d/a").write_text("x")
+    Path("q/gone").symlink_to("nowhere")
+    os.mkfifo("pipe")
+    patterns(["d/a", "d", "d/*"]).check()
+    for given, told in [
+        (["d/a", "typo"], "typo: no such file or directory"),
+        (["typo"], "typo: no such file or directory"),
+        (["d/a", "d/a/b"], "d/a/b: not a directory"),
+        (["d/a", "pipe"], "pipe: neither a file nor a directory"),
+        (["x*", "d/a"], "x* has none"),
+        (["d/a", "empty"], "empty has none"),
+        (["d/a", "q/*"], "q/* has only 1 link to nothing"),
+    ]:
+        with pytest.raises(UsageError) as raised:
+            patterns(given).check()
+        assert str(raised.value) == f"there is no input: {told} (--allow-empty makes that a success)"
+
+
+def test_a_name_below_a_directory_that_cannot_be_entered(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stat(path: str, **_: object) -> object:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    source = patterns(["d/sec/b"])
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", stat)
+        with pytest.raises(UsageError, match=r"no input: d/sec/b: permission denied"):
+            source.check()
+
+
+def test_counts_of_what_is_skipped() -> None:
+    kinds = [
+        "empty lines",
+        "folder markers",
+        "links to nothing",
+        "directories (access denied)",
+        "names (no files)",
+    ]
+    assert [counted(kind, 1_000) for kind in kinds] == [f"1,000 {kind}" for kind in kinds]
+    assert [counted(kind, 1) for kind in kinds] == [
+        "1 empty line",
+        "1 folder marker",
+        "1 link to nothing",
+        "1 directory (access denied)",
+        "1 name (no files)",
+    ]
+
+
+def test_names_that_are_left_out_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --allow-empty they are no error."""
+    monkeypatch.chdir(tmp_path)
+    Path("a").write_text("x")
+    source = patterns(["a", "typo", "typo2", "x*"])
+    assert texts(source) == ["a"]
+    assert source.skipped == {"names (no such file or directory)": 2}
+
+
+def test_each_of_several_patterns_must_have_an_object(s3: Any) -> None:
+    put(s3, "raw/a", "marker/")
+    patterns(["s3://bbb/raw/*", "s3://bbb/raw/a"]).check()
+    for given, told in [
+        ("s3://bbb/typo", "s3://bbb/typo has none"),
+        ("s3://bbb/raw/*.png", r"s3://bbb/raw/\*\.png has none"),
+        ("s3://bbb/marker/", "s3://bbb/marker/ has only 1 folder marker"),
+    ]:
+        with pytest.raises(UsageError, match=f"there is no input: {told}"):
+            patterns(["s3://bbb/raw/a", given]).check()
 
 
 @pytest.mark.parametrize(

@@ -22,13 +22,14 @@ from mu import OnePassState, TerminalState
 from mu.console import terminal
 from mu.console.terminal import MAX_LINE
 from mu.defs import Defs
+from mu.launch.result import Progress
 from mu.machine import ErrorState, MachineState
 from mu.report import choose, failure, live
 from mu.report import plain as plain_report
 from mu.report.failure import Failure
 from mu.report.live import RATE, LiveReporter
 from mu.report.plain import PlainReporter
-from mu.report.reporter import Reporter
+from mu.report.reporter import Counts, Reporter
 from mu.report.telling import MAX_REASONS, OTHER_REASONS, Tally, Telling
 from mu.report.worker_log import MAX_TEXT, Track, shortened
 from mu.wire import clock
@@ -142,6 +143,51 @@ def test_plain_lines() -> None:
         + FAILED
         + "1 part had no worker\n1 of 3 parts done in T s\ngood to know\n"
     )
+
+
+def test_the_numbers_of_a_run_that_was_stopped_add_up() -> None:
+    stream = io.StringIO()
+    reporter = PlainReporter(5, stream, quiet=True)
+    reporter.counts = Counts(5, parts_known=False, begun=4, done=1, failed=1)
+    reporter.summary([], 1, "stopped by SIGINT")
+    assert re.sub(r"\d+\.\d s", "T s", stream.getvalue()) == (
+        "... and 1 more parts failed\nstopped by SIGINT\n1 part had no worker\n2 parts were stopped\n"
+        "1 of 5 or more parts done in T s\n"
+    )
+
+
+def test_waiting_for_what_the_service_has_accepted_is_told_now_and_then() -> None:
+    stream = io.StringIO()
+    reporter = PlainReporter(5, stream)
+    began = reporter.started
+    launch = Progress(5, 0, 0, 0, 5, 0, 0, 5, 0, 0, 1, 1.0)
+    reporter.counts = Counts(5, launch=launch, lost=1, hellos=1, begun=1, done=1)
+
+    def told(*seconds: float) -> list[str]:
+        stream.seek(stream.truncate(0))
+        for second in seconds:
+            reporter.tick(now=began + second)
+        return stream.getvalue().splitlines()
+
+    assert told(0.0) == ["0.0 s: 1 of 5 workers connected, 1 done, 0 failed"]
+    assert told(29.0, 31.0, 32.0, 59.0) == ["31.0 s: waiting for 3 accepted invocations to start"]
+    reporter.counts = reporter.counts._replace(workers=1)
+    assert told(100.0, 200.0) == []  # a worker is at work
+    reporter.counts = reporter.counts._replace(workers=0, launch=None)
+    assert told(300.0) == []
+    quiet = PlainReporter(5, stream, quiet=True)
+    quiet.counts = Counts(5, launch=launch)
+    stream.seek(stream.truncate(0))
+    quiet.tick(now=began + 100.0)
+    assert stream.getvalue() == ""
+
+
+def test_all_parts_read_so_far_are_not_all_parts() -> None:
+    stream = io.StringIO()
+    reporter = PlainReporter(1, stream, quiet=True)
+    reporter.counts = Counts(1, parts_known=False, begun=1, done=1)
+    reporter.summary([], 0, "")
+    assert stream.getvalue().startswith("1 of 1 or more parts done")
 
 
 def test_quiet_says_what_went_wrong() -> None:
@@ -322,6 +368,7 @@ def test_reasons_of_one_kind_are_told_together(errors: list[str], told: str) -> 
         ("retreive:key", ": did you mean retrieve:?"),
         ("uplaod:", ": did you mean upload:?"),
         ("quit", ": a command ends with a colon"),
+        ("OK:RETVAL(0)", ": what is expected stands in a pair, (expected, command)"),
         ("something else:", ""),
         ("", ""),
         ("r" * 1_000_000 + ":", ""),

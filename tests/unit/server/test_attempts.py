@@ -38,6 +38,9 @@ class Hearing(Reporter):
     def note(self, text: str) -> None:
         self.lines.append(text)
 
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
 
 class Books:
     """A run of some parts without a loop: the test begins and ends the attempts."""
@@ -94,6 +97,19 @@ def test_a_part_that_is_done(made: list[Books]) -> None:
     (outcome,) = books.outcomes
     assert (outcome.status, outcome.result, outcome.seconds, outcome.attempt) == ("done", "done well", 3.0, 1)
     assert isinstance(books.states[0], Done)
+
+
+def test_a_loop_that_is_left_by_accident_is_told_once(made: list[Books]) -> None:
+    books = Books()
+    made.append(books)
+    for _ in range(2):
+        peer = books.begin()
+        assert peer.machine is not None
+        ended = Done(peer.machine)
+        ended.loop_left = "Body.nextState is not set"
+        books.attempts.moved(peer, ended)
+        assert books.attempts.end(peer, 5.0) == (True, [])
+    assert books.reporter.lines == ["Body.nextState is not set"]
 
 
 def test_a_failure_is_told_once_the_part_has_failed_for_good(made: list[Books]) -> None:
@@ -217,6 +233,18 @@ def test_parts_under_way_are_told_as_stopped(made: list[Books]) -> None:
     books.begin()
     books.attempts.stop(9.0)
     assert [(number, status) for number, status, _, _ in books.told()] == [(0, "done"), (1, "stopped")]
+
+
+def test_parts_that_wait_for_another_attempt_are_told_as_stopped_too(made: list[Books]) -> None:
+    books = Books(retries=2)
+    made.append(books)
+    books.end(books.begin(), "no route")
+    books.end(books.begin(), "no route")  # the same part again
+    books.begin()  # and its third attempt
+    second = books.begin()
+    books.end(second, "no route")
+    books.attempts.stop(9.0)
+    assert books.told() == [(0, "stopped", "", 3), (1, "stopped", "", 1)]
 
 
 def test_a_bounded_number_of_failures_is_kept_unless_all_states_are(made: list[Books]) -> None:

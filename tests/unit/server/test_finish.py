@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from mu.errors import JobError
 from mu.machine import MachineState
 from mu.report.cost import Function
 from mu.report.plain import PlainReporter
-from mu.report.reporter import Reporter
+from mu.report.reporter import Counts, Reporter
 from mu.report.telling import Tally, Telling
 from mu.report.worker_log import Track
 from mu.server import finish, loop
@@ -108,6 +109,21 @@ def test_a_signal_waits_for_the_files(tmp_path: Path, number: signal.Signals) ->
     assert json.loads((tmp_path / "run" / "run.json").read_text())["parts"][0]["outcome"] == "done"
 
 
+@pytest.mark.parametrize(
+    ("counts", "error", "number", "status"),
+    [
+        (Counts(3, done=3), None, 0, 0),
+        (Counts(3, done=2), None, 0, 1),
+        (Counts(3, done=3), JobError("x"), 0, 1),
+        (Counts(3, done=3, parts_known=False), None, 0, 1),  # the source of the parts has not come to its end
+        (Counts(3, done=3), None, signal.SIGINT, 130),
+    ],
+)
+def test_the_status_in_the_record(counts: Counts, error: Exception | None, number: int, status: int) -> None:
+    run = SimpleNamespace(counts=counts, error=error, loop=SimpleNamespace(signal=number))
+    assert finish._status(run) == status  # type: ignore[arg-type]
+
+
 class Lookup:
     """A price lookup whose answers are given, in order."""
 
@@ -172,25 +188,40 @@ def worker_sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ends
 
 
-def test_spare_workers_live_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    clock = SimpleNamespace(monotonic=lambda: now[0], time=lambda: now[0])
-    monkeypatch.setattr(loop, "time", clock)
+@contextmanager
+def made_loop() -> Iterator[loop.Loop]:
+    """The loop of a run of one part, which does not run."""
     settings = Settings([Part(0, 0)], retries=1)
-    listener = socket.create_server(("127.0.0.1", 0))
     ledger = Ledger(settings.parts, settings.retries)
     telling = Telling(Reporter(1), Tally(ledger.counts))
     attempts = Attempts(settings, MachineState, [], ledger, telling, None)
     staffing = Staffing(settings, ledger, telling, None, 0)
-    run = loop.Loop(settings, ledger, attempts, telling, listener, None, None, deque(), staffing)
-    with listener, worker_sockets() as first, worker_sockets() as second:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield loop.Loop(settings, ledger, attempts, telling, listener, None, None, deque(), staffing)
+
+
+def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses: list[int] = []
+    monkeypatch.setattr(loop, "os", SimpleNamespace(_exit=statuses.append))
+    with made_loop() as run:
+        run.on_signal(signal.SIGINT)
+        assert (run.signal, run.ended, statuses) == (signal.SIGINT, "stopped by SIGINT", [])
+        run.on_signal(signal.SIGTERM)
+        assert statuses == [128 + signal.SIGTERM]
+
+
+def test_spare_workers_live_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], time=lambda: now[0])
+    monkeypatch.setattr(loop, "time", clock)
+    with made_loop() as run, worker_sockets() as first, worker_sockets() as second:
         peers = [Peer(sock, "x", 0.0) for sock in (first[0], second[0])]
         for moment, peer in zip((1.0, 3.0), peers, strict=True):
             now[0] = moment
             peer.channel = SocketNB(peer.sock)
             run._connections.add(peer)
             run._admit(peer, peer.channel, Hello("", {}))
-        assert attempts.made == 1
+        assert run._attempts.made == 1
         now[0] = 7.0
         for peer in [*peers, *peers]:
             run._forget(peer)

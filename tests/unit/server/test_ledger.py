@@ -1,5 +1,6 @@
 """Which part goes to which connection, and what happens to parts whose workers fail or are slow."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mu.machine import listed
-from mu.server.ledger import TEXT_KEPT, Attempt, Ledger, Part, connection_order
+from mu.server.ledger import EXCUSED, TEXT_KEPT, Attempt, Ledger, Part, connection_order
 
 
 @pytest.mark.parametrize(
@@ -202,6 +203,47 @@ def test_parts_that_are_still_to_come() -> None:
     assert ledger.counts()[:2] == (2, True)
 
 
+def test_who_knows_better_than_the_text_says_whether_an_error_is_final() -> None:
+    error = "s3://b/k: no such key"
+    book = ledger(1, retries=5)
+    assert not book.failure(begun(book), error, seems_final=False)
+    assert not book.failure(begun(book), "it is gone", seems_final=True, proven=False)
+    assert not book.failure(begun(book), "it is lost", seems_final=True, proven=False)
+    assert book.failure(begun(book), "it is lost", seems_final=True, proven=False)
+    book = ledger(1, retries=5)
+    assert book.failure(begun(book), error)
+
+
+class OfKnownLength:
+    """Parts of which some can be read, with the length that they would have."""
+
+    def __len__(self) -> int:
+        return 5
+
+    def __iter__(self) -> Iterator[Part]:
+        yield from (Part(number, number) for number in range(2))
+        raise OSError("the database went away")
+
+
+@pytest.mark.parametrize(
+    ("order", "counts"), [(iter(OfKnownLength()), (2, False)), (OfKnownLength(), (5, True))]
+)
+def test_parts_that_cannot_be_read_to_their_end_are_not_taken_for_all(
+    order: Iterable[Part], counts: tuple[int, bool]
+) -> None:
+    ledger = Ledger(order)
+    for _ in range(2):
+        attempt = ledger.begin(0.0)
+        assert attempt is not None
+        ledger.succeeded(attempt, 1.0)
+    assert not ledger.broken
+    assert ledger.begin(1.0) is None
+    assert ledger.broken == "reading the inputs: OSError: the database went away"
+    assert ledger.finished
+    assert ledger.counts() == (*counts, 2, 2, 0)
+    assert ledger.begin(2.0) is None
+
+
 def test_what_is_kept_of_an_error_is_bounded() -> None:
     """An error that looks final is compared with the next worker's error by its end, so only the end is kept."""
     book = ledger(1, retries=5)
@@ -250,3 +292,10 @@ def test_a_backup_takes_a_part_that_is_given_back() -> None:
     assert ledger.finished
     ledger.give_back(held)
     assert ledger.finished
+
+
+def test_failures_of_workers_that_were_ended_do_not_count_up_to_a_bound() -> None:
+    book = ledger(1, retries=1)
+    failed = [book.failure(begun(book), "x", excused=True) for _ in range(EXCUSED + 2)]
+    assert failed == [False] * (EXCUSED + 1) + [True]
+    assert book.failed == 1

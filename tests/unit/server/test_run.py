@@ -227,6 +227,18 @@ def test_one_that_drains_gets_no_other_part() -> None:
     assert engine.asked == 2
 
 
+def test_a_worker_that_its_system_ends_loses_its_part_to_another_without_a_retry() -> None:
+    """As a preempted pilot of Slurm, which says so and closes the connection."""
+
+    def preempted(command: str) -> str | list[str | None] | None:
+        return ["INFO:mu.draining:SIGTERM", None] if command == "run:" else obey(command)
+
+    engine = PartWorkers(*[preempted] * 3, obey, facts=FACTS)
+    made, _ = go(engine, number=4, workers=1, retries=0)
+    assert (made.counts.done, made.counts.failed) == (4, 0)
+    assert engine.asked == 4
+
+
 def test_lost_invocations_are_replaced_and_told(capfd: pytest.CaptureFixture[str]) -> None:
     class Late(PartWorkers):
         """Reports its lost workers once another worker has connected."""
@@ -276,6 +288,31 @@ def test_inputs_that_cannot_be_read_end_the_run() -> None:
 
     with pytest.raises(JobError, match="reading the inputs: OSError"):
         run.run(Settings(breaking()), Stays, engines=[PartWorkers(facts=FACTS)])
+
+
+def test_inputs_that_break_once_all_before_them_are_done_end_the_run_as_well() -> None:
+    """Nothing is running then, so the loop ends before it looks at anything else."""
+    over: list[int] = []
+
+    def breaking() -> Iterator[Part | None]:
+        yield Part(0, 0)
+        while not over:
+            yield None
+        raise OSError(5, "Input/output error")
+
+    made = run.Run(
+        Settings(breaking()),
+        Stays,
+        engines=[PartWorkers(facts=FACTS)],
+        on_outcome=lambda outcome: over.append(outcome.part.number),
+    )
+    made.prepare()
+    made.launch()
+    made.drive()
+    with pytest.raises(JobError, match="reading the inputs: OSError") as raised:
+        made.conclude()
+    assert raised.value.code == 1
+    assert (made.counts.done, made.counts.parts_known) == (1, False)
 
 
 @pytest.mark.parametrize("asked", [{"num_parts": 0}, {"num_parts": 0, "record_dir": None}])

@@ -125,6 +125,16 @@ def test_workers_that_are_busy_are_not_missed() -> None:
     assert office.engine.asked == 1
 
 
+def test_workers_in_the_queue_of_the_engines_system_are_waited_for_as_long_as_it_takes() -> None:
+    office = Office(3, connect_timeout=5.0, retries=0)
+    office.engine.pending = 3
+    for moment in range(0, 1000, 4):
+        assert office.staffing.watch(float(moment)) == ""
+    office.engine.pending = 0  # they have been started: from now on the time counts
+    assert office.staffing.watch(1000.0) == ""
+    assert "no worker has connected for 5 s" in office.staffing.watch(1006.0)
+
+
 def test_a_launch_that_has_failed_ends_a_run_whose_parts_nobody_can_do() -> None:
     office = Office(3)
     office.hello()
@@ -152,3 +162,41 @@ def test_launching_that_goes_on_is_waited_for() -> None:
         engine.accepted = moment + 1
         assert office.staffing.watch(4.0 * moment) == ""
     assert "no worker has connected for 5 s" in office.staffing.watch(20.0)
+
+
+def test_a_slow_start_is_told_once() -> None:
+    office = Office(3)
+    office.engine.note = lambda: ""  # type: ignore[method-assign]
+    for moment in range(1, 100, 3):
+        assert office.staffing.watch(float(moment)) == ""
+        assert office.notes == (
+            [] if moment <= 11 else ["no worker has connected for 10 s; 3 started, and not connected yet"]
+        )
+
+
+def test_of_a_slow_start_the_engine_says_what_it_waits_for() -> None:
+    office = Office(3)
+    office.engine.note = lambda: "; 0 of 3 started, waiting for here"  # type: ignore[method-assign]
+    office.staffing.watch(1.0)
+    office.staffing.watch(12.0)
+    assert office.notes == ["no worker has connected for 10 s; 0 of 3 started, waiting for here"]
+
+
+def test_after_a_worker_has_connected_there_is_no_slow_start() -> None:
+    office = Office(3)
+    office.hello()
+    for moment in range(1, 100, 3):
+        office.staffing.watch(float(moment))
+    assert office.notes == []
+
+
+def test_starts_in_a_queue_are_no_slow_start() -> None:
+    class Queued(FakeEngine):
+        pending = 3  # type: ignore[assignment]
+
+    office = Office(3)
+    office.staffing._engine = queued = Queued("slurm")
+    queued.asked = 3
+    for moment in range(1, 100, 3):
+        office.staffing.watch(float(moment))
+    assert office.notes == []

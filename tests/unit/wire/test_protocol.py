@@ -179,6 +179,7 @@ def test_exec_result() -> None:
         {"max_rss": 1.5},
         {"timed_out": 0},
         {"stdout": 1},
+        {"stdout": "x", "stdout_base64": 5},
         {"cut": None},
     ],
 )

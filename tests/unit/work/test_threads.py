@@ -159,6 +159,24 @@ def test_a_thread_does_one_job_after_the_other(tasks: Tasks, monkeypatch: pytest
     assert len(set(workers)) == 1
 
 
+def test_quiet_waits_for_the_only_other_job(tasks: Tasks) -> None:
+    answers: list[str] = []
+    gate = Gate("gate")
+    tasks.start(gate, answers.append)
+    assert gate.begun.wait(PATIENCE)
+    found: list[bool] = []
+
+    def reset() -> str:
+        found.append(tasks.quiet(0.0))
+        gate.may_end.set()
+        found.append(tasks.quiet(PATIENCE))
+        return "reset"
+
+    tasks.start(reset, answers.append, at_once=True)
+    assert sorted(collect(tasks, answers, 2)) == ["gate", "reset"]
+    assert found == [False, True]
+
+
 def test_quiet_waits_for_others_and_forgets_what_waits(tasks: Tasks) -> None:
     answers: list[str] = []
     gates = [Gate(str(number)) for number in range(4)]

@@ -1,5 +1,6 @@
 """The worker's directory: which old directories it removes, and which it must not remove."""
 
+import errno
 import fcntl
 import os
 import shutil
@@ -130,27 +131,86 @@ def test_links_in_a_dead_ones_directory_are_not_followed(tmp_path: Path) -> None
     assert (tmp_path / "precious" / "file").exists()
 
 
-def test_one_that_is_taken_for_dead_while_it_is_made_tries_again(
+def test_no_worker_takes_one_for_dead_while_it_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another worker, which removes old directories, gets the lock after the marker was made and before it was
-    locked."""
-    calls = []
+    """Another worker removes old directories after the marker was made and before it was locked."""
 
     def flock(descriptor: int, operation: int) -> None:
-        calls.append(operation)
-        if len(calls) == 1:
-            raise BlockingIOError
-        if len(calls) == 2:  # by now the directory has been removed
-            workdir._remove(os.path.dirname(os.readlink(f"/proc/self/fd/{descriptor}")))
+        monkeypatch.undo()
+        workdir._sweep(str(tmp_path))
         original(descriptor, operation)
 
     original = fcntl.flock
     monkeypatch.setattr(fcntl, "flock", flock)
     made = Workdir(str(tmp_path))
-    assert len(calls) == 3
-    assert Path(made.path, MARKER).exists()
+    assert os.listdir(tmp_path) == [Path(made.path).name]
+    assert os.listdir(made.path) == [MARKER]
     made.release(remove=True)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    """Lustre without `flock`, NFS without a lock daemon: a worker has a directory, and no other one removes it."""
+    dead = left_by_a_dead_worker(tmp_path)
+
+    def flock(_descriptor: int, _operation: int) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    before = len(os.listdir("/proc/self/fd"))
+    made = Workdir(str(tmp_path))
+    assert os.listdir(made.path) == []
+    monkeypatch.undo()  # a lock daemon may be away for a while only
+    Workdir(str(tmp_path)).release(remove=True)
+    assert os.listdir(tmp_path) == [Path(made.path).name]
+    assert not dead.exists()
+    Path(made.path, "file").touch()
+    assert made.clear()
+    made.release(remove=True)
+    assert os.listdir(tmp_path) == []
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_names_that_are_all_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "urandom", bytes)
+    (tmp_path / "lambda_00000000").mkdir()
+    with pytest.raises(FileExistsError):
+        Workdir(str(tmp_path))
+
+
+def test_of_another_machine_nothing_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file system is shared, and its locks hold on one machine only: they look free on the others."""
+    assert f".mu-worker.{os.uname().nodename}" == MARKER
+    dead = left_by_a_dead_worker(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(workdir, "MARKER", ".mu-worker.another")
+        Workdir(str(tmp_path)).release(remove=True)
+        assert dead.exists()
+    Workdir(str(tmp_path)).release(remove=True)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_worker_does_not_remove_all_of_very_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker's hello does not wait until all old directories are gone. The next workers remove the others."""
+    for number in range(7):
+        (tmp_path / f"lambda_{number:08}").mkdir()
+        (tmp_path / f"lambda_{number:08}" / MARKER).touch()
+    monkeypatch.setattr(workdir, "MOST_REMOVED", 3)
+    for left in (4, 1, 0):
+        Workdir(str(tmp_path)).release(remove=True)
+        assert len(os.listdir(tmp_path)) == left
+
+
+def test_a_worker_does_not_look_at_all_of_very_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(7):  # these cannot be removed: they have no marker
+        (tmp_path / f"lambda_{number:08}").mkdir()
+    looked_at: list[str] = []
+    monkeypatch.setattr(workdir, "_remove_if_dead", lambda path: bool(looked_at.append(path)))
+    monkeypatch.setattr(workdir, "MOST_LOOKED_AT", 3)
+    Workdir(str(tmp_path)).release(remove=True)
+    assert len(looked_at) == 3
 
 
 def test_no_place_for_it(tmp_path: Path) -> None:

@@ -1,0 +1,586 @@
+"""What a script's state classes declare: misspelt names, lists that are none, and loops that are left by accident."""
+
+import inspect
+from typing import Any, ClassVar
+
+import pytest
+
+from mu import (
+    CommandListState,
+    ErrorState,
+    ForLoopState,
+    IfElseState,
+    InfoWatcherState,
+    MachineState,
+    MultiPassState,
+    OnePassState,
+    SuperpositionState,
+    TerminalState,
+)
+from mu.machine.command_list import FORM
+from mu.machine.declarations import alike
+from mu.report.failure import failure_of
+from mu.wire.socket_nb import SocketNB
+from tests.support.machines import Driven
+
+
+class Final(TerminalState):
+    pass
+
+
+def line_of(kind: type) -> str:
+    """Returns where a class of this file is, as messages name it."""
+    return f"({__file__}:{inspect.getsourcelines(kind)[1]})"
+
+
+def error_of(first: Any) -> str:
+    """Returns the error of a machine that begins in `first`, after a hello."""
+    machine = Driven(Before, 0, first).says("OK:HELLO").machine  # type: ignore[arg-type]
+    assert isinstance(machine, ErrorState)
+    assert machine.final
+    return machine.err
+
+
+class Before(OnePassState):
+    """Leads to the state that is tested, since errors of its constructor are those of the state before it."""
+
+    expect = "OK:HELLO"
+
+    def __init__(self, prevState: SocketNB, actorNum: int, following: Any) -> None:
+        super().__init__(prevState, actorNum)
+        self.nextState = following
+
+
+# Misspelt names
+
+
+class Wrong:
+    """Classes of which each has a misspelt name."""
+
+    class CommandList(CommandListState):
+        commandList: ClassVar = [("OK", "run:x")]
+
+    class InInstance(CommandListState):
+        def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+            super().__init__(prevState, actorNum)
+            self.command_list = [("OK", "run:x")]
+
+    class Commands(CommandListState):
+        commands: ClassVar = ["run:x"]
+
+    class ListInOnePass(OnePassState):
+        commandlist: ClassVar = [("OK", "run:x")]
+
+    class Expects(OnePassState):
+        expects = "OK"
+        commands = "run:x"
+
+    class OneInMultiPass(MultiPassState):
+        expect = "OK"
+
+    class Next(OnePassState):
+        expect = "OK"
+        nextstate = Final
+
+    class Alternate(IfElseState):
+        expect = "OK"
+        consequentState = Final
+        alternateState = Final
+
+    class Test(IfElseState):
+        expect = "OK"
+
+        def test_fn(self) -> bool:
+            return False
+
+    class Exit(ForLoopState):
+        loopState = Final
+        exitSate = Final
+
+    class Fin(ForLoopState):
+        iterfin = 3
+
+    class Pipelined(CommandListState):
+        commandlist: ClassVar = [("OK", "run:x")]
+        pipeline = True
+
+    class Constructors(SuperpositionState):
+        stateConstructors: ClassVar = [Final]
+
+    class Updated(InfoWatcherState):
+        def info_update(self) -> None:
+            pass
+
+    class Follows(OnePassState):
+        expect = "OK"
+
+        def postTransition(self) -> MachineState:
+            return Final(self)
+
+    class Inherits(Next):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "right"),
+    [
+        (Wrong.CommandList, "commandList", "commandlist"),
+        (Wrong.InInstance, "command_list", "commandlist"),
+        (Wrong.Commands, "commands", "commandlist"),
+        (Wrong.ListInOnePass, "commandlist", "expect and command"),
+        (Wrong.Expects, "expects", "expect"),
+        (Wrong.OneInMultiPass, "expect", "expects"),
+        (Wrong.Next, "nextstate", "nextState"),
+        (Wrong.Alternate, "alternateState", "alternativeState"),
+        (Wrong.Test, "test_fn", "testfn"),
+        (Wrong.Exit, "exitSate", "exitState"),
+        (Wrong.Fin, "iterfin", "iterFin"),
+        (Wrong.Pipelined, "pipeline", "pipelined"),
+        (Wrong.Constructors, "stateConstructors", "state_constructors"),
+        (Wrong.Updated, "info_update", "info_updated"),
+        (Wrong.Follows, "postTransition", "post_transition"),
+    ],
+)
+def test_a_misspelt_name_is_an_error_that_says_what_was_meant(kind: Any, name: str, right: str) -> None:
+    for _ in range(2):
+        assert error_of(kind) == f"{kind.__name__}.{name}: did you mean {right}? {line_of(kind)}"
+
+
+def test_a_misspelt_name_of_a_base_class_is_told_with_the_base_class() -> None:
+    assert error_of(Wrong.Inherits) == f"Next.nextstate: did you mean nextState? {line_of(Wrong.Next)}"
+
+
+class Own:
+    """Classes whose names only look like misspelt ones."""
+
+    class Constant(CommandListState):
+        COMMANDS: ClassVar = ["run:x"]
+        commandlist: ClassVar = [None, *COMMANDS]
+        command = "run:x"
+        commands: ClassVar = []
+        _nextState = 3
+
+    class Chosen(OnePassState):
+        commands: ClassVar = ["a:", "b:"]
+
+        def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+            super().__init__(prevState, actorNum)
+            self.command = self.commands[0]
+
+    class Branches(OnePassState):
+        nextStates: ClassVar = {"a": Final}
+        next_state = Final
+
+        def post_transition(self) -> MachineState:
+            return self.next_state(self)
+
+    class Data(OnePassState):
+        transitions = 3
+        testFn = None
+        nextstate = "Final"
+
+    class Drawn(OnePassState):
+        nextstate = Final
+        exits: ClassVar = {"nextstate": ""}
+
+    class Given(OnePassState):
+        nextState = Final
+        nextstate = None
+
+    class Empty(CommandListState):
+        """It goes through at once."""
+
+        commandlist = ()
+        commands: ClassVar = ["unused:"]
+
+    class Filled(CommandListState):
+        def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+            super().__init__(prevState, actorNum)
+            self.expects, self.commands = ["OK"], ["a:"]
+            self.command = "a helper"
+
+    class Loop(ForLoopState):
+        commands: ClassVar = ["a:"]
+        expects = 3
+
+    class Fails(OnePassState):
+        @property
+        def command(self) -> str:  # type: ignore[override]
+            raise ZeroDivisionError if not self.messages else KeyError
+
+        def post_transition(self) -> MachineState:
+            return Final(self)
+
+        def _proceed(self) -> MachineState:
+            return self.post_transition()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in vars(Own).values() if isinstance(kind, type)])
+def test_a_name_of_ones_own_is_no_misspelt_one(kind: Any) -> None:
+    assert not isinstance(Driven(kind).says("OK").machine, ErrorState)
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "is_alike"),
+    [
+        ("nextstate", "nextState", True),
+        ("next_state", "nextState", True),
+        ("nextStates", "nextState", True),
+        ("nextSate", "nextState", True),
+        ("nextSatte", "nextState", True),
+        ("nextState", "nextState", False),
+        ("textState", "nextState", False),
+        ("lastState", "nextState", False),
+        ("expected", "expect", False),
+        ("consequntSate", "consequentState", True),
+        ("consequenceState", "consequentState", False),
+        ("ab", "ba", True),
+        ("abcd", "badc", False),
+        ("", "ab", False),
+    ],
+)
+def test_what_is_alike(name: str, right: str, is_alike: bool) -> None:
+    assert alike(name, right) == is_alike
+
+
+# Lists
+
+
+def listing(entries: Any) -> Any:
+    return type("Listing", (CommandListState,), {"commandlist": entries})
+
+
+@pytest.mark.parametrize(
+    ("entries", "place", "shown"),
+    [
+        ([("OK", "a:", 3)], 0, "('OK', 'a:', 3)"),
+        ([("OK", "a:"), ["OK", "b:"]], 1, "['OK', 'b:']"),
+        ([("OK", 5)], 0, "('OK', 5)"),
+        ([None, 7], 1, "7"),
+        ([("OK", "a:"), b"b:"], 1, "b'b:'"),
+        ([(b"OK", "a:")], 0, "(b'OK', 'a:')"),
+        ([()], 0, "()"),
+        ([Final], 0, "Final"),
+    ],
+)
+def test_an_entry_of_a_command_list_that_is_none(entries: Any, place: int, shown: str) -> None:
+    assert f"Listing.commandlist[{place}] is {shown}: write {FORM}" in error_of(listing(entries))
+
+
+class Texts:
+    class Command(CommandListState):
+        commandlist = "run:echo hi"  # type: ignore[assignment]
+
+    class Pairs(CommandListState):
+        commandlist: Any = {"OK:HELLO": "run:x"}
+
+    class Nothing(CommandListState):
+        commandlist: Any = None
+
+    class Expects(MultiPassState):
+        expects: Any = "OK"
+        commands: ClassVar = ["a:"]
+
+    class Sub(SuperpositionState):
+        state_constructors: Any = Final
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (Texts.Command, "Command.commandlist is 'run:echo hi', not a list of commands and pairs"),
+        (Texts.Pairs, "Pairs.commandlist is {'OK:HELLO': 'run:x'}, not a list of commands and pairs"),
+        (Texts.Nothing, "Nothing.commandlist is None, not a list of commands and pairs"),
+        (Texts.Expects, "Expects.expects is 'OK', not a list of expected texts"),
+        (Texts.Sub, "Sub.state_constructors is Final, not a list of state classes"),
+    ],
+)
+def test_what_is_no_list_is_told_with_the_place_of_the_class(kind: Any, text: str) -> None:
+    said = error_of(kind)
+    assert text in said
+    assert said.endswith(f" {line_of(kind)}")
+
+
+def test_an_iterator_serves_all_parts() -> None:
+    class Mapped(CommandListState):
+        commandlist: Any = map("a:{}".format, range(2))
+
+    class Passes(MultiPassState):
+        expects: Any = iter(["OK", "OK"])
+        commands: Any = (text for text in ["a:0", "a:1"])
+
+    class Inner(OnePassState):
+        expect = "OK"
+        command = "a:0"
+
+    class Several(SuperpositionState):
+        state_constructors: Any = iter([Inner, Inner])
+
+    for kind in (Mapped, Passes, Several):
+        for _ in range(2):
+            took = Driven(kind).says("OK", "OK").took
+            assert [text[:2] for text in took] == ["a:", "a:"]
+
+
+class Late:
+    class Commands(CommandListState):
+        def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+            super().__init__(prevState, actorNum)
+            self.commandlist = [("OK", "run:x")]
+
+    class Machines(SuperpositionState):
+        def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+            super().__init__(prevState, actorNum)
+            self.state_constructors = [Final]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(Late.Commands, "commandlist"), (Late.Machines, "state_constructors")]
+)
+def test_a_list_that_is_set_after_it_was_read_is_an_error(kind: Any, name: str) -> None:
+    said = error_of(kind)
+    assert said.startswith(f"{kind.__name__}.{name} is set too late: set it before super().__init__(...)")
+    assert said.endswith(f" ({__file__}:{kind.__init__.__code__.co_firstlineno})")
+
+
+def test_a_list_may_be_set_before_it_is_read() -> None:
+    class Early(CommandListState):
+        def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+            self.commandlist = [("OK", f"a:{actorNum}")]
+            super().__init__(prevState, actorNum)
+
+    for number in (1, 2):
+        assert Driven(Early, number).says("OK").took == [f"a:{number}"]
+
+
+class Uneven:
+    class Fewer(MultiPassState):
+        expects: ClassVar = ["OK", "OK", "OK"]
+        commands: ClassVar = ["a:", "b:"]
+
+    class More(MultiPassState):
+        expects: ClassVar = ["OK"]
+        commands: ClassVar = ["a:", "b:"]
+
+
+@pytest.mark.parametrize(("kind", "numbers"), [(Uneven.Fewer, (3, 2)), (Uneven.More, (1, 2))])
+def test_lists_of_different_lengths_are_an_error(kind: Any, numbers: tuple[int, int]) -> None:
+    failed = Driven(kind).says("OK", "OK", "OK").machine
+    assert isinstance(failed, ErrorState)
+    expects, commands = numbers
+    name = kind.__name__
+    assert f"{name} has {expects} expects and {commands} commands" in failed.err
+    assert failed.err.endswith(f" {line_of(kind)}")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "text"),
+    [
+        ({"expects": ["OK", 3], "commands": ["a:", "b:"]}, "expects[1] is 3"),
+        ({"expects": ["OK", "OK"], "commands": ["a:", 3]}, "commands[1] is 3"),
+    ],
+)
+def test_places_of_lists_that_are_not_text(attributes: dict[str, Any], text: str) -> None:
+    assert f"Typed.{text}, neither text nor None" in error_of(type("Typed", (MultiPassState,), attributes))
+
+
+def test_an_expectation_may_be_several_and_a_command_bytes() -> None:
+    class Either(OnePassState):
+        expect: Any = ("OK:A", "OK:B")
+        command: Any = b"go:"
+
+    assert Driven(Either).says("OK:B").took == ["go:"]
+    assert "Bytes.expect is b'OK', neither" in error_of(type("Bytes", (OnePassState,), {"expect": b"OK"}))
+
+
+# Bounds of loops
+
+
+@pytest.mark.parametrize(
+    ("bounds", "text"),
+    [
+        ({"iterFin": 5 / 2}, "iterFin is 2.5, not a whole number: write // where Python 2 had /"),
+        ({"iterInit": 0.5, "iterFin": 2}, "iterInit is 0.5, not a whole number: write //"),
+        ({"iterFin": "3"}, "iterFin is '3', not a whole number"),
+        ({"iterFin": None}, "iterFin is None, not a whole number"),
+        ({"iterFin": float("nan")}, "iterFin is nan, not a whole number"),
+    ],
+)
+def test_a_bound_that_is_no_whole_number_is_refused(bounds: dict[str, Any], text: str) -> None:
+    assert f"Loop.{text}" in error_of(type("Loop", (ForLoopState,), bounds))
+
+
+@pytest.mark.parametrize(("fin", "rounds"), [(4 / 2, 2), (True, 1), (float("inf"), 5)])
+def test_whole_numbers_of_other_types_and_no_end_are_bounds(fin: Any, rounds: int) -> None:
+    class Body(OnePassState):
+        expect = "OK"
+        command = "a:"
+
+    class Loop(ForLoopState):
+        iterFin = fin
+        loopState = Body
+        exitState = Final
+
+    Body.nextState = Loop
+    assert len(Driven(Loop).says(*["OK"] * 5).took) == rounds
+
+
+# Loops that are left
+
+
+class Turn(OnePassState):
+    expect = "OK"
+
+
+class Round(ForLoopState):
+    iterFin = 3
+    loopState = Turn
+
+
+def left(body: Any, *said: str) -> str:
+    """Returns the warning of a machine that ends in the body of a loop."""
+    loop = type("Loop", (ForLoopState,), {"iterFin": 3, "loopState": body, "exitState": Final})
+    machine = Driven(loop).says(*(said or ("OK",))).machine
+    assert type(machine) is TerminalState
+    return machine.loop_left
+
+
+class Bodies:
+    class Forgets(OnePassState):
+        expect = "OK"
+
+    class Long(OnePassState):
+        expect = "OK"
+
+    class Calls(OnePassState):
+        expect = "OK"
+
+        def post_transition(self) -> MachineState:
+            return self.nextState(self)
+
+    class Means(OnePassState):
+        expect = "OK"
+        nextState = TerminalState
+
+    class Says(OnePassState):
+        expect = "OK"
+
+        def post_transition(self) -> MachineState:
+            return TerminalState(self)
+
+    class Breaks(OnePassState):
+        expect = "OK"
+
+        def post_transition(self) -> MachineState:
+            self.info["_loop_break"] = True
+            return super().post_transition()
+
+
+@pytest.mark.parametrize(
+    ("kind", "warned"),
+    [
+        (Bodies.Forgets, True),
+        (Bodies.Calls, True),
+        (Bodies.Means, False),
+        (Bodies.Says, False),
+        (Bodies.Breaks, False),
+    ],
+)
+def test_a_loop_that_is_left_because_a_successor_was_not_set(kind: Any, warned: bool) -> None:
+    warning = left(kind)
+    assert bool(warning) == warned
+    if warned:
+        assert warning.startswith(
+            f"{kind.__name__}.nextState is not set, so a part has ended in the middle of a loop"
+        )
+        assert warning.endswith(f" {line_of(kind)}")
+
+
+def test_long_messages_do_not_hide_it() -> None:
+    assert left(Bodies.Long, "OK" + "x" * 10_000)
+
+
+def test_a_loop_that_has_ended_and_machines_beside_each_other_are_not_left() -> None:
+    class Body(OnePassState):
+        expect = "OK"
+
+    class Loop(ForLoopState):
+        iterFin = 1
+        loopState = Body
+
+    Body.nextState = Loop
+    ended = Driven(Loop).says("OK").machine
+    assert type(ended) is TerminalState
+    assert ended.loop_left == ""
+
+    class Inner(OnePassState):
+        expect = "OK"
+
+    class Both(SuperpositionState):
+        state_constructors: ClassVar = [Inner]
+        nextState = Loop
+
+    Loop.loopState = Both
+    ended = Driven(Loop).says("OK").machine
+    assert type(ended) is TerminalState
+    assert ended.loop_left == ""
+
+
+# Where errors are
+
+
+def test_nested_errors_name_each_class_once_and_the_line() -> None:
+    class Sub(OnePassState):
+        def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+            super().__init__(prevState, actorNum)
+            raise KeyError("codec")
+
+    class Both(SuperpositionState):
+        state_constructors: ClassVar = [Sub]
+
+    driven = Driven(Before, 0, Both).says("OK:HELLO")  # type: ignore[arg-type]
+    where = f"({__file__}:{Sub.__init__.__code__.co_firstlineno + 2})"
+    assert isinstance(driven.machine, ErrorState)
+    assert driven.machine.err == f"Before: Both: Sub: KeyError: 'codec' {where}"
+    assert failure_of(driven.machine).why == f"Both: Sub: KeyError: 'codec' {where}"
+
+
+class Misuse:
+    class NoNext(OnePassState):
+        nextState: Any = None
+
+    class TextNext(OnePassState):
+        nextState: Any = "Final"
+
+    class NoReturn(OnePassState):
+        def post_transition(self) -> Any:
+            return None
+
+    class Arguments(OnePassState):
+        def __init__(self, prevState: SocketNB, actorNum: int) -> None:
+            super().__init__(prevState, actorNum)
+
+    class NoSuper(OnePassState):
+        def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+            pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "function"),
+    [
+        (Misuse.NoNext, "NoNext.nextState is None, not a state class", None),
+        (Misuse.TextNext, "TextNext.nextState is 'Final', not a state class", None),
+        (Misuse.NoReturn, "NoReturn.post_transition returned None, which is not a state", "post_transition"),
+        (Misuse.Arguments, "missing 1 required positional argument: 'actorNum'", "__init__"),
+        (Misuse.NoSuper, "NoSuper does not call super().__init__(prevState, actorNum)", "__init__"),
+    ],
+)
+def test_an_error_outside_of_the_scripts_own_code_names_the_line_of_its_class(
+    kind: Any, text: str, function: str | None
+) -> None:
+    where = line_of(kind)
+    if function is not None:
+        where = f"({__file__}:{getattr(kind, function).__code__.co_firstlineno})"
+    said = error_of(kind)
+    assert text in said
+    assert said.endswith(f" {where}")

@@ -1,0 +1,68 @@
+"""A map and the run that drives it: whose word counts when they disagree about an input."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mu.mapping import job, rows, run
+from mu.mapping.attempt import Ended
+from mu.mapping.failures import Verdict
+from mu.mapping.job import Map
+from mu.mapping.settings import Given
+from mu.server.settings import Outcome
+from tests.support.fake_engine import FakeEngine
+
+
+class Told:
+    """In place of `mu.server.run.Run`: the map's function has found all inputs `found`, and the run then tells the
+    map that they have ended with `status`."""
+
+    estimate = None
+
+    def __init__(self, found: Ended, status: str, parts_of: Any) -> None:
+        self._found, self._status, self._parts_of = found, status, parts_of
+
+    def made(self, settings: Any, constructor: Any, *, on_outcome: Any, **_: Any) -> "Told":
+        self._parts, self._on_outcome = settings.parts, on_outcome
+        return self
+
+    def drive(self) -> None:
+        for part in self._parts:
+            self._parts_of.ended[part.input.item.number] = self._found
+            error = "" if self._status == "done" else "took longer than 3 s"
+            self._on_outcome(Outcome(part, self._status, None, error, 1, 3.0, {}, None))
+
+    def nothing(self, *_: object) -> None:
+        pass
+
+    wake = prepare = launch = close = conclude = stop = nothing
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "done", "failures"),
+    [
+        (Ended(None), "done", 2, []),
+        (Ended(None), "failed", 0, ["took longer than 3 s"]),
+        (Ended(Verdict("exit status 1"), "exit status 1"), "failed", 0, ["exit status 1"]),
+        (Ended(Verdict("exit status 1"), "exit status 1"), "done", 0, ["the worker was lost"]),
+    ],
+)
+def test_an_input_is_done_if_its_function_and_its_run_say_so(
+    found: Ended,
+    status: str,
+    done: int,
+    failures: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = Map(job.check(Given(shell="true {}"), rows.listed(["1", "2"])))
+    try:
+        made.open(None, {})
+        monkeypatch.setattr(run, "Run", Told(found, status, made.parts_of).made)
+        summary = run._drive(made, None, FakeEngine("here"))
+    finally:
+        made.close()
+    assert (summary.done, summary.failed) == (done, 2 - done)
+    assert [each["failure"] for each in summary.failures] == failures
