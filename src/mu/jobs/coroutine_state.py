@@ -29,7 +29,7 @@ from mu.jobs.requests import (
 from mu.jobs.task import Task
 from mu.jobs.tasks import Group, close, user_place
 from mu.jobs.worker import Worker
-from mu.machine import Constructor, ErrorState, MachineState, enter, set_info
+from mu.machine import CLOSED, Constructor, ErrorState, MachineState, enter, set_info
 from mu.wire.framing import to_text
 from mu.wire.reasons import is_final
 from mu.wire.socket_nb import SocketLike, SocketNB
@@ -94,7 +94,7 @@ class CoroutineState(CommandState):
             else:
                 state = self._take(to_text(messages.popleft()))
         if state is self and self._channel.sock is None:
-            state = self._lose(self._broken or "the worker closed the connection")
+            state = self._lose(self._broken or CLOSED)
         stepping.driver = None
         return state
 

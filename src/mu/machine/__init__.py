@@ -20,6 +20,7 @@ from mu.machine.state import out_of_memory as out_of_memory
 from mu.machine.state import settle as settle
 from mu.machine.state import tell as tell
 from mu.machine.state import unexpected as unexpected
+from mu.machine.texts import CLOSED as CLOSED
 from mu.machine.texts import constructor_name as constructor_name
 from mu.machine.texts import described as described
 from mu.machine.texts import refusal as refusal

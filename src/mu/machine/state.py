@@ -29,7 +29,7 @@ from mu.machine.chain import KEPT_STATES, ended, forget, is_large
 from mu.machine.declarations import BREAK_KEYS, examine, loop_left
 from mu.machine.info import INFO_BYTES, Info, take_in
 from mu.machine.places import place_of, shown, told
-from mu.machine.texts import refusal, shortened, state_name
+from mu.machine.texts import CLOSED, refusal, shortened, state_name
 from mu.wire import clock
 from mu.wire.framing import to_text
 from mu.wire.socket_nb import SocketLike, SocketNB
@@ -220,7 +220,7 @@ class MachineState(SocketNB):
                 return ended(ErrorState(state, f"{position} messages that no state expects"))
         state._refused = position
         if channel.sock is None and not state.terminal:
-            return ended(ErrorState(state, "the worker closed the connection"))
+            return ended(ErrorState(state, CLOSED))
         if not state.terminal:
             return state
         if BREAK_KEYS and type(state) is TerminalState:
