@@ -22,7 +22,7 @@ from mu import CommandListState, TerminalState, server
 class ServerInfo:
     port_number = 0
     num_parts = 500
-    retries = 0  # parts of pilots that Slurm ends are done by others all the same
+    retries = 5  # since Slurm kills what does not end in time, on a slow machine
     lambda_function = None
     cacert = srvcrt = srvkey = None
 

@@ -35,7 +35,7 @@ RESET_PATIENCE = 10.0
 HOLD = 0.005
 
 # Seconds for which the answer of a program that SIGTERM has ended waits for the worker's own SIGTERM.
-SIGNAL_PATIENCE = 0.5
+SIGNAL_PATIENCE = 1.0
 
 QUIT = "quit"
 
