@@ -22,7 +22,7 @@ from mu import CommandListState, TerminalState, server
 class ServerInfo:
     port_number = 0
     num_parts = 500
-    retries = 5
+    retries = 5  # since Slurm kills what does not end in time, on a slow machine
     lambda_function = None
     cacert = srvcrt = srvkey = None
 

@@ -106,6 +106,7 @@ OTHER_LIMITS = {
         "mu.engines.prediction.MOST_PARTS",
         "mu.engines.ssh.MAX_HOSTS",
         "mu.history.schema.LARGEST",
+        "mu.mapping.past.LARGEST_NUMBER",
         "mu.server.staffing.NO_LIMIT",
         "mu.wire.checks.LARGEST",
     },

@@ -4,10 +4,12 @@ import json
 import os
 import signal
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from mu.console.files import remove_abandoned
 from mu.engines.here import here
 from mu.engines.protocol import Engine
 from mu.lambdaize import archive
@@ -76,7 +78,10 @@ def test_workers_that_cannot_connect_are_lost_and_then_it_fails() -> None:
     )
 
 
-def test_a_package_runs_in_its_own_directory(tmp_path: Path) -> None:
+def test_a_package_runs_in_its_own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "mu-package-abandoned").mkdir()  # of a run that was killed, with the pilot
+    (tmp_path / "mu-package-abandoned" / ".mu-lock").touch()
     program = tmp_path / "hello"
     program.write_text("#!/bin/sh\necho hello from $1\n")
     members = [*archive.worker_members("./hello ##INFILE##"), archive.Member("hello", program, True)]
@@ -88,6 +93,9 @@ def test_a_package_runs_in_its_own_directory(tmp_path: Path) -> None:
         assert ask(worker, "set:cmdinfile:there").startswith("OK:SET")
         assert ask(worker, "run:") == "OK:RETVAL(0):OUTPUT(hello from there\n):COMMAND(./hello there)"
         unpacked = ask(worker, "run:pwd").split("(")[2].split("\n")[0]
+        assert Path(unpacked, "hello").exists()
+        assert list(tmp_path.glob("mu-package-*")) == [Path(unpacked)]
+        remove_abandoned([Path(unpacked)], ".mu-lock")  # as another run does
         assert Path(unpacked, "hello").exists()
     assert not Path(unpacked).exists()
 

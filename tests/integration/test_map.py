@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from mu.local.engine import LocalEngine
 from mu.mapping import dry_run, invoker, job, reach, rows, sources, target
 from mu.mapping import run as running
 from mu.mapping.job import Map, Summary
+from mu.mapping.journal import FileJournal
 from mu.mapping.settings import Given
 from mu.report import cost
 from tests.support.local_rig import eventually
@@ -198,6 +200,95 @@ def test_killed_at_any_moment_then_resumed_every_input_is_done_once() -> None:
     assert run["done"] + run["skipped"] == 300
 
 
+def test_after_an_interruption_what_is_left_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    script = "test {} = 1 || {{ touch begun{}; until test -e go; do sleep 0.02; done; }}"
+    words = ["--range", "1-40", "--results", "r", "-W", "2", "--sh", script]
+    process = subprocess.Popen([sys.executable, "-m", "mu", "map", *words], stderr=subprocess.PIPE, text=True)
+    eventually(lambda: len(list(Path().glob("begun*"))) == 2)
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=300)[1]
+    assert process.returncode == 130
+    assert "\nto go on: the same command with --resume\n" in err
+    assert re.search(r"\n1 of 40 inputs done in .* s, 2 interrupted, 37 not begun\n", err)
+    assert main(["retry", "r"]) == 1
+    assert capfd.readouterr().err == (
+        "no input has failed\n"
+        "39 inputs were left without an end: for these give the same mu map command with --resume\n"
+    )
+    Path("go").touch()
+    assert main(["map", "--resume", *words]) == 0
+    assert main(["retry", "r"]) == 0
+    assert "nothing to do: no input has failed" in capfd.readouterr().err
+
+
+def test_what_is_left_is_told_after_a_retry_as_well(capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["--range", "1-30", "--results", "r", "-W", "1", "--retries", "0", "--max-fails", "1"]
+    assert main(["map", *words, "--sh", "test -e go || test {} -lt 2"]) == 1
+    Path("go").touch()
+    capfd.readouterr()
+    for _ in range(2):
+        assert main(["retry", "r"]) == 1
+        assert "27 inputs were left without an end" in capfd.readouterr().err
+    assert [row["status"] for row in rows_of(Path("r/results.jsonl"))] == [
+        "done",
+        *["failed"] * 2,
+        *["done"] * 2,
+    ]
+
+
+def test_two_runs_do_not_go_on_with_one_journal(capfd: pytest.CaptureFixture[str]) -> None:
+    make(["1", "2"])
+    for kind in (["--results", "r", "--", "true"], ["--out", "out/{/}", "--", "cp", "{in}", "{out}"]):
+        words = ["map", "in/*", "--resume", *kind]
+        assert main(words) == 0
+        path = Path("r/results.jsonl" if kind[1] == "r" else "out/.mu/journal.jsonl")
+        before = path.read_bytes()
+        other = FileJournal(path, resume=True)
+        capfd.readouterr()
+        assert main(words) == 2
+        assert re.search(rf"another run.* is writing {path}: wait for its end", capfd.readouterr().err)
+        other.close()
+        assert path.read_bytes() == before
+        assert main(words) == 0
+
+
+def test_dry_run_of_what_is_left(capfd: pytest.CaptureFixture[str]) -> None:
+    make(["1", "2", "3"])
+    words = ["--out", "out/{/}", "--resume", "--sh", "echo {} >> ran; cp {in} {out}"]
+    assert main(["map", "in/[12]", *words]) == 0
+    Path("in/2").write_text("changed")
+    capfd.readouterr()
+    assert main(["map", "in/*", "--dry-run", *words]) == 0
+    out = capfd.readouterr().out
+    assert "done before: 1\ndone again: 1: the input, the command or the program has changed\n" in out
+    assert "command 1" not in out
+    assert "command 2" in out
+    assert "workers: 2 at a time" in out or "workers: 1 at a time" in out
+    assert main(["map", "in/*", "--dry-run", "--sample", "1", *words]) == 0
+    assert sorted(Path("ran").read_text().split()) == ["in/1", "in/2", "in/2"]
+    assert main(["map", "in/*", *words]) == 0
+    capfd.readouterr()
+    assert main(["map", "in/*", "--dry-run", "--sample", "1", *words]) == 0
+    assert capfd.readouterr().out.endswith("done before: 3\nnothing to do\n")
+
+
+def test_tables_and_pictures_find_the_record_of_results(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["map", "--range", "1-2", "--results", "r", "--", "true"]) == 0
+    for run in ("r", "r/run.json"):
+        assert main(["stats", run]) == 0
+        assert main(["timeline", run, "-o", "x.json"]) == 0
+    capfd.readouterr()
+    assert main(["watch", "r"]) == 2
+    assert (
+        "r/record/run.json: this run has ended, with 2 of 2 parts done: see mu stats"
+        in capfd.readouterr().err
+    )
+    shutil.rmtree("r/record")
+    for command in (["stats", "r"], ["timeline", "r/run.json", "-o", "x.json"], ["watch", "r"]):
+        assert main(command) == 2
+        assert "these results of mu map have no record of its workers" in capfd.readouterr().err
+
+
 def test_bad_inputs_then_retry_does_just_those(capfd: pytest.CaptureFixture[str]) -> None:
     make([f"{n:03}" for n in range(60)])
     Path("bad").touch()
@@ -337,10 +428,8 @@ def test_results_that_cannot_be_completed(capfd: pytest.CaptureFixture[str]) -> 
         "r",
         "-W",
         "1",
-        "--",
-        "mkdir",
-        "-p",
-        f"{Path.cwd()}/r/run.json",
+        "--sh",
+        f"cd {Path.cwd()}/r; test -d run.json || {{{{ rm run.json; mkdir run.json; }}}}",
     ]
     assert main(words) == 1
     err = capfd.readouterr().err
@@ -424,6 +513,14 @@ def test_resume_in_a_bucket(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
     assert "1 done again: an output is missing" in err
     assert "1 done again: the input, the command or the program has changed" in err
     assert s3.get_object(Bucket=BUCKET, Key="resumed/a")["Body"].read() == b"other"
+    # Another command for one of the outputs, which is then no longer that of the first.
+    assert main(["map", f"s3://{BUCKET}/resume/c", *words[1:3], "--sh", "echo wrong > {out}"]) == 0
+    capfd.readouterr()
+    for number in (1, 0):
+        assert main(["map", "--resume", *words]) == 0
+        again = f"{number} done again: the input, the command or the program has changed"
+        assert (again in capfd.readouterr().err) == bool(number)
+    assert s3.get_object(Bucket=BUCKET, Key="resumed/c")["Body"].read() == b"c"
 
 
 def test_objects_that_change_or_are_frozen(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:

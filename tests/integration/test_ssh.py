@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -130,19 +131,45 @@ def test_a_host_whose_key_has_changed(tmp_path: Path) -> None:
         server = made.add("one", known=False)
         other = (tmp_path / "client.pub").read_text()
         (tmp_path / "known").write_text(f"[127.0.0.1]:{server.port} {other}")
-        assert "its host key has changed" in failure_of(ssh("one", arguments=made.arguments))
+        assert failure_of(ssh("one", arguments=made.arguments)) == (
+            "its host key has changed: if that is expected, remove the old key "
+            f"(ssh-keygen -f {tmp_path}/known -R '[127.0.0.1]:{server.port}')"
+        )
 
 
-def test_a_password_that_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "ask").write_text("#!/bin/sh\necho wrong\n")
+def test_a_password_is_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a desktop, ssh without a terminal would ask by a window."""
+    (tmp_path / "ask").write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\necho wrong\n")
     (tmp_path / "ask").chmod(0o700)
     monkeypatch.setenv("SSH_ASKPASS", str(tmp_path / "ask"))
-    monkeypatch.setenv("SSH_ASKPASS_REQUIRE", "force")
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.delenv("SSH_ASKPASS_REQUIRE", raising=False)
     with hosts(tmp_path) as made:
         made.add("one", "PubkeyAuthentication no", client="NumberOfPasswordPrompts 1")
         failure = failure_of(ssh("one", arguments=made.arguments))
     assert failure.startswith("it refuses the login (Permission denied (")
-    assert "ControlMaster" in failure
+    assert failure.endswith("or open a connection beforehand (ControlMaster)")
+    assert not (tmp_path / "asked").exists()
+
+
+def test_a_masters_connection(tmp_path: Path) -> None:
+    """A connection that was opened beforehand is used, but not for a tunnel: ssh would not tell its port."""
+    coordinator = Coordinator()
+    with hosts(tmp_path) as made:
+        made.add("one", client=f"ControlMaster auto\n  ControlPath {tmp_path}/m\n  ControlPersist yes")
+        subprocess.run(["ssh", *made.arguments, "one", "true"], check=True, stderr=subprocess.DEVNULL)
+        try:
+            with running(ssh("one", arguments=made.arguments, tunnel=True)) as engine:
+                engine.start(coordinator.event(addr=NOWHERE), 1)
+                ask(coordinator.worker(), "run:true")
+            (tmp_path / "authorized").write_text("")  # no other login is possible
+            with running(ssh("one", arguments=made.arguments)) as engine:
+                engine.start(coordinator.event(), 1)
+                ask(coordinator.worker(), "run:true")
+            failure = failure_of(ssh("one", arguments=made.arguments, tunnel=True))
+            assert failure.endswith("--tunnel uses no connection of a ControlMaster")
+        finally:
+            subprocess.run(["ssh", *made.arguments, "-O", "exit", "one"], check=True, capture_output=True)
 
 
 def test_a_host_without_python(tmp_path: Path) -> None:
@@ -232,8 +259,9 @@ def test_a_host_whose_workers_end_at_once_is_given_up(tmp_path: Path) -> None:
         made.add("two", f"SetEnv XDG_CACHE_HOME={tmp_path}/two TMPDIR=/nonexistent", cache=False)
         with running(ssh("one=1,two=3", arguments=made.arguments)) as engine:
             engine.start(coordinator.event(), 4)
-            eventually(lambda: bool(engine.news))
-            assert engine.news.popleft() == (
+            lines: list[str] = []
+            eventually(lambda: lines.extend(engine.news()) or lines)  # type: ignore[func-returns-value]
+            assert lines[0] == (
                 "engine ssh: two: workers end there before they connect: cannot make a directory in /nonexistent: "
                 "no such file or directory"
             )

@@ -158,6 +158,29 @@ def test_sigterm_means_no_more_parts(package: Path, place: Path, tmp_path: Path)
     assert os.listdir(place) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", ["exec", "run"])
+def test_a_program_that_is_ended_with_its_worker_has_not_failed(
+    package: Path, place: Path, tmp_path: Path, how: str, number: signal.Signals
+) -> None:
+    """Slurm sends a signal to all processes of a job."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    shell = f"echo $$ > {fifo}; exec sleep 1000"
+    with (
+        Listener() as listener,
+        started(command("package", package), listener.event(tell_facts=1), place) as process,
+        listener.greet(facts=True) as peer,
+    ):
+        peer.send(protocol.exec_command(shell=shell) if how == "exec" else f"run:{shell}")
+        pid = int(fifo.read_text())
+        process.send_signal(signal.SIGTERM)
+        assert peer.receive() == "INFO:mu.draining:SIGTERM"
+        os.kill(pid, number)
+        assert peer.rest() == []
+        process.communicate(timeout=PATIENCE)
+
+
 def test_the_second_sigterm_ends_it_with_all_that_it_has_started(package: Path, place: Path) -> None:
     with (
         Listener() as listener,

@@ -91,6 +91,7 @@ def run_map(
         return Summary(), commands
     try:
         made.open(collector, event or {})
+        made.begin()
         for work in made.parts():
             if work is None:
                 time.sleep(0.002)

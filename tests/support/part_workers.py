@@ -3,20 +3,20 @@
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mu.engines.protocol import NOTHING, BaseEngine, Limit, Progress
 from mu.wire import protocol
 from tests.support.fake_workers import FakeWorker, obey
 
-Answer = Callable[[str], str | list[str] | None]
+Answer = Callable[[str], str | Sequence[str | None] | None]
 
 
 class PartWorkers(BaseEngine):
     """Starts a thread for each worker. `answers[n]` makes the answers of the n-th worker, the last one those of all
-    further workers; if an answer is None, the worker closes its connection. `facts` are sent in its hellos; with None
-    the worker is an old one that does not know `reset:`.
+    further workers; if an answer, or the last one of several, is None, the worker closes its connection. `facts` are
+    sent in its hellos; with None the worker is an old one that does not know `reset:`.
 
     `threads` are the workers' threads; `most` is the greatest number of workers connected at the same time.
     """
@@ -78,7 +78,10 @@ class PartWorkers(BaseEngine):
                 reply = hello if self.facts is not None else f"FAIL(no such command '{command}')"
             if reply is None:
                 break
-            worker.say(*([reply] if isinstance(reply, str) else reply))
+            replies = [reply] if isinstance(reply, str) else reply
+            worker.say(*(said for said in replies if said is not None))
+            if None in replies:
+                break
         worker.sock.close()
 
     def shown(self, facts: Mapping[str, Any]) -> None:

@@ -1191,7 +1191,8 @@ def test_of_several_machines_all_that_they_wait_for_is_told() -> None:
 def test_a_worker_that_was_busy_needs_more_time() -> None:
     driven = Driven(listing([(None, "run:x"), None])).says(IDLE.replace("idle", "run:x"))
     assert why(driven).endswith(
-        "in STATE run:x: raise TIMEOUT (mu lambdaize --update NAME --timeout SECONDS, at most 900)"
+        "in STATE run:x: raise it (Lambda: mu lambdaize --update NAME --timeout SECONDS, at most 900; "
+        "Slurm: --engine-args --time=...; mu worker: --walltime)"
     )
 
 

@@ -76,6 +76,7 @@ ELSEWHERE = {
     "mapping/dry_run": "integration/test_map.py",
     "mapping/inputs": "unit/mapping/test_feed.py unit/mapping/test_words.py",
     "mapping/job": "unit/mapping/test_part.py",
+    "mapping/journals": "unit/mapping/test_part.py integration/test_map.py",
     "mapping/objects": "unit/mapping/test_keys.py integration/test_map.py",
     "mapping/program": "integration/test_map.py",
     "mapping/reach": "integration/test_map.py integration/test_without_linux.py",

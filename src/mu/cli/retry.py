@@ -14,7 +14,8 @@ of them goes to the same directory.
 
   mu retry results/
 
-The exit status is 0 if all of them are done now (or none had failed), 1 if some failed again.
+The exit status is 0 if all inputs are done now, 1 if some failed again, or the map has left some that have not failed:
+the same `mu map` command with --resume does those.
 """
 
 
@@ -29,12 +30,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs them again; returns the exit status."""
     directory = Path(args.directory).absolute()
-    given, source, where = retry.of(directory)
+    again = retry.of(directory)
     changes = {name: value for name, value in (("workers", args.workers), ("quiet", args.quiet)) if value}
     if args.engine:
         changes["engine"] = tuple(args.engine)
     try:
-        os.chdir(where)
+        os.chdir(again.directory)
     except OSError as error:
-        raise UsageError(f"cannot go to {where}, where the map was run: {reason(error)}") from None
-    return retry.run(given, source, changes)
+        raise UsageError(f"cannot go to {again.directory}, where the map was run: {reason(error)}") from None
+    return retry.run(again, changes)

@@ -21,7 +21,9 @@ example:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `mu stats`."""
-    parser.add_argument("run", metavar="RUN", help="a record's directory, or a file that -O wrote")
+    parser.add_argument(
+        "run", metavar="RUN", help="a directory of --record or --results, or a file that -O wrote"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

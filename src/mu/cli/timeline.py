@@ -28,7 +28,9 @@ ENDINGS = (".png", ".svg", ".html", ".json")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of `mu timeline`."""
-    parser.add_argument("run", metavar="RUN", help="a record's directory, or a file that -O wrote")
+    parser.add_argument(
+        "run", metavar="RUN", help="a directory of --record or --results, or a file that -O wrote"
+    )
     parser.add_argument(
         "-o", "--output", metavar="FILE", required=True, help="what to write: x.png, x.svg, x.html or x.json"
     )

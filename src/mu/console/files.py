@@ -5,6 +5,7 @@ import itertools
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -66,6 +67,15 @@ def hold(directory: Path, lock: str) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         Path(path).rename(directory / lock)
     return descriptor
+
+
+def of_this_user(path: Path) -> bool:
+    """Returns whether this is a directory of this user's, and no link."""
+    try:
+        status = path.lstat()
+    except OSError:  # it has been removed meanwhile
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
 
 
 def remove_abandoned(directories: Iterable[Path], lock: str) -> None:

@@ -8,13 +8,18 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mu.console.files import hold, of_this_user, remove_abandoned
 from mu.engines import shipped
 from mu.engines.pool import Machine, Pool
 from mu.errors import MuError, reason
+
+PREFIX = "mu-package-"  # of directories of unpacked packages
+LOCK = ".mu-lock"  # file in them that the coordinator keeps locked
 
 
 @dataclass
@@ -23,6 +28,7 @@ class ThisMachine(Machine):
 
     package: Path | None = None
     unpacked: str = field(default="")
+    held: int | None = None  # descriptor of the lock on that directory
 
     def spawn(self, event: dict[str, Any]) -> "subprocess.Popen[bytes]":
         """Starts the pilot, and unpacks the package while it loads its modules."""
@@ -35,7 +41,11 @@ class ThisMachine(Machine):
         )
         try:
             if self.package is not None:
-                self.unpacked = tempfile.mkdtemp(prefix="mu-package-")
+                # Those of coordinators and pilots that were both killed.
+                remove_abandoned(filter(of_this_user, Path(tempfile.gettempdir()).glob(f"{PREFIX}*")), LOCK)
+                self.unpacked = tempfile.mkdtemp(prefix=PREFIX)
+                with suppress(OSError):
+                    self.held = hold(Path(self.unpacked), LOCK)
                 unpack(self.package, Path(self.unpacked))
         except BaseException:
             process.kill()
@@ -54,6 +64,9 @@ class ThisMachine(Machine):
 
     def close(self) -> None:
         """Removes the unpacked package."""
+        if self.held is not None:
+            os.close(self.held)
+            self.held = None
         if self.unpacked:
             shutil.rmtree(self.unpacked, ignore_errors=True)
 

@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mu.console.files import hold, remove_abandoned
 from mu.engines import address, shipped, slurm_commands
 from mu.engines.protocol import Limit, assumed
 from mu.engines.slurm_commands import command
@@ -37,6 +38,7 @@ HOPE = 300.0  # seconds for which Slurm may refuse pilots while none is left in 
 LINGER = 10.0  # seconds that the end of a run waits for its jobs to be cancelled
 ASSUMED = 1000  # workers at a time without -W
 LOG_TAIL = 4096  # bytes at the end of a pilot's log in which its last line is searched
+LOCK = "lock"  # file of a run's directory that the run keeps locked
 WARNING = 30  # seconds before the time limit at which pilots are told to take no more parts
 PENDING = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
 RUNNING = {"RUNNING", "CONFIGURING", "SUSPENDED", "STOPPED", "STAGE_OUT", "SIGNALING", "RESIZING"}
@@ -101,6 +103,7 @@ class Slurm(CountedEngine):
         self.starts = Starts(f"slurm-{token}")
         self._prefix = f"slurm-{token}"
         self._folder: Path | None = None
+        self._held: int | None = None  # descriptor of the lock on that directory
         self._event = ""
         self._lock = threading.Lock()
         self._wanted = 0  # number of pilots to submit
@@ -193,6 +196,9 @@ class Slurm(CountedEngine):
         self.cancel()
         if self._thread is not None:
             self._thread.join(LINGER)
+        if self._held is not None:
+            os.close(self._held)  # first, because NFS renames a file that is removed while it is open
+            self._held = None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -246,7 +252,12 @@ class Slurm(CountedEngine):
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._place = unpacked(shipped.worker(), root)
         self._package_place = unpacked(shipped.package(self._package), root) if self._package else None
-        self._folder = Path(tempfile.mkdtemp(prefix="run-", dir=root))  # mode 0700
+        # Directories of coordinators that were killed on this machine: locks may not reach from one to another.
+        prefix = f"run-{socket.gethostname()}-"
+        remove_abandoned(root.glob(f"{prefix}*"), LOCK)
+        self._folder = Path(tempfile.mkdtemp(prefix=prefix, dir=root))  # mode 0700
+        with contextlib.suppress(OSError):  # a file system without locks
+            self._held = hold(self._folder, LOCK)
         path = self._folder / "event.json"
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             json.dump(json.loads(self._event), file)

@@ -6,7 +6,9 @@ through the connection, for machines that cannot connect back.
 """
 
 import json
+import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -18,16 +20,23 @@ from mu.engines import address, shipped
 from mu.engines.pool import Machine, Pool
 from mu.errors import MuError, UsageError, reason
 
-OPTIONS = ("-T", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15", "-o", "LogLevel=INFO")
+# They come after the user's own arguments: of each option ssh takes the first value.
+OPTIONS = (
+    *("-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20"),
+    *("-o", "ServerAliveInterval=15", "-o", "LogLevel=INFO"),
+)
+# A connection of its own: one that is shared (ControlMaster) does not tell the port, and keeps it open afterwards.
+TUNNEL = ("-o", "ControlPath=none", "-o", "ExitOnForwardFailure=yes")
 MAX_HOSTS = 1000
 NOISE = 1000  # lines that a login script may print before Python starts
+OFFENDING = re.compile(r"^Offending \S+ key in (.+):\d+$")
 ALLOCATED = re.compile(r"Allocated port (\d+) for remote forward")
 
 # Texts in the output of ssh, a shell or Python, and their meaning; `{host}` is the machine's name.
 EXPLAINED = (
     (
         "REMOTE HOST IDENTIFICATION HAS CHANGED",
-        "its host key has changed: if that is expected, remove the old key (ssh-keygen -R {host})",
+        "its host key has changed: if that is expected, remove the old key ({remove})",
     ),
     (
         "Host key verification failed",
@@ -35,8 +44,7 @@ EXPLAINED = (
     ),
     (
         "Permission denied",
-        "it refuses the login ({said}): give ssh a key or an agent, or open a connection beforehand "
-        "(ControlMaster), since mu does not ask for passwords",
+        "it refuses the login ({said}): give ssh a key or an agent, since mu does not ask for passwords{master}",
     ),
     ("Could not resolve hostname", "there is no host of this name: check the name and ~/.ssh/config"),
     ("Connection refused", "no sshd answers: is it running, and on this port?"),
@@ -67,17 +75,19 @@ class SshMachine(Machine):
 
     def spawn(self, event: dict[str, Any]) -> "subprocess.Popen[bytes]":
         """Runs ssh; the remote command line holds no secret."""
-        forward = ["-o", "ExitOnForwardFailure=yes", "-R", f"127.0.0.1:0:127.0.0.1:{event['port']}"]
+        forward = (*TUNNEL, "-R", f"127.0.0.1:0:127.0.0.1:{event['port']}") if self.tunnel else ()
         code = shipped.BOOT.strip().encode().hex()
         return subprocess.Popen(
             [
-                *("ssh", *OPTIONS, *self.arguments, *(forward if self.tunnel else ()), "--", self.name),
+                *("ssh", *forward, *self.arguments, *OPTIONS, "--", self.name),
                 f"exec python3 -c \"exec(bytes.fromhex('{code}'))\"",
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # so that Ctrl-C does not end it, and it cannot ask for a password
+            # Without a terminal, ssh would ask by a window; BatchMode alone does not reach the ssh of a ProxyJump.
+            env={"SSH_ASKPASS_REQUIRE": "never", **os.environ},
+            start_new_session=True,  # so that Ctrl-C does not end it, and it cannot ask in the terminal
         )
 
     def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> bytes:
@@ -116,11 +126,27 @@ class SshMachine(Machine):
             for line in reversed(said):
                 if words in line:
                     said_there = line.removeprefix("mu: ").partition(": ")[2] if "denied" in line else line
-                    return meaning.format(host=self.name, said=(said_there or line).removeprefix("mu: "))
+                    return meaning.format(
+                        host=self.name,
+                        said=(said_there or line).removeprefix("mu: "),
+                        master="; --tunnel uses no connection of a ControlMaster"
+                        if self.tunnel
+                        else ", or open a connection beforehand (ControlMaster)",
+                        remove=self._removal(said) if "{remove}" in meaning else "",
+                    )
         if status == 127:
             return "there is no python3 there: install Python 3.9 or later"
         lines = [line for line in said if not ALLOCATED.search(line)]
         return lines[-1] if lines else f"the connection ended (status {status})"
+
+    def _removal(self, said: Sequence[str]) -> str:
+        """Returns the command that removes the host's old key, from what ssh has said."""
+        found = settings(self.name, self.arguments)
+        name = found.get("hostkeyalias") or found.get("hostname") or self.name
+        if "hostkeyalias" not in found and (port := found.get("port", "22")) != "22":
+            name = f"[{name}]:{port}"
+        files = [match[1] for line in said if (match := OFFENDING.search(line))]
+        return shlex.join(["ssh-keygen", *(["-f", files[-1]] if files else []), "-R", name])
 
 
 def _answer(stream: Any) -> dict[str, Any] | None:
@@ -140,13 +166,18 @@ def _answer(stream: Any) -> dict[str, Any] | None:
 
 def resolved(name: str, arguments: Sequence[str] = ()) -> str:
     """Returns the host that ssh would connect to for `name`, by its configuration. Raises MuError if ssh fails."""
+    return settings(name, arguments)["hostname"]
+
+
+def settings(name: str, arguments: Sequence[str] = ()) -> dict[str, str]:
+    """Returns ssh's settings for `name`, at least `hostname`, by its configuration. Raises MuError if ssh fails."""
     done = subprocess.run(
         ["ssh", "-G", *arguments, "--", name], capture_output=True, text=True, check=False, timeout=20
     )
-    found = re.search(r"^hostname (.+)$", done.stdout, re.MULTILINE)
-    if found is None:
+    found = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
+    if not found.get("hostname"):
         raise MuError(f"ssh rejects {name}: {done.stderr.strip().partition(chr(10))[0]}")
-    return found[1]
+    return found
 
 
 class Ssh(Pool):

@@ -26,7 +26,6 @@ SILENCE = 60.0  # seconds without news until a run is considered dead, if the fi
 REPLAYED = 1000  # most attempts that ended before we began to follow and are still reported
 CHUNK = 1 << 20
 FAILURES = 1000  # most failures in the summary
-RECORDS = "record"  # directory of the record in the DIR of `mu map --results DIR`
 SKEW = 10.0  # most seconds by which clocks may differ and still count as equal
 MOVED = 0.002  # two times that differ by less are the same, but for rounding
 Key = tuple[int, int]  # a part and the number of the attempt
@@ -80,7 +79,7 @@ def record_of(path: str | Path) -> Path:
         path = path.with_name(path.name.removesuffix(".live.json") + ".json")
     elif path.suffix == ".jsonl":
         path = path.with_suffix(".json")
-    places = [path, path / RECORDS] if path.is_dir() else [path.parent / RECORDS]
+    places = [path, path / record.RECORDS] if path.is_dir() else [path.parent / record.RECORDS]
     if not path.is_dir() and path.suffix == ".json" and lines_beside(path).exists():
         return path
     found = [
@@ -96,10 +95,12 @@ def record_of(path: str | Path) -> Path:
 
 def _none(given: Path, path: Path) -> str:
     """Returns why there is nothing to follow."""
-    if path.is_dir():
-        path = next(
-            (each for each in (record.path_in(path), record.path_in(path / RECORDS)) if each.exists()), path
-        )
+    try:
+        path = record.of_results(path)
+    except UsageError as error:
+        return str(error)
+    if path.is_dir() and record.path_in(path).exists():
+        path = record.path_in(path)
     if path.is_dir():
         return (
             f"{given}: no run here: give the directory of --record, or the path that {record.FILE} will have"

@@ -5,6 +5,7 @@ the ends of failed programs' output are kept, as they are shown. All secrets tha
 credentials, are replaced wherever they occur.
 """
 
+import os
 import platform
 import sys
 from collections import Counter
@@ -28,6 +29,8 @@ from mu.report.worker_log import Track
 
 T = TypeVar("T")
 FILE = "run.json"
+# A file that tells a directory of `mu map --results` (whose `run.json` is no record), and the record in it.
+RESULTS, RECORDS = "results.jsonl", "record"
 UNFINISHED = "the run has not ended"
 MESSAGES = 100_000  # messages that are kept in total, shared by the workers
 
@@ -56,6 +59,21 @@ def prepare(directory: str) -> None:
 def path_in(directory: str | Path, number: int = 1) -> Path:
     """Returns the path of the record of a script's run with this number: `run.json`, `run-2.json`, ..."""
     return Path(directory) / (FILE if number == 1 else f"run-{number}.json")
+
+
+def of_results(path: Path) -> Path:
+    """Returns the directory of the record in a directory of `mu map --results`, or beside the `run.json` there; another
+    path as it is. Raises UsageError if there is no record in it."""
+    directory = path.parent if path.name == FILE else path
+    if not os.path.exists(directory / RESULTS):  # noqa: PTH110 - raises nothing, whatever the path is
+        return path
+    found = directory / RECORDS
+    if not found.is_dir():
+        raise UsageError(
+            f"{path}: these results of mu map have no record of its workers: --record DIR keeps one, as does --results"
+            " itself for up to 10,000 inputs, but not with --direct"
+        )
+    return found
 
 
 _written: Counter[Path] = Counter()  # number of this process's runs, by the directory of their records

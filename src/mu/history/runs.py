@@ -83,13 +83,13 @@ class Run:
 
 
 def load(path: str | Path) -> Run:
-    """Reads the run of a record (its directory or file) or an `-O` file. Raises UsageError, with one line, if it is
-    neither.
+    """Reads the run of a record (its directory or file, or the directory of `mu map --results`) or an `-O` file. Raises
+    UsageError, with one line, if it is none of them.
 
     A run that goes on, or was killed, has no record yet; the lines that it has written are read. In a directory they
     have precedence over the record of an earlier run.
     """
-    path = Path(path)
+    path = record.of_results(Path(path))
     try:
         if path.is_dir():
             lines = lines_beside(record.path_in(path))

@@ -29,7 +29,7 @@ from mu.jobs.requests import (
 from mu.jobs.task import Task
 from mu.jobs.tasks import Group, close, user_place
 from mu.jobs.worker import Worker
-from mu.machine import Constructor, ErrorState, MachineState, enter
+from mu.machine import CLOSED, Constructor, ErrorState, MachineState, enter, set_info
 from mu.wire.framing import to_text
 from mu.wire.reasons import is_final
 from mu.wire.socket_nb import SocketLike, SocketNB
@@ -88,13 +88,13 @@ class CoroutineState(CommandState):
                 break
             elif messages[0].startswith(b"INFO:"):
                 key, _, value = to_text(messages.popleft())[5:].partition(":")
-                too_much = self._set_info(key, value)
+                too_much = set_info(self, key, value)
                 if too_much:
                     state = self._lose(too_much)
             else:
                 state = self._take(to_text(messages.popleft()))
         if state is self and self._channel.sock is None:
-            state = self._lose(self._broken or "the worker closed the connection")
+            state = self._lose(self._broken or CLOSED)
         stepping.driver = None
         return state
 

@@ -11,7 +11,7 @@ from mu.console.system import LOOP, need_linux
 from mu.engines import by_name
 from mu.engines.protocol import Engine
 from mu.engines.ramp import LAMBDA
-from mu.errors import JobError, MuError, UsageError, stopped
+from mu.errors import JobError, MuError, UsageError, describe, stopped
 from mu.jobs.context import Context
 from mu.jobs.coroutine_state import CoroutineState
 from mu.jobs.ends import DoneState, FailedState
@@ -24,6 +24,7 @@ from mu.preflight import listed_regions, region_of_environment
 from mu.report.reporter import Reporter
 from mu.server import command_line, prepare
 from mu.server import run as server_run
+from mu.server.attempts import name_of
 from mu.server.job_keys import take_keys
 from mu.server.ledger import Attempt, Part
 from mu.server.settings import Outcome as ServerOutcome
@@ -335,7 +336,9 @@ class _Unfinished:
 
         info = self._info
         if getattr(info, "outputs", None) is None:
-            raise UsageError("resume needs the name of each part's output: give the job `outputs`")
+            raise UsageError(
+                "resume needs to know which objects each part makes: give outputs= to mu.run or mu.main"
+            )
         known = {part.number: part for part in self._source.all()}
 
         class Outputs:
@@ -343,8 +346,16 @@ class _Unfinished:
             hashed_names = info.hashed_names
 
             @staticmethod
-            def outputs(number: int) -> Any:
-                return info.outputs(known[number].input)
+            def outputs(number: int) -> list[str]:
+                given = known[number].input
+                try:
+                    keys = info.outputs(given)
+                    return [keys] if isinstance(keys, str) else list(keys)
+                except Exception as error:
+                    raise UsageError(
+                        f"outputs({name_of(given) or f'input {number}'}): {describe(error)}; it must return the key "
+                        "of the object that the part of an input makes, or a list of keys"
+                    ) from None
 
         left = resume.unfinished(Outputs, list(known.values()), region)
         self._source.context.left_out = known.keys() - {part.number for part in left}

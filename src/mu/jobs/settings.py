@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from mu.console.arguments import no_setting
 from mu.errors import UsageError
-
-RETRIES = 2
+from mu.server.job_class import Job as ScriptSettings
 
 
 class Settings(TypedDict, total=False):
@@ -17,8 +16,9 @@ class Settings(TypedDict, total=False):
     otherwise `here`. `bucket`: the default bucket of `Worker.retrieve` and `Worker.upload`, a name or
     `file:///DIRECTORY`. `workers`: how many at a time. `retries`: how often a part that failed is tried again
     (default: 2). `backup`: a part that takes this many times the median gets a second worker. `kill_time`: the
-    longest that a part may take. `outputs(input)` returns the key, or keys, that a part makes, for `resume`. The
-    other settings are as in docs/coordinators.md.
+    longest that a part may take. `outputs(input)` returns the key, or keys, of the objects in `bucket` that the part of
+    an input makes; with `resume` (`--resume`) parts are skipped whose outputs exist. The other settings are as in
+    docs/coordinators.md.
     """
 
     function: str
@@ -45,6 +45,7 @@ class Settings(TypedDict, total=False):
     srvkey: str | None
     worker_cert: str | None
     worker_key: str | None
+    key_type: str
     out_file: str | None
     profiling: str | None
     record_dir: str | None
@@ -55,37 +56,18 @@ class Settings(TypedDict, total=False):
     event: Mapping[str, Any]
 
 
+# Settings of a coordinator script that a job of coroutines does not have: its inputs are its parts, and a part's own
+# code says how it ends. `resume` needs `outputs`.
+NOT_OF_JOBS = {"num_parts", "num_list", "num_offset", "kill_state", "dependants", "resume"}
 # A flag exists if the settings have its attribute (`mu.server.flags`).
 DEFAULTS: dict[str, Any] = {
+    **{
+        name: value
+        for name, value in vars(ScriptSettings).items()
+        if not name.startswith("_") and name not in NOT_OF_JOBS
+    },
     "port_number": 0,
-    "lambda_function": None,
-    "engine": None,
-    "engine_args": None,
-    "tunnel": False,
-    "ramp": None,
     "bucket": "",
-    "regions": None,
-    "workers": None,
-    "overprovision": 0,
-    "retries": RETRIES,
-    "backup": None,
-    "kill_time": None,
-    "part_timeout": None,
-    "connect_timeout": None,
-    "hashed_names": False,
-    "host_addr": None,
-    "cacert": None,
-    "srvcrt": None,
-    "srvkey": None,
-    "worker_cert": None,
-    "worker_key": None,
-    "out_file": None,
-    "profiling": None,
-    "record_dir": None,
-    "output_dir": None,
-    "quiet": False,
-    "verbose": False,
-    "no_cost": False,
 }
 # Settings without a flag.
 ONLY_GIVEN = ("outputs", "event")
@@ -104,6 +86,13 @@ class Info:
         if "outputs" in values:  # `resume` works only with `outputs`
             self.resume = False
         self.__dict__.update(values)
+
+    @staticmethod
+    def lacks(attribute: str) -> str:
+        """Returns why there is no flag for a setting of coordinator scripts."""
+        if attribute == "resume":
+            return "it needs to know which objects each part makes: give outputs= to mu.main"
+        return f"a job of mu.main has no {attribute}"
 
     if TYPE_CHECKING:
 

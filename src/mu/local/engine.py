@@ -10,14 +10,13 @@ import contextlib
 import os
 import resource
 import shutil
-import stat
 import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mu.console.files import hold, remove_abandoned
+from mu.console.files import hold, of_this_user, remove_abandoned
 from mu.console.terminal import say, visible
 from mu.engines.ramp import LAMBDA, Ramp
 from mu.errors import UsageError
@@ -116,7 +115,7 @@ class LocalEngine:
         _raise_open_files()
         place = Path(_place_beyond_tmp() or tempfile.gettempdir())
         # Those of engines that were killed, and could not do it themselves.
-        remove_abandoned(filter(_of_this_user, place.glob(f"{PREFIX}*")), LOCK)
+        remove_abandoned(filter(of_this_user, place.glob(f"{PREFIX}*")), LOCK)
         directory, lock = _own_directory(place)
         stack.callback(os.close, lock)
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
@@ -227,15 +226,6 @@ def _own_directory(place: Path) -> tuple[Path, int]:
     """Returns a new directory, and the descriptor of a file in it that is locked as long as this engine lives."""
     directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
     return directory, hold(directory, LOCK)
-
-
-def _of_this_user(path: Path) -> bool:
-    """Returns whether this is a directory of this user's, and no link."""
-    try:
-        status = path.lstat()
-    except OSError:  # it has been removed meanwhile
-        return False
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
 
 
 def _make_directory(path: Path) -> None:

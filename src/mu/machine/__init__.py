@@ -5,6 +5,7 @@ from mu.machine.enter import Constructor as Constructor
 from mu.machine.enter import enter as enter
 from mu.machine.enter import enter_fitting as enter_fitting
 from mu.machine.enter import successor as successor
+from mu.machine.info import set_info as set_info
 from mu.machine.part_number import ListedNumber as ListedNumber
 from mu.machine.part_number import listed as listed
 from mu.machine.state import Beginning as Beginning
@@ -19,6 +20,7 @@ from mu.machine.state import out_of_memory as out_of_memory
 from mu.machine.state import settle as settle
 from mu.machine.state import tell as tell
 from mu.machine.state import unexpected as unexpected
+from mu.machine.texts import CLOSED as CLOSED
 from mu.machine.texts import constructor_name as constructor_name
 from mu.machine.texts import described as described
 from mu.machine.texts import refusal as refusal

@@ -5,8 +5,14 @@ part; that part's memory is available to others when nothing refers to its value
 """
 
 import sys
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
+
+from mu.wire.framing import to_text
+from mu.wire.protocol import INFO
+
+INFO_BYTES = INFO.encode()
 
 # Limits on the INFO messages of a part: number of names, and bytes of memory of names and values together.
 MAX_INFO = 10_000
@@ -61,3 +67,29 @@ class Info(dict[str, Any]):
 
     def __del__(self) -> None:
         self.of_run.held -= self.held
+
+
+def set_info(state: Any, key: str, value: str) -> str:
+    """Stores an INFO message's value for a state; returns why it is too much, or an empty text."""
+    if not isinstance(state.info, Info):  # a script has put a dictionary of its own there
+        state.info = Info(state._channel.of_run, state.info)
+    too_much: str = state.info.take(key, value)
+    return too_much
+
+
+def take_in(state: Any, waiting: deque[bytes]) -> str:
+    """Moves the INFO messages among `waiting` into a state's `info`. Returns the error if one is malformed or too much,
+    otherwise an empty text."""
+    found = [message for message in waiting if message.startswith(INFO_BYTES)]
+    rest = [message for message in waiting if not message.startswith(INFO_BYTES)]
+    waiting.clear()
+    waiting.extend(rest)
+    for message in found:
+        text = to_text(message)
+        key, colon, value = text[len(INFO) :].partition(":")
+        if not key or not colon:
+            return text
+        too_much = set_info(state, key, value)
+        if too_much:
+            return too_much
+    return ""

@@ -27,15 +27,13 @@ from typing import Any
 from mu.errors import MuError, describe
 from mu.machine.chain import KEPT_STATES, ended, forget, is_large
 from mu.machine.declarations import BREAK_KEYS, examine, loop_left
-from mu.machine.info import Info
+from mu.machine.info import INFO_BYTES, Info, take_in
 from mu.machine.places import place_of, shown, told
-from mu.machine.texts import refusal, shortened, state_name
+from mu.machine.texts import CLOSED, refusal, shortened, state_name
 from mu.wire import clock
 from mu.wire.framing import to_text
-from mu.wire.protocol import INFO
 from mu.wire.socket_nb import SocketLike, SocketNB
 
-INFO_BYTES = INFO.encode()
 MAX_KICKS = 100_000
 # Limits on what may wait for a later state: messages, and their bytes.
 MAX_WAITING = 10_000
@@ -222,35 +220,17 @@ class MachineState(SocketNB):
                 return ended(ErrorState(state, f"{position} messages that no state expects"))
         state._refused = position
         if channel.sock is None and not state.terminal:
-            return ended(ErrorState(state, "the worker closed the connection"))
+            return ended(ErrorState(state, CLOSED))
         if not state.terminal:
             return state
         if BREAK_KEYS and type(state) is TerminalState:
             state.loop_left = loop_left(state)
         return ended(state)
 
-    def _set_info(self, key: str, value: str) -> str:
-        """Stores an INFO message's value; returns why it is too much, or an empty text."""
-        if not isinstance(self.info, Info):  # a script has put a dictionary of its own there
-            self.info = Info(self._channel.of_run, self.info)
-        return self.info.take(key, value)
-
     def _take_info(self) -> "MachineState":
         """Moves waiting INFO messages into `info`; returns the state that follows."""
-        waiting = self._channel.parser.messages
-        found = [message for message in waiting if message.startswith(INFO_BYTES)]
-        rest = [message for message in waiting if not message.startswith(INFO_BYTES)]
-        waiting.clear()
-        waiting.extend(rest)
-        for message in found:
-            _, _, pair = to_text(message).partition(":")
-            key, colon, value = pair.partition(":")
-            if not key or not colon:
-                return ErrorState(self, to_text(message))
-            too_much = self._set_info(key, value)
-            if too_much:
-                return ErrorState(self, too_much)
-        return checked(self, "info_updated", tell, self)
+        wrong = take_in(self, self._channel.parser.messages)
+        return ErrorState(self, wrong) if wrong else checked(self, "info_updated", tell, self)
 
 
 class TerminalState(MachineState):

@@ -5,6 +5,7 @@ from typing import Protocol
 from mu.errors import LONGEST, describe, place
 from mu.wire.framing import to_bytes, to_text
 
+CLOSED = "the worker closed the connection"  # the error of a machine whose worker has ended without an answer
 # Characters of an error that are kept: the beginning, which names the command, and the end, where programs
 # print reasons.
 ERROR_BEGINNING, ERROR_END = 2048, 14336

@@ -1,17 +1,20 @@
 """Records the end of each input: its row in the journal and its output, and whether the job should go on."""
 
+import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from mu.errors import MuError, reason
 from mu.mapping.attempt import Ended
 from mu.mapping.failures import Groups, Watch
-from mu.mapping.inputs import Input
+from mu.mapping.inputs import is_s3
 from mu.mapping.journal import DONE, Row
+from mu.mapping.past import version
 from mu.mapping.plan import Work
 from mu.mapping.results import STDERR_KEPT, Results
 
 FAILED = "failed"
+T = TypeVar("T")
 
 
 class Journal(Protocol):
@@ -25,8 +28,8 @@ class Journal(Protocol):
 class Printed(Protocol):
     """An object that takes what programs print: see `Collector`."""
 
-    def add(self, number: int, text: str, data: bytes) -> None: ...
-    def skip(self, number: int) -> None: ...
+    def add(self, position: int, text: str, data: bytes) -> None: ...
+    def skip(self, position: int) -> None: ...
     def close(self) -> None: ...
 
 
@@ -46,11 +49,11 @@ class Book:
         self._results = results
         self._collector = collector
 
-    def skip(self, item: Input) -> None:
+    def skip(self, position: int) -> None:
         """Records that an input was done before."""
         if self._collector is not None:
             collector = self._collector
-            self._write(lambda: collector.skip(item.number))
+            self._write(lambda: collector.skip(position))
 
     def over(self, work: Work, ended: Ended, attempt: int, seconds: float, worker: Mapping[str, Any]) -> None:
         """Records that an input is done, or has failed for good."""
@@ -73,9 +76,9 @@ class Book:
         item = work.item
         if self._collector is not None:
             if ended.verdict is None:
-                self._collector.add(item.number, item.text, ended.stdout)
+                self._collector.add(work.position, item.text, ended.stdout)
             else:
-                self._collector.skip(item.number)
+                self._collector.skip(work.position)
         if self._results is not None:
             self._results.keep(item.number, ended.stdout, ended.stderr)
         if self._journal is not None:
@@ -112,6 +115,7 @@ def row(work: Work, ended: Ended, attempt: int, seconds: float, worker: Mapping[
         "input": item.text,
         "status": DONE if ended.verdict is None else FAILED,
         "attempt": attempt,
+        "time": round(time.time(), 3),
         "seconds": round(seconds, 4),
     }
     if item.fields is not None and ended.verdict is not None:
@@ -128,10 +132,19 @@ def row(work: Work, ended: Ended, attempt: int, seconds: float, worker: Mapping[
     if worker.get("request_id"):
         made["worker"] = worker["request_id"]
     if work.places:
-        made["output"] = work.places[""] if list(work.places) == [""] else dict(work.places)
+        made["output"] = _alone(work.places)
+        if ended.verdict is None:
+            here = {name: place for name, place in work.places.items() if not is_s3(place)}
+            if here:  # `--resume` compares them
+                made["output_version"] = _alone({name: version(place) for name, place in here.items()})
     if ended.bytes is not None:
         made["bytes"] = ended.bytes
     if ended.stderr:
         made["stderr"] = ended.stderr[-STDERR_KEPT:].decode("utf-8", "replace")
     made["identity"] = work.identity
     return made
+
+
+def _alone(by_name: Mapping[str, T]) -> T | dict[str, T]:
+    """Returns what each output has, by name, or that of the only one if it has no name."""
+    return by_name[""] if list(by_name) == [""] else dict(by_name)

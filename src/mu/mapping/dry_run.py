@@ -1,22 +1,24 @@
 """`--dry-run`: prints what a map would do on which inputs, and estimates its time and cost."""
 
-import itertools
 import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from mu.console.terminal import say, visible
 from mu.engines.ramp import LAMBDA as RAMP
 from mu.errors import UsageError
-from mu.mapping import job, program
+from mu.mapping import job, journals, program
 from mu.mapping import run as running
+from mu.mapping.feed import Feed, identity_of
 from mu.mapping.inputs import Input
 from mu.mapping.job import Checked
+from mu.mapping.objects import Objects
 from mu.mapping.outputs import CollisionError, RefusedError
+from mu.mapping.past import Past
 from mu.mapping.plan import Layout, Refused, Work
 from mu.mapping.settings import Given
 from mu.mapping.sources import Source, counted, no_input
@@ -28,25 +30,33 @@ START = 1.0  # assumed seconds of a worker's start, if no sample measures it
 
 
 class Found:
-    """The totals of a source. `unsized` counts inputs whose size is not known."""
+    """The totals of a source. `unsized` counts inputs whose size is not known, `done` those that `--resume` leaves
+    out; `redone` counts, by reason, those that were done and are done again. `head` has the first inputs to do."""
 
     def __init__(self) -> None:
-        self.inputs = self.bytes = self.unsized = self.collisions = self.refused = 0
+        self.inputs = self.bytes = self.unsized = self.collisions = self.refused = self.done = 0
         self.first: list[Work] = []
+        self.head: list[Input] = []
+        self.redone: dict[str, int] = {}
         self.mistakes: list[str] = []
 
 
 def run(given: Given, source: Source, sample: int) -> int:
     """Prints the dry run; returns the exit status: 0 if the map could be started."""
     checked = job.check(given, source)
-    items = iter(source)
-    head = list(itertools.islice(items, sample)) if sample and not source.again else []
-    found = look(itertools.chain(head, items), checked)
+    past = None
+    if given.resume:
+        past = journals.past(given, checked.outputs.templates, checked.command.names, Objects())
+    found = look(source, checked, past, sample)
     if not found.inputs and not given.allow_empty:
         raise no_input(source.description, source.skipped)
     out = sys.stdout.write
     for line in described(found, checked):
         out(f"{line}\n")
+    to_do = found.inputs - found.done
+    if found.done and not to_do:
+        out("nothing to do\n")
+        return 0
     on_lambda = job.LAMBDA in given.engine
     limit = None
     if on_lambda:
@@ -58,7 +68,7 @@ def run(given: Given, source: Source, sample: int) -> int:
         from mu.engines.here import here
 
         limit = here(given.workers).limit()
-    most = min(found.inputs, given.workers or (limit.number if limit and limit.number else found.inputs))
+    most = min(to_do, given.workers or (limit.number if limit and limit.number else to_do))
     why = f": {limit.reason}" if limit and most == limit.number else ""
     out(f"workers: {most:,} at a time{why}\n")
     if on_lambda:
@@ -67,8 +77,8 @@ def run(given: Given, source: Source, sample: int) -> int:
     if not sample:
         out("time and cost: not known without a sample (--sample 3 does three inputs for real)\n")
         return 1 if found.mistakes and found.collisions else 0
-    each, start = sampled(given, source, head, sample)
-    seconds = each * found.inputs
+    each, start = sampled(given, source, found.head)
+    seconds = each * to_do
     out(f"sample: {each:.2f} s for each input\n")
     out(f"time: about {seconds / most + start:,.0f} s\n")
     if (target := target_of(checked)) is not None:
@@ -80,10 +90,14 @@ def run(given: Given, source: Source, sample: int) -> int:
     return 0
 
 
-def look(items: Iterator[Input], checked: Checked) -> Found:
-    """Counts all inputs, and collects the first commands and mistakes."""
+def look(items: Iterable[Input], checked: Checked, past: Past | None = None, sample: int = 0) -> Found:
+    """Counts all inputs, and collects the first commands, mistakes, and `sample` inputs. `past` is what earlier runs
+    have done, if that is left out."""
     found = Found()
-    for item in items:
+    feed = Feed((), checked.command, checked.outputs, checked.program.digest, past=past)
+    found.redone = feed.counts.redone
+    for given in items:
+        item = given if past is None else feed.known(given)
         found.inputs += 1
         if item.size is None:
             found.unsized += 1
@@ -102,6 +116,14 @@ def look(items: Iterator[Input], checked: Checked) -> Found:
                 found.refused += 1
             if len(found.mistakes) < SHOWN:
                 found.mistakes.append(f"input {item.number}, {item.text}: {error}")
+        else:
+            if past is not None and feed.is_done(
+                item, identity_of(item, checked.command, places, checked.program.digest), places
+            ):
+                found.done += 1
+                continue
+        if len(found.head) < sample:
+            found.head.append(given)
         if len(found.first) < SHOWN:
             found.first.append(Work(item, places, ""))
     return found
@@ -113,6 +135,10 @@ def described(found: Found, checked: Checked) -> Iterator[str]:
     yield f"inputs: {found.inputs:,}{size} ({checked.source.description})"
     for what, count in checked.source.skipped.items():
         yield f"skipped: {counted(what, count)}"
+    if found.done:
+        yield f"done before: {found.done:,}"
+    for what, count in found.redone.items():
+        yield f"done again: {count:,}: {what}"
     layout = Layout(checked.command)
     for work in found.first:
         try:
@@ -137,9 +163,8 @@ def described(found: Found, checked: Checked) -> Iterator[str]:
         yield f"    {visible(mistake)}"
 
 
-def sampled(given: Given, source: Source, head: list[Input], number: int) -> tuple[float, float]:
+def sampled(given: Given, source: Source, items: list[Input]) -> tuple[float, float]:
     """Does the first inputs for real; returns the seconds of each input, and of a worker's start."""
-    items = head or list(itertools.islice(iter(source), number))
     some = _Some(source, items)
     seconds: list[float] = []
     say(f"running {len(items)} inputs as a sample")

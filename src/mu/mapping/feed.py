@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from mu.errors import MuError, UsageError, reason
 from mu.mapping import words
 from mu.mapping.inputs import Input, is_s3
-from mu.mapping.journal import Past, identity
+from mu.mapping.journal import identity
 from mu.mapping.outputs import CollisionError, Outputs, RefusedError
+from mu.mapping.past import Past
 from mu.mapping.plan import Work
 from mu.mapping.sources import of_file
 from mu.mapping.words import IN, OUT, TMP, Words
@@ -100,8 +101,8 @@ class Counts:
 class Feed:
     """Iterable of `Work`, or None while no input is ready.
 
-    `past` holds what earlier runs have done (None: no input is skipped), and `exists(place)` tells whether an output
-    exists. If the inputs could not be read to their end, `broken` is the reason afterwards.
+    `past` holds what earlier runs have done (None: no input is skipped). If the inputs could not be read to their end,
+    `broken` is the reason afterwards.
     """
 
     def __init__(
@@ -112,18 +113,16 @@ class Feed:
         program: str,
         *,
         past: Past | None = None,
-        exists: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._source = source
         self._command = command
         self._outputs = outputs
         self._program = program
         self._past = past
-        self._exists = exists
         self.counts = Counts()
         self._names_file = IN in command.names
         self.broken = ""
-        self.skip: Callable[[Input], object] = lambda _: None
+        self.skip: Callable[[int], object] = lambda _: None
 
     def __iter__(self) -> Iterator[Work | None]:
         try:
@@ -140,9 +139,7 @@ class Feed:
     def _work(self, item: Input) -> Work | None:
         counts = self.counts
         counts.seen += 1
-        if self._names_file and item.fields is None and not item.version and not is_s3(item.text):
-            found = of_file(item.text)
-            item = item._replace(size=found.size, version=found.version, refused=found.refused)
+        item = self.known(item)
         if item.size is not None:
             counts.bytes += item.size
             counts.sized += 1
@@ -156,22 +153,29 @@ class Feed:
         same = identity_of(item, self._command, places, self._program)
         if refused:
             counts.refused += 1
-        elif self._past is not None and self._is_done(item, same, places):
+        elif self.is_done(item, same, places):
             counts.skipped += 1
-            self.skip(item)
+            self.skip(counts.seen)
             return None
-        return Work(item, places, same, refused)
+        return Work(item, places, same, refused, counts.seen)
 
-    def _is_done(self, item: Input, same: str, places: Mapping[str, str]) -> bool:
-        assert self._past is not None
-        if not self._past.done(same):
-            if self._past.knows(item.text):
-                self.counts.redo("the input, the command or the program has changed")
+    def known(self, item: Input) -> Input:
+        """Returns an input with what is known of it: the number that it has in the results, and its file's version."""
+        if self._past is not None:
+            item = self._past.numbered(item)
+        if self._names_file and item.fields is None and not item.version and not is_s3(item.text):
+            found = of_file(item.text)
+            item = item._replace(size=found.size, version=found.version, refused=found.refused)
+        return item
+
+    def is_done(self, item: Input, same: str, places: Mapping[str, str]) -> bool:
+        """Returns whether an input of this identity was done before; counts why it is done again."""
+        if self._past is None:
             return False
-        if not all(self._exists(place) for place in places.values()):
-            self.counts.redo("an output is missing")
-            return False
-        return True
+        why = self._past.redone(item, same, places)
+        if why:
+            self.counts.redo(why)
+        return why is None
 
 
 def identity_of(item: Input, command: Words, places: Mapping[str, str], program: str) -> str:

@@ -22,10 +22,12 @@ def fingerprint(*texts: str) -> int:
 class Fingerprints:
     """Counts fingerprints, in an open hash table of two arrays."""
 
+    _VALUES = "I"
+
     def __init__(self, given: Iterable[int] = ()) -> None:
         self._used = 0
         self._keys = array("Q", bytes(8 * _SMALLEST))
-        self._counts = array("I", bytes(4 * _SMALLEST))
+        self._counts = array(self._VALUES, [0]) * _SMALLEST
         for one in given:
             self.add(one)
 
@@ -38,14 +40,8 @@ class Fingerprints:
 
     def add(self, one: int) -> int:
         """Adds a fingerprint; returns how often it was there before."""
-        place = self._find(one)
-        before = self._counts[place]
-        self._counts[place] = before + 1
-        if not self._keys[place]:
-            self._keys[place] = one
-            self._used += 1
-            if self._used > _FILL * len(self._keys):
-                self._grow()
+        before = self.count(one)
+        self._put(one, before + 1)
         return before
 
     def take(self, one: int) -> bool:
@@ -55,6 +51,15 @@ class Fingerprints:
             return False
         self._counts[place] -= 1
         return True
+
+    def _put(self, one: int, value: int) -> None:
+        place = self._find(one)
+        self._counts[place] = value
+        if not self._keys[place]:
+            self._keys[place] = one
+            self._used += 1
+            if self._used > _FILL * len(self._keys):
+                self._grow()
 
     def _find(self, one: int) -> int:
         """Returns the index of a fingerprint, or of the free slot where it would be stored."""
@@ -67,9 +72,19 @@ class Fingerprints:
     def _grow(self) -> None:
         keys, counts = self._keys, self._counts
         self._keys = array("Q", bytes(8 * 2 * len(keys)))
-        self._counts = array("I", bytes(4 * 2 * len(keys)))
+        self._counts = array(self._VALUES, [0]) * (2 * len(keys))
         for index, one in enumerate(keys):
             if one:
                 place = self._find(one)
                 self._keys[place] = one
                 self._counts[place] = counts[index]
+
+
+class Values(Fingerprints):
+    """Maps fingerprints to whole numbers of 64 bits. `count` returns the value; 0 means that there is none."""
+
+    _VALUES = "Q"
+
+    def put(self, one: int, value: int) -> None:
+        """Sets the value of a fingerprint, in place of an earlier one."""
+        self._put(one, value)

@@ -14,7 +14,7 @@ from typing import Any
 from mu import aws
 from mu.console.terminal import say
 from mu.errors import MuError, UsageError, reason
-from mu.mapping import carry, failures, feed, program, words
+from mu.mapping import carry, failures, feed, journals, program, results, words
 from mu.mapping import outputs as templates_of
 from mu.mapping.attempt import Maker
 from mu.mapping.beside import Beside
@@ -23,34 +23,35 @@ from mu.mapping.budget import Budget
 from mu.mapping.carry import Carrier
 from mu.mapping.failures import Rules, Watch
 from mu.mapping.feed import Feed, Reader
-from mu.mapping.fingerprints import Fingerprints, fingerprint
-from mu.mapping.globs import OWN
-from mu.mapping.inputs import Input, bucket_and_key, is_s3
-from mu.mapping.journal import FileJournal, ObjectJournal, Past, read
+from mu.mapping.inputs import Input, is_s3
 from mu.mapping.objects import Objects
 from mu.mapping.outputs import Outputs
 from mu.mapping.part import Parts
+from mu.mapping.past import Past
 from mu.mapping.plan import Layout, Running
 from mu.mapping.program import Program
-from mu.mapping.results import RESULTS, RUN, Results
+from mu.mapping.results import Results
 from mu.mapping.settings import Given
 from mu.mapping.sources import Source, bucket_region, counted, no_input
 from mu.mapping.words import IN, OUT, Words
 from mu.preflight import check_names
 
 HERE, LAMBDA = "here", "lambda"
-JOURNAL = "journal.jsonl"
 PAUSE = 0.01  # seconds between looks at inputs that come slowly, before anything is started
 
 
 @dataclass
 class Summary:
-    """How a map went. `code` is the exit status, `stopped` the reason why it ended early; `failures` are grouped."""
+    """How a map went. `code` is the exit status, `stopped` the reason why it ended early; `failures` are grouped.
+
+    `interrupted` inputs were under way at an early end, `not_begun` are those that no worker had.
+    """
 
     inputs: int = 0
     done: int = 0
     failed: int = 0
     skipped: int = 0
+    interrupted: int = 0
     not_begun: int = 0
     seconds: float = 0.0
     bytes: int = 0
@@ -129,11 +130,17 @@ class Map:
 
     def __init__(self, checked: Checked) -> None:
         self.checked, self.given = checked, checked.given
-        self.run_id = f"{time.strftime('%Y%m%dT%H%M%S')}-{os.urandom(3).hex()}"
         self.started = time.monotonic()
         self.began = time.time()
+        # Journals in a bucket are sorted by it if they were written in the same second.
+        micro = int(self.began % 1 * 1e6)
+        self.run_id = f"{time.strftime('%Y%m%dT%H%M%S')}.{micro:06}-{os.urandom(3).hex()}"
         self.ended = ""  # reason why no more inputs are begun
         self.total: int | None = None
+        self.direct = False  # whether inputs are done by invocations
+        self._again = False
+        self._left_before: int | None = 0
+        self._journal: Journal | None = None
         # What a source skips that was read before the start: the run reads it again only up to the last input.
         self._passed_over: dict[str, int] | None = None
         self.results: Results | None = None
@@ -146,18 +153,29 @@ class Map:
         self._beside = Beside(self.run_id)
         self._items = self._begin(checked.source)
 
+    def past(self) -> Past:
+        """Reads what earlier runs have done. Raises UsageError or MuError."""
+        checked = self.checked
+        return journals.past(self.given, checked.outputs.templates, checked.command.names, self._objects)
+
     def open(self, collector: Printed | None, event: Mapping[str, Any], *, again: bool = False) -> None:
         """Opens the journal and all other files that are written. `event` has the workers' defaults; with `again` the
         inputs are those of existing results that failed."""
-        checked = self.checked
+        checked, self._again = self.checked, again
         layout = self._layout(checked)
-        journal, self.results, past = self._journal(checked, again)
+        templates = checked.outputs.templates
+        self._journal, self.results = journals.opened(
+            self.given, templates, self._objects, self.run_id, again=again
+        )
+        if again and self.results is not None:
+            self._left_before = results.read_run(self.results.directory).left
         wants_stdout = not checked.outputs or self.results is not None
         watch = Watch(checked.max_fails, self.total)
-        self._book = Book(watch, journal=journal, results=self.results, collector=collector)
-        exists = self._existing() if past is not None and checked.outputs else lambda _: True
+        self._book = Book(watch, journal=self._journal, results=self.results, collector=collector)
+        # It is read after the journal was opened, which locks it.
+        past = self.past() if self.given.resume else None
         digest = checked.program.digest
-        self.feed = Feed(self._items, checked.command, checked.outputs, digest, past=past, exists=exists)
+        self.feed = Feed(self._items, checked.command, checked.outputs, digest, past=past)
         self.feed.skip = self.book.skip
         self.carrier = None if checked.here else Carrier(self.given.bucket, self.region, self.run_id)
         self.maker = Maker(layout, self._running(checked, wants_stdout), checked.rules, bucket_region, event)
@@ -199,40 +217,6 @@ class Map:
     def _nothing(self, none: bool) -> None:
         if none and not self.given.allow_empty:
             raise no_input(self.checked.source.description, self.checked.source.skipped)
-
-    def _journal(self, checked: Checked, again: bool) -> tuple[Journal | None, Results | None, Past | None]:
-        given = checked.given
-        results = Results(Path(given.results), resume=given.resume or again) if given.results else None
-        templates = checked.outputs.templates
-        if results is not None:
-            past = Past(read(results.directory / RESULTS)) if given.resume else None
-            return results.journal, results, past
-        if not templates:
-            return None, None, None
-        base = templates[0].base
-        if is_s3(base):
-            bucket, prefix = bucket_and_key(base)
-            prefix = f"{prefix}{OWN}/journal/"
-            past = Past(self._objects.rows(bucket, prefix)) if given.resume else None
-            put = self._objects.putter(bucket, prefix)
-            return ObjectJournal(put, self.run_id), None, past
-        path = Path(base or ".") / OWN / JOURNAL
-        past = Past(read(path)) if given.resume else None
-        return FileJournal(path, resume=True), None, past
-
-    def _existing(self) -> Any:
-        """Returns a function that tells whether an output exists; objects below the templates are listed only once."""
-        there = Fingerprints()
-        bases = {each.base for each in self.checked.outputs.templates if is_s3(each.base)}
-        for base in bases:
-            bucket, prefix = bucket_and_key(base)
-            for key in self._objects.keys(bucket, prefix):
-                there.add(fingerprint(f"s3://{bucket}/{key}"))
-
-        def exists(place: str) -> bool:
-            return bool(there.count(fingerprint(place))) if is_s3(place) else Path(place).exists()
-
-        return exists
 
     def _layout(self, checked: Checked) -> Layout:
         if not checked.here:
@@ -292,12 +276,15 @@ class Map:
         done, failed = book.watch.done, book.watch.failed
         inputs = self.total if self.total is not None else counts.seen
         stopped = stopped or book.stop or self.ended or self.feed.broken
+        left = max(0, inputs - done - failed - counts.skipped)
+        interrupted = min(left, self.budget.running if self.direct else len(self.parts_of.under_way))
         return Summary(
             inputs=inputs,
             done=done,
             failed=failed,
             skipped=counts.skipped,
-            not_begun=max(0, inputs - done - failed - counts.skipped),
+            interrupted=interrupted,
+            not_begun=left - interrupted,
             seconds=time.monotonic() - self.started,
             bytes=book.bytes,
             stopped=stopped,
@@ -309,27 +296,48 @@ class Map:
             results=self.given.results,
         )
 
-    def finish(self, made: Summary, *, again: bool = True) -> Summary:
-        """Writes run.json, if results are kept; without `again` only if there is none yet. Returns the summary,
-        with another exit status if it could not be written."""
-        if self.results is None or (not again and (self.results.directory / RUN).exists()):
+    def go_on(self) -> str:
+        """Returns how the user does what is left after an early end; empty if the run has no journal."""
+        if self._again:
+            return f"mu retry {self.given.results}"
+        return "the same command with --resume" if self._journal is not None else ""
+
+    def begin(self) -> None:
+        """Writes a first run.json, if results are kept, so that `mu retry` knows the settings even if this process is
+        killed. Raises MuError."""
+        if self.results is not None:
+            self.results.finish({**self._about(), "left": self._left_before if self._again else None})
+
+    def finish(self, made: Summary) -> Summary:
+        """Writes run.json, if results are kept. Returns the summary, with another exit status if it could not be
+        written."""
+        if self.results is None:
             return made
+        left = self._left_before if self._again else made.interrupted + made.not_begun
+        counts = {name: value for name, value in vars(made).items() if name != "results"}
         try:
-            self.results.finish(
-                {
-                    "settings": self.given.as_data(),
-                    "directory": str(Path.cwd()),
-                    "inputs_from": self.checked.source.description,
-                    "columns": list(self.checked.source.columns) if self.checked.source.columns else None,
-                    "program": self.checked.program.digest,
-                    "started": self.began,
-                    **{name: value for name, value in vars(made).items() if name != "results"},
-                }
-            )
+            self.results.finish({**self._about(), "left": left, **counts})
         except MuError as error:
             say(str(error))
             return replace(made, code=made.code or 1, stopped=made.stopped or str(error))
         return made
+
+    def left_alone(self, made: Summary) -> Summary:
+        """Writes run.json, if an earlier run that has left nothing to do has not come to its end."""
+        if self.results is None or results.is_complete(self.results.directory):
+            return made
+        return self.finish(made)
+
+    def _about(self) -> dict[str, Any]:
+        source = self.checked.source
+        return {
+            "settings": self.given.as_data(),
+            "directory": str(Path.cwd()),
+            "inputs_from": source.description,
+            "columns": list(source.columns) if source.columns else None,
+            "program": self.checked.program.digest,
+            "started": self.began,
+        }
 
     def close(self) -> None:
         """Frees the threads, files and objects of the run."""
@@ -337,6 +345,8 @@ class Map:
             self._reader.stop()
         if self._book is not None:
             self._book.close()
+        elif self._journal is not None:
+            self._journal.close()
         if self.carrier is not None:
             try:
                 self.carrier.close()
@@ -353,22 +363,27 @@ def done_before(count: int) -> str:
     return f"{count:,} {'was' if count == 1 else 'were'} done before"
 
 
-def lines_of(made: Summary, groups: list[str], repeated: int = 0) -> list[str]:
+def lines_of(made: Summary, groups: list[str], repeated: int = 0, go_on: str = "") -> list[str]:
     """Returns the lines to print at the end of a run. `repeated` is the number of failed attempts that were
-    retried."""
+    retried, `go_on` how the user does what is left."""
     told = [f"{made.done:,} of {made.inputs:,} inputs done in {made.seconds:.1f} s"]
     if made.failed:
         told.append(f"{made.failed:,} failed")
     if made.skipped:
         told.append(done_before(made.skipped))
-    if made.not_begun and made.code:
+    left = made.interrupted + made.not_begun if made.code else 0
+    if left and made.interrupted:
+        told.append(f"{made.interrupted:,} interrupted")
+    if left and made.not_begun:
         told.append(f"{made.not_begun:,} not begun")
     lines = list(groups)
     if repeated:
         lines.append(f"{repeated:,} failed attempt{'s were' if repeated > 1 else ' was'} retried")
     lines += [f"{count:,} done again: {why}" for why, count in made.redone.items()]
     lines += [f"{counted(what, count)} skipped" for what, count in made.passed_over.items()]
-    if made.failed and made.results:
+    if left and go_on and (made.done or made.skipped):
+        lines.append(f"to go on: {go_on}")
+    elif made.failed and made.results:
         lines.append(f"to try the failed ones again: mu retry {made.results}")
     if made.stopped:
         lines.append(f"ended early: {made.stopped}")

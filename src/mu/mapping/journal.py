@@ -5,6 +5,8 @@ It is `results.jsonl` in the directory of `--results`, otherwise `.mu/journal.js
 killed run loses at most the line that it was writing (in a bucket, the lines of the last seconds).
 """
 
+import errno
+import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,7 +15,7 @@ from time import monotonic
 from typing import Any, BinaryIO
 
 from mu.errors import MuError, UsageError, reason
-from mu.mapping.fingerprints import Fingerprints, fingerprint
+from mu.mapping.fingerprints import fingerprint
 
 DONE = "done"
 LONGEST_ROW = 1 << 20  # bytes of the longest line of a journal that is read
@@ -31,35 +33,6 @@ def identity(text: str, argv: Iterable[str], places: Mapping[str, str], program:
     program.
     """
     return f"{fingerprint(text, version, program, *argv, *(f'{name}={place}' for name, place in places.items())):016x}"
-
-
-class Past:
-    """The inputs that earlier runs have done. `rows` are the lines of their journals."""
-
-    def __init__(self, rows: Iterable[Row] = ()) -> None:
-        self._done = Fingerprints()
-        self._known = Fingerprints()
-        self.count = 0
-        for row in rows:
-            text, same = row.get("input"), row.get("identity")
-            if row.get("status") == DONE and isinstance(text, str) and isinstance(same, str):
-                try:
-                    self._done.add(int(same, 16) or 1)
-                except (ValueError, OverflowError):
-                    continue
-                self._known.add(fingerprint(text))
-                self.count += 1
-
-    def __bool__(self) -> bool:
-        return self.count > 0
-
-    def done(self, same: str) -> bool:
-        """Returns whether an input of this identity has been done; each earlier one counts once."""
-        return self._done.take(int(same, 16) or 1)
-
-    def knows(self, text: str) -> bool:
-        """Returns whether an input of this text was done, even in another version or by another command."""
-        return bool(self._known.count(fingerprint(text)))
 
 
 def dump(row: Row) -> bytes:
@@ -92,16 +65,36 @@ def read(path: Path) -> Iterator[Row]:
 class FileJournal:
     """A journal in a file. When `add` returns, the row is kept even if this process is killed."""
 
-    def __init__(self, path: Path, *, resume: bool) -> None:
-        """Opens `path`, to append to it if `resume`, otherwise to replace it. Raises UsageError."""
+    def __init__(self, path: Path, *, resume: bool, alone: bool = True) -> None:
+        """Opens `path`, to append to it if `resume`, otherwise to replace it, and locks it until it is closed.
+
+        With `alone`, no other run may write it at the same time: two runs that go on with one journal would do
+        everything twice. Raises UsageError, also if `alone` is impossible.
+        """
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if resume:
-                _cut_torn_line(path)
-            self._file: BinaryIO = path.open("ab" if resume else "wb", buffering=0)
+            self._file: BinaryIO = path.open("a+b", buffering=0)
         except OSError as error:
-            raise UsageError(f"cannot write the journal {path}: {reason(error)}") from None
+            raise _unwritable(path, error) from None
+        try:
+            owned = _locked(self._file, fcntl.LOCK_EX)
+            if not owned and alone:
+                raise UsageError(
+                    f"another run{_holder(self._file)} is writing {path}: wait for its end, or end it first"
+                )
+            if owned and not resume:
+                self._file.truncate(0)
+            elif owned:
+                _cut_torn_line(self._file)
+            if not alone:
+                _locked(self._file, fcntl.LOCK_SH)
+        except OSError as error:
+            self._file.close()
+            raise _unwritable(path, error) from None
+        except UsageError:
+            self._file.close()
+            raise
 
     def add(self, row: Row) -> None:
         """Writes a row. Raises MuError if that fails."""
@@ -120,24 +113,47 @@ class FileJournal:
         self._file.close()
 
 
-def _cut_torn_line(path: Path) -> None:
-    """Removes the incomplete last line that a killed run may have left."""
+def _unwritable(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"cannot write the journal {path}: {reason(error)}")
+
+
+def _locked(file: BinaryIO, how: int) -> bool:
+    """Locks a file without waiting; returns False if another process has locked it. File systems without locks count
+    as locked by us."""
     try:
-        with path.open("r+b") as file:
-            end = file.seek(0, os.SEEK_END)
-            at = end
-            while at > 0:
-                step = min(at, 1 << 16)
-                file.seek(at - step)
-                newline = file.read(step).rfind(b"\n")
-                if newline >= 0:
-                    at = at - step + newline + 1
-                    break
-                at -= step
-            if at < end:
-                file.truncate(at)
-    except FileNotFoundError:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN)
+    return True
+
+
+def _holder(file: BinaryIO) -> str:
+    """Returns the process that has locked a file, as ` (pid 12)`; empty if the system does not tell it."""
+    end = f":{os.fstat(file.fileno()).st_ino}"
+    try:
+        for line in Path("/proc/locks").read_text().splitlines():
+            _, kind, _, _, pid, inode, *_ = line.split()
+            if kind == "FLOCK" and inode.endswith(end) and int(pid) > 0:
+                return f" (pid {pid})"
+    except (OSError, ValueError):
         pass
+    return ""
+
+
+def _cut_torn_line(file: BinaryIO) -> None:
+    """Removes the incomplete last line that a killed run may have left."""
+    end = file.seek(0, os.SEEK_END)
+    at = end
+    while at > 0:
+        step = min(at, 1 << 16)
+        file.seek(at - step)
+        newline = file.read(step).rfind(b"\n")
+        if newline >= 0:
+            at = at - step + newline + 1
+            break
+        at -= step
+    if at < end:
+        file.truncate(at)
 
 
 class ObjectJournal:

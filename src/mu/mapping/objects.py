@@ -20,22 +20,25 @@ class Objects:
             self._clients[bucket] = aws.client("s3", bucket_region(bucket))
         return self._clients[bucket]
 
-    def keys(self, bucket: str, prefix: str) -> Iterator[str]:
-        """Yields all keys that begin with `prefix`; they are fetched in pages."""
+    def listed(self, bucket: str, prefix: str) -> Iterator[tuple[str, float]]:
+        """Yields all keys that begin with `prefix`, with the times (seconds since the epoch) when they were written.
+        They are fetched in pages."""
         with aws.explained(f"cannot list s3://{bucket}/{prefix}"):
             pages = (
                 self.client(bucket).get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
             )
             for page in pages:
                 for found in page.get("Contents", ()):
-                    yield found["Key"]
+                    yield found["Key"], found["LastModified"].timestamp()
 
     def rows(self, bucket: str, prefix: str) -> Iterator[Row]:
-        """Yields the rows of the journals below `prefix`."""
-        for key in self.keys(bucket, prefix):
+        """Yields the rows of the journals below `prefix`, the oldest first. Their `time` is that of their object, by
+        the clock that all objects have."""
+        for time, key in sorted((time, key) for key, time in self.listed(bucket, prefix)):
             with aws.explained(f"cannot read s3://{bucket}/{key}"):
                 body = self.client(bucket).get_object(Bucket=bucket, Key=key)["Body"].read()
-            yield from rows_of(body.splitlines())
+            for row in rows_of(body.splitlines()):
+                yield {**row, "time": time}
 
     def putter(self, bucket: str, prefix: str) -> Callable[[str, bytes], None]:
         """Returns a function that writes an object named `prefix` + name."""

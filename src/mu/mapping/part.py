@@ -39,11 +39,13 @@ class Worker(Protocol):
 
 
 class Parts:
-    """The function of the job. `ended` has the end of each input's last attempt, by number, until it is taken."""
+    """The function of the job. `ended` has the end of each input's last attempt, by number, until it is taken;
+    `under_way` the numbers of inputs that have begun and whose end has not been taken."""
 
     def __init__(self, maker: Maker, carrier: Carrier | None, watch: Watch, budget: Budget) -> None:
         self.maker = maker
         self.ended: dict[int, Ended] = {}
+        self.under_way: set[int] = set()
         self._carrier = carrier
         self._watch = watch
         self._budget = budget
@@ -52,6 +54,7 @@ class Parts:
 
     def over(self, number: int) -> Ended | None:
         """Returns and removes the end of an input's last attempt."""
+        self.under_way.discard(number)
         return self.ended.pop(number, None)
 
     async def map(self, worker: Worker, work: Work) -> None:
@@ -66,6 +69,7 @@ class Parts:
                     await sleep(LOOK_EVERY)
         elif not self._budget.allows_again():
             raise Final("another attempt could exceed --max-cost")
+        self.under_way.add(work.item.number)
         began = monotonic()
         try:
             ended = await self._attempt(worker, work)

@@ -37,12 +37,14 @@ class Refused(Exception):  # noqa: N818 - it ends an input; it is no error of mu
 
 
 class Work(NamedTuple):
-    """An input with the places of its outputs and its identity for the journal. `refused` is why it cannot be done."""
+    """An input with the places of its outputs and its identity for the journal. `refused` is why it cannot be done,
+    `position` its place among the inputs of this run, from 1; its number may be that of an earlier run."""
 
     item: Input
     places: Mapping[str, str]
     identity: str
     refused: str = ""
+    position: int = 0
 
     @property
     def name(self) -> str:

@@ -2,7 +2,7 @@
 
 results.jsonl     one line for each input that is over; also the journal of --resume and `mu retry`
 stdout/NUMBER     its standard output, if there was any; stderr/NUMBER its standard error
-run.json          the command and its settings, the counts, the failures in groups
+run.json          the command and its settings; once the run has ended also the counts, the failures in groups
 """
 
 import json
@@ -75,11 +75,16 @@ class Format(Struct):
 
 
 class Earlier(Struct):
-    """The fields of an earlier map's run.json that `mu retry` needs; `directory` is where that map was run."""
+    """The fields of an earlier map's run.json that `mu retry` needs.
+
+    `directory` is where that map was run, `left` how many inputs it has left without an end; None if that is not
+    known, since it has not come to its own end.
+    """
 
     settings: Given
     directory: str = "."
     columns: list[str] | None = None
+    left: int | None = None
 
 
 def read_run(directory: Path) -> Earlier:
@@ -89,13 +94,26 @@ def read_run(directory: Path) -> Earlier:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise UsageError(f"{directory} has no {RUN}: it is not a directory of --results") from None
+        why = "it is not a directory of --results"
+        if (directory / RESULTS).exists():
+            why = "give the same mu map command with --resume"
+        raise UsageError(f"{directory} has no {RUN}: {why}") from None
     except OSError as error:
         raise UsageError(f"cannot read {path}: {reason(error)}") from None
     found = schema.decode(data, Format, str(path)).format
     if found != FORMAT:
         raise UsageError(f"{path}: results of format {found}; this version of mu map reads {FORMAT}")
     return schema.decode(data, Earlier, str(path))
+
+
+def is_complete(directory: Path) -> bool:
+    """Returns whether the last run has ended and left no input, or has a run.json that cannot be read."""
+    if not (directory / RUN).exists():
+        return False
+    try:
+        return read_run(directory).left == 0
+    except UsageError:
+        return True
 
 
 def failed(directory: Path) -> list[Row]:

@@ -3,8 +3,9 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from mu.console.terminal import say
 from mu.mapping import results
 from mu.mapping.inputs import Input
 from mu.mapping.journal import Row
@@ -32,24 +33,41 @@ class FailedInputs(Source):
             yield Input(row["number"], row["input"], fields)
 
 
-def of(directory: Path) -> tuple[Given, Source, str]:
-    """Returns the settings of the run with results in `directory`, its failed inputs, and where it ran. Raises
-    UsageError."""
+class Again(NamedTuple):
+    """What `mu retry` does: the settings, the failed inputs, the directory where the map was run, and how many inputs
+    it has left that have not failed (None: not known)."""
+
+    given: Given
+    source: Source
+    directory: str
+    left: int | None
+
+
+def of(directory: Path) -> Again:
+    """Returns what there is to do again in the results in `directory`. Raises UsageError."""
     run = results.read_run(directory)
     rows = results.failed(directory)
     given = dataclasses.replace(
         run.settings, results=str(directory), resume=False, allow_empty=True, quiet=False
     )
     source = FailedInputs(rows, run.columns, str(directory))
-    return given, source, run.directory
+    return Again(given, source, run.directory, run.left)
 
 
-def run(given: Given, source: Source, changes: Mapping[str, Any]) -> int:
+def run(again: Again, changes: Mapping[str, Any]) -> int:
     """Does the inputs again; returns the exit status."""
-    given = dataclasses.replace(given, **changes)
-    if next(iter(source), None) is None:
-        given.note("nothing to do: no input has failed")
-        return 0
-    from mu.mapping import run as running
+    given = dataclasses.replace(again.given, **changes)
+    code = 0
+    if next(iter(again.source), None) is not None:
+        from mu.mapping import run as running
 
-    return running.run(given, source, again=True).code
+        code = running.run(given, again.source, again=True).code
+    elif again.left == 0:
+        given.note("nothing to do: no input has failed")
+    else:
+        say("no input has failed")
+    if again.left == 0:
+        return code
+    number = f"{again.left:,} inputs were" if again.left else "the map was killed, and other inputs may be"
+    say(f"{number} left without an end: for these give the same mu map command with --resume")
+    return code or 1

@@ -91,9 +91,11 @@ def _run(made: Map, *, again: bool, collector: Printed | None, attempts: list[fl
             made.book.attempts = attempts
             if made.nothing_to_do():
                 return _left_alone(made)
+            made.begin()
             if target is not None and (given.direct or why):
                 from mu.mapping.direct_run import by_invocations
 
+                made.direct = True
                 return by_invocations(made, target, engine, reporter_of(made))
             return _drive(made, target, engine)
     finally:
@@ -127,7 +129,7 @@ def _left_alone(made: Map) -> Summary:
     made.book.close()
     summary = made.summary(0, "", None)
     made.given.note(f"nothing to do: {job.done_before(summary.skipped)}")
-    return made.finish(summary, again=False)
+    return made.left_alone(summary)
 
 
 def event_of(checked: Checked) -> dict[str, Any]:
@@ -304,7 +306,8 @@ def reporter_of(made: Map) -> Reporter:
 
     def summary(_failures: Sequence[Any], _missing: int, ended: str) -> None:
         found = made.summary(0, ended, None)
-        *lines, last = job.lines_of(found, made.book.groups.lines(), reporter.counts.repeated)
+        groups = made.book.groups.lines()
+        *lines, last = job.lines_of(found, groups, reporter.counts.repeated, made.go_on())
         for line in lines:
             reporter.line(line)
         (reporter.line if found.code else reporter.note)(last)

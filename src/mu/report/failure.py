@@ -17,7 +17,10 @@ from mu.wire.protocol import EXPECTED, HELLO, OK, failure_text, run_result
 OUT_OF_TIME = "worker is about to reach its time limit"
 IDLE = f"{OUT_OF_TIME} in STATE idle"
 NOTHING_TO_DO = "the worker had nothing to do until its time was over"
-RAISE_TIMEOUT = "raise TIMEOUT (mu lambdaize --update NAME --timeout SECONDS, at most 900)"
+RAISE_TIMEOUT = (
+    "raise it (Lambda: mu lambdaize --update NAME --timeout SECONDS, at most 900; Slurm: --engine-args --time=...; "
+    "mu worker: --walltime)"
+)
 # Beginning and middle of a worker's text about a failed transfer, and the beginning of our text for it.
 TRANSFERS = (("retrieving ", " from s3: ", ""), ("uploading ", " to s3: ", "uploading to "))
 OBJECTS = ("s3://", "uploading to s3://", "file:///", "uploading to file:///")

@@ -17,6 +17,7 @@ MAX_FAILURES_SHOWN = 20
 MAX_ATTEMPTS_COMPARED = 1000  # most failed attempts that are compared while the run goes on
 MAX_REASONS_SHOWN = 5
 LINE_EVERY = 5.0  # seconds
+WAITING_EVERY = 30.0  # seconds between lines that say that invocations have not started
 
 
 def _tally(reasons: Counter[str]) -> str:
@@ -47,7 +48,8 @@ def _parts(counts: Counts) -> str:
 
 
 class PlainReporter(Reporter):
-    """Prints lines on `stream` (standard error), with progress every `LINE_EVERY` seconds if there is any.
+    """Prints lines on `stream` (standard error), with progress every `LINE_EVERY` seconds if there is any. While there
+    is none because the service has not started any worker, it says so every `WAITING_EVERY` seconds.
 
     `quiet` prints only errors. `verbose` prints each part's beginning and end, and leaves nothing out. Until `close`
     no line waits for the stream; errors of the stream are ignored.
@@ -62,7 +64,7 @@ class PlainReporter(Reporter):
         self._closed = False
         self._kinds: Counter[tuple[str, str]] = Counter()  # kinds of attempts that failed
         self._shown = ""
-        self._next = 0.0
+        self._next = self._next_waiting = 0.0
 
     def listening(self, port: int, tls: bool) -> None:
         """Prints that the coordinator listens."""
@@ -135,8 +137,15 @@ class PlainReporter(Reporter):
         text += f", {counts.done} done, {counts.failed} failed{counts.launch_note}"
         if text != self._shown and not self.quiet:
             self._next = now + LINE_EVERY
+            self._next_waiting = now + WAITING_EVERY
             self._shown = text
             self.line(f"{now - self.started:.1f} s: {text}")
+        elif now >= self._next_waiting and not (self._closed or counts.workers or counts.launch is None):
+            self._next_waiting = now + WAITING_EVERY
+            waiting = counts.launch.accepted - counts.hellos - counts.lost
+            if waiting > 0:
+                invocations = f"{_number(waiting, 'accepted invocation')} to start"
+                self.note(f"{now - self.started:.1f} s: waiting for {invocations}{counts.launch_note}")
 
     def line(self, text: str) -> None:
         """Prints one line."""

@@ -11,6 +11,7 @@ from typing import Any
 from mu.errors import MuError, describe
 from mu.history.recorder import Recorder
 from mu.machine import (
+    CLOSED,
     ErrorState,
     MachineState,
     checked,
@@ -162,8 +163,9 @@ class Attempts:
         why = described(machine)
         final = getattr(machine, "final", False) is True or number in self._doomed
         seems_final = getattr(machine, "seems_final", None)
+        excused = peer.draining and CLOSED in why
         if self._ledger.failure(
-            attempt, why, final=final, seems_final=seems_final, proven=peer.completed > 0
+            attempt, why, final=final, seems_final=seems_final, proven=peer.completed > 0, excused=excused
         ):
             if len(self.failures) < FAILURES_KEPT or self._states is not None:
                 self.failures.append(

@@ -82,8 +82,11 @@ def _refuse_host_address(parser: Parser, words: Sequence[str]) -> None:
 def _parser(info: Any) -> Parser:
     main = sys.modules.get("__main__")
     parser = Parser(prog=Path(sys.argv[0]).name, description=getattr(main, "__doc__", None) or "")
+    lacks = getattr(
+        info, "lacks", "this script's ServerInfo has no {}".format
+    )  # a job of coroutines has no ServerInfo
     parser.absent = {
-        name: f"there is no {name} here: this script's ServerInfo has no {flag.attribute}"
+        name: f"there is no {name} here: {lacks(flag.attribute)}"
         for flag in (*FLAGS, *WORKER_FLAGS)
         for name in (flag.short, flag.long)
         if not hasattr(info, flag.attribute)

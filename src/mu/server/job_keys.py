@@ -23,7 +23,7 @@ def _key_type(info: Any) -> str:
     another."""
     kind = getattr(info, "key_type", None) or "ec"
     if kind not in ("ec", "rsa"):
-        raise UsageError(f"ServerInfo.key_type is {kind!r}: it is 'ec' or 'rsa'")
+        raise UsageError(f"key_type is {kind!r}: it is 'ec' or 'rsa'")
     return str(kind)
 
 

@@ -17,6 +17,7 @@ from mu.wire.reasons import is_final
 
 # Backups begin when this share of the parts is done, because only then is a typical duration known.
 BACKUP_SHARE = 0.75
+EXCUSED = 10  # failures of a part that are not counted because the system has ended their workers
 TEXT_KEPT = 1000  # characters of an error that are kept for comparison with the next one
 
 
@@ -83,10 +84,11 @@ class Attempt:
 class _Trouble:
     """The history of a part that has failed, or has a backup."""
 
-    __slots__ = ("backed_up", "begun", "failures", "last_final")
+    __slots__ = ("backed_up", "begun", "excused", "failures", "last_final")
 
     def __init__(self, begun: int) -> None:
         self.begun = begun
+        self.excused = 0
         self.failures = 0
         self.backed_up = False
         self.last_final = ""  # last error that looked final but came from a worker that has done no part
@@ -270,6 +272,7 @@ class Ledger:
         final: bool = False,
         seems_final: bool | None = None,
         proven: bool = True,
+        excused: bool = False,
     ) -> bool:
         """Records that an attempt has failed; returns whether its part has failed for good.
 
@@ -277,12 +280,18 @@ class Ledger:
         (None: `error` tells, see `is_final`). That counts only if the worker is `proven` (it has done a part), or if
         the previous attempt, on another worker, ended with the same error. Otherwise one bad holder of a worker's
         certificate could fail parts without a retry.
+
+        An `excused` failure, of a worker that its system has ended, does not count against `retries`, up to `EXCUSED`
+        times for each part.
         """
         number = attempt.part.number
         others = self._running[number]
         others.remove(attempt)
         trouble = self._trouble(attempt)
-        trouble.failures += 1
+        if excused and trouble.excused < EXCUSED:
+            trouble.excused += 1
+        else:
+            trouble.failures += 1
         if not final and (is_final(error) if seems_final is None else seems_final):
             final = proven or trouble.last_final == error[-TEXT_KEPT:]
             trouble.last_final = error[-TEXT_KEPT:]

@@ -30,6 +30,8 @@ def unfinished(info: Any, parts: Sequence[Part], region: str) -> list[Part]:
         try:
             keys = name_outputs(number)
             wanted[part] = [keys] if isinstance(keys, str) else list(keys)
+        except UsageError:
+            raise
         except Exception as error:
             raise UsageError(
                 f"ServerInfo.outputs({number}): {describe(error)}; it must be a static method that takes a part's "

@@ -10,6 +10,7 @@ files are removed, and the worker says hello again.
 from __future__ import annotations
 
 import select
+import signal
 from collections.abc import Sequence
 from time import monotonic
 
@@ -33,7 +34,22 @@ RESET_PATIENCE = 10.0
 # of a short program is sent along with the hello, which halves the cost of sending on both ends.
 HOLD = 0.005
 
+# Seconds for which the answer of a program that SIGTERM has ended waits for the worker's own SIGTERM.
+SIGNAL_PATIENCE = 1.0
+
 QUIT = "quit"
+
+
+def _statuses(number: int) -> tuple[str, ...]:
+    """Returns how the answers begin whose program, or the last one of its shell, was ended by a signal."""
+    return tuple(
+        begin
+        for status in (-number, 128 + number)
+        for begin in (f"{protocol.RETVAL}{status})", f'{protocol.EXEC}{{"status":{status},')
+    )
+
+
+TERMINATED, KILLED = _statuses(signal.SIGTERM), _statuses(signal.SIGKILL)
 
 
 class Loop:
@@ -151,7 +167,7 @@ class Loop:
         running.watched.close()
         self._under_way = [work for work in self._under_way if work.background]
         self._blocked = False
-        self._answer(running.answer(ended))
+        self._conclude(running.answer(ended))
 
     def _missed(self) -> bool:
         """Returns whether a running command needs the state socket: it waits for a state, or its own must be sent."""
@@ -184,7 +200,7 @@ class Loop:
                 return
             self._under_way.remove(work)
             self._blocked = self._blocked and work.background
-            self._answer(answer)
+            self._conclude(answer)
 
         if work.start is not None:
             started = work.start()
@@ -254,6 +270,22 @@ class Loop:
             self._drained = True
             if integer(self._handler.vals, "tell_facts"):
                 self._answer(f"{protocol.DRAINING}SIGTERM")
+
+    def _conclude(self, text: str) -> None:
+        """Answers a command that is over.
+
+        If the system that ends this worker has ended the command's program, too (Slurm signals all processes of a
+        job), the worker ends without an answer: the part is lost with its worker, and its program has not failed.
+        """
+        if text.startswith(TERMINATED):
+            ending = self._outside.drains_within(SIGNAL_PATIENCE)
+        else:
+            ending = text.startswith(KILLED) and self._outside.draining
+        if ending:
+            self._tell_draining()
+            self._over = "it is ended, and its program was, too"
+        else:
+            self._answer(text)
 
     def _answer(self, text: str) -> None:
         self._room -= len(text)

@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from mu.wire.connect import dial
@@ -65,6 +65,14 @@ class Outside:
     def draining(self) -> bool:
         """Whether the worker was asked to take no more parts."""
         return bool(getattr(self._context, "draining", False))
+
+    def drains_within(self, seconds: float) -> bool:
+        """Returns whether the worker is asked, within some seconds, to take no more parts. Does not wait if nothing
+        can ask it."""
+        until = monotonic() + seconds
+        while hasattr(self._context, "draining") and not self.draining and monotonic() < until:
+            sleep(0.01)  # a signal is handled meanwhile
+        return self.draining
 
     def hello(self, vals: Mapping[str, Any], fresh: bool) -> str:
         """Returns the worker's hello, as `mu.work.arrival.hello` does."""

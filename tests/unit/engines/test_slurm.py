@@ -123,7 +123,24 @@ def test_a_pilot_that_is_requeued_all_the_same_is_cancelled(queue: Queue) -> Non
         assert (engine.starts.running, engine.pending, engine.asked) == (1, 0, 2)
 
 
-def test_what_the_engine_needs_comes_after_the_users_words(queue: Queue) -> None:
+def test_the_keys_of_a_run_that_was_killed_are_removed_by_the_next(queue: Queue, tmp_path: Path) -> None:
+    with running(slurm.Slurm(workers=1)) as first, running(slurm.Slurm(workers=1)) as second:
+        first.start("{}", 1)
+        eventually(lambda: queue.submitted)
+        second.start("{}", 1)
+        eventually(lambda: len(queue.submitted) == 2)
+        assert len(list(tmp_path.glob("mu/run-*/event.json"))) == 2
+        assert first._held is not None
+        os.close(first._held)  # as the end of its process does
+        first._held = None
+        with running(slurm.Slurm(workers=1)) as third:
+            third.start("{}", 1)
+            eventually(lambda: len(queue.submitted) == 3)
+            kept = {path.parent for path in tmp_path.glob("mu/run-*/event.json")}
+            assert kept == {second._folder, third._folder}
+
+
+def test_what_the_engine_the_users_words(queue: Queue) -> None:
     with running(slurm.Slurm("", arguments=["--time=5", "--signal=USR1"], workers=2)) as engine:
         engine.start("{}", 2)
         eventually(lambda: queue.submitted)

@@ -2,6 +2,8 @@
 
 import io
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -23,3 +25,30 @@ def test_a_login_script_that_prints_without_end() -> None:
 
 def test_an_end_without_an_answer() -> None:
     assert ssh._answer(io.BytesIO(b"hello\n")) is None
+
+
+def settings_of(machine: ssh.SshMachine, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Returns what the real ssh makes of the command line for a machine, and `askpass` of its environment."""
+    with monkeypatch.context() as patch:
+        real = shutil.which("ssh")
+        (folder / "ssh").write_text(
+            f'#!/bin/sh\necho askpass $SSH_ASKPASS_REQUIRE\nexec {real} -F /dev/null -G "$@"\n'
+        )
+        (folder / "ssh").chmod(0o755)
+        patch.setenv("PATH", str(folder), prepend=":")
+        said, _ = machine.spawn({"port": 1}).communicate()
+    return dict(line.split(" ", 1) for line in said.decode().splitlines())
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="needs OpenSSH's client")
+def test_the_users_arguments_come_before_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSH_ASKPASS_REQUIRE", raising=False)
+    found = settings_of(ssh.SshMachine("one", 1), tmp_path, monkeypatch)
+    assert (found["connecttimeout"], found["batchmode"], found["askpass"]) == ("20", "yes", "never")
+    monkeypatch.setenv("SSH_ASKPASS_REQUIRE", "force")  # for those who want it all the same
+    arguments = ("-oBatchMode=no", "-o", "ConnectTimeout=2", "-o", "ControlPath=/m", "-p", "5")
+    found = settings_of(ssh.SshMachine("one", 1, arguments=arguments), tmp_path, monkeypatch)
+    assert (found["connecttimeout"], found["batchmode"], found["askpass"]) == ("2", "no", "force")
+    assert (found["controlpath"], found["port"], found["serveraliveinterval"]) == ("/m", "5", "15")
+    tunnelled = settings_of(ssh.SshMachine("one", 1, arguments=arguments, tunnel=True), tmp_path, monkeypatch)
+    assert (tunnelled.get("controlpath", "none"), tunnelled["exitonforwardfailure"]) == ("none", "yes")

@@ -75,6 +75,14 @@ def test_an_example_of_the_documentation(example: str, store: Path, tmp_path: Pa
                 r"^/bin/sh done \d+\n/no/such/file failed exit status 1 from: sh ", printed.getvalue()
             )
             assert "1 of 2 parts in " in printed.getvalue()
+        case "pack":
+            assert printed.getvalue() == "2 of 2 parts done\n"
+            (store / "packed/frames/a.png.gz").unlink()
+            sys.argv.append("--resume")  # of the fixture's own list
+            with redirect_stdout(printed):
+                exec(compile(example, "job.py", "exec"), {"__name__": "__main__"})
+            assert printed.getvalue() == "2 of 2 parts done\n1 of 1 parts done\n"
+            assert (store / "packed/frames/a.png.gz").exists()
         case "staged":
             assert '"working"' in Path("run/run.json").read_text()
 

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 import mu
+from mu import server
 from mu.jobs.job import Outcome
 from mu.jobs.reading import ReadAhead
 from mu.jobs.run import do
-from mu.jobs.settings import DEFAULTS, Info
+from mu.jobs.settings import DEFAULTS, NOT_OF_JOBS, ONLY_GIVEN, Info, Settings
 from mu.report.reporter import Reporter
 from mu.server.flags import EVERY_SCRIPT, FLAGS, WORKER_FLAGS
 
@@ -350,10 +351,64 @@ def test_results_belong_to_their_inputs_though_some_have_none() -> None:
     assert mu.Job[str, int]().results == []
 
 
-def test_each_default_is_a_flags_or_one_that_is_known() -> None:
+def test_a_job_has_each_setting_that_scripts_have_except_those_of_their_parts() -> None:
     flags = {flag.attribute for flag in (*FLAGS, *WORKER_FLAGS, *EVERY_SCRIPT)}
-    others = {"part_timeout"}
-    assert set(DEFAULTS) <= flags | others
+    settings = {name for name in vars(server.Job) if not name.startswith("_")}
+    assert settings >= NOT_OF_JOBS
+    assert set(DEFAULTS) == settings - NOT_OF_JOBS
+    assert set(DEFAULTS) <= flags | {"key_type"}
+    named = {"lambda_function" if name == "function" else name for name in Settings.__annotations__}
+    assert named == {*DEFAULTS, *ONLY_GIVEN, "resume"}
+    unlike = {name for name, value in DEFAULTS.items() if value != getattr(server.Job, name)}
+    assert unlike == {"port_number", "bucket"}
+
+
+def test_keys_of_a_job_can_be_rsa_keys(tmp_path: Path) -> None:
+    assert mu.testing.run(itself, [1], tmp_path, key_type="rsa").results == [1]
+    with pytest.raises(mu.UsageError, match="key_type is 'dsa': it is 'ec' or 'rsa'"):
+        mu.run(itself, [1], key_type="dsa")
+
+
+def resumed(tmp_path: Path, **settings: Any) -> mu.Job[str, str]:
+    return mu.run(itself, ["a", "b"], bucket=f"file://{tmp_path}", resume=True, quiet=True, **settings)
+
+
+def test_parts_whose_outputs_exist_are_skipped(tmp_path: Path) -> None:
+    (tmp_path / "a.out").write_text("made before")
+    job = resumed(tmp_path, outputs=lambda name: [f"{name}.out"])
+    assert [(outcome.number, outcome.result) for outcome in job] == [(1, "b")]
+    assert job.results == [None, "b"]
+    (tmp_path / "b.out").write_text("made before")
+    assert len(resumed(tmp_path, outputs=lambda name: f"{name}.out")) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "resume needs to know which objects each part makes: give outputs= to mu.run or mu.main"),
+        (
+            {"outputs": lambda _: 1 // 0},
+            "outputs(a): ZeroDivisionError: integer division or modulo by zero; it must",
+        ),
+        (
+            {"outputs": lambda _: None},
+            "outputs(a): TypeError: 'NoneType' object is not iterable; it must return",
+        ),
+    ],
+)
+def test_resume_needs_outputs(settings: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(mu.UsageError, match=f"^{re.escape(said)}"):
+        resumed(tmp_path, **settings)
+
+
+def test_flags_that_a_job_lacks_say_why(tmp_path: Path) -> None:
+    for flag, why in (
+        ("--resume", "it needs to know which objects each part makes: give outputs= to mu.main"),
+        ("--parts=3", "a job of mu.main has no num_parts"),
+    ):
+        refused = script(tmp_path, ["a"], flag)
+        assert refused.returncode == 2
+        assert refused.stderr.startswith(f"job.py: there is no {flag.partition('=')[0]} here: {why}\n")
 
 
 def test_a_part_whose_worker_dies_is_done_by_another(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
-"""The journal: the conditions under which an input is not done again, even after kill -9."""
+"""The journal: what is in it even after kill -9, and who may write it."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,38 +11,11 @@ from hypothesis import strategies as st
 
 from mu.errors import UsageError
 from mu.mapping import journal
-from mu.mapping.journal import LONGEST_ROW, FileJournal, ObjectJournal, Past, identity, read
+from mu.mapping.journal import LONGEST_ROW, FileJournal, ObjectJournal, identity, read
 
 
-def row(text: str, status: str = "done", program: str = "p") -> dict[str, object]:
-    return {"input": text, "status": status, "identity": identity(text, ["x"], {}, program, "1")}
-
-
-def test_what_is_done_is_known() -> None:
-    past = Past([row("a"), row("b", "failed")])
-    assert past.done(identity("a", ["x"], {}, "p", "1"))
-    assert past.knows("a")
-    assert not past.knows("b")
-    assert not past.done(identity("b", ["x"], {}, "p", "1"))
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        identity("a", ["y"], {}, "p", "1"),
-        identity("a", ["x"], {"": "o"}, "p", "1"),
-        identity("a", ["x"], {}, "q", "1"),
-        identity("a", ["x"], {}, "p", "2"),
-        identity("b", ["x"], {}, "p", "1"),
-    ],
-)
-def test_what_has_changed_is_done_again(other: str) -> None:
-    assert not Past([row("a")]).done(other)
-
-
-def test_equal_inputs_count_as_often_as_they_were_done() -> None:
-    past = Past([row("a"), row("a")])
-    assert [past.done(identity("a", ["x"], {}, "p", "1")) for _ in range(3)] == [True, True, False]
+def row(text: str) -> dict[str, object]:
+    return {"input": text, "status": "done", "identity": identity(text, ["x"], {}, "p", "1")}
 
 
 @pytest.mark.parametrize("damage", [b'{"input": "c", "sta', b"\xff\xfe", b"[1]", b"{" * 5000])
@@ -70,16 +45,57 @@ def test_a_new_journal_is_empty(tmp_path: Path) -> None:
     path = tmp_path / "x" / "results.jsonl"
     first = FileJournal(path, resume=False)
     first.add(row("a"))
+    first.close()
     FileJournal(path, resume=False).close()
     assert path.read_bytes() == b""
     assert list(read(tmp_path / "none")) == []
+
+
+def test_two_runs_do_not_go_on_with_one_journal(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    first = FileJournal(path, resume=True)
+    first.add(row("a"))
+    with pytest.raises(UsageError, match=r"another run.* is writing .*results.jsonl") as raised:
+        FileJournal(path, resume=False)
+    if Path("/proc/locks").exists() and f" {os.getpid()} " in Path("/proc/locks").read_text():
+        assert f"another run (pid {os.getpid()}) is" in str(raised.value)
+    assert [each["input"] for each in read(path)] == ["a"]
+    first.close()
+    FileJournal(path, resume=True).close()
+
+
+def test_runs_that_do_not_go_on_may_write_one_journal(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    both = [FileJournal(path, resume=True, alone=False) for _ in range(2)]
+    for number, each in enumerate(both):
+        each.add(row(str(number)))
+    with pytest.raises(UsageError, match="another run"):
+        FileJournal(path, resume=True)
+    for each in both:
+        each.close()
+    one = FileJournal(path, resume=True)
+    FileJournal(path, resume=True, alone=False).close()
+    one.close()
+    assert [each["input"] for each in read(path)] == ["0", "1"]
+
+
+def test_a_file_system_without_locks_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_file: object, _how: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(journal.fcntl, "flock", refuse)
+    path = tmp_path / "results.jsonl"
+    path.write_bytes(journal.dump(row("a")) + b'{"torn')
+    made = FileJournal(path, resume=True)
+    made.add(row("b"))
+    made.close()
+    assert [each["input"] for each in read(path)] == ["a", "b"]
 
 
 def test_names_that_are_no_utf8_come_back(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     FileJournal(path, resume=False).add(row("\udcff\n"))
     assert [each["input"] for each in read(path)] == ["\udcff\n"]
-    assert Past(read(path)).done(identity("\udcff\n", ["x"], {}, "p", "1"))
 
 
 def test_a_journal_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
@@ -108,11 +124,6 @@ def test_a_journal_in_a_bucket_is_written_after_some_seconds(monkeypatch: pytest
     made.add(row("a"))
     made.tick()
     assert list(objects) == ["run-000001.jsonl"]
-
-
-@pytest.mark.parametrize("same", ["", "xyz", "f" * 17])
-def test_an_identity_that_is_none_is_left_out(same: str) -> None:
-    assert not Past([{"input": "a", "status": "done", "identity": same}])
 
 
 def test_a_line_without_end_is_read_in_pieces_and_is_nothing(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import io
 import os
 import resource
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,10 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mu.errors import UsageError
-from mu.mapping import rows, sources
+from mu.mapping import results, retry, rows, sources
 from mu.mapping import run as running
+from mu.mapping.api import Gathered
 from mu.mapping.collect import Collector
 from mu.mapping.job import Map
+from mu.mapping.past import CHANGED, REPLACED
 from mu.mapping.settings import Given
 from tests.support.in_time import in_time
 from tests.support.local_rig import eventually
@@ -210,8 +213,6 @@ def test_an_input_that_is_gone() -> None:
 
 
 def test_bad_inputs_are_one_line_and_a_retry_does_just_those() -> None:
-    from mu.mapping import retry
-
     make([str(number) for number in range(100)])
     given = Given(shell="test ! -e stop || expr {/} % 33 >&2", results="r", retries=0)
     Path("stop").touch()
@@ -221,7 +222,8 @@ def test_bad_inputs_are_one_line_and_a_retry_does_just_those() -> None:
     assert [each["count"] for each in summary.failures] == [4]
     assert str(summary.failures[0]["failure"]).startswith("exit status 1: 0")
     Path("stop").unlink()
-    again, source, where = retry.of(Path("r").absolute())
+    again, source, where, left = retry.of(Path("r").absolute())
+    assert left == 0
     assert where == str(Path.cwd())
     assert [item.text for item in source] == [f"in/{n}" for n in (0, 33, 66, 99)]
     assert again.shell == given.shell
@@ -299,6 +301,7 @@ def test_a_second_run_with_resume_starts_nothing() -> None:
     [
         (lambda: os.utime("in/1", (1, 1)), "the input, the command or the program has changed"),
         (lambda: Path("out/1").unlink(), "an output is missing"),
+        (lambda: Path("out/1").write_text(""), "an output has changed since it was made"),
     ],
 )
 def test_what_has_changed_is_done_again_and_counted(change: Any, why: str) -> None:
@@ -308,6 +311,57 @@ def test_what_has_changed_is_done_again_and_counted(change: Any, why: str) -> No
     summary, commands = run_map(Given(COPY, out=("out/{/}",), resume=True), sources.patterns(["in/*"]))
     assert (summary.done, summary.skipped, summary.redone) == (1, 1, {why: 1})
     assert len(commands) == 1
+
+
+def test_what_another_command_has_written_in_the_meantime_is_not_done() -> None:
+    make(["1", "2", "3"])
+    given = Given(COPY, out=("out/{/}",))
+    other = Given(shell="echo other > {out}", out=("out/{/}",))
+    run_map(given, sources.patterns(["in/*"]))
+    run_map(other, sources.patterns(["in/1", "in/2"]))
+    with open("out/3", "r+") as file:  # as by a run that was killed before it has written a row
+        file.write("x")
+    for redone in ({CHANGED: 2, REPLACED: 1}, {}):
+        summary, _ = run_map(replace(given, resume=True), sources.patterns(["in/*"]))
+        assert summary.redone == redone
+    assert files("out") == files("in")
+    assert run_map(replace(other, resume=True), sources.patterns(["in/1"]))[0].redone == {CHANGED: 1}
+
+
+def test_results_keep_the_numbers_of_inputs_when_there_are_more() -> None:
+    given = Given(shell="echo {}; test {} != bad", results="r", resume=True, retries=0)
+    printed = Gathered()
+    run_map(given, rows.listed(["a", "b", "bad"]))
+    summary, _ = run_map(given, rows.listed(["new", "a", "bad", "b"]), collector=printed)
+    assert (summary.done, summary.failed, summary.skipped) == (1, 1, 2)
+    assert files("r/stdout") == {"1": b"a\n", "2": b"b\n", "3": b"bad\n", "4": b"new\n"}
+    assert [row["number"] for row in results.failed(Path("r"))] == [3]
+    assert printed.ordered() == [b"new\n", None, None, None]  # what is returned has the order of this run
+
+
+def test_results_of_another_command_are_not_passed_off() -> None:
+    given = Given(shell="echo {}", results="r", resume=True)
+    run_map(given, rows.listed(["a", "b"]))
+    run_map(replace(given, shell="echo other {}"), rows.listed(["a"]))
+    assert run_map(given, rows.listed(["a", "b"]))[0].redone == {CHANGED: 1}
+    assert files("r/stdout") == {"1": b"a\n", "2": b"b\n"}
+
+
+def test_a_run_that_is_killed_can_be_tried_again(capfd: pytest.CaptureFixture[str]) -> None:
+    def kill(work: Any) -> None:
+        if work.item.text == "3":
+            raise KeyboardInterrupt
+
+    given = Given(shell="test {} != 2", results="r", retries=0)
+    with pytest.raises(KeyboardInterrupt):
+        run_map(given, rows.listed("1234"), before=kill)
+    _, source, _, left = retry.of(Path("r").absolute())
+    assert ([item.text for item in source], left) == (["2"], None)
+    run_map(replace(given, resume=True), rows.listed("1234"))
+    assert retry.of(Path("r").absolute()).left == 0
+    Path("r/run.json").unlink()
+    with pytest.raises(UsageError, match="has no run.json: give the same mu map command with --resume"):
+        retry.of(Path("r"))
 
 
 def test_another_program_does_all_again() -> None:

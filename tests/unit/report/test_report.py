@@ -22,6 +22,7 @@ from mu import OnePassState, TerminalState
 from mu.console import terminal
 from mu.console.terminal import MAX_LINE
 from mu.defs import Defs
+from mu.launch.result import Progress
 from mu.machine import ErrorState, MachineState
 from mu.report import choose, failure, live
 from mu.report import plain as plain_report
@@ -153,6 +154,32 @@ def test_the_numbers_of_a_run_that_was_stopped_add_up() -> None:
         "... and 1 more parts failed\nstopped by SIGINT\n1 part had no worker\n2 parts were stopped\n"
         "1 of 5 or more parts done in T s\n"
     )
+
+
+def test_waiting_for_what_the_service_has_accepted_is_told_now_and_then() -> None:
+    stream = io.StringIO()
+    reporter = PlainReporter(5, stream)
+    began = reporter.started
+    launch = Progress(5, 0, 0, 0, 5, 0, 0, 5, 0, 0, 1, 1.0)
+    reporter.counts = Counts(5, launch=launch, lost=1, hellos=1, begun=1, done=1)
+
+    def told(*seconds: float) -> list[str]:
+        stream.seek(stream.truncate(0))
+        for second in seconds:
+            reporter.tick(now=began + second)
+        return stream.getvalue().splitlines()
+
+    assert told(0.0) == ["0.0 s: 1 of 5 workers connected, 1 done, 0 failed"]
+    assert told(29.0, 31.0, 32.0, 59.0) == ["31.0 s: waiting for 3 accepted invocations to start"]
+    reporter.counts = reporter.counts._replace(workers=1)
+    assert told(100.0, 200.0) == []  # a worker is at work
+    reporter.counts = reporter.counts._replace(workers=0, launch=None)
+    assert told(300.0) == []
+    quiet = PlainReporter(5, stream, quiet=True)
+    quiet.counts = Counts(5, launch=launch)
+    stream.seek(stream.truncate(0))
+    quiet.tick(now=began + 100.0)
+    assert stream.getvalue() == ""
 
 
 def test_all_parts_read_so_far_are_not_all_parts() -> None:

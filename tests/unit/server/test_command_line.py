@@ -300,7 +300,7 @@ def test_a_script_may_ask_for_keys_that_the_original_reads(capsys: pytest.Captur
     with pytest.raises(SystemExit) as ended:
         parsed(key_type="dsa", **KEYS)
     assert ended.value.code == 2
-    assert "ServerInfo.key_type is 'dsa': it is 'ec' or 'rsa'" in capsys.readouterr().err
+    assert "key_type is 'dsa': it is 'ec' or 'rsa'" in capsys.readouterr().err
 
 
 FLAGS_OF_FILES = "-c ca_cert.pem -s server_cert.pem -k server_key.pem"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mu.machine import listed
-from mu.server.ledger import TEXT_KEPT, Attempt, Ledger, Part, connection_order
+from mu.server.ledger import EXCUSED, TEXT_KEPT, Attempt, Ledger, Part, connection_order
 
 
 @pytest.mark.parametrize(
@@ -303,3 +303,10 @@ def test_a_backup_takes_a_part_that_is_given_back() -> None:
     assert ledger.finished
     ledger.give_back(held)
     assert ledger.finished
+
+
+def test_failures_of_workers_that_were_ended_do_not_count_up_to_a_bound() -> None:
+    book = ledger(1, retries=1)
+    failed = [book.failure(begun(book), "x", excused=True) for _ in range(EXCUSED + 2)]
+    assert failed == [False] * (EXCUSED + 1) + [True]
+    assert book.failed == 1
