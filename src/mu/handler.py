@@ -149,7 +149,7 @@ class Handler:
             return None
         if integer(self.vals, "hash_s3keys"):
             key = protocol.spread(key)
-        return bucket, key, file.replace(command_template.TMPDIR, self._directory)
+        return bucket, key, file.replace(protocol.TMPDIR, self._directory)
 
     def _store(self, bucket: str) -> Store:
         if not bucket.startswith(protocol.FILE_BUCKET):
@@ -294,7 +294,7 @@ class Handler:
         """Answers with names and sizes of files."""
         from mu.work import files
 
-        pattern = pattern.replace(command_template.TMPDIR, self._directory)
+        pattern = pattern.replace(protocol.TMPDIR, self._directory)
         job = partial(
             _file_job,
             lambda: protocol.list_answer(files.listed(self._directory, pattern)),

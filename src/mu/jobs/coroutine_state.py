@@ -19,7 +19,6 @@ from mu.jobs.context import Context
 from mu.jobs.ends import DoneState, FailedState
 from mu.jobs.errors import CommandFailed, Misuse, Skip, WorkerLost
 from mu.jobs.requests import (
-    OUT_OF_TIME,
     WAITING,
     Command,
     Request,
@@ -31,10 +30,13 @@ from mu.jobs.tasks import Group, close, user_place
 from mu.jobs.worker import Worker
 from mu.machine import CLOSED, Constructor, ErrorState, MachineState, enter, set_info
 from mu.wire.framing import to_text
+from mu.wire.protocol import HELLO, INFO, OUT_OF_TIME, QUIT, failure_text
 from mu.wire.reasons import is_final
 from mu.wire.socket_nb import SocketLike, SocketNB
 
 logger = logging.getLogger(__name__)
+
+INFO_BYTES = INFO.encode()
 
 # Seconds that a coroutine may block the coordinator before a warning is printed.
 BLOCKING = 0.1
@@ -86,8 +88,8 @@ class CoroutineState(CommandState):
                     break
             elif not messages:
                 break
-            elif messages[0].startswith(b"INFO:"):
-                key, _, value = to_text(messages.popleft())[5:].partition(":")
+            elif messages[0].startswith(INFO_BYTES):
+                key, _, value = to_text(messages.popleft())[len(INFO) :].partition(":")
                 too_much = set_info(self, key, value)
                 if too_much:
                     state = self._lose(too_much)
@@ -134,13 +136,14 @@ class CoroutineState(CommandState):
     def _take(self, answer: str) -> MachineState:
         """Hands an answer to the task whose command it belongs to."""
         if not self._hello:
-            if not answer.startswith("OK:HELLO"):
+            if not answer.startswith(HELLO):
                 return self._unexpected(answer)
             self._hello = answer
             return self._start()
         waiting = self._open
-        if answer.startswith(OUT_OF_TIME):
-            return self._lose(answer[5:-1])
+        failure = failure_text(answer)
+        if failure is not None and failure.startswith(OUT_OF_TIME):  # open commands get no answer
+            return self._lose(failure)
         if not waiting:
             return self._unexpected(answer)
         if len(waiting) == 1:
@@ -288,7 +291,7 @@ class CoroutineState(CommandState):
         unanswered = any(isinstance(command, Command) and not command.background for command in self._open)
         if error is None or isinstance(error, Skip):
             if unanswered:
-                self.enqueue("quit:")  # the command may run for long
+                self.enqueue(QUIT)  # the command may run for long
             return DoneState(self, value, "" if error is None else str(error) or "skipped")
         return self._failed(error, usable=not unanswered and not self._lost)
 

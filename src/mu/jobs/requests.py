@@ -22,9 +22,6 @@ from mu.wire.reasons import is_final
 
 T = TypeVar("T")
 
-# Beginning of the message by which a worker says that it will be ended soon; open commands get no answer.
-OUT_OF_TIME = "FAIL(worker is about to reach its time limit"
-
 
 # Commands of the protocol that are named like the worker's method that sends them.
 WITH_METHOD = frozenset(("retrieve", "upload", "put", "fetch"))

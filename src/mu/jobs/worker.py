@@ -18,7 +18,7 @@ from mu.jobs.requests import BesideCommand, Command, Driver, Machine, Request, S
 from mu.jobs.results import Completed, File
 from mu.machine import Constructor, MachineState
 from mu.wire import protocol
-from mu.wire.protocol import spread
+from mu.wire.protocol import TMPDIR, spread
 
 T = TypeVar("T")
 T1 = TypeVar("T1")
@@ -39,7 +39,6 @@ SLOW = {
     "run": "could not run ",
     "connect": "connecting to ",
 }
-TMPDIR = "##TMPDIR##"
 # The beginnings of a command's answer: success or failure.
 EXPECTED = {word: (start, "FAIL") for word, start in protocol.EXPECTED.items()}
 OK = (protocol.OK, "FAIL")

@@ -10,7 +10,7 @@ from mu.errors import MuError, one_line, reason
 from mu.mapping import plan as planning
 from mu.mapping.failures import Rules, Verdict, generic, too_long
 from mu.mapping.plan import Layout, Plan, Refused, Running, Work
-from mu.report.failure import OUT_OF_TIME, readable
+from mu.report.failure import readable
 from mu.wire import protocol
 from mu.wire.reasons import is_final
 
@@ -145,14 +145,14 @@ class Maker:
     def _failure(self, command: str, answer: str, made: Plan) -> Verdict:
         """Returns the failure that a command's answer means."""
         text = one_line(readable(protocol.failure_text(answer) or answer))
-        if text.startswith(OUT_OF_TIME):
+        if text.startswith(protocol.OUT_OF_TIME):
             return Verdict(text)
         word = command.partition(":")[0]
         if word == "exec":
             whole = f"the program could not be started: {text}"
             return Verdict(whole, final=True, program=not too_long(text))
         if word in ("fetch", "upload") and GONE in text.lower():
-            file = command.partition(":")[2].rpartition("\0")[2].removeprefix(f"{planning.TMPDIR}/")
+            file = command.partition(":")[2].rpartition("\0")[2].removeprefix(f"{protocol.TMPDIR}/")
             return Verdict(f"the program has not written {made.names.get(file, file)}", final=True)
         return Verdict(text, final=is_final(answer) or FULL in text)
 

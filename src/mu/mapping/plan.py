@@ -21,12 +21,11 @@ from mu.mapping import words
 from mu.mapping.inputs import Input, bucket_and_key, is_s3, readable
 from mu.mapping.sources import of_file
 from mu.mapping.words import IN, OUT, TMP, Words
-from mu.wire.protocol import exec_command, put_command
+from mu.wire.protocol import TMPDIR, exec_command, put_command
 
 # Files up to this size (bytes) are sent over the channel; larger ones through a bucket.
 SMALL = 1 << 20
 # Placeholder for the worker's directory in the names of files to transfer.
-TMPDIR = "##TMPDIR##"
 # Bytes that are kept of each stream of a program's output: if stdout is the result, and if it is not.
 MAX_STDOUT = 8 << 20
 MAX_OTHER = 1 << 16

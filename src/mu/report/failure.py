@@ -12,9 +12,8 @@ from mu.console.arguments import closest
 from mu.console.terminal import visible
 from mu.errors import one_line
 from mu.machine import ErrorState, MachineState, described, listed, state_name
-from mu.wire.protocol import EXPECTED, HELLO, OK, failure_text, run_result
+from mu.wire.protocol import EXPECTED, HELLO, OK, OUT_OF_TIME, failure_text, run_result
 
-OUT_OF_TIME = "worker is about to reach its time limit"
 IDLE = f"{OUT_OF_TIME} in STATE idle"
 NOTHING_TO_DO = "the worker had nothing to do until its time was over"
 RAISE_TIMEOUT = (

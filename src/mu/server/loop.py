@@ -37,7 +37,7 @@ from mu.server.staffing import Staffing
 from mu.server.timers import Timers
 from mu.server.worker_messages import WorkerMessages
 from mu.wire import clock
-from mu.wire.protocol import Hello
+from mu.wire.protocol import QUIT, Hello
 from mu.wire.socket_nb import SocketNB
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,6 @@ FLUSH_TIMEOUT = 10.0
 TICK = 0.5
 INPUT_POLL = 0.02  # seconds between checks for inputs that are not ready yet
 BATCH = 64
-QUIT = "quit:"
 
 
 class Loop:

@@ -20,6 +20,12 @@ from mu.wire import checks
 HELLO = "OK:HELLO"
 OK = "OK"
 FAIL = "FAIL("
+# Ends a worker.
+QUIT = "quit:"
+# How a worker's last reason begins if its deadline is near.
+OUT_OF_TIME = "worker is about to reach its time limit"
+# Stands in commands and file names for the worker's own directory.
+TMPDIR = "##TMPDIR##"
 INFO = "INFO:"
 # Beginning of side messages that are for the coordinator and not for a state.
 ACCOUNT = "INFO:mu."

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mu.wire.protocol import TMPDIR
 from mu.work.variables import integer
 
-TMPDIR = "##TMPDIR##"
 VALUES = ("quality", "infile", "outfile")
 
 

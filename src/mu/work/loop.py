@@ -301,4 +301,4 @@ def out_of_time(under_way: Sequence[Work]) -> str:
     doing = under_way[0].label if under_way else "idle"
     if len(under_way) > 1:
         doing = f"{len(under_way)} commands, {doing}"
-    return protocol.fail(f"worker is about to reach its time limit in STATE {one_line(doing)}")
+    return protocol.fail(f"{protocol.OUT_OF_TIME} in STATE {one_line(doing)}")

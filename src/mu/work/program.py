@@ -15,8 +15,8 @@ from time import monotonic, sleep
 from typing import Any
 
 from mu.errors import reason
+from mu.wire.protocol import TMPDIR
 from mu.work import executable, process
-from mu.work.command_template import TMPDIR
 from mu.work.process import Capped, Groups, Sink
 
 # Lines that `follow` passes on: this many at once, and this many a second after that.

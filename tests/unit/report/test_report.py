@@ -32,7 +32,7 @@ from mu.report.plain import PlainReporter
 from mu.report.reporter import Counts, Reporter
 from mu.report.telling import MAX_REASONS, OTHER_REASONS, Tally, Telling
 from mu.report.worker_log import MAX_TEXT, Track, shortened
-from mu.wire import clock
+from mu.wire import clock, protocol
 
 
 class NoSocket:
@@ -258,9 +258,10 @@ def test_what_is_of_one_kind(one: str, other: str, alike: bool) -> None:
 
 
 def test_a_kind_keeps_what_to_do_and_has_no_number_that_nobody_said() -> None:
-    said = f"{failure.OUT_OF_TIME} in part 12"
+    said = f"{protocol.OUT_OF_TIME} in part 12"
     assert (
-        failure.kind_of(failure.readable(said)) == f"{failure.OUT_OF_TIME} in part N: {failure.RAISE_TIMEOUT}"
+        failure.kind_of(failure.readable(said))
+        == f"{protocol.OUT_OF_TIME} in part N: {failure.RAISE_TIMEOUT}"
     )
 
 
@@ -273,7 +274,7 @@ def test_a_kind_keeps_what_to_do_and_has_no_number_that_nobody_said() -> None:
         ("retrieving s3+http://h:9000/b:k->/tmp/in from s3: no", "s3+http://h:9000/b/k: no"),
         ("retrieving nothing", "retrieving nothing"),
         ("retrieving x from s3: y", "retrieving x from s3: y"),
-        (failure.OUT_OF_TIME, f"{failure.OUT_OF_TIME}: {failure.RAISE_TIMEOUT}"),
+        (protocol.OUT_OF_TIME, f"{protocol.OUT_OF_TIME}: {failure.RAISE_TIMEOUT}"),
     ],
 )
 def test_what_workers_say_of_objects_and_time(said: str, told: str) -> None:
