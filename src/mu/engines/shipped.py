@@ -15,8 +15,6 @@ from typing import NamedTuple
 from mu.errors import MuError, UsageError, reason
 from mu.lambdaize import archive
 
-CACHE = ".cache/mu"  # in the home directory of the other machine
-OLDEST = (3, 9)  # oldest Python on workers
 MAX_PACKAGE = 1 << 30
 ELF_MACHINES = {62: "x86_64", 183: "aarch64"}
 

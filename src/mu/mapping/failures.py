@@ -1,7 +1,7 @@
 """Groups failures of the same kind, and decides when there are so many that the job should end."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from mu.console.terminal import visible
@@ -220,11 +220,3 @@ class Watch:
             if of and self.failed > of * percent / 100:
                 return f"{self.failed:,} of {of:,} inputs have failed, more than --max-fails {percent:g}%"
         return ""
-
-
-def shorten(words: Sequence[str], longest: int = 400) -> str:
-    """Returns a command on one line, shortened for display."""
-    import shlex
-
-    text = visible(" ".join(shlex.quote(word) for word in words))
-    return text if len(text) <= longest else f"{text[: longest - 3]}..."

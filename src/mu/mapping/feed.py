@@ -20,7 +20,6 @@ from mu.mapping.words import IN, OUT, TMP, Words
 
 BATCH = 256  # inputs in a full batch, which the thread hands over
 BATCHES = 16  # the most batches in the queue
-FLUSH_SECONDS = 0.05  # seconds after which an incomplete batch is handed over
 
 
 class Reader:
@@ -87,10 +86,7 @@ class Counts:
 
     def __init__(self) -> None:
         self.seen = 0
-        self.bytes = 0
-        self.sized = 0
         self.skipped = 0
-        self.refused = 0
         self.redone: dict[str, int] = {}
 
     def redo(self, why: str) -> None:
@@ -140,9 +136,6 @@ class Feed:
         counts = self.counts
         counts.seen += 1
         item = self.known(item)
-        if item.size is not None:
-            counts.bytes += item.size
-            counts.sized += 1
         refused, places = item.refused, {}
         try:
             if self._outputs and not refused:
@@ -151,9 +144,7 @@ class Feed:
         except RefusedError as error:
             refused, places = str(error), {}
         same = identity_of(item, self._command, places, self._program)
-        if refused:
-            counts.refused += 1
-        elif self.is_done(item, same, places):
+        if not refused and self.is_done(item, same, places):
             counts.skipped += 1
             self.skip(counts.seen)
             return None

@@ -2,12 +2,9 @@
 
 import os
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from mu.defs import Defs
-
-if TYPE_CHECKING:
-    pass
 from mu.report.plain import PlainReporter
 from mu.report.reporter import Reporter
 

@@ -5,7 +5,6 @@ or its states may read back (`prepare.READ_BACK`) are set on it during the run a
 """
 
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -108,11 +107,6 @@ def server_main_loop(
     except UsageError as error:  # the run has not begun
         say(f"{Path(sys.argv[0]).name}: {error}")
         raise SystemExit(2) from None
-
-
-def _listener(info: Any) -> socket.socket:
-    """Returns the run's listening socket."""
-    return prepared(info).listener
 
 
 def _set_back(info: Any, run: Run) -> dict[str, Any]:

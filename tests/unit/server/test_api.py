@@ -25,7 +25,7 @@ from mu.engines.protocol import BaseEngine, Limit
 from mu.launch import Progress
 from mu.machine import MachineState
 from mu.report.plain import PlainReporter
-from mu.server import acceptor, api
+from mu.server import acceptor
 from mu.server.script_runs import prepared
 from mu.tls import keys
 from tests.support.fake_workers import FakeWorker, client_context, obey
@@ -351,7 +351,7 @@ def test_what_a_worker_says_before_it_closes_is_why(capfd: pytest.CaptureFixture
             told.set()
 
     info = type("ServerInfo", (), {"port_number": 0, "num_parts": 1})
-    worker = FakeWorker(api._listener(info).getsockname()[1])
+    worker = FakeWorker(prepared(info).listener.getsockname()[1])
 
     def says_why() -> None:
         worker.say("OK:HELLO")
@@ -510,7 +510,7 @@ def test_a_part_is_given_to_another_worker(
 def test_a_worker_that_dies_while_another_connects(parts: int, retries: int) -> None:
     """The loop sees both in one iteration, and the new connection gets the descriptor of the old one."""
     info = type("ServerInfo", (), {"port_number": 0, "num_parts": parts, "retries": retries})
-    port = api._listener(info).getsockname()[1]
+    port = prepared(info).listener.getsockname()[1]
     dying = [FakeWorker(port)]
     dying[0].say("OK:HELLO")
 
@@ -625,7 +625,7 @@ def test_a_throttled_launch_is_waited_for_while_others_work() -> None:
         words = {"port_number": 0, "num_parts": 2, "retries": 1, "connect_timeout": seconds}
         info = type("ServerInfo", (), words)
         prepared(info).engines = [launch]  # type: ignore[list-item]
-        begin(launch, api._listener(info).getsockname()[1], 1)
+        begin(launch, prepared(info).listener.getsockname()[1], 1)
         launch.asked = 2
         try:
             server.server_main_loop([], Work, info, reporter=reporter)
@@ -672,7 +672,7 @@ def test_a_backup_that_cannot_be_launched_harms_nobody() -> None:
     launch = Refused(slow, obedient, obedient, obedient, never_connecting, start=4)
     info = type("ServerInfo", (), {"port_number": 0, "num_parts": 4, "backup": 1.5})
     prepared(info).engines = [launch]  # type: ignore[list-item]
-    begin(launch, api._listener(info).getsockname()[1], 4)
+    begin(launch, prepared(info).listener.getsockname()[1], 4)
     server.server_main_loop([], Work, info, reporter=reporter)
     assert (reporter.counts.done, launch.asked) == (4, 5)
 
@@ -717,7 +717,7 @@ def test_without_keys_only_this_machines_workers_are_started(
     except SystemExit as error:
         ended = error.code
     assert (ended or 0, len(started)) == (status, int(not status))
-    listener = api._listener(info)
+    listener = prepared(info).listener
     assert listener.getsockname()[0] == "127.0.0.1"
     listener.close()
     assert set(looked_up) <= {"127.0.0.1", "127.0.0.9", "localhost"}  # only names of this machine

@@ -18,7 +18,7 @@ from mu.errors import UsageError
 from mu.machine import MachineState, info, texts
 from mu.report.plain import PlainReporter
 from mu.report.reporter import Reporter
-from mu.server import api, attempts, run
+from mu.server import attempts, run
 from mu.server.ledger import Attempt, Part
 from mu.server.run import Run
 from mu.server.script_runs import KNOWN, prepared
@@ -508,7 +508,7 @@ def test_the_port_can_be_read_back_while_the_run_goes_on() -> None:
             super().__init__(prevState, actorNum)
             read.append(info.port_number)  # type: ignore[attr-defined]
 
-    port = api._listener(info).getsockname()[1]
+    port = prepared(info).listener.getsockname()[1]
     FakeWorker(port).in_thread()
     server.server_main_loop([], Reading, info)
     assert read == [port]
