@@ -437,6 +437,18 @@ def test_results_that_cannot_be_completed(capfd: pytest.CaptureFixture[str]) -> 
     assert "cannot write r/run.json: is a directory" in err
 
 
+def test_inputs_that_were_not_read_may_be_left(capfd: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo("rows")
+    rows = '{"n": 1}\n{"n": 2}\nnonsense\n{"n": 4}\n'
+    threading.Thread(target=lambda: Path("rows").write_text(rows), daemon=True).start()
+    assert main(["map", "--json-lines", "rows", "--results", "r", "--", "true", "{n}"]) == 1
+    assert "2 of 2 or more inputs done" in capfd.readouterr().err
+    found = json.loads(Path("r/run.json").read_text())
+    assert (found["left"], found["unread"]) == (None, True)
+    assert main(["retry", "r"]) == 1
+    assert "the map has not come to its end, and other inputs may be left" in capfd.readouterr().err
+
+
 # Lambda
 
 

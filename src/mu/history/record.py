@@ -71,7 +71,7 @@ def of_results(path: Path) -> Path:
     if not found.is_dir():
         raise UsageError(
             f"{path}: these results of mu map have no record of its workers: --record DIR keeps one, as does --results"
-            " itself for up to 10,000 inputs, but not with --direct"
+            " itself for up to 10,000 inputs that are known at the start, but not with --direct"
         )
     return found
 

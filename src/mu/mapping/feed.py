@@ -97,8 +97,8 @@ class Counts:
 class Feed:
     """Iterable of `Work`, or None while no input is ready.
 
-    `past` holds what earlier runs have done (None: no input is skipped). If the inputs could not be read to their end,
-    `broken` is the reason afterwards.
+    `past` holds what earlier runs have done (None: no input is skipped). `complete` tells whether all inputs have been
+    read; if they could not be, `broken` is the reason.
     """
 
     def __init__(
@@ -118,6 +118,7 @@ class Feed:
         self.counts = Counts()
         self._names_file = IN in command.names
         self.broken = ""
+        self.complete = False
         self.skip: Callable[[int], object] = lambda _: None
 
     def __iter__(self) -> Iterator[Work | None]:
@@ -129,6 +130,7 @@ class Feed:
                 work = self._work(item)
                 if work is not None:
                     yield work
+            self.complete = True
         except (MuError, OSError) as error:
             self.broken = reason(error)
 

@@ -44,7 +44,8 @@ PAUSE = 0.01  # seconds between looks at inputs that come slowly, before anythin
 class Summary:
     """How a map went. `code` is the exit status, `stopped` the reason why it ended early; `failures` are grouped.
 
-    `interrupted` inputs were under way at an early end, `not_begun` are those that no worker had.
+    `interrupted` inputs were under way at an early end, `not_begun` are those that no worker had; with `unread` there
+    may be more of them, which were not read.
     """
 
     inputs: int = 0
@@ -53,6 +54,7 @@ class Summary:
     skipped: int = 0
     interrupted: int = 0
     not_begun: int = 0
+    unread: bool = False
     seconds: float = 0.0
     bytes: int = 0
     stopped: str = ""
@@ -285,6 +287,7 @@ class Map:
             skipped=counts.skipped,
             interrupted=interrupted,
             not_begun=left - interrupted,
+            unread=self.total is None and not self.feed.complete,
             seconds=time.monotonic() - self.started,
             bytes=book.bytes,
             stopped=stopped,
@@ -313,7 +316,8 @@ class Map:
         written."""
         if self.results is None:
             return made
-        left = self._left_before if self._again else made.interrupted + made.not_begun
+        here = None if made.unread else made.interrupted + made.not_begun
+        left = self._left_before if self._again else here
         counts = {name: value for name, value in vars(made).items() if name != "results"}
         try:
             self.results.finish({**self._about(), "left": left, **counts})
@@ -366,7 +370,8 @@ def done_before(count: int) -> str:
 def lines_of(made: Summary, groups: list[str], repeated: int = 0, go_on: str = "") -> list[str]:
     """Returns the lines to print at the end of a run. `repeated` is the number of failed attempts that were
     retried, `go_on` how the user does what is left."""
-    told = [f"{made.done:,} of {made.inputs:,} inputs done in {made.seconds:.1f} s"]
+    more = " or more" if made.unread else ""
+    told = [f"{made.done:,} of {made.inputs:,}{more} inputs done in {made.seconds:.1f} s"]
     if made.failed:
         told.append(f"{made.failed:,} failed")
     if made.skipped:

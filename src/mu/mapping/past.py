@@ -25,6 +25,7 @@ MISSING = "an output is missing"
 REPLACED = "an output has changed since it was made"
 # The clocks of this machine and of S3 may differ by so many seconds.
 CLOCKS = 60.0
+SPREAD = 0x9E3779B97F4A7C15  # an odd number, whose multiples are spread over 64 bits
 LARGEST_NUMBER = (1 << 63) - 1
 
 
@@ -42,12 +43,14 @@ class Numbers:
     def know(self, text: str, number: int) -> None:
         """Tells that an earlier run had an input of this number."""
         if not self._taken.count(number):
-            self._given.put(fingerprint(text, str(self._known.add(fingerprint(text)))), number)
+            one = fingerprint(text)
+            self._given.put(_nth(one, self._known.add(one)), number)
             self._take(number)
 
     def of(self, item: Input) -> int:
         """Returns the number of the next input, which has its position as number so far."""
-        number = self._given.count(fingerprint(item.text, str(self._seen.add(fingerprint(item.text)))))
+        one = fingerprint(item.text)
+        number = self._given.count(_nth(one, self._seen.add(one)))
         if not number:
             number = self._largest + 1 if self._taken.count(item.number) else item.number
             self._take(number)
@@ -147,8 +150,13 @@ def version(place: str) -> str | None:
         return None
 
 
+def _nth(one: int, before: int) -> int:
+    """Returns a fingerprint for a text after `before` others of the same fingerprint."""
+    return (one + before * SPREAD) % (1 << 64) or 1
+
+
 def _of_number(number: int) -> int:
-    return fingerprint("number", str(number))
+    return _nth(0, number)
 
 
 def _identity(text: object) -> int:

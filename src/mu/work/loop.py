@@ -34,7 +34,7 @@ RESET_PATIENCE = 10.0
 # of a short program is sent along with the hello, which halves the cost of sending on both ends.
 HOLD = 0.005
 
-# Seconds for which the answer of a program that SIGTERM has ended waits for the worker's own SIGTERM.
+# Seconds for which the answer of the first program that SIGTERM has ended waits for the worker's own SIGTERM.
 SIGNAL_PATIENCE = 1.0
 
 QUIT = "quit"
@@ -73,6 +73,7 @@ class Loop:
         self._cleared = False  # whether `reset:` was the last command
         self._held = 0.0  # until when the hello after `reset:` is held back
         self._resets = 0  # counts resets; work begun before the last one gets no answer
+        self._patience = SIGNAL_PATIENCE
         self._drained = False  # whether the coordinator was told that the worker takes no more parts
         self._over = ""  # why the worker must end; empty if it goes on
         outside.say = self._answer
@@ -278,7 +279,8 @@ class Loop:
         job), the worker ends without an answer: the part is lost with its worker, and its program has not failed.
         """
         if text.startswith(TERMINATED):
-            ending = self._outside.drains_within(SIGNAL_PATIENCE)
+            ending = self._outside.drains_within(self._patience)
+            self._patience = 0.0  # what ends programs here is not what ends the worker
         else:
             ending = text.startswith(KILLED) and self._outside.draining
         if ending:

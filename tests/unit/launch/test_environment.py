@@ -123,7 +123,8 @@ assert Lookup("work", ["us-east-1"], engine.asker()).result(300) == (512, "arm64
 engine.start('{"id": ##ID##}', 1)
 while not engine.launches.invocations:
     for thread in list(engine._threads):
-        thread.join()
+        if thread.ident is not None:  # it has been started
+            thread.join()
 assert engine.launches.invocations[0].outcome == "accepted"
 assert not {"botocore", "boto3"} & set(sys.modules)
 """

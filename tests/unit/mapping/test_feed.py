@@ -35,7 +35,10 @@ def test_an_error_that_can_be_explained_ends_the_inputs_with_the_reason() -> Non
     command = words.command(("true", "{}"))
     feed = Feed(Reader(next(items), items), command, Outputs((), listed([])), "")
     assert [work.item.text for work in feed if work is not None] == ["0", "1", "2"]
-    assert feed.broken == "the bucket is gone"
+    assert (feed.broken, feed.complete) == ("the bucket is gone", False)
+    feed = Feed(listed(["0"]), command, Outputs((), listed([])), "")
+    assert len([work for work in feed if work is not None]) == 1
+    assert (feed.broken, feed.complete) == ("", True)
 
 
 def test_a_reader_that_nobody_reads_from_keeps_a_bounded_number_and_ends_when_told() -> None:
