@@ -292,6 +292,7 @@ class SuperpositionState(MachineState):
     state_constructors: Sequence[Constructor] = ()
     nextState: Constructor = TerminalState
     exits: Mapping[str, str] = {"nextState": ""}
+    _read: Sequence[Constructor] | None = None  # the constructors that `__init__` has read
 
     def __init__(self, prevState: SocketLike | SocketNB, actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
@@ -308,7 +309,8 @@ class SuperpositionState(MachineState):
 
     def advance(self) -> MachineState:
         """Moves each machine that needs no message; leaves when all are done."""
-        if self.state_constructors is not self._read and "state_constructors" in vars(self):
+        late = self._read is not None and self.state_constructors is not self._read
+        if late and "state_constructors" in vars(self):
             return broken(self, "advance", too_late(self, "state_constructors"))
         return self._replace(settle)
 

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from functools import lru_cache
 
+from mu.wire.framing import to_text
 from mu.wire.protocol import RETVAL, expected_response
 
-Entry = str | tuple[str | None, str | None] | None
+Entry = str | tuple[str | None, str | bytes | None] | None
 FORM = "a command, None, or a pair (expected, command), of which either may be None"
 
 
@@ -30,7 +31,8 @@ def plan(entries: tuple[Entry, ...]) -> tuple[tuple[str | None, ...], tuple[str 
     before: str | None = None
     for entry in entries:
         if isinstance(entry, tuple):
-            expect, command = entry
+            expect, given = entry
+            command = to_text(given) if isinstance(given, bytes) else given
         else:
             expect, command = "OK" if before is None else expected_response(before), entry
             if before is not None and before.startswith("run:"):
@@ -44,7 +46,7 @@ def plan(entries: tuple[Entry, ...]) -> tuple[tuple[str | None, ...], tuple[str 
 def wrong_place(entries: Sequence[object]) -> int | None:
     """Returns the place of the first entry that is none; None if all are."""
     for place, entry in enumerate(entries):
-        pair = entry if isinstance(entry, tuple) and len(entry) == 2 else (entry, None)
-        if not all(each is None or isinstance(each, str) for each in pair):
+        expect, command = entry if isinstance(entry, tuple) and len(entry) == 2 else (entry, None)
+        if not isinstance(expect, str | None) or not isinstance(command, str | bytes | None):
             return place
     return None

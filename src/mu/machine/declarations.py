@@ -36,6 +36,7 @@ LISTS = {
     "commands": "a list of commands",
     "state_constructors": "a list of state classes",
 }
+DECORATORS = 20  # of one function, which are looked through
 LONG = 12  # letters of a name in which two may be missing
 
 # The `breakKey`s of all loops that have begun.
@@ -49,8 +50,8 @@ def examine(state: Any) -> str:
     found = ""
     with suppress(Exception):  # a script's own properties may fail here
         found = _misspelt(state) or _mistyped(state)
-    if not found:
-        kind._examined = kind
+        if not found:
+            kind._examined = kind
     return found
 
 
@@ -63,9 +64,11 @@ def _misspelt(state: Any) -> str:
     kind = type(state)
     own = own_classes(kind)
     work = next((names for known, names in WORK.items() if _is_a(kind, known)), ())
+    # A script's own post_transition may know the successors by other names.
+    successors = set() if _overrides(own, "post_transition") else SUCCESSORS
     missing = [
         name
-        for name in sorted(METHODS | SUCCESSORS | (VALUES - WORDS) | set(work))
+        for name in sorted(METHODS | successors | (VALUES - WORDS) | set(work))
         if hasattr(kind, name) and not declared(state, name)
     ]
     idle = set(work) <= set(missing) and not any(
@@ -94,6 +97,11 @@ def _names(state: Any, own: Sequence[type]) -> Iterator[tuple[Any, str, Any]]:
 def own_classes(kind: type) -> list[type]:
     """Returns those of a class's bases, itself included, that are the script's."""
     return [each for each in kind.__mro__ if not _is_ours(each)]
+
+
+def _overrides(own: Iterable[type], name: str) -> bool:
+    """Returns whether one of a script's classes has an attribute of its own."""
+    return any(name in vars(each) for each in own)
 
 
 def _is_ours(kind: type) -> bool:
@@ -144,14 +152,24 @@ def _fits(right: str, value: object) -> bool:
 
 
 def _reads(own: Iterable[type], name: str) -> bool:
-    """Returns whether the code of a script's classes reads an attribute."""
-    return any(name in read_in(_code(value)) for each in own for value in vars(each).values())
+    """Returns whether the code of a script's classes reads an attribute, or may do so because it is not to be seen."""
+    for each in own:
+        for value in vars(each).values():
+            code = code_of(value)
+            if name in read_in(code) or (code is None and callable(value) and not isinstance(value, type)):
+                return True
+    return False
 
 
-def _code(value: object) -> CodeType | None:
+def code_of(value: object) -> CodeType | None:
+    """Returns the code of a function, a method or a property, without its decorators; None if there is none."""
     if isinstance(value, property):
         value = value.fget
-    return getattr(getattr(value, "__func__", value), "__code__", None)
+    value = getattr(value, "__func__", value)
+    for _ in range(DECORATORS):
+        value = getattr(value, "__wrapped__", value)
+    found = getattr(value, "__code__", None)
+    return found if isinstance(found, CodeType) else None
 
 
 def read_in(code: CodeType | None) -> set[str]:
@@ -167,8 +185,11 @@ def read_in(code: CodeType | None) -> set[str]:
 
 
 def _mistyped(state: Any) -> str:
-    """Returns the text for an expectation or a command that is neither text nor None."""
+    """Returns the text for an expectation or a command that is neither text nor None. A script's own `transition` may
+    have others."""
     kind = type(state)
+    if _overrides(own_classes(kind), "transition"):
+        return ""
     library = _library_class(kind)
     values = {name: getattr(state, name) for name in ("expect", "command") if hasattr(library, name)}
     for name in ("expects", "commands"):
@@ -264,11 +285,11 @@ def loop_left(state: Any) -> str:
         for name in before.exits
         if getattr(before, name, None) is type(state) and not declared(before, name)
     ]
-    follows = kind.post_transition
-    if not missing or not own_classes(kind):
+    follows = code_of(kind.post_transition)
+    if follows is None or not missing or not own_classes(kind):
         return ""
-    if is_users(follows.__code__.co_filename):
-        read = read_in(follows.__code__)
+    if is_users(follows.co_filename):
+        read = read_in(follows)
         missing = [name for name in missing if name in read and type(state).__name__ not in read]
     if not missing:
         return ""

@@ -36,7 +36,7 @@ def _place_of(thing: Any) -> str:
             file, line = inspect.getsourcefile(thing) or "", inspect.getsourcelines(thing)[1]
         else:
             return ""
-    except (OSError, TypeError):  # it is built in, or its file is not there
+    except Exception:  # it is built in, or its file is not there or has been changed
         return ""
     return f" ({file}:{line})" if file and is_users(file) else ""
 

@@ -224,7 +224,8 @@ class MachineState(SocketNB):
         if not state.terminal:
             return state
         if BREAK_KEYS and type(state) is TerminalState:
-            state.loop_left = loop_left(state)
+            with suppress(Exception):  # it is only a warning, about code that may be anything
+                state.loop_left = loop_left(state)
         return ended(state)
 
     def _take_info(self) -> "MachineState":

@@ -282,13 +282,13 @@ class Ledger:
         certificate could fail parts without a retry.
 
         An `excused` failure, of a worker that its system has ended, does not count against `retries`, up to `EXCUSED`
-        times for each part.
+        times for each part, unless there are no retries at all.
         """
         number = attempt.part.number
         others = self._running[number]
         others.remove(attempt)
         trouble = self._trouble(attempt)
-        if excused and trouble.excused < EXCUSED:
+        if excused and self.retries and trouble.excused < EXCUSED:
             trouble.excused += 1
         else:
             trouble.failures += 1

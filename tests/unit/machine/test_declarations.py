@@ -1,6 +1,11 @@
 """What a script's state classes declare: misspelt names, lists that are none, and loops that are left by accident."""
 
+import functools
+import importlib
 import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -19,6 +24,7 @@ from mu import (
 )
 from mu.machine.command_list import FORM
 from mu.machine.declarations import alike
+from mu.machine.places import place_of
 from mu.report.failure import failure_of
 from mu.wire.socket_nb import SocketNB
 from tests.support.machines import Driven
@@ -150,6 +156,40 @@ def test_a_misspelt_name_of_a_base_class_is_told_with_the_base_class() -> None:
     assert error_of(Wrong.Inherits) == f"Next.nextstate: did you mean nextState? {line_of(Wrong.Next)}"
 
 
+def logged(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator of a script's."""
+
+    @functools.wraps(method)
+    def wrapped(*arguments: Any) -> Any:
+        return method(*arguments)
+
+    return wrapped
+
+
+class Traced:
+    """A decorator that is a class, and shows nothing of its function."""
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self.method = method
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.method(*arguments)
+
+    def __get__(self, state: Any, kind: type) -> Any:
+        return functools.partial(self, state)
+
+
+class Refusing(type(OnePassState)):  # type: ignore[misc]
+    """A class of classes that get no more attributes."""
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        raise TypeError(name)
+
+
+def follow(state: Any) -> MachineState:
+    return state.next_state(state)  # type: ignore[no-any-return]
+
+
 class Own:
     """Classes whose names only look like misspelt ones."""
 
@@ -173,6 +213,46 @@ class Own:
 
         def post_transition(self) -> MachineState:
             return self.next_state(self)
+
+    class Decorated(OnePassState):
+        next_state = Final
+
+        @logged
+        def post_transition(self) -> MachineState:
+            return self.next_state(self)
+
+    class Hidden(OnePassState):
+        command_ = "go:"
+
+        @Traced
+        def post_transition(self) -> MachineState:
+            return Final(self)  # type: ignore[arg-type]
+
+    class Helped(OnePassState):
+        next_state = Final
+
+        def post_transition(self) -> MachineState:
+            return follow(self)
+
+    class Reads(OnePassState):
+        expect: Any = re.compile("OK")
+
+        def transition(self, msg: str) -> MachineState:
+            return self.post_transition()
+
+        def expects_message(self, msg: str) -> bool:
+            return bool(self.expect.match(msg))
+
+    class Sealed(OnePassState, metaclass=Refusing):
+        nextState = Final
+
+    class Pairs(CommandListState):
+        commandlist: ClassVar = [("OK", b"set:a:b"), ("OK", None), None]
+
+    class Superposed(SuperpositionState):
+        def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
+            MachineState.__init__(self, prevState, actorNum)
+            self.states = [Own.Given(prevState, actorNum)]
 
     class Data(OnePassState):
         transitions = 3
@@ -462,6 +542,13 @@ class Bodies:
         expect = "OK"
         nextState = TerminalState
 
+    class Hides(OnePassState):
+        expect = "OK"
+
+        @Traced
+        def post_transition(self) -> MachineState:
+            return OnePassState.post_transition(self)  # type: ignore[arg-type]
+
     class Says(OnePassState):
         expect = "OK"
 
@@ -482,6 +569,7 @@ class Bodies:
         (Bodies.Forgets, True),
         (Bodies.Calls, True),
         (Bodies.Means, False),
+        (Bodies.Hides, False),
         (Bodies.Says, False),
         (Bodies.Breaks, False),
     ],
@@ -584,3 +672,14 @@ def test_an_error_outside_of_the_scripts_own_code_names_the_line_of_its_class(
     said = error_of(kind)
     assert text in said
     assert said.endswith(f" {where}")
+
+
+def test_a_script_that_is_changed_while_it_runs_has_no_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "changing.py"
+    script.write_text("class Changing:\n    pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    changing = importlib.import_module("changing").Changing
+    script.write_text("class (:\n")
+    assert place_of(changing) == ""

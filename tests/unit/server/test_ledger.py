@@ -310,3 +310,5 @@ def test_failures_of_workers_that_were_ended_do_not_count_up_to_a_bound() -> Non
     failed = [book.failure(begun(book), "x", excused=True) for _ in range(EXCUSED + 2)]
     assert failed == [False] * (EXCUSED + 1) + [True]
     assert book.failed == 1
+    book = ledger(1)  # without retries nothing is tried again, and no other worker is accepted
+    assert book.failure(begun(book), "x", excused=True)
