@@ -50,7 +50,7 @@ SERVERS = ("coordinator", "relay")
 def coordinator(workers: int) -> None:
     """Runs a coordinator with one command for each worker."""
     from mu import CommandListState, TerminalState, server
-    from mu.server import api
+    from mu.server.script_runs import prepared
     from mu.tls import keys
 
     class Quit(CommandListState):
@@ -64,7 +64,7 @@ def coordinator(workers: int) -> None:
         num_parts = workers
         cacert, srvcrt, srvkey = job.ca, job.server.cert, job.server.key
 
-    port = api._listener(ServerInfo).getsockname()[1]
+    port = prepared(ServerInfo).port
     print(json.dumps([port, job.ca, job.worker.cert, job.worker.key]), flush=True)
     server.server_main_loop([], Quit, ServerInfo)
 

@@ -117,7 +117,7 @@ def keys_for_load(job: Any) -> str:
 def ours(workers: int) -> None:
     """Runs mu's main loop with a state of 40 commands."""
     from mu import CommandListState, TerminalState, server
-    from mu.server import api
+    from mu.server.script_runs import prepared
     from mu.tls import keys
 
     class Set(CommandListState):
@@ -138,7 +138,7 @@ def ours(workers: int) -> None:
         srvcrt = job.server.cert
         srvkey = job.server.key
 
-    port = api._listener(ServerInfo).getsockname()[1]
+    port = prepared(ServerInfo).port
     print(json.dumps([port, keys_for_load(job)]), flush=True)
     with measured():
         server.server_main_loop([], Set, ServerInfo)
@@ -149,7 +149,7 @@ def coroutine(workers: int) -> None:
     from mu import server
     from mu.jobs.context import Context
     from mu.jobs.coroutine_state import CoroutineState
-    from mu.server import api
+    from mu.server.script_runs import prepared
     from mu.tls import keys
 
     commands = [f"set:key{number:02d}:value of the key" for number in range(COMMANDS)]
@@ -169,7 +169,7 @@ def coroutine(workers: int) -> None:
         srvcrt = job.server.cert
         srvkey = job.server.key
 
-    port = api._listener(ServerInfo).getsockname()[1]
+    port = prepared(ServerInfo).port
     print(json.dumps([port, keys_for_load(job)]), flush=True)
     with measured():
         server.server_main_loop(

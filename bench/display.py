@@ -36,7 +36,7 @@ FAILURE = (
 def coordinator(workers: int) -> None:
     """Runs a job with the states of the main example, over plain TCP."""
     from mu import CommandListState, ForLoopState, TerminalState, server
-    from mu.server import api
+    from mu.server.script_runs import prepared
 
     class FinalState(TerminalState):
         pass
@@ -65,7 +65,7 @@ def coordinator(workers: int) -> None:
         num_parts = workers
         hello_timeout = 600
 
-    port = api._listener(ServerInfo).getsockname()[1]
+    port = prepared(ServerInfo).port
     Path(sys.argv[3]).write_text(str(port))
     before = time.process_time()
     try:

@@ -12,7 +12,7 @@ import pytest
 
 from mu import ErrorState, JobError, server
 from mu.machine import MachineState
-from mu.server import api
+from mu.server.script_runs import prepared
 from tests.support.fake_workers import FakeWorker, obey
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +57,7 @@ class Run:
 
         def launch(info: Any, event: dict[str, Any]) -> None:
             self.event = event
-            self.port = api._listener(info).getsockname()[1]
+            self.port = prepared(info).port
             self._thread = threading.Thread(target=self._work, args=(info.num_parts,), daemon=True)
             self._thread.start()
 

@@ -18,7 +18,7 @@ from tests.support.fake_workers import FakeWorker
 
 SCRIPT = """
 from mu import server, CommandListState, TerminalState
-from mu.server import api
+from mu.server.script_runs import prepared
 
 class First(CommandListState):
     commandlist = [("OK:HELLO", "echo:x"), ("OK:ECHO", "quit:")]
@@ -30,7 +30,7 @@ class ServerInfo:
     out_file = None
 
 server.options(ServerInfo)
-print(api._listener(ServerInfo).getsockname()[1], flush=True)
+print(prepared(ServerInfo).port, flush=True)
 server.server_main_loop([], First, ServerInfo)
 """
 

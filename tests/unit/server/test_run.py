@@ -227,14 +227,14 @@ def test_one_that_drains_gets_no_other_part() -> None:
     assert engine.asked == 2
 
 
-def test_a_worker_that_its_system_ends_loses_its_part_to_another_without_a_retry() -> None:
+def test_a_worker_that_its_system_ends_loses_its_part_to_another_and_uses_up_no_retry() -> None:
     """As a preempted pilot of Slurm, which says so and closes the connection."""
 
     def preempted(command: str) -> str | list[str | None] | None:
         return ["INFO:mu.draining:SIGTERM", None] if command == "run:" else obey(command)
 
     engine = PartWorkers(*[preempted] * 3, obey, facts=FACTS)
-    made, _ = go(engine, number=4, workers=1, retries=0)
+    made, _ = go(engine, number=4, workers=1, retries=1)
     assert (made.counts.done, made.counts.failed) == (4, 0)
     assert engine.asked == 4
 

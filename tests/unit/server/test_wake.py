@@ -7,8 +7,8 @@ from typing import Any
 
 from mu import MachineState, TerminalState, server
 from mu.report.reporter import Reporter
-from mu.server import api
 from mu.server.loop import Loop
+from mu.server.script_runs import prepared
 from tests.support.fake_workers import FakeWorker
 
 
@@ -20,7 +20,7 @@ def run(first: Any, parts: int, reporter: Reporter | None = None) -> list[Machin
         num_parts = parts
 
     states: list[MachineState] = []
-    port = api._listener(ServerInfo).getsockname()[1]
+    port = prepared(ServerInfo).port
     workers = [FakeWorker(port) for _ in range(parts)]
     for worker in workers:
         worker.say("OK:HELLO")
@@ -106,7 +106,7 @@ def test_the_reporter_hears_of_a_new_title() -> None:
     class ServerInfo:
         port_number = 0
 
-    port = api._listener(ServerInfo).getsockname()[1]
+    port = prepared(ServerInfo).port
     worker = FakeWorker(port)
     worker.say("OK:HELLO")
 
