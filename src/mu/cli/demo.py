@@ -31,7 +31,7 @@ COMMAND = ("./png2y4m", "-o", "{out}", "{in}")
 DESCRIPTION = """\
 Run the main job on this machine, without an AWS account: 30 frames of 16-bit PNG in a local S3 become five chunks of
 Y4M video, on five workers of a local Lambda, and each frame a file of its own with 'mu map'. The results are checked
-and drawn. It takes about half a minute.
+and drawn. It takes about ten seconds.
 
 It needs a C compiler, make, and the static libpng (on Debian: build-essential libpng-dev zlib1g-dev) to build the
 program of the job, and ffmpeg if the frames are to be taken from a video.

@@ -28,7 +28,7 @@ from mu.jobs.requests import (
 from mu.jobs.task import Task
 from mu.jobs.tasks import Group, close, user_place
 from mu.jobs.worker import Worker
-from mu.machine import CLOSED, Constructor, ErrorState, MachineState, enter, set_info
+from mu.machine import CLOSED, INFO_BYTES, Constructor, ErrorState, MachineState, enter, set_info
 from mu.wire.framing import to_text
 from mu.wire.protocol import HELLO, INFO, OUT_OF_TIME, QUIT, failure_text
 from mu.wire.reasons import is_final
@@ -36,7 +36,6 @@ from mu.wire.socket_nb import SocketLike, SocketNB
 
 logger = logging.getLogger(__name__)
 
-INFO_BYTES = INFO.encode()
 
 # Seconds that a coroutine may block the coordinator before a warning is printed.
 BLOCKING = 0.1

@@ -5,6 +5,7 @@ from mu.machine.enter import Constructor as Constructor
 from mu.machine.enter import enter as enter
 from mu.machine.enter import enter_fitting as enter_fitting
 from mu.machine.enter import successor as successor
+from mu.machine.info import INFO_BYTES as INFO_BYTES
 from mu.machine.info import set_info as set_info
 from mu.machine.part_number import ListedNumber as ListedNumber
 from mu.machine.part_number import listed as listed

@@ -118,7 +118,7 @@ def _is_a(kind: type, name: str) -> bool:
 
 def declared(state: Any, name: str) -> bool:
     """Returns whether a script's class, or its constructor, has set an attribute."""
-    if any(name in vars(each) for each in own_classes(type(state))):
+    if _overrides(own_classes(type(state)), name):
         return True
     value = vars(state).get(name, [])
     return not (isinstance(value, list) and not value)  # every state sets its lists, which may be empty

@@ -89,14 +89,20 @@ def test_workers_are_run_and_terminated_one_by_one(monkeypatch: pytest.MonkeyPat
     stub.assert_no_pending_responses()
 
 
-def test_a_microvm_that_no_listing_has_had_yet_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(microvm, "UNLISTED", float("inf"))
+def unlisted(monkeypatch: pytest.MonkeyPatch) -> tuple[Microvms, Stubber]:
+    """Returns an engine that has started a MicroVM, and has looked at a listing without it."""
     engine, stub = made(monkeypatch)
     runs(stub, 0)
     engine.start("{}", 1)
     eventually(lambda: engine._machines)
     listed(stub)
     engine.look()
+    return engine, stub
+
+
+def test_a_microvm_that_no_listing_has_had_yet_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(microvm, "UNLISTED", float("inf"))
+    engine, stub = unlisted(monkeypatch)
     assert (engine.lost(0.0), engine.starts.running) == (0, 1)
     listed(stub, "vm-0", "RUNNING")
     engine.look()
@@ -108,12 +114,7 @@ def test_a_microvm_that_no_listing_has_had_yet_is_not_lost(monkeypatch: pytest.M
 
 def test_a_microvm_that_is_never_listed_is_lost_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(microvm, "UNLISTED", 0.0)
-    engine, stub = made(monkeypatch)
-    runs(stub, 0)
-    engine.start("{}", 1)
-    eventually(lambda: engine._machines)
-    listed(stub)
-    engine.look()
+    engine, _ = unlisted(monkeypatch)
     assert (engine.lost(0.0), engine.starts.running) == (1, 0)
     engine.wait()
 
