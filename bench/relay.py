@@ -1,6 +1,7 @@
+#!/usr/bin/env python3
 """Measures the relay: pairs of workers send each other a message at the same time, over mutual TLS.
 
-usage: python -m bench.relay [PAIRS [MEGABYTES]]     (1000 and 1)
+usage: bench/relay.py [PAIRS [MEGABYTES]]     (1000 and 1)
 
 Prints the wall time, the relay's CPU time for each megabyte passed on, and its peak memory.
 """

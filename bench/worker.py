@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """How quickly a worker starts, and how big it is.
 
     PYTHONPATH=src python bench/worker.py [-n RUNS]

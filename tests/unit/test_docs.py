@@ -1,5 +1,6 @@
 """The examples in the documentation run, and its diagrams are the output of `mu diagram`."""
 
+import os
 import re
 import sys
 import threading
@@ -152,3 +153,14 @@ def test_scripts_that_cannot_be_drawn(tmp_path: Path, text: str, error: str) -> 
         diagram.first_state(str(script))
     with pytest.raises(diagram.UsageError, match="there is no script"):
         diagram.first_state(str(tmp_path / "missing.py"))
+
+
+def test_what_the_documentation_calls_can_be_executed() -> None:
+    pages = [*DOCS, *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "bench/README.md"))]
+    named = {
+        name
+        for page in pages
+        for name in re.findall(r"`((?:bench|bin|fuzz)/\w+\.(?:py|sh))", page.read_text())
+    }
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not os.access(ROOT / name, os.X_OK)] == []
