@@ -27,7 +27,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mu.errors import MuError, reason
-from mu.wire import framing, protocol
+from mu.wire import connect, framing, protocol
 from mu.work import arrival
 from mu.work.log import log
 from mu.work.time_limit import time_limit
@@ -97,6 +97,7 @@ def prepare(event: Mapping[str, Any] | None = None) -> None:
     from mu import handler  # noqa: F401
     from mu.work import executable, file_store, files, program, s3, session, threads, transfer  # noqa: F401
 
+    connect.prepare()
     vals = initial({"region": os.environ.get("AWS_REGION"), **(event or {})})
     bucket = str(vals["bucket"] or "bucket")
     if "boto3" in sys.modules and not bucket.startswith(protocol.FILE_BUCKET):

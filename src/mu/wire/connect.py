@@ -41,14 +41,27 @@ class JobContext(ssl.SSLContext):
     says_what_for = False
 
 
+_spare: JobContext | None = None  # made by `prepare`
+
+
+def prepare() -> None:
+    """Makes a context beforehand, into which each process that is forked from this one puts its own keys.
+
+    Making the first one in a process sets OpenSSL up, and takes longer than putting keys into it.
+    """
+    global _spare
+    _spare = JobContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
 def tls_context(cacert: str, srvcrt: str, srvkey: str, directory: str) -> ssl.SSLContext:
     """Returns a client's context from keys in the form in which they are sent.
 
     OpenSSL reads a private key only from a file, so it is in `directory` for a moment, readable by its owner only.
     Raises UsageError, without the key in its text, if the keys cannot be used.
     """
+    global _spare
     own = pem.certificates_to_pem(srvcrt) + pem.key_to_pem(srvkey)
-    context = JobContext(ssl.PROTOCOL_TLS_CLIENT)
+    context, _spare = _spare or JobContext(ssl.PROTOCOL_TLS_CLIENT), None
     context.says_what_for = all(mark in pem.first_der(srvcrt) for mark in (OUR_CA, USAGE))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = False

@@ -166,6 +166,7 @@ def _rehearse(client: S3Client, bucket: str) -> None:
     try:
         client.get_object(Bucket=bucket, Key="key", ChecksumMode="ENABLED")["Body"].read()
         client.put_object(Bucket=bucket, Key="key", Body=b"", ChecksumAlgorithm="CRC32")
+        "".encode("idna")  # as a connection does with the host's name
     finally:
         events.unregister("before-send.s3", answer)
 

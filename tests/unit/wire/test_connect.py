@@ -47,6 +47,20 @@ def test_mutual_tls(version: ssl.TLSVersion, tmp_path: Path) -> None:
         peer.close()
 
 
+def test_a_context_made_beforehand_is_used_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dial, "_spare", None)
+    dial.prepare()
+    beforehand = dial._spare
+    first, second = context(tmp_path), context(tmp_path, OTHER)
+    assert first is beforehand
+    assert second is not beforehand
+    with Listener(JOB) as listener:
+        thread = threading.Thread(target=lambda: listener.accept().sock.close())
+        thread.start()
+        dial.dial("127.0.0.1", listener.port, first, PATIENCE).close()
+        thread.join()
+
+
 def test_another_ca_is_refused_at_once(tmp_path: Path) -> None:
     with Listener(OTHER) as listener:
 
