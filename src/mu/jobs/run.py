@@ -196,7 +196,7 @@ class Source:
             return _AtHand(self._inputs, self.context)
         return self._read(self._ahead)
 
-    def _read(self, ahead: ReadAhead) -> Iterator[Any]:
+    def _read(self, ahead: ReadAhead[Any]) -> Iterator[Any]:
         number = 0
         for there, given in ahead:
             if there:

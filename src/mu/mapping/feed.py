@@ -1,11 +1,9 @@
 """Yields the inputs of a run one after the other to the coordinator's loop, without ever blocking it.
 
 Each input becomes a `Work`: its outputs are expanded and claimed, and inputs that were done before are skipped.
-Sources that may block, such as standard input or the listing of a bucket, are read by a thread.
+Sources that may block, such as standard input or the listing of a bucket, are read ahead (`mu.jobs.reading`).
 """
 
-import queue
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from mu.errors import MuError, UsageError, reason
@@ -17,68 +15,6 @@ from mu.mapping.past import Past
 from mu.mapping.plan import Work
 from mu.mapping.sources import of_file
 from mu.mapping.words import IN, OUT, TMP, Words
-
-BATCH = 256  # inputs in a full batch, which the thread hands over
-BATCHES = 16  # the most batches in the queue
-
-
-class Reader:
-    """Reads `source` in a thread. Iterating over it yields `first` and the source's items, or None while none is
-    ready."""
-
-    def __init__(self, first: Input, source: Iterable[Input]) -> None:
-        self._first = first
-        self._source = source
-        self._batches: queue.Queue[list[Input] | BaseException | None] = queue.Queue(BATCHES)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._read, name="inputs", daemon=True)
-
-    def __iter__(self) -> Iterator[Input | None]:
-        if not self._thread.ident:
-            self._thread.start()
-        yield self._first
-        while True:
-            try:
-                batch = self._batches.get_nowait()
-            except queue.Empty:
-                yield None
-                continue
-            if batch is None:
-                return
-            if isinstance(batch, BaseException):
-                raise batch
-            yield from batch
-
-    def stop(self) -> None:
-        """Stops reading."""
-        self._stopped.set()
-
-    def _read(self) -> None:
-        batch: list[Input] = []
-        try:
-            for item in self._source:
-                batch.append(item)
-                # An empty queue means that the loop may be waiting for this input.
-                if len(batch) >= BATCH or self._batches.empty():
-                    if not self._put(batch):
-                        return
-                    batch = []
-            if batch:
-                self._put(batch)
-            self._put(None)
-        except BaseException as error:
-            # Inputs that were read before an error are handed over first.
-            if not batch or self._put(batch):
-                self._put(error)
-
-    def _put(self, batch: "list[Input] | BaseException | None") -> bool:
-        while not self._stopped.is_set():
-            try:
-                self._batches.put(batch, timeout=0.2)
-                return True
-            except queue.Full:
-                continue
-        return False
 
 
 class Counts:

@@ -14,6 +14,7 @@ from typing import Any
 from mu import aws
 from mu.console.terminal import say
 from mu.errors import MuError, UsageError, reason
+from mu.jobs.reading import ReadAhead
 from mu.mapping import carry, failures, feed, journals, program, results, words
 from mu.mapping import outputs as templates_of
 from mu.mapping.attempt import Maker
@@ -22,7 +23,7 @@ from mu.mapping.book import Book, Journal, Printed
 from mu.mapping.budget import Budget
 from mu.mapping.carry import Carrier
 from mu.mapping.failures import Rules, Watch
-from mu.mapping.feed import Feed, Reader
+from mu.mapping.feed import Feed
 from mu.mapping.inputs import Input, is_s3
 from mu.mapping.objects import Objects
 from mu.mapping.outputs import Outputs
@@ -151,7 +152,7 @@ class Map:
         self._book: Book | None = None
         self._scratch: str | None = None
         self._objects = Objects()
-        self._reader: Reader | None = None
+        self._ahead: ReadAhead[Input] | None = None  # of inputs that cannot be read again
         self._beside = Beside(self.run_id)
         self._items = self._begin(checked.source)
 
@@ -213,8 +214,8 @@ class Map:
             return ()
         if checked.outputs:
             feed.first_refusal([first], checked.outputs)
-        self._reader = Reader(first, items)
-        return self._reader
+        self._ahead = ReadAhead(itertools.chain([first], items))
+        return (item if there else None for there, item in self._ahead)
 
     def _nothing(self, none: bool) -> None:
         if none and not self.given.allow_empty:
@@ -345,8 +346,8 @@ class Map:
 
     def close(self) -> None:
         """Frees the threads, files and objects of the run."""
-        if self._reader is not None:
-            self._reader.stop()
+        if self._ahead is not None:
+            self._ahead.stop()
         if self._book is not None:
             self._book.close()
         elif self._journal is not None:

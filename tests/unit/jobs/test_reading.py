@@ -1,12 +1,15 @@
-"""Which inputs are read ahead, by a thread."""
+"""Which inputs are read ahead, and the thread that reads them."""
 
+import itertools
+import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
 
-from mu.jobs.reading import is_at_hand
+from mu.jobs.reading import BATCH, BATCHES, ReadAhead, is_at_hand
+from tests.support.local_rig import eventually
 
 
 class Sized:
@@ -51,3 +54,59 @@ def test_collections_need_no_thread(inputs: Iterable[Any]) -> None:
 )
 def test_all_other_inputs_might_block_or_be_gone_once_read(inputs: Iterable[Any]) -> None:
     assert not is_at_hand(inputs)
+
+
+def endless(error: Exception, number: int) -> Iterator[int]:
+    """Yields so many inputs, then raises the error."""
+    yield from range(number)
+    raise error
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_whatever_reading_raises_comes_after_the_inputs_before_it(waits: bool) -> None:
+    ahead = ReadAhead(endless(RuntimeError("odd"), 1000))
+    if waits:
+        assert ahead.wait()
+    read: list[int] = []
+    with pytest.raises(RuntimeError, match="odd"):
+        read.extend(number for there, number in ahead if there)
+    assert read == list(range(1000))
+    ahead._thread.join(300)
+    assert not ahead._thread.is_alive()
+
+
+def test_an_input_is_handed_over_without_waiting_for_more() -> None:
+    more = threading.Event()
+
+    def slow() -> Iterator[int]:
+        yield 1
+        more.wait(300)
+        yield 2
+
+    ahead = ReadAhead(slow())
+    assert ahead.wait()
+    items = iter(ahead)
+    assert [next(items), next(items)] == [(True, 1), (False, None)]
+    more.set()
+    assert [number for there, number in items if there] == [2]
+
+
+def test_inputs_that_are_none_are_inputs() -> None:
+    assert list(ReadAhead(iter([None, 0])).all()) == [None, 0]
+
+
+def test_no_input_at_all() -> None:
+    ahead = ReadAhead(iter(()))
+    assert not ahead.wait()
+    assert list(ahead.all()) == []
+
+
+def test_what_nobody_takes_is_bounded_and_reading_ends_when_told() -> None:
+    taken: list[int] = []
+    ahead = ReadAhead(taken.append(number) for number in itertools.count())  # type: ignore[func-returns-value]
+    assert ahead.wait()
+    eventually(ahead._batches.full)
+    ahead.stop()
+    ahead._thread.join(300)
+    assert not ahead._thread.is_alive()
+    assert len(taken) < (BATCHES + 3) * BATCH

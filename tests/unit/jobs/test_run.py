@@ -1,6 +1,5 @@
 """Jobs of coroutines on workers of this machine: `mu.run`, `mu.main` and `mu.testing.run`."""
 
-import itertools
 import json
 import re
 import signal
@@ -16,7 +15,6 @@ import pytest
 import mu
 from mu import server
 from mu.jobs.job import Outcome
-from mu.jobs.reading import ReadAhead
 from mu.jobs.run import do
 from mu.jobs.settings import DEFAULTS, NOT_OF_JOBS, ONLY_GIVEN, Info, Settings
 from mu.report.reporter import Reporter
@@ -515,15 +513,3 @@ def test_main_tells_of_parts_that_fail(tmp_path: Path) -> None:
     told = script(tmp_path, ["a"], "--help")
     assert "Says how long its words are." in told.stdout
     assert "--workers" in told.stdout
-
-
-def test_reading_ahead_stops_when_nobody_reads() -> None:
-    read = ReadAhead(itertools.count())
-    assert read.wait()
-    got = [item for item in itertools.islice(iter(read), 5000) if item[0]]
-    assert [number for _, number in got] == list(range(len(got)))
-    read.stop()
-    names = [thread for thread in threading.enumerate() if thread.name == "mu inputs"]
-    for thread in names:
-        thread.join(300)
-        assert not thread.is_alive()
