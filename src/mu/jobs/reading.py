@@ -11,8 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from mu.errors import UsageError
 
-BATCH = 64  # inputs in a full batch, which the thread hands over
-BATCHES = 16  # the most batches that wait
+AHEAD = 1024  # the most inputs that are read before they are needed
 # Seconds that the first input may take.
 FIRST = 600.0
 
@@ -30,13 +29,15 @@ class ReadAhead(Generic[T]):
     """Iterates over `inputs`, which a thread reads from the first use on. An item is `(True, input)`, or
     `(False, None)` if none is ready yet; the caller then asks again later.
 
-    An exception that reading has raised comes after the inputs before it.
+    An input is ready as soon as it was read: the next one may take hours. An exception that reading has raised comes
+    after the inputs before it.
     """
 
     def __init__(self, inputs: Iterable[T]) -> None:
         self._inputs = inputs
-        self._batches: queue.Queue[list[T] | _End] = queue.Queue(BATCHES)
-        self._first: list[T] | _End | None = None  # what `wait` has got
+        self._queue: queue.SimpleQueue[tuple[T] | _End] = queue.SimpleQueue()
+        self._room = threading.Event()  # set when a full queue is half empty
+        self._first: tuple[T] | _End | None = None  # what `wait` has got
         self._stopped = False
         self._thread = threading.Thread(target=self._read, name="mu inputs", daemon=True)
 
@@ -49,7 +50,7 @@ class ReadAhead(Generic[T]):
         self._begin()
         if self._first is None:
             try:
-                self._first = self._batches.get(timeout=FIRST)
+                self._first = self._queue.get(timeout=FIRST)
             except queue.Empty:
                 raise UsageError(f"no input could be read within {FIRST:g} s") from None
         if isinstance(self._first, _End) and self._first.error is not None:
@@ -59,69 +60,62 @@ class ReadAhead(Generic[T]):
     def all(self) -> Iterator[T]:
         """Yields all inputs, however long that takes."""
         self._begin()
-        while batch := self._opened(self._next(self._batches.get)):
-            yield from batch
+        while item := self._opened(self._next(self._queue.get)):
+            yield item[0]
 
     def stop(self) -> None:
         """Stops reading."""
         self._stopped = True
+        self._room.set()
 
     def __iter__(self) -> Iterator[tuple[bool, Any]]:
         self._begin()
         while True:
             try:
-                batch = self._opened(self._next(self._batches.get_nowait))
+                item = self._opened(self._next(self._queue.get_nowait))
             except queue.Empty:
                 yield False, None
                 continue
-            if not batch:
+            if not item:
                 return
-            for item in batch:
-                yield True, item
+            yield True, item[0]
 
-    def _next(self, get: Callable[[], list[T] | _End]) -> list[T] | _End:
-        """Returns the next batch, or the end."""
+    def _next(self, get: Callable[[], tuple[T] | _End]) -> tuple[T] | _End:
+        """Returns the next input, or the end."""
         first, self._first = self._first, None
-        return get() if first is None else first
+        if first is not None:
+            return first
+        item = get()
+        if self._queue.qsize() == AHEAD // 2:
+            self._room.set()
+        return item
 
     @staticmethod
-    def _opened(batch: list[T] | _End) -> list[T]:
-        """Returns a batch's inputs; none at the end. Raises the exception that reading has raised."""
-        if isinstance(batch, _End):
-            if batch.error is not None:
-                raise batch.error
-            return []
-        return batch
+    def _opened(item: tuple[T] | _End) -> tuple[T] | tuple[()]:
+        """Returns an input; nothing at the end. Raises the exception that reading has raised."""
+        if isinstance(item, _End):
+            if item.error is not None:
+                raise item.error
+            return ()
+        return item
 
     def _begin(self) -> None:
         if not self._thread.ident:
             self._thread.start()
 
     def _read(self) -> None:
-        batch: list[T] = []
         end = _End()
         try:
             for each in self._inputs:
-                batch.append(each)
-                # If no batch waits, the loop may be waiting for this input.
-                if len(batch) >= BATCH or self._batches.empty():
-                    if not self._put(batch):
-                        return
-                    batch = []
+                self._queue.put((each,))
+                while self._queue.qsize() >= AHEAD and not self._stopped:
+                    self._room.wait()
+                    self._room.clear()
+                if self._stopped:
+                    return
         except BaseException as error:
             end = _End(error)
-        if not batch or self._put(batch):
-            self._put(end)
-
-    def _put(self, batch: list[T] | _End) -> bool:
-        """Hands a batch over; returns False if nobody wants it any more."""
-        while not self._stopped:
-            try:
-                self._batches.put(batch, timeout=0.2)
-                return True
-            except queue.Full:
-                continue
-        return False
+        self._queue.put(end)
 
 
 def is_at_hand(inputs: Iterable[Any]) -> bool:

@@ -25,7 +25,8 @@ def _open(name: str, flag: str) -> BinaryIO:
     if name == "-":
         if sys.stdin is None:
             raise UsageError(f"{flag} -: there is no standard input")
-        return sys.stdin.buffer
+        # Not `sys.stdin` itself: when the process ends, Python would wait for a thread that reads it, and then abort.
+        return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
     try:
         return Path(name).open("rb")
     except OSError as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mu.jobs.reading import BATCH, BATCHES, ReadAhead, is_at_hand
+from mu.jobs.reading import AHEAD, ReadAhead, is_at_hand
 from tests.support.local_rig import eventually
 
 
@@ -75,20 +75,32 @@ def test_whatever_reading_raises_comes_after_the_inputs_before_it(waits: bool) -
     assert not ahead._thread.is_alive()
 
 
-def test_an_input_is_handed_over_without_waiting_for_more() -> None:
+def test_inputs_are_ready_before_more_come() -> None:
     more = threading.Event()
 
     def slow() -> Iterator[int]:
-        yield 1
+        yield from range(10)
         more.wait(300)
-        yield 2
+        yield 10
 
     ahead = ReadAhead(slow())
-    assert ahead.wait()
-    items = iter(ahead)
-    assert [next(items), next(items)] == [(True, 1), (False, None)]
+    read: list[int] = []
+    for there, number in ahead:
+        if there:
+            read.append(number)
+        if len(read) == 10:
+            break
+    assert next(iter(ahead)) == (False, None)
     more.set()
-    assert [number for there, number in items if there] == [2]
+    assert list(ahead.all()) == [10]
+    assert read == list(range(10))
+
+
+def test_many_inputs_come_in_order_past_a_full_queue() -> None:
+    ahead = ReadAhead(iter(range(20 * AHEAD)))
+    assert ahead.wait()
+    eventually(lambda: ahead._queue.qsize() >= AHEAD - 1)
+    assert [number for there, number in ahead if there] == list(range(20 * AHEAD))
 
 
 def test_inputs_that_are_none_are_inputs() -> None:
@@ -105,8 +117,8 @@ def test_what_nobody_takes_is_bounded_and_reading_ends_when_told() -> None:
     taken: list[int] = []
     ahead = ReadAhead(taken.append(number) for number in itertools.count())  # type: ignore[func-returns-value]
     assert ahead.wait()
-    eventually(ahead._batches.full)
+    eventually(lambda: ahead._queue.qsize() >= AHEAD - 1)
     ahead.stop()
     ahead._thread.join(300)
     assert not ahead._thread.is_alive()
-    assert len(taken) < (BATCHES + 3) * BATCH
+    assert len(taken) <= AHEAD + 1

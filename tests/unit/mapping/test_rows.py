@@ -2,6 +2,7 @@
 
 import io
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -203,3 +204,23 @@ def test_values_from_python() -> None:
     assert texts(rows.listed([])) == []
     with pytest.raises(UsageError, match="the first one is a dictionary"):
         list(rows.listed([{"a": 1}, "b"]))
+
+
+@pytest.mark.parametrize(("kind", "line"), [("lines", "1"), ("csv_rows", "1"), ("json_lines", '{"a": 1}')])
+def test_a_thread_that_waits_for_standard_input_holds_up_no_end(kind: str, line: str) -> None:
+    """Python aborts a process that ends while a thread reads `sys.stdin`."""
+    code = f"""
+import threading
+from mu.mapping import rows
+items = iter(rows.{kind}("-"))
+next(items)
+threading.Thread(target=list, args=(items,), daemon=True).start()
+"""
+    words = [sys.executable, "-c", code]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stderr
+        process.stdin.write(f"{line}\n".encode() * 2)
+        process.stdin.flush()
+        assert process.wait(300) == 0
+        assert process.stderr.read() == b""
