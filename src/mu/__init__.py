@@ -4,10 +4,12 @@ The public names are found here. Each module is imported when one of its names i
 not load the coordinator's modules.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = (
+    False  # type checkers take it as true; `typing` itself would be most of what this import takes
+)
 if TYPE_CHECKING:
+    from typing import Any
+
     from mu import testing as testing
     from mu.defs import Defs as Defs
     from mu.errors import JobError as JobError
@@ -86,12 +88,14 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = sorted([*_HOME_OF, "testing"])
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
+    from importlib import import_module
+
     if name == "testing":  # the only name that is a module itself
-        return importlib.import_module("mu.testing")
+        return import_module("mu.testing")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'mu' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOME_OF[name]), name)
+    return getattr(import_module(_HOME_OF[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -245,6 +245,41 @@ def test_what_the_hello_does_not_need_is_imported_late_and_prepared() -> None:
     assert done.stdout.splitlines() == ["[]", str(list(late))]
 
 
+RECORDS = {"msgspec", "mu.history.record", "mu.history.schema"}
+TLS = {"OpenSSL", "cryptography"}
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import mu", {"typing", "re", "importlib"}),
+        ("from mu.cli import main; main.main(['--help'])", {"argparse", "pathlib", "mu.console.arguments"}),
+        ("from mu.cli import main; main.main(['--version'])", {"argparse", "pathlib", "importlib.metadata"}),
+        (
+            "from mu.cli import main; main.load('map')",
+            TLS | RECORDS | {"mu.launch._liblaunch", "mu.server.run"},
+        ),
+        ("import mu.mapping.run", RECORDS | {"html", "mu.history.runs", "mu.launch._liblaunch"}),
+        ("from mu import server; server.Job; server.options", TLS | RECORDS | {"mu.launch._liblaunch"}),
+        # All that a run without a record imports until it launches.
+        (
+            "import mu.server.api, mu.tls.keys, mu.engines.aws_lambda",
+            RECORDS | {"boto3", "botocore", "cProfile", "html", "importlib.metadata", "importlib.resources"},
+        ),
+    ],
+)
+def test_what_is_not_needed_is_not_imported(code: str, absent: set[str]) -> None:
+    """Imports are most of the CPU time that a command or the start of a run takes."""
+    before, isolated = "import sys; sys.path[:] = sys.argv[1:]", (sys.executable, "-I", "-S", "-c")
+    done = subprocess.run(
+        [*isolated, f"{before}; {code}; print(*sys.modules, file=sys.stderr)", str(SOURCE.parent), *sys.path],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not set(done.stderr.split()) & absent
+
+
 @pytest.mark.parametrize("name", [*worker_files(), "lambdaize/package_main.py"])
 def test_workers_run_on_python_3_9(name: str) -> None:
     """Hosts of the ssh and slurm engines may have no newer Python. The test looks for newer syntax, which `ast` can

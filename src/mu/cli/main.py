@@ -8,12 +8,14 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-from mu.console.arguments import Parser, closest
 from mu.console.terminal import say, silence
 from mu.errors import MuError, UsageError, reason
+
+if TYPE_CHECKING:
+    from mu.console.arguments import Parser
 
 GROUPS = {
     "run": "run a job, here or on AWS",
@@ -61,8 +63,10 @@ def usage() -> str:
     return "\n".join(lines) + "\n"
 
 
-def load(name: str) -> tuple[ModuleType, Parser]:
+def load(name: str) -> "tuple[ModuleType, Parser]":
     """Returns a command's module, and its parser."""
+    from mu.console.arguments import Parser
+
     module = importlib.import_module(COMMANDS[name][1])
     parser = Parser(prog=f"mu {name}", description=module.DESCRIPTION)
     module.configure(parser)
@@ -105,18 +109,20 @@ def _run(words: Sequence[str]) -> int:
         print(usage(), end="")
         return 0
     if name in ("-V", "--version"):
-        from mu.console.share import version
+        from mu.console.version import VERSION
 
-        print(f"mu {version()}")
+        print(f"mu {VERSION}")
         return 0
     if name not in COMMANDS:
+        from mu.console.arguments import closest
+
         flag = name.startswith("-")
         guess = closest(name, ("--help", "--version") if flag else COMMANDS)
         what = f"no such {'flag' if flag else 'command'} '{name}'"
         say(f"mu: {what}{f': did you mean {guess}?' if guess else ''}\nTry 'mu --help'.")
         return 2
     module, parser = load(name)
-    parse = getattr(module, "parse", Parser.parse_words)  # a command that has words of its own after --
+    parse = getattr(module, "parse", type(parser).parse_words)  # a command that has words of its own after --
     return int(module.run(parse(parser, words[1:])))
 
 
@@ -124,7 +130,7 @@ def _complete_streams() -> None:
     """Commands may write anything to both streams, whether they are there and whatever their encoding is."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - for good
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for good
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 

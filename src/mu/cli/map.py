@@ -9,9 +9,7 @@ from mu.console.arguments import PORT, SECONDS, Parser, above, at_least, word
 from mu.engines import by_name
 from mu.errors import JobError, MuError, UsageError
 from mu.mapping import rows, sources
-from mu.mapping import run as running
-from mu.mapping.job import HERE
-from mu.mapping.settings import Given
+from mu.mapping.settings import HERE, Given
 from mu.mapping.sources import Source
 
 DESCRIPTION = """\
@@ -175,6 +173,8 @@ def run(args: argparse.Namespace) -> int:
         from mu.mapping import dry_run
 
         return dry_run.run(given, source, args.sample or 0)
+    from mu.mapping import run as running  # late: --help needs no coordinator
+
     try:
         return running.run(given, source).code
     except JobError:

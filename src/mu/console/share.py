@@ -1,12 +1,9 @@
-"""Finds the parts of mu beside its modules: version, examples, scripts and the sources of png2y4m."""
+"""Finds the parts of mu beside its modules: examples, scripts and the sources of png2y4m."""
 
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
 from pathlib import Path
 
 from mu.errors import UsageError
 
-DISTRIBUTION = "mu-workers"  # the name to install; the module and the command are `mu`
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -17,11 +14,3 @@ def shared(name: str) -> Path:
         if (root / name).is_dir():
             return root / name
     raise UsageError(f"this installation of mu has no folder {name}: install it again with pip")
-
-
-def version() -> str:
-    """Returns the installed version of mu, such as 0.1.0; "unknown" in a source tree that is not installed."""
-    try:
-        return version_of(DISTRIBUTION)
-    except PackageNotFoundError:
-        return "unknown"

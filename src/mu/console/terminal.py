@@ -12,7 +12,6 @@ import select
 import sys
 import weakref
 from contextlib import suppress
-from pathlib import Path
 from typing import TextIO
 
 MOST_WAITING = 16 << 20  # bytes that wait for a stream that takes nothing
@@ -126,7 +125,7 @@ def tell(text: str) -> None:
 
 def silence(stream: TextIO) -> None:
     """Redirects `stream`, with what it still holds, to nowhere, since Python would otherwise fail when it exits."""
-    with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
+    with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
 
 

@@ -5,9 +5,8 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from math import isfinite
 from typing import Any
-
-from mu.history.schema import whole_characters
 
 SECRET_SETTINGS = frozenset(("cacert", "srvcrt", "srvkey", "worker_cert", "worker_key"))
 SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
@@ -25,6 +24,11 @@ LOOKS_SECRET = re.compile(
 CUT = 8  # characters by which a secret is recognized whose rest may have been cut off
 # Number of texts whose result is cached, and their greatest length.
 CACHED, CACHED_LENGTH = 4096, 300
+
+
+def whole_characters(text: str) -> str:
+    """Returns a text that can be written: lone surrogates become question marks."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def blanker(secrets: Iterable[str]) -> Callable[[str], str]:
@@ -58,6 +62,20 @@ def known_secrets(info: Any) -> list[str]:
     found = [getattr(info, name, None) for name in SECRET_SETTINGS]
     found += [os.environ.get(name) for name in SECRET_VARIABLES]
     return worth_hiding(found)
+
+
+def shown_settings(info: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Returns the settings of a `ServerInfo` that are in `names` and may be shown: keys are left out."""
+    found = {
+        name: getattr(info, name) for name in names if hasattr(info, name) and name not in SECRET_SETTINGS
+    }
+    return {name: value for name, value in found.items() if _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_is_plain(each) for each in value)
+    return value is None or isinstance(value, str | int) or (isinstance(value, float) and isfinite(value))
 
 
 def worth_hiding(texts: Iterable[str | None]) -> list[str]:

@@ -12,16 +12,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from mu.console.files import replacing
+from mu.console.version import VERSION
 from mu.errors import UsageError
 from mu.history import schema
-from mu.history.blank import SECRET_SETTINGS, blanked
+from mu.history.blank import blanked
 from mu.launch.result import Invocation, Progress
 from mu.machine import ErrorState
 from mu.report.failure import failure_of
@@ -32,12 +32,6 @@ FILE = "run.json"
 # A file that tells a directory of `mu map --results` (whose `run.json` is no record), and the record in it.
 RESULTS, RECORDS = "results.jsonl", "record"
 UNFINISHED = "the run has not ended"
-MESSAGES = 100_000  # messages that are kept in total, shared by the workers
-
-
-def messages_each(parts: int) -> int:
-    """Returns how many of each worker's messages a record keeps."""
-    return max(8, min(200, MESSAGES // max(1, parts)))
 
 
 def prepare(directory: str) -> None:
@@ -90,20 +84,6 @@ class _NotWantedError(Exception):
     """Ends the writing of a file that was only a test."""
 
 
-def settings_of(info: Any, names: Iterable[str]) -> dict[str, Any]:
-    """Returns the settings of a `ServerInfo` that are in `names` and may be shown: keys are left out."""
-    found = {
-        name: getattr(info, name) for name in names if hasattr(info, name) and name not in SECRET_SETTINGS
-    }
-    return {name: value for name, value in found.items() if _is_plain(value)}
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return all(_is_plain(each) for each in value)
-    return value is None or isinstance(value, str | int) or (isinstance(value, float) and isfinite(value))
-
-
 def so_far(
     script: str,
     start: float,
@@ -113,8 +93,6 @@ def so_far(
 ) -> schema.SoFar:
     """Returns what is known when a run begins. `start` is in seconds since the epoch, `parts` has the numbers of all
     parts (None: they are not known yet)."""
-    from mu.console.share import version
-
     return schema.SoFar(
         run=schema.About(
             script=blank(script),
@@ -123,7 +101,7 @@ def so_far(
             ended=UNFINISHED,
         ),
         versions=schema.Versions(
-            mu=version(),
+            mu=VERSION,
             python=platform.python_version(),
             system=f"{platform.system()} {platform.machine()}",
         ),

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from mu.errors import UsageError
+from mu.history.blank import whole_characters
 
 SCHEMA: Final[Literal[1]] = 1
 LATEST = 1e12  # seconds; beyond it, sums and pictures would be meaningless
@@ -268,11 +269,6 @@ def explained(error: msgspec.ValidationError) -> str:
     assert found is not None
     what = found["what"].replace("`", "")
     return f"{found['path'] or '$'}: {what[:1].lower()}{what[1:]}"
-
-
-def whole_characters(text: str) -> str:
-    """Returns a text that can be written: lone surrogates become question marks."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def _whole_characters(value: Any) -> Any:

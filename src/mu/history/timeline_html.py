@@ -2,7 +2,7 @@
 
 import html
 import json
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from mu.history import activity, stats
@@ -14,7 +14,7 @@ MAX_MESSAGES = 200_000  # messages in one page; beyond it, those of the last wor
 
 def page(run: Run) -> str:
     """Returns the page of a run."""
-    template = (files("mu.history") / "timeline.html").read_text(encoding="utf-8")
+    template = Path(__file__).with_name("timeline.html").read_text(encoding="utf-8")
     data = json.dumps(_data(run), separators=(",", ":"), allow_nan=False)
     # Inside <script>, only these characters could end it or change how it is parsed.
     data = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -69,9 +69,8 @@ def main(
     Exits with status 0 if all parts are done, 1 if not, 2 if nothing was started, 130 or 143 after a signal.
     """
     from mu.console.terminal import say
-    from mu.server.api import end_quietly_on_interrupt
 
-    end_quietly_on_interrupt()
+    command_line.end_quietly_on_interrupt()
     try:
         info = Info(settings)
         command_line.parse(info, argv)

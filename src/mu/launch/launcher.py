@@ -14,8 +14,8 @@ from mu.errors import LaunchError, UsageError
 from mu.launch._liblaunch import ffi, lib
 from mu.launch.credentials import Credentials, Keys
 from mu.launch.options import Cancel, LaunchOptions, checked_payload
-from mu.launch.resolve import Service, resolve
 from mu.launch.result import Invocation, LaunchResult, Outcome, Progress
+from mu.launch.service import Service, resolve
 
 SLICE_MS = 50
 BATCH = 256

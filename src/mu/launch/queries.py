@@ -22,7 +22,7 @@ from mu import aws
 from mu.errors import UsageError, one_line, reason
 from mu.launch._liblaunch import ffi, lib
 from mu.launch.credentials import Keys
-from mu.launch.resolve import Service
+from mu.launch.service import Service
 
 Ask = Callable[[str], dict[str, Any]]
 

@@ -20,7 +20,7 @@ from mu.mapping.objects import Objects
 from mu.mapping.outputs import CollisionError, RefusedError
 from mu.mapping.past import Past
 from mu.mapping.plan import Layout, Refused, Work
-from mu.mapping.settings import Given
+from mu.mapping.settings import LAMBDA, Given
 from mu.mapping.sources import Source, counted, no_input
 from mu.mapping.target import regions_of, target_of
 from mu.report import cost
@@ -57,7 +57,7 @@ def run(given: Given, source: Source, sample: int) -> int:
     if found.done and not to_do:
         out("nothing to do\n")
         return 0
-    on_lambda = job.LAMBDA in given.engine
+    on_lambda = LAMBDA in given.engine
     limit = None
     if on_lambda:
         from mu.engines.aws_lambda import AwsLambda

@@ -15,7 +15,7 @@ from mu import aws
 from mu.console.terminal import say
 from mu.errors import MuError, UsageError, reason
 from mu.jobs.reading import ReadAhead
-from mu.mapping import carry, failures, feed, journals, program, results, words
+from mu.mapping import carry, failures, feed, journals, program, words
 from mu.mapping import outputs as templates_of
 from mu.mapping.attempt import Maker
 from mu.mapping.beside import Beside
@@ -32,12 +32,11 @@ from mu.mapping.past import Past
 from mu.mapping.plan import Layout, Running
 from mu.mapping.program import Program
 from mu.mapping.results import Results
-from mu.mapping.settings import Given
+from mu.mapping.settings import HERE, LAMBDA, Given
 from mu.mapping.sources import Source, bucket_region, counted, no_input
 from mu.mapping.words import IN, OUT, Words
 from mu.preflight import check_names
 
-HERE, LAMBDA = "here", "lambda"
 PAUSE = 0.01  # seconds between looks at inputs that come slowly, before anything is started
 
 
@@ -171,7 +170,9 @@ class Map:
             self.given, templates, self._objects, self.run_id, again=again
         )
         if again and self.results is not None:
-            self._left_before = results.read_run(self.results.directory).left
+            from mu.mapping import earlier  # late: most maps read no earlier results
+
+            self._left_before = earlier.read_run(self.results.directory).left
         wants_stdout = not checked.outputs or self.results is not None
         watch = Watch(checked.max_fails, self.total)
         self._book = Book(watch, journal=self._journal, results=self.results, collector=collector)
@@ -329,9 +330,11 @@ class Map:
 
     def left_alone(self, made: Summary) -> Summary:
         """Writes run.json, if an earlier run that has left nothing to do has not come to its end."""
-        if self.results is None or results.is_complete(self.results.directory):
+        if self.results is None:
             return made
-        return self.finish(made)
+        from mu.mapping import earlier
+
+        return made if earlier.is_complete(self.results.directory) else self.finish(made)
 
     def _about(self) -> dict[str, Any]:
         source = self.checked.source

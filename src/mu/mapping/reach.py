@@ -5,8 +5,7 @@ import ipaddress
 from mu.console.system import LOOP, only_linux
 from mu.engines.protocol import Engine
 from mu.errors import UsageError
-from mu.mapping.job import LAMBDA
-from mu.mapping.settings import Given
+from mu.mapping.settings import LAMBDA, Given
 from mu.preflight import has_own_endpoint
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mu.console.terminal import say
-from mu.mapping import results
+from mu.mapping import earlier
 from mu.mapping.inputs import Input
 from mu.mapping.journal import Row
 from mu.mapping.settings import Given
@@ -45,8 +45,8 @@ class Again(NamedTuple):
 
 def of(directory: Path) -> Again:
     """Returns what there is to do again in the results in `directory`. Raises UsageError."""
-    run = results.read_run(directory)
-    rows = results.failed(directory)
+    run = earlier.read_run(directory)
+    rows = earlier.failed(directory)
     given = dataclasses.replace(
         run.settings, results=str(directory), resume=False, allow_empty=True, quiet=False
     )

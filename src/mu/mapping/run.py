@@ -16,9 +16,7 @@ from mu.console.terminal import say
 from mu.engines import by_name
 from mu.engines.protocol import Engine
 from mu.errors import JobError, MuError, UsageError, reason
-from mu.history import record, timeline_html
 from mu.history.blank import known_secrets
-from mu.history.runs import load
 from mu.jobs.context import Context
 from mu.jobs.coroutine_state import CoroutineState
 from mu.mapping import job, program, reach
@@ -27,14 +25,15 @@ from mu.mapping.book import Printed
 from mu.mapping.collect import Collector
 from mu.mapping.failures import Verdict
 from mu.mapping.inputs import bucket_and_key, is_s3
-from mu.mapping.job import LAMBDA, Checked, Map, Summary
-from mu.mapping.settings import Given
+from mu.mapping.job import Checked, Map, Summary
+from mu.mapping.settings import LAMBDA, Given
 from mu.mapping.sources import Source, bucket_region
 from mu.mapping.target import Target, set_price, target_of
 from mu.report import choose
 from mu.report.failure import readable
 from mu.report.plain import PlainReporter
 from mu.report.reporter import Reporter
+from mu.report.worker_log import messages_each
 from mu.server.ledger import Part
 from mu.server.run import Run
 from mu.server.settings import Outcome, Settings, Setup
@@ -109,6 +108,8 @@ def _record_directory(given: Given) -> Iterator[None]:
     if not given.record:
         yield
         return
+    from mu.history import record
+
     if given.results is not None and Path(given.record).absolute() == Path(given.results).absolute():
         raise UsageError(
             "--record and --results need two directories: each of the two has a run.json of its own"
@@ -223,7 +224,7 @@ def _drive(made: Map, target: Target | None, engine: Engine) -> Summary:
         workers=given.workers,
         retries=given.retries,
         part_timeout=given.timeout,
-        journal=record.messages_each(made.total or RECORDED) if setup.record_dir else 0,
+        journal=messages_each(made.total or RECORDED) if setup.record_dir else 0,
     )
     reporter = reporter_of(made)
     running = Run(
@@ -256,6 +257,8 @@ def record_of(made: Map) -> str | None:
     given = made.given
     if given.record or given.results is None or (made.total or RECORDED + 1) > RECORDED:
         return given.record
+    from mu.history import record
+
     directory = str(Path(given.results) / "record")
     record.prepare(directory)
     return directory
@@ -265,6 +268,9 @@ def _timeline(made: Map, directory: str | None) -> None:
     """Writes a timeline into the directory of --results."""
     if directory is None or made.given.results is None:
         return
+    from mu.history import timeline_html
+    from mu.history.runs import load
+
     path = Path(made.given.results) / "timeline.html"
     try:
         page = timeline_html.page(load(directory)).encode()

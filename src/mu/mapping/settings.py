@@ -6,6 +6,8 @@ from typing import Any
 
 from mu.console.terminal import say
 
+HERE, LAMBDA = "here", "lambda"  # names of engines
+
 
 @dataclass(frozen=True)
 class Given:
@@ -19,7 +21,7 @@ class Given:
     command: tuple[str, ...] = ()
     shell: str | None = None
     out: tuple[str, ...] = ()
-    engine: tuple[str, ...] = ("here",)
+    engine: tuple[str, ...] = (HERE,)
     workers: int | None = None
     function: str | None = None
     regions: tuple[str, ...] = ()

@@ -5,8 +5,8 @@ from typing import NamedTuple
 from mu import aws
 from mu.errors import UsageError
 from mu.mapping import program
-from mu.mapping.job import LAMBDA, Checked, Map
-from mu.mapping.settings import Given
+from mu.mapping.job import Checked, Map
+from mu.mapping.settings import LAMBDA, Given
 from mu.report.cost import Function
 
 

@@ -8,7 +8,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, NamedTuple
 
 logger = logging.getLogger(__name__)
@@ -162,5 +162,5 @@ def money(dollars: float) -> str:
 
 def table() -> Mapping[str, Any]:
     """Returns the content of prices.json."""
-    found: Mapping[str, Any] = json.loads((files("mu.report") / "prices.json").read_text(encoding="utf-8"))
+    found: Mapping[str, Any] = json.loads(Path(__file__).with_name("prices.json").read_text(encoding="utf-8"))
     return found

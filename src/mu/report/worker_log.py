@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mu.machine import MachineState
 
 MAX_TEXT = 200
+MESSAGES = 100_000  # messages that are kept in total, shared by the workers
 # The status of a program, in the answers to `run:` and to `exec:`.
 RUN = re.compile(rb"OK:RETVAL\((-?\d{1,18})\)|OK:EXEC\(\{\"status\": ?(-?\d{1,18})[,}]")
 EXEC, FETCH = protocol.EXEC.encode(), protocol.FETCH.encode()
@@ -24,6 +25,11 @@ ACTIVITIES = (
     (protocol.RETVAL.encode(), "run"),
     (EXEC, "run"),
 )
+
+
+def messages_each(parts: int) -> int:
+    """Returns how many of each worker's messages a record keeps."""
+    return max(8, min(200, MESSAGES // max(1, parts)))
 
 
 class Track:

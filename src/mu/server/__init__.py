@@ -1,20 +1,20 @@
-"""The coordinator: `options`, `server_launch` and `server_main_loop` (all in `mu.server.api`), which a script calls
-after it has declared its settings and states."""
+"""The coordinator: `options` (in `mu.server.command_line`), `server_launch` and `server_main_loop` (in
+`mu.server.api`), which a script calls after it has declared its settings and states."""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mu.server.api import options as options
     from mu.server.api import server_launch as server_launch
     from mu.server.api import server_main_loop as server_main_loop
+    from mu.server.command_line import options as options
     from mu.server.command_line import to_numlist as to_numlist
     from mu.server.command_line import usage_str as usage_str
     from mu.server.job_class import Job as Job
     from mu.server.listening import setup_server_listen as setup_server_listen
 
 _HOMES = {
-    "mu.server.api": ("options", "server_launch", "server_main_loop"),
-    "mu.server.command_line": ("to_numlist", "usage_str"),
+    "mu.server.api": ("server_launch", "server_main_loop"),
+    "mu.server.command_line": ("options", "to_numlist", "usage_str"),
     "mu.server.job_class": ("Job",),
     "mu.server.listening": ("setup_server_listen",),
 }

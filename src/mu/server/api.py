@@ -1,13 +1,12 @@
-"""The functions that a coordinator script calls, after it has declared a class `ServerInfo` and its states.
+"""The functions that a coordinator script calls after `options`, when it has declared a class `ServerInfo` and its
+states.
 
 `ServerInfo` is read once (`mu.server.prepare`); all other modules are passed settings. The attributes that a script
 or its states may read back (`prepare.READ_BACK`) are set on it during the run and restored at its end.
 """
 
-import signal
 import sys
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +14,12 @@ from mu.console.terminal import say
 from mu.errors import MuError, UsageError
 from mu.machine import MachineState
 from mu.report.reporter import Reporter
-from mu.server import command_line
 from mu.server.engine_choice import engine_of
 from mu.server.prepare import READ_BACK
 from mu.server.run import Run
 from mu.server.script_runs import KNOWN, prepared
 
 _MISSING = object()
-
-
-def options(ServerInfo: Any, argv: Sequence[str] | None = None) -> None:
-    """Reads the command line into `ServerInfo`; exits with status 2 if it is wrong.
-
-    A flag exists only if `ServerInfo` has its attribute; `--help` lists them. Afterwards `cacert`, `srvcrt` and
-    `srvkey` hold keys (one-line base64); they are made for this run if no files were named. `regions`, if the script
-    has the attribute but names none, holds the default region.
-    """
-    end_quietly_on_interrupt()
-    command_line.parse(ServerInfo, argv)
-    if hasattr(ServerInfo, "regions") and not ServerInfo.regions:
-        from mu import aws  # late: it loads boto3
-
-        try:
-            ServerInfo.regions = aws.regions(None)  # scripts put the first of them into their event
-        except MuError as error:
-            say(f"{Path(sys.argv[0]).name}: {error}")
-            raise SystemExit(2) from None
 
 
 def server_launch(
@@ -133,10 +112,3 @@ def _put(info: Any, name: str, value: Any) -> None:
         delattr(info, name)
     else:
         setattr(info, name, value)
-
-
-def end_quietly_on_interrupt() -> None:
-    """Makes Ctrl-C end the script without a traceback, until the main loop installs its own handler."""
-    in_main = threading.current_thread() is threading.main_thread()
-    if in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, lambda number, _frame: sys.exit(128 + number))

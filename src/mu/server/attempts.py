@@ -6,10 +6,9 @@ them (`states`, `on_outcome`), and fails the parts that depend on a failed one.
 
 from collections.abc import Callable, Sequence
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mu.errors import MuError, describe
-from mu.history.recorder import Recorder
 from mu.machine import (
     CLOSED,
     ErrorState,
@@ -30,6 +29,9 @@ from mu.server.ledger import Attempt, Ledger
 from mu.server.settings import Outcome, Settings
 from mu.wire import clock
 from mu.wire.socket_nb import SocketNB
+
+if TYPE_CHECKING:
+    from mu.history.recorder import Recorder
 
 MAX_NAME = 200  # characters of a part's name
 FAILURES_KEPT = 1000  # failures that are kept for the summary

@@ -5,18 +5,47 @@ A flag exists only if `ServerInfo` has its attribute, except for a few flags tha
 
 import argparse
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mu.console.arguments import MAX_PORT, Parser, listed
 from mu.console.debugging import follow_defs
+from mu.console.terminal import say
 from mu.defs import Defs
-from mu.errors import UsageError
+from mu.errors import MuError, UsageError
 from mu.preflight import check_names
 from mu.server.flags import EVERY_SCRIPT, FLAGS, INTEGER, KEY_VARIABLES, REPEATED, WORKER_FLAGS, Flag
 from mu.server.job_keys import key_files, take_keys
+
+
+def options(ServerInfo: Any, argv: Sequence[str] | None = None) -> None:
+    """Reads the command line into `ServerInfo`; exits with status 2 if it is wrong.
+
+    A flag exists only if `ServerInfo` has its attribute; `--help` lists them. Afterwards `cacert`, `srvcrt` and
+    `srvkey` hold keys (one-line base64); they are made for this run if no files were named. `regions`, if the script
+    has the attribute but names none, holds the default region.
+    """
+    end_quietly_on_interrupt()
+    parse(ServerInfo, argv)
+    if hasattr(ServerInfo, "regions") and not ServerInfo.regions:
+        from mu import aws  # late: it loads boto3
+
+        try:
+            ServerInfo.regions = aws.regions(None)  # scripts put the first of them into their event
+        except MuError as error:
+            say(f"{Path(sys.argv[0]).name}: {error}")
+            raise SystemExit(2) from None
+
+
+def end_quietly_on_interrupt() -> None:
+    """Makes Ctrl-C end the script without a traceback, until the main loop installs its own handler."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda number, _frame: sys.exit(128 + number))
 
 
 def parse(info: Any, argv: Sequence[str] | None = None) -> None:

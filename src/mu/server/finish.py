@@ -3,26 +3,25 @@
 Files come first, because printing may have to wait for a terminal, and the estimate for Lambda's price.
 """
 
-import cProfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mu.console.system import caught_signals
-from mu.history import record, schema, times_file
-from mu.history.blank import blanker, worth_hiding
-from mu.history.recorder import Recorder
+from mu.history import times_file
 from mu.machine import ErrorState
 from mu.report import cost
 from mu.report.failure import failure_of
-from mu.wire import clock
 
 if TYPE_CHECKING:
+    import cProfile
+
     from mu.engines.protocol import Engine
     from mu.machine import MachineState
     from mu.report.failure import Failure
     from mu.report.reporter import Counts
     from mu.report.telling import Telling
     from mu.server.loop import Loop
+    from mu.server.recording import Recording
     from mu.server.settings import Setup
 
 
@@ -30,14 +29,14 @@ class Ended(Protocol):
     """The attributes of a finished run (`mu.server.run.Run`) that this module uses."""
 
     setup: "Setup"
-    profile: cProfile.Profile | None
+    profile: "cProfile.Profile | None"
     states: "list[MachineState] | None"
     lookup: cost.Lookup | None
     engines: "list[Engine]"
     estimate: dict[str, Any] | None
     recorded: str
     error: BaseException | None
-    recorder: Recorder | None
+    recording: "Recording | None"
 
     @property
     def loop(self) -> "Loop":
@@ -66,9 +65,8 @@ def conclude(run: Ended, telling: "Telling") -> list[str]:
     A first signal while files are written stops the run once they are complete; a second one stops it at once.
     """
     setup, loop, profile, states = run.setup, run.loop, run.profile, run.states
-    recorder = run.recorder
+    recording = run.recording
     estimate = _estimate(run, patience=0)
-    made: schema.Record | None = None
     unwritten: list[tuple[str, str]] = []
 
     def leave(path: str | None, write: Callable[[str], object]) -> bool:
@@ -87,9 +85,12 @@ def conclude(run: Ended, telling: "Telling") -> list[str]:
         if profile is not None:
             leave(setup.profiling, profile.dump_stats)
         recorded = False
-        if recorder is not None:
-            made = _record(run, recorder, estimate)
-            recorded = leave(str(recorder.path), lambda _: recorder.finish(made, run.part_numbers or []))
+        if recording is not None:
+            dropped, status = run.counts.dropped, _status(run)
+            recorded = leave(
+                recording.path,
+                lambda _: recording.write(loop, run.part_numbers, dropped, status, estimate),
+            )
 
     outputs = telling.outputs
     if outputs is not None and outputs.error:
@@ -99,19 +100,18 @@ def conclude(run: Ended, telling: "Telling") -> list[str]:
     if run.lookup is not None and run.attempts_made and (estimate is not None or loop.signal == signal):
         if estimate is None:
             estimate = _estimate(run, patience=cost.PATIENCE)
-            if estimate is not None and recorder is not None and made is not None and recorded:
-                made.cost = record.as_form(schema.Cost, estimate, recorder.blank)
-                recorded = leave(str(recorder.path), lambda _: recorder.finish(made, run.part_numbers or []))
+            if estimate is not None and recording is not None and recorded:
+                recorded = leave(recording.path, lambda _: recording.write_cost(run.part_numbers, estimate))
         telling.note(cost.describe(estimate))
     run.estimate = estimate
     for path, why in unwritten:
         telling.line(f"cannot write {path}: {why}")
-    if recorder is not None:
+    if recording is not None:
         if recorded:
-            recorder.remove()
-            run.recorded = str(recorder.path)
+            recording.recorder.remove()
+            run.recorded = recording.path
             telling.note(f"record: {run.recorded}")
-        recorder.close()
+        recording.recorder.close()
     return [path for path, _ in unwritten]
 
 
@@ -139,41 +139,3 @@ def _status(run: Ended) -> int:
     if run.loop.signal:
         return 128 + run.loop.signal
     return int(run.error is not None or counts.done < counts.parts or not counts.parts_known)
-
-
-def recorder(run: Ended) -> Recorder | None:
-    """Returns the recorder of a run that begins; None if no record is wanted."""
-    directory = run.setup.record_dir
-    if not directory:
-        return None
-
-    def secrets() -> list[str]:
-        credentials = [text for engine in run.engines for text in engine.secrets]
-        return [*run.setup.secrets, *worth_hiding(credentials)]
-
-    path = record.path_in(directory, record.next_number(directory))
-    start = run.loop.start
-    about = record.so_far(record.script_name(), start, run.setup.shown, run.part_numbers, blanker(secrets()))
-    return Recorder(path, about, start, secrets)
-
-
-def _record(run: Ended, recorder: Recorder, estimate: dict[str, Any] | None) -> schema.Record:
-    loop, engine = run.loop, run.engines[0] if run.engines else None
-    launch = None
-    if engine is not None:
-        launch = record.launch_outcomes(
-            engine.progress,
-            *engine.launches,
-            loop.start,
-            engine.failure(),
-        )
-    return record.build(
-        recorder.about,
-        seconds=clock.now() - loop.start,
-        ended=loop.ended,
-        status=_status(run),
-        strangers=run.counts.dropped,
-        launch=launch,
-        cost=estimate,
-        blank=recorder.blank,
-    )

@@ -1,12 +1,12 @@
 """The keys of a job: read from files, or made for this run."""
 
 import os
+import secrets
 from typing import Any
 
 from mu.console.terminal import say
 from mu.errors import UsageError
 from mu.server.flags import KEY_VARIABLES
-from mu.util import rand_str
 
 
 def key_files(info: Any, values: dict[str, Any]) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def take_keys(info: Any) -> None:
         raise UsageError("--worker-cert and --worker-key go together" + _from_environment(files))
     else:
         # Keys from files may serve several runs, so each worker's hello names its run.
-        info.run_id = rand_str(16)
+        info.run_id = secrets.token_hex(8)
         job = keys.load_job_keys(*own, *workers)
         if job.worker_is_server:
             say(

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from mu.errors import UsageError
-from mu.history import record
-from mu.history.blank import known_secrets
+from mu.history.blank import known_secrets, shown_settings
 from mu.preflight import listed_regions
+from mu.report.worker_log import messages_each
 from mu.server.flags import EVERY_SCRIPT, FLAGS
 from mu.server.ledger import Part, PartOrder, connection_order
 from mu.server.settings import Settings, Setup
@@ -31,7 +31,7 @@ def settings_of(info: Any) -> Settings:
     }
     parts = parts_of(info)
     if getattr(info, "record_dir", None):
-        given["journal"] = record.messages_each(len(parts))
+        given["journal"] = messages_each(len(parts))
     relays = getattr(info, "state_srv_threads", None) or _own_relay(info)
     return Settings(
         parts=parts,
@@ -79,7 +79,7 @@ def setup_of(info: Any) -> Setup:
         verbose=bool(getattr(info, "verbose", False)),
         function=None if getattr(info, "no_cost", False) else text("lambda_function"),
         regions=listed_regions(getattr(info, "regions", None)),
-        shown=record.settings_of(info, [flag.attribute for flag in (*FLAGS, *EVERY_SCRIPT)]),
+        shown=shown_settings(info, [flag.attribute for flag in (*FLAGS, *EVERY_SCRIPT)]),
         secrets=tuple(known_secrets(info)),
         resume_from=resume,
     )

@@ -7,7 +7,6 @@ told to quit, and `conclude` still writes the files.
 `mu.server.script_runs` finds the run that belongs to a script's three calls.
 """
 
-import cProfile
 import dataclasses
 import json
 import socket
@@ -15,14 +14,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mu.console.debugging import follow_defs
 from mu.console.system import LOOP, allow_connections, need_linux
 from mu.engines.protocol import Engine
 from mu.errors import JobError, UsageError, reason
 from mu.history import times_file
-from mu.history.recorder import Recorder
 from mu.machine import MachineState, listed
 from mu.report import choose, outputs
 from mu.report.cost import Lookup, Meter
@@ -40,6 +38,11 @@ from mu.tls import connection
 from mu.tls import listener as tls_listener
 from mu.wire.connect import BOTH_READ
 from mu.wire.protocol import FILE_BUCKET
+
+if TYPE_CHECKING:
+    import cProfile
+
+    from mu.server.recording import Recording
 
 LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -81,7 +84,7 @@ class Run:
         self.error: BaseException | None = None
         self.estimate: dict[str, Any] | None = None
         self.recorded = ""
-        self.recorder: Recorder | None = None
+        self.recording: Recording | None = None
         # Values of a script's ServerInfo before the run set them (`prepare.READ_BACK`).
         self.before: dict[str, Any] = {}
         self._listener: socket.socket | None = None
@@ -257,8 +260,16 @@ class Run:
                 self._notes,
                 staffing,
             )
-            self.recorder = self._attempts.recorder = finish.recorder(self)
+            if setup.record_dir:
+                from mu.server.recording import Recording
+
+                self.recording = Recording(
+                    setup.record_dir, self._loop.start, setup, self.part_numbers, self.engines
+                )
+                self._attempts.recorder = self.recording.recorder
             if setup.profiling:
+                import cProfile
+
                 self.profile = cProfile.Profile()
                 self.profile.runcall(self._loop.run)
             else:

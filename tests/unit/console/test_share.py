@@ -31,10 +31,6 @@ def test_what_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
         share.shared("examples")
 
 
-def test_the_version() -> None:
-    assert share.version()[0].isdigit()
-
-
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the source tree, since setuptools writes into it."""

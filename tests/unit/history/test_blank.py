@@ -2,7 +2,7 @@
 
 import pytest
 
-from mu.history.blank import CACHED_LENGTH, LOOKS_SECRET, blanked, blanker, known_secrets
+from mu.history.blank import CACHED_LENGTH, LOOKS_SECRET, blanked, blanker, known_secrets, shown_settings
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 
@@ -72,3 +72,8 @@ def test_a_text_made_to_be_slow_is_blanked_all_the_same() -> None:
     ):
         text = piece * (50_000 // len(piece))
         assert len(LOOKS_SECRET.sub("", text)) <= len(text)
+
+
+def test_a_setting_without_an_end_is_left_out() -> None:
+    info = type("ServerInfo", (), {"kill_time": float("inf"), "connect_timeout": 3.0})
+    assert shown_settings(info, ["connect_timeout", "kill_time"]) == {"connect_timeout": 3.0}

@@ -20,7 +20,7 @@ from mu.history.runs import load
 from mu.launch.result import Invocation, Progress
 from mu.machine import MachineState
 from mu.report.reporter import Reporter
-from mu.report.worker_log import Track
+from mu.report.worker_log import Track, messages_each
 from mu.server.script_runs import prepared
 from mu.tls import keys
 from tests.support.fake_workers import FakeWorker, client_context, obey
@@ -214,11 +214,6 @@ def test_the_times_of_the_launch_are_in_it(tmp_path: Path) -> None:
     assert (round(first - asked), round(second - first)) == (1, 1)
 
 
-def test_a_setting_without_an_end_is_left_out() -> None:
-    info = type("ServerInfo", (), {"kill_time": float("inf"), "connect_timeout": 3.0})
-    assert record.settings_of(info, ["connect_timeout", "kill_time"]) == {"connect_timeout": 3.0}
-
-
 def test_without_a_directory_there_is_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run(None, obey)
@@ -233,11 +228,11 @@ def test_a_record_that_cannot_be_written(tmp_path: Path, capfd: pytest.CaptureFi
 
 
 def test_messages_are_bounded() -> None:
-    assert record.messages_each(1) == 200
-    assert record.messages_each(1000) == 100
-    assert record.messages_each(10_000) == 10
-    assert record.messages_each(10**6) == 8
-    assert record.messages_each(0) == 200
+    assert messages_each(1) == 200
+    assert messages_each(1000) == 100
+    assert messages_each(10_000) == 10
+    assert messages_each(10**6) == 8
+    assert messages_each(0) == 200
 
 
 def test_launch_outcomes() -> None:

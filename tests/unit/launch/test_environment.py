@@ -9,7 +9,7 @@ import pytest
 
 from mu import aws
 from mu.launch import environment
-from mu.launch.resolve import _Botocore
+from mu.launch.service import _Botocore
 from tests.support.launch_service import KEY_ID, SECRET, answer, service
 
 KEYS = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET}

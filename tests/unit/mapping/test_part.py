@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mu.errors import UsageError
-from mu.mapping import results, retry, rows, sources
+from mu.mapping import earlier, retry, rows, sources
 from mu.mapping import run as running
 from mu.mapping.api import Gathered
 from mu.mapping.collect import Collector
@@ -335,7 +335,7 @@ def test_results_keep_the_numbers_of_inputs_when_there_are_more() -> None:
     summary, _ = run_map(given, rows.listed(["new", "a", "bad", "b"]), collector=printed)
     assert (summary.done, summary.failed, summary.skipped) == (1, 1, 2)
     assert files("r/stdout") == {"1": b"a\n", "2": b"b\n", "3": b"bad\n", "4": b"new\n"}
-    assert [row["number"] for row in results.failed(Path("r"))] == [3]
+    assert [row["number"] for row in earlier.failed(Path("r"))] == [3]
     assert printed.ordered() == [b"new\n", None, None, None]  # what is returned has the order of this run
 
 
@@ -495,8 +495,8 @@ def test_a_timeline_for_which_there_is_no_room_is_not_left_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(running, "load", lambda _: None)
-    monkeypatch.setattr(running.timeline_html, "page", lambda _: "x" * 100)
+    monkeypatch.setattr("mu.history.runs.load", lambda _: None)
+    monkeypatch.setattr("mu.history.timeline_html.page", lambda _: "x" * 100)
     monkeypatch.setattr(running, "say", said.append)
     made = cast(Map, SimpleNamespace(given=Given(results=str(tmp_path))))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

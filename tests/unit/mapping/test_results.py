@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mu.errors import UsageError
-from mu.mapping import results
+from mu.mapping import earlier
 from mu.mapping.results import Results
 from mu.mapping.settings import Given
 
@@ -41,14 +41,14 @@ def test_which_failed_is_their_last_end(tmp_path: Path) -> None:
     ):
         made.journal.add({"number": number, "input": str(number), "status": status})
     made.journal.add({"nonsense": 1})
-    assert [row["number"] for row in results.failed(tmp_path)] == [3, 4]
+    assert [row["number"] for row in earlier.failed(tmp_path)] == [3, 4]
 
 
 def test_run_json_comes_back(tmp_path: Path) -> None:
     given = Given(command=("a", "b"), engine=("here", "ssh:x"), timeout=3.0, results="r", shell=None)
     data = {"settings": given.as_data(), "directory": "/x", "columns": ["id"], "done": 1, "new": [None]}
     Results(tmp_path, resume=False).finish(data)
-    assert results.read_run(tmp_path) == results.Earlier(given, "/x", ["id"])
+    assert earlier.read_run(tmp_path) == earlier.Earlier(given, "/x", ["id"])
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "results.jsonl",
         "run.json",
@@ -75,7 +75,7 @@ def test_what_is_no_run_is_one_line(tmp_path: Path, content: str | None, message
     if content is not None:
         (tmp_path / "run.json").write_text(content)
     with pytest.raises(UsageError, match=message):
-        results.read_run(tmp_path)
+        earlier.read_run(tmp_path)
 
 
 def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:

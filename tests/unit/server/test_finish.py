@@ -22,6 +22,7 @@ from mu.report.reporter import Counts
 from mu.report.worker_log import Track
 from mu.server import finish
 from mu.server.ledger import Part
+from mu.server.recording import Recording
 from mu.server.run import Run
 from mu.server.settings import Settings, Setup
 from mu.wire.socket_nb import SocketNB
@@ -162,9 +163,8 @@ def test_the_cost_is_in_the_record_whenever_it_comes(
         run._loop = SimpleNamespace(  # type: ignore[assignment]
             ended="", signal=0, start=0.0, billed_seconds=7.0, on_signal=lambda number: None
         )
-        run.recorder = finish.recorder(run)
-        assert run.recorder is not None
-        run.recorder.over(track)
+        run.recording = Recording(str(tmp_path), 0.0, run.setup, [0], [engine])
+        run.recording.recorder.over(track)
         assert finish.conclude(run, telling) == []
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
     found = json.loads((tmp_path / "run.json").read_text())["cost"]

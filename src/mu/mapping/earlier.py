@@ -1,0 +1,78 @@
+"""Reads the results of an earlier map (`--results`), for `mu retry` and for a run that goes on with them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from msgspec import Struct
+
+from mu.errors import UsageError, reason
+from mu.history import schema
+from mu.mapping import journal
+from mu.mapping.journal import Row
+from mu.mapping.results import FORMAT, RESULTS, RUN
+from mu.mapping.settings import Given
+
+
+class Format(Struct):
+    """The field of a results file that tells its format."""
+
+    format: int
+
+
+class Earlier(Struct):
+    """The fields of an earlier map's run.json that `mu retry` needs.
+
+    `directory` is where that map was run, `left` how many inputs it has left without an end; None if that is not
+    known, since it has not come to its own end.
+    """
+
+    settings: Given
+    directory: str = "."
+    columns: list[str] | None = None
+    left: int | None = None
+
+
+def read_run(directory: Path) -> Earlier:
+    """Reads run.json of an earlier run. Raises UsageError, in one line with the path inside the file, if it is not
+    one."""
+    path = directory / RUN
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        why = "it is not a directory of --results"
+        if (directory / RESULTS).exists():
+            why = "give the same mu map command with --resume"
+        raise UsageError(f"{directory} has no {RUN}: {why}") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {reason(error)}") from None
+    found = schema.decode(data, Format, str(path)).format
+    if found != FORMAT:
+        raise UsageError(f"{path}: results of format {found}; this version of mu map reads {FORMAT}")
+    return schema.decode(data, Earlier, str(path))
+
+
+def is_complete(directory: Path) -> bool:
+    """Returns whether the last run has ended and left no input, or has a run.json that cannot be read."""
+    if not (directory / RUN).exists():
+        return False
+    try:
+        return read_run(directory).left == 0
+    except UsageError:
+        return True
+
+
+def failed(directory: Path) -> list[Row]:
+    """Returns the rows of the inputs whose last attempt failed, in the order of their numbers."""
+    rows: dict[int, Row] = {}
+    for row in _numbered(directory):
+        if row["status"] == journal.DONE:
+            rows.pop(row["number"], None)
+        else:
+            rows[row["number"]] = row
+    return [rows[number] for number in sorted(rows)]
+
+
+def _numbered(directory: Path) -> Iterator[Row]:
+    for row in journal.read(directory / RESULTS):
+        if isinstance(row.get("number"), int) and isinstance(row.get("input"), str) and "status" in row:
+            yield row
