@@ -3,6 +3,8 @@
 Only the module of the command that was asked for is imported.
 """
 
+import atexit
+import gc
 import importlib
 import io
 import os
@@ -78,6 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     who = f"mu {words[0]}" if words and words[0] in COMMANDS else "mu"
     _complete_streams()
+    # At its end the process looks for no cycles of objects: its memory goes back to the system anyway. Scripts do,
+    # since their own objects may hold files that are written only then.
+    atexit.register(gc.freeze)
     try:
         try:
             return _run(words)

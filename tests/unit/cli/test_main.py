@@ -235,6 +235,17 @@ def test_names_that_standard_output_cannot_say(tmp_path: Path) -> None:
     assert r"Gr\xf6\xdfe" in done.stdout
 
 
+def test_a_command_that_ends_looks_for_no_cycles() -> None:
+    cycle = "class Cycle:\n    def __del__(self): print('found')\nmade = Cycle(); made.itself = made\n"
+    command = "from mu.cli import main; main.main(['--version'])"
+    found = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        for code in (cycle, cycle + command)
+    ]
+    assert found[0] == "found\n"
+    assert "found" not in found[1]
+
+
 def test_only_the_module_that_is_asked_for_is_imported() -> None:
     code = "import sys; from mu.cli import main; main.main(['--help']); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
