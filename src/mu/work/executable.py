@@ -31,8 +31,10 @@ def find(name: str, cwd: str, package: str) -> str | None:
 
 def usable(path: str, directory: str) -> str:
     """Returns `path`, or the path of an executable copy of it. Raises OSError if there is no room for one."""
+    if os.access(path, os.X_OK):
+        return path
     status = os.stat(path)
-    if os.access(path, os.X_OK) or not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         return path
     try:
         os.chmod(path, stat.S_IMODE(status.st_mode) | 0o555)  # noqa: S103  whoever may read it

@@ -16,6 +16,7 @@ import select
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -45,6 +46,14 @@ class Groups:
         self._killed = False
         self.adopt: Callable[[], None] | None = None  # called before the first program is started
         self.adopting = False  # whether orphans become this process's children
+
+    @cached_property
+    def environment(self) -> Mapping[bytes, bytes]:
+        """This process's environment, as it was when it was first needed: programs cannot change it.
+
+        The texts are bytes, which need not be encoded again for each program.
+        """
+        return dict(os.environb)
 
     def start(self, make: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
         """Calls `make` to start a program in a group of its own, and kills it at once if `kill` was called before.
@@ -204,7 +213,7 @@ def run(command: str, limit: int, groups: Groups) -> tuple[int, bytes]:
         )
 
     def start() -> subprocess.Popen[bytes]:
-        variables = environment(".")
+        variables = environment(groups, ".")
         words = command.split() if PLAIN.issuperset(command) else []
         if words and "/" in words[0] and "=" not in words[0]:
             # A shell says why a program cannot be executed, and runs scripts without a first line.
@@ -356,12 +365,9 @@ class Watched:
                 stream.close()
 
 
-def environment(package: str) -> dict[bytes, bytes]:
-    """Returns this process's environment, with the packaged libraries, if there are any, before the system's.
-
-    The texts are bytes, which need not be encoded again for each program.
-    """
-    made = dict(os.environb)
+def environment(groups: Groups, package: str) -> dict[bytes, bytes]:
+    """Returns this process's environment, with the packaged libraries, if there are any, before the system's."""
+    made = dict(groups.environment)
     libraries = os.fsencode(f"{package}/solibs")
     if os.path.isdir(libraries):
         others = made.get(b"LD_LIBRARY_PATH")

@@ -25,6 +25,8 @@ MAX_LINE = 400
 STREAMS = ("stdout", "stderr")
 # How often, and with which pause in seconds, a program is started again whose file is still being written.
 BUSY_TRIES, BUSY_PAUSE = 5, 0.05
+# The characters for which JSON needs several bytes each.
+CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\r")
 # The most characters of input that are written before a program starts without a thread of its own.
 QUICK_INPUT = 1 << 16
 
@@ -73,7 +75,7 @@ class Started:
         for name in fields.get("link", ()):
             with contextlib.suppress(FileExistsError):
                 os.symlink(os.path.join(package, name), os.path.join(directory, name))
-        made = environment(directory, package, fields.get("env", {}))
+        made = environment(groups, directory, package, fields.get("env", {}))
         self._kept: dict[str, Capped] = {}
         self.sinks: dict[str, Sink] = {}
         self._lines = lines = _Lines(say) if fields.get("follow") else None
@@ -159,10 +161,12 @@ def _start(make: Callable[[], subprocess.Popen[bytes]], groups: Groups) -> subpr
     return groups.start(make)
 
 
-def environment(directory: str, package: str, changes: Mapping[str, str | None]) -> dict[bytes, bytes]:
+def environment(
+    groups: Groups, directory: str, package: str, changes: Mapping[str, str | None]
+) -> dict[bytes, bytes]:
     """Returns a program's environment: this process's, with the packaged libraries and programs, a directory for
     temporary files that is removed with the worker, and `changes`, in which None removes a variable."""
-    made = process.environment(package)
+    made = process.environment(groups, package)
     folder = os.fsencode(package)
     made[b"PATH"] = (made.get(b"PATH") or os.fsencode(os.defpath)) + b":" + folder
     made[b"MU_PACKAGE"] = folder
@@ -225,8 +229,7 @@ def _text(data: bytes) -> str:
     """Returns output as text. Raises ValueError if it is not text, or if JSON would need several bytes for most
     characters."""
     text = data.decode()
-    controls = sum(data.count(code) for code in range(32) if code not in (9, 10, 13))
-    if controls > len(data) // 8:
+    if len(data) - len(data.translate(None, CONTROLS)) > len(data) // 8:
         raise ValueError("binary")
     return text
 
