@@ -259,7 +259,7 @@ class Handler:
             except (OSError, ValueError) as error:
                 busy = isinstance(error, OSError) and error.errno == errno.ETXTBSY
                 return None if busy else failure(error)
-            watched = process.Watched(made.process, groups, made.sinks, fields.get("timeout"))
+            watched = process.Watched(made.process, groups, made.pipes, fields.get("timeout"))
             return Running(watched, lambda ended: answer(made.answer(ended)))
 
         shown = " ".join(fields["argv"]) if "argv" in fields else fields["shell"]

@@ -200,15 +200,16 @@ def run(command: str, limit: int, groups: Groups) -> tuple[int, bytes]:
     import subprocess
 
     output = Capped(limit)
+    pipes = Pipes()
+    stdout = pipes.add(output)
 
     def execute(words: list[str], variables: dict[bytes, bytes]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=stdout,
+            stderr=stdout,
             env=variables,
-            bufsize=0,
             start_new_session=True,
         )
 
@@ -221,7 +222,12 @@ def run(command: str, limit: int, groups: Groups) -> tuple[int, bytes]:
                 return execute(words, {**variables, b"PWD": _working_directory()})
         return execute(["/bin/sh", "-c", command], variables)
 
-    ended = follow(groups.start(start), groups, {"stdout": output})
+    try:
+        process = groups.start(start)
+    except BaseException:
+        pipes.close()
+        raise
+    ended = follow(process, groups, pipes)
     if _out_of_memory(ended, groups):
         size = os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]
         output.add(
@@ -251,11 +257,11 @@ def _out_of_memory(ended: Ended, groups: Groups) -> bool:
 
 
 def follow(
-    process: subprocess.Popen[bytes], groups: Groups, sinks: Mapping[str, Sink], timeout: float | None = None
+    process: subprocess.Popen[bytes], groups: Groups, pipes: Pipes, timeout: float | None = None
 ) -> Ended:
-    """Reads a program's output from the pipes in `sinks`, and waits for its end; after `timeout` seconds it is killed
-    with its group."""
-    watched = Watched(process, groups, sinks, timeout)
+    """Reads a program's output, and waits for its end; after `timeout` seconds it is killed with its group. Closes the
+    pipes."""
+    watched = Watched(process, groups, pipes, timeout)
     try:
         poll = select.poll()
         for descriptor in watched.descriptors:
@@ -272,6 +278,50 @@ def follow(
         watched.close()
 
 
+class Pipes:
+    """The pipes from a program's output to sinks.
+
+    Our own copies of the ends that the program writes to stay open until it has ended. Without them its end would wake
+    this process once for each pipe, and then for the program itself.
+    """
+
+    def __init__(self) -> None:
+        self.sinks: dict[int, Sink] = {}  # of the descriptors from which more may come
+        self._read_ends: list[int] = []
+        self._write_ends: list[int] = []
+
+    def add(self, sink: Sink) -> int:
+        """Returns a descriptor for the program to write to; the sink gets what it writes."""
+        read_end, write_end = os.pipe()
+        self._read_ends.append(read_end)
+        self._write_ends.append(write_end)
+        self.sinks[read_end] = sink
+        return write_end
+
+    def read(self, descriptor: int) -> bool:
+        """Reads once; returns whether more may come from this descriptor."""
+        data = os.read(descriptor, READ_SIZE)
+        if data:
+            self.sinks[descriptor].add(data)
+        else:
+            del self.sinks[descriptor]
+        return bool(data)
+
+    def close_write_ends(self) -> None:
+        """From now on, the pipes end when no other process has them open for writing."""
+        for descriptor in self._write_ends:
+            os.close(descriptor)
+        self._write_ends.clear()
+
+    def close(self) -> None:
+        """Closes all descriptors."""
+        self.close_write_ends()
+        for descriptor in self._read_ends:
+            os.close(descriptor)
+        self._read_ends.clear()
+        self.sinks.clear()
+
+
 class Watched:
     """A running program and its output, for a loop that waits for several things.
 
@@ -283,15 +333,15 @@ class Watched:
         self,
         process: subprocess.Popen[bytes],
         groups: Groups,
-        sinks: Mapping[str, Sink],
+        pipes: Pipes,
         timeout: float | None = None,
     ) -> None:
         self._process = process
         self._groups = groups
         self._begun = monotonic()
-        self._pipes = {getattr(process, name).fileno(): sink for name, sink in sinks.items()}
+        self._pipes = pipes
         self._end = _end_of(process.pid)
-        self.descriptors = set(self._pipes)
+        self.descriptors = set(pipes.sinks)
         self._until = inf if timeout is None else self._begun + timeout
         self._pause = FIRST_POLL
         self._usage: resource.struct_rusage | None = None
@@ -299,6 +349,8 @@ class Watched:
         self._timed_out = False
         if self._end is not None:
             self.descriptors.add(self._end)
+        else:
+            pipes.close_write_ends()  # the end of the output is often the program's
 
     def look_at(self) -> float:
         """When to call `over` if no descriptor is ready before, by the monotonic clock; infinity for never."""
@@ -309,14 +361,7 @@ class Watched:
 
     def read(self, descriptor: int) -> None:
         """Reads from a descriptor; one that is at its end is removed from `descriptors`."""
-        sink = self._pipes.get(descriptor)
-        if sink is None:
-            return
-        data = os.read(descriptor, READ_SIZE)
-        if data:
-            sink.add(data)
-        else:
-            del self._pipes[descriptor]
+        if descriptor in self._pipes.sinks and not self._pipes.read(descriptor):
             self.descriptors.discard(descriptor)
 
     def over(self) -> Ended | None:
@@ -328,13 +373,14 @@ class Watched:
             self._until = now + GRACE
             if self._end is not None:
                 self.descriptors.discard(self._end)
+            self._read_on()
         elif monotonic() >= self._until:
             if self._usage is not None:
-                self._pipes.clear()
+                self._pipes.sinks.clear()
             else:
                 self._timed_out, self._until = True, inf
                 self._groups.kill_group(self._process.pid)
-        if self._usage is None or self._pipes:
+        if self._usage is None or self._pipes.sinks:
             return None
         usage = self._usage
         assert self._process.returncode is not None
@@ -345,6 +391,15 @@ class Watched:
             usage.ru_maxrss * RSS_UNIT,
             self._timed_out,
         )
+
+    def _read_on(self) -> None:
+        """Reads what is in the pipes after the program's end: often that is their end, too."""
+        self._pipes.close_write_ends()
+        poll = select.poll()
+        for descriptor in self._pipes.sinks:
+            poll.register(descriptor, select.POLLIN)
+        for descriptor, _ in poll.poll(0):
+            self.read(descriptor)
 
     def close(self) -> None:
         """Closes the pipes; a running program is killed and waited for."""
@@ -360,9 +415,7 @@ class Watched:
         if self._end is not None:
             os.close(self._end)
             self._end = None
-        for stream in (self._process.stdout, self._process.stderr):
-            if stream is not None:
-                stream.close()
+        self._pipes.close()
 
 
 def environment(groups: Groups, package: str) -> dict[bytes, bytes]:

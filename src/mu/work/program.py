@@ -17,7 +17,7 @@ from typing import Any
 from mu.errors import reason
 from mu.wire.protocol import TMPDIR
 from mu.work import executable, process
-from mu.work.process import Capped, Groups, Sink
+from mu.work.process import Capped, Groups, Pipes, Sink
 
 # Lines that `follow` passes on: this many at once, and this many a second after that.
 BURST, RATE = 40, 20.0
@@ -46,14 +46,14 @@ def execute(
     started; `explain` describes these.
     """
     started = Started(fields, directory, package, limit, groups, say)
-    ended = process.follow(started.process, groups, started.sinks, fields.get("timeout"))
+    ended = process.follow(started.process, groups, started.pipes, fields.get("timeout"))
     return started.answer(ended)
 
 
 class Started:
     """A program of an `exec:`, which is started by the constructor; its parameters are those of `execute`.
 
-    The output goes to `sinks`. With `at_once`, a program whose file is busy raises OSError instead of being waited
+    The output comes from `pipes`. With `at_once`, a program whose file is busy raises OSError instead of being waited
     for.
     """
 
@@ -77,9 +77,10 @@ class Started:
                 os.symlink(os.path.join(package, name), os.path.join(directory, name))
         made = environment(groups, directory, package, fields.get("env", {}))
         self._kept: dict[str, Capped] = {}
-        self.sinks: dict[str, Sink] = {}
+        self.pipes = Pipes()
         self._lines = lines = _Lines(say) if fields.get("follow") else None
-        with contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as undo, contextlib.ExitStack() as stack:
+            undo.callback(self.pipes.close)
             opened: dict[str, int] = {"stdin": subprocess.DEVNULL}
             given = fields.get("stdin")
             if given is not None:
@@ -93,9 +94,8 @@ class Started:
                     )
                     stack.callback(os.close, opened[stream])
                 else:
-                    opened[stream] = subprocess.PIPE
                     kept = self._kept[stream] = Capped(limit)
-                    self.sinks[stream] = kept if lines is None else _Both(kept, lines.stream())
+                    opened[stream] = self.pipes.add(kept if lines is None else _Both(kept, lines.stream()))
             found = executable.find(words[0], cwd, package)
 
             def make() -> subprocess.Popen[bytes]:
@@ -104,12 +104,12 @@ class Started:
                     executable=executable.usable(found, directory) if found else None,
                     cwd=cwd,
                     env=made,
-                    bufsize=0,
                     start_new_session=True,
                     **opened,
                 )
 
             self.process = groups.start(make) if at_once else _start(make, groups)
+            undo.pop_all()
 
     def answer(self, ended: process.Ended) -> dict[str, Any]:
         """Returns the fields of the answer, after the program has ended."""

@@ -1,6 +1,7 @@
 """Running the user's programs."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mu.work import process
-from mu.work.process import Capped, Groups, run
+from mu.work.process import Capped, Groups, Pipes, Watched, run
 from tests.support.worker_rig import ends
 
 LIMIT = 1 << 20
@@ -163,8 +164,35 @@ def test_groups_that_are_gone_are_forgotten(groups: Groups) -> None:
 
 @pytest.mark.parametrize("command", ["a\0b", "\ud800", f": {'x' * (1 << 18)}"])
 def test_what_cannot_be_started(command: str, groups: Groups) -> None:
+    before = os.listdir("/proc/self/fd")
     with pytest.raises((OSError, ValueError)):
         run(command, LIMIT, groups)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_the_end_of_a_program_wakes_the_loop_once(groups: Groups) -> None:
+    pipes = Pipes()
+    outputs = [Capped(LIMIT), Capped(LIMIT)]
+    stdout, stderr = map(pipes.add, outputs)
+    command = ["/bin/sh", "-c", "echo out; echo err >&2"]
+    started = groups.start(
+        lambda: subprocess.Popen(command, stdout=stdout, stderr=stderr, start_new_session=True)
+    )
+    watched = Watched(started, groups, pipes)
+    readable = set(pipes.sinks)
+    (end,) = watched.descriptors - readable
+    poll = select.poll()
+    poll.register(end, select.POLLIN)
+    poll.poll()
+    for descriptor in readable:
+        watched.read(descriptor)
+        poll.register(descriptor, select.POLLIN)
+    assert {descriptor for descriptor, _ in poll.poll()} == {end}
+    ended = watched.over()
+    assert ended is not None
+    assert ended.status == 0
+    assert [output.value() for output in outputs] == [b"out\n", b"err\n"]
+    watched.close()
 
 
 def test_packaged_libraries_come_first(

@@ -37,8 +37,10 @@ class Place:
         return protocol.exec_result(protocol.exec_answer(result))
 
     def failure(self, **fields: Any) -> str:
+        before = os.listdir("/proc/self/fd")
         with pytest.raises((OSError, ValueError)) as raised:
             self.execute(**fields)
+        assert os.listdir("/proc/self/fd") == before
         return program.explain(raised.value, fields, str(self.directory), str(self.package))
 
 
