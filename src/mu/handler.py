@@ -13,7 +13,6 @@ worker uses all commands. A process that workers are forked from imports these m
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -251,14 +250,15 @@ class Handler:
                 return failure(error)
 
         def start() -> Running | str | None:
-            if not program.is_quick_to_start(fields, directory, package):
+            if program.needs_thread(fields):
                 return None
             groups = outside.groups
             try:
                 made = program.Started(fields, directory, package, limit, groups, say, at_once=True)
+            except program.NeedsThreadError:
+                return None
             except (OSError, ValueError) as error:
-                busy = isinstance(error, OSError) and error.errno == errno.ETXTBSY
-                return None if busy else failure(error)
+                return failure(error)
             watched = process.Watched(made.process, groups, made.pipes, fields.get("timeout"))
             return Running(watched, lambda ended: answer(made.answer(ended)))
 

@@ -107,7 +107,7 @@ class PlainReporter(Reporter):
         """Prints how far the run is, if it is time to."""
         now = time.monotonic() if now is None else now
         self._out.flush()
-        if now >= self._next:
+        if now >= self._next and not self.quiet:
             self._progress(now)
 
     def _awaited(self) -> str:

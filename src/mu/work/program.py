@@ -50,11 +50,15 @@ def execute(
     return started.answer(ended)
 
 
+class NeedsThreadError(Exception):
+    """Starting a program would have to wait."""
+
+
 class Started:
     """A program of an `exec:`, which is started by the constructor; its parameters are those of `execute`.
 
-    The output comes from `pipes`. With `at_once`, a program whose file is busy raises OSError instead of being waited
-    for.
+    The output comes from `pipes`. With `at_once`, it raises NeedsThreadError instead of waiting for a program whose
+    file is busy, or copying one that is not executable.
     """
 
     def __init__(
@@ -97,18 +101,22 @@ class Started:
                     kept = self._kept[stream] = Capped(limit)
                     opened[stream] = self.pipes.add(kept if lines is None else _Both(kept, lines.stream()))
             found = executable.find(words[0], cwd, package)
+            if found is not None and not os.access(found, os.X_OK):
+                if at_once:
+                    raise NeedsThreadError
+                found = executable.usable(found, directory)
 
             def make() -> subprocess.Popen[bytes]:
                 return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
                     words,
-                    executable=executable.usable(found, directory) if found else None,
+                    executable=found,
                     cwd=cwd,
                     env=made,
                     start_new_session=True,
                     **opened,
                 )
 
-            self.process = groups.start(make) if at_once else _start(make, groups)
+            self.process = _start(make, groups, at_once=at_once)
             undo.pop_all()
 
     def answer(self, ended: process.Ended) -> dict[str, Any]:
@@ -129,34 +137,35 @@ class Started:
         return answer
 
 
-def is_quick_to_start(fields: Mapping[str, Any], directory: str, package: str) -> bool:
-    """Returns whether a program can be started without waiting, so that it needs no thread.
+def needs_thread(fields: Mapping[str, Any]) -> bool:
+    """Returns whether starting a program may wait because of its input and output.
 
-    Opening a file may wait (for the other end of a FIFO), as may writing a long input or copying a program. The lines
-    of `follow` can reach the loop only from a thread.
+    Opening a file may wait (for the other end of a FIFO), as may writing a long input. The lines of `follow` can reach
+    the loop only from a thread.
     """
     given = fields.get("stdin", "")
-    if (
+    return bool(
         fields.get("follow")
         or "stdout" in fields
         or "stderr" in fields
         or not isinstance(given, str)
         or len(given) > QUICK_INPUT
-    ):
-        return False
-    found = executable.find(_words(fields)[0], place(directory, fields.get("cwd", "")), package)
-    return found is None or os.access(found, os.X_OK)
+    )
 
 
-def _start(make: Callable[[], subprocess.Popen[bytes]], groups: Groups) -> subprocess.Popen[bytes]:
+def _start(
+    make: Callable[[], subprocess.Popen[bytes]], groups: Groups, *, at_once: bool
+) -> subprocess.Popen[bytes]:
     """Starts a program. Retries for a short time if its file is still open for writing in a process that another
-    thread is just starting."""
+    thread is just starting; with `at_once`, raises NeedsThreadError instead."""
     for _ in range(BUSY_TRIES):
         try:
             return groups.start(make)
         except OSError as error:
             if error.errno != errno.ETXTBSY:
                 raise
+            if at_once:
+                raise NeedsThreadError from None
         sleep(BUSY_PAUSE)
     return groups.start(make)
 
