@@ -232,7 +232,7 @@ class Loop:
             logger.debug("part %d: worker at %s", listed(attempt.part.number), peer.address)
         if self._settings.kill_time is not None:
             self._timers.set(peer, self._settings.kill_time, self._kill)
-        if not self.ledger.may_want_more and not self.ledger.wanted and not self._resets.ahead:
+        if not self._resets.ahead and not self.ledger.may_want_more and not self.ledger.wanted:
             self._acceptor.close()
         self._follow(peer, machine if machine.terminal else handled(machine))
 
