@@ -16,6 +16,7 @@ After SIGTERM no more parts are taken: a worker finishes its present part, and e
 """
 
 import contextlib
+import gc
 import importlib
 import os
 import select
@@ -138,6 +139,9 @@ class Pilot:
                 package = os.path.join(os.path.dirname(sys.path[0]), order["cached"])
             self.handler = handler_of(package)
             worker.prepare(self.event)
+            # What is loaded now stays. So neither workers, which share its memory, nor the end of this process look for
+            # cycles of objects in it.
+            gc.freeze()
             self.tell({"ready": facts()})
         for name in order.get("start", ()):
             self.start(str(name))

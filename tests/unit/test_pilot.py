@@ -51,3 +51,16 @@ def test_a_line_without_end_ends_the_pilot() -> None:
             process.stdin.write(b"x" * (pilot.MAX_LINE + (1 << 20)))
             process.stdin.flush()
         assert process.wait() == 0  # although more input may follow
+
+
+def test_a_pilot_that_ends_looks_for_no_cycles() -> None:
+    cycle = (
+        "class Cycle:\n    def __del__(self): print('found')\nmade = Cycle(); made.itself = made; del made\n"
+    )
+    program = "import gc; gc.disable()\n" + cycle + "from mu.pilot import Pilot; Pilot(0, 1).serve()"
+    orders = '{"event": {}, "package": null}\n{"stop": 0}\n'
+    for given, found in (("", True), (orders, False)):
+        done = subprocess.run(
+            [sys.executable, "-c", program], input=given, stdout=subprocess.PIPE, text=True, check=True
+        )
+        assert ("found" in done.stdout) == found

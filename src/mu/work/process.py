@@ -37,7 +37,10 @@ RSS_UNIT = 1024 if os.uname().sysname == "Linux" else 1  # bytes
 
 
 class Groups:
-    """The process groups of a worker's commands, to kill them at its end. May be used from any thread."""
+    """A worker's programs: their process groups, to kill them at its end, and the environment that they begin with.
+
+    May be used from any thread.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
