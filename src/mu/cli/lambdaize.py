@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,8 +19,8 @@ Make a Lambda function from an executable. A worker runs the command
 in which ##INFILE##, ##OUTFILE##, ##TMPDIR## and others are replaced by what a coordinator sets. EXECUTABLE is a
 static program, a script that begins with #!, or, with ALLOW_LD, a dynamic program. EXTRAFILEs, which may be
 directories, are put beside it; those that may be executed, libraries aside, must be programs for workers, too.
-The package stays in the current directory as NAME.zip. Once the function is made, packages of earlier functions with
-made-up names go if they have the same command and files of the same names, unless --keep is given.
+The package stays in the current directory as NAME.zip, and replaces an earlier one of that name. Other packages are
+never removed.
 
 On stdout: the function's name, then Lambda's answer as JSON. The exit status is 2 if a flag, a setting or the set-up of
 AWS is wrong, such as missing credentials, and 1 if the function cannot be made. In both cases nothing has been made or
@@ -46,8 +47,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     text = "make the package, run its program with ARGS where nothing else is, and make no function"
     parser.add_argument("--try", dest="try_arguments", metavar="ARGS", help=text)
     parser.add_argument("--quiet", action="store_true", help="print only the function's name, and warnings")
-    text = "leave the packages of earlier functions with the same command and files"
-    parser.add_argument("--keep", action="store_true", help=text)
     parser.add_argument("executable", metavar="EXECUTABLE", help="the program")
     parser.add_argument(
         "arguments", metavar="...", nargs=argparse.REMAINDER, help="PRE-ARGS, POST-ARGS, files"
@@ -61,9 +60,9 @@ def run(args: argparse.Namespace) -> int:
     function_of(args, given_settings(args))  # bad flags and settings: UsageError, status 2
     before = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        text = lambdaize(args)
         if args.try_arguments is not None:
-            return _try(args, text)
+            return _try(args)
+        text = lambdaize(args)
         sys.stdout.write(
             text.partition("\n")[0].removeprefix("Function name: ") + "\n" if args.quiet else text
         )
@@ -73,14 +72,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _try(args: argparse.Namespace, text: str) -> int:
-    """Runs the package that was made, and prints how its program ended."""
-    name = text.partition("\n")[0].removeprefix("Function name: ")
-    package = Path(f"{name}.zip")
-    try:
+def _try(args: argparse.Namespace) -> int:
+    """Makes the package in a temporary directory, runs it there, and prints how its program ended."""
+    with tempfile.TemporaryDirectory(prefix="mu-try-") as directory:
+        lambdaize(args, Path(directory))
+        (package,) = Path(directory).iterdir()
         status = try_out(package, Path(args.executable).name, args.try_arguments)
-    finally:
-        package.unlink()
     say(
         f"mu lambdaize: {args.executable} ended with {'signal' if status < 0 else 'exit status'} {abs(status)}"
     )

@@ -4,9 +4,7 @@ import argparse
 import contextlib
 import json
 import os
-import re
 import shlex
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +21,7 @@ from mu.lambdaize.needs import (
     warn_of_plugins,
     warn_of_scripts,
 )
-from mu.lambdaize.settings import NEWEST_RUNTIME, SUFFIX, Given, function_of, given_settings
+from mu.lambdaize.settings import NEWEST_RUNTIME, Given, function_of, given_settings
 
 
 def packaged_command(name: str, pre_args: str, post_args: str) -> str:
@@ -57,8 +55,8 @@ def _contents(args: argparse.Namespace, command: str, arch: Given) -> tuple[list
     return members, needed
 
 
-def lambdaize(args: argparse.Namespace) -> str:
-    """Does what the arguments say; returns the text for standard output.
+def lambdaize(args: argparse.Namespace, directory: Path = Path()) -> str:
+    """Does what the arguments say, with the package in `directory`; returns the text for standard output.
 
     Raises UsageError if a setting or the set-up of AWS is wrong, otherwise MuError; nothing is left behind then,
     unless the text says otherwise.
@@ -84,30 +82,26 @@ def lambdaize(args: argparse.Namespace) -> str:
         runtime = runtime or deploy.find(function)["Runtime"]
     with _unfit():
         check_glibc(needed, runtime or NEWEST_RUNTIME, args.force)
-    target = Path(f"{function.name}.zip")
+    target = directory / f"{function.name}.zip"
     if target.is_dir():
         raise MuError(f"{target} is a directory, but the package would have that name")
     # Renamed when all is done, so that a failure does not replace an earlier package of that name.
-    unfinished = Path(f".{function.name}.{os.getpid()}.zip")
+    unfinished = directory / f".{function.name}.{os.getpid()}.zip"
 
     def keep() -> None:
         unfinished.replace(target)
-        if not args.keep and not args.skip_upload:  # what was not uploaded may be the only copy
-            for older in older_packages(target):
-                older.unlink(missing_ok=True)
-                tell(f"removed {older}, the package of an earlier function (--keep leaves it)")
 
     text = f"Function name: {function.name}\n"
     try:
         archive.write(unfinished, members)
-        tell(f"package {target}: {unfinished.stat().st_size:,} bytes, command: {command}")
+        tell(f"package {target.name}: {unfinished.stat().st_size:,} bytes, command: {command}")
         if args.skip_upload:
             keep()
         else:
             do = deploy.update if args.update else deploy.create
             text += json.dumps(do(function, unfinished, tell, keep=keep), indent=4, default=str) + "\n"
     except OSError as error:
-        raise MuError(f"cannot make {target} in the current directory: {reason(error)}") from None
+        raise MuError(f"cannot make {target.absolute()}: {reason(error)}") from None
     finally:
         unfinished.unlink(missing_ok=True)
     return text
@@ -121,34 +115,6 @@ def _unfit() -> Iterator[None]:
         yield
     except UsageError as error:
         raise MuError(str(error)) from None
-
-
-def older_packages(package: Path) -> list[Path]:
-    """Returns the packages that earlier runs have made of the same executable beside this one, under generated names:
-    those with the same command and with files of the same names.
-
-    Packages with other names, and zips that are not packages, are not included.
-    """
-    made_up = re.fullmatch(rf"(.+)_{SUFFIX}", package.stem)
-    if made_up is None:
-        return []
-    name = re.compile(rf"{re.escape(made_up[1])}_{SUFFIX}\.zip")
-    beside = (each for each in package.parent.iterdir() if name.fullmatch(each.name) and each != package)
-    packs = _packs(package)
-    return sorted(each for each in beside if _packs(each) == packs)
-
-
-def _packs(file: Path) -> tuple[bytes, set[str]] | None:
-    """Returns the entry point of a package, which has the command, and the names of the user's files in it; None if it
-    is no package."""
-    try:
-        with zipfile.ZipFile(file) as package:
-            names = set(package.namelist())
-            if not {archive.ENTRY, "mu/worker.py"} <= names:
-                return None
-            return package.read(archive.ENTRY), {name for name in names if not name.startswith("mu/")}
-    except Exception:  # zipfile and the decompressors raise many for a damaged archive
-        return None
 
 
 def _say(text: str) -> None:

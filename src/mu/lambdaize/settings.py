@@ -22,7 +22,6 @@ NEWEST_RUNTIME = "python3.14"  # the newest that AWS documents as generally avai
 
 
 NAME_LENGTH = 64  # Lambda's limit
-SUFFIX = "[a-zA-Z0-9]{8}"  # the end of the names that `new_name` makes
 
 
 class Given(NamedTuple):

@@ -43,6 +43,17 @@ def test_what_a_program_sees(here: Path, program: str, capfd: pytest.CaptureFixt
     assert sorted(path.name for path in here.iterdir()) == before
 
 
+@pytest.mark.parametrize("more", [["--function-name", "mine"], ["--update", "mine"]])
+@pytest.mark.parametrize("program", ["static", "script"])
+def test_a_package_of_the_same_name_stays(here: Path, more: list[str], program: str) -> None:
+    (here / "script").write_text("#!/bin/sh\n")
+    (here / "mine.zip").write_bytes(b"of the user")
+    before = sorted(path.name for path in here.iterdir())
+    main(["lambdaize", *more, "--try", "", program])
+    assert (here / "mine.zip").read_bytes() == b"of the user"
+    assert sorted(path.name for path in here.iterdir()) == before
+
+
 @pytest.mark.skipif(not NAMESPACES, reason="no namespaces here")
 def test_its_failure_is_told(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["lambdaize", "--try", "one two three", "static"]) == 1
