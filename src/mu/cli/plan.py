@@ -15,6 +15,7 @@ from mu.engines.prediction import MOST_PARTS, Prediction, predict
 from mu.errors import UsageError, one_line
 from mu.launch import queries, resolve
 from mu.launch.credentials import NoCredentialsError
+from mu.launch.options import FUNCTION_TIMEOUT
 from mu.report import cost
 
 DESCRIPTION = """\
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     if args.workers is not None:
         limits = _at_most(args.workers, limits)
     timeout = configuration.get("Timeout")
-    lifetime = float(timeout) if isinstance(timeout, int | float) else math.inf
+    lifetime = float(timeout if isinstance(timeout, int | float) else FUNCTION_TIMEOUT)
     try:
         found = predict(args.parts, args.seconds, limits, ramp=args.ramp, start=args.start, lifetime=lifetime)
     except ValueError as error:
@@ -125,7 +126,10 @@ def _configuration(ask: queries.Ask, function: str, region: str) -> dict[str, An
             raise UsageError(
                 f"there is no function {function} in {region}: 'mu functions' lists them"
             ) from None
-        say(f"mu plan: the function's time limit and memory are not known: {one_line(str(error))}")
+        say(
+            f"mu plan: the function's memory and time limit are not known, and {FUNCTION_TIMEOUT} s are assumed:"
+            f" {one_line(str(error))}"
+        )
         return {}
 
 
@@ -144,7 +148,8 @@ def _cost(found: Prediction, configuration: dict[str, Any]) -> dict[str, Any] | 
     if function is None:
         return None
     each = [
-        cost.estimate(function, found.worker_seconds[region], number, [region], starts=number)
+        # Without `starts`: the seconds of the workers include their starts (--start).
+        cost.estimate(function, found.worker_seconds[region], number, [region])
         for region, number in found.invocations.items()
         if number
     ]
@@ -153,7 +158,6 @@ def _cost(found: Prediction, configuration: dict[str, Any]) -> dict[str, Any] | 
         **each[0],
         "gb_seconds": sum(one["gb_seconds"] for one in each),
         "requests": sum(one["requests"] for one in each),
-        "starts": sum(one["starts"] for one in each),
         "regions": [region for one in each for region in one["regions"]],
         "dollars": None if None in prices else sum(prices),
     }

@@ -46,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
         say(unfinished(args.run))
         if not found.rows:
             raise UsageError(f"{args.run}: no worker has come to its end with a part yet")
+    if _has_run(path):
+        raise UsageError(f"{path} holds a run, which would be replaced: choose another name")
     try:
         if path.suffix == ".html":
             from mu.history.timeline_html import page
@@ -61,3 +63,12 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
     sys.stdout.write(f"{path}\n")
     return 0
+
+
+def _has_run(path: Path) -> bool:
+    """Returns whether a run can be read from this file: then it is a record, or what `-O` wrote."""
+    try:
+        load(path)
+    except UsageError:
+        return False
+    return True

@@ -79,11 +79,12 @@ def predict(
     `lifetime` is the function's time limit. Raises ValueError if a part takes longer than the time limit, or no
     region may run a worker.
     """
-    each = math.inf if lifetime == math.inf else int((lifetime - start) / seconds + 1e-9)
-    if each < 1:
+    room = (lifetime - start) / seconds + 1e-9
+    if room < 1:
         raise ValueError(f"a part takes {seconds:g} s: the function's time limit is {lifetime:g} s")
     if not any(limit > 0 for limit in limits.values()):
         raise ValueError("no worker may run: the limit is 0")
+    each = int(min(room, parts))
     found = Prediction(worker_seconds=dict.fromkeys(limits, 0.0), invocations=dict.fromkeys(limits, 0))
     growth = {region: Growth(ramp, 0.0) for region in limits}
     running = dict.fromkeys(limits, 0)

@@ -59,6 +59,20 @@ def test_the_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     assert len(rows) < 20
 
 
+def test_a_start_is_billed_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for start, billed in (("0", "1,000.0"), ("1", "2,000.0")):
+        words = ("-n", "1000", "--seconds", "1", "-r", "us-east-1", "--start", start)
+        status, output, errors = run(monkeypatch, capsys, *words)
+        assert (status, errors) == (0, "")
+        assert f"cost: {billed} GB-seconds, 1,000 requests" in output
+
+
+def test_parts_that_take_no_time(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    status, output, errors = run(monkeypatch, capsys, "-n", "100", "--seconds", "5e-324", "-W", "1")
+    assert (status, errors) == (0, "")
+    assert "100 parts done after 1.0 s, by at most 1 workers at a time, 1 invocation\n" in output
+
+
 def test_several_regions_and_a_picture(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -88,7 +102,8 @@ def test_what_may_not_be_asked_is_assumed(
     assert "assumed for" in output
     assert "cost: no estimate" in output
     assert (
-        errors == "mu plan: the function's time limit and memory are not known: no (AccessDeniedException)\n"
+        errors == "mu plan: the function's memory and time limit are not known, and 900 s are assumed:"
+        " no (AccessDeniedException)\n"
     )
 
 
@@ -104,7 +119,7 @@ def test_without_credentials_all_is_assumed(
     output, errors = capsys.readouterr()
     assert "1,000: assumed for us-east-1: its limit could not be read (no credentials)" in output
     assert errors.startswith(
-        "mu plan: the function's time limit and memory are not known: no AWS credentials"
+        "mu plan: the function's memory and time limit are not known, and 900 s are assumed: no AWS credentials"
     )
     assert errors.count("\n") == 1
 
@@ -139,6 +154,8 @@ def test_odd_answers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     [
         ((), {"configuration": "ResourceNotFoundException"}, "there is no function f in "),
         (("--seconds", "1000"), {}, "f: a part takes 1000 s: the function's time limit is 900 s"),
+        (("--seconds", "1e308"), dict.fromkeys(ASKED, "AccessDeniedException"), "time limit is 900 s"),
+        (("--start", "1e308"), {}, "f: a part takes 1 s: the function's time limit is 900 s"),
         (("-o", "x.jpg"), {}, "x.jpg: the name must end in .png or .svg"),
         (("--start", "-1"), {}, "--start -1.0: not a number of seconds, 0 or more"),
         (("--start", "nan"), {}, "--start nan: not a number"),

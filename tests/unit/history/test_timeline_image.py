@@ -367,6 +367,25 @@ def test_wrong_arguments(
     assert capsys.readouterr().err == f"mu timeline: {why}\n"
 
 
+@pytest.mark.parametrize("write", [write_record, write_times])
+def test_no_run_is_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str], write: Any) -> None:
+    """Neither the one that is drawn nor another."""
+    drawn = write(tmp_path / "x.json", 2)
+    output = drawn / "run.json" if drawn.is_dir() else drawn
+    before = output.read_bytes()
+    for run in (drawn, write_record(tmp_path / "other", 2)):
+        assert main.main(["timeline", str(run), "-o", str(output)]) == 2
+        said = capsys.readouterr().err
+        assert said == f"mu timeline: {output} holds a run, which would be replaced: choose another name\n"
+    assert output.read_bytes() == before
+
+
+def test_a_trace_is_replaced(tmp_path: Path) -> None:
+    run, output = write_record(tmp_path / "run", 2), tmp_path / "x.json"
+    for _ in range(2):
+        assert main.main(["timeline", str(run), "-o", str(output)]) == 0
+
+
 def test_without_matplotlib(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
