@@ -141,10 +141,11 @@ def _file_module(name: str) -> str:
 
 def _members(name: str, path: Path) -> Iterator[Member]:
     # No recursion, since directories may be deeper than Python's stack. Each comes with its parent directories.
+    top = path
     queue: list[tuple[str, Path, tuple[tuple[int, int], ...]]] = [(name, path, ())]
     while queue:
         name, path, above = queue.pop()
-        target = _link_within(name, path) if above else None
+        target = _link_within(name, path, top) if above else None
         if target is not None:
             yield Member(name, target, link=True)
             continue
@@ -168,15 +169,22 @@ def _members(name: str, path: Path) -> Iterator[Member]:
             raise UsageError(f"{path} is neither a file nor a directory")
 
 
-def _link_within(name: str, path: Path) -> bytes | None:
-    """Returns a link's target if it is in the same packaged directory, so that it can stay a link; otherwise None."""
+def _link_within(name: str, path: Path, top: Path) -> bytes | None:
+    """Returns a link's target if it is in the same packaged directory `top`, so that it can stay a link; otherwise
+    None.
+
+    In a directory that is there by a link, `..` leads elsewhere than in the package, so the file is compared, too.
+    """
     if not path.is_symlink():
         return None
     target = str(path.readlink())
     leads_to = os.path.normpath(f"{os.path.dirname(name)}/{target}")  # noqa: PTH120  names in the package
-    top = name.partition("/")[0]
-    inside = not target.startswith("/") and (leads_to == top or leads_to.startswith(f"{top}/"))
-    return os.fsencode(target) if inside and path.exists() and target.isprintable() else None
+    first, _, rest = leads_to.partition("/")
+    if target.startswith("/") or first != name.partition("/")[0] or not target.isprintable():
+        return None
+    packaged = top / rest
+    same = packaged.exists() and path.exists() and packaged.samefile(path)
+    return os.fsencode(target) if same else None
 
 
 def write(path: Path, members: list[Member]) -> None:

@@ -18,6 +18,7 @@ from mu.lambdaize.needs import (
     inspect,
     inspect_extra,
     needs,
+    warn_of_libraries,
     warn_of_plugins,
     warn_of_scripts,
 )
@@ -42,6 +43,7 @@ def _contents(args: argparse.Namespace, command: str, arch: Given) -> tuple[list
         packaged = [replace(executable, executable=True), *others]
         warn_of_scripts(packaged)
         warn_of_plugins(needed)
+        warn_of_libraries(packaged, needed)
     except OSError as error:
         raise UsageError(f"cannot read {error.filename or path}: {reason(error)}") from None
     members = [*archive.worker_members(command), *packaged]

@@ -182,16 +182,22 @@ def _directories(
     if not chain[0].runpath:
         for elf in chain:
             if not elf.runpath:
-                yield from _expand(elf.rpath, elf)
+                yield from _expand(elf.rpath, elf, _origin(elf, chain))
     yield from library_path
-    yield from _expand(chain[0].runpath, chain[0])
+    yield from _expand(chain[0].runpath, chain[0], _origin(chain[0], chain))
     yield from system
 
 
-def _expand(text: str, elf: Elf) -> Iterator[Path]:
+def _origin(elf: Elf, chain: tuple[Elf, ...]) -> Path:
+    """Returns the directory that $ORIGIN stands for, as in ld.so: links to the executable are followed (it reads
+    /proc/self/exe), but a library is where it was found, even if that is a link."""
+    return (elf.path.resolve() if elf is chain[-1] else elf.path.absolute()).parent
+
+
+def _expand(text: str, elf: Elf, origin: Path) -> Iterator[Path]:
     """Yields the directories of an RPATH or RUNPATH, with $ORIGIN and $LIB replaced."""
     for part in filter(None, text.split(":")):
-        part = re.sub(r"\$(ORIGIN\b|\{ORIGIN\})", lambda _: str(elf.path.resolve().parent), part)
+        part = re.sub(r"\$(ORIGIN\b|\{ORIGIN\})", lambda _: str(origin), part)
         for lib in ("lib64", f"lib/{TRIPLETS[elf.machine]}"):
             yield Path(re.sub(r"\$(LIB\b|\{LIB\})", lib, part))
 

@@ -17,6 +17,7 @@ NEWEST_GLIBC = (2, 34)
 LOADERS = {"x86_64": "/lib64/ld-linux-x86-64.so.2", "arm64": "/lib/ld-linux-aarch64.so.1"}
 # Libraries that open others only if a program asks for it; they need no warning.
 KNOWN_OPENERS = ("libcrypto.", "libssl.", "libp11-kit.", "libsystemd.", "libgomp.", "libstdc++.")
+LIBRARY = re.compile(r"\.so(\.[^/]*)?$")  # the end of a library's name
 # Other kinds of executables, by their first bytes.
 OTHER_SYSTEMS = {
     b"MZ": "Windows",
@@ -78,8 +79,7 @@ def inspect_extra(member: archive.Member) -> elf.Elf | None:
     """
     if not member.executable or not isinstance(member.content, Path):
         return None
-    # gcc makes libraries executable, and some have an entry point.
-    if re.search(r"\.so(\.|$)", Path(member.name).name):
+    if LIBRARY.search(member.name):  # gcc makes libraries executable, and some have an entry point
         return None
     if not _start(member.content).startswith(elf.MAGIC):
         return None
@@ -168,13 +168,38 @@ def warn_of_scripts(members: Sequence[archive.Member]) -> None:
         with member.content.open("rb") as file:
             if file.read(2) != b"#!":
                 continue
-        by = runtime_image.interpreter(member.content)
+        by = runtime_image.interpreter(member.content, packaged)
         if by:
             say(f"mu lambdaize: warning: {member.content} is run by {by}, which Lambda does not have")
         for program in runtime_image.missed(member.content, packaged):
             say(
                 f"mu lambdaize: warning: {member.content} calls {program}, which Lambda does not have: package it, too"
             )
+
+
+def warn_of_libraries(members: Sequence[archive.Member], needs: Needs) -> None:
+    """Warns of libraries that packaged ones need, and neither the package nor Lambda has. Raises OSError.
+
+    They are not packaged by themselves: which file a library finds depends on the program that opens it.
+    """
+    there = {Path(member.name).name for member in members} | set(needs.libraries) | runtime_image.LIBRARIES
+    missing: dict[str, str] = {}
+    for member in members:
+        if not isinstance(member.content, Path) or not LIBRARY.search(member.name):
+            continue
+        try:
+            library = elf.read(member.content)
+        except UsageError:  # a linker script, or for another machine
+            continue
+        for name in library.needed:
+            if name not in there and not elf.OF_THE_LOADER.match(name):
+                missing.setdefault(name, Path(member.name).name)
+    if missing:
+        names = ", ".join(f"{name} (for {by})" for name, by in missing.items())
+        say(
+            f"mu lambdaize: warning: EXTRAFILEs need libraries that are not packaged: {names}: add them as EXTRAFILEs,"
+            " too"
+        )
 
 
 def warn_of_plugins(needs: Needs) -> None:

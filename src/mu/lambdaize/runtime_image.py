@@ -1,4 +1,4 @@
-"""The programs on PATH and the interpreters of Lambda's Python runtimes.
+"""The programs on PATH, the interpreters and some libraries of Lambda's Python runtimes.
 
 Source: AWS's list of the packages in the Amazon Linux 2023 minimal container image, on which the runtimes from
 python3.12 on are built ("AL2023 Minimal container image" in the user guide): bash, coreutils-single, curl-minimal,
@@ -28,12 +28,17 @@ MISSED = frozenset(
     perl ps rsync ruby ssh tar unxz unzip wget which xargs xz xxd zcat zip zstd
     """.split()  # noqa: SIM905 - a list to read
 )
+# Libraries beside the C library, which microdnf and rpm need.
+LIBRARIES = frozenset(("libgcc_s.so.1", "libstdc++.so.6", "libz.so.1"))
 FIRST_LINE = 4096  # bytes of a script's first line that are read
 MOST_OF_A_SCRIPT = 1 << 20  # bytes of a script that are searched
 
 
-def interpreter(path: Path) -> str:
-    """Returns the interpreter in a script's first line if Lambda does not have it; otherwise empty. Raises OSError."""
+def interpreter(path: Path, packaged: frozenset[str]) -> str:
+    """Returns the interpreter in a script's first line if Lambda does not have it; otherwise empty. Raises OSError.
+
+    `packaged` has the names of packaged programs, which `env` finds, as the package is on PATH.
+    """
     with path.open("rb") as file:
         first = file.readline(FIRST_LINE)
     words = first.decode("utf-8", "replace").removeprefix("#!").split()
@@ -41,7 +46,7 @@ def interpreter(path: Path) -> str:
         return ""
     if Path(words[0]).name == "env":
         named = [word for word in words[1:] if not word.startswith("-") and "=" not in word]
-        return "" if not named or named[0] in PROGRAMS else named[0]
+        return "" if not named or named[0] in PROGRAMS | packaged else named[0]
     return "" if INTERPRETERS.fullmatch(words[0]) else words[0]
 
 

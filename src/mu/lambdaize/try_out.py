@@ -35,7 +35,8 @@ for path in ["/dev/null", "/dev/zero", "/dev/urandom", *pieces.splitlines()]:
     mount("--bind", path, root + path)
 os.chroot(root)
 os.chdir("/var/task")
-env = {"PATH": "/var/task", "LD_LIBRARY_PATH": "./solibs", "HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}
+libraries = "./solibs:/var/task:/var/task/lib"  # as a worker on Lambda has them
+env = {"PATH": "/var/task", "LD_LIBRARY_PATH": libraries, "HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}
 os.execve(command[0], command, env)
 """
 

@@ -126,6 +126,27 @@ def test_links_within_a_directory_stay_links_and_others_become_copies(tmp_path):
     assert (unpacked / "absolute").read_bytes() == b"x" * 1000
 
 
+def test_links_in_a_directory_that_is_there_by_a_link(tmp_path):
+    """It becomes a directory of the package, from where `..` leads elsewhere than from the original."""
+    outside = tmp_path / "elsewhere" / "x"
+    outside.mkdir(parents=True)
+    (outside.parent / "z").write_text("z")
+    (outside.parent / "other").write_text("right")
+    (outside / "real").write_text("real")
+    for link, target in (("l", "../z"), ("o", "../other"), ("r", "real"), ("d", "../x/real")):
+        (outside / link).symlink_to(target)
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg" / "x").symlink_to("../elsewhere/x")
+    (tmp_path / "pkg" / "other").write_text("wrong")
+    archive.write(tmp_path / "x.zip", archive.user_members([tmp_path / "pkg"]))
+    links = {name for name, mode in modes(tmp_path / "x.zip").items() if mode.startswith("l")}
+    assert links == {"pkg/x/r", "pkg/x/d"}
+    (tmp_path / "there").mkdir()
+    unpack((tmp_path / "x.zip").read_bytes(), tmp_path / "there")
+    for link in "lord":
+        assert (tmp_path / f"there/pkg/x/{link}").read_text() == (tmp_path / f"pkg/x/{link}").read_text()
+
+
 def test_the_same_input_makes_the_same_bytes(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     for directory in (first, second):

@@ -671,6 +671,32 @@ def test_scripts_that_need_what_lambda_lacks_are_warned_of(cloud, place, run, te
     assert all(told.startswith(begin.split(",")[0]) for told, begin in zip(found, warnings, strict=True))
 
 
+def test_an_interpreter_that_is_packaged_is_not_missed(cloud, place, run):
+    for name, warned in (("own", False), ("other", True)):
+        status, _, errors = run(script(text=f"#!/usr/bin/env {name}\n"), "", "", script("own"))
+        assert status == 0
+        assert (f"is run by {name}, which Lambda does not have" in errors) is warned
+
+
+def test_libraries_that_extra_libraries_need_are_warned_of(cloud, place, run, monkeypatch):
+    compile_c(Path("libg.so"), "int g(void) { return 7; }\n", "-shared", "-fPIC")
+    uses_it = "int g(void);\nint f(void) { return g(); }\n"
+    flags = ("-shared", "-fPIC", "-Wl,--no-as-needed", "-L.", "-lg", "-lm", "-lgcc_s")
+    compile_c(Path("libs/libf.so.1"), uses_it, *flags)
+    Path("libs/libf.so.1").chmod(0o644)
+    Path("libs/libtext.so").write_text("INPUT(-lg)\n")
+    for allow in ("", "1"):
+        monkeypatch.setenv("ALLOW_LD", allow)
+        status, _, errors = run(script(), "", "", "libs")
+        assert status == 0
+        assert (
+            "warning: EXTRAFILEs need libraries that are not packaged: libg.so (for libf.so.1): add" in errors
+        )
+    status, _, errors = run(script(), "", "", "libs", "libg.so")
+    assert status == 0
+    assert "warning" not in errors
+
+
 def test_what_is_packaged_is_not_missed(cloud, place, run):
     status, _, errors = run(script(text="#!/bin/sh\ngzip x\n"), "", "", script("gzip"))
     assert status == 0

@@ -254,6 +254,27 @@ def test_only_an_rpath_counts_for_the_libraries_of_libraries(tmp_path, tags):
         assert found.missing == {"libtwo.so.1": one}
 
 
+@pytest.mark.parametrize("tags", [NO_TAGS, TAGS], ids=["rpath", "runpath"])
+@pytest.mark.parametrize("beside_the_target", [True, False])
+def test_the_origin_of_a_library_is_where_it_was_found(tmp_path, tags, beside_the_target):
+    """And that of a program is the file itself; both choices are compared with the real loader's."""
+    two = {name: library(tmp_path / name, "two", value=value) for name, value in (("a", 1), ("b", 2))}
+    source = "int two(void);\nint one(void) { return two(); }\n"
+    flags = ("-shared", "-fPIC", "-Wl,-soname,libone.so.1", tags, "-Wl,-rpath,$ORIGIN")
+    compile_c(tmp_path / "b", "libone.so.1", source, *flags, str(two["b"]))
+    one = tmp_path / "a" / "libone.so.1"
+    one.symlink_to("../b/libone.so.1")
+    path = program(tmp_path, one, flags=[tags, "-Wl,-rpath,$ORIGIN/../a"])
+    if not beside_the_target:
+        two["b"].unlink()
+    link = tmp_path / "deep" / "er" / "link"
+    link.parent.mkdir(parents=True)
+    link.symlink_to("../../bin/program")
+    for started in (path, link):
+        assert run(started) == 1
+        assert libraries(started, system=[]).found["libtwo.so.1"].path.samefile(two["a"])
+
+
 def test_missing_libraries_say_who_wants_them(tmp_path):
     one = library(tmp_path / "lib", "one")
     path = program(tmp_path, one)

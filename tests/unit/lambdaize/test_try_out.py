@@ -60,6 +60,22 @@ def test_its_failure_is_told(here: Path, capfd: pytest.CaptureFixture[str]) -> N
     assert "static ended with exit status 7" in capfd.readouterr().err
 
 
+@pytest.mark.skipif(not NAMESPACES, reason="no namespaces here")
+@pytest.mark.parametrize("where", ["", "lib/"])
+def test_extra_libraries_are_found_as_on_lambda(
+    here: Path, capfd: pytest.CaptureFixture[str], where: str
+) -> None:
+    """Beside the program, and in `lib`."""
+    opens = '#include <dlfcn.h>\nint main(void) { return !dlopen("libf.so", RTLD_NOW); }\n'
+    (here / "lib").mkdir()
+    library = ["-shared", "-fPIC", "-o", f"{where}libf.so"]
+    subprocess.run(["gcc", "-x", "c", "-", *library], input="int f;\n", text=True, check=True)
+    subprocess.run(["gcc", "-x", "c", "-", "-o", "opens"], input=opens, text=True, check=True)
+    extra = "lib" if where else "libf.so"
+    assert main(["lambdaize", "--allow-ld", "--force", "--try", "", "opens", "", "", extra]) == 0
+    assert "opens ended with exit status 0" in capfd.readouterr().err
+
+
 def test_a_script_cannot_be_tried(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (here / "script").write_text("#!/bin/sh\n")
     assert main(["lambdaize", "--try", "", "script"]) == 2
