@@ -182,8 +182,11 @@ def client(
             # Checked here, since botocore checks it only when it sends a request.
             _ = urlsplit(made.meta.endpoint_url).port
             return made
-        except ValueError as error:  # the endpoint is not a URL
+        except ValueError as error:  # the endpoint is not a URL, or a setting no number
             text = one_line(str(error))
+            if text.startswith("invalid literal for int()"):
+                text = f"AWS_MAX_ATTEMPTS, or max_attempts in the profile, is no whole number: {text}"
+                raise UsageError(f"cannot use {service} in {region}: {text}") from None
             raise UsageError(f"cannot use {service} in {region}: {text}: check the endpoint") from None
 
 

@@ -65,6 +65,12 @@ def test_endpoints_that_cannot_be(monkeypatch, url):
         aws.client("lambda", "us-east-1")
 
 
+def test_a_setting_that_is_no_number(monkeypatch):
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "many")
+    with pytest.raises(UsageError, match="AWS_MAX_ATTEMPTS, or .* is no whole number: .*'many'$"):
+        aws.client("lambda", "us-east-1")
+
+
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [

@@ -48,9 +48,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--try", dest="try_arguments", metavar="ARGS", help=text)
     parser.add_argument("--quiet", action="store_true", help="print only the function's name, and warnings")
     parser.add_argument("executable", metavar="EXECUTABLE", help="the program")
-    parser.add_argument(
+    others = parser.add_argument(
         "arguments", metavar="...", nargs=argparse.REMAINDER, help="PRE-ARGS, POST-ARGS, files"
     )
+    others.required = False  # Python 3.11 would say that it is, when EXECUTABLE is missing
 
 
 def run(args: argparse.Namespace) -> int:

@@ -257,6 +257,12 @@ def test_packages_of_earlier_functions_stay(cloud, place, run, monkeypatch):
     assert {file.stem for file in place.glob("*.zip")} == set(names)
 
 
+def test_without_an_executable(place, run):
+    status, _, errors = run()
+    assert status == 2
+    assert "the following arguments are required: EXECUTABLE\n" in errors
+
+
 def test_quiet_prints_the_name_alone(cloud, run):
     status, output, errors = run("--quiet", script())
     assert (status, errors) == (0, "")
