@@ -1,7 +1,7 @@
 """Records the end of each input: its row in the journal and its output, and whether the job should go on."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from mu.errors import MuError, reason
@@ -18,7 +18,10 @@ T = TypeVar("T")
 
 
 class Journal(Protocol):
-    """An object that stores rows."""
+    """An object that stores rows; `waiting` of those that were added are not written yet."""
+
+    @property
+    def waiting(self) -> int: ...
 
     def add(self, row: Row) -> None: ...
     def tick(self) -> None: ...
@@ -34,7 +37,12 @@ class Printed(Protocol):
 
 
 class Book:
-    """The records of one run. `stop` is the reason why the job should end, or empty; a failure to write sets it."""
+    """The records of one run. `stop` is the reason why the job should end, or empty; a failure to write sets it.
+
+    Standard output and the results are written independently of one another: if one cannot be written, the other still
+    gets the inputs that end meanwhile. `unrecorded` counts the inputs that have no row in the journal, although they
+    are over, because it or their output could not be written.
+    """
 
     def __init__(
         self, watch: Watch, *, journal: Journal | None, results: Results | None, collector: Printed | None
@@ -45,6 +53,7 @@ class Book:
         # If a list, gets the seconds of each attempt that decided its input.
         self.attempts: list[float] | None = None
         self.bytes = 0
+        self.unrecorded = 0
         self._journal = journal
         self._results = results
         self._collector = collector
@@ -52,8 +61,7 @@ class Book:
     def skip(self, position: int) -> None:
         """Records that an input was done before."""
         if self._collector is not None:
-            collector = self._collector
-            self._write(lambda: collector.skip(position))
+            self._print(self._collector.skip, position)
 
     def over(self, work: Work, ended: Ended, attempt: int, seconds: float, worker: Mapping[str, Any]) -> None:
         """Records that an input is done, or has failed for good."""
@@ -68,42 +76,53 @@ class Book:
             self.groups.add(item.number, text, item.text, shown)
             why = self.watch.failure(text, program=ended.verdict.program, shown=shown)
             self.stop = self.stop or why
-        self._write(lambda: self._keep(work, ended, attempt, seconds, worker))
+        if self._collector is not None:
+            if ended.verdict is None:
+                self._print(self._collector.add, work.position, item.text, ended.stdout)
+            else:
+                self._print(self._collector.skip, work.position)
+        if not self._record(self._keep, work, ended, attempt, seconds, worker):
+            self.unrecorded += 1
+        self.tick()
 
     def _keep(
         self, work: Work, ended: Ended, attempt: int, seconds: float, worker: Mapping[str, Any]
     ) -> None:
-        item = work.item
-        if self._collector is not None:
-            if ended.verdict is None:
-                self._collector.add(work.position, item.text, ended.stdout)
-            else:
-                self._collector.skip(work.position)
         if self._results is not None:
-            self._results.keep(item.number, ended.stdout, ended.stderr)
+            self._results.keep(work.item.number, ended.stdout, ended.stderr)
         if self._journal is not None:
             self._journal.add(row(work, ended, attempt, seconds, worker))
 
-    def _write(self, what: Any) -> None:
+    def _print(self, call: Callable[..., None], *arguments: Any) -> None:
+        """Calls a method of the collector, which gets no more once it has failed."""
         try:
-            what()
-        except MuError as error:
-            self.stop = self.stop or str(error)
-        except OSError as error:  # on standard output: a reader such as `head` may have closed the pipe
+            call(*arguments)
+        except OSError as error:  # a reader such as `head` may have closed the pipe
             self._collector = None
             self.stop = self.stop or f"cannot write to standard output: {reason(error)}"
 
+    def _record(self, call: Callable[..., None], *arguments: Any) -> bool:
+        """Calls what writes the results or the journal; returns whether it could."""
+        try:
+            call(*arguments)
+        except MuError as error:
+            self.stop = self.stop or str(error)
+            return False
+        return True
+
     def tick(self) -> None:
-        """Flushes the journal; called at short intervals."""
+        """Lets the journal write what has waited long enough; called at short intervals."""
         if self._journal is not None:
-            self._write(self._journal.tick)
+            self._record(self._journal.tick)
 
     def close(self) -> None:
         """Closes the journal and the output at the end of the run."""
         if self._collector is not None:
-            self._write(self._collector.close)
+            self._print(self._collector.close)
         if self._journal is not None:
-            self._write(self._journal.close)
+            if not self._record(self._journal.close):
+                self.unrecorded += self._journal.waiting
+            self._journal = None
 
 
 def row(work: Work, ended: Ended, attempt: int, seconds: float, worker: Mapping[str, Any]) -> Row:

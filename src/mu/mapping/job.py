@@ -45,7 +45,7 @@ class Summary:
     """How a map went. `code` is the exit status, `stopped` the reason why it ended early; `failures` are grouped.
 
     `interrupted` inputs were under way at an early end, `not_begun` are those that no worker had; with `unread` there
-    may be more of them, which were not read.
+    may be more of them, which were not read. `unrecorded` inputs are over, but the journal does not have them.
     """
 
     inputs: int = 0
@@ -54,6 +54,7 @@ class Summary:
     skipped: int = 0
     interrupted: int = 0
     not_begun: int = 0
+    unrecorded: int = 0
     unread: bool = False
     seconds: float = 0.0
     bytes: int = 0
@@ -289,6 +290,7 @@ class Map:
             skipped=counts.skipped,
             interrupted=interrupted,
             not_begun=left - interrupted,
+            unrecorded=book.unrecorded,
             unread=self.total is None and not self.feed.complete,
             seconds=time.monotonic() - self.started,
             bytes=book.bytes,
@@ -318,7 +320,7 @@ class Map:
         written."""
         if self.results is None:
             return made
-        here = None if made.unread else made.interrupted + made.not_begun
+        here = None if made.unread else made.interrupted + made.not_begun + made.unrecorded
         left = self._left_before if self._again else here
         counts = {name: value for name, value in vars(made).items() if name != "results"}
         try:
@@ -385,12 +387,14 @@ def lines_of(made: Summary, groups: list[str], repeated: int = 0, go_on: str = "
         told.append(f"{made.interrupted:,} interrupted")
     if left and made.not_begun:
         told.append(f"{made.not_begun:,} not begun")
+    if made.unrecorded:
+        told.append(f"{made.unrecorded:,} not recorded")
     lines = list(groups)
     if repeated:
         lines.append(f"{repeated:,} failed attempt{'s were' if repeated > 1 else ' was'} retried")
     lines += [f"{count:,} done again: {why}" for why, count in made.redone.items()]
     lines += [f"{counted(what, count)} skipped" for what, count in made.passed_over.items()]
-    if left and go_on and (made.done or made.skipped):
+    if (left or made.unrecorded) and go_on and (made.done or made.skipped):
         lines.append(f"to go on: {go_on}")
     elif made.failed and made.results:
         lines.append(f"to try the failed ones again: mu retry {made.results}")

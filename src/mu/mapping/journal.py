@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any, BinaryIO
@@ -65,6 +66,8 @@ def read(path: Path) -> Iterator[Row]:
 class FileJournal:
     """A journal in a file. When `add` returns, the row is kept even if this process is killed."""
 
+    waiting = 0
+
     def __init__(self, path: Path, *, resume: bool, alone: bool = True) -> None:
         """Opens `path`, to append to it if `resume`, otherwise to replace it, and locks it until it is closed.
 
@@ -97,20 +100,25 @@ class FileJournal:
             raise
 
     def add(self, row: Row) -> None:
-        """Writes a row. Raises MuError if that fails."""
+        """Writes a row, completely or not at all. Raises MuError if that fails."""
         line = memoryview(dump(row))
         try:
             while line:
                 line = line[self._file.write(line) :]
         except OSError as error:
+            with suppress(OSError):
+                _cut_torn_line(self._file)  # otherwise the next row would be the rest of this line
             raise MuError(f"cannot write the journal {self.path}: {reason(error)}") from None
 
     def tick(self) -> None:
         """Does nothing, because rows are written at once."""
 
     def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
+        """Closes the file. Raises MuError if the file system tells only now that a row could not be written."""
+        try:
+            self._file.close()
+        except OSError as error:
+            raise MuError(f"cannot write the journal {self.path}: {reason(error)}") from None
 
 
 def _unwritable(path: Path, error: OSError) -> UsageError:
@@ -141,7 +149,7 @@ def _holder(file: BinaryIO) -> str:
 
 
 def _cut_torn_line(file: BinaryIO) -> None:
-    """Removes the incomplete last line that a killed run may have left."""
+    """Removes the incomplete last line that a killed run, or a full disk, may have left."""
     end = file.seek(0, os.SEEK_END)
     at = end
     while at > 0:
@@ -158,7 +166,10 @@ def _cut_torn_line(file: BinaryIO) -> None:
 
 class ObjectJournal:
     """A journal in a bucket: one object for thousands of rows. `put(name, data)` writes an object and waits for
-    that."""
+    that.
+
+    After a failure, which ends the run, the rows wait for `close`, which tries once more.
+    """
 
     def __init__(self, put: Callable[[str, bytes], object], run: str) -> None:
         self._put = put
@@ -166,25 +177,32 @@ class ObjectJournal:
         self._number = 0
         self._waiting: list[bytes] = []
         self._written = monotonic()
+        self._failed = False
 
     def add(self, row: Row) -> None:
         """Adds a row, which is written together with those of the next seconds."""
         self._waiting.append(dump(row))
-        if len(self._waiting) >= ROWS_EACH:
-            self._write()
 
     def tick(self) -> None:
-        """Writes the rows that have waited long enough."""
-        if self._waiting and monotonic() >= self._written + SECONDS_EACH:
+        """Writes the rows that wait, if they are many or have waited long enough. Raises MuError."""
+        due = len(self._waiting) >= ROWS_EACH or monotonic() >= self._written + SECONDS_EACH
+        if self._waiting and due and not self._failed:
             self._write()
 
+    @property
+    def waiting(self) -> int:
+        """The number of rows that are not written yet."""
+        return len(self._waiting)
+
     def close(self) -> None:
-        """Writes the rows that wait."""
+        """Writes the rows that wait. Raises MuError."""
         if self._waiting:
             self._write()
 
     def _write(self) -> None:
+        self._failed = True
+        self._put(f"{self._run}-{self._number + 1:06}.jsonl", b"".join(self._waiting))
+        self._failed = False
         self._number += 1
-        data, self._waiting = b"".join(self._waiting), []
+        self._waiting = []
         self._written = monotonic()
-        self._put(f"{self._run}-{self._number:06}.jsonl", data)

@@ -68,10 +68,9 @@ def run(again: Again, changes: Mapping[str, Any]) -> int:
         say("no input has failed")
     if again.left == 0:
         return code
-    number = (
-        f"{again.left:,} inputs were"
-        if again.left
-        else "the map has not come to its end, and other inputs may be"
-    )
-    say(f"{number} left without an end: for these give the same mu map command with --resume")
+    if again.left is None:
+        which = "the map has not come to its end, and other inputs may be"
+    else:
+        which = "1 input was" if again.left == 1 else f"{again.left:,} inputs were"
+    say(f"{which} left without an end: for these give the same mu map command with --resume")
     return code or 1

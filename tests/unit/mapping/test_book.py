@@ -1,10 +1,21 @@
-"""The journal's line for an input."""
+"""The journal's line for an input, and what cannot be written."""
 
+import io
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from mu.errors import MuError
 from mu.mapping import book
-from mu.mapping.results import STDERR_KEPT
+from mu.mapping.attempt import Ended
+from mu.mapping.book import Book
+from mu.mapping.collect import Collector
+from mu.mapping.failures import Watch
+from mu.mapping.inputs import Input
+from mu.mapping.journal import ObjectJournal
+from mu.mapping.plan import Work
+from mu.mapping.results import RESULTS, STDERR_KEPT, Results
+from tests.support.map_rig import rows_of
 
 
 def test_of_stderr_the_end_is_kept() -> None:
@@ -15,3 +26,55 @@ def test_of_stderr_the_end_is_kept() -> None:
     )
     assert len(book.row(work, ended, 1, 0.5, {})["stderr"]) == STDERR_KEPT
     assert book.row(work, ended, 1, 0.5, {})["stderr"].endswith("the end")
+
+
+class Broken:
+    """Standard output, the results or the journal, which cannot be written."""
+
+    waiting = 0
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def add(self, *_: object) -> None:
+        raise self._error
+
+    keep = skip = tick = close = add
+
+
+def done(number: int, text: str) -> tuple[Work, Ended]:
+    return Work(Input(number, text), {}, "i", position=number), Ended(None, stdout=text.encode())
+
+
+def test_what_cannot_be_printed_is_in_the_results(tmp_path: Path) -> None:
+    results = Results(tmp_path, resume=False)
+    broken = Broken(BrokenPipeError(32, "Broken pipe"))
+    made = Book(Watch(None, 3), journal=results.journal, results=results, collector=broken)
+    for number in (1, 2):
+        made.over(*done(number, "out"), 1, 0.5, {})
+    made.close()
+    assert made.stop == "cannot write to standard output: broken pipe"
+    assert made.unrecorded == 0
+    assert [row["number"] for row in rows_of(tmp_path / RESULTS)] == [1, 2]
+    assert (tmp_path / "stdout" / "2").read_bytes() == b"out"
+
+
+def test_what_cannot_be_recorded_is_printed_and_counted() -> None:
+    printed, broken = io.BytesIO(), Broken(MuError("the disk is full"))
+    made = Book(Watch(None, 3), journal=broken, results=None, collector=Collector(printed))
+    for number in (1, 2):
+        made.over(*done(number, f"{number}\n"), 1, 0.5, {})
+    made.close()
+    assert printed.getvalue() == b"1\n2\n"
+    assert (made.stop, made.unrecorded) == ("the disk is full", 2)
+
+
+def test_rows_that_wait_for_a_bucket_until_the_end_are_counted_if_it_refuses_them() -> None:
+    put = Broken(MuError("access denied")).add
+    made = Book(Watch(None, 3), journal=ObjectJournal(put, "run"), results=None, collector=None)
+    for number in (1, 2):
+        made.over(*done(number, "a"), 1, 0.5, {})
+    assert made.unrecorded == 0
+    for _ in range(2):  # a map closes it twice
+        made.close()
+    assert (made.stop, made.unrecorded) == ("access denied", 2)

@@ -4,12 +4,13 @@ import errno
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mu.errors import UsageError
+from mu.errors import MuError, UsageError
 from mu.mapping import journal
 from mu.mapping.journal import LONGEST_ROW, FileJournal, ObjectJournal, identity, read
 
@@ -110,7 +111,7 @@ def test_a_journal_in_a_bucket_is_objects_of_many_rows(monkeypatch: pytest.Monke
     made = ObjectJournal(objects.__setitem__, "run")
     for number in range(7):
         made.add(row(str(number)))
-    made.tick()
+        made.tick()
     assert sorted(objects) == ["run-000001.jsonl", "run-000002.jsonl"]
     made.close()
     lines = b"".join(objects[name] for name in sorted(objects)).splitlines()
@@ -124,6 +125,56 @@ def test_a_journal_in_a_bucket_is_written_after_some_seconds(monkeypatch: pytest
     made.add(row("a"))
     made.tick()
     assert list(objects) == ["run-000001.jsonl"]
+
+
+def test_rows_that_a_bucket_has_refused_are_written_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "ROWS_EACH", 2)
+    objects: dict[str, bytes] = {}
+    asked: list[str] = []
+
+    def put(name: str, data: bytes) -> None:
+        asked.append(name)
+        if len(asked) == 1:
+            raise MuError("slow down")
+        objects[name] = data
+
+    made = ObjectJournal(put, "run")
+    made.add(row("0"))
+    made.add(row("1"))
+    with pytest.raises(MuError, match="slow down"):
+        made.tick()
+    made.add(row("2"))
+    made.tick()  # the run ends: its loop does not wait for the bucket any more
+    assert (len(asked), made.waiting) == (1, 3)
+    made.close()
+    assert (asked, made.waiting) == (["run-000001.jsonl"] * 2, 0)
+    assert [each["input"] for each in journal.rows_of(objects["run-000001.jsonl"].splitlines())] == [*"012"]
+
+
+def test_a_row_for_which_there_was_no_room_spoils_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    made = FileJournal(path, resume=False)
+    made.add(row("a"))
+    file = made._file
+
+    class Full:
+        """The file on a disk that has room for five bytes, and then no more."""
+
+        def write(self, data: bytes) -> int:
+            if len(data) < len(journal.dump(row("b"))):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return file.write(data[:5])
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(file, name)
+
+    made._file = Full()  # type: ignore[assignment]
+    with pytest.raises(MuError, match=r"cannot write the journal .*results.jsonl: no space left"):
+        made.add(row("b"))
+    made._file = file
+    made.add(row("c"))
+    made.close()
+    assert [json.loads(line)["input"] for line in path.read_bytes().splitlines()] == ["a", "c"]
 
 
 def test_a_line_without_end_is_read_in_pieces_and_is_nothing(tmp_path: Path) -> None:

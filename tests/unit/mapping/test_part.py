@@ -13,12 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mu.errors import UsageError
-from mu.mapping import earlier, retry, rows, sources
+from mu.errors import MuError, UsageError
+from mu.mapping import earlier, job, retry, rows, sources
 from mu.mapping import run as running
 from mu.mapping.api import Gathered
 from mu.mapping.collect import Collector
 from mu.mapping.job import Map
+from mu.mapping.journal import FileJournal, Row
 from mu.mapping.past import CHANGED, REPLACED
 from mu.mapping.settings import Given
 from tests.support.in_time import in_time
@@ -362,6 +363,27 @@ def test_a_run_that_is_killed_can_be_tried_again(capfd: pytest.CaptureFixture[st
     Path("r/run.json").unlink()
     with pytest.raises(UsageError, match="has no run.json: give the same mu map command with --resume"):
         retry.of(Path("r"))
+
+
+def test_an_input_without_a_row_is_left(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    add = FileJournal.add
+
+    def full(self: FileJournal, row: Row) -> None:
+        if row["number"] == 2:
+            raise MuError("the disk is full")
+        add(self, row)
+
+    monkeypatch.setattr(FileJournal, "add", full)
+    given = Given(shell="test {} = 1", results="r", retries=0)
+    summary, _ = run_map(given, rows.listed(["1", "2"]))
+    assert (summary.stopped, summary.unrecorded, summary.code) == ("the disk is full", 1, 1)
+    told = job.lines_of(summary, [], 0, "the same command with --resume")
+    assert "to go on: the same command with --resume" in told
+    assert told[-1].endswith(", 1 failed, 1 not recorded")
+    assert retry.run(retry.of(Path("r")), {}) == 1
+    assert "1 input was left without an end" in capfd.readouterr().err
 
 
 def test_another_program_does_all_again() -> None:
