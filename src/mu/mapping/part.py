@@ -70,6 +70,7 @@ class Parts:
         elif not self._budget.allows_again():
             raise Final("another attempt could exceed --max-cost")
         self.under_way.add(work.item.number)
+        self.ended.pop(work.item.number, None)  # of the attempt before, which has nothing to do with this one
         began = monotonic()
         try:
             ended = await self._attempt(worker, work)

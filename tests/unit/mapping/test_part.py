@@ -1,5 +1,6 @@
 """The commands for each input, run by the real command handler: files, failures, resuming."""
 
+import asyncio
 import io
 import os
 import resource
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mu.errors import MuError, UsageError
+from mu.jobs.errors import CommandFailed
 from mu.mapping import earlier, job, retry, rows, sources
 from mu.mapping import run as running
 from mu.mapping.api import Gathered
@@ -24,7 +26,7 @@ from mu.mapping.past import CHANGED, REPLACED
 from mu.mapping.settings import Given
 from tests.support.in_time import in_time
 from tests.support.local_rig import eventually
-from tests.support.map_rig import rows_of, run_map
+from tests.support.map_rig import drive, rows_of, run_map, worker
 
 COPY = ("cp", "{in}", "{out}")
 
@@ -363,6 +365,27 @@ def test_a_run_that_is_killed_can_be_tried_again(capfd: pytest.CaptureFixture[st
     Path("r/run.json").unlink()
     with pytest.raises(UsageError, match="has no run.json: give the same mu map command with --resume"):
         retry.of(Path("r"))
+
+
+def test_the_end_of_an_attempt_is_not_that_of_a_later_one_whose_worker_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = Map(job.check(Given(shell="exit 3"), rows.listed(["1"])))
+    try:
+        made.open(None, {})
+        work = next(made.parts())
+        with worker({}, {}) as one, pytest.raises(CommandFailed, match="exit status 3"):
+            drive(made.parts_of.map(one, work))
+        assert made.parts_of.ended[1].status == 3
+        with worker({}, {}) as one:
+            one.attempt = 2
+            monkeypatch.setattr(one, "stage", lambda _: asyncio.sleep(0))
+            second = made.parts_of.map(one, work)
+            second.send(None)  # it waits for its worker
+            second.close()
+        assert made.parts_of.over(1) is None
+    finally:
+        made.close()
 
 
 def test_an_input_without_a_row_is_left(
