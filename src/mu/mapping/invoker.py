@@ -109,7 +109,7 @@ class Invoker:
         return client
 
     def stop(self) -> None:
-        """Ends the waiting for another try; what has been accepted goes on."""
+        """Ends the waiting for another try, and begins no other invocation; what has been accepted goes on."""
         self._stopped.set()
 
     def going_on(self) -> list[float]:
@@ -138,7 +138,7 @@ class Invoker:
             )
         pause, tries, before = FIRST_PAUSE, 0, self._accepted
         seconds, requests = 0.0, 0
-        while True:
+        while not self._stopped.is_set():
             client, began = self._client, time.monotonic()
             found = self._request(client, payload, began)
             took = time.monotonic() - began
@@ -161,9 +161,9 @@ class Invoker:
                 text = f"{found.text} (asked {tries} times)"
                 return Answer([], text, ends=self._nothing_since(before), seconds=seconds, requests=requests)
             wait = max(pause * random.uniform(0.5, 1), min(found.pause, LONGEST_ASKED))  # noqa: S311
-            if self._waits(wait):
-                return Answer([], ENDED, ends=True, seconds=seconds, requests=requests)
+            self._wait(wait)
             pause = min(2 * pause, LONGEST_PAUSE)
+        return Answer([], ENDED, ends=True, seconds=seconds, requests=requests)
 
     def _request(self, client: Any, payload: bytes, began: float) -> Answer | Refusal:
         thread = threading.get_ident()
@@ -190,12 +190,12 @@ class Invoker:
         with self._lock:
             return self._accepted == accepted and all(now - began <= LATE for began in self._out.values())
 
-    def _waits(self, seconds: float) -> bool:
-        """Waits; returns whether the job has ended."""
+    def _wait(self, seconds: float) -> None:
+        """Waits until the job has ended, at most for so long."""
         with self._lock:
             self.waiting += 1
         try:
-            return self._stopped.wait(seconds)
+            self._stopped.wait(seconds)
         finally:
             with self._lock:
                 self.waiting -= 1

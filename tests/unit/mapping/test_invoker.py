@@ -53,11 +53,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Waits for no other try; returns how long each would have been."""
     found: list[float] = []
 
-    def wait(self: Invoker, seconds: float) -> bool:
-        found.append(seconds)
-        return self._stopped.is_set()
-
-    monkeypatch.setattr(Invoker, "_waits", wait)
+    monkeypatch.setattr(Invoker, "_wait", lambda _, seconds: found.append(seconds))
     return found
 
 
@@ -140,17 +136,16 @@ def test_it_is_an_error_of_the_attempt_if_another_invocation_is_accepted(
             running.hold()
         return DONE
 
-    def wait(self: Invoker, _: float) -> bool:
+    def wait(self: Invoker, _: float) -> None:
         if not threads:
             threads.append(threading.Thread(target=self.invoke, args=(["other:"], [0])))
             threads[0].start()
             running.wait_for(lambda: any(other.encode() in call.body for call in running.calls))
             if not goes_on:
                 threads[0].join()
-        return False
 
     monkeypatch.setattr(invoker, "LATE", 0.0)
-    monkeypatch.setattr(Invoker, "_waits", wait)
+    monkeypatch.setattr(Invoker, "_wait", wait)
     threads: list[threading.Thread] = []
     with service(script) as running:
         monkeypatch.setenv("AWS_ENDPOINT_URL", running.url)
@@ -267,6 +262,15 @@ def test_stop_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
         made.stop()
         thread.join()
     assert (found[0].ends, found[0].error) == (True, invoker.ENDED)
+
+
+def test_nothing_is_invoked_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attempt may be uploading its input when the job ends."""
+    with invoking(DONE, monkeypatch=monkeypatch) as (made, running):
+        made.stop()
+        found = made.invoke(["quit:"], [0])
+        assert (found.ends, found.error, found.requests) == (True, invoker.ENDED, 0)
+        assert not running.calls
 
 
 def test_the_progress_line_tells_that_lambda_asked_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
