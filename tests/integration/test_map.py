@@ -272,6 +272,15 @@ def test_dry_run_of_what_is_left(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().out.endswith("done before: 3\nnothing to do\n")
 
 
+def test_a_sample_leaves_the_other_inputs(capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["map", "--range", "1-5", "--results", "r", "--dry-run", "--sample", "2"]
+    for left in (3, 1):
+        assert main([*words, "--resume", "--", "true", "{}"]) == 0
+        assert main(["retry", "r"]) == 1
+        was = "3 inputs were" if left == 3 else "1 input was"
+        assert f"{was} left without an end: for these give the same mu map command" in capfd.readouterr().err
+
+
 def test_tables_and_pictures_find_the_record_of_results(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["map", "--range", "1-2", "--results", "r", "--", "true"]) == 0
     for run in ("r", "r/run.json"):

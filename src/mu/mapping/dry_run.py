@@ -77,7 +77,7 @@ def run(given: Given, source: Source, sample: int) -> int:
     if not sample:
         out("time and cost: not known without a sample (--sample 3 does three inputs for real)\n")
         return 1 if found.mistakes and found.collisions else 0
-    each, start = sampled(given, source, found.head)
+    each, start = sampled(given, _Some(source, found.head, to_do - len(found.head)))
     seconds = each * to_do
     out(f"sample: {each:.2f} s for each input\n")
     out(f"time: about {seconds / most + start:,.0f} s\n")
@@ -163,11 +163,10 @@ def described(found: Found, checked: Checked) -> Iterator[str]:
         yield f"    {visible(mistake)}"
 
 
-def sampled(given: Given, source: Source, items: list[Input]) -> tuple[float, float]:
+def sampled(given: Given, some: "_Some") -> tuple[float, float]:
     """Does the first inputs for real; returns the seconds of each input, and of a worker's start."""
-    some = _Some(source, items)
     seconds: list[float] = []
-    say(f"running {len(items)} inputs as a sample")
+    say(f"running {len(some.items)} inputs as a sample")
     began = time.monotonic()
     summary = running.run(given, some, attempts=seconds)
     whole = time.monotonic() - began
@@ -189,9 +188,9 @@ def name_of(checked: Checked) -> str:
 
 
 class _Some(Source):
-    """The first inputs of another source."""
+    """The first inputs to do of another source, which has `rest` more of them."""
 
-    def __init__(self, source: Source, items: list[Input]) -> None:
+    def __init__(self, source: Source, items: list[Input], rest: int) -> None:
         super().__init__(
             source.description,
             lambda _: iter(()),
@@ -200,7 +199,8 @@ class _Some(Source):
             holds=source.holds,
             files=source.files,
         )
-        self._items = items
+        self.items = items
+        self.rest = rest
 
     def __iter__(self) -> Iterator[Input]:
-        return iter(self._items)
+        return iter(self.items)

@@ -320,7 +320,8 @@ class Map:
         written."""
         if self.results is None:
             return made
-        here = None if made.unread else made.interrupted + made.not_begun + made.unrecorded
+        ours = made.interrupted + made.not_begun + made.unrecorded
+        here = None if made.unread else ours + self.checked.source.rest
         left = self._left_before if self._again else here
         counts = {name: value for name, value in vars(made).items() if name != "results"}
         try:

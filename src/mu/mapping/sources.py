@@ -32,8 +32,11 @@ class Source:
 
     `description` is shown in messages. `again` tells whether it can be iterated twice, with the same inputs;
     `columns` are the names of a row's fields, None if the inputs are not rows; `holds(place)` tells whether a file or
-    object of this name would be an input; `skipped` counts what the last iteration skipped, by kind.
+    object of this name would be an input; `skipped` counts what the last iteration skipped, by kind. `rest` is how
+    many more inputs there are to do if it has only the first ones of a map.
     """
+
+    rest = 0
 
     def __init__(
         self,
