@@ -10,6 +10,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
 from typing import Any, NamedTuple
 
 from mu.mapping import carry
@@ -54,7 +56,9 @@ class Direct:
         self._tell = tell
         self._memory = memory
         self._to_do: queue.SimpleQueue[Attempt | None] = queue.SimpleQueue()
-        self._over: queue.SimpleQueue[tuple[Attempt, Answer]] = queue.SimpleQueue()
+        self._over: queue.SimpleQueue[Callable[[], None]] = (
+            queue.SimpleQueue()
+        )  # what to do next, for each attempt
         self._again: deque[tuple[Work, int]] = deque()
         self._threads = 0
         self.begun = 0
@@ -130,22 +134,18 @@ class Direct:
 
     def _serve(self) -> None:
         """Does one invocation after the other; each thread runs this."""
-        carrier = self._map.carrier
         ok = sorted(self._map.checked.rules.ok)
-        assert carrier is not None
         while (attempt := self._to_do.get()) is not None:
             answer = Answer([])
             try:
                 if attempt.before is not None:
                     attempt.before.result()
                 answer = self._invoker.invoke(attempt.commands, ok)
-                if attempt.carried and len(answer.answers) == len(attempt.commands):
-                    carrier.fetch(attempt.carried).result()
             except Refused as error:
                 answer = answer._replace(error=str(error), final=True)
             except Exception as error:
                 answer = answer._replace(error=carry.failure_of(error))
-            self._over.put((attempt, answer))
+            self._over.put(partial(self._judge, attempt, answer))
 
     def _take(self) -> None:
         """Waits a moment for invocations that are over, and handles them."""
@@ -154,13 +154,40 @@ class Direct:
         except queue.Empty:
             return
         while True:
-            self._finish(*found)
+            found()
             try:
                 found = self._over.get_nowait()
             except queue.Empty:
                 return
 
-    def _finish(self, attempt: Attempt, answer: Answer) -> None:
+    def _judge(self, attempt: Attempt, answer: Answer) -> None:
+        """Finishes an attempt, or first brings its outputs here. None gets its final name if the attempt has failed."""
+        if answer.error:
+            ended = Ended(Verdict(answer.error, answer.final), answer.error)
+        else:
+            ended = self._map.maker.end(
+                attempt.made, attempt.work, attempt.commands, answer.answers, self._memory
+            )
+        if ended.verdict is not None or not attempt.carried:
+            self._finish(attempt, answer, ended)
+            return
+        carrier = self._map.carrier
+        assert carrier is not None
+        bringing = carrier.fetch(attempt.carried)
+        bringing.add_done_callback(
+            lambda over: self._over.put(partial(self._brought, attempt, answer, ended, over))
+        )
+
+    def _brought(self, attempt: Attempt, answer: Answer, ended: Ended, bringing: "Future[int]") -> None:
+        error = bringing.exception()
+        if isinstance(error, Refused):
+            ended = refusal(str(error), attempt.work)
+        elif error is not None:
+            text = carry.failure_of(error)
+            ended = Ended(Verdict(text), text)
+        self._finish(attempt, answer, ended)
+
+    def _finish(self, attempt: Attempt, answer: Answer, ended: Ended) -> None:
         work, made = attempt.work, attempt.made
         self.running -= 1
         carrier = self._map.carrier
@@ -169,10 +196,6 @@ class Direct:
         self.seconds += answer.seconds
         self.requests += answer.requests
         self._map.budget.spend(answer.seconds, answer.requests)
-        if answer.error:
-            ended = Ended(Verdict(answer.error, answer.final), answer.error)
-        else:
-            ended = self._map.maker.end(made, work, attempt.commands, answer.answers, self._memory)
         self._show(work, attempt.number, ended, seconds)
         carrier.forget(made, attempt.carried)
         planning.tidy(made)

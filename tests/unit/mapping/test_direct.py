@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from mu.mapping.budget import price
 from mu.mapping.direct import Direct
 from mu.mapping.invoker import Answer
 from mu.mapping.job import Map
+from mu.mapping.plan import Refused
 from mu.mapping.settings import Given
 from mu.mapping.target import Target
 from mu.report import cost
 from mu.report.plain import PlainReporter
 from tests.support.fake_engine import FakeEngine
 from tests.support.map_rig import worker
+from tests.support.parts import executed
 
 
 class Invoked:
@@ -45,9 +48,17 @@ class Invoked:
 
 
 @contextmanager
-def mapped(names: list[str], monkeypatch: pytest.MonkeyPatch, place: Path) -> Iterator[Map]:
+def mapped(
+    names: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    place: Path,
+    shell: str = "true {}",
+    out: tuple[str, ...] = (),
+) -> Iterator[Map]:
     monkeypatch.chdir(place)
-    given = Given(shell="true {}", engine=("lambda",), direct=True, retries=1, workers=1)
+    given = Given(
+        shell=shell, engine=("lambda",), direct=True, retries=1, workers=1, out=out, bucket="bucket"
+    )
     made = Map(job.check(given, rows.listed(names)))
     try:
         monkeypatch.setattr(Map, "region", "us-east-1")
@@ -132,6 +143,55 @@ def test_a_function_that_answers_something_else(
         summary = made.summary(0, "", None)
     assert (summary.done, summary.failed) == (0, 2)
     assert why in str(summary.failures)
+
+
+@pytest.mark.parametrize(
+    ("last", "moving", "done", "failures"),
+    [
+        ("OK:UPLOAD(log)", None, 1, []),
+        ("FAIL(no such file or directory)", None, 0, ["the program has not written {out:log}"]),
+        ("OK:SET(a)", None, 0, ["the worker has answered 'OK:SET(a)' to upload:"]),
+        ("OK:UPLOAD(log)", Refused("cannot write out/1"), 0, ["cannot write out/1"]),
+        ("OK:UPLOAD(log)", RuntimeError("odd"), 0, ["odd"]),
+    ],
+)
+def test_outputs_are_brought_only_if_all_are_there(
+    last: str,
+    moving: Exception | None,
+    done: int,
+    failures: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    shell, out = "true {} {out} {out:log}", ("out/{}", "log=logs/{}")
+    with mapped(["1"], monkeypatch, tmp_path, shell, out) as made:
+        assert made.carrier is not None
+        brought: list[str] = []
+
+        def fetch(carried: list[tuple[Any, str]]) -> "Future[int]":
+            brought.extend(place for _, place in carried)
+            future: Future[int] = Future()
+            if moving is None:
+                future.set_result(0)
+            else:
+                future.set_exception(moving)
+            return future
+
+        monkeypatch.setattr(made.carrier, "fetch", fetch)
+        monkeypatch.setattr(made.carrier, "forget", lambda *_: None)
+        monkeypatch.setattr(made.carrier, "close", lambda: None)
+        made.maker = replace(made.maker, region_of=lambda _: "")
+        invoked = Invoked()
+        answers = [executed(""), "OK:SET(bucket)", "OK:UPLOAD(out)", last]
+        monkeypatch.setattr(
+            invoked, "invoke", lambda commands, ok: Answer([*answers, "OK:SET(x)"][: len(commands)])
+        )
+        Direct(made, invoked, 1, lambda: None, 0, lambda *_: None).run(lambda: False)  # type: ignore[arg-type]
+        summary = made.summary(0, "", None)
+    assert summary.done == done
+    assert [each["failure"] for each in summary.failures] == failures
+    attempts = 2 if isinstance(moving, RuntimeError) else 1
+    assert brought == (["out/1", "logs/1"] * attempts if done or moving else [])
 
 
 def test_what_goes_on_after_a_signal_is_told_and_costs(
