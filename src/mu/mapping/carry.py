@@ -1,10 +1,12 @@
 """Moves files that are too large for the channel between this machine and workers elsewhere, through a bucket.
 
 The objects are below `.mu/carry/RUN/` in the bucket of `--bucket`. An input's objects are removed when it is over,
-and all remaining ones when the run is. Transfers run in threads.
+and all remaining ones when the run is. A later run removes what a killed run has left, or a worker has uploaded after
+the end of its run. Transfers run in threads.
 """
 
 import logging
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +21,9 @@ from mu.mapping.plan import SMALL, Plan, Refused, Transfer
 logger = logging.getLogger(__name__)
 
 THREADS = 8
+ALL = f"{OWN}/carry/"
+# Seconds. Objects are used within minutes of being written, so older ones are left from runs that are over.
+ABANDONED = 86400.0
 
 
 class Carrier:
@@ -27,7 +32,7 @@ class Carrier:
     def __init__(self, bucket: str | None, region: str, run: str) -> None:
         self.bucket = bucket
         self._region = region
-        self._prefix = f"{OWN}/carry/{run}/"
+        self._prefix = f"{ALL}{run}/"
         self._threads: ThreadPoolExecutor | None = None
         self._client: Any = None
         self._used = False
@@ -84,15 +89,23 @@ class Carrier:
             self._removing.append(self._start(self._remove, keys))
 
     def close(self) -> None:
-        """Removes all objects of this run from the bucket, and ends the threads."""
+        """Removes all objects of this run from the bucket, and those that others have abandoned; ends the threads.
+        Raises MuError."""
         if self._threads is None and not self._used:
             return
         if self._threads is not None:
             self._threads.shutdown(wait=True, cancel_futures=True)
         try:
-            client = self._s3()
-            pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self._prefix)
-            self._remove([each["Key"] for page in pages for each in page.get("Contents", ())])
+            pages = self._s3().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=ALL)
+            old = time.time() - ABANDONED
+            self._remove(
+                [
+                    each["Key"]
+                    for page in pages
+                    for each in page.get("Contents", ())
+                    if each["Key"].startswith(self._prefix) or each["LastModified"].timestamp() < old
+                ]
+            )
         except (MuError, *aws.ERRORS) as error:
             raise MuError(f"cannot remove s3://{self.bucket}/{self._prefix}: {reason(error)}") from None
 

@@ -1,10 +1,12 @@
 """The threads that move large files through a bucket."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mu.mapping.carry import THREADS, Carrier, failure_of
+from mu.mapping.carry import ABANDONED, THREADS, Carrier, failure_of
 from mu.mapping.plan import SMALL, Plan
 
 
@@ -40,3 +42,31 @@ def test_whatever_an_upload_raises_is_its_own_and_the_threads_go_on(tmp_path: Pa
     assert len(service.keys) == 1
     assert carrier._threads is not None
     carrier._threads.shutdown()
+
+
+def test_the_end_removes_its_own_objects_and_those_that_others_have_abandoned() -> None:
+    now = datetime.now(UTC)
+    objects = {
+        ".mu/carry/run/1.1-out-0": now,
+        ".mu/carry/other/1.1-in-0": now,
+        ".mu/carry/ended/7.1-out-0": now - timedelta(seconds=ABANDONED + 60),
+    }
+
+    class Bucket:
+        def get_paginator(self, _: str) -> "Bucket":
+            return self
+
+        def paginate(self, **asked: str) -> list[dict[str, Any]]:
+            found = [{"Key": key, "LastModified": objects[key]} for key in objects]
+            assert all(key.startswith(asked["Prefix"]) for key in objects)
+            return [{"Contents": found[:1]}, {}, {"Contents": found[1:]}]
+
+        def delete_objects(self, *, Delete: dict[str, Any], **_: str) -> None:
+            for each in Delete["Objects"]:
+                del objects[each["Key"]]
+
+    carrier = Carrier("bucket", "us-east-1", "run")
+    carrier._client = Bucket()
+    assert carrier.bring_by_bucket(Plan(["true"], bring=[("out", "out/1")]), "1.1")
+    carrier.close()
+    assert list(objects) == [".mu/carry/other/1.1-in-0"]
