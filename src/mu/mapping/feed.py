@@ -1,10 +1,12 @@
 """Yields the inputs of a run one after the other to the coordinator's loop, without ever blocking it.
 
-Each input becomes a `Work`: its outputs are expanded and claimed, and inputs that were done before are skipped.
+Each input becomes a `Work`: its outputs are expanded and claimed, and inputs that were done before are skipped. If
+these are many, the loop gets its turn in between, since a million of them take about half a minute.
 Sources that may block, such as standard input or the listing of a bucket, are read ahead (`mu.jobs.reading`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from time import monotonic
 
 from mu.errors import MuError, UsageError, reason
 from mu.mapping import words
@@ -15,6 +17,8 @@ from mu.mapping.past import Past
 from mu.mapping.plan import Work
 from mu.mapping.sources import of_file
 from mu.mapping.words import IN, OUT, TMP, Words
+
+SLICE = 0.02  # seconds for which inputs are skipped before the loop gets its turn
 
 
 class Counts:
@@ -59,13 +63,12 @@ class Feed:
 
     def __iter__(self) -> Iterator[Work | None]:
         try:
+            began = monotonic()
             for item in self._source:
-                if item is None:
-                    yield None
-                    continue
-                work = self._work(item)
-                if work is not None:
+                work = None if item is None else self._work(item)
+                if item is None or work is not None or monotonic() >= began + SLICE:
                     yield work
+                    began = monotonic()
             self.complete = True
         except (MuError, OSError) as error:
             self.broken = reason(error)

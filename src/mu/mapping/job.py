@@ -253,11 +253,14 @@ class Map:
         record is begun if there is none."""
         if not self.given.resume:
             return False
+        seen = 0
         for work in self._works:
             if work is not None:
                 self._works = itertools.chain([work], self._works)
                 return False
-            time.sleep(PAUSE)
+            if seen == self.feed.counts.seen:  # otherwise inputs are being skipped, which needs no pause
+                time.sleep(PAUSE)
+            seen = self.feed.counts.seen
         return not self.feed.broken
 
     def parts(self) -> Iterator[Any]:
