@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -165,8 +166,8 @@ def _cut_torn_line(file: BinaryIO) -> None:
 
 
 class ObjectJournal:
-    """A journal in a bucket: one object for thousands of rows. `put(name, data)` writes an object and waits for
-    that.
+    """A journal in a bucket: one object for thousands of rows. `put(name, data)` writes an object and waits for that;
+    it is called in a thread, since S3 may let us wait for minutes.
 
     After a failure, which ends the run, the rows wait for `close`, which tries once more.
     """
@@ -176,7 +177,10 @@ class ObjectJournal:
         self._run = run
         self._number = 0
         self._waiting: list[bytes] = []
-        self._written = monotonic()
+        self._begun = monotonic()
+        self._thread = ThreadPoolExecutor(1, "journal")
+        self._writing: Future[object] | None = None  # of the first `_sent` rows
+        self._sent = 0
         self._failed = False
 
     def add(self, row: Row) -> None:
@@ -184,10 +188,15 @@ class ObjectJournal:
         self._waiting.append(dump(row))
 
     def tick(self) -> None:
-        """Writes the rows that wait, if they are many or have waited long enough. Raises MuError."""
-        due = len(self._waiting) >= ROWS_EACH or monotonic() >= self._written + SECONDS_EACH
+        """Begins to write the rows that wait, if they are many or have waited long enough. Raises MuError if an
+        earlier object could not be written."""
+        if self._writing is not None:
+            if self._writing.done():
+                self._settle(self._writing)
+            return
+        due = len(self._waiting) >= ROWS_EACH or monotonic() >= self._begun + SECONDS_EACH
         if self._waiting and due and not self._failed:
-            self._write()
+            self._begin()
 
     @property
     def waiting(self) -> int:
@@ -196,13 +205,26 @@ class ObjectJournal:
 
     def close(self) -> None:
         """Writes the rows that wait. Raises MuError."""
-        if self._waiting:
-            self._write()
+        try:
+            if self._writing is not None:
+                with suppress(MuError):
+                    self._settle(self._writing)
+            if self._waiting:
+                self._settle(self._begin())
+        finally:
+            self._thread.shutdown()
 
-    def _write(self) -> None:
-        self._failed = True
-        self._put(f"{self._run}-{self._number + 1:06}.jsonl", b"".join(self._waiting))
+    def _begin(self) -> "Future[object]":
+        self._begun = monotonic()
+        self._sent = len(self._waiting)
+        name = f"{self._run}-{self._number + 1:06}.jsonl"
+        self._writing = self._thread.submit(self._put, name, b"".join(self._waiting))
+        return self._writing
+
+    def _settle(self, writing: "Future[object]") -> None:
+        """Waits until an object is written. Raises MuError."""
+        self._writing, self._failed = None, True
+        writing.result()
         self._failed = False
         self._number += 1
-        self._waiting = []
-        self._written = monotonic()
+        del self._waiting[: self._sent]

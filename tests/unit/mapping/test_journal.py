@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import threading
+from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
 
@@ -105,13 +107,21 @@ def test_a_journal_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
         FileJournal(tmp_path / "file" / "results.jsonl", resume=False)
 
 
+def ticked(made: ObjectJournal) -> None:
+    """Lets a journal in a bucket begin an object, if one is due, and waits until it is written."""
+    made.tick()
+    if made._writing is not None:
+        wait([made._writing])
+        made.tick()
+
+
 def test_a_journal_in_a_bucket_is_objects_of_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "ROWS_EACH", 3)
     objects: dict[str, bytes] = {}
     made = ObjectJournal(objects.__setitem__, "run")
     for number in range(7):
         made.add(row(str(number)))
-        made.tick()
+        ticked(made)
     assert sorted(objects) == ["run-000001.jsonl", "run-000002.jsonl"]
     made.close()
     lines = b"".join(objects[name] for name in sorted(objects)).splitlines()
@@ -123,7 +133,7 @@ def test_a_journal_in_a_bucket_is_written_after_some_seconds(monkeypatch: pytest
     objects: dict[str, bytes] = {}
     made = ObjectJournal(objects.__setitem__, "run")
     made.add(row("a"))
-    made.tick()
+    ticked(made)
     assert list(objects) == ["run-000001.jsonl"]
 
 
@@ -142,13 +152,35 @@ def test_rows_that_a_bucket_has_refused_are_written_at_the_end(monkeypatch: pyte
     made.add(row("0"))
     made.add(row("1"))
     with pytest.raises(MuError, match="slow down"):
-        made.tick()
+        ticked(made)
     made.add(row("2"))
-    made.tick()  # the run ends: its loop does not wait for the bucket any more
+    ticked(made)  # the run ends: the bucket is not asked once more for each input that ends meanwhile
     assert (len(asked), made.waiting) == (1, 3)
     made.close()
     assert (asked, made.waiting) == (["run-000001.jsonl"] * 2, 0)
     assert [each["input"] for each in journal.rows_of(objects["run-000001.jsonl"].splitlines())] == [*"012"]
+
+
+def test_a_bucket_that_does_not_answer_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "ROWS_EACH", 1)
+    objects: dict[str, bytes] = {}
+    answers = threading.Event()
+
+    def put(name: str, data: bytes) -> None:
+        answers.wait()
+        objects[name] = data
+
+    made = ObjectJournal(put, "run")
+    try:
+        for number in range(3):
+            made.add(row(str(number)))
+            made.tick()
+        assert (objects, made.waiting) == ({}, 3)
+    finally:
+        answers.set()
+    made.close()
+    assert [data.count(b"\n") for data in objects.values()] == [1, 2]
+    assert sorted(objects) == ["run-000001.jsonl", "run-000002.jsonl"]
 
 
 def test_a_row_for_which_there_was_no_room_spoils_no_other(tmp_path: Path) -> None:
