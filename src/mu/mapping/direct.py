@@ -56,9 +56,8 @@ class Direct:
         self._tell = tell
         self._memory = memory
         self._to_do: queue.SimpleQueue[Attempt | None] = queue.SimpleQueue()
-        self._over: queue.SimpleQueue[Callable[[], None]] = (
-            queue.SimpleQueue()
-        )  # what to do next, for each attempt
+        # What the calling thread is to do next for an attempt, whose invocation or transfer is over.
+        self._over: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._again: deque[tuple[Work, int]] = deque()
         self._threads = 0
         self.begun = 0
@@ -148,7 +147,7 @@ class Direct:
             self._over.put(partial(self._judge, attempt, answer))
 
     def _take(self) -> None:
-        """Waits a moment for invocations that are over, and handles them."""
+        """Waits a moment for invocations and transfers that are over, and handles them."""
         try:
             found = self._over.get(timeout=0.05)
         except queue.Empty:
@@ -161,7 +160,11 @@ class Direct:
                 return
 
     def _judge(self, attempt: Attempt, answer: Answer) -> None:
-        """Finishes an attempt, or first brings its outputs here. None gets its final name if the attempt has failed."""
+        """Finishes an attempt whose invocation is over, or first brings its outputs here. None gets its final name if
+        the attempt has failed."""
+        self.seconds += answer.seconds
+        self.requests += answer.requests
+        self._map.budget.spend(answer.seconds, answer.requests)
         if answer.error:
             ended = Ended(Verdict(answer.error, answer.final), answer.error)
         else:
@@ -193,9 +196,6 @@ class Direct:
         carrier = self._map.carrier
         assert carrier is not None
         seconds = time.monotonic() - attempt.began
-        self.seconds += answer.seconds
-        self.requests += answer.requests
-        self._map.budget.spend(answer.seconds, answer.requests)
         self._show(work, attempt.number, ended, seconds)
         carrier.forget(made, attempt.carried)
         planning.tidy(made)
