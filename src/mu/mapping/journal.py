@@ -224,7 +224,12 @@ class ObjectJournal:
     def _settle(self, writing: "Future[object]") -> None:
         """Waits until an object is written. Raises MuError."""
         self._writing, self._failed = None, True
-        writing.result()
+        try:
+            writing.result()
+        except MuError:
+            raise
+        except Exception as error:
+            raise MuError(f"cannot write the journal: {reason(error)}") from None
         self._failed = False
         self._number += 1
         del self._waiting[: self._sent]

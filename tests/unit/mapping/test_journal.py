@@ -137,7 +137,13 @@ def test_a_journal_in_a_bucket_is_written_after_some_seconds(monkeypatch: pytest
     assert list(objects) == ["run-000001.jsonl"]
 
 
-def test_rows_that_a_bucket_has_refused_are_written_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(MuError("slow down"), "slow down"), (RuntimeError("odd"), "cannot write the journal: odd")],
+)
+def test_rows_that_a_bucket_has_refused_are_written_at_the_end(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(journal, "ROWS_EACH", 2)
     objects: dict[str, bytes] = {}
     asked: list[str] = []
@@ -145,13 +151,13 @@ def test_rows_that_a_bucket_has_refused_are_written_at_the_end(monkeypatch: pyte
     def put(name: str, data: bytes) -> None:
         asked.append(name)
         if len(asked) == 1:
-            raise MuError("slow down")
+            raise error
         objects[name] = data
 
     made = ObjectJournal(put, "run")
     made.add(row("0"))
     made.add(row("1"))
-    with pytest.raises(MuError, match="slow down"):
+    with pytest.raises(MuError, match=said):
         ticked(made)
     made.add(row("2"))
     ticked(made)  # the run ends: the bucket is not asked once more for each input that ends meanwhile
