@@ -17,7 +17,7 @@ from mu.jobs import explain
 from mu.jobs.commands import CommandState
 from mu.jobs.context import Context
 from mu.jobs.ends import DoneState, FailedState
-from mu.jobs.errors import CommandFailed, Misuse, Skip, WorkerLost
+from mu.jobs.errors import CommandFailed, FinalFailure, Misuse, Skip, WorkerLost
 from mu.jobs.requests import (
     WAITING,
     Command,
@@ -389,8 +389,22 @@ class CoroutineState(CommandState):
             return self
         self._inner = None
         assert self._main is not None
-        if isinstance(inner, ErrorState):  # it has closed the connection
-            problem = CommandFailed(inner.err)
-            problem.final = is_final(inner.err)
-            return self._go_on(self._main, None, problem)
+        if isinstance(inner, ErrorState):
+            return self._machine_failed(inner)
         return self._go_on(self._main, inner)
+
+    def _machine_failed(self, inner: ErrorState) -> MachineState:
+        """Raises CommandFailed in the part whose state machine has failed.
+
+        Answers to the machine's commands may still come, which would look like those to the part's next commands. So
+        the worker is lost for the part if it goes on. If it fails, the worker may have another part, since `reset:`
+        discards those answers.
+        """
+        assert self._main is not None
+        problem = (FinalFailure if inner.final else CommandFailed)(inner.err)
+        problem.final = is_final(inner.err)
+        state = self._go_on(self._main, None, problem)
+        if isinstance(state, FailedState):
+            return state
+        SocketNB.close(self)
+        return state if state.terminal else self._lose("its state machine has failed")

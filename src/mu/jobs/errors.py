@@ -40,6 +40,10 @@ class Final(MuError):  # noqa: N818
     """Raised by a part that has failed, if another attempt would end the same way."""
 
 
+class FinalFailure(CommandFailed, Final):
+    """A state machine has failed in a way that its next attempt would, too, such as one whose classes are wrong."""
+
+
 class PartFailed(Final):
     """The part whose result was awaited (`mu.done`) has failed for good."""
 

@@ -276,8 +276,9 @@ class Worker:
         """Runs a state machine on the worker, from the state that `state` makes to its terminal state, which is
         returned.
 
-        A machine that begins by waiting for `OK:HELLO` gets that message. Raises CommandFailed if the machine ends in
-        an ErrorState, which also ends the worker.
+        A machine that begins by waiting for `OK:HELLO` gets that message. It must wait for the answers to all its
+        commands, since a later one would be taken for the answer to the part's next command. Raises CommandFailed if
+        the machine ends in an ErrorState; after that, all that the part awaits raises WorkerLost.
         """
         return Machine(self._driver, state)
 

@@ -951,6 +951,71 @@ def test_a_state_machine_that_fails_or_needs_no_hello() -> None:
     assert Part(job).says("OK:ECHO(x)").result is None
 
 
+class TwoAtOnce(CommandListState):
+    """Fails at the answer to its first command; the answer to the second one may come later."""
+
+    commandlist = [("OK:HELLO", None), (None, "run:a"), (None, "run:b"), ("OK:SET", None)]
+    nextState = TerminalState
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_no_answer_to_a_failed_machines_commands_answers_the_parts_next_one(late: bool) -> None:
+    answers = ["FAIL(no)", "OK:RETVAL(0):OUTPUT(stale):COMMAND(b)"]
+    seen: list[str] = []
+
+    async def job(worker: mu.Worker, _: None) -> None:
+        with pytest.raises(mu.CommandFailed, match="no"):
+            await worker.machine(TwoAtOnce)
+        seen.append("caught")
+        seen.append(await worker.command("run:fresh"))
+
+    part = Part(job)
+    part.machine._channel.kept = True  # as the loop sets it for workers that can do another part
+    assert part.took == ["run:a", "run:b"]
+    part.says(*answers[:1] if late else answers)
+    assert (seen, part.failure) == (["caught"], "its state machine has failed")
+    assert part.machine.sock is None
+    assert not part.machine.final  # type: ignore[attr-defined]
+
+
+def test_a_part_may_end_well_after_its_machine_has_failed() -> None:
+    async def job(worker: mu.Worker, _: None) -> str:
+        try:
+            await worker.machine(TwoAtOnce)
+        except mu.CommandFailed:
+            return "without it"
+        return ""
+
+    part = Part(job)
+    part.machine._channel.kept = True
+    assert part.says("FAIL(no)").result == "without it"
+    assert part.machine.sock is None
+
+
+def test_a_part_that_fails_with_its_machine_keeps_its_worker() -> None:
+    async def job(worker: mu.Worker, _: None) -> None:
+        await worker.machine(TwoAtOnce)
+
+    part = Part(job)
+    part.machine._channel.kept = True
+    assert part.says("FAIL(no)").failure == "FAIL(no)"
+    assert part.machine.sock is not None
+
+
+def test_a_machine_whose_classes_are_wrong_fails_its_part_for_good() -> None:
+    class Misspelt(OnePassState):
+        expect = "OK:HELLO"
+        command = "run:a"
+        nextstate = TerminalState
+
+    async def job(worker: mu.Worker, _: None) -> None:
+        await worker.machine(Misspelt)
+
+    part = Part(job)
+    assert "did you mean nextState?" in part.failure
+    assert part.machine.final  # type: ignore[attr-defined]
+
+
 def test_stages_name_what_follows() -> None:
     async def job(worker: mu.Worker, _: None) -> None:
         await worker.stage("fetching")
