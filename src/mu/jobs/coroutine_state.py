@@ -26,7 +26,7 @@ from mu.jobs.requests import (
     stepping,
 )
 from mu.jobs.task import Task
-from mu.jobs.tasks import Group, close, user_place
+from mu.jobs.tasks import MAX_LOST, Group, close, user_place
 from mu.jobs.worker import Worker
 from mu.machine import CLOSED, INFO_BYTES, Constructor, ErrorState, MachineState, enter, set_info
 from mu.wire.framing import to_text
@@ -39,9 +39,8 @@ logger = logging.getLogger(__name__)
 
 # Seconds that a coroutine may block the coordinator before a warning is printed.
 BLOCKING = 0.1
-# Consecutive awaits that may need no answer, or fail because the worker is lost; more are an endless loop.
+# Consecutive awaits that may need no answer; more are an endless loop.
 MAX_STEPS = 100_000
-MAX_LOST = 100
 
 
 class CoroutineState(CommandState):
@@ -121,14 +120,19 @@ class CoroutineState(CommandState):
         SocketNB.close(self)
         return self.do_handle()
 
-    def __del__(self) -> None:
-        # The loop has dropped the machine, because another worker was quicker or the part's time was over.
+    def _drop(self) -> None:
+        """Ends the coroutine, whose `finally` blocks are done when this returns. The connection stays open."""
         main = self._main
-        if main is not None and not main.finished:
-            self._lost = "its result is no longer needed"
-            self._release()
-            self._context.ended(self.actorNum)
-            close(main.coroutine)
+        if main is None:
+            return
+        stepping.driver = self
+        self._lost = "its result is no longer needed"
+        self._inner = self._frame = self._main = None
+        self._abandon(main)
+        close(main.coroutine)
+        self._release()
+        self._context.ended(self.actorNum)
+        stepping.driver = None
 
     # Answers
 

@@ -10,6 +10,9 @@ from mu.jobs.errors import Misuse
 from mu.jobs.requests import Command, Request, Together, short
 from mu.jobs.task import Task
 
+# Consecutive awaits that may fail because the worker is lost or the coroutine is told to end; more are an endless loop.
+MAX_LOST = 100
+
 
 class Group:
     """The tasks of one `together`.
@@ -68,9 +71,11 @@ async def _await(awaitable: Awaitable[Any]) -> Any:
 
 
 def close(coroutine: Generator[Any, Any, Any]) -> None:
-    """Ends a coroutine that is no longer needed, even if it raises or awaits again."""
-    with suppress(BaseException):
-        coroutine.close()
+    """Ends a coroutine that is no longer needed, even if it raises, or awaits again in its `finally` blocks."""
+    for _ in range(MAX_LOST):
+        with suppress(BaseException):
+            coroutine.close()
+            return
 
 
 def user_place(error: BaseException) -> str:

@@ -149,6 +149,10 @@ class MachineState(SocketNB):
 
     # Called by the coordinator's loop
 
+    def _drop(self) -> None:
+        """Frees what only a machine holds that goes on. The loop calls it for each machine that it ends, or whose part
+        it takes away, before it is in a terminal state."""
+
     def do_read(self) -> "MachineState":
         """Reads from the worker; an error becomes an ErrorState. Returns the state that follows."""
         try:
@@ -330,6 +334,7 @@ def handled(machine: MachineState) -> MachineState:
 def out_of_memory(machine: MachineState) -> MachineState:
     """Returns the ErrorState of a machine whose messages take more memory than there is; the messages are dropped."""
     machine._channel.parser.clear()
+    machine._drop()
     return ended(ErrorState(machine, "there is not enough memory for its messages"))
 
 

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ class Carrier:
         self._threads: ThreadPoolExecutor | None = None
         self._client: Any = None
         self._used = False
+        self._numbers = count()
         self._removing: list[Future[None]] = []
 
     def send(self, made: Plan, mine: str) -> "Future[None] | None":
@@ -52,7 +54,9 @@ class Carrier:
                 f"{large[0][0]} has {self._size(large[0][0]):,} bytes, and files of more than {SMALL:,} need a bucket:"
                 " give --bucket"
             )
-        keys = [f"{self._prefix}{mine}-in-{number}" for number in range(len(large))]
+        # Of an attempt that its worker has not begun there may be another one of the same number, while the first
+        # one's objects are being removed. So no two have a key in common.
+        keys = [f"{self._prefix}{mine}-in-{next(self._numbers)}" for _ in large]
         made.send = [pair for pair in made.send if pair not in large]
         made.fetch += [Transfer(file, self.bucket, key) for (_, file), key in zip(large, keys, strict=True)]
         return self._start(self._upload, [source for source, _ in large], keys)

@@ -24,7 +24,7 @@ from mu.machine import (
 from mu.report.failure import Failure, failure_of
 from mu.report.telling import Telling
 from mu.report.worker_log import Track
-from mu.server.connections import Peer
+from mu.server.connections import Ahead, Peer
 from mu.server.ledger import Attempt, Ledger
 from mu.server.settings import Outcome, Settings
 from mu.wire import clock
@@ -94,10 +94,15 @@ class Attempts:
             machine.final = True
             return machine
 
-    def give_back(self, attempt: Attempt) -> None:
-        """Returns a prepared part that has not begun to the ledger, where it waits for another worker."""
-        self._workers.pop(attempt, None)
-        self._ledger.give_back(attempt)
+    def give_back(self, ahead: Ahead) -> None:
+        """Returns a prepared part that has not begun to the ledger, where it waits for another worker.
+
+        Its machine is dropped before, since the next one will have the same number of the attempt, and may use the
+        same files.
+        """
+        ahead.machine._drop()
+        self._workers.pop(ahead.attempt, None)
+        self._ledger.give_back(ahead.attempt)
 
     def confirm(self, peer: Peer, machine: MachineState, attempt: Attempt) -> None:
         """Records that a worker has begun the part that `prepare` made a machine for."""
@@ -185,6 +190,8 @@ class Attempts:
 
     def abandon(self, peer: Peer) -> None:
         """Takes a worker's part from it, because its result is no longer needed."""
+        if peer.machine is not None:
+            peer.machine._drop()
         if peer.track is not None:
             self._over(peer.track)
         peer.attempt = peer.machine = peer.track = None
@@ -253,6 +260,7 @@ def last_state(
     machine: MachineState, why: str, state: Callable[[MachineState], MachineState] | None = None
 ) -> MachineState:
     """Returns the state in which a machine is ended from outside: `state`, or an ErrorState with the reason `why`."""
+    machine._drop()
     if state is None:
         return ErrorState(machine, why)
     following = settle(checked(machine, "kill_state", enter_fitting, machine, state, why))

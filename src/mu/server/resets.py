@@ -109,7 +109,7 @@ class Resets:
         if peer.ahead is None:
             self._staffing.resetting -= 1
         else:
-            self._attempts.give_back(peer.ahead.attempt)
+            self._attempts.give_back(peer.ahead)
             peer.ahead = None
             self.ahead -= 1
 

@@ -6,6 +6,8 @@ import inspect
 import re
 import socket
 import time
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from mu import CommandListState, ErrorState, OnePassState, TerminalState
 from mu.defs import Defs
 from mu.jobs import commands
 from mu.jobs.context import Context
-from mu.jobs.coroutine_state import MAX_LOST, CoroutineState
+from mu.jobs.coroutine_state import CoroutineState
 from mu.jobs.ends import DoneState, FailedState
+from mu.jobs.tasks import MAX_LOST
 from mu.machine import info
 from mu.machine.info import Told
 from mu.wire.socket_nb import SocketNB
@@ -1082,20 +1085,82 @@ def test_a_part_that_is_over_gives_back_what_its_info_took() -> None:
         gc.enable()
 
 
-def test_a_machine_that_the_loop_ends_lets_its_coroutine_clean_up(capfd: Any) -> None:
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Objects in circles are not freed meanwhile."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_a_machine_that_the_loop_drops_has_its_coroutine_clean_up_at_once(capfd: Any) -> None:
     ends: list[str] = []
 
     async def job(worker: mu.Worker, _: None) -> None:
         try:
-            await mu.sleep(1000)
+            try:
+                await mu.sleep(1000)
+            finally:
+                ends.append("inner")
+                with mu.timeout(5):
+                    await worker.upload("f", "k")
         finally:
-            ends.append("end")
-            await worker.upload("f", "k")
+            ends.append("outer")
+            worker.command("echo:forgotten")
 
     part = Part(job)
+    part.machine._drop()
+    assert ends == ["inner", "outer"]
+    assert not part.context._running
+    assert part.machine.sock is not None  # the worker may still be told to end
+    part.machine._drop()
+    assert ends == ["inner", "outer"]
+    freed = weakref.ref(part.machine)
     part.machine = ErrorState(part.machine, "not finished")
     part.machine.prevState = None
-    gc.collect()
-    assert ends == ["end"]
-    assert not part.context._running
+    assert freed() is None
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_what_goes_on_side_by_side_is_dropped_with_its_part() -> None:
+    ends: list[str] = []
+
+    async def chain(worker: mu.Worker, name: str) -> None:
+        try:
+            await worker.run(name)
+        finally:
+            ends.append(name)
+            await mu.sleep(1)
+
+    async def job(worker: mu.Worker, _: None) -> None:
+        try:
+            await worker.together(chain(worker, "a"), worker.together(chain(worker, "b"), mu.done(1)))
+        finally:
+            ends.append("job")
+
+    part = Part(job)
+    part.machine._drop()
+    assert ends == ["a", "b", "job"]
+    assert not part.context._waiting
+    assert part.took[-1].startswith("exec:")  # it has sent nothing since
+
+
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # Python's message for such a coroutine
+def test_a_part_that_does_not_end_when_it_is_dropped_is_left() -> None:
+    seen = 0
+
+    async def job(worker: mu.Worker, _: None) -> None:
+        nonlocal seen
+        while True:
+            try:
+                await worker.run("x")
+            except BaseException:
+                seen += 1
+
+    part = Part(job)
+    part.machine._drop()
+    assert seen == MAX_LOST + 1  # the last time when it was freed

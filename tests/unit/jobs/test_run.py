@@ -1,11 +1,13 @@
 """Jobs of coroutines on workers of this machine: `mu.run`, `mu.main` and `mu.testing.run`."""
 
+import gc
 import json
 import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -423,6 +425,37 @@ def test_a_part_whose_worker_dies_is_done_by_another(tmp_path: Path) -> None:
     job = mu.testing.run(part, range(3), tmp_path, retries=1, workers=1)
     assert job.results == [[0, 1, "done\n"], [1, 2, "done\n"], [2, 1, "done\n"]]
     assert swallowed == []
+
+
+def test_a_coroutine_is_over_before_the_next_attempt_begins_and_before_the_job_is(tmp_path: Path) -> None:
+    """Whatever has ended them: `kill_time`, or the end of the run. Objects in circles are not freed meanwhile."""
+    events: list[str] = []
+
+    async def part(worker: mu.Worker, number: int) -> None:
+        name = f"{number}.{worker.attempt}"
+        events.append(f"{name} begins")
+        try:
+            await worker.run("sleep", "60" if number == worker.attempt == 1 else "0")
+            await mu.sleep(0 if number == 1 else 60)
+        finally:
+            events.append(f"{name} ends")
+
+    def inputs() -> Iterator[int]:
+        yield 1
+        while "1.2 ends" not in events:
+            time.sleep(0.01)
+        yield 2
+        while "2.1 begins" not in events:
+            time.sleep(0.01)
+        raise ValueError("no more")
+
+    gc.disable()
+    try:
+        job = mu.testing.run(part, inputs(), tmp_path, check=False, workers=1, retries=1, kill_time=1.0)
+    finally:
+        gc.enable()
+    assert events == ["1.1 begins", "1.1 ends", "1.2 begins", "1.2 ends", "2.1 begins", "2.1 ends"]
+    assert "no more" in job.ended
 
 
 def test_what_a_timed_out_program_leaves_costs_its_worker_and_no_part(tmp_path: Path) -> None:

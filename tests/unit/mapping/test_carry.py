@@ -70,3 +70,17 @@ def test_the_end_removes_its_own_objects_and_those_that_others_have_abandoned() 
     assert carrier.bring_by_bucket(Plan(["true"], bring=[("out", "out/1")]), "1.1")
     carrier.close()
     assert list(objects) == [".mu/carry/other/1.1-in-0"]
+
+
+def test_two_attempts_of_one_number_have_no_object_in_common(tmp_path: Path) -> None:
+    carrier = Carrier("bucket", "us-east-1", "run")
+    carrier._client = Service()
+    with (tmp_path / "good").open("wb") as file:
+        file.truncate(SMALL + 1)
+    plans = [Plan(["true"], send=[(str(tmp_path / "good"), "x")]) for _ in range(2)]
+    for plan in plans:
+        carrier.send(plan, "7.1")
+    first, second = (move.key for plan in plans for move in plan.fetch)
+    assert first != second
+    assert carrier._threads is not None
+    carrier._threads.shutdown()

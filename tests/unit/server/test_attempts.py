@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from mu.machine import ErrorState, MachineState, TerminalState
+from mu.machine import ErrorState, MachineState, TerminalState, out_of_memory
 from mu.report.reporter import Reporter
 from mu.report.telling import Tally, Telling
-from mu.server.attempts import FAILURES_KEPT, MAX_NAME, Attempts, name_of
+from mu.server.attempts import FAILURES_KEPT, MAX_NAME, Attempts, last_state, name_of
 from mu.server.connections import Peer
 from mu.server.ledger import Ledger, Part, PartOrder, connection_order
 from mu.server.settings import Outcome, Settings
@@ -139,6 +139,30 @@ def test_the_first_of_two_attempts_that_is_done_counts(made: list[Books]) -> Non
     assert isinstance(books.states[0], Done)
     books.attempts.abandon(first)
     assert (first.attempt, first.machine, first.track) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda attempts, peer: attempts.abandon(peer),
+        lambda attempts, peer: last_state(peer.machine, "too slow"),
+        lambda attempts, peer: last_state(peer.machine, "too slow", Done),
+        lambda attempts, peer: out_of_memory(peer.machine),
+    ],
+)
+def test_a_machine_that_is_ended_from_outside_is_dropped(end: Any, made: list[Books]) -> None:
+    dropped: list[MachineState] = []
+
+    class Dropped(First):
+        def _drop(self) -> None:
+            dropped.append(self)
+
+    books = Books(constructor=Dropped)
+    made.append(books)
+    peer = books.begin()
+    machine = peer.machine
+    end(books.attempts, peer)
+    assert dropped == [machine]
 
 
 def test_a_failed_attempt_leaves_its_part_to_the_other_one(made: list[Books]) -> None:

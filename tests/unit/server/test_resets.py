@@ -180,6 +180,18 @@ def test_a_part_whose_worker_cannot_clean_up_is_given_back(ahead: Cleaning, said
     assert (attempt.part.number, attempt.number) == (0, 1)
 
 
+def test_a_part_that_is_given_back_is_dropped_before_another_worker_can_have_it(
+    ahead: Cleaning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both attempts have the same number, and so the same files on this machine."""
+    dropped: list[int] = []
+    monkeypatch.setattr(First, "_drop", lambda state: dropped.append(ahead.ledger.running), raising=False)
+    ahead.says(b"FAIL(reset: a file stays)")
+    ahead.resets.forget(ahead.peer)
+    assert dropped == [1]
+    assert ahead.ledger.running == 0
+
+
 def test_a_hello_that_the_first_state_does_not_take_is_there_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The state waits for a second message before it accepts the hello, which must not be queued twice."""
 
