@@ -24,12 +24,12 @@ def unfinished(info: Any, parts: Sequence[Part], region: str) -> list[Part]:
         raise UsageError(
             "--resume needs to know what each part makes: give ServerInfo a static method outputs(part)"
         )
-    wanted: dict[Part, list[str]] = {}
+    wanted: list[tuple[Part, list[str]]] = []
     for part in parts:
         number = listed(part.number)
         try:
             keys = name_outputs(number)
-            wanted[part] = [keys] if isinstance(keys, str) else list(keys)
+            wanted.append((part, [keys] if isinstance(keys, str) else list(keys)))
         except UsageError:
             raise
         except Exception as error:
@@ -38,9 +38,9 @@ def unfinished(info: Any, parts: Sequence[Part], region: str) -> list[Part]:
                 "number and returns the key of its output, or a list of keys"
             ) from None
     if getattr(info, "hashed_names", False):
-        wanted = {part: [spread(key) for key in keys] for part, keys in wanted.items()}
-    there = _existing(info.bucket, region, [key for keys in wanted.values() for key in keys])
-    return [part for part, keys in wanted.items() if not there.issuperset(keys)]
+        wanted = [(part, [spread(key) for key in keys]) for part, keys in wanted]
+    there = _existing(info.bucket, region, [key for _, keys in wanted for key in keys])
+    return [part for part, keys in wanted if not there.issuperset(keys)]
 
 
 def _existing(bucket: str, region: str, keys: Sequence[str]) -> set[str]:

@@ -382,6 +382,21 @@ def test_parts_whose_outputs_exist_are_skipped(tmp_path: Path) -> None:
     assert len(resumed(tmp_path, outputs=lambda name: f"{name}.out")) == 0
 
 
+@pytest.mark.parametrize("made", [dict, list])
+def test_inputs_need_not_be_hashable_to_be_skipped(made: Any, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("made before")
+    inputs = [made([("key", name)]) for name in "ab"]
+    job = mu.run(
+        itself,
+        inputs,
+        bucket=f"file://{tmp_path}",
+        outputs=lambda given: dict(given)["key"],
+        resume=True,
+        quiet=True,
+    )
+    assert [outcome.number for outcome in job] == [1]
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
