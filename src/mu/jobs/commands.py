@@ -5,7 +5,6 @@ it do commands side by side (background mode), and their answers come in any ord
 its own answers (`Command.matches`), and the remaining answers are matched by order again.
 """
 
-from time import time
 from typing import Any
 
 from mu.defs import Defs
@@ -14,6 +13,7 @@ from mu.jobs.errors import Misuse
 from mu.jobs.requests import Command, Quiet
 from mu.jobs.task import Task
 from mu.jobs.waiting import WaitingState
+from mu.wire import clock
 from mu.wire.framing import to_bytes
 from mu.wire.socket_nb import SocketLike, SocketNB
 
@@ -75,7 +75,7 @@ class CommandState(WaitingState):
             known = names[place] = (word, f"{word}:{frame.f_lineno}")
         self.title = title = known[1]
         if len(self.timestamps) < MAX_TIMES:
-            self.timestamps.append(time())
+            self.timestamps.append(clock.now())
             self.stateinfo.append(title)
 
     def begin_stage(self, name: str) -> None:
@@ -83,7 +83,7 @@ class CommandState(WaitingState):
         self._staged = bool(name)
         self.title = name or self._context.name
         if len(self.timestamps) < MAX_TIMES:
-            self.timestamps.append(time())
+            self.timestamps.append(clock.now())
             self.stateinfo.append(self.title)
 
     def _whose(self, answer: str) -> int:

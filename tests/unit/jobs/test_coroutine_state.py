@@ -23,6 +23,7 @@ from mu.jobs.ends import DoneState, FailedState
 from mu.jobs.tasks import MAX_LOST
 from mu.machine import info
 from mu.machine.info import Told
+from mu.wire import clock
 from mu.wire.socket_nb import SocketNB
 from tests.support.parts import Part, executed
 
@@ -1034,6 +1035,20 @@ def test_stages_name_what_follows() -> None:
     part.says("OK:ECHO(z)")
     names = [name.rstrip("0123456789") for name in part.machine.stateinfo]
     assert names == ["job", "fetching", "job", "echo:", "DoneState"]
+
+
+def test_the_times_of_stages_and_states_are_of_one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They ascend although the system's clock was set after this process began."""
+    monkeypatch.setattr(clock, "_EPOCH", clock._EPOCH - 100)
+
+    async def job(worker: mu.Worker, _: None) -> None:
+        await worker.stage("fetching")
+        await worker.stage("")
+        await worker.command("echo:x")
+
+    part = Part(job).says("OK:ECHO(x)")
+    assert len(part.machine.timestamps) == 5
+    assert part.machine.timestamps == sorted(part.machine.timestamps)
 
 
 def test_info_reaches_the_machine_and_no_command() -> None:
