@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ OPTIONS = (
 # A connection of its own: one that is shared (ControlMaster) does not tell the port, and keeps it open afterwards.
 TUNNEL = ("-o", "ControlPath=none", "-o", "ExitOnForwardFailure=yes")
 MAX_HOSTS = 1000
+PATIENCE = 20.0  # seconds in which `ssh -G` must have read the configuration
 NOISE = 1000  # lines that a login script may print before Python starts
 OFFENDING = re.compile(r"^Offending \S+ key in (.+):\d+$")
 ALLOCATED = re.compile(r"Allocated port (\d+) for remote forward")
@@ -141,7 +143,9 @@ class SshMachine(Machine):
 
     def _removal(self, said: Sequence[str]) -> str:
         """Returns the command that removes the host's old key, from what ssh has said."""
-        found = settings(self.name, self.arguments)
+        found: dict[str, str] = {}
+        with suppress(MuError):  # then the name is that of the user
+            found = settings(self.name, self.arguments)
         name = found.get("hostkeyalias") or found.get("hostname") or self.name
         if "hostkeyalias" not in found and (port := found.get("port", "22")) != "22":
             name = f"[{name}]:{port}"
@@ -171,9 +175,18 @@ def resolved(name: str, arguments: Sequence[str] = ()) -> str:
 
 def settings(name: str, arguments: Sequence[str] = ()) -> dict[str, str]:
     """Returns ssh's settings for `name`, at least `hostname`, by its configuration. Raises MuError if ssh fails."""
-    done = subprocess.run(
-        ["ssh", "-G", *arguments, "--", name], capture_output=True, text=True, check=False, timeout=20
-    )
+    command = ["ssh", "-G", *arguments, "--", name]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", check=False, timeout=PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        raise MuError(
+            f"{shlex.join(command)} has not answered for {PATIENCE:g} s: its configuration may run a program (Match "
+            "exec) or ask for names (CanonicalizeHostname)"
+        ) from None
+    except OSError as error:
+        raise MuError(f"cannot run ssh: {reason(error)}") from None
     found = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
     if not found.get("hostname"):
         raise MuError(f"ssh rejects {name}: {done.stderr.strip().partition(chr(10))[0]}")

@@ -27,15 +27,47 @@ def test_an_end_without_an_answer() -> None:
     assert ssh._answer(io.BytesIO(b"hello\n")) is None
 
 
+def fake(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts a program of the name ssh first on PATH."""
+    (folder / "ssh").write_text(text)
+    (folder / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+
+
+def test_an_ssh_that_does_not_answer_is_an_error_of_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh, "PATIENCE", 0.01)
+    fake(tmp_path, "#!/bin/sh\nexec sleep 60\n", monkeypatch)
+    machine = ssh.SshMachine("one", 1, arguments=("-F", "a file"))
+    with pytest.raises(MuError, match=r"^ssh -G -F 'a file' -- one has not answered for 0.01 s: "):
+        _ = machine.host
+    said = ["@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @", "Offending RSA key in /f:1"]
+    assert machine.explain(said, 255).endswith("(ssh-keygen -f /f -R one)")
+
+
+def test_an_ssh_that_cannot_be_run_is_an_error_of_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MuError, match=r"^cannot run ssh: no such file or directory$"):
+        ssh.resolved("one")
+
+
+def test_what_ssh_says_need_not_be_utf8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(tmp_path, "#!/bin/sh\nprintf 'hostname h\\nuser \\377\\n'\n", monkeypatch)
+    assert ssh.resolved("one") == "h"
+
+
 def settings_of(machine: ssh.SshMachine, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Returns what the real ssh makes of the command line for a machine, and `askpass` of its environment."""
     with monkeypatch.context() as patch:
         real = shutil.which("ssh")
-        (folder / "ssh").write_text(
-            f'#!/bin/sh\necho askpass $SSH_ASKPASS_REQUIRE\nexec {real} -F /dev/null -G "$@"\n'
+        fake(
+            folder,
+            f'#!/bin/sh\necho askpass $SSH_ASKPASS_REQUIRE\nexec {real} -F /dev/null -G "$@"\n',
+            patch,
         )
-        (folder / "ssh").chmod(0o755)
-        patch.setenv("PATH", str(folder), prepend=":")
         said, _ = machine.spawn({"port": 1}).communicate()
     return dict(line.split(" ", 1) for line in said.decode().splitlines())
 
