@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+LOCK = ".mu-lock"  # file in a directory for temporary files that its process keeps locked
 MOST_LOOKED_AT = 1000  # directories that may be abandoned, at a time
 
 
@@ -67,6 +68,23 @@ def hold(directory: Path, lock: str) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         Path(path).rename(directory / lock)
     return descriptor
+
+
+@contextmanager
+def scratch_directory(prefix: str) -> Iterator[Path]:
+    """Yields a new directory for temporary files, which is removed at the end. Those whose names begin with `prefix`
+    and that killed processes of this user have left are removed before. Raises OSError."""
+    remove_abandoned(filter(of_this_user, Path(tempfile.gettempdir()).glob(f"{prefix}*")), LOCK)
+    directory = Path(tempfile.mkdtemp(prefix=prefix))
+    held = None
+    try:
+        with suppress(OSError):
+            held = hold(directory, LOCK)
+        yield directory
+    finally:
+        if held is not None:
+            os.close(held)  # first, because NFS renames a file that is removed while it is open
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def of_this_user(path: Path) -> bool:

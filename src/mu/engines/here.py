@@ -2,24 +2,21 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mu.console.files import hold, of_this_user, remove_abandoned
+from mu.console.files import scratch_directory
 from mu.engines import shipped
 from mu.engines.pool import Machine, Pool
 from mu.errors import MuError, reason
 
 PREFIX = "mu-package-"  # of directories of unpacked packages
-LOCK = ".mu-lock"  # file in them that the coordinator keeps locked
 
 
 @dataclass
@@ -28,7 +25,7 @@ class ThisMachine(Machine):
 
     package: Path | None = None
     unpacked: str = field(default="")
-    held: int | None = None  # descriptor of the lock on that directory
+    closing: ExitStack = field(default_factory=ExitStack)  # removes that directory
 
     def spawn(self, event: dict[str, Any]) -> "subprocess.Popen[bytes]":
         """Starts the pilot, and unpacks the package while it loads its modules."""
@@ -41,11 +38,7 @@ class ThisMachine(Machine):
         )
         try:
             if self.package is not None:
-                # Those of coordinators and pilots that were both killed.
-                remove_abandoned(filter(of_this_user, Path(tempfile.gettempdir()).glob(f"{PREFIX}*")), LOCK)
-                self.unpacked = tempfile.mkdtemp(prefix=PREFIX)
-                with suppress(OSError):
-                    self.held = hold(Path(self.unpacked), LOCK)
+                self.unpacked = str(self.closing.enter_context(scratch_directory(PREFIX)))
                 unpack(self.package, Path(self.unpacked))
         except BaseException:
             process.kill()
@@ -64,11 +57,7 @@ class ThisMachine(Machine):
 
     def close(self) -> None:
         """Removes the unpacked package."""
-        if self.held is not None:
-            os.close(self.held)
-            self.held = None
-        if self.unpacked:
-            shutil.rmtree(self.unpacked, ignore_errors=True)
+        self.closing.close()
 
 
 def here(workers: int | None = None, package: Path | None = None) -> Pool:

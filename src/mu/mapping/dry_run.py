@@ -2,12 +2,11 @@
 
 import shlex
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
+from mu.console.files import scratch_directory
 from mu.console.terminal import say, visible
 from mu.engines.ramp import LAMBDA as RAMP
 from mu.errors import UsageError
@@ -182,8 +181,8 @@ def sampled(given: Given, some: "_Some") -> tuple[float, float]:
 def name_of(checked: Checked) -> str:
     """Returns the name of the function that the run would make. Raises UsageError if the program cannot be packaged."""
     given = checked.given
-    with tempfile.TemporaryDirectory(prefix="mu-package-") as directory:
-        made = program.package(checked.program, given.beside, Path(directory), allow_ld=given.allow_ld)
+    with scratch_directory("mu-package-") as directory:
+        made = program.package(checked.program, given.beside, directory, allow_ld=given.allow_ld)
         return program.function_name(made, given.memory)
 
 

@@ -2,16 +2,15 @@
 
 import itertools
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mu import aws
+from mu.console.files import scratch_directory
 from mu.console.terminal import say
 from mu.errors import MuError, UsageError, reason
 from mu.jobs.reading import ReadAhead
@@ -151,6 +150,7 @@ class Map:
         self.budget = Budget(self.given.max_cost)
         self._book: Book | None = None
         self._scratch: str | None = None
+        self._closing = ExitStack()  # removes that directory
         self._objects = Objects()
         self._ahead: ReadAhead[Input] | None = None  # of inputs that cannot be read again
         self._beside = Beside(self.run_id)
@@ -234,7 +234,7 @@ class Map:
         except OSError as error:
             raise UsageError(f"--out: cannot write in {each.base or '.'}: {reason(error)}") from None
         if any(name.partition(":")[0] in (IN, OUT, words.TMP) for name in checked.command.names):
-            self._scratch = tempfile.mkdtemp(prefix="mu-map-")
+            self._scratch = str(self._closing.enter_context(scratch_directory("mu-map-")))
         return Layout(checked.command, checked.program.word, self._scratch or "", self._beside, bases)
 
     def _running(self, checked: Checked, wants_stdout: bool) -> Running:
@@ -367,9 +367,7 @@ class Map:
             except Exception as error:
                 say(reason(error))
         self._beside.close()
-        if self._scratch is not None:
-            with suppress(OSError):
-                shutil.rmtree(self._scratch)
+        self._closing.close()
 
 
 def done_before(count: int) -> str:

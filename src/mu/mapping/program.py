@@ -4,11 +4,11 @@ import hashlib
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mu.console.files import scratch_directory
 from mu.errors import MuError, UsageError, reason
 from mu.mapping.words import Words
 
@@ -151,8 +151,8 @@ def as_function(
     def number(variable: str, low: int, high: int) -> int | None:
         return Given(variable, os.environ.get(variable, "")).number(low, high)
 
-    with tempfile.TemporaryDirectory(prefix="mu-package-") as directory:
-        made = package(program, beside, Path(directory), allow_ld=allow_ld)
+    with scratch_directory("mu-package-") as directory:
+        made = package(program, beside, directory, allow_ld=allow_ld)
         name = function_name(made, memory)
         if deploy.find_made(deploy.Function(name, region)):
             return name

@@ -3,14 +3,13 @@
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mu.console.files import replacing
+from mu.console.files import replacing, scratch_directory
 from mu.console.system import LOOP, need_linux
 from mu.console.terminal import say
 from mu.engines import by_name
@@ -79,7 +78,7 @@ def _run(made: Map, *, again: bool, collector: Printed | None, attempts: list[fl
             set_price(made, target)
         if collector is None and not checked.outputs and hasattr(sys.stdout, "buffer"):
             collector = Collector(sys.stdout.buffer, ordered=given.keep_order, tag=given.tag)
-        with tempfile.TemporaryDirectory(prefix="mu-package-") as directory:
+        with scratch_directory("mu-package-") as directory:
             engine = engine_of(checked, target, directory)
             if target is not None:
                 engine.limit()  # before anything is written, since it may be 0
@@ -147,7 +146,7 @@ def event_of(checked: Checked) -> dict[str, Any]:
     return event
 
 
-def engine_of(checked: Checked, target: Target | None, directory: str) -> Engine:
+def engine_of(checked: Checked, target: Target | None, directory: Path) -> Engine:
     """Returns the engine; packages for engines other than lambda are made in `directory`. Raises UsageError."""
     given = checked.given
     specs = list(given.engine)
@@ -159,7 +158,7 @@ def engine_of(checked: Checked, target: Target | None, directory: str) -> Engine
         if spec == LAMBDA and target is not None:
             function = target.name
         elif not checked.here and not function and (checked.program.path or given.beside):
-            zipped = program.package(checked.program, given.beside, Path(directory), allow_ld=given.allow_ld)
+            zipped = program.package(checked.program, given.beside, directory, allow_ld=given.allow_ld)
             function = str(zipped.file)
         wanted = by_name.Wanted(
             function=function,

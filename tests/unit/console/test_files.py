@@ -3,12 +3,13 @@
 import errno
 import fcntl
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from mu.console import files
-from mu.console.files import hold, remove_abandoned, replacing
+from mu.console.files import LOCK, hold, remove_abandoned, replacing, scratch_directory
 
 
 def test_it_is_there_at_the_end_only(tmp_path: Path) -> None:
@@ -113,6 +114,22 @@ def test_one_that_is_held_is_never_taken_for_abandoned(
     os.close(descriptor)
     remove_abandoned([tmp_path / "mine"], "lock")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_scratch_directory_is_removed_by_its_process_or_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("mu-map-killed", "mu-map-other", "another-killed"):
+        (tmp_path / name / "content").mkdir(parents=True)
+    for name in ("mu-map-killed", "another-killed"):
+        (tmp_path / name / LOCK).touch()
+    with scratch_directory("mu-map-") as first, scratch_directory("mu-map-") as second:
+        assert sorted(tmp_path.iterdir()) == sorted(
+            [tmp_path / "another-killed", tmp_path / "mu-map-other", first, second]
+        )
+        assert first.stat().st_mode & 0o777 == 0o700
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["another-killed", "mu-map-other"]
 
 
 def test_without_locks_nothing_is_abandoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mu.console.files import LOCK
 from mu.errors import MuError, UsageError
 from mu.jobs.errors import CommandFailed
 from mu.mapping import earlier, job, retry, rows, sources
@@ -111,6 +112,18 @@ def test_a_program_that_writes_no_output(engine: str) -> None:
         " for out/1" if engine == "here" else ""
     )
     assert not files("out")
+
+
+def test_what_a_killed_run_has_left_for_its_workers_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(["1"])
+    left = tmp_path / "tmp" / "mu-map-killed"
+    (left / "1.1" / "tmp").mkdir(parents=True)
+    (left / LOCK).touch()
+    monkeypatch.setattr(tempfile, "tempdir", str(left.parent))
+    run_map(Given(COPY, out=("out/{/}",)), sources.patterns(["in/*"]))
+    assert not left.exists()
 
 
 def test_nothing_stays_in_the_directory_for_temporary_files(
