@@ -123,17 +123,21 @@ def time_of(text: str) -> float:
     return float(total)
 
 
-def main(handler: Handler, program: str, words: Sequence[str]) -> int:
-    """Runs the command line of a package; returns the exit status."""
+def main(handler: Handler, program: str, words: Sequence[str], directory: str) -> int:
+    """Runs the command line of a package that was started in `directory`; returns the exit status."""
     import argparse
 
     parser = argparse.ArgumentParser(
-        prog=program, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=program,
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     configure(parser)
     given = parser.parse_args(words)
+    event = os.path.join(directory, given.event) if given.event else ""
     try:
-        return run(handler, given.event, given.walltime)
+        return run(handler, event, given.walltime)
     except UsageError as error:
         sys.stderr.write(f"{program}: {error}\n")
         return 2

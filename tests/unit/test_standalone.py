@@ -113,6 +113,30 @@ def test_result(
     assert out.getvalue() == printed
 
 
+@pytest.mark.parametrize("words", [["--event", "event.json"], ["--event=event.json"]])
+def test_the_events_name_is_relative_to_where_the_package_was_started(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event_file(tmp_path, '{"mode": 1, "part": 7}')
+    (tmp_path / "unpacked").mkdir()
+    monkeypatch.chdir(tmp_path / "unpacked")
+    seen = []
+
+    def handler(event: Any, context: Any) -> str:
+        seen.append(event["part"])
+        return "quit"
+
+    assert standalone.main(handler, "package.zip", words, str(tmp_path)) == 0
+    assert seen == [7]
+
+
+def test_flags_are_not_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        standalone.main(lambda event, context: "quit", "package.zip", ["--ev", "event.json"], "/")
+    assert ended.value.code == 2
+    assert "--ev" in capsys.readouterr().err
+
+
 def test_sigterm_means_no_more_parts_and_twice_the_end(tmp_path: Path) -> None:
     seen = []
     before = signal.getsignal(signal.SIGTERM)

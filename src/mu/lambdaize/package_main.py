@@ -82,11 +82,7 @@ def main() -> int:
         # Both modules are in the package, whose directory is not this file's.
         lambda_function = importlib.import_module("lambda_function")
         standalone = importlib.import_module("mu.standalone")
-        words = [
-            os.path.join(before, word) if previous == "--event" else word
-            for previous, word in zip(["", *sys.argv[1:]], sys.argv[1:])  # noqa: B905  not in Python 3.9
-        ]
-        return int(standalone.main(lambda_function.lambda_handler, name, words))
+        return int(standalone.main(lambda_function.lambda_handler, name, sys.argv[1:], before))
     finally:
         os.chdir("/")
         if lock >= 0:
