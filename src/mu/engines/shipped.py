@@ -24,7 +24,7 @@ import sys
 sys.path[:] = [place for place in sys.path if place]  # no module of the current directory
 if sys.version_info < (3, 9):
     sys.exit("mu: Python 3.9 or later is needed, and python3 there is %d.%d" % sys.version_info[:2])
-import json, os, shutil, tempfile, zipfile
+import contextlib, json, os, shutil, tempfile, zipfile
 def take(size):
     data = b""
     while len(data) < size:
@@ -45,17 +45,18 @@ os.write(1, json.dumps(facts).encode() + b"\\n")
 for f in need:
     data = take(f["size"])
     folder = tempfile.mkdtemp(prefix="new-", dir=root)
-    with tempfile.TemporaryFile(dir=root) as copy:
-        copy.write(data)
-        with zipfile.ZipFile(copy) as package:
-            for member in package.infolist():
-                path = package.extract(member, folder)
-                if not member.is_dir():
-                    os.chmod(path, (member.external_attr >> 16) & 0o777 | 0o400)
     try:
-        os.rename(folder, os.path.join(root, f["name"]))
-    except OSError:
-        shutil.rmtree(folder)
+        with tempfile.TemporaryFile(dir=root) as copy:
+            copy.write(data)
+            with zipfile.ZipFile(copy) as package:
+                for member in package.infolist():
+                    path = package.extract(member, folder)
+                    if not member.is_dir():
+                        os.chmod(path, (member.external_attr >> 16) & 0o777 | 0o400)
+        with contextlib.suppress(OSError):  # another run was quicker
+            os.rename(folder, os.path.join(root, f["name"]))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # it is still there if the disk is full
 code = "import sys; sys.path[:] = [sys.argv.pop(1)] + [place for place in sys.path if place]; "
 code += "from mu import pilot; sys.exit(pilot.main(sys.argv[1:]))"
 os.execv(sys.executable, [sys.executable, "-c", code, os.path.join(root, wanted[0]["name"])])

@@ -376,15 +376,16 @@ def unpacked(what: shipped.Shipped, root: Path) -> Path:
     if place.is_dir():
         return place
     folder = Path(tempfile.mkdtemp(prefix="new-", dir=root))
-    with tempfile.TemporaryFile(dir=root) as copy:
-        copy.write(what.data)
-        with zipfile.ZipFile(copy) as opened:
-            for member in opened.infolist():
-                path = Path(opened.extract(member, folder))
-                if not member.is_dir():
-                    path.chmod((member.external_attr >> 16) & 0o777 | 0o400)
     try:
-        folder.rename(place)
-    except OSError:  # another run was quicker
-        shutil.rmtree(folder, ignore_errors=True)
+        with tempfile.TemporaryFile(dir=root) as copy:
+            copy.write(what.data)
+            with zipfile.ZipFile(copy) as opened:
+                for member in opened.infolist():
+                    path = Path(opened.extract(member, folder))
+                    if not member.is_dir():
+                        path.chmod((member.external_attr >> 16) & 0o777 | 0o400)
+        with contextlib.suppress(OSError):  # another run was quicker
+            folder.rename(place)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # it is still there if the disk is full
     return place
