@@ -4,14 +4,19 @@ A name that no state class reads changes nothing, and a machine without commands
 `commandlist` would make a job that does nothing and says that all went well.
 """
 
+import ast
 import dis
+import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from math import isinf
-from types import CodeType, FunctionType
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from mu.errors import MuError, is_users
+from mu.errors import OURS, MuError, is_users
 from mu.machine.command_list import FORM, wrong_place
 from mu.machine.places import place_of, shown
 
@@ -36,6 +41,8 @@ LISTS = {
     "commands": "a list of commands",
     "state_constructors": "a list of state classes",
 }
+# With these, code can read attributes whose names it does not contain.
+COMPUTING = {"vars", "dir", "__dict__", "__getattribute__", "getmembers", "attrgetter", "eval", "exec"}
 DECORATORS = 20  # of one function, which are looked through
 LONG = 12  # letters of a name in which two may be missing
 
@@ -59,7 +66,7 @@ def _misspelt(state: Any) -> str:
     """Returns the text for a name that no state class reads, and that was probably meant for another one.
 
     That is so if it is almost that of a declaration which is missing and whose kind of value it has, or if it is one
-    of another state class's commands and the state has none. A name that the script's own classes read is their own.
+    of another state class's commands and the state has none. A name that the script reads anywhere is its own.
     """
     kind = type(state)
     own = own_classes(kind)
@@ -152,13 +159,63 @@ def _fits(right: str, value: object) -> bool:
 
 
 def _reads(own: Iterable[type], name: str) -> bool:
-    """Returns whether the code of a script's classes reads an attribute, or may do so because it is not to be seen."""
-    for each in own:
-        for value in vars(each).values():
-            code = code_of(value)
-            if name in read_in(code) or (code is None and callable(value) and not isinstance(value, type)):
-                return True
+    """Returns whether a script reads an attribute of this name, or may do so because that is not to be seen.
+
+    A script is the modules that define its classes, the one that was started, and those of the user's that they use.
+    """
+    modules: list[Any] = [sys.modules.get(each.__module__) for each in own]
+    if _is_of_user(sys.modules["__main__"]):
+        modules.append(sys.modules["__main__"])
+    seen = set()
+    while modules:
+        module = modules.pop()
+        file = getattr(module, "__file__", None)
+        if file in seen:
+            continue
+        seen.add(file)
+        names = names_read(file) if file else None
+        if names is None or name in names:
+            return True
+        for value in list(vars(module).values()):
+            name_of_used = getattr(value, "__name__" if isinstance(value, ModuleType) else "__module__", "")
+            used = sys.modules.get(name_of_used)
+            if _is_of_user(used):
+                modules.append(used)
     return False
+
+
+def _is_of_user(module: object) -> bool:
+    return is_users(getattr(module, "__file__", None) or OURS)
+
+
+@lru_cache(maxsize=1024)
+def names_read(file: str) -> frozenset[str] | None:
+    """Returns the names that the code of a file reads, and the words in its texts, since these may be names of
+    attributes, but not those in its docstrings. Returns None if it computes such names, or cannot be parsed."""
+    try:
+        nodes = list(ast.walk(ast.parse(Path(file).read_bytes())))
+    except (OSError, SyntaxError, ValueError):
+        return None
+    prose = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Load):
+            name = node.attr if isinstance(node, ast.Attribute) else node.id
+            if name in COMPUTING:
+                return None
+            found.add(name)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
+            found.update(re.findall(r"\w+", node.value))
+        elif isinstance(node, ast.MatchClass):
+            found.update(node.kwd_attrs)
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in ("getattr", "hasattr")
+            and not all(isinstance(each, ast.Constant) for each in node.args[1:2])
+        ):
+            return None
+    return frozenset(found)
 
 
 def code_of(value: object) -> CodeType | None:

@@ -1,9 +1,11 @@
 """What a script's state classes declare: misspelt names, lists that are none, and loops that are left by accident."""
 
 import functools
-import importlib
+import importlib.util
 import inspect
 import re
+import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -35,8 +37,8 @@ class Final(TerminalState):
 
 
 def line_of(kind: type) -> str:
-    """Returns where a class of this file is, as messages name it."""
-    return f"({__file__}:{inspect.getsourcelines(kind)[1]})"
+    """Returns where a class is, as messages name it."""
+    return f"({inspect.getsourcefile(kind)}:{inspect.getsourcelines(kind)[1]})"
 
 
 def error_of(first: Any) -> str:
@@ -58,6 +60,51 @@ class Before(OnePassState):
 
 
 # Misspelt names
+
+
+IMPORTS = """
+import functools, re
+from collections.abc import Callable
+from typing import Any, ClassVar
+from mu import *
+from mu import MachineState
+from mu.wire.socket_nb import SocketNB
+"""
+
+
+class Scripts:
+    """Makes scripts, of which each is a module with a file of its own."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._directory = directory
+        self._monkeypatch = monkeypatch
+        self._made = 0
+
+    def made(self, text: str, name: str = "") -> Any:
+        """Returns the module of a script with this text."""
+        self._made += 1
+        name = name or f"script_{self._made}"
+        path = self._directory / f"{name}.py"
+        path.write_text(text)
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        self._monkeypatch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    def alone(self, *kinds: Any) -> Any:
+        """Returns the first of these classes, made anew in a script that has nothing but them and what they use."""
+        classes = "".join(textwrap.dedent(inspect.getsource(kind)) for kind in reversed(kinds))
+        used: Any = (Final, logged, Traced, Refusing, follow)
+        helpers = "".join(inspect.getsource(each) for each in used if each.__name__ in classes)
+        return getattr(self.made(IMPORTS + helpers + classes), kinds[0].__name__)
+
+
+@pytest.fixture
+def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scripts:
+    return Scripts(tmp_path, monkeypatch)
 
 
 class Wrong:
@@ -147,13 +194,17 @@ class Wrong:
         (Wrong.Follows, "postTransition", "post_transition"),
     ],
 )
-def test_a_misspelt_name_is_an_error_that_says_what_was_meant(kind: Any, name: str, right: str) -> None:
+def test_a_misspelt_name_is_an_error_that_says_what_was_meant(
+    kind: Any, name: str, right: str, scripts: Scripts
+) -> None:
+    kind = scripts.alone(kind)
     for _ in range(2):
         assert error_of(kind) == f"{kind.__name__}.{name}: did you mean {right}? {line_of(kind)}"
 
 
-def test_a_misspelt_name_of_a_base_class_is_told_with_the_base_class() -> None:
-    assert error_of(Wrong.Inherits) == f"Next.nextstate: did you mean nextState? {line_of(Wrong.Next)}"
+def test_a_misspelt_name_of_a_base_class_is_told_with_the_base_class(scripts: Scripts) -> None:
+    kind = scripts.alone(Wrong.Inherits, Wrong.Next)
+    assert error_of(kind) == f"Next.nextstate: did you mean nextState? {line_of(kind.__base__)}"
 
 
 def logged(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -226,6 +277,7 @@ class Own:
 
         @Traced
         def post_transition(self) -> MachineState:
+            self.enqueue(self.command_)
             return Final(self)  # type: ignore[arg-type]
 
     class Helped(OnePassState):
@@ -252,7 +304,7 @@ class Own:
     class Superposed(SuperpositionState):
         def __init__(self, prevState: SocketNB, actorNum: int = 0) -> None:
             MachineState.__init__(self, prevState, actorNum)
-            self.states = [Own.Given(prevState, actorNum)]
+            self.states = [OnePassState(prevState, actorNum)]
 
     class Data(OnePassState):
         transitions = 3
@@ -296,8 +348,72 @@ class Own:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in vars(Own).values() if isinstance(kind, type)])
-def test_a_name_of_ones_own_is_no_misspelt_one(kind: Any) -> None:
-    assert not isinstance(Driven(kind).says("OK").machine, ErrorState)
+def test_a_name_of_ones_own_is_no_misspelt_one(kind: Any, scripts: Scripts) -> None:
+    assert not isinstance(Driven(scripts.alone(kind)).says("OK").machine, ErrorState)
+
+
+STEP = '''
+class Step(OnePassState):
+    """Has commands of its own."""
+    expect = "OK"
+    commands = {"a": "run:x"}
+'''
+
+
+@pytest.mark.parametrize(
+    ("more", "wrong"),
+    [
+        ("", True),
+        ("# state.commands", True),
+        ("TEXT = 'exec dir vars'", True),
+        ("Step.commands = {}", True),
+        ("def send(state): return getattr(state, 'other', None)", True),
+        ("def send(state): return state.commands", False),
+        ("def send(state): return f'{state.commands}'", False),
+        ("send = '{0.commands}'.format", False),
+        ("def send(state): return getattr(state, 'commands')", False),
+        ("def send(state): return getattr(state, 'comm' + 'ands')", False),
+        ("def send(state): return vars(state)", False),
+        ("def send(state): return type(state).__dict__", False),
+        ("TABLE = [each for kind in (Step,) for each in kind.commands]", False),
+        ("class Other:\n    def send(self, state):\n        return lambda: state.commands", False),
+        (
+            "def send(state):\n    match state:\n        case Step(commands=found):\n            return found",
+            False,
+        ),
+        ("import script_reader", False),
+        ("from script_reader import send", False),
+        ("from script_reader import Reader", False),
+    ],
+)
+def test_a_name_that_the_script_reads_anywhere_is_its_own(more: str, wrong: bool, scripts: Scripts) -> None:
+    reader = "class Reader:\n    def send(self, state): return state.commands\nsend = Reader().send"
+    scripts.made(reader, "script_reader")
+    machine = Driven(scripts.made(f"{IMPORTS}{STEP}\n{more}\n").Step).machine
+    assert isinstance(machine, ErrorState) == wrong
+
+
+def test_the_script_that_was_started_may_read_a_name_of_a_module_of_states(
+    scripts: Scripts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = scripts.made(IMPORTS + STEP).Step
+    assert isinstance(Driven(kind).machine, ErrorState)
+    main = scripts.made("def send(state): return state.commands")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert not isinstance(Driven(kind).machine, ErrorState)
+
+
+def test_a_method_that_looks_like_one_of_ours_may_be_called_by_others(scripts: Scripts) -> None:
+    text = "class Step(OnePassState):\n    expect = 'OK'\n    def transitions(self): return 1\n"
+    assert isinstance(Driven(scripts.made(IMPORTS + text).Step).machine, ErrorState)
+    called = f"{IMPORTS}{text}def show(state): print(state.transitions())\n"
+    assert not isinstance(Driven(scripts.made(called).Step).machine, ErrorState)
+
+
+def test_a_script_whose_text_is_not_there_has_no_misspelt_names(scripts: Scripts) -> None:
+    module = scripts.made(IMPORTS + STEP)
+    del module.__file__
+    assert not isinstance(Driven(module.Step).machine, ErrorState)
 
 
 @pytest.mark.parametrize(
