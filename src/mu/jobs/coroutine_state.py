@@ -411,4 +411,4 @@ class CoroutineState(CommandState):
         if isinstance(state, FailedState):
             return state
         SocketNB.close(self)
-        return state if state.terminal else self._lose("its state machine has failed")
+        return state if state.terminal else self._lose(f"its state machine has failed: {inner.err}")

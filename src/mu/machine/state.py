@@ -150,8 +150,8 @@ class MachineState(SocketNB):
     # Called by the coordinator's loop
 
     def _drop(self) -> None:
-        """Frees what only a machine holds that goes on. The loop calls it for each machine that it ends, or whose part
-        it takes away, before it is in a terminal state."""
+        """Ends what must not outlive this machine. Called before the loop ends a machine that is not terminal, or takes
+        its part away."""
 
     def do_read(self) -> "MachineState":
         """Reads from the worker; an error becomes an ErrorState. Returns the state that follows."""

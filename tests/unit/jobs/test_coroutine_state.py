@@ -977,7 +977,7 @@ def test_no_answer_to_a_failed_machines_commands_answers_the_parts_next_one(late
     part.machine._channel.kept = True  # as the loop sets it for workers that can do another part
     assert part.took == ["run:a", "run:b"]
     part.says(*answers[:1] if late else answers)
-    assert (seen, part.failure) == (["caught"], "its state machine has failed")
+    assert (seen, part.failure) == (["caught"], "its state machine has failed: FAIL(no)")
     assert part.machine.sock is None
     assert not part.machine.final  # type: ignore[attr-defined]
 
