@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,6 +95,7 @@ class Layout:
     scratch: str | None = None
     beside: Callable[[str], str] | None = None
     bases: Mapping[str, str] = field(default_factory=dict)
+    numbers: Iterator[int] = field(default_factory=count, compare=False)  # those of the plans
 
     @property
     def here(self) -> bool:
@@ -101,9 +103,13 @@ class Layout:
         return self.scratch is not None
 
     def plan(self, work: Work, attempt: int) -> Plan:
-        """Returns the plan for an input. Raises Refused if it cannot be done."""
+        """Returns the plan for an input. Raises Refused if it cannot be done.
+
+        No two plans have a file in common, though an attempt whose worker is lost before it has said that it has
+        begun (`mu.server.resets`) has the same number as the next one: a program may just have been started.
+        """
         made = Plan([])
-        mine = f"{work.item.number}.{attempt}"
+        mine = f"{work.item.number}.{attempt}.{next(self.numbers)}"
         if self.scratch is not None and self._has_files:
             made.cleanup = f"{self.scratch}/{mine}"
         values: dict[str, str] = {}

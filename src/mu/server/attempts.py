@@ -97,8 +97,8 @@ class Attempts:
     def give_back(self, ahead: Ahead) -> None:
         """Returns a prepared part that has not begun to the ledger, where it waits for another worker.
 
-        Its machine is dropped before, since the next one will have the same number of the attempt, and may use the
-        same files.
+        Its machine is dropped before, since the next one will have the same number of the attempt, after which a part
+        may have named its files.
         """
         ahead.machine._drop()
         self._workers.pop(ahead.attempt, None)

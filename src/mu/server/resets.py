@@ -3,8 +3,8 @@
 Workers with short parts would spend most of their time waiting for that hello, and then for the first command. So a
 worker that supports it (the fact `ahead`) gets the first commands of its next part along with `reset:`. The part's
 machine is given the hello that we expect, which is the worker's last one with the facts updated. The part is not
-reported before the real hello has come. If none comes, the worker has run none of these commands: the part is given
-back to the ledger, and waits for another worker as if no worker had had it.
+reported before the real hello has come. If none comes, the worker has most likely run none of these commands: the part
+is given back to the ledger, and waits for another worker as if no worker had had it.
 """
 
 import logging

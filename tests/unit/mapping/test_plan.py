@@ -96,6 +96,21 @@ def test_columns_name_files() -> None:
     assert made.send == [("b.txt", "in-right.txt")]
 
 
+def test_no_two_plans_have_a_file_in_common(tmp_path: Path) -> None:
+    """Not even those of attempts of one number, of which the first one's worker was lost before it had begun."""
+    (tmp_path / "input").touch()
+    command = words.command(["tool", "{in}", "{tmp}", "{out}"])
+    layout = Layout(command, scratch=str(tmp_path), beside=lambda _: str(tmp_path))
+    work = Work(Input(1, str(tmp_path / "input")), {"": str(tmp_path / "out")}, "")
+    first, second = (layout.plan(work, 1) for _ in range(2))
+    assert not set(first.argv[1:]) & set(second.argv[1:])
+    for made in (first, second):
+        plan.begin(made)
+    plan.tidy(first)
+    assert Path(second.argv[1]).exists()
+    assert Path(second.argv[2]).is_dir()
+
+
 def test_an_output_on_another_file_system_is_copied_whole(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
