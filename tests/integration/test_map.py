@@ -327,6 +327,29 @@ def test_a_wrong_program_stops_within_the_first_ten(capfd: pytest.CaptureFixture
     assert "was not found (exit status 127)" in capfd.readouterr().err
 
 
+def test_ten_bad_inputs_at_the_front_do_not_stop_a_command_that_has_worked(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    words = ["--range", "1-40", "-W", "4", "--retries", "0"]
+    script = ["--sh", "test -e go && test {} -gt 11 || test {} -gt 30"]
+    first = "the first 10 inputs have all failed"
+    assert main(["map", *words, "--results", "r", "--max-fails", "100%", *script]) == 1
+    assert first not in capfd.readouterr().err
+    shutil.copytree("r", "resumed")
+    Path("go").touch()
+    assert main(["retry", "r", "--max-fails", "25%"]) == 1
+    assert "11 of 40 inputs have failed, more than --max-fails 25%" in capfd.readouterr().err
+    assert main(["map", *words, "--results", "resumed", "--resume", *script]) == 1
+    err = capfd.readouterr().err
+    assert first not in err
+    assert "19 of 40 inputs done" in err
+    assert "11 failed, 10 were done before" in err
+    # Another command has not worked yet.
+    Path("go").unlink()
+    assert main(["map", *words, "--results", "resumed", "--resume", "--sh", "test {} -gt 30 # other"]) == 1
+    assert first in capfd.readouterr().err
+
+
 def test_what_is_left_out_after_the_last_input_is_counted(capfd: pytest.CaptureFixture[str]) -> None:
     """The run itself reads its inputs only up to the last one."""
     Path("a").write_text("x")

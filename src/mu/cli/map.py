@@ -126,7 +126,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     fails("--no-retry", metavar="A,B-C", help="exit statuses after which an input is not tried again")
     fails("--timeout", metavar="SECONDS", type=SECONDS, help="end a program that takes longer")
-    fails("--max-fails", metavar="N|N%", help="end the job when more inputs than this have failed")
+    fails(
+        "--max-fails",
+        metavar="N|N%",
+        help="end the job when more inputs than this have failed; with 100%% it goes on even if the first ten fail",
+    )
     fails(
         "--resume", action="store_true", help="leave out what an earlier run has done, if nothing has changed"
     )

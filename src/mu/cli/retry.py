@@ -24,6 +24,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", help="the directory of --results")
     parser.add_argument("-W", "--workers", metavar="N", type=at_least(1), help="how many at a time")
     parser.add_argument("-e", "--engine", metavar="NAME", action="append", help="another engine than before")
+    parser.add_argument(
+        "--max-fails",
+        metavar="LIMIT",
+        help="another limit of failures, as for mu map; a percentage is that of all inputs of the map",
+    )
     parser.add_argument("--quiet", action="store_true", help="only what went wrong")
 
 
@@ -31,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
     """Runs them again; returns the exit status."""
     directory = Path(args.directory).absolute()
     again = retry.of(directory)
-    changes = {name: value for name, value in (("workers", args.workers), ("quiet", args.quiet)) if value}
+    names = ("workers", "max_fails", "quiet")
+    changes = {name: value for name in names if (value := getattr(args, name))}
     if args.engine:
         changes["engine"] = tuple(args.engine)
     try:

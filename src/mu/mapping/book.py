@@ -41,11 +41,17 @@ class Book:
 
     Standard output and the results are written independently of one another: if one cannot be written, the other still
     gets the inputs that end meanwhile. `unrecorded` counts the inputs that have no row in the journal, although they
-    are over, because it or their output could not be written.
+    are over, because it or their output could not be written. `command` identifies the run's command in the journal.
     """
 
     def __init__(
-        self, watch: Watch, *, journal: Journal | None, results: Results | None, collector: Printed | None
+        self,
+        watch: Watch,
+        *,
+        journal: Journal | None,
+        results: Results | None,
+        collector: Printed | None,
+        command: str = "",
     ) -> None:
         self.watch = watch
         self.groups = Groups()
@@ -54,12 +60,14 @@ class Book:
         self.attempts: list[float] | None = None
         self.bytes = 0
         self.unrecorded = 0
+        self._command = command
         self._journal = journal
         self._results = results
         self._collector = collector
 
     def skip(self, position: int) -> None:
         """Records that an input was done before."""
+        self.watch.skip()
         if self._collector is not None:
             self._print(self._collector.skip, position)
 
@@ -91,7 +99,7 @@ class Book:
         if self._results is not None:
             self._results.keep(work.item.number, ended.stdout, ended.stderr)
         if self._journal is not None:
-            self._journal.add(row(work, ended, attempt, seconds, worker))
+            self._journal.add(row(work, ended, attempt, seconds, worker) | {"command": self._command})
 
     def _print(self, call: Callable[..., None], *arguments: Any) -> None:
         """Calls a method of the collector, which gets no more once it has failed."""

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec import Struct
 
 from mu.errors import UsageError, reason
 from mu.history import schema
 from mu.mapping import journal
+from mu.mapping.fingerprints import Fingerprints
 from mu.mapping.journal import Row
+from mu.mapping.past import of_number
 from mu.mapping.results import FORMAT, RESULTS, RUN
 from mu.mapping.settings import Given
 
@@ -61,15 +64,29 @@ def is_complete(directory: Path) -> bool:
         return True
 
 
-def failed(directory: Path) -> list[Row]:
-    """Returns the rows of the inputs whose last attempt failed, in the order of their numbers."""
+class Ends(NamedTuple):
+    """How the inputs of an earlier map have ended: the rows of those whose last attempt failed, in the order of their
+    numbers, how many inputs have a row, and the commands that have done one."""
+
+    failed: list[Row]
+    inputs: int
+    commands: frozenset[str]
+
+
+def ends(directory: Path) -> Ends:
+    """Reads the journal of the results in `directory`. Raises UsageError."""
     rows: dict[int, Row] = {}
+    numbers = Fingerprints()
+    commands = set()
     for row in _numbered(directory):
+        number = row["number"]
+        numbers.add(of_number(number))
         if row["status"] == journal.DONE:
-            rows.pop(row["number"], None)
+            rows.pop(number, None)
+            commands.add(str(row.get("command")))
         else:
-            rows[row["number"]] = row
-    return [rows[number] for number in sorted(rows)]
+            rows[number] = row
+    return Ends([rows[number] for number in sorted(rows)], len(numbers), frozenset(commands))
 
 
 def _numbered(directory: Path) -> Iterator[Row]:

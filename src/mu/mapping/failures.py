@@ -174,25 +174,32 @@ def max_fails(text: str) -> MaxFails:
 
 class Watch:
     """Watches the ends of inputs, and decides when the job should end. `total` is the number of inputs, once it is
-    known."""
+    known; with `works` an earlier run of the same command has done an input. With a limit of 100 % the job never ends
+    because of failures."""
 
-    def __init__(self, limit: MaxFails | None, total: int | None = None) -> None:
+    def __init__(self, limit: MaxFails | None, total: int | None = None, *, works: bool = False) -> None:
         self._limit = limit
+        self._works = works or (limit is not None and limit.percent == 100)
         self.total = total
         self.done = self.failed = 0
         self._first: str | None = None
         self._alike = 0
         self._over = 0
+        self._skipped = 0
 
     @property
     def proven(self) -> bool:
         """Returns whether the command is known to work for some inputs."""
-        return self.done > 0 or self._alike < self._over
+        return self._works or self.done > 0 or self._alike < self._over
 
     def success(self) -> None:
         """Counts an input that is done."""
         self.done += 1
         self._over += 1
+
+    def skip(self) -> None:
+        """Counts an input that was done before."""
+        self._skipped += 1
 
     def failure(self, text: str, *, program: bool = False, shown: str = "") -> str:
         """Counts an input that has failed with this (generic) text, for people `shown`; returns why the job should
@@ -203,9 +210,9 @@ class Watch:
             self._first = kind
         self._over += 1
         self._alike += kind == self._first
-        if program and not self.done:
+        if program and not self.done and not self._works:
             return shown or text
-        if self._over == self._alike == CANARIES:
+        if self._over == self._alike == CANARIES and not self._works:
             return f"the first {CANARIES} inputs have all failed with: {shown or text}"
         return self._too_many()
 
@@ -216,7 +223,8 @@ class Watch:
         if number is not None and self.failed > number:
             return f"{self.failed:,} inputs have failed, more than --max-fails {number}"
         if percent is not None:
-            of = self.total if self.total is not None else self._over if self._over >= PERCENT_FROM else 0
+            known = self._over + self._skipped
+            of = self.total if self.total is not None else known if known >= PERCENT_FROM else 0
             if of and self.failed > of * percent / 100:
                 return f"{self.failed:,} of {of:,} inputs have failed, more than --max-fails {percent:g}%"
         return ""

@@ -23,11 +23,12 @@ from mu.mapping.budget import Budget
 from mu.mapping.carry import Carrier
 from mu.mapping.failures import Rules, Watch
 from mu.mapping.feed import Feed
+from mu.mapping.fingerprints import fingerprint
 from mu.mapping.inputs import Input, is_s3
 from mu.mapping.objects import Objects
 from mu.mapping.outputs import Outputs
 from mu.mapping.part import Parts
-from mu.mapping.past import Past
+from mu.mapping.past import Before, Past
 from mu.mapping.plan import Layout, Running
 from mu.mapping.program import Program
 from mu.mapping.results import Results
@@ -122,6 +123,14 @@ def check(given: Given, source: Source) -> Checked:
     return checked
 
 
+def command_id(checked: Checked) -> str:
+    """Returns what identifies a command and where it runs: an input that it has done shows that it works."""
+    given = checked.given
+    words = [given.shell] if given.shell is not None else given.command
+    places = [*given.engine, "", given.function or "", "", *given.out]
+    return f"{fingerprint(checked.program.digest, *words, '', *places):016x}"
+
+
 class Map:
     """One run. The constructor reads the inputs as far as needed, `open` prepares all that is written, `close` frees
     it.
@@ -140,8 +149,7 @@ class Map:
         self.ended = ""  # reason why no more inputs are begun
         self.total: int | None = None
         self.direct = False  # whether inputs are done by invocations
-        self._again = False
-        self._left_before: int | None = 0
+        self._again: Before | None = None
         self._journal: Journal | None = None
         # What a source skips that was read before the start: the run reads it again only up to the last input.
         self._passed_over: dict[str, int] | None = None
@@ -161,24 +169,30 @@ class Map:
         checked = self.checked
         return journals.past(self.given, checked.outputs.templates, checked.command.names, self._objects)
 
-    def open(self, collector: Printed | None, event: Mapping[str, Any], *, again: bool = False) -> None:
+    def open(
+        self, collector: Printed | None, event: Mapping[str, Any], *, again: Before | None = None
+    ) -> None:
         """Opens the journal and all other files that are written. `event` has the workers' defaults; with `again` the
-        inputs are those of existing results that failed."""
+        inputs are those of that map's results that failed."""
         checked, self._again = self.checked, again
         layout = self._layout(checked)
         templates = checked.outputs.templates
         self._journal, self.results = journals.opened(
-            self.given, templates, self._objects, self.run_id, again=again
+            self.given, templates, self._objects, self.run_id, again=again is not None
         )
-        if again and self.results is not None:
-            from mu.mapping import earlier  # late: most maps read no earlier results
-
-            self._left_before = earlier.read_run(self.results.directory).left
-        wants_stdout = not checked.outputs or self.results is not None
-        watch = Watch(checked.max_fails, self.total)
-        self._book = Book(watch, journal=self._journal, results=self.results, collector=collector)
         # It is read after the journal was opened, which locks it.
         past = self.past() if self.given.resume else None
+        wants_stdout = not checked.outputs or self.results is not None
+        command = command_id(checked)
+        before = again or past
+        watch = Watch(
+            checked.max_fails,
+            again.inputs if again else self.total,
+            works=before is not None and command in before.commands,
+        )
+        self._book = Book(
+            watch, journal=self._journal, results=self.results, collector=collector, command=command
+        )
         digest = checked.program.digest
         self.feed = Feed(self._items, checked.command, checked.outputs, digest, past=past)
         self.feed.skip = self.book.skip
@@ -316,7 +330,7 @@ class Map:
         """Writes a first run.json, if results are kept, so that `mu retry` knows the settings even if this process is
         killed. Raises MuError."""
         if self.results is not None:
-            self.results.finish({**self._about(), "left": self._left_before if self._again else None})
+            self.results.finish({**self._about(), "left": self._again.left if self._again else None})
 
     def finish(self, made: Summary) -> Summary:
         """Writes run.json, if results are kept. Returns the summary, with another exit status if it could not be
@@ -325,7 +339,7 @@ class Map:
             return made
         ours = made.interrupted + made.not_begun + made.unrecorded
         here = None if made.unread else ours + self.checked.source.rest
-        left = self._left_before if self._again else here
+        left = self._again.left if self._again else here
         counts = {name: value for name, value in vars(made).items() if name != "results"}
         try:
             self.results.finish({**self._about(), "left": left, **counts})

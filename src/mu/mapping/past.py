@@ -13,7 +13,7 @@ names.
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from mu.mapping.fingerprints import Fingerprints, Values, fingerprint
 from mu.mapping.inputs import Input, is_s3
@@ -27,6 +27,15 @@ REPLACED = "an output has changed since it was made"
 CLOCKS = 60.0
 SPREAD = 0x9E3779B97F4A7C15  # an odd number, whose multiples are spread over 64 bits
 LARGEST_NUMBER = (1 << 63) - 1
+
+
+class Before(NamedTuple):
+    """A map whose failed inputs are done again: the number of its known inputs, how many of them are left without an
+    end (None: not known), and the commands, by their journal's name, that have done an input."""
+
+    inputs: int
+    left: int | None
+    commands: frozenset[str]
 
 
 class Numbers:
@@ -65,7 +74,8 @@ class Past:
     """What earlier runs have done. `rows` are the lines of their journals, the oldest first.
 
     With `numbered` they are those of a directory of results; with `positions` the number of an input is its position
-    there, too, since its command or its output has the number. `written(place)` tells when an object was written, in
+    there, too, since its command or its output has the number. `commands` are those that have done an input.
+    `written(place)` tells when an object was written, in
     seconds since the epoch, or 0 if there is none; an object counts as that of a row if it is at most `tolerance`
     seconds younger.
     """
@@ -79,6 +89,7 @@ class Past:
         written: Callable[[str], float] = lambda _: 0,
         tolerance: float = CLOCKS,
     ) -> None:
+        self.commands: set[str] = set()
         self._numbered = numbered
         self._written = written
         self._tolerance = tolerance
@@ -96,6 +107,7 @@ class Past:
         identity = _identity(row.get("identity")) if row.get("status") == DONE else 0
         if identity:
             self._known.add(fingerprint(text))
+            self.commands.add(str(row.get("command")))
         places, versions = _by_name(row.get("output")), _by_name(row.get("output_version"))
         for name, place in places.items():
             one = fingerprint(place)
@@ -105,7 +117,7 @@ class Past:
                 version = None if self._is_younger(place, row.get("time")) else ""
             self._made.put(one, 0 if version is None else fingerprint(version))
         if self._numbered and isinstance(number, int) and 0 < number <= LARGEST_NUMBER:
-            self._last.put(_of_number(number), identity)
+            self._last.put(of_number(number), identity)
             if self._numbers is not None:
                 self._numbers.know(text, number)
 
@@ -121,7 +133,7 @@ class Past:
         done again, or an empty text if it was not done before."""
         ones = [fingerprint(place) for place in places.values()]
         if self._numbered:
-            ones.append(_of_number(item.number))
+            ones.append(of_number(item.number))
         identity = _identity(same)
         if not ones or any(self._last.count(one) != identity for one in ones):
             return CHANGED if self._known.count(fingerprint(item.text)) else ""
@@ -155,7 +167,8 @@ def _nth(one: int, before: int) -> int:
     return (one + before * SPREAD) % (1 << 64) or 1
 
 
-def _of_number(number: int) -> int:
+def of_number(number: int) -> int:
+    """Returns a fingerprint of an input's number, however large."""
     return _nth(0, number)
 
 

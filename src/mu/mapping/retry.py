@@ -9,6 +9,7 @@ from mu.console.terminal import say
 from mu.mapping import earlier
 from mu.mapping.inputs import Input
 from mu.mapping.journal import Row
+from mu.mapping.past import Before
 from mu.mapping.settings import Given
 from mu.mapping.sources import Source
 
@@ -34,43 +35,45 @@ class FailedInputs(Source):
 
 
 class Again(NamedTuple):
-    """What `mu retry` does: the settings, the failed inputs, the directory where the map was run, and how many inputs
-    it has left that have not failed (None: not known)."""
+    """What `mu retry` does: the settings, the failed inputs, the directory where the map was run, and what is known of
+    the whole map."""
 
     given: Given
     source: Source
     directory: str
-    left: int | None
+    before: Before
 
 
 def of(directory: Path) -> Again:
     """Returns what there is to do again in the results in `directory`. Raises UsageError."""
     run = earlier.read_run(directory)
-    rows = earlier.failed(directory)
+    ends = earlier.ends(directory)
     given = dataclasses.replace(
         run.settings, results=str(directory), resume=False, allow_empty=True, quiet=False
     )
-    source = FailedInputs(rows, run.columns, str(directory))
-    return Again(given, source, run.directory, run.left)
+    source = FailedInputs(ends.failed, run.columns, str(directory))
+    before = Before(ends.inputs + (run.left or 0), run.left, ends.commands)
+    return Again(given, source, run.directory, before)
 
 
 def run(again: Again, changes: Mapping[str, Any]) -> int:
     """Does the inputs again; returns the exit status."""
     given = dataclasses.replace(again.given, **changes)
+    left = again.before.left
     code = 0
     if next(iter(again.source), None) is not None:
         from mu.mapping import run as running
 
-        code = running.run(given, again.source, again=True).code
-    elif again.left == 0:
+        code = running.run(given, again.source, again=again.before).code
+    elif left == 0:
         given.note("nothing to do: no input has failed")
     else:
         say("no input has failed")
-    if again.left == 0:
+    if left == 0:
         return code
-    if again.left is None:
+    if left is None:
         which = "the map has not come to its end, and other inputs may be"
     else:
-        which = "1 input was" if again.left == 1 else f"{again.left:,} inputs were"
+        which = "1 input was" if left == 1 else f"{left:,} inputs were"
     say(f"{which} left without an end: for these give the same mu map command with --resume")
     return code or 1

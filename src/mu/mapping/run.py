@@ -25,6 +25,7 @@ from mu.mapping.collect import Collector
 from mu.mapping.failures import Verdict
 from mu.mapping.inputs import bucket_and_key, is_s3
 from mu.mapping.job import Checked, Map, Summary
+from mu.mapping.past import Before
 from mu.mapping.settings import LAMBDA, Given
 from mu.mapping.sources import Source, bucket_region
 from mu.mapping.target import Target, set_price, target_of
@@ -47,13 +48,13 @@ def run(
     given: Given,
     source: Source,
     *,
-    again: bool = False,
+    again: Before | None = None,
     collector: Printed | None = None,
     attempts: list[float] | None = None,
 ) -> Summary:
     """Does a whole map. Programs' output goes to `collector`, by default to standard output.
 
-    With `again` the inputs are those of earlier results that failed; the new results are added to them. `attempts`
+    With `again` the inputs are those of that map's results that failed; the new results are added to them. `attempts`
     gets the seconds of each attempt that decided its input. Raises UsageError or MuError if nothing was started.
     Failed inputs raise nothing: see the summary's `code`.
     """
@@ -70,7 +71,9 @@ def run(
         return _run(made, again=again, collector=collector, attempts=attempts)
 
 
-def _run(made: Map, *, again: bool, collector: Printed | None, attempts: list[float] | None) -> Summary:
+def _run(
+    made: Map, *, again: Before | None, collector: Printed | None, attempts: list[float] | None
+) -> Summary:
     checked, given = made.checked, made.given
     try:
         target = target_of(checked)

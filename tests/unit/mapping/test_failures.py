@@ -159,6 +159,13 @@ def test_a_program_that_cannot_run_ends_the_job_at_once_unless_it_has_run() -> N
     assert not watch.failure("not found", program=True)
 
 
+@pytest.mark.parametrize("watch", [Watch(None, works=True), Watch(failures.max_fails("100%"))])
+def test_a_command_that_has_worked_or_may_fail_proves_nothing_by_its_first_inputs(watch: Watch) -> None:
+    assert watch.proven
+    assert not watch.failure("not found", program=True)
+    assert not any(watch.failure("not found") for _ in range(30))
+
+
 def test_max_fails_as_a_number() -> None:
     watch = Watch(failures.max_fails("2"))
     watch.success()
@@ -178,6 +185,16 @@ def test_max_fails_as_a_share_of_an_unknown_total_waits_for_a_hundred() -> None:
     for number in range(98):
         assert not watch.failure(f"{'x' * number}")
     assert watch.failure("y")
+
+
+def test_max_fails_as_a_share_counts_what_was_done_before() -> None:
+    watch = Watch(failures.max_fails("10%"))
+    for _ in range(99):
+        watch.skip()
+    assert not watch.proven  # it may have been done elsewhere
+    for number in range(11):
+        assert not watch.failure(f"{'x' * number}")
+    assert watch.failure("y") == "12 of 111 inputs have failed, more than --max-fails 10%"
 
 
 @pytest.mark.parametrize("text", ["", "-1", "x", "101%", "1.5", "%"])

@@ -238,8 +238,8 @@ def test_bad_inputs_are_one_line_and_a_retry_does_just_those() -> None:
     assert [each["count"] for each in summary.failures] == [4]
     assert str(summary.failures[0]["failure"]).startswith("exit status 1: 0")
     Path("stop").unlink()
-    again, source, where, left = retry.of(Path("r").absolute())
-    assert left == 0
+    again, source, where, before = retry.of(Path("r").absolute())
+    assert (before.inputs, before.left, len(before.commands)) == (100, 0, 1)
     assert where == str(Path.cwd())
     assert [item.text for item in source] == [f"in/{n}" for n in (0, 33, 66, 99)]
     assert again.shell == given.shell
@@ -351,7 +351,7 @@ def test_results_keep_the_numbers_of_inputs_when_there_are_more() -> None:
     summary, _ = run_map(given, rows.listed(["new", "a", "bad", "b"]), collector=printed)
     assert (summary.done, summary.failed, summary.skipped) == (1, 1, 2)
     assert files("r/stdout") == {"1": b"a\n", "2": b"b\n", "3": b"bad\n", "4": b"new\n"}
-    assert [row["number"] for row in earlier.failed(Path("r"))] == [3]
+    assert [row["number"] for row in earlier.ends(Path("r")).failed] == [3]
     assert printed.ordered() == [b"new\n", None, None, None]  # what is returned has the order of this run
 
 
@@ -371,10 +371,10 @@ def test_a_run_that_is_killed_can_be_tried_again(capfd: pytest.CaptureFixture[st
     given = Given(shell="test {} != 2", results="r", retries=0)
     with pytest.raises(KeyboardInterrupt):
         run_map(given, rows.listed("1234"), before=kill)
-    _, source, _, left = retry.of(Path("r").absolute())
-    assert ([item.text for item in source], left) == (["2"], None)
+    _, source, _, before = retry.of(Path("r").absolute())
+    assert ([item.text for item in source], before.left) == (["2"], None)
     run_map(replace(given, resume=True), rows.listed("1234"))
-    assert retry.of(Path("r").absolute()).left == 0
+    assert retry.of(Path("r").absolute()).before.left == 0
     Path("r/run.json").unlink()
     with pytest.raises(UsageError, match="has no run.json: give the same mu map command with --resume"):
         retry.of(Path("r"))
@@ -420,6 +420,15 @@ def test_an_input_without_a_row_is_left(
     assert told[-1].endswith(", 1 failed, 1 not recorded")
     assert retry.run(retry.of(Path("r")), {}) == 1
     assert "1 input was left without an end" in capfd.readouterr().err
+
+
+def test_a_command_has_worked_only_where_it_has_run() -> None:
+    def named(**more: Any) -> str:
+        return job.command_id(job.check(replace(Given(shell="true {}"), **more), rows.listed(["1"])))
+
+    changes = [{}, {"engine": ("ssh:x",)}, {"function": "f"}, {"shell": "false {}"}]
+    assert len({named(**each) for each in changes}) == len(changes)
+    assert named() == named(retries=0, workers=3)
 
 
 def test_another_program_does_all_again() -> None:

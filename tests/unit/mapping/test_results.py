@@ -41,7 +41,9 @@ def test_which_failed_is_their_last_end(tmp_path: Path) -> None:
     ):
         made.journal.add({"number": number, "input": str(number), "status": status})
     made.journal.add({"nonsense": 1})
-    assert [row["number"] for row in earlier.failed(tmp_path)] == [3, 4]
+    ends = earlier.ends(tmp_path)
+    assert [row["number"] for row in ends.failed] == [3, 4]
+    assert ends.inputs == 4
 
 
 def test_run_json_comes_back(tmp_path: Path) -> None:
