@@ -21,6 +21,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 import mu
+from mu import aws
 from mu.cli.main import main
 from mu.errors import JobError, UsageError
 from mu.local.engine import LocalEngine
@@ -519,6 +520,38 @@ def test_lambda_and_another_engine_together(
         cost = found["cost"]
         assert (cost and (cost["requests"], cost["worker_seconds"])) == ((0, 0) if place == "both" else None)
     assert "cost: 0.0 GB-seconds, 0 requests" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("more", [[], ["--direct"], ["--dry-run"], ["--results", "r"]])
+def test_a_bucket_of_outputs_that_does_not_exist_is_found_before_anything_is_made(
+    s3: Any, local: LocalEngine, capfd: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    Path("tool").write_text(f"#!/bin/sh\n# {more}\necho > $1\n")
+    Path("tool").chmod(0o755)
+    client = boto3.client("lambda", **local.client_arguments())
+    before = client.list_functions()["Functions"]
+    words = ["map", "--range", "1-2", "--out", "s3://mybukket/{}", "-e", "lambda", *more]
+    assert main([*words, "--", "./tool", "{out}"]) == 2
+    assert capfd.readouterr().err == "mu map: there is no bucket mybukket\n"
+    assert client.list_functions()["Functions"] == before
+    assert os.listdir() == ["tool"]
+
+
+def test_a_bucket_of_outputs_takes_one_request_for_its_region(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    made = aws.client
+
+    def client(*words: Any, **more: Any) -> Any:
+        found = made(*words, **more)
+        found.meta.events.register("before-call.s3", lambda model, **_: asked.append(model.name))
+        return found
+
+    monkeypatch.setattr(aws, "client", client)
+    words = ["--range", "1-2", "--out", f"s3://{BUCKET}/one/{{}}", "--quiet", "-W", "1"]
+    assert main(["map", *words, "--sh", "echo > {out}"]) == 0
+    assert asked == ["GetBucketLocation", "PutObject"]  # the other one is for the journal
 
 
 def test_objects_of_any_name(s3: Any) -> None:

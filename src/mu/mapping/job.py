@@ -24,7 +24,7 @@ from mu.mapping.carry import Carrier
 from mu.mapping.failures import Rules, Watch
 from mu.mapping.feed import Feed
 from mu.mapping.fingerprints import fingerprint
-from mu.mapping.inputs import Input, is_s3
+from mu.mapping.inputs import Input, bucket_and_key, is_s3
 from mu.mapping.objects import Objects
 from mu.mapping.outputs import Outputs
 from mu.mapping.part import Parts
@@ -94,6 +94,9 @@ def check(given: Given, source: Source) -> Checked:
             raise UsageError(
                 f"--out {each.text}: the command has no {{{name}}}, so no file would be written there"
             )
+    for each in templates:
+        if is_s3(each.base):  # the region is needed later: this is no further request
+            bucket_region(bucket_and_key(each.base)[0])
     carry.check(given.bucket)
     check_names(bucket=given.bucket, host=given.address, regions=given.regions)
     here = all(engine.partition(":")[0] == HERE for engine in given.engine)
