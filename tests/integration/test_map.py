@@ -395,6 +395,19 @@ def test_one_line_and_status_2_for_mistakes(capfd: pytest.CaptureFixture[str]) -
             "--direct keeps no record: --results DIR keeps what became of each input",
         ),
         (["map", "--range", "1-2", "--no-retry", "x", "--", "true"], "--no-retry: 'x' is not a list of exit"),
+        *(
+            ([*words, "--sh", "true {out}"], f"mu map: {said}: write s3://BUCKET/KEY for an object, or ./")
+            for words, said in (
+                (["map", "s3:/b/*"], "input s3:/b/*"),
+                (["map", "S3://b/*"], "input S3://b/*"),
+                (["map", "--range", "1-2", "--out", "s3:/b/{}"], "--out s3:/b/{}"),
+                (["map", "--range", "1-2", "--out", "x=S3:b/{}"], "--out S3:b/{}"),
+            )
+        ),
+        (
+            ["map", "--range", "1-2", "--results", "s3://b/r", "--", "true"],
+            "--results s3://b/r: it is a directory of this machine, not a bucket",
+        ),
         (["map", "--range", "1-2", "-e", "ssh:", "--", "true"], "-e ssh: names no host"),
         (["map", "s3://B!/*", "--", "true"], "input s3://B!/*: there can be no bucket 'B!'"),
         (

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from mu.errors import UsageError
+
 S3 = "s3://"
 
 
@@ -24,6 +26,17 @@ class Input(NamedTuple):
 def is_s3(place: str) -> bool:
     """Returns whether a path or a template names an object in S3."""
     return place.startswith(S3)
+
+
+def check_written(place: str, where: str) -> None:
+    """Raises UsageError if a path or a template of `where` is most likely meant to name an object, but does not."""
+    if is_nearly_s3(place):
+        raise UsageError(f"{where}: write s3://BUCKET/KEY for an object, or ./{place} for a file")
+
+
+def is_nearly_s3(place: str) -> bool:
+    """Returns whether a path of this machine is most likely a misspelt name of an object, such as `s3:/BUCKET/KEY`."""
+    return place[:3].lower() == "s3:" and not is_s3(place)
 
 
 def bucket_and_key(place: str) -> tuple[str, str]:

@@ -97,6 +97,9 @@ def check(given: Given, source: Source) -> Checked:
     for each in templates:
         if is_s3(each.base):  # the region is needed later: this is no further request
             bucket_region(bucket_and_key(each.base)[0])
+    for flag, directory in (("--results", given.results), ("--record", given.record)):
+        if directory and directory[:3].lower() == "s3:":
+            raise UsageError(f"{flag} {directory}: it is a directory of this machine, not a bucket")
     carry.check(given.bucket)
     check_names(bucket=given.bucket, host=given.address, regions=given.regions)
     here = all(engine.partition(":")[0] == HERE for engine in given.engine)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from mu.errors import UsageError
 from mu.mapping import words
 from mu.mapping.fingerprints import Fingerprints, fingerprint
-from mu.mapping.inputs import Input, bucket_and_key, is_s3, readable
+from mu.mapping.inputs import Input, bucket_and_key, check_written, is_nearly_s3, is_s3, readable
 from mu.mapping.sources import Source
 from mu.preflight import check_bucket
 
@@ -45,6 +45,7 @@ def parse(given: Sequence[str], columns: Sequence[str] | None) -> list[OutputTem
             raise UsageError("--out: the template is empty")
         if name in made:
             raise UsageError(f"--out: {f'{name} is' if name else 'the output without a name is'} given twice")
+        check_written(rest, f"--out {rest}")
         pieces = words.template(rest)
         words.check(set(words.fields_of(pieces)), columns, None, where=f"--out {rest}")
         fixed = pieces[0] if isinstance(pieces[0], str) else ""
@@ -85,6 +86,8 @@ def expand(output: OutputTemplate, item: Input) -> str:
 
 def _local(output: OutputTemplate, place: str) -> str:
     plain = posixpath.normpath(place)
+    if is_nearly_s3(place):
+        raise RefusedError(f"its output would be {place}, which is not s3://BUCKET/KEY")
     if place.endswith(("/", "/.", "/..")) or plain in (".", "/"):
         raise RefusedError(f"its output would be {place}, which is a directory")
     base = posixpath.normpath(output.base) if output.base else "."

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from mu import aws
 from mu.errors import MuError, UsageError, reason
 from mu.mapping import globs
-from mu.mapping.inputs import Input, bucket_and_key, is_directory_bucket, is_s3
+from mu.mapping.inputs import Input, bucket_and_key, check_written, is_directory_bucket, is_s3
 from mu.preflight import check_bucket
 
 FROZEN = ("GLACIER", "DEEP_ARCHIVE")  # storage classes whose objects must be restored before they can be read
@@ -84,6 +84,7 @@ def patterns(given: Sequence[str], region: str | None = None) -> Source:
     if not all(given):
         raise UsageError("an input is an empty word: is a shell variable not set?")
     for each in given:
+        check_written(each, f"input {each}")
         if is_s3(each):
             bucket = bucket_and_key(each)[0]
             if not bucket:

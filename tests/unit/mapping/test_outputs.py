@@ -54,6 +54,7 @@ def test_a_template(template: str, text: str, expected: str) -> None:
         ("s3://bkt/{/}", "\udcff", "not UTF-8"),
         ("s3://bkt/{}", "x" * 1025, "has 1025 bytes"),
         ("s3://bkt/{}", "a/", "not the name of an object"),
+        ("{}.gz", "s3:/b/k", "which is not s3://BUCKET/KEY"),
     ],
 )
 def test_refused_for_this_input(template: str, text: str, message: str) -> None:
@@ -65,6 +66,7 @@ def test_refused_for_this_input(template: str, text: str, message: str) -> None:
     ("given", "message"),
     [
         (["thumbs/"], "ends with a slash"),
+        (["s3:/b/{/}"], r"write s3://BUCKET/KEY for an object, or \./s3:/b/{/} for a file"),
         (["s3://b"], "is not s3://BUCKET/KEY"),
         (["s3://{/}/x"], "is not s3://BUCKET/KEY"),
         ([""], "is empty"),
