@@ -43,7 +43,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     source("--json-lines", metavar="FILE|-", help="each line is a JSON object; its keys are fields")
     source("--range", metavar="A-B", help="the numbers from A to B")
     what = parser.add_argument_group("program and outputs").add_argument
-    what("--sh", metavar="TEXT", type=word, help="the command is a text for /bin/sh; fields arrive quoted")
+    what(
+        "--sh",
+        metavar="TEXT",
+        type=word,
+        help="the command is a text for /bin/sh; fields arrive quoted, so write {} and not '{}'",
+    )
     what(
         "--with",
         dest="beside",

@@ -8,7 +8,7 @@
     {tmp}    an empty directory
 
 Each word stays one argument, whatever the fields contain; nothing is split or quoted. In the text of `--sh`, which a
-shell reads, every field is quoted.
+shell reads, every field is quoted (and refused between quotes: see `quotes`).
 """
 
 import posixpath
@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from mu.errors import UsageError
 from mu.mapping.inputs import Input
+from mu.mapping.quotes import quoted_field
 
 # Fields that are computed from the input's text.
 OF_TEXT: dict[str, Callable[[str], str]] = {
@@ -112,7 +113,14 @@ def shell(text: str) -> Words:
     """Parses the command of `--sh TEXT`. Raises UsageError."""
     if not text.strip():
         raise UsageError("--sh: the text is empty")
-    return Words((template(text),), shell=True)  # noqa: S604  no call of subprocess
+    made = template(text)
+    quoted = quoted_field(made)
+    if quoted is not None:
+        name = fields_of(made)[quoted]
+        raise UsageError(
+            f"--sh: {{{name}}} is between quotes: write it outside of them, since it arrives quoted"
+        )
+    return Words((made,), shell=True)  # noqa: S604  no call of subprocess
 
 
 def check(
