@@ -25,8 +25,9 @@ from mu import aws
 from mu.cli.main import main
 from mu.errors import JobError, UsageError
 from mu.local.engine import LocalEngine
-from mu.mapping import dry_run, invoker, job, reach, rows, sources, target
+from mu.mapping import dry_run, invoker, job, program, reach, rows, sources, target
 from mu.mapping import run as running
+from mu.mapping import words as parsed
 from mu.mapping.job import Map, Summary
 from mu.mapping.journal import FileJournal
 from mu.mapping.settings import Given
@@ -436,6 +437,18 @@ def test_another_engine_gets_the_program_and_its_files_as_a_package() -> None:
     words = ["in/*", "--out", "out/{/}", "-e", "own.py:make", "--with", "model.txt", "--quiet"]
     assert main(["map", *words, "--", "./tool", "{in}", "{out}", "{tmp}"]) == 0
     assert files("out") == {name: f"model of this is {name}".encode() for name in "12"}
+
+
+def test_a_dynamic_program_is_packaged_with_the_flag_that_its_refusal_names(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(str(shutil.which("cat")), "dynamic")
+    monkeypatch.setenv("ALLOW_LD", "1")  # not a setting of mu map
+    words = ["map", "--range", "1-2", "-e", "ssh:no-host.invalid"]
+    assert main([*words, "--", "./dynamic"]) == 2
+    assert "or package its libraries with --allow-ld\n" in capfd.readouterr().err
+    found = program.find(parsed.command(["./dynamic"]), [], here=False)
+    assert program.package(found, [], Path(), allow_ld=True).file.exists()
 
 
 def test_from_python_a_signal_ends_more_than_the_map(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ DESCRIPTION = """\
 Make a Lambda function from an executable. A worker runs the command
   PRE-ARGS ./EXECUTABLE POST-ARGS
 in which ##INFILE##, ##OUTFILE##, ##TMPDIR## and others are replaced by what a coordinator sets. EXECUTABLE is a
-static program, a script that begins with #!, or, with ALLOW_LD, a dynamic program. EXTRAFILEs, which may be
+static program, a script that begins with #!, or, with --allow-ld, a dynamic program. EXTRAFILEs, which may be
 directories, are put beside it; those that may be executed, libraries aside, must be programs for workers, too.
 The package stays in the current directory as NAME.zip, and replaces an earlier one of that name. Other packages are
 never removed.

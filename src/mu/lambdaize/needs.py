@@ -126,7 +126,7 @@ def _libraries(program: elf.Elf, allow_ld: bool) -> dict[str, elf.Elf]:
     if not allow_ld:
         raise UsageError(
             f"{path} is not static, it needs {', '.join(program.needed) or program.interpreter}:"
-            " link it with -static, or set ALLOW_LD=1 to package its libraries"
+            " link it with -static, or package its libraries with --allow-ld"
         )
     if program.interpreter != LOADERS[machine]:
         raise UsageError(

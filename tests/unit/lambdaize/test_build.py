@@ -363,8 +363,10 @@ def test_a_dynamic_executable_is_refused_naming_its_libraries(cloud, place, run,
     status, output, errors = run(built / "dynamic")
     assert (status, output) == (1, "")
     assert "libanswer.so.1, libm.so.6, libc.so.6" in errors
-    assert "ALLOW_LD=1" in errors
+    assert "or package its libraries with --allow-ld\n" in errors
     assert (functions(cloud), files(place)) == ([], [])
+    _, _, errors = run(built / "dynamic", "--allow-ld")
+    assert "is not static" not in errors
 
 
 NO_ROLE = {"AWS_ROLE": ""}
