@@ -72,7 +72,6 @@ ELSEWHERE = {
     "machine/places": "unit/machine/test_declarations.py",
     "machine/state": "unit/test_machine_state.py",
     "machine/texts": "unit/test_machine_state.py",
-    "mapping/api": "integration/test_map.py",
     "mapping/direct_run": "integration/test_map.py",
     "mapping/dry_run": "integration/test_map.py",
     "mapping/earlier": "unit/mapping/test_results.py unit/mapping/test_part.py",

@@ -1,16 +1,32 @@
 """`mu.map`: the Python interface to what `mu map` does."""
 
+import argparse
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mu.console.arguments import no_setting
+from mu.console.arguments import PORT, SECONDS, above, at_least, no_setting
 from mu.errors import JobError, UsageError, stopped
 from mu.mapping import rows, sources
 from mu.mapping import run as running
 from mu.mapping.job import Summary
 from mu.mapping.settings import Given
+
+NUMBERS: dict[str, Callable[[str], float]] = {
+    "workers": at_least(1),
+    "memory": at_least(128, 10240),
+    "retries": at_least(0),
+    "port": PORT,
+    "timeout": SECONDS,
+    "max_cost": above(0, "a positive amount"),
+}
+SWITCHES = {name for name, each in Given.__dataclass_fields__.items() if isinstance(each.default, bool)}
+LISTS = ("regions", "beside")
+STATUSES = ("ok", "no_retry")
+# Settings of the command line alone, and what `mu.map` calls by another name.
+ELSEWHERE = {"command", "shell", "out", "engine", "keep_order", "tag", "address"}
+ADDRESS = "host_addr"
 
 
 @dataclass
@@ -35,19 +51,20 @@ def map(
     `command` is a list of words, or one text as for `--sh`. `inputs` is a glob or prefix, on this machine or in S3,
     or an iterable of texts, numbers, paths, or dictionaries, whose keys become fields. `out` is a template, or
     several. The other settings are those of `mu map --help` by their long names (`workers=8`, `results="dir"`,
-    `timeout=60`), with times in seconds; `beside` holds the files of `--with`.
+    `timeout=60`, `ok=[0, 2]`, `max_fails="1%"`), with times in seconds; `beside` holds the files of `--with`. None is
+    the default.
 
     Raises JobError if inputs failed, unless `check` is false; Stopped after a signal such as Ctrl-C; UsageError or
     MuError if nothing was started.
     """
     shell = command if isinstance(command, str) else None
-    words = () if isinstance(command, str) else tuple(os.fspath(word) for word in command)
-    known = set(Given.__dataclass_fields__) - {"command", "shell", "out", "engine", "keep_order", "tag"}
-    for name in settings:
-        if name not in known:
-            raise UsageError(no_setting("mu.map", name, known))
-    settings |= {name: _listed(settings[name]) for name in ("regions", "beside") if name in settings}
-    given = Given(command=words, shell=shell, out=_listed(out), engine=_listed(engine), **settings)
+    given = Given(
+        command=() if isinstance(command, str) else _listed("command", command),
+        shell=shell,
+        out=_listed("out", out),
+        engine=_listed("engine", engine),
+        **_checked(settings),
+    )
     source = (
         sources.patterns([os.fspath(inputs)])
         if isinstance(inputs, str | os.PathLike)
@@ -69,10 +86,46 @@ def map(
     return result
 
 
-def _listed(given: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> tuple[str, ...]:
-    if isinstance(given, str | os.PathLike):
-        return (os.fspath(given),)
-    return tuple(os.fspath(each) for each in given)
+def _checked(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns settings as those of `Given`. Raises UsageError if one is unknown, or has a value that it cannot have."""
+    known = set(Given.__dataclass_fields__) - ELSEWHERE | {ADDRESS}
+    made = {}
+    for name, value in settings.items():
+        if name not in known:
+            raise UsageError(no_setting("mu.map", name, known))
+        if value is not None:
+            made["address" if name == ADDRESS else name] = _value(name, value)
+    return made
+
+
+def _value(name: str, value: Any) -> Any:
+    if name in NUMBERS:
+        try:
+            return NUMBERS[name](str(value))
+        except argparse.ArgumentTypeError as error:
+            raise UsageError(f"mu.map: {name}: {error}") from None
+    if name in SWITCHES:
+        if value not in (True, False):
+            raise UsageError(f"mu.map: {name} is True or False, not {value!r}")
+        return bool(value)
+    if name in LISTS:
+        return _listed(name, value)
+    if name in STATUSES:
+        several = isinstance(value, Iterable) and not isinstance(value, str)
+        return ",".join(str(each) for each in value) if several else str(value)
+    return str(value) if name == "max_fails" else _text(name, value)
+
+
+def _text(name: str, value: Any) -> str:
+    found = os.fspath(value) if isinstance(value, str | os.PathLike) else value
+    if not isinstance(found, str):
+        raise UsageError(f"mu.map: {name} has {value!r}, which is not a text")
+    return found
+
+
+def _listed(name: str, value: Any) -> tuple[str, ...]:
+    several = isinstance(value, Iterable) and not isinstance(value, str | os.PathLike)
+    return tuple(_text(name, each) for each in value) if several else (_text(name, value),)
 
 
 class Gathered:

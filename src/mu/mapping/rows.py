@@ -222,10 +222,17 @@ def listed(values: Iterable[Any]) -> Source:
     begun: list[Iterator[Any]] = [itertools.chain(() if first is None else [first], source)]
 
     def find(_: Source) -> Iterator[Found]:
-        for value in begun.pop() if begun else values:
+        for number, value in enumerate(begun.pop() if begun else values, 1):
             if isinstance(value, dict):
                 line = json.dumps(value, separators=(",", ":"), default=str)
-                yield Found(line, {str(key): as_text(each) for key, each in value.items()})
+                fields = {
+                    str(key): as_text(str(each) if isinstance(each, Path) else each)
+                    for key, each in value.items()
+                }
+                missing = next((column for column in columns or () if column not in fields), None)
+                if missing is not None:
+                    raise UsageError(f"input {number} has no '{missing}', which the first one has")
+                yield Found(line, fields)
             elif columns is not None:
                 raise UsageError(f"an input is {value!r}, but the first one is a dictionary")
             else:

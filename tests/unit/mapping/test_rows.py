@@ -202,6 +202,10 @@ def test_values_from_python() -> None:
     assert records.columns == ["seed", "id"]
     assert [item.fields for item in records] == [{"seed": "1", "id": "x"}]
     assert texts(rows.listed([])) == []
+    (found,) = rows.listed([{"path": Path("b/c"), "size": 1.5}])
+    assert found.fields == {"path": "b/c", "size": "1.5"}
+    with pytest.raises(UsageError, match="^input 2 has no 'a', which the first one has$"):
+        list(rows.listed([{"a": 1}, {"b": 1}]))
     with pytest.raises(UsageError, match="the first one is a dictionary"):
         list(rows.listed([{"a": 1}, "b"]))
 
