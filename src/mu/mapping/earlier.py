@@ -9,9 +9,7 @@ from msgspec import Struct
 from mu.errors import UsageError, reason
 from mu.history import schema
 from mu.mapping import journal
-from mu.mapping.fingerprints import Fingerprints
 from mu.mapping.journal import Row
-from mu.mapping.past import of_number
 from mu.mapping.results import FORMAT, RESULTS, RUN
 from mu.mapping.settings import Given
 
@@ -76,11 +74,11 @@ class Ends(NamedTuple):
 def ends(directory: Path) -> Ends:
     """Reads the journal of the results in `directory`. Raises UsageError."""
     rows: dict[int, Row] = {}
-    numbers = Fingerprints()
+    numbers = set()
     commands = set()
     for row in _numbered(directory):
         number = row["number"]
-        numbers.add(of_number(number))
+        numbers.add(number)
         if row["status"] == journal.DONE:
             rows.pop(number, None)
             commands.add(str(row.get("command")))

@@ -74,10 +74,9 @@ class Past:
     """What earlier runs have done. `rows` are the lines of their journals, the oldest first.
 
     With `numbered` they are those of a directory of results; with `positions` the number of an input is its position
-    there, too, since its command or its output has the number. `commands` are those that have done an input.
-    `written(place)` tells when an object was written, in
+    there, too, since its command or its output has the number. `written(place)` tells when an object was written, in
     seconds since the epoch, or 0 if there is none; an object counts as that of a row if it is at most `tolerance`
-    seconds younger.
+    seconds younger. `commands` are those, by their journal's name, that have done an input.
     """
 
     def __init__(
@@ -117,7 +116,7 @@ class Past:
                 version = None if self._is_younger(place, row.get("time")) else ""
             self._made.put(one, 0 if version is None else fingerprint(version))
         if self._numbered and isinstance(number, int) and 0 < number <= LARGEST_NUMBER:
-            self._last.put(of_number(number), identity)
+            self._last.put(_of_number(number), identity)
             if self._numbers is not None:
                 self._numbers.know(text, number)
 
@@ -133,7 +132,7 @@ class Past:
         done again, or an empty text if it was not done before."""
         ones = [fingerprint(place) for place in places.values()]
         if self._numbered:
-            ones.append(of_number(item.number))
+            ones.append(_of_number(item.number))
         identity = _identity(same)
         if not ones or any(self._last.count(one) != identity for one in ones):
             return CHANGED if self._known.count(fingerprint(item.text)) else ""
@@ -167,8 +166,7 @@ def _nth(one: int, before: int) -> int:
     return (one + before * SPREAD) % (1 << 64) or 1
 
 
-def of_number(number: int) -> int:
-    """Returns a fingerprint of an input's number, however large."""
+def _of_number(number: int) -> int:
     return _nth(0, number)
 
 
