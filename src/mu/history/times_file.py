@@ -1,9 +1,12 @@
 """`-O` files: a line `part:[(seconds, 'State'), ...]` for each machine in the order in which they connected; then
 `ERR:[places]`, the lines (from 0) of those that failed, if any. Seconds are since the loop's start.
 
-Scripts, and runs of the original, use this form, so it is kept exactly, and both are read here.
+Scripts, and runs of the original, use this form, so it is kept exactly, and both are read here. The names of states
+are written as Python writes texts: a stage of a job may have any name. The form does not tell whether a part that has
+not failed is done: it may have been stopped.
 """
 
+import ast
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,8 +16,12 @@ from mu.errors import UsageError
 from mu.machine import ErrorState, MachineState, listed
 
 NUMBER = r"-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?"
-PAIR = re.compile(rf"\(({NUMBER}), ?'(\w*)'\)")
-MACHINE = re.compile(rf"(\d{{1,18}}): ?\[((?:\({NUMBER}, ?'\w*'\)(?:, ?(?=\()|(?=\])))*)\]")
+ESCAPE = (
+    r"\\(?:[\\'\"ntr]|x[0-9a-f]{2}|u[0-9a-f]{4}|U00(?:0[0-9a-f]|10)[0-9a-f]{4})"  # those that repr() makes
+)
+NAME = rf"""(?:'(?:[^'\\\0-\x1f]++|{ESCAPE})*+'|"(?:[^"\\\0-\x1f]++|{ESCAPE})*+")"""
+PAIR = re.compile(rf"\(({NUMBER}), ?({NAME})\)")
+MACHINE = re.compile(rf"(\d{{1,18}}): ?\[((?:\({NUMBER}, ?{NAME}\)(?:, ?(?=\()|(?=\])))*)\]")
 LATEST = 1e12  # seconds; beyond it, sums and pictures would be meaningless
 STEP = 1.0  # most seconds by which a clock may have been set back during a run
 FAILED = re.compile(r"ERR: ?\[((?:\d{1,18}(?:, ?(?=\d)|(?=\])))*)\]")
@@ -59,6 +66,11 @@ def ascending(states: Iterable[tuple[float, str]]) -> list[tuple[float, str]]:
     return found
 
 
+def _name(text: str) -> str:
+    """Returns the name that a Python literal stands for."""
+    return str(ast.literal_eval(text)) if "\\" in text else text[1:-1]
+
+
 def parse(lines: Iterable[str], name: str) -> list[Times]:
     """Returns the content of a file of this form. Raises UsageError, with `name` and the line's number, if it has
     another."""
@@ -73,7 +85,9 @@ def parse(lines: Iterable[str], name: str) -> list[Times]:
         errors = None if machine else FAILED.fullmatch(line)
         if machine:
             try:
-                states = ascending((moment(float(text)), state) for text, state in PAIR.findall(machine[2]))
+                states = ascending(
+                    (moment(float(text)), _name(state)) for text, state in PAIR.findall(machine[2])
+                )
             except ValueError as error:
                 raise UsageError(f"{name}, line {number}: {error}") from None
             found.append(Times(int(machine[1]), states, bool(states) and states[-1][1] == "ErrorState"))

@@ -12,7 +12,7 @@ from mu.history import times_file
 DATA = Path(__file__).parents[2] / "data"
 GOOD = "0:[(0.5, 'A'), (1.25, 'FinalState')]\n"
 
-names = st.text("ABxyz_09", min_size=1, max_size=8)
+names = st.text("ABxyz_09", max_size=8) | st.text(max_size=8)
 moments = st.lists(st.floats(-times_file.LATEST, times_file.LATEST), max_size=5).map(sorted)
 states = moments.flatmap(
     lambda found: st.tuples(*(st.tuples(st.just(moment), names) for moment in found)).map(list)
@@ -51,6 +51,12 @@ def test_a_clock_that_was_set_back_a_little_stood_still() -> None:
         ([GOOD, "1:[(0.5, 'A')"], 2, "neither"),
         ([GOOD, "", "1:[(0.5, 'A'),, (1.0, 'B')]"], 3, "neither"),
         ([GOOD, "1:[(0.5, 'A'), ]"], 2, "neither"),
+        ([GOOD, "1:[(0.5, 'A\")]"], 2, "neither"),
+        ([GOOD, "1:[(0.5, 'A\\')]"], 2, "neither"),
+        ([GOOD, "1:[(0.5, '\\d')]"], 2, "neither"),
+        ([GOOD, "1:[(0.5, '\\U00110000')]"], 2, "neither"),
+        ([GOOD, "1:[(0.5, '\0\\n')]"], 2, "neither"),
+        ([GOOD, "1:[(0.5, f'A')]"], 2, "neither"),
         ([GOOD, "1:[(x, 'A')]"], 2, "neither"),
         ([GOOD, "1:[(0.5, 'A')] more"], 2, "neither"),
         ([GOOD, GOOD, "ERR:[0, "], 3, "neither"),
