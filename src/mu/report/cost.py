@@ -142,22 +142,25 @@ def describe(cost: Mapping[str, Any] | None) -> str:
     used = f"{cost['gb_seconds']:,.1f} GB-seconds, {cost['requests']:,} requests"
     if cost["dollars"] is None:
         return f"cost: {used}; no price is known for {cost['architecture']} in {', '.join(cost['regions'])}"
-    dollars = money(cost["dollars"])
-    about = dollars if dollars.startswith("less") else f"about {dollars}"
-    return f"cost: {used}: {about} (estimate, Lambda only, prices of {cost['prices_of']})"
+    told = about(cost["dollars"])
+    return f"cost: {used}: {told} (estimate, Lambda only, prices of {cost['prices_of']})"
 
 
-def money(dollars: float) -> str:
-    """Returns dollars with at least two significant digits: $12.34, $0.52, $0.0031."""
-    if dollars >= 0.095:
-        return f"${dollars:,.2f}"
-    return (
-        "less than $0.000001"
-        if 0 < dollars < 1e-6
-        else f"${dollars:.6f}".rstrip("0").rstrip(".")
-        if dollars
-        else "$0"
-    )
+def about(amount: float) -> str:
+    """Returns an estimate in words: about $0.52."""
+    told = money(amount)
+    return told if told.startswith("less") else f"about {told}"
+
+
+def money(amount: float) -> str:
+    """Returns dollars to the cent, or to two significant digits where that is finer: $1,234.50, $0.52, $0.0031."""
+    if amount <= 0:
+        return "$0"
+    if amount < 1e-6:
+        return "less than $0.000001"
+    exponent = int(f"{amount:.1e}".partition("e")[2])  # of the amount as it is rounded
+    whole, _, decimals = f"{amount:,.{max(2, 1 - exponent)}f}".partition(".")
+    return f"${whole}.{decimals.rstrip('0'):0<2}"
 
 
 def table() -> Mapping[str, Any]:

@@ -19,7 +19,8 @@ from typing import NamedTuple
 from rich.text import Text
 
 from mu.console.terminal import visible
-from mu.report.figures import dollars, duration, in_megabytes, megabytes, short, span
+from mu.report.cost import money
+from mu.report.figures import duration, in_megabytes, megabytes, short, span
 from mu.report.graph import History, drawn
 from mu.report.reporter import Counts
 from mu.report.snapshot import PERCENTS, Snapshot, Standing
@@ -135,7 +136,7 @@ class Display:
         run = self._last.counts
         ended, parts = run.done + run.failed, max(1, run.parts)
         rate = self._history.recent(DONE_FIGURE, WINDOW)
-        told = f" {100 * ended / parts:3.0f} %"
+        told = f" {100 * ended // parts:3d} %"  # rounded down, so that 100 % is all of them
         if rate and ended < parts:
             told += f"  {rate:.1f}/s  {duration((parts - ended) / rate)} left"
         size = max(0, width - 1 - len(told))
@@ -162,9 +163,9 @@ class Display:
             pieces.append(took)
         if run.dollars is not None:
             hour = 3600 * recent(DOLLARS_FIGURE, WINDOW)
-            cost = Text().append("cost so far ", LABEL).append(f"~{dollars(run.dollars)}", "bold")
+            cost = Text().append("cost so far ", LABEL).append(f"~{money(run.dollars)}", "bold")
             if hour and width >= TWO_COLUMNS:
-                cost.append("  per hour ", LABEL).append(f"~{dollars(hour)}")
+                cost.append("  per hour ", LABEL).append(f"~{money(hour)}")
             pieces.append(cost)
         for verb, size, figure in (
             ("retrieved", run.retrieved, IN_FIGURE),
@@ -229,7 +230,7 @@ class Display:
             wanted.append(Graph("workers connected", WORKERS_FIGURE, RUNNING, workers, short, rate=False))
         wanted.append(Graph("parts done so far", DONE_FIGURE, DONE, float(run.done), short, rate=False))
         if run.dollars is not None:
-            wanted.append(Graph("cost so far", DOLLARS_FIGURE, AGAIN, run.dollars, dollars, rate=False))
+            wanted.append(Graph("cost so far", DOLLARS_FIGURE, AGAIN, run.dollars, money, rate=False))
         return wanted
 
     def _graph(self, graph: Graph, width: int, height: int) -> list[Text]:

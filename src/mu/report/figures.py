@@ -32,10 +32,3 @@ def short(number: float) -> str:
         if number >= 1
         else f"{number:.2g}"
     )
-
-
-def dollars(amount: float) -> str:
-    """Returns `$0.0034`, `$0.52`, `$1,234.50`: at least two significant digits."""
-    if amount >= 0.1 or amount <= 0:
-        return f"${amount:,.2f}" if amount > 0 else "$0"
-    return f"${amount:.2g}" if amount >= 0.0001 else "less than $0.0001"

@@ -58,7 +58,7 @@ class LiveReporter(PlainReporter):
         """Counts a worker in its first state."""
         super().worker_connected(track)
         self._count(track)
-        self._moved[track] = track.connected
+        self._moved[track] = track.since  # `mu watch` may come when the part has been in its state for long
 
     def worker_moved(self, track: Track, before: MachineState) -> None:
         """Counts a worker in its new state, as the last one that moved."""

@@ -86,6 +86,12 @@ class Track:
             self.moved: dict[str, int] = {}
             self.messages: deque[tuple[float, str]] = deque(maxlen=keep)
 
+    @property
+    def since(self) -> float:
+        """When the machine entered its present state."""
+        entered = self.machine.timestamps
+        return entered[-1] if entered else self.connected
+
     def hear(self, message: bytes) -> bool:
         """Logs a message of the worker; returns whether it was only for the log, and must not reach a state."""
         if message.startswith(ACCOUNT_BYTES):

@@ -557,6 +557,21 @@ def test_lines_above_the_painting_that_wait_are_bounded(monkeypatch: pytest.Monk
     ]
 
 
+def test_a_part_is_in_its_state_since_it_entered_it() -> None:
+    """`mu watch` may begin when a part has been in its state for long, and has had other states before."""
+    with terminal(80, 24) as (stream, _):
+        reporter = LiveReporter(1, stream)
+        now = clock.now()
+        machine = Waiting(NoSocket(), 0)
+        machine.timestamps[:] = [now - 40.0]
+        track = Track(machine, "192.0.2.7")
+        track.connected = now - 100.0
+        reporter.worker_connected(track)
+        (slowest,) = reporter.snapshot(reporter.started, 24).slowest
+    assert slowest.in_state == pytest.approx(40.0, abs=5.0)
+    assert slowest.under_way == pytest.approx(100.0, abs=5.0)
+
+
 def test_it_is_painted_seldom_enough() -> None:
     with terminal(80, 24) as (stream, written):
         reporter = LiveReporter(5, stream)
