@@ -57,7 +57,9 @@ def recorder(directory: Path, parts: list[int] | None = None, secrets: Any = lis
     return Recorder(record.path_in(directory), about, start, secrets)
 
 
-def finish(made: Recorder, parts: list[int], *, status: int = 0, ended: str = "") -> None:
+def finish(
+    made: Recorder, parts: list[int], *, status: int = 0, ended: str = "", more_parts: bool = False
+) -> None:
     """Ends the run two seconds after its start."""
     made.finish(
         record.build(
@@ -69,6 +71,7 @@ def finish(made: Recorder, parts: list[int], *, status: int = 0, ended: str = ""
             launch=None,
             cost=None,
             blank=made.blank,
+            more_parts=more_parts,
         ),
         parts,
     )

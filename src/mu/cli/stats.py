@@ -43,7 +43,7 @@ def report(run: Run) -> str:
     row = last_row(run)
     number = workers(run)
     lines = [
-        f"{run.name}: {run.done} of {run.parts} parts done in {run.seconds:.2f} s; "
+        f"{run.name}: {run.fate} in {run.seconds:.2f} s; "
         f"{number} worker{'s' if number != 1 else ''}, {len(run.rows)} attempt{'s' if len(run.rows) != 1 else ''}"
     ]
     moved = Counter[str]()

@@ -35,16 +35,12 @@ def occurring(run: Run) -> dict[str, str]:
 
 
 def final_failures(run: Run) -> set[tuple[int, int]]:
-    """Returns part and attempt of each failure that was final: the part is not done and was not retried."""
+    """Returns part and attempt of each failure that was final: the part is not done, and no attempt ended later."""
     done = {row.part for row in run.rows if row.outcome == "done"}
-    latest: dict[int, int] = {}
-    for row in run.rows:
-        latest[row.part] = max(row.attempt, latest.get(row.part, 0))
-    return {
-        (row.part, row.attempt)
-        for row in run.rows
-        if row.outcome == "failed" and row.part not in done and row.attempt == latest[row.part]
-    }
+    last: dict[int, Row] = {}
+    for row in sorted(run.rows, key=lambda row: (row.finished, row.attempt)):
+        last[row.part] = row
+    return {(part, row.attempt) for part, row in last.items() if row.outcome == "failed" and part not in done}
 
 
 def curves(run: Run) -> dict[str, list[tuple[float, int]]]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
 from mu.console.files import replacing
 from mu.console.version import VERSION
@@ -131,6 +132,7 @@ def build(
     launch: Mapping[str, Any] | None,
     cost: Mapping[str, Any] | None,
     blank: Callable[[str], str],
+    more_parts: bool = False,
 ) -> schema.Record:
     """Returns the record of a run that has ended, without its parts."""
     return schema.Record(
@@ -140,6 +142,7 @@ def build(
         settings=about.settings,
         launch=as_form(schema.Launch, launch, blank),
         strangers=strangers,
+        more_parts=more_parts or UNSET,
         parts=[],
         cost=as_form(schema.Cost, cost, blank),
     )

@@ -12,16 +12,18 @@ from mu.history import record, schema, times_file
 from mu.history.recorder import lines_beside
 
 SO_FAR = b'{"so_far":'
+ENDED = "ended"  # the outcome of an attempt of which an `-O` file does not tell more
 
 
 @dataclass(frozen=True)
 class Row:
     """An attempt at a part, by one worker. Times are seconds since the run's start.
 
-    `outcome` is done, failed or unfinished. `states` are those it entered and when; the last one lasts until
-    `finished`. `spent` sums seconds by activity, `moved` has the bytes `retrieved` and `uploaded`, and `messages` the
-    worker's messages with their times; all are empty if not known. `worker` is the number, from 1, of the worker,
-    which may have done several parts; 0 if not known. `name` is the name of its input, empty if it has none.
+    `outcome` is done, failed, unfinished, or ended: an `-O` file does not tell more. `states` are those that it
+    entered and when; the last one lasts until `finished`. `spent` sums seconds by activity, `moved` has the bytes
+    `retrieved` and `uploaded`, and `messages` the worker's messages with their times; all are empty if not known.
+    `worker` is the number, from 1, of the worker, which may have done several parts; 0 if not known. `name` is the name
+    of its input, empty if it has none.
     """
 
     part: int
@@ -65,14 +67,14 @@ class Run:
     """A run. `rows` are in the order in which workers connected; `asked` and `launched` tell how many invocations had
     been asked for, and accepted, at which time.
 
-    `parts` is the number of parts, `done` how many are done. `cost` is the record's. With `unfinished` it goes on, or
-    was killed; running attempts are not included.
+    `parts` is the number of parts, without `parts_known` of those known; `done` is how many are done, None if that is
+    not known. `cost` is the record's. With `unfinished` it goes on, or was killed; running attempts are not included.
     """
 
     name: str
     seconds: float
     parts: int
-    done: int
+    done: int | None
     rows: Sequence[Row]
     asked: Sequence[tuple[float, int]] = ()
     launched: Sequence[tuple[float, int]] = ()
@@ -80,6 +82,17 @@ class Run:
     ended: str = ""
     unfinished: bool = False
     cost: schema.Cost | None = None
+    parts_known: bool = True
+
+    @property
+    def fate(self) -> str:
+        """How many of its parts are done, or else have failed, in words."""
+        if self.done is None:
+            failed = {row.part for row in self.rows if row.outcome == "failed"}
+            failed -= {row.part for row in self.rows if row.outcome != "failed"}
+            return f"{self.parts:,} part{'s' if self.parts != 1 else ''} ({len(failed):,} failed)"
+        known = "" if self.parts_known else " or more"
+        return f"{self.done:,} of {self.parts:,}{known} parts done"
 
 
 def load(path: str | Path) -> Run:
@@ -125,11 +138,11 @@ def _of_times(data: bytes, path: Path) -> Run:
     for part, states, failed in times_file.parse(text.splitlines(), str(path)):
         if states:
             seen[part] = seen.get(part, 0) + 1
-            fate = "failed" if failed else "done"
-            rows.append(Row(part, seen[part], states[0][0], states[-1][0], fate, states))
+            outcome = "failed" if failed else ENDED
+            named = [(moment, visible(name)) for moment, name in states]
+            rows.append(Row(part, seen[part], states[0][0], states[-1][0], outcome, named))
     end = max((row.finished for row in rows), default=0.0)
-    done = {row.part for row in rows if row.outcome == "done"}
-    return Run(visible(path.name), end, len(seen), len(done), sorted(rows, key=_connected))
+    return Run(visible(path.name), end, len(seen), None, sorted(rows, key=_connected))
 
 
 def _connected(row: Row) -> tuple[float, int]:
@@ -155,15 +168,16 @@ def _of_record(data: bytes, path: Path) -> Run:
         started=visible(made.run.started),
         ended=made.run.ended,
         cost=made.cost,
+        parts_known=made.more_parts is not True,
     )
 
 
 def _of_lines(data: bytes, path: Path) -> Run:
     """Reads the lines of a run that has not ended. The last line may be incomplete."""
     first, *lines = data[: data.rfind(b"\n") + 1].split(b"\n")[:-1] or [data]
-    about = schema.decode(first, schema.SoFar, f"{path}, line 1")
+    about = schema.decode(first, schema.SoFar, str(path), line=1)
     made = [
-        schema.decode(line, tuple[schema.Whole, schema.Attempt], f"{path}, line {number}")
+        schema.decode(line, tuple[schema.Whole, schema.Attempt], str(path), line=number)
         for number, line in enumerate(lines, 2)
     ]
     end = max((attempt.finished or attempt.connected for _, attempt in made), default=0.0)
@@ -177,6 +191,7 @@ def _of_lines(data: bytes, path: Path) -> Run:
         name=visible(about.run.script),
         seconds=end,
         parts=max(wanted, len(seen)),
+        parts_known=about.parts is not None,
         done=len({part for part, attempt in made if attempt.outcome == "done"}),
         rows=sorted(rows, key=_connected),
         started=visible(about.run.started),

@@ -190,7 +190,13 @@ class Record(Struct, kw_only=True):
     launch: Annotated[Launch | None, Meta(description="null if the run launched nothing.")] = None
     strangers: Annotated[Whole, Meta(description="Unverified connections that were dropped.")] = 0
     cost: Annotated[Cost | None, Meta(description="null if it was not asked for, or is not known.")] = None
-    parts: Annotated[list[Part], Meta(description="One for each part wanted.")]
+    more_parts: Annotated[
+        bool | UnsetType,
+        Meta(
+            description="true: it was stopped before each part had a worker, and `parts` lacks those without one."
+        ),
+    ] = UNSET
+    parts: Annotated[list[Part], Meta(description="One for each part wanted, unless `more_parts` is true.")]
 
 
 class SoFar(Struct, kw_only=True):
@@ -235,13 +241,14 @@ def read(data: bytes, name: str) -> Record:
     return decode(data, Record, name)
 
 
-def decode(data: bytes, form: type[T], name: str) -> T:
-    """Decodes JSON of this form. Raises UsageError, one line with the path inside, if it is no JSON or has another
-    form."""
+def decode(data: bytes, form: type[T], name: str, *, line: int | None = None) -> T:
+    """Decodes JSON of this form: a file called `name`, or its line of this number. Raises UsageError, one line with the
+    path inside, if it is no JSON or has another form."""
+    whole = name if line is None else f"{name}, line {line}"
     try:
         return msgspec.json.decode(data, type=form)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{name}: {explained(error)}") from None
+        raise UsageError(f"{whole}: {explained(error)}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     # Older versions wrote values that Python's own reader accepts but JSON does not have: infinity and lone
@@ -250,14 +257,14 @@ def decode(data: bytes, form: type[T], name: str) -> T:
         loose = json.loads(data)
         return msgspec.convert(_whole_characters(loose), form)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{name}: {explained(error)}") from None
+        raise UsageError(f"{whole}: {explained(error)}") from None
     except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
+        line = line or error.object[: error.start].count(b"\n") + 1
         raise UsageError(f"{name}, line {line}: this is not text") from None
     except json.JSONDecodeError as error:
-        raise UsageError(f"{name}, line {error.lineno}: this is no JSON: {error.msg}") from None
+        raise UsageError(f"{name}, line {line or error.lineno}: this is no JSON: {error.msg}") from None
     except (ValueError, RecursionError):  # only files that were made to harm have these
-        raise UsageError(f"{name}: numbers too long, or lists too deep, for any record") from None
+        raise UsageError(f"{whole}: numbers too long, or lists too deep, for any record") from None
 
 
 PLACE = re.compile(r"(?P<what>.*?)(?: - at `(?P<path>.*)`)?", re.DOTALL)

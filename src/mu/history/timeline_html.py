@@ -8,6 +8,7 @@ from typing import Any
 from mu.history import activity, stats
 from mu.history.chart import COLOURS, curves, final_failures, occurring, workers
 from mu.history.runs import Row, Run
+from mu.report import cost
 
 MAX_MESSAGES = 200_000  # messages in one page; beyond it, those of the last workers are left out
 
@@ -41,8 +42,7 @@ def _data(run: Run) -> dict[str, Any]:
         "started": run.started,
         "ended": run.ended,
         "seconds": run.seconds,
-        "parts": run.parts,
-        "done": run.done,
+        "fate": run.fate,
         "states": names,
         "kinds": [
             {"name": name, "colour": colour, "there": name in shown} for name, colour in COLOURS.items()
@@ -51,7 +51,7 @@ def _data(run: Run) -> dict[str, Any]:
         "rows": rows,
         "lines": [[places[id(row)] for row in worker.rows] for worker in workers(run)],
         "stats": _stats(run) if run.rows else None,
-        "cost": None if run.cost is None else run.cost.dollars,
+        "cost": None if run.cost is None or run.cost.dollars is None else cost.about(run.cost.dollars),
     }
 
 

@@ -77,9 +77,9 @@ def draw(run: Run, path: Path) -> None:
 
 
 def _title(run: Run) -> str:
-    failed = len(final_failures(run))
+    failed = len(final_failures(run)) if run.done is not None else 0  # else they are in `fate`
     again = len({row.part for row in run.rows if row.attempt > 1})
-    text = f"{run.name}: {run.done:,} of {run.parts:,} parts done in {run.seconds:.1f} s"
+    text = f"{run.name}: {run.fate} in {run.seconds:.1f} s"
     return (
         text
         + (f", {failed:,} failed for good" if failed else "")

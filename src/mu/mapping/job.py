@@ -3,7 +3,7 @@
 import itertools
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -169,6 +169,13 @@ class Map:
         self._ahead: ReadAhead[Input] | None = None  # of inputs that cannot be read again
         self._beside = Beside(self.run_id)
         self._items = self._begin(checked.source)
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The numbers of all inputs, if their total is known."""
+        if self._again:
+            return [item.number for item in self.checked.source]
+        return range(1, (self.total or 0) + 1)
 
     def past(self) -> Past:
         """Reads what earlier runs have done. Raises UsageError or MuError."""

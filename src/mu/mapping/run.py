@@ -296,10 +296,14 @@ class _Parts:
 
 
 class _Counted(_Parts):
-    """The parts of a run whose inputs are all known and all to be done, with a length."""
+    """The parts of a run whose inputs are all known and all to be done, with a length. `numbers` are those of all."""
+
+    def __init__(self, made: Map) -> None:
+        super().__init__(made)
+        self.numbers = made.numbers
 
     def __len__(self) -> int:
-        return self._map.total or 0
+        return len(self.numbers)
 
 
 def reporter_of(made: Map) -> Reporter:

@@ -3,7 +3,7 @@
 Files come first, because printing may have to wait for a terminal, and the estimate for Lambda's price.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mu.console.system import caught_signals
@@ -55,7 +55,7 @@ class Ended(Protocol):
         """How many attempts have begun."""
 
     @property
-    def part_numbers(self) -> list[int] | None:
+    def part_numbers(self) -> Sequence[int] | None:
         """The numbers of all parts, if they are known."""
 
 
@@ -79,23 +79,22 @@ def conclude(run: Ended, telling: "Telling") -> list[str]:
             return False
         return True
 
-    signal = loop.signal
+    signal, counts = loop.signal, run.counts
     with caught_signals(loop.on_signal):
         leave(setup.out_file, lambda path: times_file.write(path, states or [], loop.start))
         if profile is not None:
             leave(setup.profiling, profile.dump_stats)
         recorded = False
         if recording is not None:
-            dropped, status = run.counts.dropped, _status(run)
+            status = _status(run)
             recorded = leave(
                 recording.path,
-                lambda _: recording.write(loop, run.part_numbers, dropped, status, estimate),
+                lambda _: recording.write(loop, run.part_numbers, counts, status, estimate),
             )
 
     outputs = telling.outputs
     if outputs is not None and outputs.error:
         unwritten.append((str(outputs.directory), outputs.error))
-    counts = run.counts
     telling.summary(_failures(run), counts.parts - counts.begun, loop.ended)
     if run.lookup is not None and run.attempts_made and (estimate is not None or loop.signal == signal):
         if estimate is None:

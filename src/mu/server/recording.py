@@ -10,6 +10,7 @@ from mu.wire import clock
 
 if TYPE_CHECKING:
     from mu.engines.protocol import Engine
+    from mu.report.reporter import Counts
     from mu.server.loop import Loop
     from mu.server.settings import Setup
 
@@ -25,7 +26,7 @@ class Recording:
         directory: str,
         start: float,
         setup: "Setup",
-        parts: list[int] | None,
+        parts: Sequence[int] | None,
         engines: "Sequence[Engine]",
     ) -> None:
         def secrets() -> list[str]:
@@ -43,12 +44,11 @@ class Recording:
         self,
         loop: "Loop",
         parts: Sequence[int] | None,
-        dropped: int,
+        counts: "Counts",
         status: int,
         estimate: dict[str, Any] | None,
     ) -> None:
-        """Writes the record of the run, which has ended with this exit status; `dropped` is how many connections were
-        none of a worker's. Raises OSError."""
+        """Writes the record of the run, which has ended with these counts and this exit status. Raises OSError."""
         launch = None
         if self._engine is not None:
             launch = record.launch_outcomes(
@@ -59,10 +59,11 @@ class Recording:
             seconds=clock.now() - loop.start,
             ended=loop.ended,
             status=status,
-            strangers=dropped,
+            strangers=counts.dropped,
             launch=launch,
             cost=estimate,
             blank=self.recorder.blank,
+            more_parts=parts is None and (not counts.parts_known or counts.begun < counts.parts),
         )
         self.recorder.finish(self._made, parts or [])
 

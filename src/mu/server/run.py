@@ -149,13 +149,15 @@ class Run:
         return [] if self._attempts is None else summary_of(self._attempts.failures)
 
     @property
-    def part_numbers(self) -> list[int] | None:
+    def part_numbers(self) -> Sequence[int] | None:
         """The numbers of all parts; None if parts are read only when they are needed."""
         parts = self.settings.parts
         if isinstance(parts, Sequence):
             return [listed(part.number) for part in parts]
-        numbers = getattr(parts, "numbers", None)  # parts that are made of inputs at hand
-        return None if numbers is None else list(numbers)
+        numbers: Sequence[int] | None = getattr(
+            parts, "numbers", None
+        )  # parts that are made of inputs at hand
+        return numbers
 
     @property
     def attempts_made(self) -> int:

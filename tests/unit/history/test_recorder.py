@@ -14,13 +14,14 @@ import pytest
 
 from mu.cli import main
 from mu.errors import UsageError
-from mu.history import record, schema
+from mu.history import chart, record, schema
 from mu.history.recorder import BUFFER, REASON_LENGTH, REASONS, Recorder, lines_beside, live_beside
 from mu.history.runs import load
 from mu.report.reporter import Counts
+from mu.wire import clock
 from tests.support.fake_workers import FakeWorker
 from tests.support.local_rig import eventually
-from tests.support.made_tracks import ended, finish, recorder
+from tests.support.made_tracks import ended, finish, recorder, under_way
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 
@@ -40,7 +41,7 @@ def test_the_lines_become_the_record(tmp_path: Path, made: Recorder) -> None:
     finish(made, [7, 5, 6])
     found = schema.read((tmp_path / "run.json").read_bytes(), "run.json")
     assert [(part.part, part.outcome, [a.attempt for a in part.attempts]) for part in found.parts] == [
-        (7, "done", [1, 2]), (5, "no worker", []), (6, "done", [1, 2]),
+        (7, "done", [1, 2]), (5, "no worker", []), (6, "done", [2, 1]),
     ]  # fmt: skip
     assert found.settings == {"num_parts": 3}
     assert json.loads((tmp_path / "run.json").read_text())["parts"][0]["attempts"][0]["error"]["why"] == "no"
@@ -55,6 +56,33 @@ def test_parts_that_were_not_known_before_are_in_the_record(tmp_path: Path) -> N
     finish(made, [])
     made.close()
     assert [part.part for part in schema.read((tmp_path / "run.json").read_bytes(), "x").parts] == [1, 3]
+
+
+def test_what_became_of_a_part_is_told_by_the_attempt_that_ended_last(tmp_path: Path) -> None:
+    """A backup fails, and the first attempt goes on until the run is stopped."""
+    made = recorder(tmp_path, [0])
+    made.over(ended(0, number=2, failure="no"))
+    stopped = under_way(0)
+    stopped.finished = clock.now()
+    made.over(stopped)
+    finish(made, [0])
+    made.close()
+    (part,) = schema.read((tmp_path / "run.json").read_bytes(), "x").parts
+    assert (part.outcome, [each.attempt for each in part.attempts]) == ("unfinished", [2, 1])
+    assert chart.final_failures(load(tmp_path)) == set()
+
+
+@pytest.mark.parametrize("more", [False, True])
+def test_a_run_that_was_stopped_before_its_inputs_were_read_may_have_more_parts(
+    tmp_path: Path, more: bool
+) -> None:
+    made = recorder(tmp_path)
+    made.over(ended(1))
+    made.tick(1.0, Counts, list)
+    assert load(tmp_path).fate == "1 of 1 or more parts done"
+    finish(made, [], more_parts=more)
+    made.remove()
+    assert load(tmp_path).fate == f"1 of 1{' or more' if more else ''} parts done"
 
 
 def test_a_run_that_has_not_ended_is_read(
@@ -93,7 +121,9 @@ def test_a_run_of_which_nothing_is_known_yet(
     [
         (b"[1]", ", line 3: $: expected array of length 2"),
         (b'[1,{"attempt":"x"}]', ", line 3: $[1].attempt: expected int, got str"),
-        (b"nonsense", ", line 3, line 1: this is no JSON"),
+        (b"nonsense", ", line 3: this is no JSON"),
+        (b"[1,\xff]", ", line 3: this is not text"),
+        (b'[1,{"x":' + b"[" * 100_000, ", line 3: numbers too long, or lists too deep"),
     ],
 )
 def test_a_line_of_another_form_is_refused(tmp_path: Path, made: Recorder, line: bytes, why: str) -> None:

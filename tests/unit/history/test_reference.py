@@ -38,4 +38,7 @@ def test_types_are_in_words_and_lead_to_the_forms_that_they_name() -> None:
     assert attempt["error"][0] == "[Error](#error) (optional)"
     assert record["schema"][0] == "`1`"
     assert record["versions"] == ("[Versions](#versions)", "What the run was made with.")
-    assert record["parts"] == ("list of [Part](#part)", "One for each part wanted.")
+    assert record["parts"] == (
+        "list of [Part](#part)",
+        "One for each part wanted, unless `more_parts` is true.",
+    )

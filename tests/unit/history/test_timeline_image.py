@@ -142,10 +142,40 @@ def test_the_originals_files(tmp_path: Path, name: str, ending: str) -> None:
 def test_a_record_and_its_times_are_the_same_run(tmp_path: Path) -> None:
     one = load(write_record(tmp_path / "run", 50, failing=0.2))
     other = load(write_times(tmp_path / "times", 50, failing=0.2))
-    assert [(row.part, row.outcome, row.spans()) for row in one.rows] == [
-        (row.part, row.outcome, row.spans()) for row in other.rows
+    assert [(row.part, row.outcome == "failed", row.spans()) for row in one.rows] == [
+        (row.part, row.outcome == "failed", row.spans()) for row in other.rows
     ]
-    assert (one.parts, one.done) == (other.parts, other.done)
+    assert (one.fate, other.fate) == ("50 of 50 parts done", "50 parts (0 failed)")
+    assert chart.final_failures(one) == chart.final_failures(other)
+
+
+def test_times_do_not_tell_what_is_done(tmp_path: Path) -> None:
+    """The parts of a run that was stopped look like those that are done, so nothing is said of either."""
+    path = tmp_path / "t.txt"
+    path.write_text(GOOD + GOOD.replace("0:", "1:") + "ERR:[1]\n")
+    run = load(path)
+    assert (run.done, [row.outcome for row in run.rows]) == (None, ["ended", "failed"])
+    assert stats.report(run).startswith("t.txt: 2 parts (1 failed) in 1.00 s; 2 workers, 2 attempts\n")
+    timeline_image.draw(run, tmp_path / "x.svg")
+    assert "<!-- t.txt: 2 parts (1 failed) in 1.0 s -->" in (tmp_path / "x.svg").read_text()
+
+
+def test_names_of_stages_are_read_and_shown(tmp_path: Path) -> None:
+    path = tmp_path / "t.txt"
+    states = [(0.5, "map"), (0.75, "run:4"), (1.0, "it's \x1b[2J\n"), (2.0, "DoneState")]
+    path.write_text(f"0:{states}\n")
+    assert main.main(["timeline", str(path), "-o", str(tmp_path / "x.html")]) == 0
+    report = stats.report(load(path))
+    assert "run:4" in report
+    assert "it's \\x1b[2J\\n" in report
+
+
+def test_the_page_tells_the_cost_as_the_run_did(tmp_path: Path) -> None:
+    made = record(1)
+    made["cost"] = {"dollars": 1734.2}
+    (tmp_path / "run.json").write_text(json.dumps(made))
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page(load(tmp_path)), re.DOTALL)[1])  # type: ignore[index]
+    assert (data["fate"], data["cost"]) == ("1 of 1 parts done", "about $1,734.20")
 
 
 def test_a_run_that_never_had_a_worker(tmp_path: Path) -> None:

@@ -9,8 +9,11 @@ from mu.mapping import job, rows, run
 from mu.mapping.attempt import Ended
 from mu.mapping.failures import Verdict
 from mu.mapping.job import Map
+from mu.mapping.retry import FailedInputs
 from mu.mapping.settings import Given
-from mu.server.settings import Outcome
+from mu.mapping.sources import Source
+from mu.server.run import Run
+from mu.server.settings import Outcome, Settings
 from tests.support.fake_engine import FakeEngine
 
 
@@ -37,6 +40,35 @@ class Told:
         pass
 
     wake = prepare = launch = close = conclude = stop = nothing
+
+
+@pytest.mark.parametrize(
+    ("source", "again", "numbers"),
+    [
+        (rows.listed(["a", "b", "c"]), False, [1, 2, 3]),
+        (FailedInputs([{"number": 7, "input": "a"}, {"number": 3, "input": "b"}], None, "r"), True, [7, 3]),
+        (rows.listed(iter(["a", "b"])), False, None),
+    ],
+    ids=["known", "retry", "read as needed"],
+)
+def test_a_run_knows_the_numbers_of_inputs_that_are_known(
+    source: Source, again: bool, numbers: list[int] | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """So that its record has all of them, also if it is stopped."""
+    monkeypatch.chdir(tmp_path)
+    made = Map(job.check(Given(shell="true {}"), source))
+    try:
+        made.open(None, {}, again=again)
+        told = Told(Ended(None), "done", made.parts_of)
+        monkeypatch.setattr(run, "Run", told.made)
+        run._drive(made, None, FakeEngine("here"))
+        parts = told._parts
+        found = Run(Settings(parts=parts)).part_numbers
+    finally:
+        made.close()
+    assert (found if found is None else list(found)) == numbers
+    if numbers is not None:
+        assert len(parts) == len(numbers)
 
 
 @pytest.mark.parametrize(
