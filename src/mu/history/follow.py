@@ -5,6 +5,7 @@ import fcntl
 import os
 import time
 from collections import Counter, deque
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +19,7 @@ from mu.history import record, schema
 from mu.history.recorder import lines_beside, live_beside
 from mu.launch.result import Progress
 from mu.machine import ErrorState, MachineState
-from mu.report.failure import Failure
+from mu.report.failure import Failure, shown_name
 from mu.report.reporter import Counts, Reporter
 from mu.report.worker_log import Track
 
@@ -79,18 +80,56 @@ def record_of(path: str | Path) -> Path:
         path = path.with_name(path.name.removesuffix(".live.json") + ".json")
     elif path.suffix == ".jsonl":
         path = path.with_suffix(".json")
-    places = [path, path / record.RECORDS] if path.is_dir() else [path.parent / record.RECORDS]
-    if not path.is_dir() and path.suffix == ".json" and lines_beside(path).exists():
-        return path
-    found = [
-        lines
-        for place in places
-        for lines in place.glob("run*.jsonl")
-        if path.is_dir() or path.name == record.FILE
-    ]
-    if found:
-        return max(found, key=lambda lines: lines.stat().st_mtime).with_suffix(".json")
-    raise UsageError(_none(given, path))
+    if path.is_dir():
+        places = [path, path / record.RECORDS]
+    else:
+        if path.suffix == ".json" and lines_beside(path).exists():
+            return path
+        places = [path.parent / record.RECORDS] if path.name == record.FILE else []
+    runs = [lines for place in places for lines in place.glob("run*.jsonl")]
+    latest = _latest([lines for lines in runs if _goes_on(lines)] or runs)
+    if latest is None:
+        raise UsageError(_none(given, path))
+    if not _goes_on(latest):
+        records = [made for made in latest.parent.glob("run*.json") if not made.name.endswith(".live.json")]
+        ended = _latest([latest, *records])
+        if ended is not None and ended != latest:
+            raise UsageError(_none(given, ended))
+    return latest.with_suffix(".json")
+
+
+def _latest(paths: Iterable[Path]) -> Path | None:
+    """Returns the file that was written last; None if there is none, or none any more."""
+    times: dict[Path, float] = {}
+    for path in paths:
+        with suppress(FileNotFoundError):  # a run that ends removes its files
+            times[path] = path.stat().st_mtime
+    return max(times, key=times.__getitem__, default=None)
+
+
+def _goes_on(lines: Path) -> bool:
+    """Returns whether the run that writes these lines goes on, as far as its lock tells."""
+    try:
+        fd = os.open(lines, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return not _unlocked(fd)
+    except OSError:  # a file system without locks
+        return True
+    finally:
+        os.close(fd)
+
+
+def _unlocked(fd: int) -> bool:
+    """Returns whether the process that wrote an open file of lines has ended: then the lock is free. Raises OSError if
+    the file system has no locks."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    return True
 
 
 def _none(given: Path, path: Path) -> str:
@@ -114,7 +153,10 @@ def _none(given: Path, path: Path) -> str:
     except UsageError as error:
         return f"no record of a run: {error}"
     done = sum(part.outcome == "done" for part in made.parts)
-    return f"{path}: this run has ended, with {done} of {len(made.parts)} parts done: see mu stats {path}"
+    known = " or more" if made.more_parts is True else ""
+    return (
+        f"{path}: this run has ended, with {done} of {len(made.parts)}{known} parts done: see mu stats {path}"
+    )
 
 
 class Follower:
@@ -126,17 +168,21 @@ class Follower:
         lines = lines_beside(path)
         try:
             self._fd = os.open(lines, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:  # it has ended meanwhile
+            raise UsageError(_none(path, path)) from None
         except OSError as error:
             raise UsageError(f"cannot read {lines}: {reason(error)}") from None
         self._read = 0  # number of bytes that were read of the lines
         self._rest = b""  # beginning of an incomplete last line
         self._line = 1
         self._running: dict[Key, Track] = {}
+        self._begun = self._done = 0  # parts that have begun, and that are done, by the lines
+        self._latest = 0.0  # seconds from the run's start to the last thing that is known of it
         self._stamp: tuple[int, int] | None = None  # identifies the last `run.live.json` that was read
         self._heard = time.monotonic()
         self._silent = False
         try:
-            self.about = schema.decode(self._first(), schema.SoFar, f"{lines}, line 1")
+            self.about = schema.decode(self._first(), schema.SoFar, str(lines), line=1)
             self._start = datetime.fromisoformat(self.about.run.started).timestamp()
         except (UsageError, ValueError, OSError) as error:
             self.close()
@@ -159,6 +205,7 @@ class Follower:
             self._take(now, reporter)
         for key, attempt in self._over():
             self._finish(key, attempt, reporter)
+        self.counts = self._with_lines(self.counts)
         if now is not None:
             here = {(part, number) for part, number, *_ in now.running}
             for key in [key for key in self._running if key not in here]:
@@ -180,20 +227,16 @@ class Follower:
         """Reports the end of the run to `reporter`, as the run does to its own."""
         if end.made is not None:
             self.counts = _counted(end.made, self.counts)
-            reporter.started = time.monotonic() - end.made.run.seconds
+        reporter.started = time.monotonic() - (self._latest if end.made is None else end.made.run.seconds)
         reporter.counts = self.counts
         reporter.summary(end.failures, end.missing, end.ended)
 
     def _gone(self) -> bool:
         """Returns whether the run's process has ended: then the lock is free."""
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
+            return _unlocked(self._fd)
         except OSError:  # a file system without locks
             return time.monotonic() - self._heard > SILENCE
-        fcntl.flock(self._fd, fcntl.LOCK_UN)
-        return True
 
     def _first(self) -> bytes:
         found = b""
@@ -223,6 +266,7 @@ class Follower:
         if now.started != self.about.run.started:
             return None  # the file is of another run
         self._heard = time.monotonic()
+        self._latest = max(self._latest, now.at)
         if abs(time.time() - now.at - self._start) > SKEW:
             self._start = time.time() - now.at  # the run's host has another clock
         return now
@@ -256,11 +300,22 @@ class Follower:
             *lines, self._rest = (self._rest + more).split(b"\n")
             for line in lines:
                 self._line += 1
-                name = f"{lines_beside(self.path)}, line {self._line}"
-                part, attempt = schema.decode(line, tuple[schema.Whole, schema.Attempt], name)
+                name = str(lines_beside(self.path))
+                part, attempt = schema.decode(
+                    line, tuple[schema.Whole, schema.Attempt], name, line=self._line
+                )
                 found.append(((part, attempt.attempt), attempt))
+                self._begun += attempt.attempt == 1
+                self._done += attempt.outcome == "done"
+                self._latest = max(self._latest, attempt.finished or attempt.connected)
             self._heard = time.monotonic()
         return list(found)
+
+    def _with_lines(self, told: Counts) -> Counts:
+        """Returns counts that are no lower than those of the lines, which may be newer than `run.live.json`, or the
+        only file that there is."""
+        begun = max(told.begun, self._begun)
+        return told._replace(parts=max(told.parts, begun), begun=begun, done=max(told.done, self._done))
 
     def _finish(self, key: Key, made: schema.Attempt, reporter: Reporter) -> None:
         """Reports an attempt that has ended."""
@@ -292,7 +347,7 @@ class Follower:
             made = schema.read(self.path.read_bytes(), str(self.path))
         if made is not None and made.run.started == self.about.run.started:
             failures = [
-                Failure(part.part, error.state, error.why)
+                Failure(part.part, error.state, error.why, shown_name(part.attempts[-1].name or ""))
                 for part in made.parts
                 if part.outcome == "failed" and (error := part.attempts[-1].error)
             ]
@@ -328,8 +383,8 @@ def _counted(made: schema.Record, last: Counts) -> Counts:
     outcomes = Counter(part.outcome for part in made.parts)
     workers = max((attempt.worker for part in made.parts for attempt in part.attempts), default=0)
     return last._replace(
-        parts=len(made.parts),
-        parts_known=last.parts_known or not made.run.ended,
+        parts=max(len(made.parts), last.parts),
+        parts_known=last.parts_known or made.more_parts is not True,
         begun=sum(bool(part.attempts) for part in made.parts),
         done=outcomes["done"],
         failed=outcomes["failed"],

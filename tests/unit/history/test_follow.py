@@ -113,14 +113,16 @@ def test_a_run_is_told_of_as_it_goes_on(tmp_path: Path, made: Recorder, follower
 
 def test_what_failed_is_in_the_summary_as_the_run_told_it(made: Recorder, follower: Follower) -> None:
     track = ended(0, failure="FAIL(no such key\nand more)")
+    track.name = "in/0.png"
     made.over(track)
     finish(made, [0], status=1)
     made.remove()
     told = Told()
     found = follower.turn(told)
     assert found is not None
-    assert found.failures == [failure_of(track.machine)]
+    assert found.failures == [failure_of(track.machine, "in/0.png")]
     assert told.new[-1] == "0.1 no such key\n    | and more"
+    assert found.failures[0].name == "0 (in/0.png)"
 
 
 @pytest.mark.parametrize(("ended_early", "known"), [("stopped", False), ("", True)])
@@ -128,15 +130,15 @@ def test_a_run_that_ended_before_its_inputs_leaves_their_number_open(
     ended_early: str, known: bool, made: Recorder, follower: Follower
 ) -> None:
     made.over(ended(0))
-    made.tick(1.0, lambda: Counts(1, parts_known=False, begun=1, done=1), list)
+    made.tick(1.0, lambda: Counts(5, parts_known=False, begun=1, done=1), list)
     told = Told()
     assert follower.turn(told) is None
-    finish(made, [0], status=1, ended=ended_early)
+    finish(made, [0], status=1, ended=ended_early, more_parts=not known)
     made.remove()
     found = follower.turn(told)
     assert found is not None
     follower.summary(found, told)
-    assert told.counts.parts_known == known
+    assert (told.counts.parts, told.counts.parts_known) == (5, known)
 
 
 def test_a_run_whose_process_is_gone_is_not_waited_for(made: Recorder, follower: Follower) -> None:
@@ -150,6 +152,43 @@ def test_a_run_whose_process_is_gone_is_not_waited_for(made: Recorder, follower:
     follower.summary(found, told)
     assert found.status == 1
     assert told.new[-1].startswith("1 of 3 done, [], 0, \"the run's process is gone and has left no record")
+
+
+def test_a_run_that_was_killed_has_the_time_and_the_counts_of_its_last_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much later it is watched, and whether `run.live.json` could be written or not."""
+    made = recorder(tmp_path)
+    made._start -= 6.0
+    made.over(ended(0))
+    again = ended(1, failure="no")
+    made.over(again)
+    made.over(ended(1, number=2))
+    made._flush()
+    made.close()
+    monkeypatch.setattr(follow.time, "time", lambda: again.connected + 6.0 + follow.SKEW / 2)
+    follower, told = Follower(tmp_path / "run.json"), Told()
+    found = follower.turn(told)
+    assert found is not None
+    follower.summary(found, told)
+    assert told.new[-1].startswith("2 of 2 done")
+    assert (told.counts.begun, told.counts.parts_known) == (2, False)
+    assert 6.0 <= follow.time.monotonic() - told.started < 6.0 + follow.SKEW / 2
+    follower.close()
+
+
+def test_the_time_of_a_run_that_was_killed_is_that_of_its_last_state(
+    made: Recorder, follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made._began -= 5.0
+    made.tick(1.0, lambda: Counts(3, begun=1), lambda: [under_way(0)])
+    made.close()
+    monkeypatch.setattr(follow.time, "time", lambda: made._start + 5.0 + follow.SKEW / 2)
+    told = Told()
+    found = follower.turn(told)
+    assert found is not None
+    follower.summary(found, told)
+    assert 5.0 <= follow.time.monotonic() - told.started < 5.0 + follow.SKEW / 2
 
 
 def test_another_run_takes_the_place(tmp_path: Path, made: Recorder, follower: Follower) -> None:
@@ -243,6 +282,49 @@ def test_the_latest_of_several_runs_is_followed(tmp_path: Path) -> None:
         os.utime(path, (seconds, seconds))
     assert record_of(tmp_path) == tmp_path / "run-2.json"
     assert record_of(tmp_path / "run.json") == tmp_path / "run.json"
+
+
+def test_a_run_that_goes_on_is_followed_rather_than_one_that_was_killed_later(tmp_path: Path) -> None:
+    made = recorder(tmp_path, [0])
+    os.utime(tmp_path / "run.jsonl", (1_000_000_000, 1_000_000_000))
+    (tmp_path / "run-2.jsonl").write_text("")
+    assert record_of(tmp_path) == tmp_path / "run.json"
+    made.close()
+    assert record_of(tmp_path) == tmp_path / "run-2.json"
+
+
+@pytest.mark.parametrize("results", [False, True])
+def test_a_run_that_was_killed_does_not_hide_one_that_ended_later(tmp_path: Path, results: bool) -> None:
+    directory = write_record(tmp_path / "record" if results else tmp_path, 5, failing=0.0)
+    stale = directory / "run-2.jsonl"
+    stale.write_text("")
+    os.utime(stale, (1_000_000_000, 1_000_000_000))
+    (directory / "run-3.live.json").write_text("")  # no record, though it is newer
+    os.utime(directory / "run.json", (1_100_000_000, 1_100_000_000))
+    with pytest.raises(UsageError, match=r"run\.json: this run has ended, with 5 of 5 parts done"):
+        record_of(tmp_path)
+    os.utime(stale, (1_200_000_000, 1_200_000_000))
+    assert record_of(tmp_path) == directory / "run-2.json"
+
+
+def test_a_run_that_ends_while_it_is_looked_for_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = recorder(tmp_path, [0])
+    made.over(ended(0))
+    finish(made, [0])
+    glob = Path.glob
+
+    def found(path: Path, pattern: str) -> list[Path]:
+        names = list(glob(path, pattern))
+        made.remove()
+        return names
+
+    monkeypatch.setattr(Path, "glob", found)
+    with pytest.raises(UsageError, match="this run has ended, with 1 of 1 parts done"):
+        record_of(tmp_path)
+    with pytest.raises(UsageError, match="this run has ended, with 1 of 1 parts done"):
+        Follower(tmp_path / "run.json")
 
 
 def test_what_cannot_be_followed(tmp_path: Path) -> None:
