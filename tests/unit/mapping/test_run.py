@@ -9,6 +9,7 @@ from mu.mapping import job, rows, run
 from mu.mapping.attempt import Ended
 from mu.mapping.failures import Verdict
 from mu.mapping.job import Map
+from mu.mapping.past import Before
 from mu.mapping.retry import FailedInputs
 from mu.mapping.settings import Given
 from mu.mapping.sources import Source
@@ -45,14 +46,22 @@ class Told:
 @pytest.mark.parametrize(
     ("source", "again", "numbers"),
     [
-        (rows.listed(["a", "b", "c"]), False, [1, 2, 3]),
-        (FailedInputs([{"number": 7, "input": "a"}, {"number": 3, "input": "b"}], None, "r"), True, [7, 3]),
-        (rows.listed(iter(["a", "b"])), False, None),
+        (rows.listed(["a", "b", "c"]), None, [1, 2, 3]),
+        (
+            FailedInputs([{"number": 7, "input": "a"}, {"number": 3, "input": "b"}], None, "r"),
+            Before(2, 0, frozenset()),
+            [7, 3],
+        ),
+        (rows.listed(iter(["a", "b"])), None, None),
     ],
     ids=["known", "retry", "read as needed"],
 )
 def test_a_run_knows_the_numbers_of_inputs_that_are_known(
-    source: Source, again: bool, numbers: list[int] | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    source: Source,
+    again: Before | None,
+    numbers: list[int] | None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     """So that its record has all of them, also if it is stopped."""
     monkeypatch.chdir(tmp_path)
