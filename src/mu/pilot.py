@@ -111,6 +111,7 @@ class Pilot:
         """Waits until all workers have ended; kills those that are still running at `until`."""
         with contextlib.suppress(KeyError):
             poll.unregister(self.source)
+        self.drain()  # workers that are still connecting try no longer
         self.await_workers(until, poll, wake)
         for process in self.workers:
             with contextlib.suppress(ProcessLookupError):
@@ -150,14 +151,18 @@ class Pilot:
     def start(self, name: str) -> None:
         """Forks a worker; returns in this process only."""
         log = os.memfd_create("log", os.MFD_CLOEXEC)
+        # A SIGTERM that comes before the worker has its own handler must wait for that.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
         try:
             process = os.fork()
         except OSError as error:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
             os.close(log)
             self.tell({"ended": name, "status": 1, "said": f"cannot make a process: {error.strerror}"})
             return
         if process:
             self.workers[process] = (name, log)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
             return
         status = 1
         try:
@@ -185,6 +190,7 @@ class Pilot:
         context = Context(name, self.end)
         signal.signal(signal.SIGTERM, context.drain)
         signal.signal(signal.SIGHUP, lambda *_: sys.exit(128 + signal.SIGHUP))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
         self.handler(self.event, context)
 
     def await_workers(self, until: float, poll: select.poll, wake: int) -> None:

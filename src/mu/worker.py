@@ -59,7 +59,7 @@ def lambda_handler(command: str, event: Mapping[str, Any], context: Any) -> str 
             if mode >= 1 and mode != 2:
                 tls = arrival.keys(event, workdir.path)
                 try:
-                    sock = arrival.connect(vals, tls, limit)
+                    sock = arrival.connect(vals, tls, limit, context)
                 except (OSError, ValueError) as error:
                     address = f"{vals['addr']}:{integer(vals, 'port')}"
                     return _failed(f"could not reach the coordinator at {address}: {reason(error)}")

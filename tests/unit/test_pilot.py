@@ -1,9 +1,11 @@
 """What the pilot reads from its environment and standard input."""
 
 import contextlib
+import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -64,3 +66,22 @@ def test_a_pilot_that_ends_looks_for_no_cycles() -> None:
             [sys.executable, "-c", program], input=given, stdout=subprocess.PIPE, text=True, check=True
         )
         assert ("found" in done.stdout) == found
+
+
+def test_at_the_end_workers_hear_that_they_get_no_part(tmp_path: Path) -> None:
+    """Otherwise one that is still connecting would try again until it is killed."""
+    (tmp_path / "lambda_function.py").write_text(
+        "import time\n"
+        "def lambda_handler(event, context):\n"
+        "    while not context.draining:\n"
+        "        time.sleep(0.01)\n"
+    )
+    orders = [{"event": {}, "package": str(tmp_path)}, {"start": ["a"]}, {"stop": 20}]
+    program = "from mu.pilot import Pilot; Pilot(0, 1).serve()"
+    said = subprocess.run(
+        [sys.executable, "-c", program],
+        input="".join(f"{json.dumps(order)}\n" for order in orders).encode(),
+        stdout=subprocess.PIPE,
+        check=True,
+    ).stdout
+    assert json.loads(said.splitlines()[-1]) == {"ended": "a", "status": 0, "said": ""}

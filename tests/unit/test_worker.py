@@ -552,6 +552,22 @@ def test_mode_1(place: Path) -> None:
         assert results == ["quit"]
 
 
+def test_a_worker_that_gets_no_part_does_not_try_again_to_connect(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, tries = SimpleNamespace(draining=False), []
+
+    def refuse(*_: object) -> None:
+        tries.append(1)
+        context.draining = len(tries) == 2
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr("mu.work.arrival.dial", refuse)
+    event = {"mode": 1, "tell_facts": 1, "port": 7, "addr": "127.0.0.1"}
+    assert "could not reach the coordinator at 127.0.0.1:7" in lambda_handler("", event, context)
+    assert len(tries) == 2
+
+
 def test_after_quit_the_rest_of_a_state_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The neighbour begins to read only when the loop has ended, and the socket's buffers hold only a part."""
     (mine, coordinators), (to_neighbour, neighbours) = socket.socketpair(), socket.socketpair()

@@ -44,8 +44,11 @@ def keys(event: Mapping[str, Any], directory: str) -> ssl.SSLContext | None:
     return tls_context(str(cacert), str(srvcrt), str(srvkey), directory)
 
 
-def connect(vals: Mapping[str, Any], tls: ssl.SSLContext | None, limit: TimeLimit) -> socket.socket:
-    """Returns a connection to the coordinator that the variables name.
+def connect(
+    vals: Mapping[str, Any], tls: ssl.SSLContext | None, limit: TimeLimit, context: object
+) -> socket.socket:
+    """Returns a connection to the coordinator that the variables name. Does not try again once the context says that
+    the worker takes no parts.
 
     Raises OSError if it cannot be reached, ValueError for an impossible address.
     """
@@ -57,6 +60,8 @@ def connect(vals: Mapping[str, Any], tls: ssl.SSLContext | None, limit: TimeLimi
         reached = True
 
     def again() -> bool:
+        if getattr(context, "draining", False):
+            return False
         # A coordinator of the original uses the same port and keys for its next run: a worker that was queued when
         # a run ended must not join the next one. Our coordinator has new keys, or a run id.
         return bool(integer(vals, "tell_facts")) or not reached
