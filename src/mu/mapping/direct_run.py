@@ -1,5 +1,6 @@
 """Runs a map with --direct: counts, signals and the end, around `mu.mapping.direct`."""
 
+import signal
 import time
 
 from mu.console.system import caught_signals
@@ -61,7 +62,7 @@ def by_invocations(made: Map, target: Target, engine: Engine, reporter: Reporter
     with caught_signals(on_signal):
         direct.run(lambda: bool(caught))
         if caught:
-            code, book.stop = 128 + caught[0], book.stop or f"ended by signal {caught[0]}"
+            code, book.stop = 128 + caught[0], book.stop or f"stopped by {signal.Signals(caught[0]).name}"
     invoker.stop()
     left = invoker.going_on()
     book.close()

@@ -68,7 +68,7 @@ def test_sighup_ends_it(
     sighup(lambda *_: None)
     summary = ended(monkeypatch, tmp_path)
     assert summary.code == 128 + signal.SIGHUP
-    assert "signal 1" in summary.stopped
+    assert summary.stopped == "stopped by SIGHUP"
 
 
 def test_sighup_is_ignored_under_nohup(
