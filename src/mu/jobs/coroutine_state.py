@@ -301,13 +301,13 @@ class CoroutineState(CommandState):
     def _failed(self, error: BaseException, usable: bool) -> MachineState:
         context, where = self._context, user_place(error)
         error = explain.explained_error(error)
-        text = explain.failure(error, where, self._lost)
+        place = where or context.defined
+        text = explain.failure(error, place, self._lost)
         final = not self._lost and explain.is_final(error)
         seems_final = not self._lost and isinstance(error, CommandFailed) and error.final
         state = FailedState(self, text, where=where, final=final, seems_final=seems_final, usable=usable)
         if context.keep_errors:
             state.error = error
-        place = where or context.defined
         logger.debug("part %d failed at %s: %s", self.actorNum, place, describe(error))
         return state
 

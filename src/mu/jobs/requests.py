@@ -241,7 +241,10 @@ class Together(Request[T]):
         self.awaitables = awaitables
 
     def begin(self, driver: Driver, task: Task) -> Any:
-        """Begins all of them."""
+        """Begins all of them. Raises Misuse if one is not awaitable."""
+        for each in self.awaitables:
+            if not hasattr(each, "__await__"):
+                raise Misuse(f"{self.where}: together() takes what can be awaited, not {type(each).__name__}")
         return driver.spawn(self.awaitables, task)
 
 

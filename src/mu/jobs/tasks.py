@@ -1,9 +1,10 @@
 """The coroutines of a part that run side by side, because the part awaits `together`."""
 
 import os
+import sys
 from collections.abc import Awaitable, Generator, Sequence
 from contextlib import suppress
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
 
 from mu.jobs.errors import Misuse
@@ -49,12 +50,8 @@ class Group:
 
 
 def driven(awaitable: Awaitable[Any]) -> Any:
-    """Returns the generator that drives an awaitable. Raises Misuse if it is not awaitable."""
-    if isinstance(awaitable, Request):
-        return awaitable.__await__()
-    if not hasattr(awaitable, "__await__"):
-        raise Misuse(f"together() takes what can be awaited, not {type(awaitable).__name__}")
-    return _await(awaitable)
+    """Returns the generator that drives an awaitable."""
+    return awaitable.__await__() if isinstance(awaitable, Request) else _await(awaitable)
 
 
 def _beside(awaitable: Awaitable[Any]) -> bool:
@@ -92,6 +89,15 @@ def user_place(error: BaseException) -> str:
         trace = trace.tb_next
     original = error.__cause__
     return user_place(original) if not place and isinstance(original, StopIteration) else place
+
+
+def misuse(text: str) -> Misuse:
+    """Returns the error for a wrong call of the API that is under way, with the file and line of the user's own code
+    that makes it."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not is_users(frame.f_code):
+        frame = frame.f_back
+    return Misuse(f"{short(frame.f_code.co_filename)}:{frame.f_lineno}: {text}" if frame else text)
 
 
 def is_users(code: CodeType) -> bool:

@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from time import monotonic
 from typing import Any, TypeVar, overload
 
-from mu.errors import MuError
 from mu.jobs import answers, results
 from mu.jobs.context import Context
 from mu.jobs.errors import ProgramFailed
 from mu.jobs.requests import BesideCommand, Command, Driver, Machine, Request, Stage, Together, failed, shown
 from mu.jobs.results import Completed, File
+from mu.jobs.tasks import misuse
 from mu.machine import Constructor, MachineState
 from mu.wire import protocol
 from mu.wire.protocol import TMPDIR, spread
@@ -136,11 +136,11 @@ class Worker:
         cannot be started.
         """
         if not argv:
-            raise MuError("Worker.run needs a program to run")
+            raise misuse("Worker.run needs a program to run")
         words = [os.fspath(word) for word in argv]
         for word in words:
             if not isinstance(word, str):
-                raise MuError(f"Worker.run takes text, not {type(word).__name__} ({word!r})")
+                raise misuse(f"Worker.run takes text, not {type(word).__name__} ({word!r})")
         options = _options(stdin, stdout, stderr, env, timeout, max_output)
         return self._execute({"argv": words, **options}, " ".join(words), "run", check)
 
@@ -167,7 +167,7 @@ class Worker:
         before = []
         for name, value in values.items():
             if name not in PROGRAM_VALUES:
-                raise MuError(f"the packaged command takes {', '.join(PROGRAM_VALUES)}, not {name}")
+                raise misuse(f"the packaged command takes {', '.join(PROGRAM_VALUES)}, not {name}")
             text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
             before.append(f"set:cmd{name}:{text if name == 'quality' else _path(text)}")
 
@@ -214,9 +214,9 @@ class Worker:
         own = self._context.bucket
         place = bucket if bucket is not None else own
         if not place:
-            raise MuError(f"Worker.{word} needs a bucket: the job has none, and none was given")
+            raise misuse(f"Worker.{word} needs a bucket: name the job's with -b, or one in the call")
         if not key or "\0" in key:
-            raise MuError(f"Worker.{word}: no key: {key!r}")
+            raise misuse(f"Worker.{word}: no key: {key!r}")
         other = place != own
         full = spread(key) if self._context.hashed_names else key
         verb, failure = (

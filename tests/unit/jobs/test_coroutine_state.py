@@ -585,7 +585,9 @@ def test_functions_that_are_no_parts() -> None:
         (generator, "generator has a `yield`, so it is not a coroutine function: return its result"),
     ):
         assert misused(function) == f"{HERE}:{function.__code__.co_firstlineno}: {said}"
-    assert "missing 1 required positional argument" in Part(two_more).failure
+    failure = Part(two_more).failure
+    assert "missing 1 required positional argument" in failure
+    assert failure.endswith(f" ({HERE}:{two_more.__code__.co_firstlineno})")
 
 
 def test_an_endless_coroutine_that_never_waits() -> None:
@@ -693,7 +695,34 @@ def test_together_with_what_cannot_be_awaited() -> None:
     async def job(worker: mu.Worker, _: None) -> None:
         await worker.together(worker.command("echo:x"), 3)  # type: ignore[call-overload]
 
-    assert "together() takes what can be awaited, not int" in Part(job).failure
+    place = line_of(job, "await worker")
+    assert misused(job) == f"{place}: together() takes what can be awaited, not int"
+
+
+def test_calls_that_no_worker_could_do() -> None:
+    async def no_bucket(worker: mu.Worker, _: None) -> None:
+        await worker.retrieve("key", "file", bucket="")
+
+    async def no_key(worker: mu.Worker, _: None) -> None:
+        await worker.upload("file", "")
+
+    async def no_program(worker: mu.Worker, _: None) -> None:
+        await worker.run()
+
+    async def number(worker: mu.Worker, _: None) -> None:
+        await worker.run("echo", b"3")  # type: ignore[arg-type]
+
+    async def no_placeholder(worker: mu.Worker, _: None) -> None:
+        await worker.program(output="x")
+
+    for job, said in (
+        (no_bucket, "Worker.retrieve needs a bucket: name the job's with -b, or one in the call"),
+        (no_key, "Worker.upload: no key: ''"),
+        (no_program, "Worker.run needs a program to run"),
+        (number, "Worker.run takes text, not bytes (b'3')"),
+        (no_placeholder, "the packaged command takes quality, infile, outfile, not output"),
+    ):
+        assert misused(job) == f"{line_of(job, 'await worker')}: {said}"
 
 
 # Time
