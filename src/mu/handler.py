@@ -104,7 +104,7 @@ class Handler:
         version."""
         names = self._transfer_names(argument, "inkey", "targfile")
         if names is None:
-            return [fail("could not compute download params")]
+            return [fail(f"could not compute download params{_hint('retrieve', argument)}")]
         bucket, key, file = names
         job = partial(
             _transfer,
@@ -126,7 +126,7 @@ class Handler:
         """`KEY\\0FILE`, or `outkey` and `fromfile`: copies a file to an object."""
         names = self._transfer_names(argument, "outkey", "fromfile")
         if names is None:
-            return [fail("could not compute upload params")]
+            return [fail(f"could not compute upload params{_hint('upload', argument)}")]
         bucket, key, file = names
         job = partial(
             _transfer,
@@ -358,6 +358,11 @@ COMMANDS: dict[str, Callable[[Handler, str], Reply]] = {
     "reset": Handler.reset,
     "quit": Handler.quit,
 }
+
+
+def _hint(name: str, argument: str) -> str:
+    """Returns what to write instead of a transfer's argument that has no NUL; otherwise an empty text."""
+    return f": write {name}:KEY, NUL, FILE" if argument and "\0" not in argument else ""
 
 
 def _transfer(

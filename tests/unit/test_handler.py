@@ -11,6 +11,7 @@ import pytest
 from mu.handler import COMMANDS, MAX_OUTPUT, End, Handler, Reply, Reset, Work
 from mu.wire import protocol
 from mu.wire.protocol import expected_response
+from mu.wire.reasons import is_final
 from mu.work.process import Groups
 from mu.work.variables import DEFAULTS
 
@@ -260,8 +261,11 @@ def test_a_transfer_that_fails_has_no_size() -> None:
 )
 def test_transfers_with_something_missing(event: dict[str, Any], argument: str) -> None:
     made = handler(nonblock=1, **event)
-    assert made.handle(f"retrieve:{argument}") == ["FAIL(could not compute download params)"]
-    assert made.handle(f"upload:{argument}") == ["FAIL(could not compute upload params)"]
+    for name, what in (("retrieve", "download"), ("upload", "upload")):
+        hint = f": write {name}:KEY, NUL, FILE" if argument == "k" else ""
+        reply = made.handle(f"{name}:{argument}")
+        assert reply == [f"FAIL(could not compute {what} params{hint})"]
+        assert is_final(str(reply[0])) == bool(hint)
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file or directory"), ValueError("a\nb")])

@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 from mu.console.terminal import say
 
-# Flags whose values may look like flags: `--engine-args --gres=gpu:1`.
-TAKES_ANY = ("--engine-args",)
+# Flags whose values may look like flags: `--engine-args --gres=gpu:1`, `--try --version`.
+TAKES_ANY = ("--engine-args", "--try")
 NEGATIVE = re.compile(r"-\d+(\.\d*)?")
 REQUIRED = "the following arguments are required: "
 UNKNOWN = "unrecognized arguments: "

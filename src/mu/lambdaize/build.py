@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from mu.console.arguments import closest
 from mu.console.terminal import say
 from mu.errors import MuError, UsageError, reason
 from mu.lambdaize import archive, deploy
@@ -24,10 +25,22 @@ from mu.lambdaize.needs import (
 )
 from mu.lambdaize.settings import NEWEST_RUNTIME, Given, function_of, given_settings
 
+# The names between ## in a command that workers replace (mu.work.command_template).
+PLACEHOLDERS = ("INFILE", "OUTFILE", "QUALITY", "TMPDIR", "INSTATEWAIT", "INSTATESWITCH")
+
 
 def packaged_command(name: str, pre_args: str, post_args: str) -> str:
     """Returns the command that the function runs: `pre_args ./name post_args`."""
     return " ".join(part for part in (pre_args, shlex.quote(f"./{name}"), post_args) if part)
+
+
+def warn_of_typos(command: str) -> None:
+    """Warns of texts in a command that look like placeholders and are none."""
+    for name in dict.fromkeys(re.findall(r"##([A-Za-z_]+)##", command)):
+        if name not in PLACEHOLDERS:
+            guess = closest(name.upper(), PLACEHOLDERS)
+            hint = f"did you mean ##{guess}##?" if guess else f"there are {', '.join(PLACEHOLDERS)}"
+            say(f"mu lambdaize: warning: nothing replaces ##{name}##: {hint}")
 
 
 def _contents(args: argparse.Namespace, command: str, arch: Given) -> tuple[list[archive.Member], Needs]:
@@ -68,6 +81,7 @@ def lambdaize(args: argparse.Namespace, directory: Path = Path()) -> str:
     tell: Callable[[str], None] = (lambda _: None) if args.quiet else _say
     pre_args, post_args = [*args.arguments, "", ""][:2]
     command = packaged_command(Path(args.executable).name, pre_args, post_args)
+    warn_of_typos(f"{pre_args} {post_args}")
     with _unfit():
         members, needed = _contents(args, command, given["ARCH"])
     function = replace(function, arch=needed.arch)

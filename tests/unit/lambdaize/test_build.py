@@ -18,6 +18,7 @@ from mu import aws
 from mu.cli import main
 from mu.lambdaize import build, deploy, needs, settings
 from mu.local.unzip import unpack
+from mu.work.command_template import expand
 
 ROLE = "arn:aws:iam::123456789012:role/service-role/mu"
 PRINTS = '#include <stdio.h>\nint main(void) { puts("made by C"); return 0; }\n'
@@ -703,6 +704,21 @@ def test_libraries_that_extra_libraries_need_are_warned_of(cloud, place, run, mo
     status, _, errors = run(script(), "", "", "libs", "libg.so")
     assert status == 0
     assert "warning" not in errors
+
+
+def test_the_placeholders_are_those_that_workers_replace():
+    template = " ".join(f"##{name}##" for name in build.PLACEHOLDERS)
+    values = dict.fromkeys(("cmdinfile", "cmdoutfile", "cmdquality"), "x")
+    assert "##" not in expand(template, values, {}, "/tmp/x")
+
+
+def test_placeholders_that_nothing_replaces_are_warned_of(cloud, place, run):
+    status, _, errors = run(script(), "", "-i ##INFLIE## ##INFLIE## -o ##OUTFILE## -s ##SEED##")
+    assert status == 0
+    assert re.findall("warning: (.*)", errors) == [
+        "nothing replaces ##INFLIE##: did you mean ##INFILE##?",
+        "nothing replaces ##SEED##: there are INFILE, OUTFILE, QUALITY, TMPDIR, INSTATEWAIT, INSTATESWITCH",
+    ]
 
 
 def test_what_is_packaged_is_not_missed(cloud, place, run):

@@ -55,6 +55,12 @@ def test_a_package_of_the_same_name_stays(here: Path, more: list[str], program: 
 
 
 @pytest.mark.skipif(not NAMESPACES, reason="no namespaces here")
+def test_what_it_is_given_may_look_like_a_flag(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["lambdaize", "--try", "--version", "static"]) == 1
+    assert capfd.readouterr().out.startswith("--version ")
+
+
+@pytest.mark.skipif(not NAMESPACES, reason="no namespaces here")
 def test_its_failure_is_told(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["lambdaize", "--try", "one two three", "static"]) == 1
     assert "static ended with exit status 7" in capfd.readouterr().err
