@@ -294,7 +294,7 @@ def run(args: argparse.Namespace) -> int:
     args.regions = regions.chosen(args)
     for spec in args.engine:
         by_name.check_name(spec)
-    by_name.words(args.engine_args)
+    by_name.check_together(args.engine or ["lambda"], by_name.words(args.engine_args))
     bad = False
     for verdict, text in diagnose(args):
         bad |= verdict == BAD

@@ -15,6 +15,8 @@ from mu.errors import MuError, UsageError, reason
 VARIABLE = "MU_ENGINE"
 NAMES = "lambda, here, ssh:HOSTS, slurm[:PARTITION], microvm:IMAGE, or FILE.py:CLASS for one of your own"
 
+WITHOUT_WORDS = {"lambda", "here"}  # engines that take no words of `--engine-args`
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -23,7 +25,7 @@ class Wanted:
     `function`: a Lambda function, its package (NAME.zip), or "" if the job needs none. `named_regions`: those that
     the job names; `regions` has the default one if it names none. `workers`: how many at a time (None: the engine's
     default). `dispensable`: how many starts may fail without harm. `arguments`: the words of `--engine-args`, for
-    ssh, sbatch, MicroVMs, or an engine of the user's own.
+    ssh, sbatch, MicroVMs, or an engine of the user's own; other engines pass them over.
     """
 
     function: str = ""
@@ -84,6 +86,16 @@ def check_name(spec: str) -> None:
         raise UsageError(f"no engine '{spec}': the engines are {NAMES}")
 
 
+def check_together(specs: Sequence[str], arguments: Sequence[str]) -> None:
+    """Raises UsageError if an engine is named twice, or none of them takes the words of `--engine-args`."""
+    if len(set(specs)) < len(specs):
+        raise UsageError(f"-e names an engine twice: {', '.join(specs)}")
+    if arguments and set(specs) <= WITHOUT_WORDS:
+        raise UsageError(
+            f"--engine-args are for ssh, slurm and microvm: {' and '.join(specs)} take{'s' * (len(specs) == 1)} none"
+        )
+
+
 def by_name(spec: str, wanted: Wanted) -> Engine:
     """Returns the engine of a name; the text after its colon is its argument. Raises UsageError or MuError."""
     check_name(spec)
@@ -98,8 +110,7 @@ def by_name(spec: str, wanted: Wanted) -> Engine:
 def all_of(given: Any, wanted: Wanted, default: str = "lambda") -> Engine:
     """Returns one engine that combines all engines that a job names."""
     chosen = names(given, default)
-    if len(set(chosen)) < len(chosen):
-        raise UsageError(f"-e names an engine twice: {', '.join(chosen)}")
+    check_together(chosen, wanted.arguments)
     engines = [by_name(spec, wanted) for spec in chosen]
     if len(engines) == 1:
         return engines[0]
@@ -112,7 +123,6 @@ def _lambda(argument: str, wanted: Wanted) -> Engine:
     from mu.engines.aws_lambda import AwsLambda
 
     _no_argument("lambda", argument, "-l names the function, and -r its regions")
-    _no_words("lambda", wanted)
     if wanted.function.endswith(".zip"):
         raise UsageError(
             f"-e lambda needs a function, but -l names the package {wanted.function}: make a function by mu lambdaize"
@@ -131,7 +141,6 @@ def _here(argument: str, wanted: Wanted) -> Engine:
     from mu.engines.here import here
 
     _no_argument("here", argument, "-W says how many workers")
-    _no_words("here", wanted)
     return here(wanted.workers, wanted.package("here"))
 
 
@@ -202,8 +211,3 @@ def _of_ones_own(file: str, argument: str, wanted: Wanted) -> Engine:
 def _no_argument(name: str, argument: str, instead: str) -> None:
     if argument:
         raise UsageError(f"-e {name} takes nothing after its name: {instead}")
-
-
-def _no_words(name: str, wanted: Wanted) -> None:
-    if wanted.arguments:
-        raise UsageError(f"--engine-args are for ssh, slurm and microvm: {name} takes none")

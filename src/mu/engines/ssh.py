@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mu import preflight
 from mu.engines import address, shipped
 from mu.engines.pool import Machine, Pool
 from mu.errors import MuError, UsageError, reason
@@ -31,6 +32,7 @@ TUNNEL = ("-o", "ControlPath=none", "-o", "ExitOnForwardFailure=yes")
 MAX_HOSTS = 1000
 PATIENCE = 20.0  # seconds in which `ssh -G` must have read the configuration
 NOISE = 1000  # lines that a login script may print before Python starts
+PROXIES = {"proxyjump", "proxycommand"}  # ssh's settings for machines that are reached through another one
 OFFENDING = re.compile(r"^Offending \S+ key in (.+):\d+$")
 ALLOCATED = re.compile(r"Allocated port (\d+) for remote forward")
 
@@ -122,6 +124,19 @@ class SshMachine(Machine):
         """The name or address that ssh connects to."""
         return resolved(self.name, self.arguments)
 
+    def own_address(self) -> str:
+        """Returns the address of the interface that routes to this machine. Raises UsageError if there is none, or
+        certainly no such machine."""
+        found = settings(self.name, self.arguments)
+        host = found["hostname"]
+        if not found.keys() & PROXIES:  # another machine may know the name
+            try:
+                preflight.check_host(host)
+            except UsageError:
+                known = "nor a file of that name" if host in self.name else f"which ssh calls {self.name}"
+                raise UsageError(f"there is no host '{host}', {known}: -e ssh:HOST,... or ssh:FILE") from None
+        return address.towards(host, 22)
+
     def explain(self, said: Sequence[str], status: int | None) -> str:
         """Returns the meaning of the last lines of ssh or the other end, and what to do."""
         for words, meaning in EXPLAINED:
@@ -202,7 +217,7 @@ class Ssh(Pool):
         assert isinstance(first, SshMachine)
         if first.tunnel:
             return "127.0.0.1"
-        own = address.towards(first.host, 22)
+        own = first.own_address()
         for machine in self.machines:
             assert isinstance(machine, SshMachine)
             machine.automatic = own

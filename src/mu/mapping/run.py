@@ -153,8 +153,8 @@ def engine_of(checked: Checked, target: Target | None, directory: Path) -> Engin
     """Returns the engine; packages for engines other than lambda are made in `directory`. Raises UsageError."""
     given = checked.given
     specs = list(given.engine)
-    if len(set(specs)) < len(specs):
-        raise UsageError(f"-e names an engine twice: {', '.join(specs)}")
+    arguments = by_name.words(given.engine_args)
+    by_name.check_together(specs, arguments)
     engines = []
     for spec in specs:
         function = given.function or ""
@@ -167,7 +167,7 @@ def engine_of(checked: Checked, target: Target | None, directory: Path) -> Engin
             function=function,
             named_regions=given.regions,
             workers=given.workers,
-            arguments=by_name.words(given.engine_args),
+            arguments=arguments,
             tunnel=given.tunnel,
         )
         engines.append(by_name.by_name(spec, wanted))

@@ -296,6 +296,7 @@ def test_wrong_use(capsys):
     ("words", "what"),
     [
         (["-e", "here", "-e", "nowhere"], "no engine 'nowhere': the engines are lambda, here"),
+        (["--engine-args", "x"], "--engine-args are for ssh, slurm and microvm: lambda takes none"),
         (["-e", "ssh:host", "--engine-args", "'"], "--engine-args ''': no closing quotation"),
     ],
 )

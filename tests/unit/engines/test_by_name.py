@@ -54,6 +54,17 @@ def test_several() -> None:
         all_of(["here", "here"], Wanted())
 
 
+def test_words_go_to_the_engines_that_take_them() -> None:
+    engine = all_of(["here", "ssh:a"], Wanted(arguments=["-4"]))
+    assert isinstance(engine, Several)
+    assert [each.arguments for each in engine.engines[1].machines] == [("-4",)]  # type: ignore[attr-defined]
+    said = "--engine-args are for ssh, slurm and microvm: here"
+    with pytest.raises(UsageError, match=f"{said} takes none"):
+        all_of("here", Wanted(arguments=["-4"]))
+    with pytest.raises(UsageError, match=f"{said} and lambda take none"):
+        all_of(["here", "lambda"], Wanted(arguments=["-4"]))
+
+
 def test_the_package_is_beside_or_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=r"there is no file f_1\.zip: mu lambdaize leaves it"):
@@ -90,7 +101,6 @@ def test_a_package_that_is_none_makes_no_engine(
         ("nowhere", Wanted(), "no engine 'nowhere': the engines are lambda, here,"),
         ("here:3", Wanted(), "takes nothing after its name: -W"),
         ("lambda:f", Wanted(), "-l names the function"),
-        ("here", Wanted(arguments=["x"]), "--engine-args are for ssh, slurm and microvm: here takes none"),
         ("here", Wanted(tunnel=True), "--tunnel is for ssh"),
         ("lambda", Wanted(function="f.zip"), "needs a function"),
         ("none.py:X", Wanted(), "there is no file none.py"),

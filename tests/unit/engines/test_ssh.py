@@ -3,12 +3,13 @@
 import io
 import json
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
 
 from mu.engines import ssh
-from mu.errors import MuError
+from mu.errors import MuError, UsageError
 
 ANSWER = json.dumps({"need": [], "machine": "x86_64"}).encode() + b"\n"
 
@@ -84,3 +85,33 @@ def test_the_users_arguments_come_before_ours(tmp_path: Path, monkeypatch: pytes
     assert (found["controlpath"], found["port"], found["serveraliveinterval"]) == ("/m", "5", "15")
     tunnelled = settings_of(ssh.SshMachine("one", 1, arguments=arguments, tunnel=True), tmp_path, monkeypatch)
     assert (tunnelled.get("controlpath", "none"), tunnelled["exitonforwardfailure"]) == ("none", "yes")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        (
+            "hosts",
+            {"hostname": "hosts"},
+            "there is no host 'hosts', nor a file of that name: -e ssh:HOST,... or ssh:FILE",
+        ),
+        ("me@web", {"hostname": "web"}, "there is no host 'web', nor a file of that name: "),
+        ("one", {"hostname": "web"}, "there is no host 'web', which ssh calls one: "),
+        (
+            "web",
+            {"hostname": "web", "proxyjump": "gate"},
+            "no route to web .*: give .* with -a",
+        ),
+    ],
+)
+def test_a_host_that_does_not_exist(
+    monkeypatch: pytest.MonkeyPatch, name: str, settings: dict[str, str], said: str
+) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(ssh, "settings", lambda *_: settings)
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    engine = ssh.Ssh("ssh", [ssh.SshMachine(name, 1)], "")
+    with pytest.raises(UsageError, match=f"^{said}"):
+        engine.own_address()
