@@ -17,7 +17,7 @@ Run a program once for each input, here or on thousands of workers.
 
   mu map 'photos/*.jpg' --out 'thumbs/{/}' -- convert {in} -resize 200x {out}
   mu map 's3://mine/raw/**.png' --out 's3://mine/y4m/{/.}.y4m' -e lambda -- ./png2y4m -o {out} {in}
-  find . -name '*.log' | mu map --lines - -k -- wc -l {in}
+  find . -name '*.log' | mu map --lines - -k -- wc -l {}
   mu map --csv runs.csv --out 'out/{id}.bin' -- ./simulate --seed {seed} -o {out}
 
 In the command: {} the input, {/} its last component, {//} its directory, {.} without its extension, {/.} both,

@@ -1,5 +1,6 @@
 """One attempt at an input: its commands, and the meaning of their answers. The same for workers and for `--direct`."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from mu.errors import MuError, one_line, reason
 from mu.mapping import plan as planning
 from mu.mapping.failures import Rules, Verdict, generic, too_long
 from mu.mapping.plan import Layout, Plan, Refused, Running, Work
+from mu.mapping.words import IN
 from mu.report.failure import readable
 from mu.wire import protocol
 from mu.wire.reasons import is_final
@@ -105,7 +107,7 @@ class Maker:
             if answer.startswith(protocol.EXEC):
                 ended = self._program(answer, memory)
                 if ended.verdict is not None:
-                    return self._failed(ended, ended.verdict, made, work)
+                    return self._failed(ended, self._elsewhere(ended.verdict, work), made, work)
         if len(answers) < len(commands):
             return self._failed(ended, Verdict("the worker gave no answer"), made, work)
         try:
@@ -141,6 +143,16 @@ class Maker:
             result["max_rss"],
             result["status"],
         )
+
+    def _elsewhere(self, verdict: Verdict, work: Work) -> Verdict:
+        """Returns a program's failure. If the program has not found its input, which is a file of this machine and not
+        of the worker's, that is said, and the failure is final."""
+        text, name = verdict.text, work.item.text
+        if self.layout.here or IN in self.layout.command.names:
+            return verdict
+        if GONE not in text.lower() or name not in text or not os.path.isfile(name):  # noqa: PTH113 - a text
+            return verdict
+        return verdict._replace(text=f"{text} (that file is on this machine: use {{in}} for it)", final=True)
 
     def _failure(self, command: str, answer: str, made: Plan) -> Verdict:
         """Returns the failure that a command's answer means."""

@@ -1,5 +1,7 @@
 """The meaning of the answers to an attempt's commands."""
 
+from pathlib import Path
+
 import pytest
 
 from mu.mapping import words
@@ -22,3 +24,36 @@ def test_an_input_without_all_answers_is_not_done(number: int) -> None:
     verdict = maker.end(made, work, commands, answers[:number], 0).verdict
     assert verdict is not None
     assert (verdict.text, verdict.final) == ("the worker gave no answer", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "argument", "scratch", "said", "hint"),
+    [
+        ("a.log", "{}", None, "wc: a.log: No such file or directory", True),
+        ("a.log", "{}", "", "wc: a.log: No such file or directory", False),  # the program runs here
+        ("a.log", "{in}", None, "wc: a.log: No such file or directory", False),
+        ("b.log", "{}", None, "wc: b.log: No such file or directory", False),  # nor is it here
+        ("a.log", "{}", None, "wc: a.cfg: No such file or directory", False),
+        ("a.log", "{}", None, "a.log: line 3 is wrong", False),
+    ],
+)
+def test_a_program_elsewhere_that_does_not_find_its_input(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    argument: str,
+    scratch: str,
+    said: str,
+    hint: bool,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.log").touch()
+    layout = Layout(words.command(["wc", argument]), scratch=scratch)
+    maker = Maker(layout, Running(False, OK), Rules(OK), lambda _: "", {})
+    work = Work(Input(1, text), {}, "")
+    made = layout.plan(work, 1)
+    answer = executed("", status=1, stderr=said)
+    verdict = maker.end(made, work, [maker.running.command(made)], [answer], 0).verdict
+    assert verdict is not None
+    more = " (that file is on this machine: use {in} for it)" if hint else ""
+    assert (verdict.text, verdict.final) == (f"exit status 1: {said}{more}", hint)
