@@ -123,7 +123,7 @@ class Groups:
             named = count == 1 and first.own and len(first.name) > 1 and visible(first.name) in first.text
             shown = [
                 str(n) if named or name == str(n) else f"{n}: {name}"
-                for n, name in zip(first.numbers, first.names, strict=True)
+                for n, name in sorted(zip(first.numbers, first.names, strict=True))
             ]
             which = ", ".join(shown) + (", ..." if count > len(shown) else "")
             such = ", for example" if count > 1 and first.own else ""
@@ -136,7 +136,7 @@ class Groups:
     def as_data(self) -> list[dict[str, object]]:
         """Returns the groups for `run.json`."""
         return [
-            {"failure": self._first[kind].text, "count": count, "first": self._first[kind].numbers}
+            {"failure": self._first[kind].text, "count": count, "first": sorted(self._first[kind].numbers)}
             for kind, count in sorted(self._counts.items(), key=lambda each: -each[1])
         ]
 

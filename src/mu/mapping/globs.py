@@ -9,6 +9,8 @@ from mu.errors import reason
 
 Skip = Callable[[str], object]  # is told the kind of each item that is left out
 DANGLING = "links to nothing"
+LINKED = "linked directories"
+SPECIAL = "special files"  # FIFOs, sockets and devices
 MAGIC = re.compile(r"[*?\[]")
 OWN = ".mu"  # the directory of a map's own files; nothing in it is ever an input
 
@@ -109,7 +111,8 @@ def _walk(above: str, parts: list[str], whole: "re.Pattern[str]", skip: Skip) ->
 
 
 def _below(above: str, whole: "re.Pattern[str] | None", skip: Skip) -> Iterator[os.DirEntry[str]]:
-    """Yields the files below a directory that match; hidden directories are entered only without a pattern."""
+    """Yields the files below a directory that match; hidden directories are entered only without a pattern, and links
+    to directories never."""
     stack = [iter(_listing(above, skip))]
     while stack:
         entry = next(stack[-1], None)
@@ -118,8 +121,11 @@ def _below(above: str, whole: "re.Pattern[str] | None", skip: Skip) -> Iterator[
         elif entry.is_dir(follow_symlinks=False):
             if entry.name != OWN and (whole is None or not entry.name.startswith(".")):
                 stack.append(iter(_listing(f"{entry.path}/", skip)))
-        elif (whole is None or whole.fullmatch(entry.path)) and _is_file(entry, skip):
-            yield entry
+        elif whole is None or whole.fullmatch(entry.path):
+            if _is_file(entry, skip):
+                yield entry
+            elif _is(entry, directory=True):
+                skip(LINKED)
 
 
 def below(directory: str, skip: Skip) -> Iterator[os.DirEntry[str]]:
@@ -153,8 +159,9 @@ class _Bare:
 def _is_file(entry: "os.DirEntry[str]", skip: Skip) -> bool:
     if _is(entry, directory=False):
         return True
-    if entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110 - a text
-        skip(DANGLING)
+    if not _is(entry, directory=True):
+        missing = entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110 - a text
+        skip(DANGLING if missing else SPECIAL)
     return False
 
 

@@ -280,6 +280,8 @@ def commit(made: Plan) -> int:
     """
     unchanged(made)
     for file, place in made.renames:
+        if Path(file).is_dir():
+            raise Refused(f"the program has made a directory of {made.names[file]}, and not a file")
         if not Path(file).is_file():
             raise Refused(f"the program has not written {made.names[file]} for {place}")
     return sum(move(file, place) for file, place in made.renames)

@@ -14,6 +14,7 @@ from mu.mapping import globs
 from mu.mapping.inputs import Input, bucket_and_key, check_written, is_directory_bucket, is_s3
 from mu.preflight import check_bucket
 
+ANY = re.compile(r"[*?]")
 FROZEN = ("GLACIER", "DEEP_ARCHIVE")  # storage classes whose objects must be restored before they can be read
 
 
@@ -92,7 +93,7 @@ def patterns(given: Sequence[str], region: str | None = None) -> Source:
             check_bucket(bucket, f"input {each}: ")
 
     def found(source: Source, each: str) -> Iterator[Found]:
-        return _objects(source, each, region) if is_s3(each) else _files(source, each)
+        return _objects(source, each, region) if is_s3(each) else _files(source, each, alone=len(given) == 1)
 
     def find(source: Source) -> Iterator[Found]:
         for each in given:
@@ -149,8 +150,13 @@ def _absolute(pattern: str) -> str:
     return f"{directory.rstrip('/')}/{tail}{pattern[len(fixed) :]}"
 
 
-def _files(source: Source, pattern: str) -> Iterator[Found]:
-    if os.path.isfile(pattern):  # noqa: PTH113  also if there are brackets in its name
+def _files(source: Source, pattern: str, *, alone: bool) -> Iterator[Found]:
+    """Yields the files of a pattern, a directory or a name.
+
+    The name of a file may contain wildcards. Among several inputs it is that file, since a shell has made a list of
+    its pattern. Alone, one with `*` or `?` is a pattern, which also matches that file.
+    """
+    if os.path.isfile(pattern) and not (alone and ANY.search(pattern)):  # noqa: PTH113 - a text
         return iter([of_file(pattern)])
     entries: Iterable[os.DirEntry[str]] = ()
     if os.path.isdir(pattern):  # noqa: PTH112

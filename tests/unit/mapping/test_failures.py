@@ -110,6 +110,15 @@ def test_exit_statuses_and_signals_are_kinds_of_their_own() -> None:
     assert not any(watch.failure(f"exit status {1 + number % 2}") for number in range(30))
 
 
+def test_the_numbers_of_a_kind_are_sorted() -> None:
+    """Inputs fail in any order."""
+    groups = Groups()
+    for number in (2, 10, 1):
+        groups.add(number, "exit status 1")
+    assert groups.lines() == ["3 failed: exit status 1 (inputs 1, 2, 10)"]
+    assert groups.as_data() == [{"failure": "exit status 1", "count": 3, "first": [1, 2, 10]}]
+
+
 def test_what_is_an_inputs_own_makes_no_kind_of_its_own() -> None:
     texts = {
         generic(

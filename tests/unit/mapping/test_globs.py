@@ -118,11 +118,13 @@ def test_no_pattern_is_an_error(pattern: str, key: str) -> None:
 
 
 def test_what_is_left_out_is_told(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Links to nothing, and directories that cannot be read; but a directory that a pattern only guesses is not."""
+    """Links to nothing, special files, directories that cannot be read, and linked ones where directories are entered;
+    but a directory that a pattern only guesses is not."""
     Path("q/sec").mkdir(parents=True)
     Path("q/a").write_text("x")
     Path("q/link").symlink_to("a")
     Path("q/gone").symlink_to("nowhere")
+    os.mkfifo("q/pipe")
     Path("q/to-a-directory").symlink_to("sec")
     original = os.scandir
 
@@ -134,10 +136,14 @@ def test_what_is_left_out_is_told(tree: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(os, "scandir", scandir)
     skipped: list[str] = []
     assert [entry.path for entry in globs.local("q/*", skipped.append)] == ["q/a", "q/link"]
-    assert skipped == ["links to nothing"]
+    assert skipped == ["links to nothing", "special files"]
     skipped.clear()
     assert [entry.path for entry in globs.below("q/", skipped.append)] == ["q/a", "q/link"]
-    assert skipped == ["links to nothing", "directories (permission denied)"]
+    below = ["links to nothing", "special files", "directories (permission denied)", "linked directories"]
+    assert skipped == below
+    skipped.clear()
+    assert [entry.path for entry in globs.local("q/**", skipped.append)] == ["q/a", "q/link"]
+    assert skipped == below
     skipped.clear()
     assert list(globs.local("*/missing/*", skipped.append)) == []
     assert list(globs.local("q/a/*", skipped.append)) == []

@@ -126,6 +126,15 @@ def test_what_a_killed_run_has_left_for_its_workers_is_removed(
     assert not left.exists()
 
 
+def test_a_program_that_makes_a_directory_of_its_output() -> None:
+    make(["1"])
+    summary, _ = run_map(
+        Given(shell="mkdir {out}", out=("out/{/}",), engine=("here",)), sources.patterns(["in/*"])
+    )
+    assert summary.failures[0]["failure"] == "the program has made a directory of {out}, and not a file"
+    assert not files("out")
+
+
 def test_nothing_stays_in_the_directory_for_temporary_files(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -310,6 +310,8 @@ def test_counts_of_what_is_skipped() -> None:
         "empty lines",
         "folder markers",
         "links to nothing",
+        "linked directories",
+        "special files",
         "directories (access denied)",
         "names (no files)",
     ]
@@ -318,9 +320,21 @@ def test_counts_of_what_is_skipped() -> None:
         "1 empty line",
         "1 folder marker",
         "1 link to nothing",
+        "1 linked directory",
+        "1 special file",
         "1 directory (access denied)",
         "1 name (no files)",
     ]
+
+
+def test_a_pattern_that_is_the_name_of_a_file_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("*.x", "a.x", "b1.x", "b[1].x"):
+        Path(name).write_text("x")
+    assert texts(patterns(["*.x"])) == ["*.x", "a.x", "b1.x", "b[1].x"]
+    assert texts(patterns(["*.x", "a.x"])) == ["*.x", "a.x"]  # from a shell
+    assert texts(patterns(["b[1].x"])) == ["b[1].x"]
+    assert texts(patterns(["[*].x"])) == ["*.x"]
 
 
 def test_names_that_are_left_out_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
