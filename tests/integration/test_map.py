@@ -813,6 +813,17 @@ def test_direct_is_chosen_where_workers_cannot_connect(
     assert os.listdir() == ["kept"]  # the run has removed the directory that it made and left empty
 
 
+def test_a_timeout_that_no_worker_reaches(capsys: pytest.CaptureFixture[str]) -> None:
+    there = target.Target("f", ["us-east-1"], cost.Function(1024, "arm64"), 900.0)
+    for timeout, told in (
+        (1000.0, "--timeout 1000 is longer than a worker of f may run: 900 s\n"),
+        (900.0, ""),
+        (None, ""),
+    ):
+        target.warn_of_limit(Given(timeout=timeout), there)
+        assert capsys.readouterr().err == told
+
+
 def test_max_cost_is_not_passed_by_more_than_what_ran(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
     words = ["map", "--range", "1-50", "-e", "lambda", "-W", "2", "--timeout", "10", "--results", "r"]
     assert main([*words, "--max-cost", "0.0003", "--sh", "sleep 0.01"]) == 1

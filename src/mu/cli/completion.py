@@ -22,12 +22,17 @@ example:
 SHELLS = ("bash", "zsh", "fish")
 
 
+# Values of flags that take names of mu's own; a file or another text may be given as well.
+VALUES = {"--engine": ("here", "lambda", "ssh:", "slurm", "microvm:")}
+
+
 class Flag(NamedTuple):
-    """One flag of a command: its names, whether a value follows, and what it means."""
+    """One flag of a command: its names, whether a value follows, what it means, and known values."""
 
     names: tuple[str, ...]
     takes: bool
     text: str
+    values: tuple[str, ...]
 
 
 class Words(NamedTuple):
@@ -66,7 +71,8 @@ def _of_parser(path: tuple[str, ...], parser: argparse.ArgumentParser) -> Iterat
             words += action.choices
         elif action.option_strings:
             text = "" if action.help == argparse.SUPPRESS else (action.help or "")
-            flags.append(Flag(tuple(action.option_strings), action.nargs != 0, text))
+            values = next((VALUES[name] for name in action.option_strings if name in VALUES), ())
+            flags.append(Flag(tuple(action.option_strings), action.nargs != 0, text, values))
         elif action.choices:
             words += map(str, action.choices)
         else:
@@ -129,7 +135,7 @@ def bash(name: str = "_mu") -> str:
         words = " ".join([*each.words, *_names(each)])
         cases.append(f"        '{path}') words='{words}'{' files=1' if each.names else ''} ;;")
         values += [
-            f"        '{path} {name}') words= files=1 ;;"
+            f"        '{path} {name}') words='{' '.join(flag.values)}' files=1 ;;"
             for flag in each.flags
             if flag.takes
             for name in flag.names
@@ -166,9 +172,10 @@ def fish() -> str:
             lines.append(f"complete -c mu -f -n '{more}' -a '{' '.join(found.words)}'")
         for flag in found.flags:
             parts = [f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in flag.names]
-            lines.append(
-                f"complete -c mu -n '{seen}' {' '.join(parts)}{' -r' if flag.takes else ''} -d {_quoted(flag.text)}"
-            )
+            takes = " -r" if flag.takes else ""
+            if flag.values:
+                takes += f" -a '{' '.join(flag.values)}'"
+            lines.append(f"complete -c mu -n '{seen}' {' '.join(parts)}{takes} -d {_quoted(flag.text)}")
     return "\n".join(lines) + "\n"
 
 

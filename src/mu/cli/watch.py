@@ -13,7 +13,7 @@ the directory of --record, the run.json that is to come in it, or the directory 
 record cannot be followed. Ctrl-C ends the watching, not the run.
 
 The exit status is that of the run once it has ended: 0 if all parts are done, 1 if some are not, or the run's process
-is gone without having written its record.
+is gone without having written its record. A run that had ended before cannot be followed (status 2): see mu stats.
 
 example:
   examples/png2y4m_server.py -n 5 -l png2y4m_ab12cd34 -b mybucket --record run1

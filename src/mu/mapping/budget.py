@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mu.errors import UsageError
 from mu.report import cost
 from mu.report.cost import Function
 
@@ -33,6 +34,14 @@ class Budget:
         self._request = price(function, 0.0, 1, regions, prices)
         self.worst = worst * self._second + self._request
 
+    def check(self) -> None:
+        """Raises UsageError if not even a first input may begin."""
+        if self.limit is not None and not self.allows():
+            raise UsageError(
+                f"--max-cost {dollars(self.limit)} allows no input: one could cost ${dollars(self.worst)} "
+                "if it takes as long as it may, and less with a shorter --timeout"
+            )
+
     def allows(self) -> bool:
         """Returns whether another input may begin: the limit must hold even if all running inputs take the longest
         time."""
@@ -53,6 +62,11 @@ class Budget:
     def spend(self, seconds: float, requests: int = 1) -> None:
         """Adds the time (seconds) that an attempt has taken, and its requests."""
         self.spent += seconds * self._second + requests * self._request
+
+
+def dollars(amount: float) -> str:
+    """Returns an amount of dollars without an exponent."""
+    return f"{amount:.9f}".rstrip("0").rstrip(".")
 
 
 def price(

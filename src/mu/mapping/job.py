@@ -19,7 +19,7 @@ from mu.mapping import outputs as templates_of
 from mu.mapping.attempt import Maker
 from mu.mapping.beside import Beside
 from mu.mapping.book import Book, Journal, Printed
-from mu.mapping.budget import Budget
+from mu.mapping.budget import Budget, dollars
 from mu.mapping.carry import Carrier
 from mu.mapping.failures import Rules, Watch
 from mu.mapping.feed import Feed
@@ -299,7 +299,7 @@ class Map:
                 continue
             while not self.budget.allows():
                 if not self.budget.running:
-                    self.ended = f"another input could exceed --max-cost {self.given.max_cost:g}"
+                    self.ended = f"another input could exceed --max-cost {dollars(self.budget.limit or 0.0)}"
                     return
                 yield None
             self.budget.begin()

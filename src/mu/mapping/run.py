@@ -28,7 +28,7 @@ from mu.mapping.job import Checked, Map, Summary
 from mu.mapping.past import Before
 from mu.mapping.settings import LAMBDA, Given
 from mu.mapping.sources import Source, bucket_region
-from mu.mapping.target import Target, set_price, target_of
+from mu.mapping.target import Target, set_price, target_of, warn_of_limit
 from mu.report import choose
 from mu.report.failure import readable
 from mu.report.plain import PlainReporter
@@ -79,6 +79,7 @@ def _run(
         target = target_of(checked)
         if target is not None:
             set_price(made, target)
+            warn_of_limit(given, target)
         if collector is None and not checked.outputs and hasattr(sys.stdout, "buffer"):
             collector = Collector(sys.stdout.buffer, ordered=given.keep_order, tag=given.tag)
         with scratch_directory("mu-package-") as directory:
@@ -92,6 +93,7 @@ def _run(
             made.book.attempts = attempts
             if made.nothing_to_do():
                 return _left_alone(made)
+            made.budget.check()
             made.begin()
             if target is not None and (given.direct or why):
                 from mu.mapping.direct_run import by_invocations

@@ -31,6 +31,14 @@ def set_price(made: Map, target: Target) -> None:
         )
 
 
+def warn_of_limit(given: Given, target: Target) -> None:
+    """Says so if `--timeout` is longer than a worker may run."""
+    if given.timeout is not None and given.timeout > target.timeout:
+        given.note(
+            f"--timeout {given.timeout:g} is longer than a worker of {target.name} may run: {target.timeout:g} s"
+        )
+
+
 def regions_of(given: Given) -> list[str]:
     """Returns the functions' regions. Raises UsageError if AWS has no such region."""
     return aws.regions(given.regions)

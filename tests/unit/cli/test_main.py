@@ -269,6 +269,8 @@ def test_only_the_module_that_is_asked_for_is_imported() -> None:
         (["mu", "local", "exec", "--d"], ["--data"]),
         (["mu", "completion", ""], ["bash", "zsh", "fish", "-h", "--help"]),
         (["mu", "doctor", "s"], []),
+        (["mu", "map", "-e", ""], ["here", "lambda", "ssh:", "slurm", "microvm:", "some file"]),
+        (["mu", "doctor", "--engine", "s"], ["ssh:", "slurm", "some file"]),
         (["mu", "local", "exec", "s"], ["some file"]),
         (["mu", "timeline", "so"], ["some file"]),
         (["mu", "timeline", "run", "-o", "s"], ["some file"]),

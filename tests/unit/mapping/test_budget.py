@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from mu.errors import UsageError
 from mu.mapping import budget, job, rows
 from mu.mapping.budget import Budget
 from mu.mapping.direct import Direct
@@ -59,6 +60,20 @@ def test_a_running_input_may_have_another_attempt_while_the_limit_allows_it() ->
     assert made.allows_again()
     made.spend(0.0)  # one request
     assert not made.allows_again()
+
+
+def test_a_limit_that_allows_nothing() -> None:
+    Priced(WORST).check()
+    Priced(None).check()
+    with pytest.raises(
+        UsageError, match=r"^--max-cost 0\.000001 allows no input: one could cost \$0\.00001\d+ if "
+    ):
+        Priced(1e-6).check()
+
+
+@pytest.mark.parametrize(("amount", "text"), [(1e-6, "0.000001"), (5, "5"), (2.5, "2.5"), (1e7, "10000000")])
+def test_amounts_have_no_exponent(amount: float, text: str) -> None:
+    assert budget.dollars(amount) == text
 
 
 def test_without_a_limit_all_may_begin() -> None:
