@@ -50,9 +50,10 @@ class Row:
 
     @property
     def title(self) -> str:
-        """Its name, with the name of its input."""
+        """Its name, with the name of its input, unless that is the part's number."""
         again = f", attempt {self.attempt}" if self.attempt > 1 else ""
-        return f"part {self.part} {self.name}".rstrip() + again
+        name = "" if self.name == str(self.part) else self.name
+        return f"part {self.part} {name}".rstrip() + again
 
     def spans(self) -> list[tuple[float, float, str]]:
         """Returns begin, end and name of each state that took any time."""

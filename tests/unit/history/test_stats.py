@@ -148,3 +148,12 @@ def test_tables_have_the_names_of_inputs() -> None:
     said = report(run)
     assert "the critical path: part 1 b.png, which ended last" in said
     assert "the longest: part 1 b.png (7.00 s), part 0 a.png (1.00 s)" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [("a.png", "part 3 a.png, attempt 2"), ("3", "part 3, attempt 2"), ("", "part 3, attempt 2")],
+)
+def test_the_title_of_an_attempt(name: str, title: str) -> None:
+    """An input of `mu map --range` has the name that is its number."""
+    assert row(3, (1.0, "A"), end=2.0, attempt=2, name=name).title == title
