@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
