@@ -2,6 +2,9 @@
 
 import os
 import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import pytest
 
 from mu.engines import aws_lambda
 from mu.engines.aws_lambda import AwsLambda
+from mu.engines.aws_limits import Allowed
 from mu.engines.ramp import Ramp
 from mu.errors import UsageError
 from mu.launch import LaunchOptions
@@ -203,10 +207,13 @@ def test_a_paced_launch_comes_to_its_end_by_itself(monkeypatch: pytest.MonkeyPat
 
 
 def test_invocations_that_never_say_hello_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    with service(lambda call: answer(x_amzn_RequestId=f"r{call.number}")) as running:
+    def script(call: Call) -> Reply:
+        launch.shown({"request_id": "r0"})  # before its launch has ended
+        return answer(x_amzn_RequestId=f"r{call.number}")
+
+    with service(script) as running:
         monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", running.url)
         launch = AwsLambda("work", ["us-east-1"], KEY_ID, SECRET)
-        launch.shown({"request_id": "r0"})  # before its launch has ended
         before = time.monotonic()
         launch.start('{"id": ##ID##}', 4)
         eventually(lambda: len(launch.launches.invocations) == 4)
@@ -220,6 +227,101 @@ def test_invocations_that_never_say_hello_are_lost(monkeypatch: pytest.MonkeyPat
         launch.shown({})  # a worker of an older package, which sends no facts
         assert launch.lost(now + 91.0) == 0
         launch.cancel()
+
+
+def test_workers_that_are_started_by_hand_hide_no_lost_invocation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def script(call: Call) -> Reply:
+        launch.shown({"request_id": "process 4711"})  # while a launch goes on, so it might be of that launch
+        return answer(x_amzn_RequestId=f"r{call.number}")
+
+    with service(script) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", running.url)
+        launch = AwsLambda("work", ["us-east-1"], KEY_ID, SECRET)
+        launch.start('{"id": ##ID##}', 2)
+        eventually(lambda: len(launch.launches.invocations) == 2)
+        launch.shown({"request_id": "process 4712"})
+        assert launch.lost(time.monotonic() + 91.0) == 2
+        launch.cancel()
+
+
+def test_it_knows_its_own_workers_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", "http://127.0.0.1:1")
+    launch = AwsLambda("work", ["us-east-1"], KEY_ID, SECRET)
+    assert launch.owns({"request_id": str(uuid.uuid4())})
+    assert not any(launch.owns({"request_id": name}) for name in ("process 4711", "here-1-0", "12_1", None))
+    assert not launch.owns({})
+
+
+class Regions:
+    """An engine with two regions for 10 workers each, and 20 workers, which have been launched."""
+
+    def __init__(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", url)
+        self.launch = AwsLambda("work", ["us-east-1", "us-west-2"], KEY_ID, SECRET)
+        self.launch._allowed = {region: Allowed(10, "says the test", 60.0) for region in self.launch._regions}
+        self.launch.start('{"id": ##ID##}', 20)
+        self.launched()
+
+    def launched(self) -> dict[str, int]:
+        """Returns how many have been launched by region, when all are."""
+        eventually(lambda: len(self.launch.launches.invocations) == self.launch.asked)
+        return Counter(invocation.region for invocation in self.launch.launches.invocations)
+
+    def hello(self, region: str, number: int) -> list[dict[str, str]]:
+        """Lets so many invocations of a region connect, and returns what they tell."""
+        ids = [made.request_id for made in self.launch.launches.invocations if made.region == region][:number]
+        told = [{"request_id": name, "region": region} for name in ids]
+        for facts in told:
+            self.launch.shown(facts)
+        return told
+
+
+@pytest.fixture
+def regions(monkeypatch: pytest.MonkeyPatch) -> Iterator[Regions]:
+    with service(lambda _: answer(x_amzn_RequestId=str(uuid.uuid4()))) as running:
+        made = Regions(running.url, monkeypatch)
+        yield made
+        made.launch.cancel()
+        made.launch.wait()
+
+
+def test_the_next_workers_are_launched_where_others_have_ended(regions: Regions) -> None:
+    assert regions.launched() == {"us-east-1": 10, "us-west-2": 10}
+    regions.hello("us-west-2", 10)
+    for facts in regions.hello("us-east-1", 10)[:6]:
+        regions.launch.left(facts)
+    regions.launch.left({"request_id": "process 4711", "region": "us-west-2"})  # started by hand
+    regions.launch.more(6)
+    assert regions.launched() == {"us-east-1": 16, "us-west-2": 10}
+
+
+def test_the_next_workers_are_launched_where_others_were_lost(
+    regions: Regions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    regions.hello("us-east-1", 10)
+    late = regions.hello("us-west-2", 4)
+    monkeypatch.setattr(aws_lambda, "LOST_AFTER", -60.0)
+    regions.launch.left(late[0])
+    regions.launch.more(7)
+    assert regions.launched() == {"us-east-1": 10, "us-west-2": 17}
+
+
+def test_the_next_workers_are_launched_where_others_were_given_up(regions: Regions) -> None:
+    regions.hello("us-east-1", 10)
+    regions.launch.give_up()
+    regions.launch.more(10)
+    assert regions.launched() == {"us-east-1": 10, "us-west-2": 20}
+    regions.launch.more(2)  # beyond all limits: the new ones still may come
+    assert regions.launched() == {"us-east-1": 11, "us-west-2": 21}
+
+
+def test_workers_that_tell_nothing_leave_the_region_that_has_most(regions: Regions) -> None:
+    for _ in range(20):
+        regions.launch.shown({})
+    for _ in range(6):
+        regions.launch.left({})
+    regions.launch.more(6)
+    assert regions.launched() == {"us-east-1": 13, "us-west-2": 13}
 
 
 def test_a_launch_under_way_has_lost_ones_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,9 @@ class FakeEngine(BaseEngine):
     def own_address(self) -> str:
         return {"here": "127.0.0.1"}.get(self.name, "10.0.0.1")
 
+    def give_up(self) -> None:
+        self.calls.append("give_up")
+
     def cancel(self) -> None:
         self.calls.append("cancel")
 

@@ -2,11 +2,12 @@
 
 import logging
 import math
+import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from mu.engines import aws_limits, ramp
 from mu.engines.address import towards_endpoint
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 CANCELLED = "cancelled; the last attempt: "  # beginning of liblaunch's error if a retry was due
 PATIENCE = 1.0  # seconds; a cancelled launch takes a tenth of that, unless it waits for DNS
+REQUEST_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # a UUID
 LOST_AFTER = 30.0  # seconds added to the event's age, for a slow start
 BATCH_SECONDS = 0.5  # seconds of allowance for one launch when paced, since a launch opens connections
 
@@ -30,6 +32,13 @@ def shares(count: int, regions: Sequence[str]) -> list[tuple[str, int]]:
     each, more = divmod(count, len(regions))
     spread = [(region, each + (place < more)) for place, region in enumerate(regions)]
     return [(region, number) for region, number in spread if number]
+
+
+class _Unseen(NamedTuple):
+    """An invocation without a hello: the (monotonic) end of its launch, and its region."""
+
+    launched: float
+    region: str
 
 
 class _Batch:
@@ -72,7 +81,8 @@ class AwsLambda(BaseEngine):
         self._accepted_by: list[tuple[float, int]] = []
         self._service = resolve(regions, access_key_id, secret_access_key)
         self._allowed: dict[str, Allowed] | None = None
-        self._asked: dict[str, int] = {}  # number of workers by region
+        self._asked: Counter[str] = Counter()  # by region: all workers so far
+        self._over: Counter[str] = Counter()  # by region: those that have ended, or could not be launched
         self._pending: dict[str, int] = {}  # by region: workers that the pace does not allow yet
         self._numbered = 0  # number of the next invocation
         self._growth = {region: Growth(pace, time.monotonic()) for region in self._regions}
@@ -84,19 +94,25 @@ class AwsLambda(BaseEngine):
         self._batches: list[_Batch] = []  # launches that go on
         self._ended = NOTHING  # sum of the launches that have ended
         self._invocations: list[Invocation] = []
-        self._unseen: dict[str, float] = {}  # request id without a hello → end of its launch (monotonic)
-        self._early: set[str] = set()  # request ids that said hello before their launch had ended
+        self._unseen: dict[str, _Unseen] = {}  # by request id: invocations without a hello
+        self._early: set[str] = set()  # request ids that said hello while launches go on, and may be theirs
         self._anonymous = 0  # number of workers that said hello without a request id
+        self._given_up = -math.inf  # when (monotonic) those that had not connected were given up
 
     @property
     def regions(self) -> list[str]:
         """The regions in which it starts workers."""
         with self._changed:
-            return [region for region in self._regions if self._asked.get(region)] or self._regions[:1]
+            return [region for region in self._regions if self._asked[region]] or self._regions[:1]
 
     def asker(self) -> queries.Ask:
         """Returns a function that asks the first region that has workers."""
         return lambda path: queries.asker(self._service, self.regions[0])(path)
+
+    def owns(self, facts: Mapping[str, Any]) -> bool:
+        """Returns whether the worker's name is a request id, a UUID; other engines' names and those of workers that are
+        started by hand are none."""
+        return REQUEST_ID.fullmatch(str(facts.get("request_id"))) is not None
 
     def bills(self, facts: Mapping[str, Any]) -> bool:
         """Returns that Lambda bills the worker."""
@@ -144,7 +160,8 @@ class AwsLambda(BaseEngine):
         with self._changed:
             self.asked += number
             self._asked_by.append((clock.now(), self.asked))
-            for region, count in aws_limits.spread(number, self._regions, self._asked, limits).items():
+            for region, count in aws_limits.spread(number, self._regions, self._taken(), limits).items():
+                self._asked[region] += count
                 self._pending[region] = self._pending.get(region, 0) + count
             if self._pump is None:
                 self._pump = threading.Thread(target=self._launch_when_due, name="launch", daemon=True)
@@ -158,24 +175,37 @@ class AwsLambda(BaseEngine):
             request_id = facts.get("request_id")
             if not request_id:
                 self._anonymous += 1
-            elif self._unseen.pop(request_id, None) is None:
+            elif self._unseen.pop(request_id, None) is None and self._batches:
                 self._early.add(request_id)
 
     def left(self, facts: Mapping[str, Any]) -> None:
-        """Records a worker's end. Its environment is idle, so the next worker in its region needs no new one."""
+        """Records a worker's end. Its environment is idle, so the next worker in its region needs no new one.
+
+        A worker that was started by hand leaves none. One that does not tell its region, as those of older packages, is
+        taken for one in the region that has most.
+        """
+        if facts.get("request_id") and not self.owns(facts):
+            return
         region = facts.get("region")
         with self._changed:
-            growth = self._growth.get(region) if isinstance(region, str) else None
-            (growth or self._growth[self._regions[0]]).freed()
+            if region not in self._growth:
+                taken = self._taken()
+                region = max(self._regions, key=lambda one: taken[one])
+            self._over[region] += 1
+            self._growth[region].freed()
             self._changed.notify()
+
+    def give_up(self) -> None:
+        """Expects no longer what was launched and has not connected; its places in the regions are free."""
+        with self._changed:
+            self._given_up = time.monotonic()
 
     def lost(self, now: float) -> int:
         """Returns the number of invocations without a hello that are so old that Lambda must have dropped their
         events."""
-        ages = [allowed.event_age for allowed in (self._allowed or {}).values()]
-        since = now - max(ages, default=aws_limits.EVENT_AGE) - LOST_AFTER
+        since = self._overdue(now)
         with self._changed:
-            overdue = sum(ended <= since for ended in self._unseen.values())
+            overdue = sum(unseen.launched <= since for unseen in self._unseen.values())
             overdue += sum(batch.accepted_before(since) for batch in self._batches)
             return max(0, overdue - len(self._early) - self._anonymous)
 
@@ -234,6 +264,20 @@ class AwsLambda(BaseEngine):
             self._pump.join(PATIENCE)
         for thread in list(self._threads):
             thread.join(max(0.0, until - time.monotonic()))
+
+    def _overdue(self, now: float) -> float:
+        """Returns when (monotonic) an invocation must have been launched for its event to be too old now."""
+        ages = [allowed.event_age for allowed in (self._allowed or {}).values()]
+        return now - max(ages, default=aws_limits.EVENT_AGE) - LOST_AFTER
+
+    def _taken(self) -> dict[str, int]:
+        """Returns by region how many workers run or may still come; the caller holds the lock."""
+        taken = {region: self._asked[region] - self._over[region] for region in self._regions}
+        if not self._anonymous:  # these do not tell which invocations they are, so any may have connected
+            since = max(self._overdue(time.monotonic()), self._given_up)
+            for unseen in self._unseen.values():
+                taken[unseen.region] -= unseen.launched <= since
+        return taken
 
     def _told(self) -> Progress:
         """Returns the sum of all launches; the caller holds the lock."""
@@ -331,10 +375,12 @@ class AwsLambda(BaseEngine):
             self._invocations += result.invocations
             for invocation in result.invocations:
                 if invocation.outcome != "accepted":
-                    continue
-                if invocation.request_id in self._early:
+                    self._over[invocation.region] += 1
+                elif invocation.request_id in self._early:
                     self._early.remove(invocation.request_id)
                 else:
-                    self._unseen[invocation.request_id] = now
+                    self._unseen[invocation.request_id] = _Unseen(now, invocation.region)
+            if not self._batches:
+                self._early.clear()  # these were none of its invocations
             if self._ended.failed > self._dispensable:
                 self._failure = result.describe_failures()

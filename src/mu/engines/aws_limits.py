@@ -120,23 +120,24 @@ def _reserved(function: str, region: str) -> str:
 
 
 def spread(
-    number: int, regions: Sequence[str], asked: dict[str, int], limits: Mapping[str, int]
+    number: int, regions: Sequence[str], taken: Mapping[str, int], limits: Mapping[str, int]
 ) -> dict[str, int]:
     """Returns `number` more starts by region, as evenly as their limits permit.
 
-    Starts beyond all limits are shared in proportion to the limits. `asked` has the starts so far, by region; it is
-    updated.
+    Starts beyond all limits are shared in proportion to the limits. `taken` has the workers, by region, that run there
+    or may still come.
     """
+    taken = dict(taken)
 
     def load(place: int) -> tuple[bool, float, int]:
         region = regions[place]
         limit = limits.get(region, ASSUMED)
-        full = asked.get(region, 0) >= limit
-        return full, asked.get(region, 0) / max(1, limit) if full else asked.get(region, 0), place
+        full = taken.get(region, 0) >= limit
+        return full, taken.get(region, 0) / max(1, limit) if full else taken.get(region, 0), place
 
     shares: dict[str, int] = {}
     for _ in range(number):
         region = regions[min(range(len(regions)), key=load)]
-        asked[region] = asked.get(region, 0) + 1
+        taken[region] = taken.get(region, 0) + 1
         shares[region] = shares.get(region, 0) + 1
     return {region: shares[region] for region in regions if region in shares}

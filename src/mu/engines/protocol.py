@@ -104,6 +104,9 @@ class Engine(Protocol):
     def wait(self) -> None:
         """Waits briefly, after `cancel`, until `progress` is final and nothing is left behind."""
 
+    def give_up(self) -> None:
+        """Records that the starts that have not connected are no longer expected, since others will be asked for."""
+
     @property
     def pending(self) -> int:
         """How many starts are in a queue of the engine's system, for which a run waits as long as it takes."""
@@ -140,6 +143,9 @@ class Engine(Protocol):
 
 class BaseEngine:
     """Answers what an engine outside of AWS need not know. Engines inherit from it."""
+
+    def give_up(self) -> None:
+        """Does nothing."""
 
     @property
     def pending(self) -> int:

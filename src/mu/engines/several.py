@@ -1,8 +1,9 @@
 """Several engines in one job: adds up their counts, and starts each worker where most room is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mu.engines.headcount import Headcount
 from mu.engines.protocol import BaseEngine, Engine, Launches, Limit, Progress, added_up
 
 if TYPE_CHECKING:
@@ -14,15 +15,14 @@ OPEN = 1 << 30  # room of an engine without a limit
 class Several(BaseEngine):
     """One engine made of others.
 
-    A worker's hello tells its engine, if that engine names its workers; other workers are counted for the engine from
-    which most are missing.
+    A worker's hello tells its engine, if that engine names its workers. Other workers are counted for the engine from
+    which most are missing, among those that do not name theirs if there are any.
     """
 
     def __init__(self, engines: Sequence[Engine]) -> None:
         self.engines = list(engines)
         self.name = "+".join(engine.name for engine in engines)
-        self._present = [0] * len(self.engines)
-        self._shown = [0] * len(self.engines)
+        self._counts = [Headcount(engine) for engine in self.engines]
         self._event = ""
         self._limits: list[Limit] | None = None
         self._told: set[str] = set()  # names of engines whose failure was printed
@@ -101,23 +101,22 @@ class Several(BaseEngine):
 
     def shown(self, facts: Mapping[str, Any]) -> None:
         """Records the hello of a worker of one of the engines."""
-        place = self._owner(facts, [self._missing(place) for place in range(len(self.engines))])
-        self._present[place] += 1
-        self._shown[place] += 1
-        self.engines[place].shown(facts)
+        self._owner(facts, lambda count: count.missing).shown(facts)
 
     def left(self, facts: Mapping[str, Any]) -> None:
         """Records the end of a worker of one of the engines."""
-        place = self._owner(facts, self._present)
-        self._present[place] = max(0, self._present[place] - 1)
-        self.engines[place].left(facts)
+        self._owner(facts, lambda count: count.connected).left(facts)
+
+    def give_up(self) -> None:
+        """Expects none of the engines' workers any longer that have not connected."""
+        for count in self._counts:
+            count.give_up()
 
     def lost(self, now: float) -> int:
         """Returns how many workers will not connect, including those that a failed engine has not started."""
-        total = 0
-        for place, engine in enumerate(self.engines):
-            total += self._missing(place) if engine.failure() is not None else engine.lost(now)
-        return total
+        for count in self._counts:
+            count.lost = count.missing if count.engine.failure() is not None else count.engine.lost(now)
+        return sum(count.lost for count in self._counts)
 
     def failure(self) -> str | None:
         """Returns why there will be no more workers, once all engines have failed."""
@@ -169,14 +168,13 @@ class Several(BaseEngine):
             self._limits = [engine.limit() for engine in self.engines]
         return self._limits
 
-    def _missing(self, place: int) -> int:
-        return max(0, self.engines[place].asked - self._shown[place])
-
-    def _owner(self, facts: Mapping[str, Any], likely: Sequence[int]) -> int:
-        for place, engine in enumerate(self.engines):
-            if engine.owns(facts):
-                return place
-        return max(range(len(likely)), key=lambda place: likely[place])
+    def _owner(self, facts: Mapping[str, Any], likely: Callable[[Headcount], int]) -> Headcount:
+        """Returns the count of the engine whose worker this is; of several possible ones, that with the greatest
+        `likely`."""
+        for count in self._counts:
+            if count.engine.owns(facts):
+                return count
+        return max([count for count in self._counts if _nameless(count.engine)] or self._counts, key=likely)
 
     def _shares(self, number: int) -> list[int]:
         """Returns how many of `number` new workers each engine starts, among those that have not failed.
@@ -189,9 +187,14 @@ class Several(BaseEngine):
         limits = self._known_limits()
         for place in usable:
             limit = limits[place].number
-            coming = self._missing(place) - self.engines[place].lost(0.0)
-            room = OPEN if limit is None else max(0, limit - self._present[place] - max(0, coming))
+            count = self._counts[place]
+            room = OPEN if limit is None else max(0, limit - count.connected - count.expected)
             shares[place] = min(number, room)
             number -= shares[place]
         shares[usable[-1]] += number
         return shares
+
+
+def _nameless(engine: Engine) -> bool:
+    """Returns whether an engine never says of a worker that it is its own."""
+    return getattr(type(engine), "owns", None) is BaseEngine.owns

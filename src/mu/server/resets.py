@@ -146,7 +146,6 @@ class Resets:
         if parsed is None:
             self._give_up(peer)
             return
-        self._staffing.reused += 1
         self._timers.clear(peer)
         store_facts(peer, parsed, time.monotonic())
         channel._channel.parser.messages[0] = HELLO_BYTES

@@ -1,8 +1,8 @@
 """Decides how many workers to launch: as many as parts wait for, within the limit of workers at a time.
 
-A worker is `expected` from when the engine was asked for it until it says hello, is given up, or is known to be lost.
-Expected and connected workers together are never more than `limit` plus `overprovision`. When a worker ends and parts
-wait, the next one is launched.
+A worker is `expected` from when the engine was asked for it until it says hello, is given up, or is known to be lost
+(`mu.engines.headcount`). Expected and connected workers together are never more than `limit` plus `overprovision`. When
+a worker ends and parts wait, the next one is launched.
 
 Lambda may accept an invocation and never start it: it drops events that have waited too long, and does not report it.
 The engine tells how many are `lost`; as many others are launched, which does not count as a failure of a part. But if
@@ -13,6 +13,7 @@ against `retries`.
 from collections.abc import Mapping
 from typing import Any
 
+from mu.engines.headcount import Headcount
 from mu.engines.protocol import Engine
 from mu.report.telling import Telling
 from mu.server.ledger import Ledger
@@ -25,8 +26,7 @@ SLOW_START = 10.0  # seconds without any worker, after which it is said what the
 class Staffing:
     """Keeps count of workers, and launches more when they are needed.
 
-    `connected` is the number of workers that have said hello and not ended; `reused` counts how often a worker was
-    given another part.
+    `connected` is the number of workers that have said hello and not ended.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class Staffing:
     ) -> None:
         self.connected = 0
         self.resetting = 0  # connected workers that are cleaning up, and take a part when they are ready
-        self.reused = 0
         self._settings = settings
         self._ledger = ledger
         self._telling = telling
         self._engine = engine
+        self._count = None if engine is None else Headcount(engine)
         self._port = port
         self.limit, reason = most_workers(settings, engine)
         if self.limit > max(1, room - settings.overprovision):
@@ -55,8 +55,8 @@ class Staffing:
         if self.limit < NO_LIMIT:
             telling.tally.limit, telling.tally.limit_reason = self.limit, reason
         self._hellos = 0
-        self._given_up = 0  # workers that were launched and are no longer expected
-        self._lost = 0
+        self._reusable = 0  # connected workers that can take part after part: those that tell facts
+        self._lost = 0  # the engine's number at the last look
         self._heard_since_loss = True
         self._relaunches = 0  # number of relaunches since a worker last connected
         self._accepted = 0
@@ -75,9 +75,7 @@ class Staffing:
     @property
     def expected(self) -> int:
         """The number of workers that were asked for and may still connect."""
-        if self._engine is None:
-            return 0
-        return max(0, self._engine.asked - self._hellos - self._given_up)
+        return 0 if self._count is None else self._count.expected
 
     def hello(self, now: float, facts: Mapping[str, Any]) -> int:
         """Counts a worker that has connected and told these facts. Returns its number in this run, from 1."""
@@ -86,11 +84,12 @@ class Staffing:
         self._heard_since_loss = True
         self._quiet_since = now
         self.connected += 1
+        self._reusable += bool(facts)
         tally = self._telling.tally
         tally.hellos, tally.workers = self._hellos, self.connected
-        if self._engine is not None:
-            self._engine.shown(facts)
-            billed = self._engine.bills(facts)
+        if self._count is not None:
+            self._count.shown(facts)
+            billed = self._count.engine.bills(facts)
             tally.billed += billed
             tally.billed_hellos += billed
         return self._hellos
@@ -98,12 +97,13 @@ class Staffing:
     def goodbye(self, facts: Mapping[str, Any]) -> bool:
         """Counts a worker as ended that had said hello; returns whether Lambda bills it."""
         self.connected -= 1
+        self._reusable = min(self._reusable - bool(facts), self.connected)
         tally = self._telling.tally
         tally.workers = self.connected
-        if self._engine is None:
+        if self._count is None:
             return False
-        self._engine.left(facts)
-        billed = self._engine.bills(facts)
+        self._count.left(facts)
+        billed = self._count.engine.bills(facts)
         tally.billed -= billed
         return billed
 
@@ -121,18 +121,18 @@ class Staffing:
 
     def watch(self, now: float) -> str:
         """Checks how launching goes. Returns the reason why the run must end; empty if it goes on."""
-        ledger, engine = self._ledger, self._engine
+        ledger, engine, count = self._ledger, self._engine, self._count
         if ledger.broken:
             return ledger.broken
         more = False
-        if engine is not None:
+        if engine is not None and count is not None:
             more = self._update_progress(engine, now)
             failure = engine.failure()
-            # Workers that are reused can do the remaining parts, even if the other workers could not be launched.
-            if failure is not None and ledger.unattended and not (self.reused and self.connected):
+            # Workers that take part after part can do the rest, even if the other workers could not be launched.
+            if failure is not None and ledger.unattended and not self._reusable:
                 return f"launching failed: {failure}"
             if failure is None:
-                ended = self._replace_lost(engine, now)
+                ended = self._replace_lost(count, now)
                 if ended:
                     return ended
         # Workers may wait for hours in the engine's own queue (Slurm); the timeout counts from when they leave it.
@@ -166,14 +166,16 @@ class Staffing:
         self._accepted = accepted
         return more > 0
 
-    def _replace_lost(self, engine: Engine, now: float) -> str:
-        """Launches replacements for lost invocations. Returns the reason why the run must end; empty if it goes on."""
-        lost = min(engine.lost(now) - self._lost, self.expected)
+    def _replace_lost(self, count: Headcount, now: float) -> str:
+        """Launches replacements for lost invocations, unless these were given up before. Returns the reason why the run
+        must end; empty if it goes on."""
+        before, self._lost = self._lost, count.engine.lost(now)
+        self._telling.tally.lost = self._lost
+        count.lost = min(count.lost, self._lost)  # it is less if a worker has connected after all
+        lost = self._lost - max(before, count.given_up)
         if lost <= 0:
             return ""
-        self._lost += lost
-        self._telling.tally.lost = self._lost
-        if engine.name == "lambda":
+        if count.engine.name == "lambda":
             told = f"{'1 invocation was' if lost == 1 else f'{lost:,} invocations were'} accepted and never started"
         else:
             told = f"{'1 worker was' if lost == 1 else f'{lost:,} workers were'} started and never connected"
@@ -181,7 +183,7 @@ class Staffing:
         if not self._heard_since_loss:
             return self._handle_missing_workers(now)
         self._heard_since_loss = False
-        self._given_up += lost
+        count.lost = self._lost
         self.fill()
         return ""
 
@@ -189,10 +191,10 @@ class Staffing:
         """Relaunches, or ends the run, after parts have waited for `connect_timeout`. Returns the reason why the run
         must end; empty if it goes on."""
         waited = f"no worker has connected for {self._settings.connect_timeout:g} s"
-        engine, tally = self._engine, self._telling.tally
+        engine, count, tally = self._engine, self._count, self._telling.tally
         # More launches would only be queued behind those that have not been sent yet.
         pending = tally.launch is not None and tally.launch.ended < tally.launch.total
-        if engine is not None and self._relaunches < self._settings.retries:
+        if count is not None and self._relaunches < self._settings.retries:
             self._quiet_since = now
             if pending and self._ledger.running:
                 return ""  # busy workers may use up the account's concurrency
@@ -200,7 +202,7 @@ class Staffing:
             if pending:
                 self._telling.note(f"{waited}: waiting for launching{tally.launch_note}")
             else:
-                self._given_up = engine.asked - self._hellos
+                count.give_up()
                 missing = min(self._ledger.waiting(self.limit), self.limit)
                 self._telling.note(f"{waited}: launching {missing} more{self._connect_hint()}")
                 self.fill()

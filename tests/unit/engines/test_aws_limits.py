@@ -113,12 +113,10 @@ def test_all_regions_together() -> None:
 
 
 def test_starts_are_spread_evenly_up_to_each_regions_limit() -> None:
-    asked: dict[str, int] = {}
-    assert spread(3, ["a", "b"], asked, {}) == {"a": 2, "b": 1}
-    assert spread(1, ["a", "b"], asked, {}) == {"b": 1}
-    asked = {}
+    assert spread(3, ["a", "b"], {}, {}) == {"a": 2, "b": 1}
+    assert spread(1, ["a", "b"], {"a": 2, "b": 1}, {}) == {"b": 1}
     limits = {"a": 10, "b": 100}
-    assert spread(50, ["a", "b"], asked, limits) == {"a": 10, "b": 40}
-    assert spread(60, ["a", "b"], asked, limits) == {"b": 60}
-    assert spread(110, ["a", "b"], asked, limits) == {"a": 10, "b": 100}
+    assert spread(50, ["a", "b"], {}, limits) == {"a": 10, "b": 40}
+    assert spread(60, ["a", "b"], {"a": 10, "b": 40}, limits) == {"b": 60}
+    assert spread(110, ["a", "b"], {"a": 10, "b": 100}, limits) == {"a": 10, "b": 100}
     assert spread(2, ["a"], {}, {"a": 0}) == {"a": 2}

@@ -98,6 +98,42 @@ def test_a_worker_is_told_to_the_engine_that_names_it() -> None:
     assert (len(one.hellos), len(two.hellos), one.ends, two.ends) == (1, 1, 0, 1)
 
 
+def test_a_worker_without_a_known_name_is_none_of_an_engine_that_names_its_own() -> None:
+    one, two = FakeEngine("one", 5), Naming("two", 50)
+    both = Several([one, two])
+    both.start("{}", 20)
+    both.shown({"request_id": "uuid"})
+    both.left({"request_id": "uuid"})
+    assert (len(one.hellos), len(two.hellos), one.ends, two.ends) == (1, 0, 1, 0)
+
+
+def test_what_is_lost_is_replaced_where_it_was_lost() -> None:
+    one, two = FakeEngine("lambda", 10), FakeEngine("here", 2)
+    both = Several([one, two])
+    both.start("{}", 12)
+    one.gone = 10
+    assert both.lost(0.0) == 10
+    both.more(10)
+    assert (one.asked, two.asked) == (20, 2)
+
+
+def test_what_is_given_up_is_replaced_where_it_was() -> None:
+    one, two = FakeEngine("lambda", 10), Naming("here", 2)
+    both = Several([one, two])
+    both.start("{}", 12)
+    for number in range(2):
+        both.shown({"request_id": f"here-{number}"})
+    both.give_up()
+    both.more(10)
+    assert (one.asked, two.asked) == (20, 2)
+    assert one.calls == ["give_up"]
+    one.gone = 10  # the engine knows it, too, later
+    assert both.lost(0.0) == 10
+    both.left({"request_id": "here-0"})
+    both.more(1)
+    assert (one.asked, two.asked) == (20, 3)
+
+
 def test_one_that_fails_leaves_its_work_to_the_other() -> None:
     one, two = FakeEngine("here", 2), FakeEngine("slurm", 10)
     both = Several([one, two])

@@ -95,7 +95,7 @@ def test_a_worker_that_says_hello_again_is_welcome(cleaning: Cleaning) -> None:
     assert cleaning.welcomed == [{"memory": 5}]
     assert cleaning.heard_hello == "OK:HELLO"  # the facts in it are not for states
     assert not cleaning.peer.resetting
-    assert (cleaning.staffing.resetting, cleaning.staffing.reused) == (0, 1)
+    assert cleaning.staffing.resetting == 0
     assert cleaning.peer.due is None
 
 
@@ -163,7 +163,6 @@ def test_the_next_parts_first_command_goes_along_with_reset(ahead: Cleaning) -> 
     assert list(begun.machine.waiting) == [b"OK:SET(a)"]
     assert begun.machine.messages == ["OK:HELLO"]
     assert (ahead.peer.resetting, ahead.peer.ahead, ahead.resets.ahead) == (False, None, 0)
-    assert ahead.staffing.reused == 1
     assert ahead.ended == (0, 0)
 
 

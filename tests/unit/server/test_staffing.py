@@ -12,6 +12,8 @@ from mu.server.settings import Settings
 from mu.server.staffing import NO_LIMIT, Staffing, most_workers
 from tests.support.fake_engine import FakeEngine
 
+FACTS = {"fresh": True}
+
 
 class Office:
     """A staffing of `parts` with an engine that starts nothing; `notes` are the lines printed for people."""
@@ -117,6 +119,36 @@ def test_losses_with_nobody_in_between_are_no_queues_fault() -> None:
     assert office.engine.asked == 9
 
 
+def test_what_was_given_up_before_it_was_lost_is_replaced_once() -> None:
+    office = Office(50, limit=10, connect_timeout=60.0, retries=2)
+    assert office.staffing.watch(1.0) == ""
+    assert office.staffing.watch(62.0) == ""
+    assert (office.engine.asked, office.engine.calls) == (20, ["give_up"])
+    assert office.notes[-1].startswith("no worker has connected for 60 s: launching 10 more")
+    office.engine.gone = 10  # those of the first launch
+    assert office.staffing.watch(90.0) == ""
+    assert (office.engine.asked, office.staffing.expected) == (20, 10)
+    assert "never started" not in office.notes[-1]
+    office.engine.gone = 12
+    assert office.staffing.watch(91.0) == ""
+    assert (office.engine.asked, office.staffing.expected) == (22, 10)
+    assert office.notes[-1] == "2 invocations were accepted and never started"
+
+
+def test_one_that_connects_after_it_was_taken_for_lost_is_not_expected_twice() -> None:
+    office = Office(50, limit=10)
+    office.engine.gone = 2
+    assert office.staffing.watch(1.0) == ""
+    assert (office.engine.asked, office.staffing.expected) == (12, 10)
+    office.hello(2.0)
+    office.engine.gone = 1
+    assert office.staffing.watch(2.0) == ""
+    assert office.staffing.expected == 10
+    office.engine.gone = 2  # another one is lost
+    assert office.staffing.watch(3.0) == ""
+    assert office.notes[-1] == "1 invocation was accepted and never started"
+
+
 def test_workers_that_are_busy_are_not_missed() -> None:
     office = Office(10, limit=1, connect_timeout=5.0)
     office.hello()
@@ -137,12 +169,12 @@ def test_workers_in_the_queue_of_the_engines_system_are_waited_for_as_long_as_it
 
 def test_a_launch_that_has_failed_ends_a_run_whose_parts_nobody_can_do() -> None:
     office = Office(3)
-    office.hello()
+    office.hello()  # of an older version, which ends with its part
     office.engine.failed = "HTTP 403"
     assert office.staffing.watch(1.0) == "launching failed: HTTP 403"
-    office.staffing.reused = 1  # a worker that takes part after part can do the rest
+    office.staffing.hello(1.0, FACTS)  # this one can do the rest, although it has not ended its first part
     assert office.staffing.watch(1.0) == ""
-    office.staffing.goodbye({})
+    office.staffing.goodbye(FACTS)
     assert office.staffing.watch(1.0) == "launching failed: HTTP 403"
 
 
