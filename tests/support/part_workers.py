@@ -35,6 +35,7 @@ class PartWorkers(BaseEngine):
         self.gone = 0  # number of workers that were lost
         self.never = 0  # so many of the first workers never connect
         self.cancelled = False
+        self.waits = 0  # number of calls of `wait`
         self.threads: list[threading.Thread] = []
         self.resets = 0
         self.most = 0
@@ -110,4 +111,4 @@ class PartWorkers(BaseEngine):
         self.cancelled = True
 
     def wait(self) -> None:
-        pass
+        self.waits += 1

@@ -53,7 +53,7 @@ class Loop:
 
     After `run`, `ended` is the reason why it stopped early, and `signal` the signal that stopped it, if any;
     `worker_seconds` is how long workers were connected in total, from hello to end, spares included; Lambda bills
-    `billed_seconds` of them.
+    `billed_seconds` of them. `waited` tells whether the engine's `wait` was called.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Loop:
     ) -> None:
         self.ended = ""
         self.signal = 0
+        self.waited = False
         self.start = clock.now()
         self.worker_seconds = self.billed_seconds = 0.0
         self.ledger = ledger
@@ -126,6 +127,7 @@ class Loop:
         self._acceptor.close()
         for peer in self._connections.all():
             self._dismiss(peer)
+        self.waited = True
         if self._engine is not None:
             self._engine.wait()  # the counts of launching are final only after that
             self._staffing.finish(time.monotonic())

@@ -88,6 +88,7 @@ class Run:
         # Values of a script's ServerInfo before the run set them (`prepare.READ_BACK`).
         self.before: dict[str, Any] = {}
         self._listener: socket.socket | None = None
+        self._started: Engine | None = None  # the engine, once it has been told to start workers
         self._stop_relay: Callable[[], None] | None = None
         self._notes: deque[str] = deque()
         self._loop: Loop | None = None
@@ -208,6 +209,7 @@ class Run:
         staffing = self._staff(engine)
         if self.reporter is not None and getattr(self.reporter, "wants_sizes", False):
             made.setdefault("tell_sizes", 1)
+        self._started = engine
         engine.start(json.dumps(made), staffing.first())
         if self._telling is not None:
             self._telling.tally.regions = ", ".join(engine.regions)
@@ -307,8 +309,8 @@ class Run:
             raise JobError(f"cannot write {', '.join(unwritten)}")
 
     def close(self) -> None:
-        """Ends launching, closes the port and stops the relay, in whatever state the run is. A second call does
-        nothing."""
+        """Ends launching, closes the port and stops the relay, in whatever state the run is. Lets the engine end its
+        workers, unless the loop has done that. A second call does nothing."""
         for engine in self.engines:
             engine.cancel()
         if self._listener is not None:
@@ -316,6 +318,9 @@ class Run:
         if self._stop_relay is not None:
             stop, self._stop_relay = self._stop_relay, None
             stop()
+        started, self._started = self._started, None
+        if started is not None and not (self._loop is not None and self._loop.waited):
+            started.wait()
 
     def wake(self, machine: MachineState) -> None:
         """Lets the loop handle `machine` soon although its worker has sent nothing. Only from the loop's thread."""

@@ -468,6 +468,26 @@ def test_an_exception_in_the_loop_closes_all_and_writes_the_files(
     assert "the run was ended: division by zero" in capfd.readouterr().err
 
 
+def test_a_run_without_a_loop_lets_its_engine_end_its_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = PartWorkers(facts=FACTS)
+    made = Run(Settings(parts(2)), Stays, engines=[engine])
+    made.close()
+    assert engine.waits == 0  # it was never started
+    made.launch()
+    monkeypatch.setattr("mu.server.run.Attempts", breaks)
+    made.drive()
+    made.close()
+    assert (engine.cancelled, engine.waits) == (True, 1)
+    assert isinstance(made.error, RuntimeError)
+
+
+def test_an_engine_is_waited_for_once() -> None:
+    engine = PartWorkers(facts=FACTS)
+    made, _ = go(engine)
+    made.close()
+    assert (engine.cancelled, engine.waits) == (True, 1)
+
+
 # What belongs to a script's ServerInfo
 
 
