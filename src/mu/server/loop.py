@@ -223,6 +223,8 @@ class Loop:
                 self._connections.watch(peer, channel)
             else:
                 self._dismiss(peer)
+            if self.ledger.wanted and not self._spares:  # the worker had no time for the part
+                self._staffing.fill()
             return
         peer.new = False
         channel._channel.kept = bool(peer.facts)

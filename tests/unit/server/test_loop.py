@@ -22,6 +22,7 @@ from mu.server.reuse import MAX_FAILURES
 from mu.server.run import Run
 from mu.server.settings import Outcome, Settings
 from mu.server.staffing import Staffing
+from mu.wire.framing import encode
 from mu.wire.protocol import Hello
 from mu.wire.socket_nb import SocketNB
 from tests.support.fake_workers import obey
@@ -74,6 +75,21 @@ def test_spare_workers_live_too(monkeypatch: pytest.MonkeyPatch) -> None:
         for peer in [*peers, *peers]:
             run._forget(peer)
     assert run.worker_seconds == 6.0 + 4.0
+
+
+def test_for_a_worker_without_time_for_the_part_another_one_is_launched_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    filled: list[bool] = []
+    with made_loop() as run, worker_sockets() as ends:
+        monkeypatch.setattr(run._staffing, "fill", lambda: filled.append(run.ledger.wanted))
+        peer = Peer(ends[0], "x", 0.0)
+        channel = peer.channel = SocketNB(peer.sock)
+        run._connections.add(peer)
+        peer.new, peer.ends_at = False, 0.0
+        run._give_part(peer, channel)
+        assert ends[1].recv(100) == encode(b"quit:")
+    assert filled == [True]
 
 
 def test_the_time_of_a_part_given_along_with_a_reset_counts_from_the_workers_hello(
