@@ -448,6 +448,17 @@ def test_a_fork_server_that_talks_nonsense_fails_its_own_jobs_only(
         assert waiting.result(PATIENCE).payload == b'"done"'
 
 
+def test_a_result_that_cannot_be_read_fails_its_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(tmp_path) as rig:
+        with monkeypatch.context() as context:
+            context.setattr(fork_server_handle.ForkServer, "take_result", lambda *_: fail_once(print)())
+            outcome = rig.start("1").result(PATIENCE)
+        assert outcome.failed
+        assert "the local engine: RuntimeError: odd" in rig.reports[-1]
+        assert rig.executor._running == 0
+        assert rig.call("1") == 1
+
+
 def test_an_error_of_the_executors_own_fails_what_there_is_and_it_goes_on(
     tmp_path: Path, open_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

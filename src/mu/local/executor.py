@@ -217,7 +217,7 @@ class Executor:
         elif "refused" in head:
             self._put_back(server.jobs.pop(head["id"]), head["refused"])
         else:
-            self._end(server, server.jobs.pop(head["id"]), head)
+            self._end(server, server.jobs[head["id"]], head)
             server.idle_since = time.monotonic()
 
     # Starting jobs
@@ -272,6 +272,7 @@ class Executor:
         answer = server.take_result(job)
         outcomes.write_end(job, head)
         failed, document = outcomes.of_process(job, head, answer)
+        del server.jobs[job.request_id]  # only now, so that after an exception `_serve` fails this job, too
         if failed:
             self._fail(job, document)
         else:
