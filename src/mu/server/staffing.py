@@ -124,7 +124,7 @@ class Staffing:
         ledger, engine, count = self._ledger, self._engine, self._count
         if ledger.broken:
             return ledger.broken
-        more = False
+        more, failure = False, None
         if engine is not None and count is not None:
             more = self._update_progress(engine, now)
             failure = engine.failure()
@@ -141,6 +141,7 @@ class Staffing:
             not ledger.wanted
             or more
             or queued
+            or failure is not None
             or (ledger.running and engine is not None and not self.expected)
         ):
             self._quiet_since = now

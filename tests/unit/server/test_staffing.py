@@ -178,6 +178,16 @@ def test_a_launch_that_has_failed_ends_a_run_whose_parts_nobody_can_do() -> None
     assert office.staffing.watch(1.0) == "launching failed: HTTP 403"
 
 
+def test_nobody_is_waited_for_after_a_launch_has_failed() -> None:
+    office = Office(10, connect_timeout=5.0, retries=2)
+    office.staffing.hello(0.0, FACTS)
+    assert office.ledger.begin(0.0) is not None
+    office.engine.failed = "HTTP 403"
+    for moment in range(0, 1000, 4):
+        assert office.staffing.watch(float(moment)) == ""
+    assert (office.notes, office.engine.asked) == ([], 10)
+
+
 def test_launching_that_goes_on_is_waited_for() -> None:
     office = Office(3, connect_timeout=5.0)
 
