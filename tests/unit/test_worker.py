@@ -272,6 +272,31 @@ def test_work_under_way_is_something_to_do() -> None:
     in_time(check, 0.05)
 
 
+@pytest.mark.parametrize(("tell_facts", "reason"), [(0, "nothing to do for 0 seconds"), (1, "quit")])
+def test_a_coordinator_that_asks_for_facts_may_leave_it_without_anything_to_do(
+    tmp_path: Path, tell_facts: int, reason: str
+) -> None:
+    """A part that awaits another one sends no command meanwhile."""
+    mine, others = socket.socketpair()
+    outside = Outside(str(tmp_path), NO_LIMIT)
+    handler = Handler("", {"tell_facts": tell_facts}, str(tmp_path), outside)
+    ended: list[str] = []
+
+    def serve() -> None:
+        ended.append(session.serve(mine, handler, outside, NO_LIMIT, idle=0.0))
+
+    with Peer(others) as peer:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        if tell_facts:
+            peer.send("echo:x", "quit:")
+        peer.rest()
+        peer.close()
+        thread.join()
+    outside.tasks.stop(monotonic() + 10)
+    assert ended == [reason]
+
+
 @pytest.mark.parametrize(
     ("commands", "answers", "doing"),
     [

@@ -43,6 +43,7 @@ from mu.wire.socket_nb import SocketNB
 logger = logging.getLogger(__name__)
 
 FLUSH_TIMEOUT = 10.0
+SPARE_TIMEOUT = 300.0  # seconds; a spare worker costs as much as a busy one
 TICK = 0.5
 INPUT_POLL = 0.02  # seconds between checks for inputs that are not ready yet
 BATCH = 64
@@ -220,6 +221,7 @@ class Loop:
                 self._forget(peer)
             elif self._reuse.may_wait(peer, now):
                 self._spares[peer.fd] = peer
+                self._timers.set(peer, SPARE_TIMEOUT, self._dismiss)
                 self._connections.watch(peer, channel)
             else:
                 self._dismiss(peer)
@@ -227,6 +229,7 @@ class Loop:
                 self._staffing.fill()
             return
         peer.new = False
+        self._timers.clear(peer)
         channel._channel.kept = bool(peer.facts)
         self._begin_part(peer, attempt, self._attempts.begin(peer, channel, attempt))
 

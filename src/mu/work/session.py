@@ -11,6 +11,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -25,7 +26,8 @@ from mu.work.replies import Commands, Work
 from mu.work.time_limit import TimeLimit, milliseconds
 from mu.work.variables import integer
 
-# Seconds that there may be nothing to do.
+# Seconds that there may be nothing to do, unless the coordinator is ours: its parts may wait for one another as long as
+# they like, it dismisses a worker that it does not need, and keep-alive finds out that it is gone.
 IDLE = 300.0
 # Seconds for sending the last messages, and for the coordinator to close its end.
 FLUSH = 10.0
@@ -54,10 +56,15 @@ def at_work(outside: Outside, limit: TimeLimit) -> Iterator[None]:
 def serve(
     sock: socket.socket, handler: Commands, outside: Outside, limit: TimeLimit, idle: float = IDLE
 ) -> str:
-    """Serves the coordinator, which has had the hello, to the end; returns the reason of the end."""
-    # Elsewhere than in the main thread, other threads share this process.
-    if integer(handler.vals, "tell_facts") and threading.current_thread() is threading.main_thread():
-        outside.leftovers.adopt()
+    """Serves the coordinator, which has had the hello, to the end; returns the reason of the end.
+
+    `idle`: seconds that a coordinator which does not ask for facts may leave the worker without anything to do.
+    """
+    if integer(handler.vals, "tell_facts"):
+        idle = inf
+        # Elsewhere than in the main thread, other threads share this process.
+        if threading.current_thread() is threading.main_thread():
+            outside.leftovers.adopt()
     link = SocketNB(sock)
     ended = ""
     try:

@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,6 +91,21 @@ def test_for_a_worker_without_time_for_the_part_another_one_is_launched_at_once(
         run._give_part(peer, channel)
         assert ends[1].recv(100) == encode(b"quit:")
     assert filled == [True]
+
+
+@pytest.mark.parametrize("needed", [False, True])
+def test_a_spare_worker_is_dismissed_in_time_unless_a_part_needs_it(needed: bool) -> None:
+    with made_loop() as run, worker_sockets() as first, worker_sockets() as second:
+        peers = [Peer(sock, "x", 0.0) for sock in (first[0], second[0])]
+        for peer in peers:
+            peer.channel = SocketNB(peer.sock)
+            run._connections.add(peer)
+            run._admit(peer, peer.channel, Hello("", {}))
+        assert list(run._spares.values()) == peers[1:]
+        if needed:
+            run._end(peers[0], "its worker was lost")
+        run._timers.run(time.monotonic() + loop.SPARE_TIMEOUT)
+        assert run._connections.all() == (peers[1:] if needed else peers[:1])
 
 
 def test_the_time_of_a_part_given_along_with_a_reset_counts_from_the_workers_hello(
