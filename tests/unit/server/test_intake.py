@@ -1,5 +1,6 @@
 """Unfinished messages of many connections: which ones are read from, which ones are paused, and that all arrive."""
 
+import select
 import socket
 from collections.abc import Iterator
 
@@ -11,6 +12,7 @@ from mu.server.intake import Intake
 from mu.wire.socket_nb import SocketNB
 
 KB = 1 << 10
+SIP = intake.SIP
 
 
 class World:
@@ -22,7 +24,17 @@ class World:
         self.ends: dict[Peer, socket.socket] = {}
 
     def connect(self) -> Peer:
-        ours, theirs = socket.socketpair()
+        return self._add(*socket.socketpair())
+
+    def connect_by_tcp(self) -> Peer:
+        """Returns a connection whose other end has a small buffer, so that its kernel soon takes no more."""
+        with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as theirs:
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * KB)
+            theirs.connect(listener.getsockname())
+            ours, _ = listener.accept()
+            return self._add(ours, theirs.dup())
+
+    def _add(self, ours: socket.socket, theirs: socket.socket) -> Peer:
         peer = Peer(ours, "x", 0.0)
         peer.channel = SocketNB(ours)
         self.connections.add(peer)
@@ -50,6 +62,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(intake, "PRESSED", 64 * KB)
     monkeypatch.setattr(intake, "ROOM", 100 * KB)
     monkeypatch.setattr(intake, "MOST_HELD", 256 * KB)
+    monkeypatch.setattr(intake, "SIP", KB)
     made = World()
     yield made
     for peer in list(made.ends):
@@ -164,3 +177,65 @@ def test_one_that_hangs_up_in_its_message_while_memory_is_short_is_not_waited_fo
     for peer in [peer for peer in world.ends if peer is not first]:
         world.close(peer)  # now it is first in the queue
     assert not first.paused
+
+
+def test_those_that_wait_are_read_from_a_little_from_time_to_time(world: World) -> None:
+    """Otherwise their workers would find that the coordinator takes nothing, and give it up."""
+    peers = [world.connect() for _ in range(7)]
+    waiting = peers[6]
+    for peer in peers:
+        world.send(peer, begin_of(49 * KB, 16 * KB))
+    for round in range(1, 3):
+        for _ in range(intake.SIP_EVERY - 1):
+            world.intake.watch()
+            world.intake._moved = dict.fromkeys(world.intake._moved, world.intake._watches)  # the others grow
+        assert waiting.paused
+        world.intake.watch()
+        assert not waiting.paused
+        sip = world.intake._sips[waiting] - world.intake.held[waiting]
+        assert sip > KB
+        world.send(waiting, b"x" * (sip - 1))
+        assert not waiting.paused
+        world.send(waiting, b"x")
+        assert waiting.paused
+        assert world.intake.held[waiting] == 16 * KB + round * sip
+    world.close(peers[5])
+    assert not waiting.paused
+    assert not world.intake._sips
+
+
+def test_all_that_is_read_from_those_that_wait_is_bounded(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "SIP_EVERY", 1)
+    peers = [world.connect() for _ in range(8)]
+    for peer in peers:
+        world.send(peer, begin_of(49 * KB, 16 * KB))
+    assert [peer for peer in peers if peer.paused] == peers[6:]
+    size = KB + peers[6].sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 16
+    monkeypatch.setattr(intake, "MOST_HELD", intake.ROOM + world.intake.total + size)
+    world.intake.watch()
+    assert [peer for peer in peers if peer.paused] == peers[7:]
+
+
+def test_a_little_is_enough_for_the_peer_to_send_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "SIP_EVERY", 1)
+    monkeypatch.setattr(intake, "SIP", SIP)
+    monkeypatch.setattr(intake, "MOST_HELD", 64 << 20)
+    for _ in range(7):
+        world.send(world.connect(), begin_of(49 * KB, 16 * KB))
+    peer = world.connect_by_tcp()
+    worker = world.ends[peer]
+    assert peer.channel is not None
+    worker.sendall(begin_of(32 << 20, 16 * KB))
+    while not peer.paused:
+        peer.channel.do_read()
+        world.intake.note(peer, peer.channel)
+    worker.setblocking(False)
+    while select.select([], [worker], [], 0.3)[1]:  # until the kernels take no more
+        worker.send(b"x" * 16 * KB)
+    world.intake.watch()
+    while not peer.paused:
+        peer.channel.do_read()
+        world.intake.note(peer, peer.channel)
+    assert select.select([], [worker], [], 10.0)[1]
