@@ -67,7 +67,7 @@ class Peer:
         self.sock = sock
         self.address = address
         self.deadline = deadline  # by when it must have said hello, in seconds of the monotonic clock
-        self.delays = 0  # how often the deadline was put off
+        self.delays = 0  # how often the deadline, or then a timer, was put off
         self.fd = sock.fileno()
         self.channel: SocketNB | None = None
         self.ready = False  # whether the handshake is done

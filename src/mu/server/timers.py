@@ -3,6 +3,9 @@
 The loop sets the deadline, for a part or an answer that takes too long. The alarm is the machine's own `wake_at`.
 When a deadline is postponed, as with each new part, its old timer stays in the heap and is set again when it fires.
 So the heap holds about one timer for each connection, however many parts a worker does.
+
+If this process was stopped for a while (Ctrl-Z), or is busy, what came in time may be unread when a timer is due. So
+the timer of a connection that has sent something waits a little, until that is read.
 """
 
 import heapq
@@ -12,6 +15,11 @@ from itertools import count
 from math import inf
 
 from mu.server.connections import Connections, Peer
+from mu.tls.listener import has_spoken
+
+# How long (seconds) a timer waits for what its connection has sent to be read, and how often it does so at most.
+PUT_OFF = 0.1
+MAX_PUT_OFFS = 20
 
 
 class Timers:
@@ -27,6 +35,7 @@ class Timers:
         """Calls `action(peer)` after `delay` seconds, instead of the connection's previous deadline."""
         peer.due = action
         peer.due_at = time.monotonic() + delay
+        peer.delays = 0
         if peer.due_at < peer.armed:
             self._arm(peer)
 
@@ -36,7 +45,8 @@ class Timers:
         peer.due = None
 
     def wake_by(self, peer: Peer, moment: float) -> None:
-        """Sets the alarm, unless an earlier one is set. When that one fires, the machine sets the next."""
+        """Sets the alarm, unless an earlier one is set. When that one fires, the machine sets the next. An alarm at
+        moment 0 waits for nothing."""
         if peer.wake_at is None or moment < peer.wake_at:
             peer.wake_at = moment
             heapq.heappush(self._heap, (moment, next(self._sequence), True, peer))
@@ -54,8 +64,12 @@ class Timers:
             if peer not in self._connections:
                 continue
             if alarm:
-                if moment == peer.wake_at:  # else an earlier alarm has replaced this one
-                    peer.wake_at = None
+                if moment != peer.wake_at:
+                    continue  # an earlier alarm has replaced this one
+                peer.wake_at = None
+                if moment and self._puts_off(peer):
+                    self.wake_by(peer, now + PUT_OFF)
+                else:
                     self._wake(peer)
                 continue
             if moment != peer.armed:
@@ -66,9 +80,21 @@ class Timers:
                 continue
             if peer.due_at > now:
                 self._arm(peer)
+            elif self._puts_off(peer):
+                peer.due_at = now + PUT_OFF
+                self._arm(peer)
             else:
                 peer.due = None
                 action(peer)
+
+    @staticmethod
+    def _puts_off(peer: Peer) -> bool:
+        """Returns whether a timer waits until what the connection has sent is read."""
+        if peer.delays < MAX_PUT_OFFS and has_spoken(peer):
+            peer.delays += 1
+            return True
+        peer.delays = 0
+        return False
 
     def _arm(self, peer: Peer) -> None:
         peer.armed = peer.due_at

@@ -93,3 +93,38 @@ def test_the_earliest_alarm_counts(clock: Clock) -> None:
     clock.pass_to(130.0)
     assert clock.woken == [105.0]
     assert clock.done == [(107.0, "kill")]
+
+
+def test_what_has_come_is_read_before_a_deadline_or_an_alarm_counts(clock: Clock) -> None:
+    """After this process was stopped for a while, answers that came in time are unread, and all timers are due."""
+    clock.set(5.0, "kill")
+    clock.timers.wake_by(clock.peer, 105.0)
+    clock.ends[1].send(b"x")
+    clock.now = 110.0
+    clock.timers.run(clock.now)
+    assert (clock.done, clock.woken) == ([], [])
+    assert clock.timers.timeout(60.0) == pytest.approx(timers.PUT_OFF)
+    clock.ends[0].recv(1)
+    clock.timers.clear(clock.peer)  # it was the answer
+    clock.pass_to(120.0)
+    assert (clock.done, clock.woken) == ([], [111.0])
+
+
+def test_one_that_never_stops_sending_puts_its_timers_off_for_a_bounded_time(clock: Clock) -> None:
+    clock.ends[1].send(b"x")
+    for start in (100.0, 200.0):
+        clock.now = start
+        clock.set(5.0, "kill")
+        clock.pass_to(start + 60.0)
+        clock.timers.wake_by(clock.peer, clock.now + 5.0)
+        clock.pass_to(start + 99.0)
+    late = timers.MAX_PUT_OFFS
+    assert clock.done == [(105.0 + late, "kill"), (205.0 + late, "kill")]
+    assert clock.woken == [165.0 + late, 265.0 + late]
+
+
+def test_an_alarm_that_is_due_at_once_is_not_put_off(clock: Clock) -> None:
+    clock.ends[1].send(b"x")
+    clock.timers.wake_by(clock.peer, 0.0)
+    clock.timers.run(clock.now)
+    assert clock.woken == [100.0]
