@@ -5,14 +5,14 @@
 
 A worker that is forked from a process in which everything is imported starts in a few milliseconds. The engine sends
 lines of JSON: {"event": ..., "package": DIRECTORY or null} first, then {"start": [ID, ...]}, and {"stop": SECONDS},
-which the end of the input also means. The pilot answers {"ready": facts} once, and for each worker that has ended
-{"ended": ID, "status": ..., "said": its last line}. The event comes on stdin because it holds the job's keys, and
-other users can read command lines and environments.
+which the end of the input also means. The pilot answers {"ready": facts} once, and for each worker that has ended or
+could not be started {"ended": ID, "status": ..., "said": its last line}; after SIGTERM it says {"draining": true}. The
+event comes on stdin because it holds the job's keys, and other users can read command lines and environments.
 
 `--event FILE` runs one worker in this process instead, for systems that start each worker themselves; `--number` is
 its ID.
 
-After SIGTERM no more parts are taken: a worker finishes its present part, and ends.
+After SIGTERM no more parts are taken: a worker finishes its present part, and ends. A second SIGTERM ends it at once.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Optional
 
 from mu import worker
@@ -31,8 +31,13 @@ from mu.errors import one_line
 from mu.wire.protocol import FILE_BUCKET
 
 LINGER = 1.0  # seconds that workers have for quitting when the engine is gone
+HOOK_TIMEOUT = 5.0  # seconds that a connection may be silent
+HOOK_PAUSE = 0.05  # seconds between looks whether a hook has brought the event
 LOG_TAIL = 4096  # bytes at the end of a worker's log in which its last line is searched
 MAX_LINE = 8 << 20  # bytes of one line from the engine, which holds an event
+# Signals by which the pilot tells its workers to take no more parts, and to end at once. It does not pass SIGTERM on,
+# since the system may send SIGTERM to all processes, and a worker's second one ends it.
+DRAIN, END = signal.SIGUSR1, signal.SIGHUP
 
 Handler = Callable[[Mapping[str, Any], Any], Any]
 
@@ -43,13 +48,20 @@ class Context:
     def __init__(self, name: str, end: Optional[float] = None) -> None:  # noqa: UP045  of Python 3.9
         self.aws_request_id = name
         self.draining = False
+        self._terminated = False
         if end is not None:
             until = time.monotonic() + end - time.time()
             self.get_remaining_time_in_millis = lambda: int(max(0.0, until - time.monotonic()) * 1000)
 
     def drain(self, *_: object) -> None:
-        """Handles SIGTERM: the worker takes no more parts."""
+        """Lets the worker take no more parts; handles a signal."""
         self.draining = True
+
+    def terminate(self, number: int, _: object) -> None:
+        """Handles SIGTERM: at the first one the worker takes no more parts, the second one ends it at once."""
+        if self._terminated:
+            sys.exit(128 + number)
+        self._terminated = self.draining = True
 
 
 def handler_of(package: Optional[str]) -> Handler:  # noqa: UP045
@@ -88,12 +100,15 @@ class Pilot:
         poll.register(wake, select.POLLIN)
         buffer = bytearray()
         patience = LINGER
-        stopped = False
+        stopped = told = False
         while not stopped and not (self.draining and not self.workers):
             ready = [descriptor for descriptor, _ in poll.poll()]
             if wake in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(wake, 4096)
+            if self.draining and not told:
+                told = True
+                self.tell({"draining": True})
             if self.source in ready:
                 data = os.read(self.source, 1 << 16)
                 buffer += data
@@ -111,11 +126,9 @@ class Pilot:
         """Waits until all workers have ended; kills those that are still running at `until`."""
         with contextlib.suppress(KeyError):
             poll.unregister(self.source)
-        self.drain()  # workers that are still connecting try no longer
+        self.signal_workers(DRAIN)  # those that are still connecting try no longer
         self.await_workers(until, poll, wake)
-        for process in self.workers:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGHUP)  # ends it at once, with all that it has started
+        self.signal_workers(END)  # they end with all that they have started
         self.await_workers(time.monotonic() + LINGER, poll, wake)
         for process in self.workers:
             with contextlib.suppress(ProcessLookupError):
@@ -149,24 +162,27 @@ class Pilot:
         return order.get("stop")  # type: ignore[no-any-return]
 
     def start(self, name: str) -> None:
-        """Forks a worker; returns in this process only."""
+        """Forks a worker, unless no more parts are to be taken; returns in this process only."""
+        if self.draining:
+            self.tell({"ended": name, "status": 1, "said": "its pilot takes no more parts"})
+            return
         log = os.memfd_create("log", os.MFD_CLOEXEC)
-        # A SIGTERM that comes before the worker has its own handler must wait for that.
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+        # Held back until the worker has its own handlers, and this process knows the worker.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, DRAIN, END))
         try:
             process = os.fork()
         except OSError as error:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
             os.close(log)
             self.tell({"ended": name, "status": 1, "said": f"cannot make a process: {error.strerror}"})
-            return
-        if process:
+            process = -1
+        if process > 0:
             self.workers[process] = (name, log)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
+        if process:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             return
         status = 1
         try:
-            self.be_worker(name, log)
+            self.be_worker(name, log, blocked)
             status = 0
         except SystemExit as error:
             status = error.code if isinstance(error.code, int) else 1
@@ -175,11 +191,12 @@ class Pilot:
         finally:
             os._exit(status)
 
-    def be_worker(self, name: str, log: int) -> None:
-        """Runs a worker from start to end, in its own process."""
+    def be_worker(self, name: str, log: int, blocked: Set[int]) -> None:
+        """Runs a worker from start to end, in its own process, with these signals blocked."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # programs would ignore it, too
         nothing = os.open(os.devnull, os.O_RDWR)
         for descriptor, replacement in ((0, nothing), (1, log), (2, log)):
             os.dup2(replacement, descriptor)
@@ -188,9 +205,11 @@ class Pilot:
                 os.close(descriptor)
         assert self.handler is not None
         context = Context(name, self.end)
-        signal.signal(signal.SIGTERM, context.drain)
-        signal.signal(signal.SIGHUP, lambda *_: sys.exit(128 + signal.SIGHUP))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
+        context.draining = self.draining
+        signal.signal(signal.SIGTERM, context.terminate)
+        signal.signal(DRAIN, context.drain)
+        signal.signal(END, lambda *_: sys.exit(128 + END))
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         self.handler(self.event, context)
 
     def await_workers(self, until: float, poll: select.poll, wake: int) -> None:
@@ -222,11 +241,16 @@ class Pilot:
                 self.tell({"ended": name, "status": os.waitstatus_to_exitcode(status), "said": said})
 
     def drain(self, *_: object) -> None:
-        """Lets none of the workers take more parts."""
+        """Handles SIGTERM: the workers take no more parts, at the second one they end at once."""
+        number = END if self.draining else DRAIN
         self.draining = True
+        self.signal_workers(number)
+
+    def signal_workers(self, number: int) -> None:
+        """Sends all workers a signal."""
         for process in self.workers:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGTERM)
+                os.kill(process, number)
 
     def tell(self, message: Mapping[str, Any]) -> None:
         """Writes a line to the engine, if it still reads."""
@@ -293,7 +317,7 @@ def once(path: str, name: str, package: Optional[str], end: Optional[float]) -> 
     with open(path, encoding="utf-8") as file:
         event = json.load(file)
     context = Context(name, end)
-    signal.signal(signal.SIGTERM, context.drain)
+    signal.signal(signal.SIGTERM, context.terminate)
     said = handler_of(package)(event, context)
     return int(str(said).startswith("FAIL("))
 
@@ -311,8 +335,10 @@ def hooks(port: int, package: Optional[str]) -> int:  # noqa: UP045
     told: list[dict[str, Any]] = []
 
     class Hook(http.server.BaseHTTPRequestHandler):
+        timeout = HOOK_TIMEOUT
+
         def do_POST(self) -> None:
-            status = 200
+            status, found = 200, None
             if self.path.rstrip("/").endswith("/run") and not told:
                 try:
                     body = json.loads(
@@ -320,23 +346,26 @@ def hooks(port: int, package: Optional[str]) -> int:  # noqa: UP045
                     )
                     payload = body.get("runHookPayload", body)
                     payload = json.loads(payload) if isinstance(payload, str) else payload
-                    told.append({"event": payload["event"], "name": str(payload["name"])})
+                    found = {"event": payload["event"], "name": str(payload["name"])}
                 except (ValueError, KeyError, AttributeError, TypeError):
                     status = 400
             self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()
+            if found:  # last, as then no more hooks are answered
+                told.append(found)
 
         def log_message(self, *_: object) -> None:
             """Logs nothing, because the event holds keys."""
 
-    with http.server.HTTPServer(("", port), Hook) as server:
+    with http.server.ThreadingHTTPServer(("", port), Hook) as server:
+        server.timeout = HOOK_PAUSE
         sys.stderr.write(f"mu pilot: waiting for a hook on port {server.server_address[1]}\n")
         sys.stderr.flush()
         while not told:
             server.handle_request()
     context = Context(told[0]["name"])
-    signal.signal(signal.SIGTERM, context.drain)
+    signal.signal(signal.SIGTERM, context.terminate)
     return int(str(handler(told[0]["event"], context)).startswith("FAIL("))
 
 

@@ -63,13 +63,8 @@ def run(handler: Handler, event_file: str, walltime: str) -> int:
     task = os.environ.get("SLURM_ARRAY_TASK_ID", "")
     context = Context(f"{job}_{task}" if task else job or f"process {os.getpid()}", min(ends, default=None))
 
-    def terminate(number: int, _: object) -> None:
-        if context.draining:
-            sys.exit(128 + number)
-        context.drain()
-
     # Ctrl-C ends it as SIGTERM does elsewhere: at once, with all that it has started.
-    previous = signal.signal(signal.SIGTERM, terminate)
+    previous = signal.signal(signal.SIGTERM, context.terminate)
     try:
         result = handler(event, context)
     except KeyboardInterrupt:

@@ -14,7 +14,7 @@ from mu.engines.here import here
 from mu.engines.protocol import Engine
 from mu.lambdaize import archive
 from mu.util import accept_socket
-from tests.support.engine_rig import Coordinator, ask, parent_of, running
+from tests.support.engine_rig import Coordinator, answer, ask, parent_of, running
 from tests.support.local_rig import eventually
 
 
@@ -50,6 +50,51 @@ def test_workers_connect_run_programs_here_and_their_end_is_known(
         eventually(lambda: engine.starts.running == 1)
         del two
     eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+
+def test_a_pilot_that_had_sigterm_lets_its_workers_finish_and_starts_no_more() -> None:
+    coordinator = Coordinator()
+    with running(here(2)) as engine:
+        engine.start(coordinator.event(tell_facts=1), 1)
+        worker = coordinator.worker()
+        engine.shown({})
+        process = engine.machines[0].process
+        assert process is not None
+        os.kill(process.pid, signal.SIGTERM)
+        assert answer(worker) == "INFO:mu.draining:SIGTERM"
+        eventually(lambda: engine.failure() is not None)
+        assert engine.failure() == "its pilot was told to end (SIGTERM)"
+        assert engine.news() == ["engine here: its pilot was told to end (SIGTERM)"]
+        engine.more(1)
+        assert engine.starts.waiting == 1
+        assert ask(worker, "echo:x") == "OK:ECHO(x)"
+        worker.enqueue("quit:")
+        worker.do_write()
+        assert process.wait(60) == 0
+
+
+def test_the_second_sigterm_ends_the_workers_of_a_pilot() -> None:
+    coordinator = Coordinator()
+    with running(here(1)) as engine:
+        engine.start(coordinator.event(tell_facts=1), 1)
+        worker = coordinator.worker()
+        worker.enqueue('exec:{"shell": "exec sleep 1000"}')
+        worker.do_write()
+        process = engine.machines[0].process
+        assert process is not None
+        os.kill(process.pid, signal.SIGTERM)
+        assert answer(worker) == "INFO:mu.draining:SIGTERM"
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(60) == 0
+
+
+def test_programs_do_not_ignore_sigint() -> None:
+    coordinator = Coordinator()
+    with running(here(1)) as engine:
+        engine.start(coordinator.event(), 1)
+        said = ask(coordinator.worker(), "run:exec grep SigIgn /proc/self/status")
+        ignored = int(said.partition("SigIgn:")[2].split()[0], 16)
+        assert not ignored & 1 << (signal.SIGINT - 1)
 
 
 def test_no_more_than_there_are_slots_at_a_time() -> None:

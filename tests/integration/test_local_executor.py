@@ -208,6 +208,11 @@ def test_nothing_of_the_engine_is_in_a_worker(rig: Rig) -> None:
     assert rig.call(f"[n for n in sys.modules if n.split('.')[0] in {ours}]") == []
 
 
+def test_programs_do_not_ignore_sigint(either: Rig) -> None:
+    expression = "[l.split()[1] for l in open('/proc/self/status') if l.startswith('SigIgn')][0]"
+    assert not int(either.call(expression), 16) & 1 << (signal.SIGINT - 1)
+
+
 def test_boto3_has_been_imported(rig: Rig) -> None:
     assert rig.call("sys.modules['boto3'].client('s3').meta.endpoint_url") == "http://127.0.0.1:9"
 

@@ -41,6 +41,8 @@ def place(tmp_path: Path) -> Path:
 def command(kind: str, package: Path) -> list[str]:
     if kind == "package":
         return [sys.executable, str(package)]
+    if kind == "pilot":
+        return [sys.executable, "-m", "mu.pilot", "--event", "/dev/stdin"]
     return [sys.executable, "-m", "mu", "worker"]
 
 
@@ -181,10 +183,13 @@ def test_a_program_that_is_ended_with_its_worker_has_not_failed(
         process.communicate(timeout=PATIENCE)
 
 
-def test_the_second_sigterm_ends_it_with_all_that_it_has_started(package: Path, place: Path) -> None:
+@pytest.mark.parametrize("kind", ["package", "pilot"])
+def test_the_second_sigterm_ends_it_with_all_that_it_has_started(
+    kind: str, package: Path, place: Path
+) -> None:
     with (
         Listener() as listener,
-        started(command("package", package), listener.event(tell_facts=1), place) as process,
+        started(command(kind, package), listener.event(tell_facts=1), place) as process,
         listener.greet(facts=True) as peer,
     ):
         peer.send(protocol.exec_command(shell="echo $$; exec sleep 1000", follow=True))

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -85,3 +87,71 @@ def test_at_the_end_workers_hear_that_they_get_no_part(tmp_path: Path) -> None:
         check=True,
     ).stdout
     assert json.loads(said.splitlines()[-1]) == {"ended": "a", "status": 0, "said": ""}
+
+
+def test_a_pilot_that_had_sigterm_starts_no_more_workers() -> None:
+    hearing, saying = os.pipe()
+    with open(hearing, encoding="utf-8") as heard, open(saying, "wb"):
+        drained = pilot.Pilot(0, saying)
+        drained.drain(signal.SIGTERM, None)
+        assert drained.obey(b'{"start": ["a", "b"]}') is None
+        assert [json.loads(heard.readline())["ended"] for _ in range(2)] == ["a", "b"]
+        assert not drained.workers
+
+
+# A pilot whose worker only says whether it takes parts, and whether SIGINT has the handler of any Python program. It
+# gets a signal before it has handlers of its own.
+EARLY = """
+import os, signal, sys
+from mu import pilot
+fork = os.fork
+def fork_and_signal():
+    process = fork()
+    if not process:
+        os.kill(os.getpid(), signal.Signals(int(sys.argv[1])))
+    return process
+os.fork = fork_and_signal
+made = pilot.Pilot(0, 1)
+def worker(event, context):
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    sys.stderr.write(f"{context.draining} {usual} {signal.pthread_sigmask(signal.SIG_BLOCK, ())}\\n")
+made.handler = worker
+made.serve()
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (signal.SIGTERM, "True True set()"),
+        (pilot.DRAIN, "True True set()"),
+        (pilot.END, ""),
+        (0, "False True set()"),
+    ],
+)
+def test_a_signal_between_a_workers_fork_and_its_handlers(number: int, said: str) -> None:
+    program = (
+        EARLY if number else EARLY.replace("os.kill(", "(lambda *_: None)(").replace("signal.Signals", "")
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(int(number))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write('{"start": ["a"]}\n')
+        process.stdin.flush()
+        ended = json.loads(process.stdout.readline())
+        process.stdin.close()
+    assert (ended["status"], ended["said"]) == (128 + pilot.END if number == pilot.END else 0, said)
+
+
+def test_the_second_sigterm_ends_a_worker() -> None:
+    context = pilot.Context("a")
+    context.drain()  # by the pilot
+    context.terminate(signal.SIGTERM, None)
+    assert context.draining
+    with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
+        context.terminate(signal.SIGTERM, None)

@@ -238,6 +238,10 @@ class Pool(CountedEngine):
         if "ready" in message:
             with self._lock:
                 machine.ready = True
+        if "draining" in message:
+            with self._lock:
+                if not machine.dead:
+                    self._give_up(machine, "its pilot was told to end (SIGTERM)")
         name = message.get("ended")
         if isinstance(name, str):
             said = one_line(str(message.get("said", "")))

@@ -243,6 +243,7 @@ def work(server: Server, worker: Worker, head: dict[str, Any], payload: bytes) -
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     server.control.close()
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # programs would ignore it, too
     sandbox.die_with_parent()
     log = os.open(head["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     os.dup2(log, 1)

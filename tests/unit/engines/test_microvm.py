@@ -1,6 +1,7 @@
 """The engine for Lambda MicroVMs, with botocore's stub, since no service is available to the tests."""
 
 import json
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -188,10 +189,11 @@ def test_the_image_waits_for_its_hook_and_is_a_worker_then(wrapped: bool) -> Non
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}/runtime/v1/{name}", json.dumps(body).encode(), method="POST"
         )
-        with urllib.request.urlopen(request) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return int(answer.status)
 
     assert hook("ready", {}) == 200
+    silent = socket.create_connection(("127.0.0.1", port))  # it holds up nobody
     with pytest.raises(OSError, match="400"):
         hook("run", {"no": "event"})
     payload = {"event": json.loads(coordinator.event(tell_facts=1)), "name": "microvm-0"}
@@ -202,4 +204,5 @@ def test_the_image_waits_for_its_hook_and_is_a_worker_then(wrapped: bool) -> Non
     worker.enqueue("quit:")
     worker.do_write()
     assert pilot.wait(300) == 0
+    silent.close()
     pilot.stderr.close()
