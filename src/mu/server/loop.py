@@ -231,7 +231,10 @@ class Loop:
         peer.new = False
         self._timers.clear(peer)
         channel._channel.kept = bool(peer.facts)
-        self._begin_part(peer, attempt, self._attempts.begin(peer, channel, attempt))
+        machine = self._attempts.begin(peer, channel, attempt)
+        # What came along with the hello.
+        self._messages.take_in(peer, channel._channel.parser.messages, 1)
+        self._begin_part(peer, attempt, machine)
 
     def _begin_part(self, peer: Peer, attempt: Attempt, machine: MachineState) -> None:
         """Drives the machine of a worker that has just got a part."""

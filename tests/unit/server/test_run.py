@@ -27,7 +27,7 @@ from mu.wire import protocol
 from mu.wire.framing import encode
 from tests.support.fake_workers import FakeWorker, obey
 from tests.support.kept import text_kept
-from tests.support.part_workers import PartWorkers
+from tests.support.part_workers import Answer, PartWorkers
 
 FACTS = {"seconds_left": None, "region": "here"}
 
@@ -234,6 +234,28 @@ def test_a_worker_that_its_system_ends_loses_its_part_to_another_and_uses_up_no_
         return ["INFO:mu.draining:SIGTERM", None] if command == "run:" else obey(command)
 
     engine = PartWorkers(*[preempted] * 3, obey, facts=FACTS)
+    made, _ = go(engine, number=4, workers=1, retries=1)
+    assert (made.counts.done, made.counts.failed) == (4, 0)
+    assert engine.asked == 4
+
+
+def test_one_that_drains_when_it_says_hello_uses_up_no_retry_either() -> None:
+    class Drained(PartWorkers):
+        """Its first three workers say along with their hello that they take no other part, and are ended."""
+
+        begun = 0
+
+        def _serve(self, answer: Answer) -> None:
+            self.begun += 1
+            if self.begun > 3:
+                super()._serve(answer)
+                return
+            worker = FakeWorker(self.event["port"])
+            worker.say(protocol.hello("", FACTS), "INFO:mu.draining:SIGTERM")
+            worker.hear()
+            worker.sock.close()
+
+    engine = Drained(facts=FACTS)
     made, _ = go(engine, number=4, workers=1, retries=1)
     assert (made.counts.done, made.counts.failed) == (4, 0)
     assert engine.asked == 4
