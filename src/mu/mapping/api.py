@@ -11,7 +11,7 @@ from mu.errors import JobError, UsageError, stopped
 from mu.mapping import rows, sources
 from mu.mapping import run as running
 from mu.mapping.job import Summary
-from mu.mapping.settings import Given
+from mu.mapping.settings import HERE, Given
 
 NUMBERS: dict[str, Callable[[str], float]] = {
     "workers": at_least(1),
@@ -41,8 +41,8 @@ def map(
     command: Sequence[str | os.PathLike[str]] | str,
     inputs: str | os.PathLike[str] | Iterable[Any],
     *,
-    out: str | Sequence[str] = (),
-    engine: str | Sequence[str] = "here",
+    out: str | Sequence[str] | None = None,
+    engine: str | Sequence[str] | None = None,
     check: bool = True,
     **settings: Any,
 ) -> MapResult:
@@ -61,8 +61,8 @@ def map(
     given = Given(
         command=() if isinstance(command, str) else _listed("command", command),
         shell=shell,
-        out=_listed("out", out),
-        engine=_listed("engine", engine),
+        out=_listed("out", () if out is None else out),
+        engine=_listed("engine", HERE if engine is None else engine),
         **_checked(settings),
     )
     source = (

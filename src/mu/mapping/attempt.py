@@ -1,6 +1,7 @@
 """One attempt at an input: its commands, and the meaning of their answers. The same for workers and for `--direct`."""
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +151,8 @@ class Maker:
         text, name = verdict.text, work.item.text
         if self.layout.here or IN in self.layout.command.names:
             return verdict
-        if GONE not in text.lower() or name not in text or not os.path.isfile(name):  # noqa: PTH113 - a text
+        named = re.search(rf"(?<![\w./-]){re.escape(name)}(?![\w./-])", text)
+        if GONE not in text.lower() or named is None or not os.path.isfile(name):  # noqa: PTH113 - a text
             return verdict
         return verdict._replace(text=f"{text} (that file is on this machine: use {{in}} for it)", final=True)
 

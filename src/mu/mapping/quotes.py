@@ -66,5 +66,5 @@ def _between_quotes(text: str) -> int | None:
         elif mark == "case":
             if opened:  # a pattern of `case` may have a parenthesis that nothing has opened
                 return None
-        elif not mark.startswith("\\"):
+        elif not mark.startswith("\\") or mark.startswith("\\\n#"):  # the latter may begin a comment
             return None

@@ -114,9 +114,11 @@ def shell(text: str) -> Words:
     if not text.strip():
         raise UsageError("--sh: the text is empty")
     made = template(text)
-    quoted = quoted_field(made)
+    # A number means nothing to a shell, and arrives without quotes.
+    pieces = tuple("0" if isinstance(piece, Field) and piece.name == NUMBER else piece for piece in made)
+    quoted = quoted_field(pieces)
     if quoted is not None:
-        name = fields_of(made)[quoted]
+        name = fields_of(pieces)[quoted]
         raise UsageError(
             f"--sh: {{{name}}} is between quotes: write it outside of them, since it arrives quoted"
         )

@@ -21,6 +21,8 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from mu.work.time_limit import milliseconds
+
 if TYPE_CHECKING:
     import resource
     import subprocess
@@ -270,8 +272,7 @@ def follow(
         for descriptor in watched.descriptors:
             poll.register(descriptor, select.POLLIN)
         while True:
-            patience = watched.look_at() - monotonic()
-            for descriptor, _ in poll.poll(None if patience == inf else max(0.0, patience) * 1000):
+            for descriptor, _ in poll.poll(milliseconds(watched.look_at())):
                 watched.read(descriptor)
                 if descriptor not in watched.descriptors:
                     poll.unregister(descriptor)

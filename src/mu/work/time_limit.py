@@ -10,6 +10,8 @@ from typing import Any
 MARGIN = 2.0
 MARGIN_SHARE = 0.15
 
+INT_MAX = (1 << 31) - 1
+
 
 class TimeLimit:
     """When to give up, and when all must be done, by the monotonic clock; infinity for never."""
@@ -35,5 +37,6 @@ def time_limit(context: Any) -> TimeLimit:
 
 
 def milliseconds(until: float) -> float | None:
-    """Returns how long to poll, in milliseconds; None for ever."""
-    return None if until == inf else max(0.0, until - monotonic()) * 1000
+    """Returns how long to poll until then, in milliseconds; None for ever. It may be shorter, since poll waits for 24.8
+    days at most."""
+    return None if until == inf else min(max(0.0, until - monotonic()) * 1000, INT_MAX)

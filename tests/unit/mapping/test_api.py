@@ -44,6 +44,8 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[Given]:
         ("max_cost", 2, 2.0),
         ("quiet", 1, True),
         ("regions", "us-east-1", ("us-east-1",)),
+        ("out", None, ()),
+        ("engine", None, ("here",)),
         ("beside", [Path("a"), "b"], ("a", "b")),
     ],
 )
@@ -71,7 +73,6 @@ def test_this_machines_address_has_the_name_of_its_flag(given: list[Given]) -> N
         ("bucket", 3, "bucket has 3, which is not a text"),
         ("results", b"r", "results has b'r', which is not a text"),
         ("beside", [3], "beside has 3, which is not a text"),
-        ("engine", None, "engine has None, which is not a text"),
         ("out", 3, "out has 3, which is not a text"),
     ],
 )

@@ -35,6 +35,8 @@ def test_an_input_without_all_answers_is_not_done(number: int) -> None:
         ("b.log", "{}", None, "wc: b.log: No such file or directory", False),  # nor is it here
         ("a.log", "{}", None, "wc: a.cfg: No such file or directory", False),
         ("a.log", "{}", None, "a.log: line 3 is wrong", False),
+        ("a.log", "{}", None, "cannot open /opt/a.log: No such file or directory", False),
+        ("a.log", "{}", None, "cannot open a.log.idx: No such file or directory", False),
     ],
 )
 def test_a_program_elsewhere_that_does_not_find_its_input(

@@ -67,6 +67,8 @@ def test_a_field_between_quotes_is_refused(text: str) -> None:
         "echo $(date)#'\n'{}",
         "echo 'not ended {}",
         "echo a\0'{}'",
+        "echo \"frame-{#}.png\" '{#}'",
+        "echo a \\\n# it's {} don't\necho {}",
     ],
 )
 def test_a_field_outside_of_quotes_or_in_doubt_is_not(text: str) -> None:

@@ -254,3 +254,11 @@ def test_one_that_we_have_killed_was_not_killed_for_its_memory(
     groups.kill()
     code, output = run("sleep 600", LIMIT, groups)
     assert (code, output) == (-9, b"")
+
+
+def test_a_limit_longer_than_poll_can_wait(groups: Groups) -> None:
+    pipes = Pipes()
+    made = groups.start(
+        lambda: subprocess.Popen(["true"], stdout=pipes.add(Capped(LIMIT)), start_new_session=True)
+    )
+    assert process.follow(made, groups, pipes, timeout=1e9).status == 0
