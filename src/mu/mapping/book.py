@@ -127,10 +127,10 @@ class Book:
         """Closes the journal and the output at the end of the run."""
         if self._collector is not None:
             self._print(self._collector.close)
-        if self._journal is not None:
-            if not self._record(self._journal.close):
-                self.unrecorded += self._journal.waiting
-            self._journal = None
+        # It is closed once, even if Ctrl-C ends that.
+        journal, self._journal = self._journal, None
+        if journal is not None and not self._record(journal.close):
+            self.unrecorded += journal.waiting
 
 
 def row(work: Work, ended: Ended, attempt: int, seconds: float, worker: Mapping[str, Any]) -> Row:

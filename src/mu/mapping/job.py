@@ -381,20 +381,25 @@ class Map:
         }
 
     def close(self) -> None:
-        """Frees the threads, files and objects of the run."""
-        if self._ahead is not None:
-            self._ahead.stop()
-        if self._book is not None:
-            self._book.close()
-        elif self._journal is not None:
-            self._journal.close()
-        if self.carrier is not None:
-            try:
-                self.carrier.close()
-            except Exception as error:
-                say(reason(error))
-        self._beside.close()
-        self._closing.close()
+        """Frees the threads, files and objects of the run. A step that fails, or that Ctrl-C ends, skips no other."""
+        with ExitStack() as steps:  # the last one is the first to be done
+            steps.callback(self._closing.close)
+            steps.callback(self._beside.close)
+            if self.carrier is not None:
+                steps.callback(_close, self.carrier)
+            if self._book is not None:
+                steps.callback(self._book.close)
+            elif self._journal is not None:
+                steps.callback(self._journal.close)
+            if self._ahead is not None:
+                steps.callback(self._ahead.stop)
+
+
+def _close(carrier: Carrier) -> None:
+    try:
+        carrier.close()
+    except Exception as error:
+        say(reason(error))
 
 
 def done_before(count: int) -> str:

@@ -10,9 +10,10 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from time import monotonic
 from typing import Any, BinaryIO
 
@@ -167,7 +168,8 @@ def _cut_torn_line(file: BinaryIO) -> None:
 
 class ObjectJournal:
     """A journal in a bucket: one object for thousands of rows. `put(name, data)` writes an object and waits for that;
-    it is called in a thread, since S3 may let us wait for minutes.
+    it is called in a thread, since S3 may let us wait for minutes. The thread is a daemon, so that the process can end
+    before it does, after Ctrl-C.
 
     After a failure, which ends the run, the rows wait for `close`, which tries once more.
     """
@@ -178,7 +180,6 @@ class ObjectJournal:
         self._number = 0
         self._waiting: list[bytes] = []
         self._begun = monotonic()
-        self._thread = ThreadPoolExecutor(1, "journal")
         self._writing: Future[object] | None = None  # of the first `_sent` rows
         self._sent = 0
         self._failed = False
@@ -205,21 +206,27 @@ class ObjectJournal:
 
     def close(self) -> None:
         """Writes the rows that wait. Raises MuError."""
-        try:
-            if self._writing is not None:
-                with suppress(MuError):
-                    self._settle(self._writing)
-            if self._waiting:
-                self._settle(self._begin())
-        finally:
-            self._thread.shutdown()
+        if self._writing is not None:
+            with suppress(MuError):
+                self._settle(self._writing)
+        if self._waiting:
+            self._settle(self._begin())
 
     def _begin(self) -> "Future[object]":
         self._begun = monotonic()
         self._sent = len(self._waiting)
         name = f"{self._run}-{self._number + 1:06}.jsonl"
-        self._writing = self._thread.submit(self._put, name, b"".join(self._waiting))
-        return self._writing
+        writing: Future[object] = Future()
+        data = b"".join(self._waiting)
+        Thread(target=self._write, args=(writing, name, data), name="journal", daemon=True).start()
+        self._writing = writing
+        return writing
+
+    def _write(self, writing: "Future[object]", name: str, data: bytes) -> None:
+        try:
+            writing.set_result(self._put(name, data))
+        except BaseException as error:
+            writing.set_exception(error)
 
     def _settle(self, writing: "Future[object]") -> None:
         """Waits until an object is written. Raises MuError."""

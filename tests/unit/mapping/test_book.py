@@ -1,9 +1,13 @@
 """The journal's line for an input, and what cannot be written."""
 
 import io
+import signal
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from mu.errors import MuError
 from mu.mapping import book
@@ -78,3 +82,25 @@ def test_rows_that_wait_for_a_bucket_until_the_end_are_counted_if_it_refuses_the
     for _ in range(2):  # a map closes it twice
         made.close()
     assert (made.stop, made.unrecorded) == ("access denied", 2)
+
+
+def test_an_interrupt_ends_the_wait_for_a_bucket_at_once() -> None:
+    asked: list[str] = []
+    answers = threading.Event()
+
+    def put(name: str, _: bytes) -> None:
+        asked.append(name)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        answers.wait(10)
+
+    made = Book(Watch(None, 1), journal=ObjectJournal(put, "run"), results=None, collector=None)
+    made.over(*done(1, "a"), 1, 0.5, {})
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            made.close()
+        writing = [thread for thread in threading.enumerate() if thread.name.startswith("journal")]
+        assert [thread.daemon for thread in writing] == [True]
+        made.close()  # a map closes it twice
+        assert asked == ["run-000001.jsonl"]
+    finally:
+        answers.set()

@@ -410,6 +410,26 @@ def test_the_end_of_an_attempt_is_not_that_of_a_later_one_whose_worker_is_lost(
         made.close()
 
 
+def test_a_step_of_the_end_that_is_interrupted_skips_no_other() -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    make(["a"])
+    made = Map(job.check(Given(("cp", "{in}", "{out}"), out=["out/{/}"]), sources.patterns(["in/*"])))
+    closed: list[str] = []
+    made.open(None, {})
+    made.carrier = cast(Any, SimpleNamespace(close=lambda: closed.append("carrier")))
+    made.book.close = interrupted  # type: ignore[method-assign]
+    scratch, unfinished = Path(str(made._scratch)), Path("out/.mu/unfinished")
+    assert scratch.exists()
+    assert list(unfinished.iterdir())
+    with pytest.raises(KeyboardInterrupt):
+        made.close()
+    assert closed == ["carrier"]
+    assert not scratch.exists()
+    assert not list(unfinished.iterdir())
+
+
 def test_an_input_without_a_row_is_left(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
