@@ -226,14 +226,14 @@ def test_after_an_interruption_what_is_left_is_told(capfd: pytest.CaptureFixture
 def test_what_is_left_is_told_after_a_retry_as_well(capfd: pytest.CaptureFixture[str]) -> None:
     words = ["--range", "1-30", "--results", "r", "-W", "1", "--retries", "0", "--max-fails", "1"]
     assert main(["map", *words, "--sh", "test -e go || test {} -lt 2"]) == 1
-    Path("go").touch()
     capfd.readouterr()
-    for _ in range(2):
-        assert main(["retry", "r"]) == 1
+    for given in (["--max-fails", "0"], [], []):
+        assert main(["retry", "r", *given]) == 1
         assert "27 inputs were left without an end" in capfd.readouterr().err
+        Path("go").touch()
     assert [row["status"] for row in rows_of(Path("r/results.jsonl"))] == [
         "done",
-        *["failed"] * 2,
+        *["failed"] * 3,
         *["done"] * 2,
     ]
 

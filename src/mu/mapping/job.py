@@ -351,8 +351,8 @@ class Map:
         if self.results is None:
             return made
         ours = made.interrupted + made.not_begun + made.unrecorded
-        here = None if made.unread else ours + self.checked.source.rest
-        left = self._again.left if self._again else here
+        others = self._again.left if self._again else self.checked.source.rest
+        left = None if made.unread or others is None else ours + others
         counts = {name: value for name, value in vars(made).items() if name != "results"}
         try:
             self.results.finish({**self._about(), "left": left, **counts})

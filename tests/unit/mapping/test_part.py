@@ -389,6 +389,21 @@ def test_a_run_that_is_killed_can_be_tried_again(capfd: pytest.CaptureFixture[st
         retry.of(Path("r"))
 
 
+@pytest.mark.parametrize("done", [0, 8], ids=["all had failed", "some were done by another command"])
+def test_inputs_that_had_failed_before_a_run_that_ended_early_are_not_left(done: int) -> None:
+    """`mu retry` does them. Those that another command has done are for `--resume`."""
+    inputs = [str(number) for number in range(1, 21)]
+    given = Given(shell=f"test {{}} -gt {20 - done}", results="r", retries=0, max_fails="100%")
+    assert run_map(given, rows.listed(inputs))[0].failed == 20 - done
+    given = replace(given, shell="test {} -ne 5", max_fails="0", resume=True)
+    summary, _ = run_map(given, rows.listed(inputs))
+    assert (summary.done, summary.failed, summary.not_begun) == (4, 1, 15)
+    _, source, _, before = retry.of(Path("r").absolute())
+    assert [item.text for item in source] == inputs[4 : 20 - done]
+    assert before.left == done
+    assert done or before.inputs == 20
+
+
 def test_the_end_of_an_attempt_is_not_that_of_a_later_one_whose_worker_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
