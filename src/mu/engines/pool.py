@@ -121,16 +121,14 @@ class Pool(CountedEngine):
         """Returns why no more workers will come: no machine can be used, or all workers end before they connect."""
         with self._lock:
             dead = [machine for machine in self.machines if machine.dead]
-            if len(dead) == len(self.machines) and not self._cancelled:
+            if len(dead) == len(self.machines):
                 return "; ".join(dict.fromkeys(self._said_of(machine) for machine in dead))
         return super().failure() if len(self.machines) == 1 else None
 
     def note(self) -> str:
         """Returns the machines that cannot be used, and how many workers are not started yet."""
         with self._lock:
-            dead = [
-                self._said_of(machine) for machine in self.machines if machine.dead and not self._cancelled
-            ]
+            dead = [self._said_of(machine) for machine in self.machines if machine.dead]
             pending = [machine.name for machine in self.machines if machine.process and not machine.ready]
         waiting = self.starts.waiting
         words = f"; {self.asked - waiting} of {self.asked} started" if waiting else ""
@@ -217,9 +215,9 @@ class Pool(CountedEngine):
         if machine.process is not None and machine.process.poll() is None:
             machine.process.kill()
         with self._lock:
-            machine.ready = False
-            if not machine.dead:
-                self._give_up(machine, why)
+            if not self._cancelled:  # otherwise it was told to end, and `note` tells what was before
+                machine.ready = False
+            self._give_up(machine, why)
             for name in machine.running:
                 self.starts.ended(name, why)
             machine.running.clear()
@@ -240,8 +238,7 @@ class Pool(CountedEngine):
                 machine.ready = True
         if "draining" in message:
             with self._lock:
-                if not machine.dead:
-                    self._give_up(machine, "its pilot was told to end (SIGTERM)")
+                self._give_up(machine, "its pilot was told to end (SIGTERM)")
         name = message.get("ended")
         if isinstance(name, str):
             said = one_line(str(message.get("said", "")))
@@ -249,16 +246,16 @@ class Pool(CountedEngine):
                 machine.running.discard(name)
                 machine.unseen = 0 if self.starts.ended(name, said) else machine.unseen + 1
                 hopeless = machine.unseen >= GIVE_UP and not self.starts.anonymous
-                if hopeless and len(self.machines) > 1 and not machine.dead:
+                if hopeless and len(self.machines) > 1:
                     self._give_up(
                         machine, f"workers end there before they connect: {said or 'they say nothing'}"
                     )
         self._place()
 
     def _give_up(self, machine: Machine, why: str) -> None:
-        """Marks a machine as unusable; the caller holds the lock."""
-        machine.dead = why
-        if not self._cancelled:
+        """Marks a machine as unusable, unless starting was cancelled; the caller holds the lock."""
+        if not machine.dead and not self._cancelled:
+            machine.dead = why
             self._news.append(f"engine {self.name}: {self._said_of(machine)}")
 
 

@@ -195,9 +195,10 @@ class Staffing:
         engine, count, tally = self._engine, self._count, self._telling.tally
         # More launches would only be queued behind those that have not been sent yet.
         pending = tally.launch is not None and tally.launch.ended < tally.launch.total
+        busy = self._ledger.running or self.resetting
         if count is not None and self._relaunches < self._settings.retries:
             self._quiet_since = now
-            if pending and self._ledger.running:
+            if pending and busy:
                 return ""  # busy workers may use up the account's concurrency
             self._relaunches += 1
             if pending:
@@ -207,7 +208,7 @@ class Staffing:
                 missing = min(self._ledger.waiting(self.limit), self.limit)
                 self._telling.note(f"{waited}: launching {missing} more{self._connect_hint()}")
                 self.fill()
-        elif not self._ledger.running:
+        elif not busy:
             if pending and engine is not None:
                 engine.cancel()
                 engine.wait()  # after that its note says why the rest was not launched

@@ -54,6 +54,30 @@ def test_whatever_ends_the_thread_of_a_machine_is_told_and_its_workers_are_repla
     assert engine.limit().number == 0
 
 
+class Obedient(Machine):
+    """A machine whose pilot is ready at once, and ends with its input."""
+
+    def spawn(self, event: dict[str, Any]) -> "subprocess.Popen[bytes]":
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            ["sh", "-c", "echo '{\"ready\": 1}'; cat"], stdin=pipe, stdout=pipe, stderr=pipe
+        )
+
+    def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> bytes:
+        return b"\n"
+
+
+def test_at_the_end_the_machines_are_told_that_were_lost_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that end because they were told to are neither lost nor waited for."""
+    monkeypatch.setattr(pool, "LINGER", 300.0)
+    engine = Pool("hosts", [Odd("one", 1), Obedient("two", 1)], "says the test")
+    engine.start("{}", 3)
+    eventually(lambda: engine.machines[0].dead != "" and engine.starts.waiting == 2)
+    engine.cancel()
+    engine.wait()
+    assert engine.note() == "; 1 of 3 started; one: odd"
+
+
 class Deaf(Machine):
     """A machine whose pilot does not listen."""
 

@@ -157,6 +157,17 @@ def test_workers_that_are_busy_are_not_missed() -> None:
     assert office.engine.asked == 1
 
 
+def test_a_worker_that_cleans_up_does_the_rest_although_nobody_else_comes() -> None:
+    office = Office(3, connect_timeout=5.0, retries=0)
+    attempt = office.hello()
+    office.ledger.failure(attempt, "x")
+    office.staffing.resetting = 1
+    assert (office.staffing.watch(0.0), office.staffing.expected) == ("", 2)
+    assert office.staffing.watch(6.0) == ""
+    office.staffing.resetting = 0
+    assert office.staffing.watch(6.0).startswith("no worker has connected for 5 s")
+
+
 def test_workers_in_the_queue_of_the_engines_system_are_waited_for_as_long_as_it_takes() -> None:
     office = Office(3, connect_timeout=5.0, retries=0)
     office.engine.pending = 3
