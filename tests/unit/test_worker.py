@@ -538,6 +538,22 @@ def test_mode_0_kills_what_it_started(tmp_path: Path) -> None:
     in_time(check, 0.3)
 
 
+def test_a_worker_that_is_to_take_no_more_parts_while_it_cleans_up_takes_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with running(tell_facts=1) as (peer, made):
+        context = made.outside._context = SimpleNamespace(draining=False)
+        clear = made.outside.leftovers.clear
+
+        def clear_in_the_end(until: float) -> None:
+            context.draining = True
+            clear(until)
+
+        monkeypatch.setattr(made.outside.leftovers, "clear", clear_in_the_end)
+        assert peer.ask(protocol.put_command("left", b"x")) == "OK:PUT(1)"
+        assert peer.ask("reset:") == "FAIL(reset: the worker takes no more parts)"
+
+
 def test_a_signal_wakes_the_loop() -> None:
     """This includes a signal that arrives after the loop has checked for signals and before it waits."""
     outside = Outside("", NO_LIMIT)

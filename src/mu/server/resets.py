@@ -20,6 +20,7 @@ from mu.server.ledger import Ledger
 from mu.server.reuse import store_facts
 from mu.server.staffing import Staffing
 from mu.server.timers import Timers
+from mu.server.worker_messages import DRAINING_BYTES
 from mu.wire.framing import to_text
 from mu.wire.protocol import HELLO, MAX_HELLO, parse_hello
 from mu.wire.socket_nb import SocketNB
@@ -36,7 +37,8 @@ class Resets:
     """Tells workers to clean up, and calls a function when one is ready for another part.
 
     `welcome` is called with a worker that is ready, `begin` with one that was given its next part along with
-    `reset:`, and `give_up` with one that has failed to clean up, or took longer than `RESET_TIMEOUT`.
+    `reset:`, and `give_up` with one that has failed to clean up, took longer than `RESET_TIMEOUT`, or takes no more
+    parts.
     """
 
     def __init__(
@@ -129,6 +131,7 @@ class Resets:
                 self._take_hello(peer, channel)
                 return
             message = messages.popleft()
+            peer.draining = peer.draining or message.startswith(DRAINING_BYTES)
             peer.late += 1
             # Only a failed part can have unanswered commands, whose answers come after `reset:`.
             if peer.late > MAX_LATE or (message.startswith(b"FAIL") and not peer.failures):
@@ -144,6 +147,9 @@ class Resets:
         said = channel.peek_bytes()
         parsed = parse_hello(to_text(said[: 4 * MAX_HELLO + 1]))  # what is longer is none
         if parsed is None:
+            self._give_up(peer)
+            return
+        if peer.draining and peer.ahead is None:
             self._give_up(peer)
             return
         self._timers.clear(peer)

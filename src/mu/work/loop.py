@@ -38,6 +38,7 @@ HOLD = 0.005
 SIGNAL_PATIENCE = 1.0
 
 QUIT = "quit"
+NO_MORE_PARTS = "the worker takes no more parts"
 
 
 def _statuses(number: int) -> tuple[str, ...]:
@@ -224,7 +225,7 @@ class Loop:
         outside = self._outside
         self._blocked = True  # if this fails, no command behind it may be done
         if outside.draining:
-            self._fail_to_reset("the worker takes no more parts")
+            self._fail_to_reset(NO_MORE_PARTS)
             return
 
         def job() -> str:
@@ -243,6 +244,8 @@ class Loop:
             self._under_way.clear()
             self._state.reset()
             self._handler.renew()
+            if not failure and outside.draining:  # the signal came meanwhile
+                failure = NO_MORE_PARTS
             if failure:
                 self._fail_to_reset(failure)
             else:

@@ -141,6 +141,13 @@ def test_a_connection_that_is_closed_already_cannot_begin(cleaning: Cleaning) ->
     assert cleaning.ended == (0, 0)
 
 
+def test_one_that_drains_while_it_cleans_up_gets_no_other_part(cleaning: Cleaning) -> None:
+    cleaning.says(b"INFO:mu.draining:SIGTERM")
+    assert (cleaning.peer.draining, cleaning.ended) == (True, (0, 0))
+    cleaning.says(b"OK:HELLO")
+    assert cleaning.ended == (0, 1)
+
+
 # The next part is sent along with `reset:`
 
 AHEAD = {"seconds_left": None, "ahead": True, "fresh": True}
@@ -164,6 +171,11 @@ def test_the_next_parts_first_command_goes_along_with_reset(ahead: Cleaning) -> 
     assert begun.machine.messages == ["OK:HELLO"]
     assert (ahead.peer.resetting, ahead.peer.ahead, ahead.resets.ahead) == (False, None, 0)
     assert ahead.ended == (0, 0)
+
+
+def test_one_that_drains_goes_on_with_the_part_that_it_has(ahead: Cleaning) -> None:
+    ahead.says(b"INFO:mu.draining:SIGTERM", b"OK:HELLO")
+    assert (ahead.peer.draining, len(ahead.went_ahead), ahead.ended) == (True, 1, (0, 0))
 
 
 @pytest.mark.parametrize("said", [b"FAIL(reset: a file stays)", b"OK:HELLOnonsense"])
