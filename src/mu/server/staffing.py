@@ -62,6 +62,7 @@ class Staffing:
         self._accepted = 0
         self._quiet_since = 0.0
         self._slow_start_told = False
+        self._failure_told = False
 
     def begin(self, now: float) -> None:
         """Starts the time that `connect_timeout` measures, when the loop begins."""
@@ -129,8 +130,10 @@ class Staffing:
             more = self._update_progress(engine, now)
             failure = engine.failure()
             # Workers that take part after part can do the rest, even if the other workers could not be launched.
-            if failure is not None and ledger.unattended and not self._reusable:
-                return f"launching failed: {failure}"
+            if failure is not None and ledger.unattended:
+                if not self._reusable:
+                    return f"launching failed: {failure}"
+                self._tell_failure(failure)
             if failure is None:
                 ended = self._replace_lost(count, now)
                 if ended:
@@ -215,6 +218,12 @@ class Staffing:
                 self._update_progress(engine, now)
             return f"{waited}{tally.launch_note if pending else self._connect_hint()}"
         return ""
+
+    def _tell_failure(self, failure: str) -> None:
+        """Says once why no more workers come to a run that goes on."""
+        if not self._failure_told:
+            self._failure_told = True
+            self._telling.note(f"launching failed: {failure}: the workers that are connected do the rest")
 
     def _tell_slow_start(self) -> None:
         """Says once, long before `connect_timeout` is over, what the run waits for."""

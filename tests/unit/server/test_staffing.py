@@ -196,7 +196,8 @@ def test_nobody_is_waited_for_after_a_launch_has_failed() -> None:
     office.engine.failed = "HTTP 403"
     for moment in range(0, 1000, 4):
         assert office.staffing.watch(float(moment)) == ""
-    assert (office.notes, office.engine.asked) == ([], 10)
+    assert office.notes == ["launching failed: HTTP 403: the workers that are connected do the rest"]
+    assert office.engine.asked == 10
 
 
 def test_launching_that_goes_on_is_waited_for() -> None:
