@@ -10,7 +10,7 @@ from typing import Any
 MARGIN = 2.0
 MARGIN_SHARE = 0.15
 
-INT_MAX = (1 << 31) - 1
+POLL_TAKES = (1 << 31) - 1  # milliseconds
 
 
 class TimeLimit:
@@ -39,4 +39,4 @@ def time_limit(context: Any) -> TimeLimit:
 def milliseconds(until: float) -> float | None:
     """Returns how long to poll until then, in milliseconds; None for ever. It may be shorter, since poll waits for 24.8
     days at most."""
-    return None if until == inf else min(max(0.0, until - monotonic()) * 1000, INT_MAX)
+    return None if until == inf else min(max(0.0, until - monotonic()) * 1000, POLL_TAKES)
