@@ -298,9 +298,9 @@ class Follower:
         while more := os.pread(self._fd, CHUNK, self._read):
             self._read += len(more)
             *lines, self._rest = (self._rest + more).split(b"\n")
+            name = str(lines_beside(self.path))
             for line in lines:
                 self._line += 1
-                name = str(lines_beside(self.path))
                 part, attempt = schema.decode(
                     line, tuple[schema.Whole, schema.Attempt], name, line=self._line
                 )

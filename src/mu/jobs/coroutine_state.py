@@ -36,7 +36,6 @@ from mu.wire.socket_nb import SocketLike, SocketNB
 
 logger = logging.getLogger(__name__)
 
-
 # Seconds that a coroutine may block the coordinator before a warning is printed.
 BLOCKING = 0.1
 # Consecutive awaits that may need no answer; more are an endless loop.

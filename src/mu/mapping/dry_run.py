@@ -181,7 +181,7 @@ def sampled(given: Given, some: "_Some") -> tuple[float, float]:
 def name_of(checked: Checked) -> str:
     """Returns the name of the function that the run would make. Raises UsageError if the program cannot be packaged."""
     given = checked.given
-    with scratch_directory("mu-package-") as directory:
+    with scratch_directory(program.PREFIX) as directory:
         made = program.package(checked.program, given.beside, directory, allow_ld=given.allow_ld)
         return program.function_name(made, given.memory)
 

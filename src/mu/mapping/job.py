@@ -24,7 +24,7 @@ from mu.mapping.carry import Carrier
 from mu.mapping.failures import Rules, Watch
 from mu.mapping.feed import Feed
 from mu.mapping.fingerprints import fingerprint
-from mu.mapping.inputs import Input, bucket_and_key, is_s3
+from mu.mapping.inputs import Input, bucket_and_key, is_nearly_s3, is_s3
 from mu.mapping.objects import Objects
 from mu.mapping.outputs import Outputs
 from mu.mapping.part import Parts
@@ -98,7 +98,7 @@ def check(given: Given, source: Source) -> Checked:
         if is_s3(each.base):  # the region is needed later: this is no further request
             bucket_region(bucket_and_key(each.base)[0])
     for flag, directory in (("--results", given.results), ("--record", given.record)):
-        if directory and directory[:3].lower() == "s3:":
+        if directory and (is_s3(directory) or is_nearly_s3(directory)):
             raise UsageError(f"{flag} {directory}: it is a directory of this machine, not a bucket")
     carry.check(given.bucket)
     check_names(bucket=given.bucket, host=given.address, regions=given.regions)

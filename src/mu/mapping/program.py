@@ -15,6 +15,7 @@ from mu.mapping.words import Words
 # The default of a function's memory (MB: one processor), time (seconds: Lambda's longest) and disk (MB).
 MEMORY, TIMEOUT, TMP_SIZE = 1769, 900, 10240
 CHUNK = 1 << 20
+PREFIX = "mu-package-"  # of directories in which packages are made
 
 
 class Program(NamedTuple):
@@ -151,7 +152,7 @@ def as_function(
     def number(variable: str, low: int, high: int) -> int | None:
         return Given(variable, os.environ.get(variable, "")).number(low, high)
 
-    with scratch_directory("mu-package-") as directory:
+    with scratch_directory(PREFIX) as directory:
         made = package(program, beside, directory, allow_ld=allow_ld)
         name = function_name(made, memory)
         if deploy.find_made(deploy.Function(name, region)):

@@ -82,7 +82,7 @@ def _run(
             warn_of_limit(given, target)
         if collector is None and not checked.outputs and hasattr(sys.stdout, "buffer"):
             collector = Collector(sys.stdout.buffer, ordered=given.keep_order, tag=given.tag)
-        with scratch_directory("mu-package-") as directory:
+        with scratch_directory(program.PREFIX) as directory:
             engine = engine_of(checked, target, directory)
             if target is not None:
                 engine.limit()  # before anything is written, since it may be 0
