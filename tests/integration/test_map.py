@@ -602,6 +602,24 @@ def test_objects_of_any_name(s3: Any) -> None:
             assert copy == key.encode()
 
 
+@pytest.mark.parametrize("engine", ["here", "lambda", "lambda --direct"])
+@pytest.mark.parametrize("other", ["s3://{BUCKET}/{folder}/{{}}.log", "logs/{{}}"])
+def test_no_output_is_uploaded_if_another_is_missing(
+    s3: Any, capfd: pytest.CaptureFixture[str], engine: str, other: str
+) -> None:
+    folder = "whole-" + engine.replace(" ", "") + str(len(other))
+    Path("tool").write_text(f'#!/bin/sh\n# {folder}\necho a > "$2"; test "$1" = 2 || echo b > "$3"\n')
+    Path("tool").chmod(0o755)
+    outputs = f"s3://{BUCKET}/{folder}/{{}}", "log=" + other.format(BUCKET=BUCKET, folder=folder)
+    words = ["--range", "1-2", "--out", outputs[0], "--out", outputs[1], "-e", *engine.split(), "-b", BUCKET]
+    assert main(["map", *words, "--", "./tool", "{}", "{out}", "{out:log}"]) == 1
+    assert "1 failed: the program has not written {out:log} (input 2)" in capfd.readouterr().err
+    listed = s3.list_objects_v2(Bucket=BUCKET, Prefix=folder)["Contents"]
+    keys = [each["Key"] for each in listed] + list(map(str, Path().glob("logs/*")))
+    keys = [key for key in keys if ".mu" not in key.split("/")]
+    assert keys == [f"{folder}/1", f"{folder}/1.log" if other.startswith("s3:") else "logs/1"]
+
+
 def test_resume_in_a_bucket(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
     for name in "abc":
         s3.put_object(Bucket=BUCKET, Key=f"resume/{name}", Body=name.encode())

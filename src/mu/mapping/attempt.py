@@ -89,7 +89,7 @@ class Maker:
             result = protocol.exec_result(answer)
         except ValueError:
             return False
-        return result["status"] in self.rules.ok and not result["timed_out"]
+        return result["status"] in self.rules.ok and not result["timed_out"] and not result.get("missing")
 
     def end(
         self, made: Plan, work: Work, commands: Sequence[str], answers: Sequence[str], memory: int
@@ -106,7 +106,7 @@ class Maker:
                 said = f"the worker has answered {one_line(answer[:60])!r} to {command.partition(':')[0]}:"
                 return self._failed(ended, Verdict(said), made, work)
             if answer.startswith(protocol.EXEC):
-                ended = self._program(answer, memory)
+                ended = self._program(answer, made, memory)
                 if ended.verdict is not None:
                     return self._failed(ended, self._elsewhere(ended.verdict, work), made, work)
         if len(answers) < len(commands):
@@ -125,7 +125,7 @@ class Maker:
         size += sum(protocol.bytes_moved(answer) for answer in answers if answer.startswith(protocol.UPLOAD))
         return ended._replace(bytes=size if work.places else None)
 
-    def _program(self, answer: str, memory: int) -> Ended:
+    def _program(self, answer: str, made: Plan, memory: int) -> Ended:
         try:
             result = protocol.exec_result(answer)
             stdout, stderr = (protocol.exec_output(result, stream) for stream in ("stdout", "stderr"))
@@ -134,6 +134,8 @@ class Maker:
         said = stderr.decode("utf-8", "surrogateescape")
         limit = self.running.timeout if result["timed_out"] else None
         verdict = self.rules.judge(result["status"], said, timed_out=limit, memory=memory)
+        if verdict is None and (missing := result.get("missing")):
+            verdict = _not_written(missing[0], made)
         return Ended(
             verdict,
             "",
@@ -167,13 +169,17 @@ class Maker:
             return Verdict(whole, final=True, program=not too_long(text))
         if word in ("fetch", "upload") and GONE in text.lower():
             file = command.partition(":")[2].rpartition("\0")[2].removeprefix(f"{protocol.TMPDIR}/")
-            return Verdict(f"the program has not written {made.names.get(file, file)}", final=True)
+            return _not_written(file, made)
         return Verdict(text, final=is_final(answer) or FULL in text)
 
     @staticmethod
     def _failed(ended: Ended, verdict: Verdict, made: Plan, work: Work) -> Ended:
         text, names = verdict.text, own_names(work, made.names)
         return ended._replace(verdict=verdict, generic=generic(text, names), shown=generic(text, made.names))
+
+
+def _not_written(file: str, made: Plan) -> Verdict:
+    return Verdict(f"the program has not written {made.names.get(file, file)}", final=True)
 
 
 def write(place: str, data: bytes) -> int:

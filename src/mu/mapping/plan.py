@@ -214,6 +214,9 @@ class Running:
             given["link"] = list(self.link)
         if made.make:
             given["make"] = made.make
+        outputs = {move.file for move in made.store}.union(file for file, _ in made.bring + made.renames)
+        if made.store and len(outputs) > 1:  # otherwise one could be uploaded although another is missing
+            given["outputs"] = sorted(outputs)
         given["max_output"] = MAX_STDOUT if self.wants_stdout else MAX_OTHER
         return exec_command(**given)
 

@@ -262,6 +262,8 @@ def exec_result(answer: str) -> dict[str, Any]:
         for name in (stream, f"{stream}_base64"):
             if not isinstance(result.get(name), (str, type(None))):
                 raise ValueError(f"no answer to exec: {name} is no text")
+    if "missing" in result and not checks.is_words(result["missing"]):
+        raise ValueError("no answer to exec: missing is no list of text")
     return result
 
 
@@ -333,6 +335,7 @@ EXEC_FIELDS = {
     "cwd": (checks.is_shell, "directory"),
     "link": (checks.is_names, "list of plain names"),
     "make": (checks.is_names, "list of plain names"),
+    "outputs": (checks.is_words, "list of text without NUL"),
     "follow": (checks.is_flag, "true or false"),
     "id": (checks.is_id, "text of up to 64 letters, digits and _.-"),
 }

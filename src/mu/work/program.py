@@ -80,6 +80,7 @@ class Started:
             with contextlib.suppress(FileExistsError):
                 os.symlink(os.path.join(package, name), os.path.join(directory, name))
         made = environment(groups, directory, package, fields.get("env", {}))
+        self._outputs = {name: place(directory, name) for name in fields.get("outputs", ())}
         self._kept: dict[str, Capped] = {}
         self.pipes = Pipes()
         self._lines = lines = _Lines(say) if fields.get("follow") else None
@@ -134,6 +135,9 @@ class Started:
                 answer[f"{stream}_base64"] = binascii.b2a_base64(data, newline=False).decode()
         answer["cut"] = sum(output.left_out for output in self._kept.values())
         answer.update(seconds=ended.seconds, cpu=ended.cpu, max_rss=ended.max_rss, timed_out=ended.timed_out)
+        missing = [name for name, path in self._outputs.items() if not os.path.isfile(path)]
+        if missing:
+            answer["missing"] = missing
         return answer
 
 

@@ -95,7 +95,7 @@ def run_commands(
     """Does the event's `commands` in order, without a coordinator; returns their answers.
 
     Commands and answers are Base64, since they may be any bytes. No command follows one that has failed, or an
-    `exec:` whose status is not in the event's `ok`.
+    `exec:` whose status is not in the event's `ok` or whose outputs are missing.
     """
     import binascii
 
@@ -117,7 +117,7 @@ def run_commands(
             break
         if answer.startswith(protocol.EXEC):
             result = protocol.exec_result(answer)
-            if result["timed_out"] or result["status"] not in ok:
+            if result["timed_out"] or result["status"] not in ok or result.get("missing"):
                 break
     return answers
 

@@ -81,6 +81,25 @@ def test_what_exec_is_told() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("places", "told"),
+    [
+        (["s3://bbb/x", "s3://bbb/y"], ["out", "out-log"]),
+        (["s3://bbb/x", "y"], ["out", "out-log"]),
+        (["s3://bbb/x"], None),
+        (["x", "y"], None),
+    ],
+)
+def test_exec_is_told_the_outputs_if_one_could_be_uploaded_without_another(
+    places: list[str], told: list[str] | None
+) -> None:
+    named = dict(zip(["", "log"], places, strict=False))
+    layout = Layout(words.command(["tool", "{out}", *(["{out:log}"] if len(places) > 1 else [])]))
+    made = layout.plan(Work(Input(1, "x"), named, ""), 1)
+    command = Running(False, frozenset((0,))).command(made)
+    assert protocol.parse_exec(command.removeprefix("exec:")).get("outputs") == told
+
+
 @pytest.mark.parametrize("text", ["", "a\0b", "s3://bbb/", "s3://bbb/\udcff"])
 def test_what_names_no_file_is_refused(text: str) -> None:
     with pytest.raises(Refused, match="is not the name of an? "):

@@ -235,6 +235,13 @@ def test_directories_are_made_and_files_of_the_package_linked(place: Place) -> N
     assert place.execute(shell="ls tmp", make=["tmp"], link=["model.bin"])["stdout"] == "x\n"
 
 
+def test_missing_outputs_are_told(place: Place, tmp_path: Path) -> None:
+    absolute = str(tmp_path / "absolute")
+    result = place.execute(shell="echo > b; mkdir c", outputs=["a", "b", "c", absolute])
+    assert (result["status"], result["missing"]) == (0, ["a", "c", absolute])
+    assert "missing" not in place.execute(shell=f"echo > b; echo > {absolute}", outputs=["b", absolute])
+
+
 @pytest.mark.parametrize("name", ["../x", "a/b", "..", ".", ""])
 @pytest.mark.parametrize("field", ["make", "link"])
 def test_only_plain_names_are_made_and_linked(place: Place, field: str, name: str) -> None:
