@@ -602,6 +602,31 @@ def test_objects_of_any_name(s3: Any) -> None:
             assert copy == key.encode()
 
 
+def test_all_is_done_although_nobody_reads_what_is_printed() -> None:
+    words = ["--range", "1-6", "-W", "2", "-k", "--quiet", "--results", "r"]
+    program = "head -c 200000 /dev/zero | tr '\\0' {}"
+    with subprocess.Popen(
+        [sys.executable, "-m", "mu", "map", *words, "--sh", program], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        eventually(lambda: has_rows(Path("r/results.jsonl"), 6))
+        assert process.stdout.read() == b"".join(b"%d" % number * 200_000 for number in range(1, 7))
+    assert process.returncode == 0
+
+
+def test_a_signal_ends_the_wait_for_a_reader() -> None:
+    words = ["--range", "1-2", "--results", "r", "--sh", "head -c 200000 /dev/zero"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "mu", "map", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        while "still being read" not in (line := process.stderr.readline()):
+            assert line
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+    assert [row["status"] for row in rows_of(Path("r/results.jsonl"))] == ["done", "done"]
+
+
 @pytest.mark.parametrize("engine", ["here", "lambda", "lambda --direct"])
 @pytest.mark.parametrize("other", ["s3://{BUCKET}/{folder}/{{}}.log", "logs/{{}}"])
 def test_no_output_is_uploaded_if_another_is_missing(

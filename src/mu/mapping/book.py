@@ -31,8 +31,12 @@ class Journal(Protocol):
 class Printed(Protocol):
     """An object that takes what programs print: see `Collector`."""
 
+    @property
+    def full(self) -> bool: ...
+
     def add(self, position: int, text: str, data: bytes) -> None: ...
     def skip(self, position: int) -> None: ...
+    def check(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -64,6 +68,11 @@ class Book:
         self._journal = journal
         self._results = results
         self._collector = collector
+
+    @property
+    def full(self) -> bool:
+        """Whether no more inputs should be begun for now, because nobody reads what programs have printed."""
+        return self._collector is not None and self._collector.full
 
     def skip(self, position: int) -> None:
         """Records that an input was done before."""
@@ -119,18 +128,21 @@ class Book:
         return True
 
     def tick(self) -> None:
-        """Lets the journal write what has waited long enough; called at short intervals."""
+        """Lets the journal write what has waited long enough, and looks whether standard output could be written;
+        called at short intervals."""
+        if self._collector is not None:
+            self._print(self._collector.check)
         if self._journal is not None:
             self._record(self._journal.tick)
 
     def close(self) -> None:
-        """Closes the journal and the output at the end of the run."""
-        if self._collector is not None:
-            self._print(self._collector.close)
-        # It is closed once, even if Ctrl-C ends that.
+        """Closes the journal and the output at the end of the run. Each is closed once, even if Ctrl-C ends that."""
         journal, self._journal = self._journal, None
         if journal is not None and not self._record(journal.close):
             self.unrecorded += journal.waiting
+        collector, self._collector = self._collector, None
+        if collector is not None:
+            self._print(collector.close)
 
 
 def row(work: Work, ended: Ended, attempt: int, seconds: float, worker: Mapping[str, Any]) -> Row:

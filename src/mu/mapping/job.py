@@ -297,6 +297,11 @@ class Map:
             if work is None:
                 yield None
                 continue
+            while self.book.full:
+                yield None
+                self.book.tick()
+            if self.book.stop:  # standard output or the journal could not be written
+                return
             while not self.budget.allows():
                 if not self.budget.running:
                     self.ended = f"another input could exceed --max-cost {dollars(self.budget.limit or 0.0)}"

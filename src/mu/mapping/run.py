@@ -81,7 +81,9 @@ def _run(
             set_price(made, target)
             warn_of_limit(given, target)
         if collector is None and not checked.outputs and hasattr(sys.stdout, "buffer"):
-            collector = Collector(sys.stdout.buffer, ordered=given.keep_order, tag=given.tag)
+            # A daemon thread that is writing to `sys.stdout.buffer` itself would hold its lock at the process's end.
+            stream = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
+            collector = Collector(stream, ordered=given.keep_order, tag=given.tag)
         with scratch_directory(program.PREFIX) as directory:
             engine = engine_of(checked, target, directory)
             if target is not None:

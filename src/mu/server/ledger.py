@@ -139,7 +139,7 @@ class Ledger:
     def waiting(self, most: int) -> int:
         """Returns how many workers could begin a part now, at most `most`; it reads no more parts ahead than that."""
         at_hand = len(self._again) + len(self._backups) + len(self._ahead)
-        if self._total is not None:
+        if self._total is not None and not self.pending:
             return min(most, at_hand + self._total - self._read)
         while at_hand < most and self._read_ahead():
             at_hand += 1

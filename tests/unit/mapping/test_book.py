@@ -43,7 +43,7 @@ class Broken:
     def add(self, *_: object) -> None:
         raise self._error
 
-    keep = skip = tick = close = add
+    keep = skip = tick = check = close = add
 
 
 def done(number: int, text: str) -> tuple[Work, Ended]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mu.mapping import collect
+from mu.mapping import printer
 from mu.mapping.collect import Collector, tagged
 
 
@@ -23,7 +23,7 @@ def test_as_they_finish() -> None:
 @pytest.mark.parametrize("room", [0, 10, 1 << 20])
 @given(order=st.permutations(range(1, 12)), failed=st.sets(st.integers(1, 11)))
 def test_in_input_order(room: int, order: list[int], failed: set[int]) -> None:
-    before, collect.IN_MEMORY = collect.IN_MEMORY, room
+    before, printer.IN_MEMORY = printer.IN_MEMORY, room
     try:
         stream = io.BytesIO()
         made = Collector(stream, ordered=True)
@@ -34,7 +34,7 @@ def test_in_input_order(room: int, order: list[int], failed: set[int]) -> None:
                 made.add(number, "", f"{number}\n".encode() * 3)
         made.close()
     finally:
-        collect.IN_MEMORY = before
+        printer.IN_MEMORY = before
     assert stream.getvalue() == b"".join(b"%d\n" % n * 3 for n in range(1, 12) if n not in failed)
 
 
@@ -76,4 +76,4 @@ def test_random_orders_do_not_keep_what_is_written() -> None:
     for number in numbers:
         made.add(number, "", b"x" * 100)
     assert not made._waiting
-    assert made._held == 0
+    assert made._store._held == 0

@@ -1,6 +1,7 @@
 """The commands for each input, run by the real command handler: files, failures, resuming."""
 
 import asyncio
+import errno
 import io
 import os
 import resource
@@ -112,6 +113,36 @@ def test_a_program_that_writes_no_output(engine: str) -> None:
         " for out/1" if engine == "here" else ""
     )
     assert not files("out")
+
+
+class Printing(Gathered):
+    """Standard output that nobody reads while it is `full`, and that has been closed if it is `broken`."""
+
+    full = True
+    broken = False
+
+    def check(self) -> None:
+        if self.broken:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_no_input_is_begun_while_nobody_reads(broken: bool) -> None:
+    made = Map(job.check(Given(shell="true {}"), rows.listed(["1", "2"])))
+    collector = Printing()
+    try:
+        made.open(collector, {})
+        parts = made.parts()
+        assert [next(parts), next(parts)] == [None, None]
+        if broken:
+            collector.broken = True
+            assert list(parts) == []
+            assert made.summary(0, "", None).stopped == "cannot write to standard output: broken pipe"
+        else:
+            collector.full = False
+            assert [work.item.text for work in parts] == ["1", "2"]
+    finally:
+        made.close()
 
 
 def test_what_a_killed_run_has_left_for_its_workers_is_removed(

@@ -214,6 +214,30 @@ def test_parts_that_are_still_to_come() -> None:
     assert ledger.counts()[:2] == (2, True)
 
 
+class Two:
+    """Two parts, with a pause before the second one."""
+
+    def __iter__(self) -> Iterator[Part | None]:
+        yield from (Part(1, 0), None, None, Part(2, 0))
+
+    def __len__(self) -> int:
+        return 2
+
+
+def test_parts_of_a_known_number_may_still_be_to_come() -> None:
+    ledger = Ledger(Two())
+    assert ledger.waiting(5) == 2  # none was read
+    first = begun(ledger)
+    assert ledger.begin(0.0) is None
+    assert ledger.pending
+    assert not ledger.unattended  # which reads once more
+    ledger.succeeded(first, 1.0)
+    assert not ledger.finished
+    assert ledger.waiting(5) == 1
+    ledger.succeeded(begun(ledger), 2.0)
+    assert ledger.finished
+
+
 def test_who_knows_better_than_the_text_says_whether_an_error_is_final() -> None:
     error = "s3://b/k: no such key"
     book = ledger(1, retries=5)
