@@ -28,10 +28,28 @@ Exit status: 0 all done, 1 some failed, 2 nothing was started, 130 after Ctrl-C.
 """
 
 
+AT_A_TIME = "-W N says how many run at a time"
+INSTEAD = {  # of flags that users know from xargs and GNU parallel
+    "-P": AT_A_TIME,
+    "-j": AT_A_TIME,
+    "--jobs": AT_A_TIME,
+    "--max-procs": AT_A_TIME,
+    "-a": "--lines FILE reads inputs from a file",
+    "--arg-file": "--lines FILE reads inputs from a file",
+    "-n": "each input is one run of the program",
+    "-I": "{} in the command stands for the input",
+    "--colsep": "--csv FILE has a field for each column",
+    "--halt": "--max-fails N ends a run early",
+    "--joblog": "--results DIR keeps what became of each input",
+    "--resume-failed": "mu retry DIR does what failed, of a run with --results DIR",
+    "--output": "--results DIR keeps what programs print",
+}
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of `mu map`."""
     if isinstance(parser, Parser):
-        parser.absent = {"--output": "there is no --output: --results DIR keeps what programs print"}
+        parser.absent = {flag: f"there is no {flag}: {other}" for flag, other in INSTEAD.items()}
     parser.usage = f"{parser.prog} [INPUT ...] [OPTION ...] -- PROGRAM [WORD ...]"
     parser.add_argument(
         "inputs", nargs="*", metavar="INPUT", help="a glob (** crosses /), a prefix, or a file: here or s3://"

@@ -78,6 +78,11 @@ def test_no_such_flag(capsys: pytest.CaptureFixture[str]) -> None:
         ("plan -n3", "the following arguments are required: -l/--function, --seconds"),
         ("map x -0 -W -3 -- true", "argument -W/--workers: must be at least 1, not -3"),
         ("map x --retries -1 -- true", "argument --retries: must be at least 0, not -1"),
+        ("map x -j4 -- true", "there is no -j: -W N says how many run at a time"),
+        (
+            "map x --resume-failed --joblog j -- true",
+            "there is no --resume-failed: mu retry DIR does what failed, of",
+        ),
         ("map x --output DIR -- true", "there is no --output: --results DIR keeps what programs print"),
         ("map x -W -0 -- true", "argument -W/--workers: expected one argument"),
     ],
