@@ -336,6 +336,9 @@ def settle() -> None:
     elif ServerInfo.num_passes[1]:
         refuse("-p: the second phase goes with -K only, without it must have 0 passes")
     ServerInfo.tot_passes = sum(ServerInfo.num_passes)
+    if ServerInfo.num_list:
+        # Workers get parts in this order: if there are few, none may wait for a left neighbour that comes later.
+        ServerInfo.num_list = sorted(ServerInfo.num_list)
     for part in parts():
         if place(part) and part - 1 not in parts():
             refuse(f"-N: part {part} needs the state of part {part - 1}, which is not in the list")

@@ -231,6 +231,26 @@ def test_uploads_and_a_last_group_that_is_short(example: Example, results: Any, 
     assert len(made) == 18
 
 
+@pytest.mark.parametrize("numbers", ["0,2,3,4,5", "5,4,3,2,0"])
+def test_one_worker_for_some_parts(example: Example, results: Any, standins: str, numbers: str) -> None:
+    done = example("xcenc_server.py", "-N", numbers, "-K", "2", "-W", "1", "-m", "60", "-l", standins)
+    assert done.returncode == 0, done.stderr
+    assert "5 of 5 parts done" in done.stderr
+    expected = numbered(chain_with_key_frames(6, 2))
+    del expected[1]
+    assert outputs(results(), f"{VIDEO}/out_30_x_k2") == expected
+
+
+def test_one_worker_for_parts_in_another_order_and_without_key_frames(
+    example: Example, results: Any, content: str
+) -> None:
+    done = example("xcenc_server.py", "-N", "2,0,1", "-W", "1", "-m", "60", "-l", content)
+    assert done.returncode == 0, done.stderr
+    qualities: list[tuple[object, ...]] = [PLAIN, (None, False, False, True)]
+    expected = [values[-1] for values in chain_of_passes(3, qualities)]
+    assert outputs(results(), f"{VIDEO}/out_30_x") == numbered(expected)
+
+
 def test_hashed_names(example: Example, results: Any, standins: str) -> None:
     done = example("xcenc_server.py", "-n", "4", "-K", "4", "-M", "-l", standins)
     assert done.returncode == 0, done.stderr

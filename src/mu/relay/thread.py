@@ -1,5 +1,6 @@
 """Runs a relay in a thread of this process, for a job whose keys were made for its run."""
 
+import math
 import threading
 from collections.abc import Callable
 
@@ -18,11 +19,13 @@ def start_thread(
     """Starts a relay in a thread of this process, which prints by `say`; returns its port and a function that stops
     it.
 
-    Raises UsageError if it cannot listen on the port.
+    It keeps messages until it is stopped: it serves one run, in which a part may begin long after its left neighbour
+    has sent its state if there are few workers. Raises UsageError if it cannot listen on the port.
     """
     allow_connections(0)
     listener = tls_listener.listen("", port, flag="-T")
-    relay = Relay(listener, context, Limits(), lambda text: say(f"relay: {text}"), report=False)
+    limits = Limits(tombstone_timeout=math.inf)
+    relay = Relay(listener, context, limits, lambda text: say(f"relay: {text}"), report=False)
 
     def run() -> None:
         try:

@@ -6,6 +6,7 @@ that are running, and those that have failed or have a backup. All workers are e
 decides which part they get.
 """
 
+import heapq
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, NamedTuple
@@ -33,27 +34,35 @@ END = Part(-1, -1)  # sentinel for the end of the iterable
 
 
 class PartOrder(Sequence[Part]):
-    """Parts in the order in which connecting workers get them; each is made when it is asked for."""
+    """Parts in the order in which connecting workers get them; each is made when it is asked for.
 
-    def __init__(self, order: Sequence[int], size: int, num_list: Sequence[int] | None) -> None:
+    `order` holds numbers of parts as states see them; the others are as for `connection_order`.
+    """
+
+    def __init__(
+        self, order: Sequence[int], keyframe_distance: int | None, num_list: Sequence[int] | None
+    ) -> None:
         self._order = order
-        self._size = size
+        self._distance = keyframe_distance
         self._num_list = num_list
 
     def __len__(self) -> int:
         return len(self._order)
 
     def __iter__(self) -> Iterator[Part]:
-        numbers, size = self._num_list, self._size
-        for part in self._order:
-            yield Part(ListedNumber(part, numbers[part]) if numbers else part, part // size)
+        return map(self._part, self._order)
 
     def __getitem__(self, place: Any) -> Any:
         if isinstance(place, slice):
-            return PartOrder(self._order[place], self._size, self._num_list)
-        part = self._order[place]
-        numbers = self._num_list
-        return Part(ListedNumber(part, numbers[part]) if numbers else part, part // self._size)
+            return PartOrder(self._order[place], self._distance, self._num_list)
+        return self._part(self._order[place])
+
+    def _part(self, number: int) -> Part:
+        shown = number
+        if self._num_list:
+            shown = self._num_list[number]
+            number = ListedNumber(number, shown)
+        return Part(number, shown // self._distance if self._distance else 0)
 
 
 def connection_order(
@@ -63,19 +72,26 @@ def connection_order(
 
     With a keyframe distance K the groups are 0..K-1, K..2K-1, …. The first members of all groups come first, then all
     second members, and so on, so that no worker waits for a left neighbour that has not started. `num_list` holds the
-    number that messages show for the n-th part; the part's own number is n all the same.
+    number that groups go by and messages show for the n-th part; the part's own number is n all the same. Without a
+    keyframe distance there is one group, and the order is that of `num_list`.
     """
-    size = keyframe_distance or 1
-    order = sorted(range(num_parts), key=lambda part: (part % size, part)) if size > 1 else range(num_parts)
-    return PartOrder(order, size, num_list)
+    order: Sequence[int] = range(num_parts)
+    if keyframe_distance:
+        shown = num_list or order
+        order = sorted(order, key=lambda number: (shown[number] % keyframe_distance, shown[number]))
+    return PartOrder(order, keyframe_distance, num_list)
 
 
 class Attempt:
-    """One attempt at a part by one worker; `number` counts from 1, `began` is in seconds of the loop's clock."""
+    """One attempt at a part by one worker; `number` counts from 1, `began` is in seconds of the loop's clock.
 
-    __slots__ = ("began", "number", "part")
+    `place` is that of the part in the order in which parts were read.
+    """
 
-    def __init__(self, part: Part, number: int, began: float) -> None:
+    __slots__ = ("began", "number", "part", "place")
+
+    def __init__(self, place: int, part: Part, number: int, began: float) -> None:
+        self.place = place
         self.part = part
         self.number = number
         self.began = began
@@ -99,7 +115,8 @@ class Ledger:
 
     `order` is read when parts are needed; if it has no length (`len`), the total is known once it ends. It may yield
     None while no part is ready: then `pending` is true, and it is read again later. A part whose attempt fails waits
-    again, until it has failed `retries + 1` times. With `backup`, a part that takes longer than `backup` times the
+    again, until it has failed `retries + 1` times. Of the parts that wait, the one that was read first gets the next
+    worker, since others may wait for it. With `backup`, a part that takes longer than `backup` times the
     median gets a second attempt beside the first. If reading `order` raises, `broken` holds the reason, and the run is
     over: how many parts there would have been is not known then, unless `order` has a length.
     """
@@ -116,9 +133,11 @@ class Ledger:
         self._source: Iterator[Part | None] | None = iter(order)
         self._total: int | None = len(order) if isinstance(order, Sized) else None
         self._read = 0
-        self._again: deque[Part] = deque()  # failed parts that wait for a retry
-        self._ahead: deque[Part] = deque()  # parts that were read ahead and wait for their first worker
-        self._backups: deque[Part] = deque()
+        # Parts with their places: heaps of those that wait for a retry, and of those that were read ahead and wait for
+        # their first worker; and those that wait for a second worker beside the first.
+        self._again: list[tuple[int, Part]] = []
+        self._ahead: list[tuple[int, Part]] = []
+        self._backups: deque[tuple[int, Part]] = deque()
         self._running: dict[int, list[Attempt]] = {}
         self._troubles: dict[int, _Trouble] = {}
 
@@ -154,7 +173,7 @@ class Ledger:
     def unattended(self) -> bool:
         """Whether some part waits for a worker and no other attempt at it is running."""
         running = self._running
-        if any(part.number not in running for part in self._again):
+        if any(part.number not in running for _, part in self._again):
             return True
         return self.waiting(len(self._again) + len(self._backups) + 1) > len(self._again) + len(self._backups)
 
@@ -181,12 +200,12 @@ class Ledger:
 
     def begin(self, now: float) -> Attempt | None:
         """Begins the next part's attempt; returns None if no part waits."""
-        if self._again:
-            part = self._again.popleft()
+        if self._again and (not self._ahead or self._again[0] < self._ahead[0]):
+            place, part = heapq.heappop(self._again)
         elif self._ahead or self._read_ahead():
-            part = self._ahead.popleft()
+            place, part = heapq.heappop(self._ahead)
         elif self._backups:
-            part = self._backups.popleft()
+            place, part = self._backups.popleft()
         else:
             return None
         trouble = self._troubles.get(part.number)
@@ -195,7 +214,7 @@ class Ledger:
             number = 1
         else:
             number = trouble.begun = trouble.begun + 1
-        attempt = Attempt(part, number, now)
+        attempt = Attempt(place, part, number, now)
         running = self._running.get(part.number)
         if running is None:
             self._running[part.number] = [attempt]
@@ -223,12 +242,11 @@ class Ledger:
             return
         del self._running[part.number]
         if part.number in self._troubles:
-            self._again.appendleft(part)
-            if part in self._backups:
-                self._backups.remove(part)
+            heapq.heappush(self._again, (attempt.place, part))
+            self._drop_backup(attempt)
         else:
             self.begun -= 1
-            self._ahead.appendleft(part)
+            heapq.heappush(self._ahead, (attempt.place, part))
 
     def leads(self, attempt: Attempt) -> bool:
         """Returns whether this attempt represents its part: it is the oldest that is running."""
@@ -246,8 +264,8 @@ class Ledger:
     def to_repeat(self) -> list[Attempt]:
         """Returns the last attempt at each part that has failed and waits for a retry; `began` is not known."""
         return [
-            Attempt(part, self._troubles[part.number].begun, 0.0)
-            for part in self._again
+            Attempt(place, part, self._troubles[part.number].begun, 0.0)
+            for place, part in self._again
             if part.number not in self._running
         ]
 
@@ -258,8 +276,8 @@ class Ledger:
         self.done += 1
         self.durations.add(now - attempt.began)
         trouble = self._troubles.pop(number, None) if self._troubles else None
-        if trouble is not None and trouble.backed_up and attempt.part in self._backups:
-            self._backups.remove(attempt.part)
+        if trouble is not None and trouble.backed_up:
+            self._drop_backup(attempt)
         if len(running) == 1:
             return ()
         return [other for other in running if other is not attempt]
@@ -298,12 +316,8 @@ class Ledger:
         if others:
             return False
         del self._running[number]
-        if attempt.part in self._backups:
-            self._backups.remove(attempt.part)
-            self._again.append(attempt.part)
-            return False
-        if trouble.failures <= self.retries and not final:
-            self._again.appendleft(attempt.part)
+        if self._drop_backup(attempt) or (trouble.failures <= self.retries and not final):
+            heapq.heappush(self._again, (attempt.place, attempt.part))
             return False
         del self._troubles[number]
         self.failed += 1
@@ -322,9 +336,17 @@ class Ledger:
             trouble = self._trouble(attempt)
             if not trouble.backed_up:
                 trouble.backed_up = True
-                self._backups.append(attempt.part)
+                self._backups.append((attempt.place, attempt.part))
                 new += 1
         return new
+
+    def _drop_backup(self, attempt: Attempt) -> bool:
+        """Removes the part from those that wait for a second worker; returns whether it was one of them."""
+        queued = (attempt.place, attempt.part)
+        if queued not in self._backups:
+            return False
+        self._backups.remove(queued)
+        return True
 
     def _trouble(self, attempt: Attempt) -> _Trouble:
         number = attempt.part.number
@@ -351,6 +373,6 @@ class Ledger:
             self._source = None
             self._total = self._read
             return False
+        self._ahead.append((self._read, part))  # later than all others, which keeps the heap in order
         self._read += 1
-        self._ahead.append(part)
         return True

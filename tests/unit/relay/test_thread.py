@@ -1,8 +1,12 @@
 """A relay in a thread of this process."""
 
+import math
+from typing import Any
+
 import pytest
 
 from mu.relay import thread
+from mu.relay.connections import Limits
 from mu.relay.relay import Relay
 
 
@@ -17,3 +21,17 @@ def test_one_that_ends_of_an_error_says_so(monkeypatch: pytest.MonkeyPatch) -> N
     assert port > 0
     stop()
     assert said == ["relay: it has ended, states are no longer handed on: RuntimeError: odd"]
+
+
+def test_a_state_is_kept_for_a_part_that_begins_much_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Limits] = []
+
+    class Noted(Relay):
+        def __init__(self, listener: Any, context: Any, limits: Limits, *others: Any, **named: Any) -> None:
+            given.append(limits)
+            super().__init__(listener, context, limits, *others, **named)
+
+    monkeypatch.setattr(thread, "Relay", Noted)
+    _, stop = thread.start_thread(0, None, print)
+    stop()
+    assert [limits.tombstone_timeout for limits in given] == [math.inf]

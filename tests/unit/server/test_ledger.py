@@ -22,7 +22,10 @@ from mu.server.ledger import EXCUSED, TEXT_KEPT, Attempt, Ledger, Part, connecti
         (3, 1, None, [0, 1, 2]),
         (3, 8, None, [0, 1, 2]),
         (3, None, [9, 4, 7], [0, 1, 2]),
-        (5, 4, [10, 11, 12, 13, 20], [0, 4, 1, 2, 3]),
+        (3, 1, [9, 4, 7], [1, 2, 0]),
+        (5, 4, [8, 9, 10, 11, 20], [0, 4, 1, 2, 3]),
+        (5, 2, [0, 2, 3, 4, 5], [0, 1, 3, 2, 4]),
+        (6, 4, [4, 5, 0, 1, 2, 3], [2, 0, 3, 1, 4, 5]),
     ],
 )
 def test_connection_order(
@@ -32,14 +35,25 @@ def test_connection_order(
 
 
 def test_what_people_call_the_parts_of_a_list() -> None:
-    order = [part.number for part in connection_order(5, 4, [10, 11, 12, 13, 20])]
-    assert [listed(number) for number in order] == [10, 20, 11, 12, 13]
+    order = [part.number for part in connection_order(5, 4, [8, 9, 10, 11, 20])]
+    assert [listed(number) for number in order] == [8, 20, 9, 10, 11]
     assert [listed(part.number) for part in connection_order(2)] == [0, 1]
     assert f"{order[1]:02d} {order[1]} {order[1] + 1}" == "04 4 5"
 
 
 def test_groups() -> None:
     assert [part.group for part in connection_order(5, 4)] == [0, 1, 0, 0, 0]
+    assert [part.group for part in connection_order(5, 2, [0, 2, 3, 4, 5])] == [0, 1, 2, 1, 2]
+    assert {part.group for part in connection_order(5)} == {0}
+
+
+@given(st.lists(st.integers(0, 30), unique=True, min_size=1), st.integers(1, 6))
+def test_a_left_neighbour_in_the_list_comes_first(numbers: list[int], distance: int) -> None:
+    order = [listed(part.number) for part in connection_order(len(numbers), distance, numbers)]
+    assert sorted(order) == sorted(numbers)
+    for place, number in enumerate(order):
+        if number % distance:
+            assert number - 1 not in order[place:]
 
 
 # The ledger
@@ -117,6 +131,61 @@ def test_a_part_that_failed_comes_before_those_that_wait() -> None:
     assert not book.failure(first, "x")
     assert begun(book).part.number == 0
     assert begun(book).part.number == 2
+
+
+def test_parts_that_failed_together_are_tried_again_in_their_order() -> None:
+    book = ledger(3, retries=1)
+    for attempt in [begun(book) for _ in range(3)]:
+        assert not book.failure(attempt, "x")
+    assert [begun(book).part.number for _ in range(3)] == [0, 1, 2]
+
+
+def test_parts_that_are_given_back_come_in_their_order() -> None:
+    book = ledger(4, retries=1)
+    first, second, third = (begun(book) for _ in range(3))
+    book.give_back(first)
+    book.give_back(second)
+    assert not book.failure(third, "x")
+    assert [begun(book).part.number for _ in range(4)] == [0, 1, 2, 3]
+
+
+@given(
+    st.lists(st.integers(0, 12), unique=True, min_size=1),
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.lists(st.tuples(st.sampled_from(["done", "fails", "all fail"]), st.integers(1, 4)), max_size=30),
+)
+def test_workers_never_all_wait_for_parts_that_have_none(
+    numbers: list[int], distance: int, workers: int, happenings: list[tuple[str, int]]
+) -> None:
+    """Each part waits for its left neighbour. However few workers there are, one of them can go on."""
+    book = Ledger(connection_order(len(numbers), distance, numbers), retries=len(happenings))
+    held: list[Attempt] = []
+    done: set[int] = set()
+
+    def ready(attempt: Attempt) -> bool:
+        number = listed(attempt.part.number)
+        return number % distance == 0 or number - 1 in done or number - 1 not in numbers
+
+    for happening, number in [*happenings, *[("done", 1)] * len(numbers)]:
+        while len(held) < workers and (attempt := book.begin(0.0)) is not None:
+            held.append(attempt)
+        if book.finished:
+            break
+        (attempt, *_) = filter(ready, held)
+        if happening == "done":
+            book.succeeded(attempt, 1.0)
+            done.add(listed(attempt.part.number))
+            held.remove(attempt)
+            continue
+        lost = held if happening == "all fail" else [attempt]
+        for attempt in lost:
+            assert not book.failure(attempt, "x")
+        held = [attempt for attempt in held if attempt not in lost]
+        if not held:
+            workers = number  # so many come in their place
+    assert book.finished
+    assert len(done) == len(numbers)
 
 
 def test_backups_begin_when_most_are_done() -> None:
