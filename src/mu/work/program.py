@@ -202,14 +202,15 @@ def explain(error: Exception, fields: Mapping[str, Any], directory: str, package
     words = _words(fields)
     program = words[0][:200]
     number = error.errno if isinstance(error, OSError) else None
-    if number == errno.ENOENT:
+    name = getattr(error, "filename", None)
+    # A program that is there and cannot be found lacks its interpreter. Otherwise a file of the command is missing.
+    if number == errno.ENOENT and (name is None or os.path.exists(name)):
         found = executable.find(words[0], place(directory, fields.get("cwd", "")), package)
         missing = executable.interpreter(found) if found else ""
         if missing:
             return f"{program} needs {missing}, which is not there"
     if number == errno.ENOEXEC:
         return f"{program} is neither a program for this machine nor a script that begins with #!"
-    name = getattr(error, "filename", None)
     if isinstance(name, str) and name != words[0]:
         return f"{name[:200]}: {reason(error)}"
     return f"{program}: {reason(error)}"

@@ -155,6 +155,12 @@ def test_a_lost_permission_to_execute_is_given_back(place: Place) -> None:
         ({"argv": ["true"], "cwd": "nowhere"}, "nowhere: no such file or directory"),
         ({"argv": ["cat"], "stdin": {"file": "nothing"}}, "nothing: no such file or directory"),
         ({"argv": ["true"], "stdout": {"file": "no/dir"}}, "no/dir: no such file or directory"),
+        # By a path or a shell, where the program is there, and might lack its loader.
+        ({"shell": "cat", "stdin": {"file": "nothing"}}, "nothing: no such file or directory"),
+        ({"argv": ["/bin/sh"], "stdout": {"file": "no/dir"}}, "no/dir: no such file or directory"),
+        ({"argv": ["/bin/sh"], "stderr": {"file": "no/dir"}}, "no/dir: no such file or directory"),
+        ({"shell": "pwd", "cwd": "nowhere"}, "nowhere: no such file or directory"),
+        ({"argv": ["./foreign"]}, "./foreign needs a loader or library of another system, which is not there"),
         ({"argv": ["true", "x" * (1 << 18)]}, "true: argument list too long"),
         ({"argv": ["true", "\ud800"]}, "true: "),
     ],
@@ -163,6 +169,9 @@ def test_what_cannot_be_started_says_why(place: Place, fields: dict[str, Any], w
     script(place.directory / "interpreted", "#!/no/such/sh\n")
     script(place.directory / "dos", "#!/bin/sh\r\necho\r\n")
     script(place.directory / "text", "just text")
+    foreign = Path("/bin/sh").read_bytes().replace(b"/ld-linux", b"/no-linux")
+    (place.directory / "foreign").write_bytes(foreign)
+    (place.directory / "foreign").chmod(0o755)
     told = place.failure(**fields).replace(f"{place.directory}/", "")
     assert told == why if not why.endswith(": ") else told.startswith(why)
 
