@@ -10,7 +10,14 @@ TYPE_CHECKING = (
 if TYPE_CHECKING:
     from typing import Any
 
+    from mu import errors as errors
+    from mu import handler as handler
+    from mu import launch as launch
+    from mu import machine_state as machine_state
+    from mu import pylaunch as pylaunch
+    from mu import server as server
     from mu import testing as testing
+    from mu import util as util
     from mu.defs import Defs as Defs
     from mu.errors import JobError as JobError
     from mu.errors import LaunchError as LaunchError
@@ -85,18 +92,22 @@ _HOMES = {
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = sorted([*_HOME_OF, "testing"])
+_MODULES = ("errors", "handler", "launch", "machine_state", "pylaunch", "server", "testing", "util")
+
+# What `from mu import *` takes: classes only. Functions and modules have names that a script's own may have, such as
+# `map`, `sleep` and `main`.
+__all__ = sorted(name for name in _HOME_OF if not name.islower())
 
 
 def __getattr__(name: str) -> "Any":
     from importlib import import_module
 
-    if name == "testing":  # the only name that is a module itself
-        return import_module("mu.testing")
+    if name in _MODULES:
+        return import_module(f"mu.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'mu' has no attribute '{name}'")
     return getattr(import_module(_HOME_OF[name]), name)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted([*_HOME_OF, *_MODULES])

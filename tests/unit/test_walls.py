@@ -69,7 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # `engines` for the model of growth, which the local engine applies.
     "local": {"console", "aws", "engines"},
     "__init__": BELOW_MAPPING
-    | {"mapping", "testing"},  # lazily: a name's module is imported when the name is first used
+    | {"mapping", "testing", "handler", "pylaunch"},  # lazily: imported when the name is first used
     "cli": BELOW_MAPPING
     | {"mapping", "local", "testing", "pylaunch", "work", "handler", "worker", "standalone"},
     "__main__": {"cli"},

@@ -160,7 +160,10 @@ def test_a_lost_permission_to_execute_is_given_back(place: Place) -> None:
         ({"argv": ["/bin/sh"], "stdout": {"file": "no/dir"}}, "no/dir: no such file or directory"),
         ({"argv": ["/bin/sh"], "stderr": {"file": "no/dir"}}, "no/dir: no such file or directory"),
         ({"shell": "pwd", "cwd": "nowhere"}, "nowhere: no such file or directory"),
-        ({"argv": ["./foreign"]}, "./foreign needs a loader or library of another system, which is not there"),
+        (
+            {"argv": ["./foreign"]},
+            "./foreign needs a loader or library of another system, which is not there",
+        ),
         ({"argv": ["true", "x" * (1 << 18)]}, "true: argument list too long"),
         ({"argv": ["true", "\ud800"]}, "true: "),
     ],
