@@ -1,5 +1,7 @@
 """The table of a coordinator's flags."""
 
+import argparse
+import ipaddress
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,6 +17,20 @@ REPEATED = ("engine",)
 def bracketed(host: str) -> str:
     """Returns a host in the form that `:PORT` can follow: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def relay_host(given: str) -> str:
+    """Parses the address of the relay, a name or an IP address; the port has a flag of its own."""
+    host = word(given)
+    if ":" in host or "[" in host:
+        inner = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        try:
+            ipaddress.IPv6Address(inner)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"'{host}' is neither a name nor an IP address; the port goes with -T"
+            ) from None
+    return bracketed(host)
 
 
 class Flag(NamedTuple):
@@ -54,7 +70,7 @@ FLAGS = (
     Flag("-i", "--in-format", "in_format", word, "NAME", "format of the input frames"),
     Flag("-t", "--port", "port_number", PORT, "PORT", "listen here (0: any free port)"),
     Flag("-a", "--host-addr", "host_addr", word, "ADDR", "this server's address, as workers reach it"),
-    Flag("-H", "--state-host", "state_srv_addr", bracketed, "ADDR", "address of the relay"),
+    Flag("-H", "--state-host", "state_srv_addr", relay_host, "ADDR", "address of the relay"),
     Flag("-T", "--state-port", "state_srv_port", PORT, "PORT", "port of the relay"),
     Flag("-R", "--state-threads", "state_srv_threads", at_least(1), "N", "relays, on ports from -T on"),
     Flag("-l", "--function", "lambda_function", word, "NAME", "Lambda function to start"),

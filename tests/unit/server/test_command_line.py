@@ -392,6 +392,23 @@ def test_a_script_that_names_its_parts_takes_no_number(capsys: pytest.CaptureFix
     assert "this script names its parts itself" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [
+        ("127.0.0.1:13337", "'127.0.0.1:13337' is neither a name nor an IP address; the port goes with -T"),
+        ("relay:13337", "'relay:13337' is neither a name nor an IP address; the port goes with -T"),
+        ("[::1]:13337", "'[::1]:13337' is neither a name nor an IP address; the port goes with -T"),
+        ("[relay]", "'[relay]' is neither a name nor an IP address; the port goes with -T"),
+        ("", "it is empty"),
+    ],
+)
+def test_what_is_no_address_of_a_relay(host: str, why: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parsed("-H", host)
+    assert ended.value.code == 2
+    assert f"argument -H/--state-host: {why}\n" in capsys.readouterr().err
+
+
 def test_an_ipv6_address_of_the_relay_is_put_in_brackets() -> None:
     assert [parsed("-H", host).state_srv_addr for host in ("::1", "[::1]", "relay")] == [
         "[::1]",
