@@ -16,10 +16,11 @@ Every command and flag of `mu`, and those of coordinator scripts. Made from the 
 Exit status, everywhere: 0 done, 1 failed, 2 wrong use (nothing was started), 130 and 143 after SIGINT and SIGTERM.
 """
 
-SCRIPTS = """\
+SCRIPTS = f"""\
 ## Coordinator scripts
 
-A script has a flag when its `ServerInfo` has the attribute; those without one here, and the last four, it always has.
+A script has a flag when its `ServerInfo` has the attribute; `--worker-cert` and `--worker-key` come with `cacert`.
+Every script has `--debug`, and those from `{flags.EVERY_SCRIPT[0].long}` on.
 """
 
 

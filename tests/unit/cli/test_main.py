@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from mu import server
 from mu.cli import completion, main, reference
 from mu.errors import MuError, UsageError
 from tests.support.made_runs import write_record
@@ -368,6 +369,17 @@ def test_other_shells_take_their_scripts(
     subprocess.run(
         [shell, "-n", str(tmp_path / "script")], check=True, env={**os.environ, "HOME": str(tmp_path)}
     )
+
+
+def test_the_reference_says_which_flags_every_script_has(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        server.options(type("ServerInfo", (), {}), ["--help"])
+    shown = set(re.findall(r"^ +(?:-\w.*?, )?(--[\w-]+)", capsys.readouterr().out, re.MULTILINE))
+    text = reference.page().partition("## Coordinator scripts")[2]
+    first = re.search(r"those from `(--[\w-]+)` on", text)
+    assert first is not None
+    flags = re.findall(r"^\| (?:`-\w` )?`(--[\w-]+)`", text, re.MULTILINE)
+    assert shown == {"--help", "--debug", *flags[flags.index(first[1]) :]}
 
 
 def test_the_reference_is_not_stale() -> None:
