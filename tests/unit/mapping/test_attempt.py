@@ -9,6 +9,7 @@ from mu.mapping.attempt import Maker
 from mu.mapping.failures import Rules
 from mu.mapping.inputs import Input
 from mu.mapping.plan import Layout, Running, Work
+from mu.work.process import Capped
 from tests.support.parts import executed
 
 OK = frozenset((0,))
@@ -59,3 +60,25 @@ def test_a_program_elsewhere_that_does_not_find_its_input(
     assert verdict is not None
     more = " (that file is on this machine: use {in} for it)" if hint else ""
     assert (verdict.text, verdict.final) == (f"exit status 1: {said}{more}", hint)
+
+
+@pytest.mark.parametrize(
+    ("size", "places", "failure"),
+    [
+        (8 << 20, {}, None),
+        (9 << 20, {}, "it printed more than 8 MB: let it write to {out} and give --out"),
+        (9 << 20, {"": "s3://b/k"}, None),  # what it printed is not its result
+    ],
+)
+def test_a_program_that_prints_more_than_is_kept(
+    size: int, places: dict[str, str], failure: str | None
+) -> None:
+    layout = Layout(words.command(["tool", *(["{out}"] if places else [])]))
+    maker = Maker(layout, Running(False, OK), Rules(OK), lambda _: "", {"bucket": "b"})
+    printed = Capped(8 << 20)
+    printed.add(b"x" * size)
+    work = Work(Input(1, "x"), places, "")
+    made = maker.layout.plan(work, 1)
+    answers = [executed("", stdout=printed.value().decode()), "OK:UPLOAD(b/k)"]
+    verdict = maker.end(made, work, maker.commands(made), answers, 0).verdict
+    assert (verdict and verdict.text) == failure
