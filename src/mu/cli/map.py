@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mu.cli import regions
-from mu.console.arguments import PORT, SECONDS, Parser, above, at_least, word
+from mu.console.arguments import PORT, SECONDS, Once, Parser, above, at_least, word
 from mu.engines import by_name
 from mu.errors import JobError, MuError, UsageError
 from mu.mapping import rows, sources
@@ -55,16 +55,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "inputs", nargs="*", metavar="INPUT", help="a glob (** crosses /), a prefix, or a file: here or s3://"
     )
     source = parser.add_argument_group("other inputs").add_argument
-    source("--lines", metavar="FILE|-", help="each line of a file is an input; - is standard input")
+    source(
+        "--lines",
+        metavar="FILE|-",
+        type=word,
+        action=Once,
+        help="each line of a file is an input; - is standard input",
+    )
     source("-0", dest="zero", action="store_true", help="with --lines: they end with NUL bytes")
-    source("--csv", metavar="FILE|-", help="each row is an input; the first has the columns' names")
-    source("--json-lines", metavar="FILE|-", help="each line is a JSON object; its keys are fields")
-    source("--range", metavar="A-B", help="the numbers from A to B")
+    source(
+        "--csv",
+        metavar="FILE|-",
+        type=word,
+        action=Once,
+        help="each row is an input; the first has the columns' names",
+    )
+    source(
+        "--json-lines",
+        metavar="FILE|-",
+        type=word,
+        action=Once,
+        help="each line is a JSON object; its keys are fields",
+    )
+    source("--range", metavar="A-B", type=word, action=Once, help="the numbers from A to B")
     what = parser.add_argument_group("program and outputs").add_argument
     what(
         "--sh",
         metavar="TEXT",
         type=word,
+        action=Once,
         help="the command is a text for /bin/sh; fields arrive quoted, so write {} and not '{}'",
     )
     what(
@@ -176,7 +195,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--allow-empty", action="store_true", help="no input, or a name or pattern without one, is no error"
     )
     tell = parser.add_argument_group("telling").add_argument
-    tell("--record", metavar="DIR", help="keep a record of the run, for mu watch, mu timeline and mu stats")
+    tell(
+        "--record",
+        metavar="DIR",
+        type=word,
+        help="keep a record of the run, for mu watch, mu timeline and mu stats",
+    )
     tell("--quiet", action="store_true", help="only what went wrong")
     tell("--verbose", action="store_true", help="each input's beginning and end, and what its program prints")
 

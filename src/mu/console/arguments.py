@@ -158,6 +158,16 @@ def word(given: str) -> str:
     return given
 
 
+class Once(argparse.Action):
+    """Takes one value: a second one would silently replace the first."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        """Sets the value."""
+        if getattr(namespace, self.dest) is not None:
+            raise argparse.ArgumentError(self, "it is given twice")
+        setattr(namespace, self.dest, values)
+
+
 MAX_PORT = 65535
 
 

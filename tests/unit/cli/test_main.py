@@ -86,6 +86,13 @@ def test_no_such_flag(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         ("map x --output DIR -- true", "there is no --output: --results DIR keeps what programs print"),
         ("map x -W -0 -- true", "argument -W/--workers: expected one argument"),
+        ("map --lines a --lines b -- true", "argument --lines: it is given twice"),
+        ("map --csv a --csv=b -- true", "argument --csv: it is given twice"),
+        ("map --json-lines a --json-lines b -- true", "argument --json-lines: it is given twice"),
+        ("map --range 1-2 --range 3-4 -- true", "argument --range: it is given twice"),
+        ("map x --sh a --sh b", "argument --sh: it is given twice"),
+        ("map x --lines= -- true", "argument --lines: it is empty"),
+        ("map x --record= -- true", "argument --record: it is empty"),
     ],
 )
 def test_a_mistyped_flag_is_told_before_a_missing_one_and_numbers_by_their_bounds(
