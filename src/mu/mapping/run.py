@@ -61,6 +61,11 @@ def run(
     checked = job.check(given, source)
     if given.max_cost is not None and LAMBDA not in given.engine:
         raise UsageError("--max-cost is for -e lambda: what other engines cost is not known")
+    # `mu` puts /dev/null in the place of a standard output that is closed.
+    if sys.__stdout__ is None and collector is None and not (checked.outputs or given.results):
+        raise UsageError(
+            "there is no standard output for what programs print: open it, or give --results DIR"
+        )
     if given.engine != (LAMBDA,):
         need_linux("mu map without -e lambda", LOOP)
     made = Map(checked)

@@ -195,6 +195,13 @@ NO_ROOM = "cannot write to standard output: no space left on device\n"
         ("timeline --help", ">&-", 0, ""),
         ("stats r", ">&-", 0, ""),
         ("stats r", ">&- 2>&-", 0, ""),
+        (
+            "map --range 1-2 -- true",
+            ">&-",
+            2,
+            "mu map: there is no standard output for what programs print: open it, or give --results DIR\n",
+        ),
+        ("map --range 1-2 --results results --quiet -- true", ">&-", 0, ""),
         ("stats nosuch", "2>&-", 2, ""),
         ("stats nosuch", "2>/dev/full", 2, ""),
         ("nosuch", "2>/dev/full", 2, ""),
