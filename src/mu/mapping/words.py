@@ -8,7 +8,7 @@
     {tmp}    an empty directory
 
 Each word stays one argument, whatever the fields contain; nothing is split or quoted. In the text of `--sh`, which a
-shell reads, every field is quoted (and refused between quotes: see `quotes`).
+shell reads, every field is quoted (and refused between quotes or in a here-document: see `quotes`).
 """
 
 import posixpath
@@ -120,7 +120,7 @@ def shell(text: str) -> Words:
     if quoted is not None:
         name = fields_of(pieces)[quoted]
         raise UsageError(
-            f"--sh: {{{name}}} is between quotes: write it outside of them, since it arrives quoted"
+            f"--sh: {{{name}}} is between quotes or in a here-document: write it outside, since it arrives quoted"
         )
     return Words((made,), shell=True)  # noqa: S604  no call of subprocess
 

@@ -1,4 +1,4 @@
-"""Fields between quotes in the text for a shell: refused where that is certain, and never elsewhere."""
+"""Fields between quotes or in here-documents in the text for a shell: refused if that is certain, and only then."""
 
 import subprocess
 
@@ -34,13 +34,29 @@ from mu.mapping.words import Field
         "echo '{}' <<E\nE",
         'echo "a\n{}"',
         "echo '{{' \"{}\"",
+        "bash -c $'echo {}'",
+        "echo $'it\\'s {}'",
+        "echo $'it' '{}'",
+        "echo `echo {}`",
+        'echo "`basename {}`"',
+        "echo `echo a` '{}'",
+        'cat <<E\nit\'s {} "{}"\nE',
+        "cat <<-'E'|wc\n\tE {}\n\tE",
+        'cat <<"E" 3<< \\F\nE\n{}\nF',
+        "cat <<E\nE \n{}",
+        'echo "$(cat <<E\n{}\nE\n)"',
+        "cat <<E # it's\n{}\nE",
+        "cat <<E 'a\n'\n{}\nE",
+        "cat <<E\nit's\nE\necho '{}'",
+        "cat <<<a '{}'",
+        'echo "${{A}} {}"',
     ],
 )
-def test_a_field_between_quotes_is_refused(text: str) -> None:
+def test_a_field_between_quotes_or_in_a_here_document_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         words.shell(text)
     assert str(caught.value) == (
-        "--sh: {} is between quotes: write it outside of them, since it arrives quoted"
+        "--sh: {} is between quotes or in a here-document: write it outside, since it arrives quoted"
     )
 
 
@@ -58,9 +74,14 @@ def test_a_field_between_quotes_is_refused(text: str) -> None:
         'echo "$(( {#} + 1 ))"',
         "# don't\necho {}",
         "echo {} # don't {}",
-        'cat <<E\nit\'s {} "{}"\nE',
-        'echo `echo "{}"`',
-        'echo "`basename {}`"',
+        "sh -s {} <<'E' {}\necho \"$1\"\nE\necho {}",
+        "cat <<E\nit's {#}\nE\necho {}",
+        "cat <<-E\n\tit's\n\tE\necho {}",
+        "echo $((1<<2\n)) {}",
+        "cat <<<{}",
+        "cat <<{}\n{}",
+        "echo `echo a` $'it' {}",
+        "echo `it's {}",
         'echo "${{x:-{}}}"',
         "echo $'it\\'s' {}",
         'echo "$(case x in x) echo {};; esac)"',
@@ -76,12 +97,13 @@ def test_a_field_outside_of_quotes_or_in_doubt_is_not(text: str) -> None:
 
 
 def test_the_field_is_named() -> None:
-    with pytest.raises(UsageError, match="{name} is between quotes"):
+    with pytest.raises(UsageError, match="{name} is between quotes or"):
         words.shell("echo {} {/} '{name}' '{x}'")
     assert quoted_field([Field(""), " '", Field("a"), "'"]) == 1
 
 
 PIECES = ['"', "'", '\\"', "\\'", "\\\\", " ", "a", "#", "\n", "$(echo ", ")", '"$(echo ', ')"', "$((1+1))"]
+PIECES += ["<<E ", "<<-'E'\n", "\nE\n", "`echo a`"]
 
 
 @settings(max_examples=200, deadline=None)
