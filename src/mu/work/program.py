@@ -79,7 +79,7 @@ class Started:
         for name in fields.get("link", ()):
             with contextlib.suppress(FileExistsError):
                 os.symlink(os.path.join(package, name), os.path.join(directory, name))
-        made = environment(groups, directory, package, fields.get("env", {}))
+        made = environment(groups, directory, package, cwd, fields.get("env", {}))
         self._outputs = {name: place(directory, name) for name in fields.get("outputs", ())}
         self._kept: dict[str, Capped] = {}
         self.pipes = Pipes()
@@ -175,13 +175,18 @@ def _start(
 
 
 def environment(
-    groups: Groups, directory: str, package: str, changes: Mapping[str, str | None]
+    groups: Groups, directory: str, package: str, cwd: str, changes: Mapping[str, str | None]
 ) -> dict[bytes, bytes]:
     """Returns a program's environment: this process's, with the packaged libraries and programs, a directory for
-    temporary files that is removed with the worker, and `changes`, in which None removes a variable."""
+    temporary files that is removed with the worker, and `changes`, in which None removes a variable.
+
+    A program that runs in the package's directory itself, as with `mu map -e here`, does not get that on its PATH:
+    there may be any files.
+    """
     made = process.environment(groups, package)
     folder = os.fsencode(package)
-    made[b"PATH"] = (made.get(b"PATH") or os.fsencode(os.defpath)) + b":" + folder
+    if cwd != package:
+        made[b"PATH"] = (made.get(b"PATH") or os.fsencode(os.defpath)) + b":" + folder
     made[b"MU_PACKAGE"] = folder
     made[b"TMPDIR"] = os.fsencode(directory)
     for name, value in changes.items():

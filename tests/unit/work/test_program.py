@@ -128,6 +128,13 @@ def test_the_packaged_program_is_found(place: Place) -> None:
     assert place.execute(argv=["./tool"])["stdout"] == "own\n"
 
 
+def test_a_program_that_runs_in_the_package_finds_no_other_there_without_a_path(place: Place) -> None:
+    """So it is with `mu map -e here`, where that is the user's directory: a mistyped command must not run a file."""
+    script(place.package / "tool", "#!/bin/sh\necho run\n")
+    assert place.execute(shell="tool", cwd=str(place.package))["status"] == 127
+    assert place.execute(shell="./tool", cwd=str(place.package))["stdout"] == "run\n"
+
+
 def test_packaged_libraries_are_found_from_anywhere(place: Place) -> None:
     (place.package / "solibs").mkdir()
     assert place.execute(shell="echo $LD_LIBRARY_PATH")["stdout"].startswith(f"{place.package}/solibs")
