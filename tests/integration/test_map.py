@@ -129,6 +129,26 @@ def test_the_program_runs_in_the_current_directory(place: Path, capfd: pytest.Ca
     assert capfd.readouterr().out == f"{place}\nthis is 1"
 
 
+def test_files_beside_the_program_stay_where_they_are(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    make(["tool", "data"])
+    (place / "in" / "tool").write_text('#!/bin/sh\ncat "${0%/*}/data"\n')
+    (place / "in" / "tool").chmod(0o755)
+    assert main(["map", "--range", "1-1", "--with", "in/data", "--", "in/tool"]) == 0
+    out, err = capfd.readouterr()
+    assert out == "this is data"
+    assert "--with" not in err
+    monkeypatch.chdir(place / "in")
+    assert main(["map", "--range", "1-1", "--with", "data", "--sh", "cat data"]) == 0
+    assert "--with" not in capfd.readouterr().err
+    Path("below").mkdir()
+    monkeypatch.chdir("below")
+    assert main(["map", "--range", "1-1", "--with", "../data", "--retries", "0", "--sh", "cat data"]) == 1
+    note = "--with ../data: with -e here it stays there, and the program runs in this directory\n"
+    assert note in capfd.readouterr().err
+
+
 def test_output_in_input_order(capfd: pytest.CaptureFixture[str]) -> None:
     assert (
         main(["map", "--range", "1-20", "-k", "-W", "4", "--quiet", "--sh", "sleep 0.0$(({#} % 3)); echo {}"])

@@ -92,7 +92,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         action="append",
         default=[],
-        help="put a file beside the program",
+        help="put a file beside the program (here: files stay where they are)",
     )
     what(
         "--out",

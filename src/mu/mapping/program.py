@@ -65,6 +65,15 @@ def find(command: Words, beside: Sequence[str], *, here: bool) -> Program:
     return Program(None, found, _digest(word, Path(found), files))
 
 
+def not_found(program: Program, beside: Sequence[str]) -> list[str]:
+    """Returns the files beside a program that it does not find by their names if it runs on this machine: they are
+    neither in the current directory nor in the program's."""
+    places = {Path.cwd()}
+    if program.path is not None:
+        places.add(program.path.parent.resolve())
+    return [name for name in beside if Path(name).parent.resolve() not in places]
+
+
 def _digest(word: str, program: Path | None, beside: Sequence[Path]) -> str:
     """Returns a hash of the program. Raises UsageError if a file cannot be read."""
     made = hashlib.sha256(word.encode("utf-8", "surrogateescape"))

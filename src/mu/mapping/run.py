@@ -68,6 +68,10 @@ def run(
         )
     if given.engine != (LAMBDA,):
         need_linux("mu map without -e lambda", LOOP)
+    if checked.here and (elsewhere := program.not_found(checked.program, given.beside)):
+        given.note(
+            f"--with {elsewhere[0]}: with -e here it stays there, and the program runs in this directory"
+        )
     made = Map(checked)
     with _record_directory(given):
         if made.total == 0:
