@@ -149,6 +149,14 @@ def test_files_beside_the_program_stay_where_they_are(
     assert note in capfd.readouterr().err
 
 
+def test_a_current_directory_that_was_removed(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("gone").mkdir()
+    os.chdir("gone")
+    os.rmdir("../gone")
+    assert main(["map", "--range", "1-1", "--", "true"]) == 2
+    assert capfd.readouterr().err == "mu map: the current directory: no such file or directory\n"
+
+
 def test_output_in_input_order(capfd: pytest.CaptureFixture[str]) -> None:
     assert (
         main(["map", "--range", "1-20", "-k", "-W", "4", "--quiet", "--sh", "sleep 0.0$(({#} % 3)); echo {}"])
@@ -360,7 +368,7 @@ def test_ten_bad_inputs_at_the_front_do_not_stop_a_command_that_has_worked(
     shutil.copytree("r", "resumed")
     Path("go").touch()
     assert main(["retry", "r", "--max-fails", "25%"]) == 1
-    assert "11 of 40 inputs have failed, more than --max-fails 25%" in capfd.readouterr().err
+    assert "11 of 40 inputs failed, more than --max-fails 25%" in capfd.readouterr().err
     assert main(["map", *words, "--results", "resumed", "--resume", *script]) == 1
     err = capfd.readouterr().err
     assert first not in err
@@ -430,6 +438,10 @@ def test_one_line_and_status_2_for_mistakes(capfd: pytest.CaptureFixture[str]) -
             "--results s3://b/r: it is a directory of this machine, not a bucket",
         ),
         (["map", "--range", "1-2", "-e", "ssh:", "--", "true"], "-e ssh: names no host"),
+        (
+            ["map", "--range", "1-2", "--bucket", "file:///tmp", "--", "true"],
+            "--bucket: 'file:///tmp' is not a valid bucket name",
+        ),
         (["map", "s3://B!/*", "--", "true"], "input s3://B!/*: there can be no bucket 'B!'"),
         (
             ["map", "--range", "1-2", "--out", "s3://B!/{}", "--sh", "true {out}"],

@@ -10,7 +10,7 @@ from mu.console.terminal import say
 
 # Flags whose values may look like flags: `--engine-args --gres=gpu:1`, `--try --version`.
 TAKES_ANY = ("--engine-args", "--try")
-NEGATIVE = re.compile(r"-\d+(\.\d*)?")
+NEGATIVE = re.compile(r"-\d+(\.\d*|--?\d+)?")  # a number, or the range of `--range -5-5`
 REQUIRED = "the following arguments are required: "
 UNKNOWN = "unrecognized arguments: "
 

@@ -168,6 +168,6 @@ def failure_of(error: BaseException) -> str:
 
 
 def check(bucket: str | None) -> None:
-    """Raises UsageError if `bucket` is given and is not a valid bucket name."""
-    if bucket is not None and not bucket:
+    """Raises UsageError if `bucket` is given and is empty or another kind of store."""
+    if bucket is not None and (not bucket or bucket.startswith(("file:", "s3+"))):
         raise UsageError(f"--bucket: '{bucket}' is not a valid bucket name")

@@ -59,8 +59,6 @@ class Collector:
 
 
 def tagged(text: str, data: bytes) -> bytes:
-    """Returns `data` with the input and a tab before each line."""
+    """Returns `data` with the input and a tab before each line, and a newline after the last one."""
     tag = text.encode("utf-8", "surrogateescape").replace(b"\n", b" ") + b"\t"
-    ends = data.endswith(b"\n")
-    lines = (data[:-1] if ends else data).split(b"\n")
-    return tag + (b"\n" + tag).join(lines) + b"\n" * ends
+    return b"".join(tag + line + b"\n" for line in data.removesuffix(b"\n").split(b"\n"))

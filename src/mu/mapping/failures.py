@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from mu.console.terminal import visible
 from mu.errors import UsageError, one_line
+from mu.mapping.sources import counted
 from mu.report.failure import shown_name
 
 CANARIES = 10  # number of first inputs; if all fail in the same way, the command is wrong
@@ -221,10 +222,10 @@ class Watch:
             return ""
         number, percent = self._limit
         if number is not None and self.failed > number:
-            return f"{self.failed:,} inputs have failed, more than --max-fails {number}"
+            return f"{counted('inputs', self.failed)} failed, more than --max-fails {number}"
         if percent is not None:
             known = self._over + self._skipped
             of = self.total if self.total is not None else known if known >= PERCENT_FROM else 0
             if of and self.failed > of * percent / 100:
-                return f"{self.failed:,} of {of:,} inputs have failed, more than --max-fails {percent:g}%"
+                return f"{self.failed:,} of {of:,} inputs failed, more than --max-fails {percent:g}%"
         return ""

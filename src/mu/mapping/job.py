@@ -83,6 +83,10 @@ class Checked:
 
 def check(given: Given, source: Source) -> Checked:
     """Returns the checked settings. Raises UsageError if anything is wrong with the command line."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UsageError(f"the current directory: {reason(error)}") from None
     if (given.shell is None) == (not given.command):
         raise UsageError("give a command after --, or --sh TEXT" + (", not both" if given.command else ""))
     command = words.shell(given.shell) if given.shell is not None else words.command(given.command)

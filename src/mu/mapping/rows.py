@@ -1,5 +1,6 @@
 """Inputs that are lines, rows of a table, numbers, or values from Python. All are read when they are needed."""
 
+import codecs
 import csv
 import io
 import itertools
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mu.errors import UsageError, reason
-from mu.mapping.sources import Found, Source
+from mu.mapping.sources import Found, Source, counted
 
 BUFFER = 1 << 16
 # What is not UTF-8, and NULs, which UTF-16 is full of. Values may have such bytes, since names of files may, but not
@@ -36,8 +37,15 @@ def _open(name: str, flag: str) -> BinaryIO:
 def split(stream: Any, name: str, end: bytes = b"\n") -> Iterator[bytes]:
     """Yields the lines of a binary stream without their ends; the last line needs none. Blocks until a line is there.
 
-    Raises UsageError if a line is longer than `LONGEST_LINE`.
+    Raises UsageError if a line is longer than `LONGEST_LINE`. The byte order mark of a text is left out.
     """
+    found = _split(stream, name, end)
+    if end == b"\n" and (first := next(found, None)) is not None:
+        yield first.removeprefix(codecs.BOM_UTF8)
+    yield from found
+
+
+def _split(stream: Any, name: str, end: bytes) -> Iterator[bytes]:
     read = getattr(stream, "read1", stream.read)
     rest = b""
     while data := read(BUFFER):
@@ -109,7 +117,7 @@ def csv_rows(name: str) -> Source:
                 source.skip("empty lines")
             elif len(row) != len(columns):
                 raise UsageError(
-                    f"{where}, line {number}: {len(row)} fields, but the first row has {len(columns)}"
+                    f"{where}, line {number}: {counted('fields', len(row))}, but the first row has {len(columns)}"
                 )
             else:
                 yield Found(_joined(row), dict(zip(columns, row, strict=True)))
@@ -139,6 +147,10 @@ def _joined(row: list[str]) -> str:
 
 
 def _check_columns(columns: Sequence[str], where: str) -> None:
+    if len(columns) == 1 and (other := re.search(r"[;\t]", columns[0])):
+        raise UsageError(
+            f"--csv: {where}: its first row has {other[0]!r} and no comma, which separates columns"
+        )
     for column in columns:
         if not column:
             raise UsageError(f"--csv: {where}: a column has no name in the first row")

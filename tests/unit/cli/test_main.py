@@ -79,6 +79,7 @@ def test_no_such_flag(capsys: pytest.CaptureFixture[str]) -> None:
         ("plan -n3", "the following arguments are required: -l/--function, --seconds"),
         ("map x -0 -W -3 -- true", "argument -W/--workers: must be at least 1, not -3"),
         ("map x --retries -1 -- true", "argument --retries: must be at least 0, not -1"),
+        ("map --range -5-5 --retries x -- true", "argument --retries: 'x' is not an integer"),
         ("map x -j4 -- true", "there is no -j: -W N says how many run at a time"),
         (
             "map x --resume-failed --joblog j -- true",

@@ -52,7 +52,7 @@ def test_what_waits_for_a_missing_one_is_written_at_the_end() -> None:
     ("data", "expected"),
     [
         (b"x\ny\n", b"a b\tx\na b\ty\n"),
-        (b"x\ny", b"a b\tx\na b\ty"),
+        (b"x\ny", b"a b\tx\na b\ty\n"),
         (b"\n", b"a b\t\n"),
     ],
 )

@@ -179,7 +179,7 @@ def test_max_fails_as_a_number() -> None:
     watch = Watch(failures.max_fails("2"))
     watch.success()
     assert [bool(watch.failure("x")) for _ in range(3)] == [False, False, True]
-    assert Watch(MaxFails(0)).failure("x") == "1 inputs have failed, more than --max-fails 0"
+    assert Watch(MaxFails(0)).failure("x") == "1 input failed, more than --max-fails 0"
 
 
 def test_max_fails_as_a_share_of_a_known_total() -> None:
@@ -203,7 +203,7 @@ def test_max_fails_as_a_share_counts_what_was_done_before() -> None:
     assert not watch.proven  # it may have been done elsewhere
     for number in range(11):
         assert not watch.failure(f"{'x' * number}")
-    assert watch.failure("y") == "12 of 111 inputs have failed, more than --max-fails 10%"
+    assert watch.failure("y") == "12 of 111 inputs failed, more than --max-fails 10%"
 
 
 @pytest.mark.parametrize("text", ["", "-1", "x", "101%", "1.5", "%"])

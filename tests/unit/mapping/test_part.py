@@ -607,7 +607,7 @@ def test_outputs_among_the_inputs_are_refused() -> None:
 def test_rows_that_cannot_be_read_end_the_job_with_their_line() -> None:
     Path("x.csv").write_text("a,b\n1,2\n1\n3,4\n")
     source = rows.csv_rows("x.csv")
-    with pytest.raises(UsageError, match="line 3: 1 fields"):
+    with pytest.raises(UsageError, match="line 3: 1 field, but"):
         run_map(Given(("true", "{a}")), source)
 
 

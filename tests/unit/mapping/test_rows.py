@@ -28,6 +28,8 @@ def texts(source: Source) -> list[str]:
         (b"a b\t\n $(x)\n", False, ["a b\t", " $(x)"]),
         (b"\n\na\n\n", False, ["a"]),
         (b"", False, []),
+        (b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n", False, ["a", "\ufeffb"]),
+        (b"\xef\xbb\xbfa\0", True, ["\ufeffa"]),
         (b"a\nb\0c\r\0", True, ["a\nb", "c\r"]),
         (b"\xff\xfe\n", False, ["\udcff\udcfe"]),
     ],
@@ -108,6 +110,8 @@ def test_csv(tmp_path: Path) -> None:
         ("a,a\n", "two columns are called 'a'"),
         ("a,\n", "a column has no name"),
         ("a,{b}\n", "cannot be used in braces"),
+        ("a;b\n", "its first row has ';' and no comma, which separates columns"),
+        ("a\tb\n", r"its first row has '\\t' and no comma"),
     ],
 )
 def test_a_header_that_is_none(tmp_path: Path, text: str, message: str) -> None:
@@ -132,7 +136,7 @@ def test_values_of_a_csv_file_may_be_any_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a,b\n1,2\n\n3\n", "line 4: 1 fields, but the first row has 2"), ('a\n"x', "line 2: unexpected end")],
+    [("a,b\n1,2\n\n3\n", "line 4: 1 field, but the first row has 2"), ('a\n"x', "line 2: unexpected end")],
 )
 def test_a_bad_row_is_told_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "x.csv").write_text(text)
@@ -142,7 +146,7 @@ def test_a_bad_row_is_told_with_its_line(tmp_path: Path, text: str, message: str
 
 def test_json_lines(tmp_path: Path) -> None:
     (tmp_path / "x").write_text(
-        '{"id": "a", "n": 1.5, "t": true, "z": null, "l": [1, "é"]}\n\n'
+        '\ufeff{"id": "a", "n": 1.5, "t": true, "z": null, "l": [1, "é"]}\n\n'
         '{"id":"b","n":2,"t":0,"z":"","l":{},"more":1}'
     )
     source = rows.json_lines(str(tmp_path / "x"))
