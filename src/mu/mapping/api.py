@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,10 +49,10 @@ def map(
     """Runs a program once for each input: `mu.map(["convert", "{in}", "{out}"], "photos/*.jpg", out="png/{/.}.png")`.
 
     `command` is a list of words, or one text as for `--sh`. `inputs` is a glob or prefix, on this machine or in S3,
-    or an iterable of texts, numbers, paths, or dictionaries, whose keys become fields. `out` is a template, or
-    several. The other settings are those of `mu map --help` by their long names (`workers=8`, `results="dir"`,
-    `timeout=60`, `ok=[0, 2]`, `max_fails="1%"`), with times in seconds; `beside` holds the files of `--with`. None is
-    the default.
+    or an iterable of texts, numbers, paths, or dictionaries, whose keys become fields. `out` is a template, or a list
+    of several (`["NAME=TEMPLATE", ...]`). The other settings are those of `mu map --help` by their long names
+    (`workers=8`, `results="dir"`, `timeout=60`, `ok=[0, 2]`, `max_fails="1%"`), with times in seconds; `beside` holds
+    the files of `--with`. None is the default.
 
     Raises JobError if inputs failed, unless `check` is false; Stopped after a signal such as Ctrl-C; UsageError or
     MuError if nothing was started.
@@ -124,7 +124,7 @@ def _text(name: str, value: Any) -> str:
 
 
 def _listed(name: str, value: Any) -> tuple[str, ...]:
-    several = isinstance(value, Iterable) and not isinstance(value, str | os.PathLike)
+    several = isinstance(value, Iterable) and not isinstance(value, str | os.PathLike | Mapping)
     return tuple(_text(name, each) for each in value) if several else (_text(name, value),)
 
 

@@ -8,11 +8,11 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mu.errors import UsageError, reason
+from mu.errors import UsageError, one_line, reason
 from mu.mapping.sources import Found, Source, counted
 
 BUFFER = 1 << 16
@@ -207,6 +207,28 @@ def as_text(value: Any) -> str:
     return "" if value is None else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
+def _field(value: Any, what: str) -> str:
+    """Returns a value of a dictionary as text: JSON's as `as_text` does, others as `_plain` does."""
+    try:
+        return as_text(value)
+    except TypeError:
+        return _plain(value, what)
+
+
+def _plain(value: Any, what: str) -> str:
+    """Returns a text, a number, a path or another single value as text. Raises UsageError for bytes and
+    collections."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if not isinstance(value, str) and isinstance(value, Iterable):
+        raise UsageError(f"{what} is {_shown(value)}, and not a text, a number or a path")
+    return str(value)
+
+
+def _shown(value: Any) -> str:
+    return one_line(repr(value), 80)
+
+
 def number_range(text: str) -> Source:
     """Returns the whole numbers of `A-B` as inputs, zero-padded to A's width if A begins with a zero. Raises
     UsageError."""
@@ -225,6 +247,11 @@ def number_range(text: str) -> Source:
 def listed(values: Iterable[Any]) -> Source:
     """Returns inputs from Python values: texts, numbers, paths, or dictionaries, whose keys are fields. Raises
     UsageError."""
+    # Their elements would be inputs: numbers, the keys, and lines with their ends.
+    if isinstance(values, bytes | Mapping | io.IOBase) or not isinstance(values, Iterable):
+        raise UsageError(
+            f"inputs is {_shown(values)}: give a pattern, or a list of texts, numbers, paths or dictionaries"
+        )
     again = isinstance(values, list | tuple | range)
     columns: list[str] | None = None
     source = iter(values)
@@ -237,10 +264,7 @@ def listed(values: Iterable[Any]) -> Source:
         for number, value in enumerate(begun.pop() if begun else values, 1):
             if isinstance(value, dict):
                 line = json.dumps(value, separators=(",", ":"), default=str)
-                fields = {
-                    str(key): as_text(str(each) if isinstance(each, Path) else each)
-                    for key, each in value.items()
-                }
+                fields = {str(key): _field(each, f"input {number}: '{key}'") for key, each in value.items()}
                 missing = next((column for column in columns or () if column not in fields), None)
                 if missing is not None:
                     raise UsageError(f"input {number} has no '{missing}', which the first one has")
@@ -248,12 +272,6 @@ def listed(values: Iterable[Any]) -> Source:
             elif columns is not None:
                 raise UsageError(f"an input is {value!r}, but the first one is a dictionary")
             else:
-                yield Found(
-                    value
-                    if isinstance(value, str)
-                    else os.fspath(value)
-                    if isinstance(value, Path)
-                    else str(value)
-                )
+                yield Found(_plain(value, f"input {number}"))
 
     return Source("inputs", find, again=again, columns=columns)

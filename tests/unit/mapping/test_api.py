@@ -74,6 +74,7 @@ def test_this_machines_address_has_the_name_of_its_flag(given: list[Given]) -> N
         ("results", b"r", "results has b'r', which is not a text"),
         ("beside", [3], "beside has 3, which is not a text"),
         ("out", 3, "out has 3, which is not a text"),
+        ("out", {"x": "y/{}"}, "out has {'x': 'y/{}'}, which is not a text"),
     ],
 )
 def test_values_that_cannot_be(given: list[Given], name: str, value: Any, message: str) -> None:

@@ -4,7 +4,10 @@ import io
 import os
 import subprocess
 import sys
+from datetime import date
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -195,6 +198,38 @@ def test_no_range(text: str) -> None:
 
 def test_a_range_of_a_billion_costs_nothing() -> None:
     assert next(iter(rows.number_range("1-1000000000"))).text == "1"
+
+
+@pytest.mark.parametrize("values", [5, None, b"*.jpg", {"a": 1}, io.StringIO("a\nb\n")])
+def test_what_is_no_list_of_inputs(values: Any) -> None:
+    with pytest.raises(
+        UsageError, match=r"^inputs is .*: give a pattern, or a list of texts, numbers, paths"
+    ):
+        rows.listed(values)
+
+
+@pytest.mark.parametrize("value", [b"x", ("a", 1), ["a"], {1, 2}])
+def test_values_from_python_without_a_text(value: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        list(rows.listed(["a", value]))
+    assert str(caught.value) == f"input 2 is {value!r}, and not a text, a number or a path"
+
+
+@pytest.mark.parametrize("value", [b"x", {1, 2}, [b"x"], {"b": Path("x")}])
+def test_fields_from_python_without_a_text(value: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        list(rows.listed([{"a": value}]))
+    assert str(caught.value) == f"input 1: 'a' is {value!r}, and not a text, a number or a path"
+
+
+def test_values_that_only_python_has(tmp_path: Path) -> None:
+    (tmp_path / "x").touch()
+    values = [Fraction(1, 3), date(2026, 1, 2), next(os.scandir(tmp_path))]
+    expected = ["1/3", "2026-01-02", str(tmp_path / "x")]
+    assert texts(rows.listed(values)) == expected
+    assert [item.fields for item in rows.listed([{"a": value} for value in values])] == [
+        {"a": text} for text in expected
+    ]
 
 
 def test_values_from_python() -> None:
