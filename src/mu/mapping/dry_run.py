@@ -165,7 +165,7 @@ def described(found: Found, checked: Checked) -> Iterator[str]:
 def sampled(given: Given, some: "_Some") -> tuple[float, float]:
     """Does the first inputs for real; returns the seconds of each input, and of a worker's start."""
     seconds: list[float] = []
-    say(f"running {len(some.items)} inputs as a sample")
+    say(f"running {counted('inputs', len(some.items))} as a sample")
     began = time.monotonic()
     summary = running.run(given, some, attempts=seconds)
     whole = time.monotonic() - began
