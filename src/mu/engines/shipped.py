@@ -25,17 +25,16 @@ sys.path[:] = [place for place in sys.path if place]  # no module of the current
 if sys.version_info < (3, 9):
     sys.exit("mu: Python 3.9 or later is needed, and python3 there is %d.%d" % sys.version_info[:2])
 import contextlib, json, os, shutil, tempfile, zipfile
-def take(size):
-    data = b""
-    while len(data) < size:
-        more = os.read(0, min(size - len(data), 1 << 20))
-        if not more:
+def pieces(size):
+    while size:
+        piece = os.read(0, min(size, 1 << 20))
+        if not piece:
             sys.exit(1)
-        data += more
-    return data
+        size -= len(piece)
+        yield piece
 line = b""
 while not line.endswith(b"\\n"):
-    line += take(1)
+    line += next(pieces(1))
 wanted = json.loads(line.decode())
 root = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "mu")
 os.makedirs(root, 0o700, exist_ok=True)
@@ -43,20 +42,20 @@ need = [f for f in wanted if not os.path.isdir(os.path.join(root, f["name"]))]
 facts = {"need": [f["name"] for f in need], "machine": os.uname().machine}
 os.write(1, json.dumps(facts).encode() + b"\\n")
 for f in need:
-    data = take(f["size"])
-    folder = tempfile.mkdtemp(prefix="new-", dir=root)
-    try:
-        with tempfile.TemporaryFile(dir=root) as copy:
-            copy.write(data)
+    with tempfile.TemporaryFile(dir=root) as copy:
+        for piece in pieces(f["size"]):
+            copy.write(piece)
+        folder = tempfile.mkdtemp(prefix="new-", dir=root)
+        try:
             with zipfile.ZipFile(copy) as package:
                 for member in package.infolist():
                     path = package.extract(member, folder)
                     if not member.is_dir():
                         os.chmod(path, (member.external_attr >> 16) & 0o777 | 0o400)
-        with contextlib.suppress(OSError):  # another run was quicker
-            os.rename(folder, os.path.join(root, f["name"]))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)  # it is still there if the disk is full
+            with contextlib.suppress(OSError):  # another run was quicker
+                os.rename(folder, os.path.join(root, f["name"]))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)  # it is still there if the disk is full
 code = "import sys; sys.path[:] = [sys.argv.pop(1)] + [place for place in sys.path if place]; "
 code += "from mu import pilot; sys.exit(pilot.main(sys.argv[1:]))"
 os.execv(sys.executable, [sys.executable, "-c", code, os.path.join(root, wanted[0]["name"])])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import zipfile
@@ -21,14 +22,17 @@ def test_a_file_that_is_too_big_for_a_package(tmp_path: Path) -> None:
         shipped.package(path)
 
 
-def boot(directory: Path, what: shipped.Shipped) -> "subprocess.CompletedProcess[bytes]":
-    """Runs what starts a pilot; no order follows, so that it ends."""
+def boot(
+    directory: Path, what: shipped.Shipped, memory: int = resource.RLIM_INFINITY
+) -> "subprocess.CompletedProcess[bytes]":
+    """Runs what starts a pilot, with so many bytes of memory; no order follows, so that it ends."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     header = json.dumps([{"name": what.name, "size": len(what.data)}]).encode() + b"\n"
     return subprocess.run(
         [sys.executable, "-c", shipped.BOOT.strip()],
         input=header + what.data,
         cwd=directory,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (memory, resource.RLIM_INFINITY)),
         env=environment | {"XDG_CACHE_HOME": str(directory / "cache")},
         capture_output=True,
         check=False,
@@ -72,3 +76,14 @@ def test_a_run_that_was_quicker_has_unpacked_the_same(
     monkeypatch.setattr(Path, "is_dir", lambda path: path != place and os.path.isdir(path))
     assert slurm.unpacked(worker, tmp_path) == place
     assert os.listdir(tmp_path) == [worker.name]
+
+
+def test_a_package_is_not_held_in_memory(tmp_path: Path) -> None:
+    """Bytes that grow in memory would be copied again for each piece that comes, in quadratic time."""
+    path = tmp_path / "big.zip"
+    with zipfile.ZipFile(path, "w") as opened:
+        opened.writestr("data", bytes(64 << 20))
+    what = shipped.Shipped("package-big", path.read_bytes())
+    done = boot(tmp_path, what, memory=48 << 20)
+    assert done.stderr == b""
+    assert (tmp_path / "cache" / "mu" / what.name / "data").stat().st_size == 64 << 20
