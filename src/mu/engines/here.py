@@ -46,10 +46,10 @@ class ThisMachine(Machine):
             raise
         return process
 
-    def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> bytes:
+    def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> list[bytes]:
         """Returns the event, with the address at which this machine reaches the coordinator."""
         first = {"event": {**event, "addr": "127.0.0.1"}, "package": self.unpacked or None, "remove": True}
-        return json.dumps(first).encode() + b"\n"
+        return [json.dumps(first).encode() + b"\n"]
 
     def explain(self, said: Sequence[str], status: int | None) -> str:
         """Returns the last line that it has printed, if there is one."""

@@ -24,6 +24,8 @@ from mu.errors import MuError, one_line, reason
 logger = logging.getLogger(__name__)
 
 LINGER = 3.0  # seconds that the end of a run waits for workers that were told to quit
+PATIENCE = 120.0  # seconds without any progress of a machine for which the run waits until its pilot is ready
+PIECE = 1 << 16  # bytes that are written to a pilot at a time
 SAID_KEPT = 20  # lines of a pilot's or ssh's stderr that are kept
 MAX_LINE = 1 << 16  # bytes that are read at a time of a pilot's line
 
@@ -35,6 +37,7 @@ class Machine:
     name: str
     slots: int
     process: "subprocess.Popen[bytes] | None" = None
+    moved: float = 0.0  # when its start, or what is written to it, last went on, by the monotonic clock
     ready: bool = False
     dead: str = ""  # why no more workers can run there; empty if they can
     running: set[str] = field(default_factory=set)
@@ -46,14 +49,18 @@ class Machine:
         """Starts the pilot. May block. Raises MuError or OSError."""
         raise NotImplementedError
 
-    def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> bytes:
-        """Returns the first input of the pilot, with the event in it. May block. Raises MuError, or OSError if it is
-        gone."""
+    def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> list[bytes]:
+        """Returns the pieces of the pilot's first input, with the event in it. May block. Raises MuError, or OSError
+        if it is gone."""
         raise NotImplementedError
 
     def explain(self, said: Sequence[str], status: int | None) -> str:
         """Returns why the pilot has ended, in one line, from its stderr and its exit status."""
         return said[-1] if said else f"its pilot ended with status {status}"
+
+    def coming(self, patience: float) -> bool:
+        """Returns whether its pilot is on the way to being ready, and has got on in the last `patience` seconds."""
+        return not self.ready and not self.dead and time.monotonic() - self.moved < patience
 
     def close(self) -> None:
         """Removes what the pilot has left there."""
@@ -104,15 +111,21 @@ class Pool(CountedEngine):
         """Starts every machine's pilot without workers; returns each machine's name and its error, empty if it is
         usable.
 
-        Waits up to `patience` seconds; `wait` ends the pilots.
+        Waits up to `patience` seconds for each step of a machine; `wait` ends the pilots.
         """
         self._event = json.loads(event)
         self._begin_pilots(len(self.machines))
-        until = time.monotonic() + patience
-        while time.monotonic() < until and not all(m.ready or m.dead for m in self.machines):
+        while any(machine.coming(patience) for machine in self.machines):
             time.sleep(0.05)
         late = f"it has not answered for {patience:g} s"
         return [(m.name, m.dead or ("" if m.ready else late)) for m in self.machines]
+
+    @property
+    def pending(self) -> int:
+        """How many workers wait for machines that are being reached, or get their files."""
+        with self._lock:
+            coming = any(machine.coming(PATIENCE) for machine in self.machines)
+        return self.starts.waiting if coming else 0
 
     def left(self, facts: Mapping[str, Any]) -> None:
         """Does nothing: the machine's pilot reports the end."""
@@ -142,11 +155,16 @@ class Pool(CountedEngine):
             self._cancelled = True
 
     def wait(self) -> None:
-        """Waits briefly for workers, which were told to quit, then ends the remaining ones."""
+        """Waits briefly for workers, which were told to quit, then ends the remaining ones.
+
+        Nothing waits for machines that are not ready, since they have no workers.
+        """
         until = time.monotonic() + LINGER
         for machine in self.machines:
             machine.orders.put(json.dumps({"stop": 1.0}).encode() + b"\n")
             machine.orders.put(None)
+            if machine.process is not None and not machine.ready:
+                machine.process.kill()
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
         for machine in self.machines:
@@ -170,6 +188,7 @@ class Pool(CountedEngine):
                 thread = threading.Thread(
                     target=self._look_after, args=(machine,), name=f"pilot {machine.name}", daemon=True
                 )
+                machine.moved = time.monotonic()
                 self._threads.append(thread)
                 thread.start()
 
@@ -200,7 +219,9 @@ class Pool(CountedEngine):
             hearing = threading.Thread(target=_hear_errors, args=(machine, process), daemon=True)
             hearing.start()
             with suppress(BrokenPipeError):  # it has ended; its stderr has the reason
-                machine.orders.put(machine.greet(process, self._event))
+                for piece in machine.greet(process, self._event):
+                    machine.orders.put(piece)
+                machine.moved = time.monotonic()
             threading.Thread(target=_write, args=(machine, process), daemon=True).start()
             assert process.stdout is not None
             while line := process.stdout.readline(MAX_LINE):
@@ -264,8 +285,11 @@ def _write(machine: Machine, process: "subprocess.Popen[bytes]") -> None:
     assert process.stdin is not None
     try:
         while (order := machine.orders.get()) is not None:
-            process.stdin.write(order)
-            process.stdin.flush()
+            whole = memoryview(order)
+            for at in range(0, len(order), PIECE):
+                process.stdin.write(whole[at : at + PIECE])
+                process.stdin.flush()
+                machine.moved = time.monotonic()
         process.stdin.close()
     except (OSError, ValueError):
         pass  # it has ended; the thread that reads from it finds the reason

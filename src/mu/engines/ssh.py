@@ -94,8 +94,11 @@ class SshMachine(Machine):
             start_new_session=True,  # so that Ctrl-C does not end it, and it cannot ask in the terminal
         )
 
-    def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> bytes:
-        """Returns the input that the other end needs before its first order, after reading what it has already."""
+    def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> list[bytes]:
+        """Returns the input that the other end needs before its first order, after reading what it has already.
+
+        The files' bytes are those of all machines, and no copies.
+        """
         files = [shipped.worker()] + ([shipped.package(self.package)] if self.package else [])
         header = [{"name": file.name, "size": len(file.data)} for file in files]
         assert process.stdin is not None
@@ -115,9 +118,9 @@ class SshMachine(Machine):
             event["addr"], event["port"] = "127.0.0.1", int(ports[-1])
         elif self.automatic and event.get("addr") == self.automatic:
             event["addr"] = address.towards(self.host, 22)
-        blobs = b"".join(file.data for file in files if file.name in found["need"])
         first = {"event": event, "cached": files[1].name if self.package else None}
-        return blobs + json.dumps(first).encode() + b"\n"
+        needed = [file.data for file in files if file.name in found["need"]]
+        return [*needed, json.dumps(first).encode() + b"\n"]
 
     @property
     def host(self) -> str:

@@ -3,6 +3,8 @@
 import io
 import signal
 import subprocess
+import threading
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -57,14 +59,14 @@ def test_whatever_ends_the_thread_of_a_machine_is_told_and_its_workers_are_repla
 class Obedient(Machine):
     """A machine whose pilot is ready at once, and ends with its input."""
 
+    script = "echo '{\"ready\": 1}'; cat"
+
     def spawn(self, event: dict[str, Any]) -> "subprocess.Popen[bytes]":
         pipe = subprocess.PIPE
-        return subprocess.Popen(
-            ["sh", "-c", "echo '{\"ready\": 1}'; cat"], stdin=pipe, stdout=pipe, stderr=pipe
-        )
+        return subprocess.Popen(["sh", "-c", self.script], stdin=pipe, stdout=pipe, stderr=pipe)
 
-    def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> bytes:
-        return b"\n"
+    def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> list[bytes]:
+        return [b"\n"]
 
 
 def test_at_the_end_the_machines_are_told_that_were_lost_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,41 +80,85 @@ def test_at_the_end_the_machines_are_told_that_were_lost_before(monkeypatch: pyt
     assert engine.note() == "; 1 of 3 started; one: odd"
 
 
-class Deaf(Machine):
-    """A machine whose pilot does not listen."""
+class Silent(Obedient):
+    """A machine whose pilot does not become ready."""
 
-    def spawn(self, event: dict[str, Any]) -> "subprocess.Popen[bytes]":
-        pipe = subprocess.PIPE
-        return subprocess.Popen(["sleep", "1000"], stdin=pipe, stdout=pipe, stderr=pipe)
-
-    def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> bytes:
-        return b"\n"
+    script = "exec sleep 1000"
 
 
-class Broken(Deaf):
+class Deaf(Obedient):
+    """A machine whose pilot does not listen after it is ready."""
+
+    script = "echo '{\"ready\": 1}'; exec sleep 1000"
+
+
+class Broken(Silent):
     """A machine whose pilot cannot be greeted."""
 
-    def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> bytes:
+    def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> list[bytes]:
         raise ZeroDivisionError("odd")
 
 
-@pytest.mark.parametrize("kind", [Deaf, Broken])
-def test_no_pilot_is_left_running(kind: type[Machine], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A deaf one is killed at the end of the run, and a broken one at once."""
-    monkeypatch.setattr(pool, "LINGER", 0.0)
+@pytest.mark.parametrize(("kind", "linger"), [(Deaf, 0.0), (Silent, 1000.0), (Broken, 0.0)])
+def test_no_pilot_is_left_running(
+    kind: type[Machine], linger: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the end of the run a deaf one is killed after a while, and one that is not ready at once; a broken one is
+    killed before."""
+    monkeypatch.setattr(pool, "LINGER", linger)
     machine = kind("host", 1)
     engine = Pool("hosts", [machine], "says the test")
     engine.start("{}", 1)
-    eventually(lambda: machine.process is not None)
+    eventually(lambda: machine.process is not None and machine.ready == (kind is Deaf))
     process = machine.process
     assert process is not None
     try:
-        if kind is Deaf:
+        if kind is not Broken:
             engine.cancel()
-            engine.wait()
+            threading.Thread(target=engine.wait, daemon=True).start()
         assert process.wait(100) == -signal.SIGKILL
     finally:
         process.kill()
         for thread in engine._threads:
             thread.join(300)
         process.wait(100)
+
+
+def test_workers_wait_for_a_machine_as_long_as_something_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, written = 0.0, 0
+    machine = Machine("host", 1)
+    engine = Pool("hosts", [machine], "says the test")
+
+    class Pipe:
+        def write(self, data: memoryview) -> None:
+            nonlocal now, written
+            now += pool.PATIENCE - 1  # a slow connection
+            written += len(data)
+            assert engine.pending == 2
+
+        def flush(self) -> None:
+            pass
+
+        close = flush
+
+    monkeypatch.setattr(pool, "time", SimpleNamespace(monotonic=lambda: now))
+    engine.starts.ask(2)
+    files = b"x" * 5 * pool.PIECE
+    for order in (files, b"event", None):
+        machine.orders.put(order)
+    pool._write(machine, cast("subprocess.Popen[bytes]", SimpleNamespace(stdin=Pipe())))
+    assert written == len(files) + len(b"event")
+    assert engine.pending == 2
+    now += pool.PATIENCE
+    assert engine.pending == 0
+
+
+@pytest.mark.parametrize(("kind", "pending"), [(Silent, 3), (Obedient, 0), (Odd, 0)])
+def test_workers_wait_for_machines_that_are_not_ready(kind: type[Machine], pending: int) -> None:
+    engine = Pool("hosts", [kind("host", 1)], "says the test")
+    engine.start("{}", 3)
+    try:
+        eventually(lambda: engine.pending == pending)
+    finally:
+        engine.cancel()
+        engine.wait()

@@ -4,12 +4,16 @@ import io
 import json
 import shutil
 import socket
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from mu.engines import ssh
+from mu.engines import shipped, ssh
 from mu.errors import MuError, UsageError
+from mu.lambdaize import archive
 
 ANSWER = json.dumps({"need": [], "machine": "x86_64"}).encode() + b"\n"
 
@@ -26,6 +30,19 @@ def test_a_login_script_that_prints_without_end() -> None:
 
 def test_an_end_without_an_answer() -> None:
     assert ssh._answer(io.BytesIO(b"hello\n")) is None
+
+
+def test_machines_share_the_bytes_of_a_package(tmp_path: Path) -> None:
+    path = tmp_path / "tool.zip"
+    archive.write(path, archive.worker_members("true"))
+    files = [shipped.worker(), shipped.package(path)]
+    need = {"need": [file.name for file in files], "machine": "x86_64"}
+    for name in ("one", "two"):
+        process = SimpleNamespace(stdin=io.BytesIO(), stdout=io.BytesIO(json.dumps(need).encode() + b"\n"))
+        machine = ssh.SshMachine(name, 1, package=path)
+        pieces = machine.greet(cast("subprocess.Popen[bytes]", process), {"addr": "host"})
+        assert [piece is file.data for piece, file in zip(pieces, files, strict=False)] == [True, True]
+        assert json.loads(pieces[2]) == {"event": {"addr": "host"}, "cached": files[1].name}
 
 
 def fake(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
