@@ -1,5 +1,6 @@
 """Runs Slurm's commands, explains their errors, and checks the words that the user gives to `sbatch`."""
 
+import os
 import subprocess
 from collections.abc import Sequence
 
@@ -23,6 +24,10 @@ EXPLAINED = (
     ),
     ("python3: command not found", "there is no python3 on the nodes: install Python 3.9 or later there"),
 )
+
+# The user's variables that change what these commands list, cancel or wait for. Those of sbatch's other options stay.
+LEFT_OUT = ("SQUEUE_", "SINFO_", "SCANCEL_")
+WAIT = "SBATCH_WAIT"
 
 # Options of sbatch that would break the engine, and why: long names, which sbatch lets users shorten, and letters.
 REFUSED = {
@@ -69,6 +74,9 @@ def command(*words: str, stdin: str = "", errors: bool = False) -> str:
 
     Raises MuError, with the reason and what to do, if it fails.
     """
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(LEFT_OUT) and name != WAIT
+    }
     try:
         done = subprocess.run(
             words,
@@ -78,6 +86,7 @@ def command(*words: str, stdin: str = "", errors: bool = False) -> str:
             errors="replace",
             check=False,
             timeout=PATIENCE,
+            env=kept,
             start_new_session=True,  # so that Ctrl-C reaches only this process, which then cancels the jobs
         )
     except subprocess.TimeoutExpired:

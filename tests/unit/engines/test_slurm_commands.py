@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mu.engines.slurm_commands import check_partition, check_words
+from mu.engines.slurm_commands import check_partition, check_words, command
 from mu.errors import UsageError
 
 
@@ -40,3 +40,15 @@ def test_a_machine_that_is_not_of_a_cluster(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(UsageError, match="Slurm is not set up here: run this on a machine of its cluster"):
         check_partition("short")
+
+
+def test_the_users_variables_do_not_change_what_slurms_commands_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("SQUEUE_STATES", "SINFO_FORMAT", "SCANCEL_STATE", "SBATCH_WAIT"):
+        monkeypatch.setenv(name, "x")
+    for name in ("SBATCH_ACCOUNT", "SBATCH_WAIT_ALL_NODES", "SLURM_CLUSTERS"):
+        monkeypatch.setenv(name, "y")
+    given = dict(line.split("=", 1) for line in command("env").splitlines() if "=" in line)
+    slurms = {name for name, value in given.items() if value in ("x", "y")}
+    assert slurms == {"SBATCH_ACCOUNT", "SBATCH_WAIT_ALL_NODES", "SLURM_CLUSTERS"}
