@@ -358,12 +358,15 @@ class Slurm(CountedEngine):
                 del self._tasks[task]
 
     def _last_words(self, task: str) -> str:
+        """Returns the last line of a pilot's log, or what it means that there is none."""
         assert self._folder is not None
         path = self._folder / f"{task}.log"
         try:
             with path.open("rb") as file:
                 file.seek(max(0, path.stat().st_size - LOG_TAIL))
                 text = file.read().decode("utf-8", "replace")
+        except FileNotFoundError:
+            return f"they left no log: cancelled in the queue, or nodes do not see {path.parent.parent}"
         except OSError:
             return ""
         lines = [line for line in text.splitlines() if line.strip() and not line.startswith("slurmstepd:")]

@@ -182,7 +182,7 @@ class Staffing:
         if count.engine.name == "lambda":
             told = f"{'1 invocation was' if lost == 1 else f'{lost:,} invocations were'} accepted and never started"
         else:
-            told = f"{'1 worker was' if lost == 1 else f'{lost:,} workers were'} started and never connected"
+            told = f"{'1 worker was' if lost == 1 else f'{lost:,} workers were'} lost before connecting"
         self._telling.note(told)
         if not self._heard_since_loss:
             return self._handle_missing_workers(now)

@@ -19,12 +19,13 @@ DRAINED = "sbatch: Batch job submission failed: Required partition not available
 
 
 class Queue:
-    """Slurm's commands on a queue in memory, whose pilots run at once."""
+    """Slurm's commands on a queue in memory."""
 
     def __init__(self) -> None:
         self.states: dict[str, str] = {}  # JOB_TASK → state
         self.submitted: list[tuple[str, ...]] = []
         self.cancelled: list[tuple[str, ...]] = []
+        self.state = "RUNNING"  # of new pilots
         self.refusal = ""
         self.late = False  # whether sbatch fails although Slurm has accepted the job
 
@@ -37,7 +38,7 @@ class Queue:
             found = re.match(r"--array=0-(\d+)%", array)
             assert found is not None
             job = len(self.submitted)
-            self.states |= {f"{job}_{task}": "RUNNING" for task in range(int(found[1]) + 1)}
+            self.states |= {f"{job}_{task}": self.state for task in range(int(found[1]) + 1)}
             if self.refusal:
                 raise MuError(self.refusal)
             return f"{job}\n"
@@ -121,6 +122,19 @@ def test_a_pilot_that_is_requeued_all_the_same_is_cancelled(queue: Queue) -> Non
         assert queue.cancelled == [("1_1",)]
         eventually(lambda: len(engine._tasks) == 1)
         assert (engine.starts.running, engine.pending, engine.asked) == (1, 0, 2)
+
+
+def test_pilots_that_are_cancelled_in_the_queue(queue: Queue, tmp_path: Path) -> None:
+    queue.state = "PENDING"
+    with running(slurm.Slurm(workers=3)) as engine:
+        engine.start("{}", 3)
+        eventually(lambda: engine.pending == 3 and queue.submitted)
+        queue.states.clear()
+        eventually(engine.failure)
+        assert engine.failure() == (
+            "workers end before they connect: they left no log: cancelled in the queue, or nodes do not see "
+            f"{tmp_path}/mu"
+        )
 
 
 def test_the_keys_of_a_run_that_was_killed_are_removed_by_the_next(queue: Queue, tmp_path: Path) -> None:

@@ -275,7 +275,7 @@ def test_lost_invocations_are_replaced_and_told(capfd: pytest.CaptureFixture[str
     assert made.counts.lost == 2
     assert engine.asked == 5
     assert {outcome.attempt for outcome in outcomes} == {1}
-    assert "2 workers were started and never connected" in capfd.readouterr().err
+    assert "2 workers were lost before connecting" in capfd.readouterr().err
 
 
 # Parts
