@@ -23,6 +23,7 @@ from mu.engines import by_name
 from mu.engines.aws_lambda import AwsLambda, shares
 from mu.errors import MuError, UsageError, reason
 from mu.lambdaize import deploy
+from mu.report.figures import counted
 
 OK, BAD, UNKNOWN = "ok", "BAD", "?"
 
@@ -113,7 +114,7 @@ def check_quota(name: str, region: str, needed: int) -> Findings:
     if reserved is not None:
         limit, whose = reserved, f"function {name}"
         advice = "raise or remove its reserved concurrency"
-    text = f"{needed} workers at once in {region}, where {whose} may have {limit}"
+    text = f"{counted(needed, 'worker')} at once in {region}, where {whose} may have {limit:,}"
     if needed > limit:
         text += f": {advice}"
     yield Finding(BAD if needed > limit else OK, text)
@@ -212,7 +213,8 @@ def diagnose(args: argparse.Namespace) -> Findings:
 
 def _check_cloud(args: argparse.Namespace) -> Findings:
     role = ""
-    for region, number in shares(args.parts, args.regions) if args.function else ():
+    needed = min(args.parts, args.workers or args.parts)
+    for region, number in shares(needed, args.regions) if args.function else ():
         where = f"function {args.function} in {region}"
         try:
             found = find_function(args.function, region)
@@ -228,7 +230,7 @@ def _check_cloud(args: argparse.Namespace) -> Findings:
         role = role or found["Role"]
         yield from check_function(where, found)
         yield from _attempt(UNKNOWN, where, check_invocation, where, args.function, region)
-        quota = f"whether {number} workers may run at once in {region}"
+        quota = f"whether {counted(number, 'worker')} may run at once in {region}"
         yield from _attempt(UNKNOWN, quota, check_quota, args.function, region, number)
     if args.bucket:
         yield from _attempt(UNKNOWN, f"bucket {args.bucket}", check_bucket, args.bucket, args.regions[0])
@@ -277,6 +279,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-b", "--bucket", metavar="NAME", default="", help="S3 bucket of the job")
     regions.add_flag(parser.add_argument, "its regions")
     parser.add_argument("-n", "--parts", type=at_least(1), default=1, metavar="N", help="number of workers")
+    text = "workers at a time (default: as many as parts, and as may be)"
+    parser.add_argument("-W", "--workers", type=at_least(1), metavar="N", help=text)
     text = "this machine's address, as workers reach it (default: found out)"
     parser.add_argument("-a", "--host-addr", metavar="ADDR", default="", help=text)
     text = "an engine of the job: here, ssh:HOSTS, slurm, ...; may be given several times (default: lambda)"
@@ -294,7 +298,7 @@ def run(args: argparse.Namespace) -> int:
     args.regions = regions.chosen(args)
     for spec in args.engine:
         by_name.check_name(spec)
-    by_name.check_together(args.engine or ["lambda"], by_name.words(args.engine_args))
+    by_name.check_together(args.engine or ["lambda"], by_name.words(args.engine_args), args.tunnel)
     bad = False
     for verdict, text in diagnose(args):
         bad |= verdict == BAD

@@ -9,6 +9,7 @@ from mu.engines import by_name
 from mu.engines.pool import Pool
 from mu.engines.protocol import Engine
 from mu.errors import MuError
+from mu.report.figures import counted
 
 PATIENCE = 60.0  # seconds that hosts may take to answer
 
@@ -29,6 +30,7 @@ def check_engines(args: argparse.Namespace) -> Iterator[Check]:
             wanted = by_name.Wanted(
                 function=args.function,
                 named_regions=args.regions,
+                workers=args.workers,
                 arguments=by_name.words(args.engine_args),
                 tunnel=args.tunnel,
             )
@@ -59,8 +61,11 @@ def check_engine(spec: str, engine: Engine, args: argparse.Namespace) -> Iterato
             None, f"engine {spec}: whether workers can be started cannot be told without starting one"
         )
         number, reason = engine.limit()
-    least = "any number of" if number is None else str(number)
-    yield Check(True, f"engine {spec}: {least} workers at a time ({reason})")
-    if spec != "here" and not args.tunnel:
-        text = f"engine {spec}: workers connect to {args.host_addr or engine.own_address()}, port {args.port}"
-        yield Check(None, f"{text}: a firewall must let them in")
+    many = "any number of workers" if number is None else counted(number, "worker")
+    yield Check(True, f"engine {spec}: {many} at a time ({reason})")
+    if spec != "here" and not (args.tunnel and spec.startswith("ssh:")):
+        address = args.host_addr or engine.own_address()
+        hint = (
+            "only those on this machine can" if address.startswith("127.") else "a firewall must let them in"
+        )
+        yield Check(None, f"engine {spec}: workers connect to {address}, port {args.port}: {hint}")

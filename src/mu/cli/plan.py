@@ -17,6 +17,7 @@ from mu.launch import queries, resolve
 from mu.launch.credentials import NoCredentialsError
 from mu.launch.options import FUNCTION_TIMEOUT
 from mu.report import cost
+from mu.report.figures import counted
 
 DESCRIPTION = """\
 Predict a job without starting anything: how many workers it has by when, when it ends, and about what it costs. The
@@ -182,8 +183,8 @@ def report(found: Prediction, parts: int, limits: dict[str, int], reasons: Seque
     invocations = sum(found.invocations.values())
     lines += [
         "",
-        f"{parts:,} parts done after {clock(found.end)}, by at most {peak:,} workers at a time, "
-        f"{invocations:,} invocation{'s' if invocations != 1 else ''}",
+        f"{counted(parts, 'part')} done after {clock(found.end)}, by at most {counted(peak, 'worker')} at a time, "
+        f"{counted(invocations, 'invocation')}",
         "workers at a time: " + "; ".join(reasons),
     ]
     return "\n".join(lines) + "\n"

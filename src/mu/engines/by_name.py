@@ -86,14 +86,17 @@ def check_name(spec: str) -> None:
         raise UsageError(f"no engine '{spec}': the engines are {NAMES}")
 
 
-def check_together(specs: Sequence[str], arguments: Sequence[str]) -> None:
-    """Raises UsageError if an engine is named twice, or none of them takes the words of `--engine-args`."""
+def check_together(specs: Sequence[str], arguments: Sequence[str], tunnel: bool) -> None:
+    """Raises UsageError if an engine is named twice, or none of them takes the words of `--engine-args`, or
+    `--tunnel`."""
     if len(set(specs)) < len(specs):
         raise UsageError(f"-e names an engine twice: {', '.join(specs)}")
     if arguments and set(specs) <= WITHOUT_WORDS:
         raise UsageError(
             f"--engine-args are for ssh, slurm and microvm: {' and '.join(specs)} take{'s' * (len(specs) == 1)} none"
         )
+    if tunnel and {spec.partition(":")[0] for spec in specs} <= MAKERS.keys() - {"ssh"}:
+        raise UsageError(f"--tunnel is for ssh; workers of {' and '.join(specs)} connect back by themselves")
 
 
 def by_name(spec: str, wanted: Wanted) -> Engine:
@@ -102,15 +105,13 @@ def by_name(spec: str, wanted: Wanted) -> Engine:
     name, _, argument = spec.partition(":")
     if name.endswith(".py"):
         return _of_ones_own(name, argument, wanted)
-    if wanted.tunnel and name != "ssh":
-        raise UsageError(f"--tunnel is for ssh; workers of {name} connect back by themselves")
     return MAKERS[name](argument, wanted)
 
 
 def all_of(given: Any, wanted: Wanted, default: str = "lambda") -> Engine:
     """Returns one engine that combines all engines that a job names."""
     chosen = names(given, default)
-    check_together(chosen, wanted.arguments)
+    check_together(chosen, wanted.arguments, wanted.tunnel)
     engines = [by_name(spec, wanted) for spec in chosen]
     if len(engines) == 1:
         return engines[0]

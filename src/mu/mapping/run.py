@@ -167,7 +167,7 @@ def engine_of(checked: Checked, target: Target | None, directory: Path) -> Engin
     given = checked.given
     specs = list(given.engine)
     arguments = by_name.words(given.engine_args)
-    by_name.check_together(specs, arguments)
+    by_name.check_together(specs, arguments, given.tunnel)
     engines = []
     for spec in specs:
         function = given.function or ""

@@ -18,6 +18,11 @@ def span(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds < 600 else duration(seconds)
 
 
+def counted(number: int, noun: str) -> str:
+    """Returns `1 worker`, `1,200 workers`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def in_megabytes(size: float) -> str:
     """Returns bytes as megabytes, without the unit."""
     return short(size / 1e6)

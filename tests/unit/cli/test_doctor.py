@@ -1,5 +1,6 @@
 """`mu doctor` names each problem and says what to do about it; it changes nothing."""
 
+import argparse
 import contextlib
 import functools
 import random
@@ -13,11 +14,12 @@ from botocore.parsers import ResponseParserError
 from moto import mock_aws
 
 from mu import aws
-from mu.cli import doctor, main
+from mu.cli import doctor, doctor_engines, main
 from mu.cli.doctor import BAD, OK, UNKNOWN
 from mu.errors import MuError
 from mu.lambdaize import deploy
 from mu.lambdaize.deploy import Function
+from tests.support.fake_engine import FakeEngine
 
 ROLE = "arn:aws:iam::123456789012:role/mu"
 
@@ -116,7 +118,7 @@ def test_all_is_well(cloud, run, called):
     assert {verdict for verdict, _ in lines} == {OK}
     assert len(lines) == 10
     assert verdict(lines, "function f in us-east-1: python3.13, arm64, 512 MB") == OK
-    assert verdict(lines, "1000 workers at once in us-east-1, where the account may have 1000") == OK
+    assert verdict(lines, "1,000 workers at once in us-east-1, where the account may have 1,000") == OK
     asked = dict(called)
     assert asked.pop("invoke") == {"FunctionName": "f", "InvocationType": "DryRun"}
     assert asked
@@ -136,7 +138,7 @@ def test_without_a_function_or_a_bucket(cloud, run):
         ({"invoke": "AccessDeniedException"}, [], BAD, "f in us-east-1 cannot be invoked: no invoke for you"),
         ({"get_function_configuration": "AccessDeniedException"}, [], UNKNOWN, "no get_function_configuration"),
         ({"get_function_event_invoke_config": {}}, [], BAD, "starts a failed worker again, 2 times"),
-        ({}, ["-n", "1001"], BAD, "1001 workers at once in us-east-1, where the account may have 1000"),
+        ({}, ["-n", "1001"], BAD, "1,001 workers at once in us-east-1, where the account may have 1,000"),
         ({}, ["-n", "1001"], BAD, "ask for more in Service Quotas"),
         ({"get_function_concurrency": {"ReservedConcurrentExecutions": 7}}, ["-n", "8"], BAD,
          "function f may have 7: raise or remove its reserved concurrency"),
@@ -220,8 +222,30 @@ def test_what_does_not_exist(cloud, run):
 def test_regions_share_the_workers(cloud, run):
     lines = run("-l", "f", "-r", "us-east-1,eu-west-1", "-n", "5")[1]
     assert verdict(lines, "3 workers at once in us-east-1") == OK
-    lines = run("-l", "f", "-r", "us-east-1,eu-west-1", "-n", "1")[1]
-    assert not [text for _, text in lines if "eu-west-1" in text]
+    for words in (["-n", "1"], ["-n", "5", "-W", "1"]):
+        lines = run("-l", "f", "-r", "us-east-1,eu-west-1", *words)[1]
+        assert verdict(lines, "1 worker at once in us-east-1") == OK
+        assert not [text for _, text in lines if "eu-west-1" in text]
+
+
+def test_engines_have_the_workers_of_the_job(run):
+    assert verdict(run("-e", "here", "-W", "1")[1], "engine here: 1 worker at a time (--workers)") == OK
+
+
+@pytest.mark.parametrize(
+    ("spec", "address", "tunnel", "said"),
+    [
+        ("ssh:a", "10.1.2.3", False, "10.1.2.3, port 7: a firewall must let them in"),
+        ("ssh:a", "127.0.0.1", False, "127.0.0.1, port 7: only those on this machine can"),
+        ("ssh:a", "10.1.2.3", True, None),
+        ("slurm", "10.1.2.3", True, "10.1.2.3, port 7: a firewall must let them in"),
+    ],
+)
+def test_the_way_back_of_an_engines_workers(spec, address, tunnel, said):
+    args = argparse.Namespace(host_addr=address, port=7, tunnel=tunnel)
+    texts = [check.text for check in doctor_engines.check_engine(spec, FakeEngine(spec), args)]
+    told = [text for text in texts if "workers connect to" in text]
+    assert told == ([f"engine {spec}: workers connect to {said}"] if said else [])
 
 
 def test_a_port_that_is_taken(cloud, run):
@@ -297,6 +321,7 @@ def test_wrong_use(capsys):
     [
         (["-e", "here", "-e", "nowhere"], "no engine 'nowhere': the engines are lambda, here"),
         (["--engine-args", "x"], "--engine-args are for ssh, slurm and microvm: lambda takes none"),
+        (["-e", "here", "--tunnel"], "--tunnel is for ssh; workers of here connect back by themselves"),
         (["-e", "ssh:host", "--engine-args", "'"], "--engine-args ''': no closing quotation"),
     ],
 )

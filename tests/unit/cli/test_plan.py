@@ -70,7 +70,7 @@ def test_a_start_is_billed_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 def test_parts_that_take_no_time(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     status, output, errors = run(monkeypatch, capsys, "-n", "100", "--seconds", "5e-324", "-W", "1")
     assert (status, errors) == (0, "")
-    assert "100 parts done after 1.0 s, by at most 1 workers at a time, 1 invocation\n" in output
+    assert "100 parts done after 1.0 s, by at most 1 worker at a time, 1 invocation\n" in output
 
 
 def test_several_regions_and_a_picture(
@@ -91,6 +91,11 @@ def test_fewer_workers_if_asked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert status == 0
     assert "by at most 7 workers at a time, 7 invocations" in output
     assert plan._at_most(7, {"a": 1, "b": 100, "c": 100}) == {"a": 1, "b": 3, "c": 3}
+
+
+def test_one_of_everything(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    _, output, _ = run(monkeypatch, capsys, "-n", "1", "--seconds", "1", "-r", "us-east-1")
+    assert "1 part done after 2.0 s, by at most 1 worker at a time, 1 invocation\n" in output
 
 
 def test_what_may_not_be_asked_is_assumed(

@@ -65,6 +65,17 @@ def test_words_go_to_the_engines_that_take_them() -> None:
         all_of(["here", "lambda"], Wanted(arguments=["-4"]))
 
 
+def test_a_tunnel_is_for_those_engines_that_take_one() -> None:
+    engine = all_of(["here", "ssh:a"], Wanted(tunnel=True))
+    assert isinstance(engine, Several)
+    assert [each.tunnel for each in engine.engines[1].machines] == [True]  # type: ignore[attr-defined]
+    assert engine.own_address() == "127.0.0.1"
+    with pytest.raises(
+        UsageError, match="^--tunnel is for ssh; workers of here and lambda connect back by themselves$"
+    ):
+        all_of(["here", "lambda"], Wanted(tunnel=True))
+
+
 def test_the_package_is_beside_or_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=r"there is no file f_1\.zip: mu lambdaize leaves it"):
@@ -101,7 +112,6 @@ def test_a_package_that_is_none_makes_no_engine(
         ("nowhere", Wanted(), "no engine 'nowhere': the engines are lambda, here,"),
         ("here:3", Wanted(), "takes nothing after its name: -W"),
         ("lambda:f", Wanted(), "-l names the function"),
-        ("here", Wanted(tunnel=True), "--tunnel is for ssh"),
         ("lambda", Wanted(function="f.zip"), "needs a function"),
         ("none.py:X", Wanted(), "there is no file none.py"),
     ],

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from mu.report.display import Display, styles
 from mu.report.failure import Failure
-from mu.report.figures import duration, megabytes, short, span
+from mu.report.figures import counted, duration, megabytes, short, span
 from mu.report.reporter import Counts
 from mu.report.snapshot import ErrorKind, Snapshot, Standing
 
@@ -186,6 +186,7 @@ def test_the_bar_tells_of_all_parts_only_at_the_end(ended: int, told: str) -> No
         (span(0.0421), "0.0421 s"), (span(599), "599 s"), (span(1205), "20:05"),
         (megabytes(400_000), "0.4 MB"), (megabytes(4.5e9), "4.5 GB"),
         (short(0.016), "0.016"), (short(4.12), "4.1"), (short(3.0), "3"), (short(1234.5), "1,234"),
+        (counted(1, "worker"), "1 worker"), (counted(1200, "worker"), "1,200 workers"),
     ],
 )  # fmt: skip
 def test_numbers(written: str, told: str) -> None:
