@@ -13,14 +13,14 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mu import preflight
 from mu.engines import address, shipped
 from mu.engines.pool import Machine, Pool
-from mu.errors import MuError, UsageError, reason
+from mu.errors import MuError, UsageError, one_line, reason
 
 # They come after the user's own arguments: of each option ssh takes the first value.
 OPTIONS = (
@@ -75,7 +75,7 @@ class SshMachine(Machine):
     package: Path | None = None
     tunnel: bool = False
     automatic: str = ""  # address in the event; a machine may replace it by one that routes to it
-    need: list[str] = field(default_factory=list)
+    noise: str = ""  # the last line that was printed there before Python had started
 
     def spawn(self, event: dict[str, Any]) -> "subprocess.Popen[bytes]":
         """Runs ssh; the remote command line holds no secret."""
@@ -105,7 +105,7 @@ class SshMachine(Machine):
         assert process.stdout is not None
         process.stdin.write(json.dumps(header).encode() + b"\n")
         process.stdin.flush()
-        found = _answer(process.stdout)
+        found = self._answer(process.stdout)
         if found is None:
             raise BrokenPipeError
         if self.package:
@@ -157,7 +157,23 @@ class SshMachine(Machine):
         if status == 127:
             return "there is no python3 there: install Python 3.9 or later"
         lines = [line for line in said if not ALLOCATED.search(line)]
-        return lines[-1] if lines else f"the connection ended (status {status})"
+        ended = f"the connection ended (status {status})"
+        return lines[-1] if lines else f"{ended}: {self.noise}" if self.noise else ended
+
+    def _answer(self, stream: Any) -> dict[str, Any] | None:
+        """Returns the first line of JSON from the other end; None if there is none."""
+        for _ in range(NOISE):
+            line = stream.readline(1 << 16)
+            if not line:
+                return None
+            try:
+                found = json.loads(line)
+            except ValueError:
+                self.noise = one_line(line.decode("utf-8", "replace")) or self.noise
+                continue
+            if isinstance(found, dict) and isinstance(found.get("need"), list):
+                return found
+        raise MuError("it prints too much before Python starts: check its login scripts")
 
     def _removal(self, said: Sequence[str]) -> str:
         """Returns the command that removes the host's old key, from what ssh has said."""
@@ -169,21 +185,6 @@ class SshMachine(Machine):
             name = f"[{name}]:{port}"
         files = [match[1] for line in said if (match := OFFENDING.search(line))]
         return shlex.join(["ssh-keygen", *(["-f", files[-1]] if files else []), "-R", name])
-
-
-def _answer(stream: Any) -> dict[str, Any] | None:
-    """Returns the first line of JSON from the other end; None if there is none."""
-    for _ in range(NOISE):
-        line = stream.readline(1 << 16)
-        if not line:
-            return None
-        try:
-            found = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(found, dict) and isinstance(found.get("need"), list):
-            return found
-    raise MuError("it prints too much before Python starts: check its login scripts")
 
 
 def resolved(name: str, arguments: Sequence[str] = ()) -> str:

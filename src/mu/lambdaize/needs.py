@@ -46,14 +46,16 @@ def inspect(path: Path) -> elf.Elf | None:
         kind = "is a directory" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
         raise UsageError(f"the executable {path} {kind}")
     start = _start(path)
-    if start.startswith(b"#!"):
+    if start.startswith(b"#!") and start[2:].strip():
         return None
     if start.startswith(elf.MAGIC):
         program = elf.read(path)
         if not program.has_entry:
             raise UsageError(f"{path} is a library, not an executable")
         return program
-    raise UsageError(f"{path} is neither an ELF executable nor a script that begins with #!")
+    raise UsageError(
+        f"{path} is neither an ELF executable nor a script that begins with #! and an interpreter"
+    )
 
 
 def _start(path: Path) -> bytes:

@@ -51,10 +51,11 @@ class Given(NamedTuple):
 
 
 def new_name(executable: str) -> str:
-    """Returns an unused function name: the executable's, and eight random letters and digits."""
+    """Returns an unused function name, which is no flag: the executable's, and eight random letters and digits."""
     letters = string.ascii_letters + string.digits
     suffix = "".join(secrets.choice(letters) for _ in range(8))
-    return f"{re.sub('[^a-zA-Z0-9_-]', '_', executable)[: NAME_LENGTH - 9]}_{suffix}"
+    stem = re.sub("[^a-zA-Z0-9_-]", "_", executable).lstrip("-")
+    return f"{stem[: NAME_LENGTH - 9]}_{suffix}"
 
 
 def given_settings(args: argparse.Namespace) -> dict[str, Given]:

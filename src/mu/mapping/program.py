@@ -49,7 +49,7 @@ def find(command: Words, beside: Sequence[str], *, here: bool) -> Program:
         path = Path(word)
         if not path.is_file():
             raise UsageError(f"there is no program {word}")
-        if not os.access(path, os.X_OK):
+        if here and not os.access(path, os.X_OK):  # in a package it is made executable
             raise UsageError(f"{word} may not be executed: chmod +x {word}")
         return Program(path, os.path.abspath(path) if here else f"./{path.name}", _digest(word, path, files))  # noqa: PTH100
     if not here:
@@ -136,7 +136,7 @@ def package(program: Program, beside: Sequence[str], directory: Path, *, allow_l
         content = hashlib.sha256(made.read_bytes()).hexdigest()
     except OSError as error:
         raise MuError(f"cannot make the package in {directory}: {reason(error)}") from None
-    stem = re.sub("[^a-zA-Z0-9_-]", "_", program.path.name if program.path else "map")[:30]
+    stem = re.sub("[^a-zA-Z0-9_-]", "_", program.path.name if program.path else "map").lstrip("-")[:30]
     return Package(made, f"{stem}-{content[:16]}", needed.arch)
 
 

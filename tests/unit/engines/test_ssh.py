@@ -20,16 +20,19 @@ ANSWER = json.dumps({"need": [], "machine": "x86_64"}).encode() + b"\n"
 
 def test_lines_before_the_answer_are_passed_over() -> None:
     noise = b'hello\n{"a": 1}\n[]\n\n' + b"\xff\n" * (ssh.NOISE - 5)
-    assert ssh._answer(io.BytesIO(noise + ANSWER)) == json.loads(ANSWER)
+    assert ssh.SshMachine("one", 1)._answer(io.BytesIO(noise + ANSWER)) == json.loads(ANSWER)
 
 
 def test_a_login_script_that_prints_without_end() -> None:
     with pytest.raises(MuError, match="check its login scripts"):
-        ssh._answer(io.BytesIO(b"hello\n" * ssh.NOISE + ANSWER))
+        ssh.SshMachine("one", 1)._answer(io.BytesIO(b"hello\n" * ssh.NOISE + ANSWER))
 
 
 def test_an_end_without_an_answer() -> None:
-    assert ssh._answer(io.BytesIO(b"hello\n")) is None
+    machine = ssh.SshMachine("one", 1)
+    assert machine._answer(io.BytesIO(b"hello\nThis account is not available.\n\n")) is None
+    assert machine.explain([], 1) == "the connection ended (status 1): This account is not available."
+    assert machine.explain(["bye"], 1) == "bye"
 
 
 def test_machines_share_the_bytes_of_a_package(tmp_path: Path) -> None:

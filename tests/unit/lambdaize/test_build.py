@@ -202,11 +202,12 @@ def test_command(place, run, monkeypatch, words, command):
         ("run.sh", "run_sh", "./run.sh"),
         ("ü" * 70, "_" * 55, f"'./{'ü' * 70}'"),
         ("x" * 70, "x" * 55, f"./{'x' * 70}"),
+        ("--a-b", "a-b", "./--a-b"),  # -l and --update would take it for a flag
     ],
 )
 def test_names_that_lambda_does_not_take(place, run, monkeypatch, name, function, command):
     monkeypatch.setenv("SKIP_UPLOAD", "1")
-    status, output, _ = run(script(name))
+    status, output, _ = run(f"./{script(name)}")
     assert status == 0
     assert re.fullmatch(f"Function name: {function}_[A-Za-z0-9]{{8}}\n", output)
     assert len(output) <= len("Function name: \n") + 64
@@ -381,6 +382,7 @@ NO_ROLE = {"AWS_ROLE": ""}
         ({}, ["/dev/null"], "is not a file"),
         ({}, ["text"], "neither an ELF executable nor a script"),
         ({}, ["empty"], "neither an ELF executable nor a script"),
+        ({}, ["bare"], "nor a script that begins with #! and an interpreter"),
         ({}, ["windows"], "a program for Windows"),
         ({}, ["mac"], "a program for macOS"),
         ({}, ["damaged"], "a damaged ELF file"),
@@ -452,6 +454,7 @@ def refused(place, run, monkeypatch, built, environment, words, what, expected):
     loader = re.search(rb"/lib(64)?/ld-linux[^\0]*", dynamic)[0]
     contents = {
         "text": b"echo\n",
+        "bare": b"#! \necho\n",
         "empty": b"",
         "crlf": b"#!/bin/sh -e\r\necho\r\n",
         "windows": b"MZ\x90\0",

@@ -1,5 +1,6 @@
 """The function that is made for a program."""
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,3 +69,15 @@ def test_a_wrong_variable_is_a_mistake_in_one_line(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("TIMEOUT", "soon")
     with pytest.raises(UsageError, match="TIMEOUT must be a whole number from 1 to 900, not 'soon'"):
         made([])
+
+
+def test_a_program_that_is_packaged_need_not_be_executable_here(tmp_path: Path) -> None:
+    path = tmp_path / "-prog"
+    path.write_text("#!/bin/sh\n")
+    command = words.command([str(path)])
+    with pytest.raises(UsageError, match="-prog may not be executed: chmod \\+x"):
+        program.find(command, [], here=True)
+    made = program.package(program.find(command, [], here=False), [], tmp_path, allow_ld=False)
+    assert made.name.startswith("prog-")  # a name that -l takes
+    with zipfile.ZipFile(made.file) as opened:
+        assert opened.getinfo("-prog").external_attr >> 16 & 0o111 == 0o111
