@@ -289,11 +289,15 @@ def test_the_event_is_for_each_host(tmp_path: Path) -> None:
             assert ask(coordinator.worker(), "get:addr") == "OK:GET(127.0.0.1)"
 
 
-def test_the_doctor_looks_at_each_host(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("tunnel", [False, True])
+def test_the_doctor_looks_at_each_host(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tunnel: bool
+) -> None:
     with hosts(tmp_path) as made:
         made.add("one")
         made.add("two", known=False)
         words = ["doctor", "-e", "ssh:one=3,two", "-t", "0", "--engine-args", " ".join(made.arguments)]
+        words += ["--tunnel"] * tunnel
         assert main(words) == 1
     said = capsys.readouterr().out
     assert "ok  engine ssh:one=3,two: one: workers can be started there\n" in said

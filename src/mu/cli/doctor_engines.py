@@ -12,6 +12,7 @@ from mu.errors import MuError
 from mu.report.figures import counted
 
 PATIENCE = 60.0  # seconds that hosts may take to answer
+ANY_PORT = 13579  # stands for the free port that a coordinator with -t 0 chooses: no tunnel leads to port 0
 
 
 class Check(NamedTuple):
@@ -45,7 +46,8 @@ def check_engine(spec: str, engine: Engine, args: argparse.Namespace) -> Iterato
     from mu.engines.slurm import Slurm
 
     if isinstance(engine, Pool):
-        event = json.dumps({"addr": args.host_addr or engine.own_address(), "port": args.port, "bucket": ""})
+        port = args.port or ANY_PORT
+        event = json.dumps({"addr": args.host_addr or engine.own_address(), "port": port, "bucket": ""})
         try:
             for name, why in engine.probe(event, PATIENCE):
                 yield Check(not why, f"engine {spec}: {name}: {why or 'workers can be started there'}")
