@@ -34,20 +34,18 @@ from moto.core.request import Request
 from moto.iam.models import get_account_id_from
 from werkzeug.exceptions import HTTPException
 
-from mu.local import listing, objects, upload
+from mu.local import listing, moto_s3, objects, upload
 from mu.local.account import Account
 from mu.local.moto_lambda import ExecutingBackend, InvokeError
 from mu.local.unzip import MAX_UNPACKED
 
-MODULES = {"s3": "s3", "iam": "iam", "sts": "sts", "lambda": "awslambda"}
+MODULES = {"iam": "iam", "sts": "sts", "lambda": "awslambda"}
 LOCKS = 256
 RETRY_AFTER = 1  # seconds, for throttled callers
 
 ACCOUNT = re.compile(r"/\d{4}-\d\d-\d\d/account-settings/?")
 INVOKE = re.compile(r"/\d{4}-\d\d-\d\d/functions/([^/]+)/invocations/?")
 SCOPE = re.compile(r"(?:Credential=|^)([^/,= ]{1,256})/\d{8}/([\w-]+)/([\w-]+)/aws4_request")
-WITH_BYTES = {"x-id", "uploadId", "partNumber"}  # parameters of a PUT whose body is an object's or a part's
-PLAIN = {"x-id", "versionId"}  # parameters of a GET that asks for an object's bytes
 QUERY = ("iam", "sts")  # services whose action is a parameter, with any method
 READING = re.compile(r"(?:Get|List|Simulate)[A-Z]")
 
@@ -84,7 +82,7 @@ class Application:
     def __init__(self, report: Callable[[str], None], account: Account) -> None:
         self.report = report
         self.account = account
-        self.routes = {service: _routes(module) for service, module in MODULES.items()}
+        self.routes = {"s3": moto_s3.routes(), **{name: _routes(module) for name, module in MODULES.items()}}
         self.locks = Locks()
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -130,16 +128,16 @@ class Application:
         handler = next((handler for pattern, handler in self.routes[service] if pattern.match(path)), None)
         if handler is None:
             return _error(service, 404, "UnknownOperationException", f"{service} has nothing at {path}")
-        if service == "s3" and request.method == "PUT" and _has_an_objects_bytes(request):
-            return self._put(request, handler)
-        request.get_data(parse_form_data=False)
         try:
+            if service == "s3" and request.method == "PUT" and _is_about_bytes(request):
+                return self._put(request, handler)
+            request.get_data(parse_form_data=False)
             if service != "s3":
                 return _from_moto(*handler(request, request.raw_url, request.headers))
             if request.method == "GET" and request.args.get("list-type") == "2":
                 return _list(request, handler)
             with self.locks.held(*_objects(request)):
-                if request.method == "GET" and _wants_an_objects_bytes(request):
+                if request.method == "GET" and _is_about_bytes(request):
                     return _get(request, handler)
                 return _from_moto(*handler(request, request.raw_url, request.headers))
         except HTTPException as error:
@@ -176,7 +174,7 @@ class Application:
 
 
 def _get(request: MotoRequest, handler: Callable[..., Any]) -> Answer:
-    """Handles GetObject: the bytes bypass moto, and so do ranges."""
+    """Handles GetObject: the bytes bypass moto, and so do ranges and parts."""
     whole = MotoRequest({name: value for name, value in request.environ.items() if name != "HTTP_RANGE"})
     with objects.headers_only() as asked_for:
         status, headers, body = _from_moto(*handler(whole, request.raw_url, whole.headers))
@@ -184,10 +182,14 @@ def _get(request: MotoRequest, handler: Callable[..., Any]) -> Answer:
     if key is None or status != 200:
         return status, headers, body
     size = key.contentsize
+    number = request.args.get("partNumber")
     try:
-        part = objects.byte_range(request.headers.get("Range", ""), size)
+        part = key.part(number) if number else objects.byte_range(request.headers.get("Range", ""), size)
     except ValueError:
-        return _error("s3", 416, "InvalidRange", "The requested range is not satisfiable")
+        kind, what = ("InvalidPartNumber", "partnumber") if number else ("InvalidRange", "range")
+        return _error("s3", 416, kind, f"The requested {what} is not satisfiable")
+    if number and key.multipart:
+        headers.append(("x-amz-mp-parts-count", str(len(key.multipart.parts))))
     begin, end = part or (0, size)
     left_out = {"content-length"}
     if part:
@@ -245,16 +247,12 @@ def _objects(request: MotoRequest) -> list[str]:
     return [request.raw_path, *([source] if source else [])]
 
 
-def _has_an_objects_bytes(request: MotoRequest) -> bool:
-    """Returns whether a PUT is PutObject or UploadPart."""
+def _is_about_bytes(request: MotoRequest) -> bool:
+    """Returns whether a PUT is PutObject or UploadPart, or a GET is GetObject. Other parameters may be there: those of
+    a presigned URL."""
+    other = moto_s3.OF_OBJECTS | ({"uploadId"} if request.method == "GET" else set())
     of_an_object = "/" in request.raw_path.strip("/")
-    return of_an_object and "x-amz-copy-source" not in request.headers and request.args.keys() <= WITH_BYTES
-
-
-def _wants_an_objects_bytes(request: MotoRequest) -> bool:
-    """Returns whether a GET is GetObject."""
-    plain = all(name in PLAIN or name.startswith(("X-Amz-", "response-")) for name in request.args)
-    return plain and "/" in request.raw_path.strip("/")
+    return of_an_object and "x-amz-copy-source" not in request.headers and not request.args.keys() & other
 
 
 def _account(account: Account, number: str, region: str) -> Answer:

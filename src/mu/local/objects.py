@@ -225,6 +225,21 @@ class StoredKey(FakeKey):
         made.disposed = True
         return made
 
+    def part(self, number: str) -> tuple[int, int]:
+        """Returns begin and end (exclusive) of a part of the upload that made the object; other objects are part 1.
+
+        Raises ValueError if there is no such part, and NotImplementedError if parts of the upload were left out of the
+        object.
+        """
+        parts = {n: part.contentsize for n, part in self.multipart.parts.items()} if self.multipart else {}
+        parts = parts or {1: self.contentsize}
+        if sum(parts.values()) != self.contentsize:
+            raise NotImplementedError("this engine does not know which parts of its upload the object has")
+        if int(number) not in parts:
+            raise ValueError(number)
+        begin = sum(size for before, size in parts.items() if before < int(number))
+        return begin, begin + parts[int(number)]
+
     def pieces(self, begin: int, end: int) -> Iterator[bytes]:
         """Returns the bytes from `begin` to before `end`. Must be called while the object is locked; the iterator may
         be used later, even if the object has been overwritten by then."""
