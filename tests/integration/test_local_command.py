@@ -1,14 +1,17 @@
 """`mu local exec` and `mu local start` as processes: exit statuses, signals, and that they leave nothing behind."""
 
 import contextlib
+import itertools
 import os
 import pty
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ import pytest
 from mu.cli import local
 from mu.cli.main import main
 from mu.local import executor, http_api, web_server
+from mu.local.bucket_files import lock
 from tests.support.local_rig import HANDLERS, PATIENCE, archive, beyond_tmp, eventually, isolated, processes
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -423,6 +427,65 @@ s3.put_object(Bucket="bucket", Key="out", Body=s3.get_object(Bucket="bucket", Ke
     words = ["--data", str(tmp_path / "data"), "--", sys.executable, "-c", script]
     assert execute("exec", *words) == (0, "", "")
     assert (tmp_path / "data" / "bucket" / "out").read_bytes() == b"111"
+
+
+def test_what_cannot_be_written_back_is_a_failure(execute: Execute, tmp_path: Path, temporary: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "bucket").write_bytes(b"a file where the bucket's folder would be")
+    script = """
+import boto3
+s3 = boto3.client("s3")
+s3.create_bucket(Bucket="bucket")
+s3.put_object(Bucket="bucket", Key="out", Body=b"x" * 100_000)
+"""
+    status, _, err = execute("exec", "--data", str(data), "--", sys.executable, "-c", script)
+    (rescued,) = temporary.glob("mu-not-saved-*")
+    assert (status, err.splitlines()[-1]) == (1, f"mu local: what was not saved is in {rescued}")
+    assert (rescued / "bucket" / "out").read_bytes() == b"x" * 100_000
+    shutil.rmtree(rescued)
+    (data / "bucket").unlink()
+    (data / ".mu-functions").write_bytes(b"a file where the functions' folder would be")
+    status, _, err = execute("exec", "--data", str(data), "--", sys.executable, "-c", KEEPING, "make")
+    assert (status, "function kept was not saved" in err) == (1, True)
+
+
+def test_data_that_another_engine_has(execute: Execute, tmp_path: Path) -> None:
+    held = lock(tmp_path)
+    status, _, err = execute("exec", "--data", str(tmp_path), "--", "true")
+    os.close(held)
+    assert (status, "another `mu local` uses it" in err) == (2, True)
+    assert execute("exec", "--data", str(tmp_path), "--", "true")[0] == 0
+
+
+@pytest.mark.parametrize("started", [0, 1, 20, 32, 33])
+def test_too_few_threads(execute: Execute, monkeypatch: pytest.MonkeyPatch, started: int) -> None:
+    """The limit is reached at the first thread, at later ones of the web server, and after those."""
+    start, number = threading.Thread.start, itertools.count()
+
+    def limited(thread: threading.Thread) -> None:
+        if next(number) >= started:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    before = threading.active_count()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", limited)
+        status, _, err = execute("exec", "--", "true")
+    assert (status, err) == (
+        2,
+        "mu local: no more threads can be started: raise `ulimit -u` or `ulimit -v`\n",
+    )
+    assert threading.active_count() == before
+
+
+def test_a_user_without_a_home(environment: dict[str, str], tmp_path: Path) -> None:
+    """As in a container whose user is a number: there is neither HOME nor an entry in /etc/passwd."""
+    code = "import os, pwd, sys; from mu.cli.main import main; del os.environ['HOME']\n"
+    code += "def unknown(_): raise KeyError\npwd.getpwuid = unknown; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", code, "local", "exec", "--", "true"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @isolated

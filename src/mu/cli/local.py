@@ -46,8 +46,9 @@ example:
 EXEC_DESCRIPTION = """\
 Start the engine, run CMD with AWS_ENDPOINT_URL, dummy credentials, a region and AWS_ROLE in its
 environment, stop the engine, and exit as CMD did: with its status, or 128 and the number of the signal that
-ended it, or 127 if there is no such command. Invocations that have not ended when CMD has are cancelled.
-SIGTERM and SIGHUP are passed on to CMD, and SIGINT where CMD does not get it from the terminal.
+ended it, or 127 if there is no such command; and with 1 instead of 0 if something could not be written to
+--data. Invocations that have not ended when CMD has are cancelled. SIGTERM and SIGHUP are
+passed on to CMD, and SIGINT where CMD does not get it from the terminal.
 
 example:
   mu local exec -- mu doctor
@@ -55,7 +56,8 @@ example:
 
 START_DESCRIPTION = """\
 Start the engine, print 'export' lines for other terminals, and serve until Ctrl-C, SIGTERM or SIGHUP; the
-exit status is then 0. SIGUSR1 writes new and changed objects to the --data directory.
+exit status is then 0, or 1 if something could not be written to --data. SIGUSR1 writes new and changed
+objects to the --data directory.
 
 example:
   mkdir -p buckets
@@ -144,8 +146,10 @@ def run(args: argparse.Namespace) -> int:
         )
         with engine:
             if args.action == "start":
-                return _serve(engine, signals, inherited)
-            return _execute(args.command, engine, signals)
+                status = _serve(engine, signals, inherited)
+            else:
+                status = _execute(args.command, engine, signals)
+        return status or int(not engine.saved)
 
 
 class Signals:

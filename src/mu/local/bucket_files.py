@@ -5,9 +5,11 @@ Only new and changed objects are written, each to a temporary file that is then 
 S3 keeps its file: nothing is ever removed from the directory.
 """
 
+import fcntl
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from mu.local.objects import UserFile, handed_on
 
 FUNCTIONS = ".mu-functions"  # a folder that is not a bucket (function_files.py)
 PARTIAL = ".mu-partial-"  # beginning of the temporary files' names
+RESCUED = "mu-not-saved-"  # of the directories of objects that could not be written where they belong
 
 
 class Data:
@@ -59,22 +62,42 @@ class Data:
                     with handed_on(UserFile(path)):
                         self.known[folder.name, key] = s3.put_object(folder.name, key, b"")
 
-    def save(self) -> None:
-        """Writes the objects that are new or have changed since they were loaded or saved."""
+    def save(self) -> bool:
+        """Writes the objects that are new or have changed since they were loaded or saved; returns whether all of them
+        could be written."""
+        return self._save(self.directory)
+
+    def rescue(self, place: Path) -> None:
+        """Writes the objects that could not be saved to a new directory in `place`, and tells its name."""
+        try:
+            directory = Path(tempfile.mkdtemp(prefix=RESCUED, dir=place))
+        except OSError as error:
+            self.report(f"what was not saved is lost: {place}: {reason(error)}")
+            return
+        saved = self._save(directory)
+        for folder in (*directory.iterdir(), directory):
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+        if directory.exists():
+            self.report(f"what{'' if saved else ' else'} was not saved is in {directory}")
+
+    def _save(self, directory: Path) -> bool:
+        saved = True
         for bucket in list(_s3().buckets.values()):
             try:
-                (self.directory / bucket.name).mkdir(exist_ok=True)
+                (directory / bucket.name).mkdir(exist_ok=True)
             except OSError as error:
                 self.report(f"s3://{bucket.name} was not saved: {error.strerror}")
+                saved = False
                 continue
             for name, versions in list(bucket.keys._iterlists()):
                 newest = versions[-1]
                 deleted = isinstance(newest, FakeDeleteMarker)
                 if not deleted and self.known.get((bucket.name, name)) is not newest:
-                    self._save_object(bucket.name, name, newest)
+                    saved &= self._save_object(directory / bucket.name, name, newest)
+        return saved
 
-    def _save_object(self, bucket: str, name: str, newest: Any) -> None:
-        folder = self.directory / bucket
+    def _save_object(self, folder: Path, name: str, newest: Any) -> bool:
         try:
             target = _place(folder, name)
             if not target.parent.resolve().is_relative_to(folder.resolve()):
@@ -82,10 +105,26 @@ class Data:
             target.parent.mkdir(parents=True, exist_ok=True)
             write_whole(target, newest.pieces(0, newest.contentsize))
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            self.report(f"s3://{bucket}/{name} was not saved: {reason}")
-        else:
-            self.known[bucket, name] = newest
+            why = error.strerror if isinstance(error, OSError) else error
+            self.report(f"s3://{folder.name}/{name} was not saved: {why}")
+            return False
+        self.known[folder.name, name] = newest
+        return True
+
+
+def lock(directory: Path) -> int:
+    """Returns a descriptor that keeps other engines from using the directory. Raises UsageError if one does."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UsageError(
+            f"--data {directory}: another `mu local` uses it; neither would see what the other writes"
+        ) from None
+    except OSError:
+        pass  # a file system without locks
+    return descriptor
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -47,10 +47,11 @@ class LocalEngine:
     clock of the account's delays is faster than real time. With `memory_limit`, functions are limited to their memory
     sizes. `programs` are the only ones on the functions' PATH (None: those of this machine). `logs` is the directory
     of the workers' logs (without it they are removed with the engine); `report` is called with texts for the user.
-    When `cancelled` returns True, loading of `data` stops.
+    When `cancelled` returns True, loading of `data` stops. `saved` tells, after `stop`, whether all that was new could
+    be written to `data`; objects that could not be are then in a directory of which `report` was told.
 
     A process can have one engine at a time, and none beside `moto.mock_aws`. Raises UsageError if the port is taken,
-    the directory does not exist, or moto is not installed.
+    the directory does not exist or another engine uses it, no more threads can be started, or moto is not installed.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class LocalEngine:
         self._logs = logs
         self._report = report
         self._cancelled = cancelled
+        self.saved = True
         self._save: Callable[[], None] = lambda: None
         self.function_names: Callable[[], list[str]] = list
         self._stack = contextlib.ExitStack()
@@ -94,7 +96,14 @@ class LocalEngine:
     def start(self) -> None:
         """Starts the engine; when it returns, requests are answered. If it raises, nothing is left behind."""
         with contextlib.ExitStack() as stack:
-            self._start(stack)
+            try:
+                self._start(stack)
+            except RuntimeError as error:
+                if "start new thread" not in str(error):
+                    raise
+                raise UsageError(
+                    "no more threads can be started: raise `ulimit -u` or `ulimit -v`"
+                ) from error
             self._stack = stack.pop_all()
 
     def _start(self, stack: contextlib.ExitStack) -> None:
@@ -103,21 +112,23 @@ class LocalEngine:
             from moto.iam.models import iam_backends
 
             from mu.local import http_api, listing, moto_lambda, objects, web_server
-            from mu.local.bucket_files import Data
+            from mu.local.bucket_files import Data, lock
             from mu.local.function_files import Functions, names
         except ImportError as error:
             raise UsageError(f"the local engine needs {error.name}: install mu again with pip") from error
         from mu.local.executor import Executor
 
         data = Data(self._data, self._report) if self._data else None
+        if self._data:
+            stack.callback(os.close, lock(self._data))
         if self._logs:
             _make_directory(self._logs)
         _raise_open_files()
         place = Path(_place_beyond_tmp() or tempfile.gettempdir())
         # Those of engines that were killed, and could not do it themselves.
         remove_abandoned(filter(of_this_user, place.glob(f"{PREFIX}*")), LOCK)
-        directory, lock = _own_directory(place)
-        stack.callback(os.close, lock)
+        directory, held = _own_directory(place)
+        stack.callback(os.close, held)
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         server = web_server.Server(self.port)
         server.open()
@@ -156,17 +167,19 @@ class LocalEngine:
         application = http_api.Application(self._report, self._account)
         self.function_names = names
         if data and self._data:
-            functions, save, held = Functions(self._data, self._report), data.save, application.locks.held
+            functions = Functions(self._data, self._report)
 
-            def save_apart() -> None:
-                with held():
-                    save()
-                functions.save()
+            def save(at_end: bool = False) -> None:
+                with application.locks.held():
+                    objects_saved = data.save()
+                self.saved = functions.save() and objects_saved
+                if at_end and not objects_saved:
+                    data.rescue(place)
 
             data.load(self._cancelled)
             functions.load()
-            self._save = save_apart
-            stack.callback(save_apart)
+            self._save = save
+            stack.callback(save, at_end=True)
         # At the end, callers that wait for workers first get an error, then requests end, and only then are the
         # buckets saved and moto emptied. Closing again, further up, does nothing.
         stack.callback(server.stop)
@@ -215,7 +228,7 @@ def _place_beyond_tmp() -> str | None:
     Returns None (the usual place) if there is no other.
     """
     usual = os.path.realpath(tempfile.gettempdir())
-    for place in (usual, "/var/tmp", str(Path.home() / ".cache")):  # noqa: S108
+    for place in filter(os.path.isabs, (usual, "/var/tmp", os.path.expanduser("~/.cache"))):  # noqa: PTH111, S108
         below = f"{os.path.realpath(place)}/".startswith("/tmp/")  # noqa: S108
         if not below and os.access(place, os.W_OK | os.X_OK):
             return place

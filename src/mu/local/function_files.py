@@ -38,9 +38,10 @@ class Functions:
             else:
                 self.known[path] = text
 
-    def save(self) -> None:
-        """Writes the functions that are new or have changed, and removes those that are gone."""
-        found = set()
+    def save(self) -> bool:
+        """Writes the functions that are new or have changed, and removes those that are gone; returns whether all of
+        them could be written."""
+        found, saved = set(), True
         for region, function in _all():
             path = self.directory / region / f"{function.function_name}.json"
             found.add(path)
@@ -53,12 +54,14 @@ class Functions:
                 write_whole(path, [text], mode=0o600)
             except OSError as error:
                 self.report(f"function {function.function_name} was not saved: {reason(error)}")
+                saved = False
             else:
                 self.known[path] = text
         for path in self.known.keys() - found:
             path.unlink(missing_ok=True)
             path.with_suffix(".zip").unlink(missing_ok=True)
             del self.known[path]
+        return saved
 
 
 def names() -> list[str]:

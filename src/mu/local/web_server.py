@@ -30,16 +30,24 @@ class Pool(threadpool.ThreadPool):
         self._lock = threading.Lock()
         self._lent = 0
 
+    def start(self) -> None:
+        """Starts the threads. Raises RuntimeError if there cannot be as many; `stop` ends those that were started."""
+        for _ in range(THREADS):
+            self._add()
+
+    def _add(self) -> None:
+        thread = threadpool.WorkerThread(self.server)  # type: ignore[no-untyped-call]
+        thread.start()
+        self._threads.append(thread)
+
     @contextmanager
     def lent(self) -> Iterator[None]:
         """Held by a thread while it waits for something that other requests must do."""
         with self._lock:
             self._lent += 1
             if len(self._threads) < THREADS + self._lent:
-                thread = threadpool.WorkerThread(self.server)  # type: ignore[no-untyped-call]
                 with suppress(RuntimeError):  # no more threads can be started; the existing ones must do
-                    thread.start()
-                    self._threads.append(thread)
+                    self._add()
         try:
             yield
         finally:
@@ -153,8 +161,14 @@ class Server(wsgi.Server):
         self.pool = self.requests
 
     def open(self) -> None:
-        """Take the port; UsageError if that cannot be. Connections wait until `run`."""
-        self.prepare()
+        """Take the port, and start the threads. Connections wait until `run`. Raises UsageError if the port is taken,
+        RuntimeError if there cannot be as many threads; nothing is left then."""
+        try:
+            self.prepare()
+        except RuntimeError:
+            self.ready = True  # cheroot does not stop otherwise, and its threads would keep the process
+            self.stop()
+            raise
 
     def bind(self, family: int, type: int, proto: int = 0) -> Any:
         """As cheroot's, which would lose the reason why not."""

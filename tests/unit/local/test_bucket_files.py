@@ -1,6 +1,7 @@
 """Buckets loaded from a directory and saved to one, with moto in this process."""
 
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from moto.s3.models import S3Backend, s3_backends
 
 from mu.errors import UsageError
 from mu.local import moto_lambda, objects
-from mu.local.bucket_files import Data
+from mu.local.bucket_files import Data, lock
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_there_and_back(tmp_path: Path, s3: S3Backend) -> None:
     s3.put_object("empty", "a/b/c", b"new")
     s3.create_bucket("made", "eu-west-1")
     s3.delete_object("frames", "deep/00000001.png")
-    kept.save()
+    assert kept.save()
     assert files(tmp_path) == {
         "frames/deep/00000001.png": b"one",
         "frames/ü": b"changed",
@@ -204,3 +205,49 @@ def test_no_name_for_a_bucket(tmp_path: Path, s3: S3Backend, name: str) -> None:
     (tmp_path / name).mkdir()
     with pytest.raises(UsageError, match=f"{name}: not a name for a bucket"):
         data(tmp_path)[0].load(never)
+
+
+def test_what_cannot_be_saved_is_rescued(tmp_path: Path, s3: S3Backend) -> None:
+    directory, place = tmp_path / "data", tmp_path / "place"
+    directory.mkdir()
+    place.mkdir()
+    kept, reports = data(directory)
+    for bucket in ("good", "taken"):
+        s3.create_bucket(bucket, "us-east-1")
+        s3.put_object(bucket, "a/b", bucket.encode())
+    (directory / "taken").write_bytes(b"a file where the bucket's folder would be")
+    assert not kept.save()
+    kept.rescue(place)
+    (rescued,) = place.iterdir()
+    assert files(rescued) == {"taken/a/b": b"taken"}
+    assert files(directory)["good/a/b"] == b"good"
+    assert reports == ["s3://taken was not saved: File exists", f"what was not saved is in {rescued}"]
+    assert kept.save() is False, "the bucket still has no folder"
+
+
+def test_nothing_is_left_of_a_rescue_in_vain(tmp_path: Path, s3: S3Backend) -> None:
+    directory, place = tmp_path / "data", tmp_path / "place"
+    directory.mkdir()
+    place.mkdir()
+    kept, reports = data(directory)
+    s3.create_bucket("bucket", "us-east-1")
+    s3.put_object("bucket", "folder/", b"x")
+    assert not kept.save()
+    kept.rescue(place)
+    assert list(place.iterdir()) == []
+    kept.rescue(tmp_path / "none")
+    assert reports[-1] == f"what was not saved is lost: {tmp_path}/none: no such file or directory"
+
+
+def test_one_engine_has_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = lock(tmp_path)
+    with pytest.raises(UsageError, match=f"^--data {tmp_path}: another `mu local` uses it"):
+        lock(tmp_path)
+    os.close(held)
+    os.close(lock(tmp_path))
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    os.close(lock(tmp_path))
