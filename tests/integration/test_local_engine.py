@@ -453,6 +453,33 @@ def test_names_that_lambda_does_not_allow(rig: Rig, name: str) -> None:
         rig.create(name)
 
 
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"Timeout": 901}, "ValidationException.*Value '901' at 'timeout'.*less than or equal to 900"),
+        ({"MemorySize": 10241}, "ValidationException.*memorySize"),
+        ({"Environment": {"Variables": {"NAME": "x" * 4096}}}, "InvalidParameterValueException.*4KB"),
+    ],
+)
+def test_settings_that_lambda_does_not_allow(rig: Rig, settings: dict[str, Any], error: str) -> None:
+    with pytest.raises(ClientError, match=error):
+        rig.create("refused", **settings)
+    with pytest.raises(ClientError, match=error):
+        rig.functions.update_function_configuration(FunctionName="f", **settings)
+    allowed = {"Timeout": 900, "MemorySize": 10240, "Environment": {"Variables": {"NAME": "x" * 4000}}}
+    rig.create("allowed", **allowed)
+    rig.functions.delete_function(FunctionName="allowed")
+
+
+def test_a_package_that_is_no_archive(rig: Rig, bucket: str) -> None:
+    rig.s3.put_object(Bucket=bucket, Key="key", Body=b"no archive")
+    for code in ({"ZipFile": b"no archive"}, {"S3Bucket": bucket, "S3Key": "key"}):
+        with pytest.raises(ClientError, match=r"InvalidParameterValueException.*Could not unzip"):
+            rig.create("refused", Code=code)
+        with pytest.raises(ClientError, match=r"InvalidParameterValueException.*Could not unzip"):
+            rig.functions.update_function_code(FunctionName="f", **code)
+
+
 def test_a_role_that_is_not_there(rig: Rig) -> None:
     with pytest.raises(ClientError, match="cannot be assumed by Lambda"):
         rig.create("roleless", Role="arn:aws:iam::123456789012:role/none")

@@ -8,9 +8,11 @@ request, from the class in its registry: `plug_in` puts ours there.
 import base64
 import concurrent.futures
 import contextlib
+import io
 import json
 import re
 import uuid
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -37,6 +39,10 @@ LOG_TAIL = 4096
 NAME = re.compile(r"[a-zA-Z0-9-_]{1,64}")
 PARTIAL_ARN = re.compile(r"\d{12}:function:")
 FULL_ARN = re.compile(r"arn:[\w-]+:lambda:(?P<region>[\w-]+):\d{12}:function:")
+
+
+SETTINGS = {"Timeout": 900, "MemorySize": 10240}  # the most seconds and MB; AWS's clients check the least
+VARIABLES_SIZE = 4096  # bytes of all environment variables
 
 
 class InvokeError(JsonRESTError):
@@ -67,19 +73,28 @@ class ExecutingBackend(simple.LambdaSimpleBackend):
         ExecutingBackend.__init__(self, self.executor, self.waiting, self.region_name, self.account_id)
 
     def create_function(self, spec: dict[str, Any]) -> LambdaFunction:
-        """Like moto's, but refuses a package that is not in S3, and a name that Lambda does not allow."""
+        """Like moto's, but refuses a package that is not in S3 or no archive, and names and settings that Lambda does
+        not allow."""
         name = str(spec["FunctionName"]).rpartition(":")[2]
         if not NAME.fullmatch(name):
             raise ValidationException(name, "functionName", f"Member must satisfy pattern: {NAME.pattern}")
+        _check_settings(spec)
         self._check_code(spec["Code"])
         return super().create_function({**spec, "FunctionName": name})
 
     def update_function_code(
         self, function_name: str, qualifier: str, body: dict[str, Any]
     ) -> dict[str, Any] | None:
-        """Like moto's, but refuses a package that is not in S3."""
+        """Like moto's, but refuses a package that is not in S3 or no archive."""
         self._check_code(body)
         return super().update_function_code(function_name, qualifier, body)
+
+    def update_function_configuration(
+        self, function_name: str, qualifier: str, body: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        """Like moto's, but refuses settings that Lambda does not allow."""
+        _check_settings(body)
+        return super().update_function_configuration(function_name, qualifier, body)
 
     def delete_function(self, function_name: str, qualifier: str | None = None) -> None:
         """Like moto's, but also removes the reservation."""
@@ -121,16 +136,27 @@ class ExecutingBackend(simple.LambdaSimpleBackend):
         )
 
     def _check_code(self, code: Mapping[str, Any]) -> None:
-        if "S3Key" not in code:
+        if "ZipFile" in code:
+            packed = base64.b64decode(code["ZipFile"])
+        elif "S3Key" in code:
+            packed = self._object(code["S3Bucket"], code["S3Key"])
+        else:
             return
+        if not zipfile.is_zipfile(io.BytesIO(packed)):
+            text = "Could not unzip uploaded file. Please check your file, then try to upload again."
+            raise InvalidParameterValueException(text)
+
+    def _object(self, bucket: str, name: str) -> bytes:
+        """Returns the bytes of an object. Raises Lambda's error if there is none."""
         try:
-            found = s3_backends[self.account_id][self.partition].get_object(code["S3Bucket"], code["S3Key"])
-            missing: S3ClientError | None = None if found else MissingKey()
+            found = s3_backends[self.account_id][self.partition].get_object(bucket, name)
+            missing: S3ClientError = MissingKey()
         except S3ClientError as error:
-            missing = error
-        if missing:
+            found, missing = None, error
+        if found is None:
             text = f"S3 Error Code: {missing.code}. S3 Error Message: {missing.message}"
             raise InvalidParameterValueException(f"Error occurred while GetObject. {text}")
+        return found.value
 
     def invoke(
         self,
@@ -205,6 +231,20 @@ def _alias(name: str, qualifier: str | None) -> str | None:
     """Returns the version or alias that was asked for, in the name or as the qualifier."""
     tail = name.split(":function:")[-1] if ":function:" in name else name
     return tail.partition(":")[2] or qualifier
+
+
+def _check_settings(spec: Mapping[str, Any]) -> None:
+    """Raises Lambda's error for settings that it does not allow."""
+    for name, most in SETTINGS.items():
+        if spec.get(name, 0) > most:
+            bound = f"Member must have value less than or equal to {most}"
+            raise ValidationException(str(spec[name]), name[0].lower() + name[1:], bound)
+    variables = json.dumps(spec.get("Environment", {}).get("Variables", {}), separators=(",", ":"))
+    if len(variables.encode()) > VARIABLES_SIZE:
+        raise InvalidParameterValueException(
+            "Lambda was unable to configure your environment variables because the environment variables you have "
+            f"provided exceeded the 4KB limit. String measured: {variables}"
+        )
 
 
 def _check(kind: str, body: bytes) -> None:
