@@ -99,11 +99,15 @@ class Data:
 
     def _save_object(self, folder: Path, name: str, newest: Any) -> bool:
         try:
-            target = _place(folder, name)
+            is_folder = name.endswith("/") and not newest.contentsize  # as S3's console makes them
+            target = _place(folder, name.removesuffix("/") if is_folder else name)
             if not target.parent.resolve().is_relative_to(folder.resolve()):
                 raise ValueError("a symbolic link leads out of the bucket's folder")
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(target, newest.pieces(0, newest.contentsize))
+            if is_folder:
+                target.mkdir(exist_ok=True)
+            else:
+                write_whole(target, newest.pieces(0, newest.contentsize))
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else error
             self.report(f"s3://{folder.name}/{name} was not saved: {why}")

@@ -111,6 +111,19 @@ def test_keys_that_are_no_files_names(tmp_path: Path, s3: S3Backend, key: str) -
     assert reports == [f"s3://bucket/{key} was not saved: its name is not the name of a file"]
 
 
+def test_a_folder_of_the_consoles_kind_is_a_directory(tmp_path: Path, s3: S3Backend) -> None:
+    kept, reports = data(tmp_path)
+    s3.create_bucket("bucket", "us-east-1")
+    for key in ("folder/", "folder/below/", "folder/file"):
+        s3.put_object("bucket", key, b"x" if key.endswith("e") else b"")
+    assert kept.save()
+    assert (tmp_path / "bucket/folder/below").is_dir()
+    assert files(tmp_path) == {"bucket/folder/file": b"x"}
+    s3.put_object("bucket", "../out/", b"")
+    assert not kept.save()
+    assert reports == ["s3://bucket/../out/ was not saved: its name is not the name of a file"]
+
+
 def test_no_key_leads_out_through_a_link(tmp_path: Path, s3: S3Backend) -> None:
     directory, outside = tmp_path / "data", tmp_path / "outside"
     (directory / "bucket").mkdir(parents=True)
