@@ -96,7 +96,7 @@ OTHER_LIMITS = {
         "mu.launch.options.TIMEOUT_MAX",
         "mu.mapping.outputs.LONGEST_KEY",
         "mu.mapping.outputs.LONGEST_NAME",
-        "mu.mapping.outputs.LONGEST_PATH",
+        "mu.mapping.paths.LONGEST_PATH",
     },
     "numbers of formats and arguments": {
         "mu.cli.ivf_join.MOST_FRAMES",

@@ -107,7 +107,7 @@ def look(items: Iterable[Input], checked: Checked, past: Past | None = None, sam
             if item.refused:
                 raise RefusedError(item.refused)
             places = dict(checked.outputs.of(item))
-            checked.outputs.claim(places)
+            checked.outputs.claim(item, places)
         except RefusedError as error:
             if isinstance(error, CollisionError):
                 found.collisions += 1

@@ -81,7 +81,7 @@ class Feed:
         try:
             if self._outputs and not refused:
                 places = dict(self._outputs.of(item))
-                self._outputs.claim(places)
+                self._outputs.claim(item, places)
         except RefusedError as error:
             refused, places = str(error), {}
         same = identity_of(item, self._command, places, self._program)
@@ -131,7 +131,7 @@ def first_refusal(source: Iterable[Input], outputs: Outputs) -> int:
         count += 1
         if not item.refused:
             try:
-                outputs.claim(outputs.of(item))
+                outputs.claim(item, outputs.of(item))
             except CollisionError as error:
                 raise UsageError(f"input {item.number}, {item.text!r}: {error}") from None
             except RefusedError:

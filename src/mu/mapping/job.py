@@ -119,7 +119,7 @@ def check(given: Given, source: Source) -> Checked:
         given,
         source,
         command,
-        Outputs(templates, source),
+        Outputs(templates, source, command.names),
         Rules(
             failures.statuses(given.ok, "--ok"),
             failures.statuses(given.no_retry, "--no-retry") if given.no_retry else frozenset(),

@@ -2,18 +2,18 @@
 
 import os
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from mu.errors import UsageError
 from mu.mapping import words
 from mu.mapping.fingerprints import Fingerprints, fingerprint
 from mu.mapping.inputs import Input, bucket_and_key, check_written, is_nearly_s3, is_s3, readable
+from mu.mapping.paths import LONGEST_PATH, Paths
 from mu.mapping.sources import Source
 from mu.preflight import check_bucket
 
 LONGEST_NAME = 255  # bytes of a file's name
-LONGEST_PATH = 4095
 LONGEST_KEY = 1024  # bytes of an object's key
 
 
@@ -115,44 +115,61 @@ def _is_below(plain: str, base: str, *, free: bool) -> bool:
 
 
 class Outputs:
-    """The outputs of all inputs; an output that another input has already is refused."""
+    """The outputs of all inputs. One that another input has already is refused, and one that is itself an input.
 
-    def __init__(self, templates: Sequence[OutputTemplate], source: Source) -> None:
+    `fields` are those of the command: they tell which files its program reads.
+    """
+
+    def __init__(
+        self, templates: Sequence[OutputTemplate], source: Source, fields: Collection[str] = ()
+    ) -> None:
         self.templates = templates
         self._source = source
-        self._seen = Fingerprints()
+        self._files = [name for name in sorted(fields) if name.partition(":")[0] == words.IN]
+        self._reads_text = source.files and not words.OF_TEXT.keys().isdisjoint(fields)
+        self._paths = Paths()
+        self.forget()
 
     def __bool__(self) -> bool:
         return bool(self.templates)
 
     def of(self, item: Input) -> Mapping[str, str]:
         """Returns the places of one input's outputs, by name. Raises RefusedError."""
-        made: dict[str, str] = {}
-        for output in self.templates:
-            place = expand(output, item)
-            if self._source.holds(place):
+        return {output.name: expand(output, item) for output in self.templates}
+
+    def claim(self, item: Input, places: Mapping[str, str]) -> None:
+        """Claims these places for one input. Raises CollisionError if one of them is an input or another input's
+        output, or if this input is another one's output; then none is claimed."""
+        read = {fingerprint(name): path for path in self._read_by(item) for name in self._paths.names(path)}
+        mine: set[int] = set()
+        for place in places.values():
+            names = self._paths.names(place)
+            prints = set(map(fingerprint, names))
+            if not prints.isdisjoint(read):
+                raise CollisionError(f"its output {place} is the input itself")
+            if self._source.holds(names) or any(map(self._read.count, prints)):
                 raise CollisionError(
                     f"its output {place} would be an input itself: put the outputs elsewhere"
                 )
-            if place == item.text or (not is_s3(place) and _same(place, item.text)):
-                raise CollisionError(f"its output {place} is the input itself")
-            made[output.name] = place
-        return made
-
-    def claim(self, places: Mapping[str, str]) -> None:
-        """Claims these places for one input. Raises RefusedError if another input has one of them; then none is
-        claimed."""
-        prints = [fingerprint(place) for place in places.values()]
-        for one, place in zip(prints, places.values(), strict=True):
-            if self._seen.count(one) or prints.count(one) > 1:
+            if any(map(self._written.count, prints)) or not prints.isdisjoint(mine):
                 raise CollisionError(f"its output {place} is that of another input, too")
-        for one in prints:
-            self._seen.add(one)
+            mine |= prints
+        for one, path in read.items():
+            if self._written.count(one):
+                raise CollisionError(f"{path} is the output of another input, too: put the outputs elsewhere")
+        for one in mine:
+            self._written.add(one)
+        for one in read:
+            self._read.add(one)
+
+    def _read_by(self, item: Input) -> list[str]:
+        """Returns the files and objects that an input's program reads, as far as the command tells."""
+        found = [path for name in self._files if (path := words.file_of(item, name))]
+        if self._reads_text and item.fields is None:
+            found.append(item.text)
+        return found
 
     def forget(self) -> None:
         """Forgets all claims, before the inputs are iterated again."""
-        self._seen = Fingerprints()
-
-
-def _same(place: str, text: str) -> bool:
-    return not is_s3(text) and posixpath.normpath(text or ".") == place
+        self._written = Fingerprints()
+        self._read = Fingerprints()

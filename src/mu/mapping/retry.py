@@ -19,7 +19,11 @@ class FailedInputs(Source):
 
     def __init__(self, rows: list[Row], columns: list[str] | None, description: str) -> None:
         super().__init__(
-            f"the failed inputs of {description}", lambda _: iter(()), again=True, columns=columns
+            f"the failed inputs of {description}",
+            lambda _: iter(()),
+            again=True,
+            columns=columns,
+            files=False,  # that no output is an input was found out when the whole map began
         )
         self._rows = rows
 

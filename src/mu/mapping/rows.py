@@ -240,7 +240,10 @@ def number_range(text: str) -> Source:
         raise UsageError(f"--range: {text} holds no number: {found[1]} is more than {found[2]}")
     width = len(found[1]) if re.match(r"-?0\d", found[1]) else 0
     return Source(
-        text, lambda _: (Found(f"{number:0{width}d}") for number in range(begin, end + 1)), again=True
+        text,
+        lambda _: (Found(f"{number:0{width}d}") for number in range(begin, end + 1)),
+        again=True,
+        files=False,
     )
 
 
@@ -274,4 +277,4 @@ def listed(values: Iterable[Any]) -> Source:
             else:
                 yield Found(_plain(value, f"input {number}"))
 
-    return Source("inputs", find, again=again, columns=columns)
+    return Source("inputs", find, again=again, columns=columns, files=not isinstance(first, int | float))

@@ -12,6 +12,7 @@ from mu import aws
 from mu.errors import MuError, UsageError, reason
 from mu.mapping import globs
 from mu.mapping.inputs import Input, bucket_and_key, check_written, is_directory_bucket, is_s3
+from mu.mapping.paths import Paths
 from mu.preflight import check_bucket
 
 ANY = re.compile(r"[*?]")
@@ -32,9 +33,10 @@ class Source:
     """The inputs of a map; it is iterable.
 
     `description` is shown in messages. `again` tells whether it can be iterated twice, with the same inputs;
-    `columns` are the names of a row's fields, None if the inputs are not rows; `holds(place)` tells whether a file or
-    object of this name would be an input; `skipped` counts what the last iteration skipped, by kind. `rest` is how
-    many more inputs there are to do if it has only the first ones of a map.
+    `columns` are the names of a row's fields, None if the inputs are not rows; `holds(names)` tells whether a file or
+    object of these names would be an input; `files` whether an input's text may name a file, which a command with `{}`
+    then reads. `skipped` counts what the last iteration skipped, by kind. `rest` is how many more inputs there are to
+    do if it has only the first ones of a map.
     """
 
     rest = 0
@@ -46,8 +48,8 @@ class Source:
         *,
         again: bool,
         columns: Sequence[str] | None = None,
-        holds: Callable[[str], bool] = lambda _: False,
-        files: bool = False,
+        holds: Callable[[Iterable[str]], bool] = lambda _: False,
+        files: bool = True,
         check: Callable[["Source"], None] = lambda _: None,
     ) -> None:
         self.description = description
@@ -111,8 +113,7 @@ def patterns(given: Sequence[str], region: str | None = None) -> Source:
         " ".join(given),
         find,
         again=not any(map(is_s3, given)),
-        holds=lambda place: any(_holds(each, place) for each in given),
-        files=True,
+        holds=_holds(given),
         check=check,
     )
 
@@ -132,22 +133,44 @@ def counted(what: str, count: int) -> str:
     return f"{count:,} {what}"
 
 
-def _holds(pattern: str, place: str) -> bool:
-    if is_s3(pattern) != is_s3(place) or f"/{globs.OWN}/" in f"/{place}":
-        return False
-    if not is_s3(pattern):
-        pattern, place = _absolute(pattern), os.path.abspath(place)  # noqa: PTH100  links stay as they are
-    if globs.MAGIC.search(pattern):
-        return bool(globs.matcher(pattern, hidden=is_s3(pattern)).fullmatch(place))
-    return place == pattern or place.startswith(f"{pattern.rstrip('/')}/")
+def _holds(given: Sequence[str]) -> Callable[[Iterable[str]], bool]:
+    """Returns a function that tells whether a file or object of these names would be an input of the patterns,
+    prefixes and names that were given."""
+    paths = Paths()
+    fixed: set[str] = set()
+    patterns: list[re.Pattern[str]] = []
+    for each in given:
+        if globs.MAGIC.search(each):
+            patterns += [globs.matcher(form, hidden=is_s3(each)) for form in _forms(each, paths)]
+        else:
+            fixed.update(name.rstrip("/") for name in paths.names(each))
+
+    def holds(names: Iterable[str]) -> bool:
+        return any(
+            f"/{globs.OWN}/" not in f"/{name}"
+            and (not fixed.isdisjoint(_above(name)) or any(pattern.fullmatch(name) for pattern in patterns))
+            for name in names
+        )
+
+    return holds
 
 
-def _absolute(pattern: str) -> str:
-    """Returns a pattern in absolute form; the part before the first wildcard is normalized (`./a/../b`)."""
-    fixed = globs.literal_prefix(pattern)
-    head, slash, tail = fixed.rpartition("/")
-    directory = os.path.abspath(head or ("/" if slash else "."))  # noqa: PTH100
-    return f"{directory.rstrip('/')}/{tail}{pattern[len(fixed) :]}"
+def _forms(pattern: str, paths: Paths) -> set[str]:
+    """Returns a pattern in absolute form, as it is written and without links to directories in the part before the
+    first wildcard, which is normalized (`./a/../b`)."""
+    if is_s3(pattern):
+        return {pattern}
+    directory, slash, _ = globs.literal_prefix(pattern).rpartition("/")
+    rest = pattern[len(directory + slash) :]
+    return {f"{name.rstrip('/')}/{rest}" for name in paths.names(f"{directory}{slash}.")}
+
+
+def _above(place: str) -> Iterator[str]:
+    """Yields a place and all directories, or prefixes in its bucket, that it is in; the system's root is empty."""
+    yield place
+    while (above := place.rpartition("/")[0]) not in (place, "s3:/"):
+        yield above
+        place = above
 
 
 def _files(source: Source, pattern: str, *, alone: bool) -> Iterator[Found]:

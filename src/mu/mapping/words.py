@@ -159,6 +159,17 @@ def value_of(item: Input, name: str) -> str:
     return OF_TEXT[name](item.text)
 
 
+def file_of(item: Input, name: str) -> str | None:
+    """Returns the file or object whose content `{in}` or `{in:COLUMN}` stands for; None for all other fields, such as
+    a column of that very name."""
+    kind, colon, column = name.partition(":")
+    if kind != IN:
+        return None
+    if item.fields is None:
+        return None if colon else item.text
+    return item.fields.get(column if colon else IN)
+
+
 def extension(path: str) -> str:
     """Returns a file's last extension with its dot if programs may depend on it, otherwise an empty text."""
     found = re.fullmatch(r"(?s:.*[^/])(\.[A-Za-z0-9_-]{1,16})", path)

@@ -8,8 +8,12 @@ from hypothesis import strategies as st
 
 from mu.errors import UsageError
 from mu.mapping import outputs, rows, sources
-from mu.mapping.inputs import Input
-from mu.mapping.outputs import Outputs, RefusedError
+from mu.mapping.inputs import Input, is_s3
+from mu.mapping.outputs import CollisionError, Outputs, RefusedError
+
+
+def claim(both: Outputs, item: Input) -> None:
+    both.claim(item, both.of(item))
 
 
 def made(template: str, text: str, number: int = 1) -> str:
@@ -89,18 +93,18 @@ def test_several_outputs_have_names() -> None:
 
 def test_two_inputs_of_one_output() -> None:
     both = Outputs(outputs.parse(["x/{/}"], None), rows.number_range("1-2"))
-    both.claim(both.of(Input(1, "a/1.jpg")))
+    claim(both, Input(1, "a/1.jpg"))
     with pytest.raises(RefusedError, match="x/1.jpg is that of another"):
-        both.claim(both.of(Input(2, "b/1.jpg")))
-    both.claim(both.of(Input(3, "b/2.jpg")))
+        claim(both, Input(2, "b/1.jpg"))
+    claim(both, Input(3, "b/2.jpg"))
     both.forget()
-    both.claim(both.of(Input(2, "b/1.jpg")))
+    claim(both, Input(2, "b/1.jpg"))
 
 
 def test_two_outputs_of_one_input_that_are_the_same() -> None:
     both = Outputs(outputs.parse(["a=x/{/}", "b=./x/{/}"], None), rows.number_range("1-2"))
     with pytest.raises(RefusedError, match="another input"):
-        both.claim(both.of(Input(1, "1.jpg")))
+        claim(both, Input(1, "1.jpg"))
 
 
 @pytest.mark.parametrize(
@@ -126,15 +130,94 @@ def test_an_output_that_would_be_an_input(
     both = Outputs(outputs.parse([template], None), sources.patterns([pattern]))
     if refused:
         with pytest.raises(RefusedError, match="would be an input itself"):
-            both.of(Input(1, text))
+            claim(both, Input(1, text))
     else:
-        both.of(Input(1, text))
+        claim(both, Input(1, text))
 
 
-def test_a_line_that_is_its_own_output() -> None:
-    both = Outputs(outputs.parse(["{}"], None), rows.number_range("1-2"))
+ROW = {"f": "in/1", "o": "in/2", "n": "7"}
+
+
+@pytest.mark.parametrize("fields", [{""}, {"in"}, {"/"}])
+@pytest.mark.parametrize("text", ["./a.jpg", "way/a.jpg", "link"])
+def test_a_line_that_is_its_own_output(
+    fields: set[str], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("way").symlink_to(".")
+    Path("link").symlink_to("a.jpg")
+    both = Outputs(outputs.parse(["a.jpg"], None), rows.listed(["x"]), fields)
+    with pytest.raises(RefusedError, match="its output a.jpg is the input itself"):
+        claim(both, Input(1, text))
+
+
+@pytest.mark.parametrize(
+    ("source", "template", "item", "fields"),
+    [
+        (rows.number_range("1-3"), "{}", Input(1, "1"), {""}),
+        (rows.number_range("1-3"), "./{}", Input(1, "1"), {""}),
+        (rows.listed([1, 2]), "{}", Input(1, "1"), {""}),
+        (rows.listed(["a"]), "{}", Input(1, "a"), {"out"}),
+        (rows.listed([ROW]), "{n}", Input(1, "7", ROW), {"", "n"}),
+        (rows.listed([ROW]), "{o}", Input(1, "7", ROW), {"in:f", "o"}),
+    ],
+)
+def test_a_number_or_a_row_is_no_file(
+    source: sources.Source, template: str, item: Input, fields: set[str]
+) -> None:
+    claim(Outputs(outputs.parse([template], source.columns), source, fields), item)
+
+
+def test_a_number_that_the_program_reads_is_a_file() -> None:
+    both = Outputs(outputs.parse(["{}"], None), rows.number_range("1-3"), {"in"})
     with pytest.raises(RefusedError, match="the input itself"):
-        both.of(Input(1, "./a.jpg"))
+        claim(both, Input(1, "1"))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("template", "fields", "one", "other"),
+    [
+        ("{}.gz", {"in"}, Input(1, "a"), Input(2, "./a.gz")),
+        ("{}.gz", {""}, Input(1, "a"), Input(2, "way/a.gz")),
+        ("{}.gz", {"in"}, Input(1, "s3://bkt/a"), Input(2, "s3://bkt/a.gz")),
+        ("{o}", {"in:f"}, Input(1, "x", ROW), Input(2, "y", {"f": "in/2", "o": "in/3"})),
+        ("{o}", {"in:f"}, Input(1, "x", ROW), Input(2, "y", {"f": "link", "o": "in/3"})),
+    ],
+)
+def test_what_one_input_writes_and_another_reads(
+    template: str,
+    fields: set[str],
+    one: Input,
+    other: Input,
+    turned: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is the second of the two that is refused, since inputs may still be being read."""
+    monkeypatch.chdir(tmp_path)
+    Path("way").symlink_to(".")
+    Path("link").symlink_to("in/2")
+    if is_s3(one.text):
+        template = "s3://bkt/{/}.gz"
+    columns = None if one.fields is None else list(one.fields)
+    both = Outputs(outputs.parse([template], columns), rows.listed(["x"]), fields)
+    first, second = (other, one) if turned else (one, other)
+    claim(both, first)
+    told = "would be an input itself" if turned else "is the output of another input"
+    for _ in range(2):  # nothing of what was refused is claimed
+        with pytest.raises(CollisionError, match=told):
+            claim(both, second)
+    both.forget()
+    claim(both, second)
+
+
+def test_a_file_may_be_read_by_many() -> None:
+    both = Outputs(outputs.parse(["{n}"], ["f", "n"]), rows.listed([ROW]), {"in:f"})
+    for number in (1, 2):
+        claim(both, Input(number, "", {"f": "model", "n": str(number)}))
+    with pytest.raises(CollisionError, match="would be an input itself"):
+        claim(both, Input(3, "", {"f": "x", "n": "model"}))
 
 
 @given(st.text(max_size=30))

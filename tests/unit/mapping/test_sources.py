@@ -16,6 +16,7 @@ from moto import mock_aws
 
 from mu.errors import MuError, UsageError
 from mu.mapping import sources
+from mu.mapping.paths import Paths
 from mu.mapping.sources import Source, counted, patterns
 
 
@@ -371,4 +372,23 @@ def test_each_of_several_patterns_must_have_an_object(s3: Any) -> None:
     ],
 )
 def test_what_a_source_holds(pattern: str, place: str, expected: bool) -> None:
-    assert patterns([pattern]).holds(place) is expected
+    assert patterns([pattern]).holds(Paths().names(place)) is expected
+
+
+def test_a_source_holds_what_a_link_leads_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    Path("in/a").touch()
+    Path("way").symlink_to("in")
+    Path("link").symlink_to("in/a")
+    for pattern, place, expected in [
+        ("in/*", "way/a", True),
+        ("way/*", "in/a", True),
+        ("way/", "in/new", True),
+        ("w*/a", "way/a", True),
+        ("link", "in/a", True),
+        ("link", "in/b", False),
+        ("/", "way/a", True),
+        ("/", "s3://bbb/a", False),
+    ]:
+        assert patterns([pattern]).holds(Paths().names(place)) is expected, pattern
