@@ -56,7 +56,7 @@ class Feed:
         self._program = program
         self._past = past
         self.counts = Counts()
-        self._names_file = IN in command.names
+        self._files = words.files_in(command.names)
         self.broken = ""
         self.complete = False
         self.skip: Callable[[int], object] = lambda _: None
@@ -92,13 +92,30 @@ class Feed:
         return Work(item, places, same, refused, counts.seen)
 
     def known(self, item: Input) -> Input:
-        """Returns an input with what is known of it: the number that it has in the results, and its file's version."""
+        """Returns an input with what is known of it: the number that it has in the results, and its files' versions."""
         if self._past is not None:
             item = self._past.numbered(item)
-        if self._names_file and item.fields is None and not item.version and not is_s3(item.text):
+        if not self._files or item.version:
+            return item
+        if item.fields is not None:
+            return self._row(item)
+        if not is_s3(item.text):
             found = of_file(item.text)
             item = item._replace(size=found.size, version=found.version, refused=found.refused)
         return item
+
+    def _row(self, item: Input) -> Input:
+        """Returns a row with the versions of the files that its columns name."""
+        versions: dict[str, str] = {}
+        refused = item.refused
+        for name in self._files:
+            path = words.file_of(item, name)
+            if path and not is_s3(path):
+                found = of_file(path)
+                versions[name] = found.version
+                if found.refused:
+                    refused = refused or f"{path} {found.refused}"
+        return item._replace(versions=versions, version=" ".join(versions.values()), refused=refused)
 
     def is_done(self, item: Input, same: str, places: Mapping[str, str]) -> bool:
         """Returns whether an input of this identity was done before; counts why it is done again."""

@@ -12,7 +12,9 @@ class Input(NamedTuple):
     """One input. `number` counts from 1; `text` replaces `{}`; `fields` are a row's columns by name.
 
     `size` (bytes) and `version` (an ETag, or modification time and size) describe the file or object, if its source
-    tells them. `refused` is the reason why the input cannot be done at all, such as an object in Glacier.
+    tells them. `versions` are those of the files of this machine that a row's columns name, by field, such as
+    `in:photo`; then `version` has all of them. `refused` is the reason why the input cannot be done at all, such as an
+    object in Glacier.
     """
 
     number: int
@@ -21,6 +23,7 @@ class Input(NamedTuple):
     size: int | None = None
     version: str = ""
     refused: str = ""
+    versions: Mapping[str, str] = {}
 
 
 def is_s3(place: str) -> bool:

@@ -125,7 +125,7 @@ class Outputs:
     ) -> None:
         self.templates = templates
         self._source = source
-        self._files = [name for name in sorted(fields) if name.partition(":")[0] == words.IN]
+        self._files = words.files_in(fields)
         self._reads_text = source.files and not words.OF_TEXT.keys().isdisjoint(fields)
         self._paths = Paths()
         self.forget()

@@ -136,8 +136,9 @@ class Layout:
             return self._output(made, work, mine, name, which)
         if name == TMP:
             return self._directory(made)
-        if kind == IN:
-            return self._input(made, work, name, which)
+        source = words.file_of(work.item, name)
+        if source is not None:
+            return self._input(made, work.item, name, source)
         return words.value_of(work.item, name)
 
     def _file(self, made: Plan, name: str, field_name: str) -> str:
@@ -151,11 +152,10 @@ class Layout:
         (made.directories if self.here else made.make).append(path)
         return path
 
-    def _input(self, made: Plan, work: Work, name: str, which: str) -> str:
-        item = work.item
-        source = words.value_of(item, which or IN) if item.fields is not None else item.text
-        etag = item.version if item.fields is None else ""
-        short = f"{IN}{f'-{safe(which)}' if which else ''}{words.extension(source)}"
+    def _input(self, made: Plan, item: Input, name: str, source: str) -> str:
+        etag = item.version if item.fields is None else item.versions.get(name, "")
+        column = name.partition(":")[2]
+        short = f"{IN}{f'-{safe(column)}' if column else ''}{words.extension(source)}"
         path = self._file(made, short, name)
         if is_s3(source):
             bucket, key = bucket_and_key(source)
@@ -272,7 +272,8 @@ def unchanged(made: Plan) -> None:
         found = of_file(source)
         if found.refused or not os.access(source, os.R_OK):
             raise Refused(f"the input {found.refused or 'cannot be read: permission denied'}")
-        if version and found.version != version:
+        # A directory gets another time from each file that is written into it, such as an output.
+        if version and found.version != version and not os.path.isdir(source):  # noqa: PTH112 - a text
             raise Refused("the input has changed since it was listed")
 
 

@@ -14,7 +14,7 @@ shell reads, every field is quoted (and refused between quotes or in a here-docu
 import posixpath
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from mu.errors import UsageError
@@ -157,6 +157,11 @@ def value_of(item: Input, name: str) -> str:
     if name == NUMBER:
         return str(item.number)
     return OF_TEXT[name](item.text)
+
+
+def files_in(names: Iterable[str]) -> list[str]:
+    """Returns those of the fields that may stand for a file's content (see `file_of`), sorted."""
+    return sorted(name for name in names if name.partition(":")[0] == IN)
 
 
 def file_of(item: Input, name: str) -> str | None:

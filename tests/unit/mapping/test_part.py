@@ -261,6 +261,38 @@ def test_an_input_that_its_program_changes() -> None:
     assert not files("out")
 
 
+def test_a_file_of_a_row_that_changes_while_the_job_runs_is_final() -> None:
+    make(["1", "2"])
+    given = Given(shell="cat {in:f} {in:g} > {out}; echo more >> {in:g}", out=("out/{n}",))
+    summary, commands = run_map(given, rows.listed([{"n": "1", "f": "in/1", "g": "in/2"}]))
+    assert summary.failures[0]["failure"] == "the input has changed since it was listed"
+    assert len(commands) == 1
+    assert not files("out")
+
+
+def test_a_directory_as_input_may_be_written_into() -> None:
+    make(["1", "2"])
+    given = Given(shell="ls {in:d} | wc -l > {out}; touch {in:d}/more", out=("{d}/out",))
+    assert run_map(given, rows.listed([{"d": "in"}]))[0].done == 1
+
+
+def test_a_file_of_a_row_that_is_gone() -> None:
+    make(["1"])
+    found = rows.listed([{"f": "in/1"}, {"f": "in/2"}, {"f": ""}])
+    summary, commands = run_map(Given(("cat", "{in:f}")), found)
+    assert (summary.done, summary.failed, len(commands)) == (1, 2, 1)
+    assert [each["failure"] for each in summary.failures] == [
+        "in/2 cannot be read: no such file or directory",
+        "'' is not the name of a file",
+    ]
+
+
+def test_a_column_that_is_named_like_a_file_of_another() -> None:
+    collector = Gathered()
+    run_map(Given(("echo", "{in:a}")), rows.listed([{"in:a": "text"}]), collector=collector)
+    assert collector.ordered() == [b"text\n"]
+
+
 def test_an_input_that_is_gone() -> None:
     make(["1"])
     summary, _ = run_map(Given(("cat", "{in}")), rows.listed(["in/1", "in/2"]))
@@ -367,6 +399,24 @@ def test_what_has_changed_is_done_again_and_counted(change: Any, why: str) -> No
     summary, commands = run_map(Given(COPY, out=("out/{/}",), resume=True), sources.patterns(["in/*"]))
     assert (summary.done, summary.skipped, summary.redone) == (1, 1, {why: 1})
     assert len(commands) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "templates"),
+    [(("cp", "{in:f}", "{out}"), ("out/{n}",)), (("sh", "-c", "cat $1 $2", "-", "{in:g}", "{in:f}"), ())],
+)
+def test_a_row_whose_file_has_changed_is_done_again(
+    command: tuple[str, ...], templates: tuple[str, ...]
+) -> None:
+    make(["1", "2"])
+    inputs = [{"n": str(number), "f": f"in/{number}", "g": "in/1"} for number in (1, 2)]
+    given = Given(command, out=templates, results="r", resume=True)
+    assert run_map(given, rows.listed(inputs))[0].done == 2
+    assert run_map(given, rows.listed(inputs))[0].skipped == 2
+    Path("in/2").write_text("other")
+    summary, _ = run_map(given, rows.listed(inputs))
+    assert (summary.done, summary.skipped) == (1, 1)
+    assert summary.redone == {"the input, the command or the program has changed": 1}
 
 
 def test_what_another_command_has_written_in_the_meantime_is_not_done() -> None:

@@ -128,6 +128,26 @@ def test_known_fields_are_taken() -> None:
     words.check({"seed", "in:photo", "in"}, ["seed", "photo", "in"], [], where="the command")
 
 
+@pytest.mark.parametrize(
+    ("name", "fields", "expected"),
+    [
+        ("in", None, "text"),
+        ("", None, None),
+        ("in:a", {"a": "x"}, "x"),
+        ("in:a", {"in:a": "no file"}, None),
+        ("in:a", {"in:a": "no file", "a": "x"}, "x"),
+        ("in", {"in": "x"}, "x"),
+        ("in:", {"": "x"}, "x"),
+        ("a", {"a": "x"}, None),
+    ],
+)
+def test_the_file_that_a_field_stands_for(
+    name: str, fields: dict[str, str] | None, expected: str | None
+) -> None:
+    assert words.file_of(Input(1, "text", fields), name) == expected
+    assert words.files_in({name, "#"}) == ([name] if name.startswith("in") else [])
+
+
 def test_no_command() -> None:
     with pytest.raises(UsageError, match="after --"):
         words.command([])
