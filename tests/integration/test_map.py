@@ -677,6 +677,30 @@ def test_no_output_is_uploaded_if_another_is_missing(
     assert keys == [f"{folder}/1", f"{folder}/1.log" if other.startswith("s3:") else "logs/1"]
 
 
+@pytest.mark.parametrize("engine", ["here", "lambda", "lambda --direct"])
+def test_what_is_no_regular_file_is_waited_for_at_neither_end(
+    s3: Any, capfd: pytest.CaptureFixture[str], engine: str
+) -> None:
+    """It is not tried again either."""
+    os.mkfifo("fifo")
+    Path("file").touch()
+    Path("list").write_text("file\n/dev/zero\nfifo\n")
+    words = ["--lines", "list", "-e", *engine.split()]
+    if engine != "here":  # there the program has both where they are
+        assert main(["map", *words, "--", "cat", "{in}"]) == 1
+        err = capfd.readouterr().err
+        assert ": it is no regular file (inputs 2: /dev/zero, 3: fifo)" in err
+        assert "1 of 3 inputs done" in err
+    key = engine.replace(" ", "")
+    words += ["--out", f"s3://{BUCKET}/{key}/{{#}}", "--sh", "test {} = file && touch {out} || mkfifo {out}"]
+    assert main(["map", *words]) == 1
+    err = capfd.readouterr().err
+    assert "it is no regular file (inputs 2: /dev/zero, 3: fifo)" in err
+    assert "retried" not in err
+    listed = s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{key}/")["Contents"]
+    assert [each["Key"] for each in listed if ".mu" not in each["Key"]] == [f"{key}/1"]
+
+
 def test_resume_in_a_bucket(s3: Any, capfd: pytest.CaptureFixture[str]) -> None:
     for name in "abc":
         s3.put_object(Bucket=BUCKET, Key=f"resume/{name}", Body=name.encode())

@@ -112,7 +112,6 @@ ELSEWHERE = {
     "work/replies": "unit/test_handler.py",
     "work/session": "unit/test_worker.py",
     "work/time_limit": "unit/test_worker.py",
-    "work/transfer": "unit/work/test_s3.py unit/work/test_file_store.py",
     "work/variables": "unit/test_handler.py unit/work/test_command_template.py",
 }
 # Test files here that belong to no single module: documentation, examples, tools, several modules together.

@@ -9,6 +9,7 @@ channel.
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -247,12 +248,23 @@ def transfers(
 
 
 def put(source: str, file: str) -> str:
-    """Returns the command that sends a small file to the worker. Raises Refused if it cannot be read, or has grown."""
+    """Returns the command that sends a small file to the worker. Raises Refused if it cannot be read, has grown, or is
+    no regular file, since the loop would wait for a FIFO's writer, and a device may have no end."""
     try:
-        data = Path(source).read_bytes()
+        with open(source, "rb", opener=_at_once) as opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise Refused(f"cannot read {source}: it is no regular file")
+            data = opened.read(SMALL + 1)
     except OSError as error:
         raise Refused(f"cannot read {source}: {reason(error)}") from None
+    if len(data) > SMALL:
+        raise Refused(f"cannot read {source}: it has grown to more than {SMALL:,} bytes")
     return put_command(file, data)
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Opens a file without waiting, as for the other end of a FIFO."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def begin(made: Plan) -> None:

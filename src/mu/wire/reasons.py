@@ -17,6 +17,7 @@ FINAL = (
     "the store has a file where the key names a directory",
     "a store of files is file:/// and an absolute path",
     "upload it instead",  # a file is too long for a message
+    "it is no regular file",
     ":KEY, NUL, FILE",  # how to write a transfer that was written otherwise
 )
 UNKNOWN = "no such command"

@@ -13,7 +13,7 @@ import os
 import stat
 
 from mu.wire.protocol import FILE_BUCKET
-from mu.work.transfer import REASONS, StoreError, deliver
+from mu.work.transfer import REASONS, StoreError, deliver, opened
 
 CHUNK = 1 << 22
 PIECE = 1 << 30
@@ -49,10 +49,8 @@ def retrieve(_region: str, bucket: str, key: str, file: str, etag: str = "") -> 
 
 def upload(_region: str, bucket: str, key: str, file: str) -> int:
     """Copies a file to an object, as `S3.upload` does; `transfer.failure` describes its exceptions."""
-    source = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    source = opened(file)
     try:
-        if stat.S_ISDIR(os.fstat(source).st_mode):
-            raise IsADirectoryError(21, "Is a directory")
         path = _inside(_root(bucket), key)
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -91,15 +89,14 @@ def _inside(root: str, key: str) -> str:
 
 
 def _copy(source: int, path: str) -> int:
-    """Copies an open file. Raises OSError if its length changed meanwhile."""
+    """Copies an open file. Raises StoreError if its length changed meanwhile."""
     expected = os.fstat(source).st_size
-    regular = stat.S_ISREG(os.fstat(source).st_mode)
-    os.lseek(source, 0, os.SEEK_SET) if regular else None
+    os.lseek(source, 0, os.SEEK_SET)
     with open(path, "wb") as out:
-        size = _copied_by_system(source, out.fileno()) if regular else 0
+        size = _copied_by_system(source, out.fileno())
         while data := os.read(source, CHUNK):  # what the system has not copied
             size += out.write(data)
-    if regular and size != expected:
+    if size != expected:
         raise StoreError(f"it was changed while it was read: {expected} bytes have become {size}")
     return size
 

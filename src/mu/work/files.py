@@ -6,6 +6,8 @@ import contextlib
 import os
 import stat
 
+from mu.work.transfer import opened
+
 # The most names in the answer to a `list:`.
 MOST_LISTED = 100_000
 
@@ -39,14 +41,10 @@ def put(path: str, data: bytes) -> int:
 def fetch(path: str, limit: int) -> bytes:
     """Returns the content of a file of up to `limit` bytes. Raises OSError, or ValueError if it is longer or not
     regular."""
-    # O_NONBLOCK, because opening a FIFO would wait for a writer.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is no regular file")
+    with open(opened(path), "rb") as file:
         data = file.read(limit + 1)
+        size = max(os.fstat(file.fileno()).st_size, len(data))
     if len(data) > limit:
-        size = max(status.st_size, len(data))
         raise ValueError(f"it has {size} bytes, and a message holds {limit}: upload it instead")
     return data
 

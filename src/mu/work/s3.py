@@ -17,7 +17,7 @@ import sys
 import threading
 from typing import IO, TYPE_CHECKING, Any
 
-from mu.work.transfer import StoreError, deliver
+from mu.work.transfer import StoreError, deliver, opened
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -101,8 +101,8 @@ class S3:
 
     def upload(self, region: str, bucket: str, key: str, file: str) -> int:
         """Copies a file to an object, with a checksum that the store compares; returns its bytes. `transfer.failure`
-        describes its exceptions."""
-        with open(file, "rb") as body:
+        describes its exceptions, including the one raised if it is no regular file."""
+        with open(opened(file), "rb") as body:
             client, name = self._client(region, bucket)
             size = os.fstat(body.fileno()).st_size
             if size >= MULTIPART_FROM:

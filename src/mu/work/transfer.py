@@ -44,6 +44,21 @@ def failure(error: Exception) -> str:
     return reason(error)
 
 
+def opened(file: str) -> int:
+    """Returns a descriptor to read a regular file. Raises OSError, or ValueError if it is none.
+
+    Opening does not wait, as it would for the writer of a FIFO.
+    """
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(21, "Is a directory")
+    raise ValueError("it is no regular file")
+
+
 def deliver(file: str, write: Callable[[str], int]) -> int:
     """Lets `write` make a file, which then is complete or does not exist; returns its bytes, as `write` does.
 

@@ -115,6 +115,16 @@ def test_a_program_that_writes_no_output(engine: str) -> None:
     assert not files("out")
 
 
+def test_an_input_elsewhere_that_is_no_regular_file() -> None:
+    make(["1"])
+    os.mkfifo("fifo")
+    given = Given(("cat", "{in}"), engine=("elsewhere",))
+    summary, commands = run_map(given, rows.listed(["fifo", "/dev/zero", "in/1"]))
+    assert (summary.done, summary.failed) == (1, 2)
+    assert summary.failures[0]["failure"] == "cannot read fifo: it is no regular file"
+    assert [each.partition(":")[0] for each in commands] == ["put", "exec"]
+
+
 class Printing(Gathered):
     """Standard output that nobody reads while it is `full`, and that has been closed if it is `broken`."""
 

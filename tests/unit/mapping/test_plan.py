@@ -106,6 +106,25 @@ def test_what_names_no_file_is_refused(text: str) -> None:
         Layout(words.command(["cat", "{in}"])).plan(Work(Input(1, text), {}, ""), 1)
 
 
+def test_only_what_a_regular_file_has_is_sent(tmp_path: Path) -> None:
+    """Neither the writer of a FIFO nor the end of a device is waited for; no descriptor stays open."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "large").write_bytes(bytes(plan.SMALL + 1))
+    (tmp_path / "small").write_bytes(bytes(plan.SMALL))
+    before = os.listdir("/dev/fd")
+    for source, why in [
+        (tmp_path / "fifo", "it is no regular file"),
+        ("/dev/zero", "it is no regular file"),
+        (tmp_path, "is a directory"),
+        (tmp_path / "none", "no such file"),
+        (tmp_path / "large", "it has grown to more than 1,048,576 bytes"),
+    ]:
+        with pytest.raises(Refused, match=f"cannot read {source}: {why}"):
+            plan.put(str(source), "in")
+    assert plan.put(str(tmp_path / "small"), "in").startswith("put:in")
+    assert os.listdir("/dev/fd") == before
+
+
 def test_columns_name_files() -> None:
     layout = Layout(words.command(["join", "{in:left}", "{in:right}"]))
     item = Input(1, "row", {"left": "s3://bbb/a.csv", "right": "b.txt"})

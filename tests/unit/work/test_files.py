@@ -42,13 +42,6 @@ def test_fetch(tmp_path: Path) -> None:
         files.fetch(f"{tmp_path}/none", 4)
 
 
-def test_fetch_waits_for_no_pipe(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo")
-    for name in ("fifo", ""):
-        with pytest.raises((OSError, ValueError)):
-            files.fetch(f"{tmp_path}/{name}", 4)
-
-
 def test_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = tmp_path / "[x]*"  # the characters of the directory's name must not be taken for a pattern
     (base / "sub").mkdir(parents=True)
