@@ -180,7 +180,7 @@ class Maker:
 
 
 def _not_written(file: str, made: Plan) -> Verdict:
-    return Verdict(f"the program has not written {made.names.get(file, file)}", final=True)
+    return Verdict(f"the program has not written {one_line(made.names.get(file, file))}", final=True)
 
 
 def write(place: str, data: bytes) -> int:

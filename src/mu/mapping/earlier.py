@@ -13,6 +13,8 @@ from mu.mapping.journal import Row
 from mu.mapping.results import FORMAT, RESULTS, RUN
 from mu.mapping.settings import Given
 
+NEEDED = ("number", "input", "fields")  # what it takes to try an input again
+
 
 class Format(Struct):
     """The field of a results file that tells its format."""
@@ -64,8 +66,8 @@ def is_complete(directory: Path) -> bool:
 
 
 class Ends(NamedTuple):
-    """How the inputs of an earlier map have ended: the rows of those whose last attempt failed, in the order of their
-    numbers, how many inputs have a row, and the commands that have done one."""
+    """How the inputs of an earlier map have ended: what it takes to try those again whose last attempt failed, in the
+    order of their numbers, how many inputs have a row, and the commands that have done one."""
 
     failed: list[Row]
     inputs: int
@@ -84,7 +86,7 @@ def ends(directory: Path) -> Ends:
             rows.pop(number, None)
             commands.add(str(row.get("command")))
         else:
-            rows[number] = row
+            rows[number] = {name: row[name] for name in NEEDED if name in row}
     return Ends([rows[number] for number in sorted(rows)], len(numbers), frozenset(commands))
 
 

@@ -21,7 +21,9 @@ from mu.errors import MuError, UsageError, reason
 from mu.mapping.fingerprints import fingerprint
 
 DONE = "done"
-LONGEST_ROW = 1 << 20  # bytes of the longest line of a journal that is read
+# Bytes of the longest line of a journal that is read. JSON has up to 12 for a character, and a row may have its input's
+# characters twice (`mu.mapping.sources.LONGEST_INPUT`).
+LONGEST_ROW = 32 << 20
 # A journal in a bucket is written as one object for this many rows, or this many seconds.
 ROWS_EACH = 5000
 SECONDS_EACH = 10.0

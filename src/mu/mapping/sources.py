@@ -16,6 +16,7 @@ from mu.mapping.paths import Paths
 from mu.preflight import check_bucket
 
 ANY = re.compile(r"[*?]")
+LONGEST_INPUT = 1 << 20  # characters of an input's text
 FROZEN = ("GLACIER", "DEEP_ARCHIVE")  # storage classes whose objects must be restored before they can be read
 
 
@@ -66,6 +67,7 @@ class Source:
         self._check(self)
 
     def __iter__(self) -> Iterator[Input]:
+        """Yields the inputs. Raises UsageError if they cannot be read, or one is too long."""
         self.skipped = {}
         return itertools.starmap(_numbered, enumerate(self._find(self), 1))
 
@@ -75,6 +77,8 @@ class Source:
 
 
 def _numbered(number: int, found: Found) -> Input:
+    if len(found.text) > LONGEST_INPUT:
+        raise UsageError(f"input {number} has more than {LONGEST_INPUT:,} characters")
     return Input(number, *found)
 
 

@@ -27,6 +27,17 @@ def test_an_input_without_all_answers_is_not_done(number: int) -> None:
     assert (verdict.text, verdict.final) == ("the worker gave no answer", False)
 
 
+def test_what_a_worker_calls_missing_is_one_line() -> None:
+    maker = Maker(Layout(words.command(["true"])), Running(False, OK), Rules(OK), lambda _: "", {})
+    work = Work(Input(1, "x"), {}, "")
+    made = maker.layout.plan(work, 1)
+    answer = executed("", missing=["x" * 10_000])
+    verdict = maker.end(made, work, maker.commands(made), [answer], 0).verdict
+    assert verdict is not None
+    assert verdict.text.startswith("the program has not written xxx")
+    assert len(verdict.text) < 500
+
+
 @pytest.mark.parametrize(
     ("text", "argument", "scratch", "said", "hint"),
     [

@@ -13,8 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mu.errors import MuError, UsageError
-from mu.mapping import journal
-from mu.mapping.journal import LONGEST_ROW, FileJournal, ObjectJournal, identity, read
+from mu.machine.texts import ERROR_BEGINNING, ERROR_END
+from mu.mapping import book, journal
+from mu.mapping.attempt import Ended
+from mu.mapping.failures import Verdict
+from mu.mapping.inputs import Input
+from mu.mapping.journal import FileJournal, ObjectJournal, identity, read
+from mu.mapping.paths import LONGEST_PATH
+from mu.mapping.plan import Work
+from mu.mapping.sources import LONGEST_INPUT
+from mu.wire.checks import MAX_FACT
 
 
 def row(text: str) -> dict[str, object]:
@@ -215,7 +223,21 @@ def test_a_row_for_which_there_was_no_room_spoils_no_other(tmp_path: Path) -> No
     assert [json.loads(line)["input"] for line in path.read_bytes().splitlines()] == ["a", "c"]
 
 
-def test_a_line_without_end_is_read_in_pieces_and_is_nothing(tmp_path: Path) -> None:
+def test_a_line_without_end_is_read_in_pieces_and_is_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "LONGEST_ROW", 1000)
     path = tmp_path / "journal"
-    path.write_bytes(b'{"in": "' + b"x" * 3 * LONGEST_ROW + b'"}\n{"in": "a"}\n')
+    path.write_bytes(b'{"in": "' + b"x" * 3000 + b'"}\n{"in": "a"}\n')
     assert [row["in"] for row in read(path)] == ["a"]
+
+
+def test_no_row_is_too_long_to_be_read(tmp_path: Path) -> None:
+    """The longest input, in the characters of which JSON makes the most bytes, and all that a worker may say."""
+    text = "\U0001f600" * LONGEST_INPUT
+    failed = Ended(Verdict("\xff" * (ERROR_BEGINNING + ERROR_END)), stderr=b"\xff" * 100_000, status=1)
+    work = Work(Input(1, text, {"": text}), {"": "\xff" * LONGEST_PATH, "b": "\xff" * LONGEST_PATH}, "")
+    made = FileJournal(tmp_path / "journal", resume=False)
+    made.add(book.row(work, failed, 1, 1.0, {"request_id": "\xff" * MAX_FACT}))
+    made.close()
+    assert [found["input"] == text for found in read(tmp_path / "journal")] == [True]

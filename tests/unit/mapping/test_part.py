@@ -411,6 +411,21 @@ def test_what_has_changed_is_done_again_and_counted(change: Any, why: str) -> No
     assert len(commands) == 1
 
 
+def test_long_inputs_are_known_to_retry_and_resume() -> None:
+    """Each of their characters is in a row twice, as up to twelve bytes."""
+    inputs = [
+        {"id": str(number), "text": character * 80_000} for number, character in enumerate("ü\U0001f600x")
+    ]
+    given = Given(shell="test {id} = 2 || test -e go", results="r", resume=True, retries=0)
+    assert run_map(given, rows.listed(inputs))[0].failed == 2
+    assert max(map(len, Path("r/results.jsonl").read_bytes().splitlines())) > 1 << 20
+    again = retry.of(Path("r"))
+    assert [item.fields for item in again.source] == inputs[:2]
+    Path("go").touch()
+    summary, _ = run_map(given, rows.listed(inputs))
+    assert (summary.done, summary.skipped) == (2, 1)
+
+
 @pytest.mark.parametrize(
     ("command", "templates"),
     [(("cp", "{in:f}", "{out}"), ("out/{n}",)), (("sh", "-c", "cat $1 $2", "-", "{in:g}", "{in:f}"), ())],

@@ -17,6 +17,7 @@ from moto import mock_aws
 from mu.errors import MuError, UsageError
 from mu.mapping import sources
 from mu.mapping.paths import Paths
+from mu.mapping.rows import listed
 from mu.mapping.sources import Source, counted, patterns
 
 
@@ -392,3 +393,11 @@ def test_a_source_holds_what_a_link_leads_to(tmp_path: Path, monkeypatch: pytest
         ("/", "s3://bbb/a", False),
     ]:
         assert patterns([pattern]).holds(Paths().names(place)) is expected, pattern
+
+
+def test_an_input_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--resume` and `mu retry` could not read its row."""
+    monkeypatch.setattr(sources, "LONGEST_INPUT", 3)
+    assert [item.text for item in listed(["abc", "é€\U0001f600"])] == ["abc", "é€\U0001f600"]
+    with pytest.raises(UsageError, match="^input 2 has more than 3 characters$"):
+        list(listed(["abc", "abcd"]))
