@@ -304,24 +304,37 @@ def commit(made: Plan) -> int:
 
 
 def move(file: str, place: str) -> int:
-    """Moves a file to its place, completely or not at all; returns its bytes. Raises Refused."""
+    """Moves a file to its place, completely or not at all; returns its bytes. Raises Refused.
+
+    If it is a link, the file that it leads to is copied: that is the input itself, or is removed with the plan.
+    """
     target = Path(place)
     try:
-        size = os.stat(file).st_size  # noqa: PTH116
+        found = os.lstat(file)
+        if not stat.S_ISLNK(found.st_mode) and _renamed(file, target):
+            return found.st_size
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(file, "rb") as source, replacing(target) as out:  # noqa: PTH123
+            shutil.copyfileobj(source, out)
+            return out.tell()
+    except OSError as error:
+        raise Refused(f"cannot write {place}: {reason(error)}") from None
+
+
+def _renamed(file: str, target: Path) -> bool:
+    """Renames a file, and makes the directory that it goes to; returns False if that is on another file system. Raises
+    OSError."""
+    try:
         try:
-            os.replace(file, place)  # noqa: PTH105
+            os.replace(file, target)  # noqa: PTH105
         except FileNotFoundError:
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file, place)  # noqa: PTH105
+            os.replace(file, target)  # noqa: PTH105
     except OSError as error:
-        if error.errno != errno.EXDEV:  # otherwise it is on another file system, and is copied
-            raise Refused(f"cannot write {place}: {reason(error)}") from None
-        try:
-            with open(file, "rb") as source, replacing(target) as out:  # noqa: PTH123
-                shutil.copyfileobj(source, out)
-        except OSError as second:
-            raise Refused(f"cannot write {place}: {reason(second)}") from None
-    return size
+        if error.errno != errno.EXDEV:
+            raise
+        return False
+    return True
 
 
 def tidy(made: Plan) -> None:

@@ -125,6 +125,31 @@ def test_an_input_elsewhere_that_is_no_regular_file() -> None:
     assert [each.partition(":")[0] for each in commands] == ["put", "exec"]
 
 
+@pytest.mark.parametrize("engine", ["here", "elsewhere"])
+@pytest.mark.parametrize(
+    "shell",
+    [
+        "ln -s {in} {out}",
+        "mv {in} {out}",
+        "ln {in} {out}",
+        "cp {in} {tmp}/x; ln -s x {tmp}/y; ln -s $(realpath {tmp})/y {out}",
+    ],
+)
+def test_a_link_as_output_becomes_the_file_that_it_leads_to(engine: str, shell: str) -> None:
+    make(["1"])
+    given = Given(shell=shell, out=("out/a/{/}",), engine=(engine,))
+    assert run_map(given, sources.patterns(["in/*"]))[0].bytes == 1
+    assert not Path("out/a/1").is_symlink()
+    assert Path("out/a/1").read_bytes() == Path("in/1").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("shell", ["ln -s nothing {out}", "ln -s {out} {out}", "ln -s . {out}"])
+def test_a_link_that_leads_to_no_file_is_no_output(shell: str) -> None:
+    make(["1"])
+    summary, _ = run_map(Given(shell=shell, out=("out/{/}",)), sources.patterns(["in/*"]))
+    assert (summary.failed, files("out")) == (1, {})
+
+
 class Printing(Gathered):
     """Standard output that nobody reads while it is `full`, and that has been closed if it is `broken`."""
 

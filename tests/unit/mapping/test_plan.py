@@ -155,11 +155,11 @@ def test_an_output_on_another_file_system_is_copied_whole(
     def replace(file: str, place: str) -> None:
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), file, None, place)
 
-    monkeypatch.setattr(plan, "os", SimpleNamespace(stat=os.stat, replace=replace))
+    monkeypatch.setattr(plan, "os", SimpleNamespace(lstat=os.lstat, replace=replace))
     (tmp_path / "made").write_bytes(b"abc")
     (tmp_path / "there").write_bytes(b"the output of an earlier run")
     assert plan.move(f"{tmp_path}/made", f"{tmp_path}/there") == 3
     assert (tmp_path / "there").read_bytes() == b"abc"
-    with pytest.raises(Refused, match=f"cannot write {tmp_path}/nowhere/x: no such file"):
-        plan.move(f"{tmp_path}/made", f"{tmp_path}/nowhere/x")
+    with pytest.raises(Refused, match=f"cannot write {tmp_path}/there/x: file exists"):
+        plan.move(f"{tmp_path}/made", f"{tmp_path}/there/x")
     assert {path.name for path in tmp_path.iterdir()} == {"made", "there"}
