@@ -105,7 +105,7 @@ class Past:
             return
         identity = _identity(row.get("identity")) if row.get("status") == DONE else 0
         if identity:
-            self._known.add(fingerprint(text))
+            self._known.add(self._name(text, number))
             self.commands.add(str(row.get("command")))
         places, versions = _by_name(row.get("output")), _by_name(row.get("output_version"))
         for name, place in places.items():
@@ -119,6 +119,11 @@ class Past:
             self._last.put(_of_number(number), identity)
             if self._numbers is not None:
                 self._numbers.know(text, number)
+
+    def _name(self, text: str, number: object) -> int:
+        """Returns the fingerprint by which an input that was done is known: that of its text, and of its number if it
+        keeps that, since others may have the same text."""
+        return fingerprint(text) if self._numbers is None else fingerprint(text, str(number))
 
     def _is_younger(self, place: str, made: Any) -> bool:
         return isinstance(made, int | float) and self._written(place) > made + self._tolerance
@@ -135,7 +140,7 @@ class Past:
             ones.append(_of_number(item.number))
         identity = _identity(same)
         if not ones or any(self._last.count(one) != identity for one in ones):
-            return CHANGED if self._known.count(fingerprint(item.text)) else ""
+            return CHANGED if self._known.count(self._name(item.text, item.number)) else ""
         versions = [self._version(place) for place in places.values()]
         if None in versions:
             return MISSING

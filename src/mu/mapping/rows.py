@@ -258,13 +258,16 @@ def listed(values: Iterable[Any]) -> Source:
     again = isinstance(values, list | tuple | range)
     columns: list[str] | None = None
     source = iter(values)
-    first = next(source, None)
+    head = list(itertools.islice(source, 1))
+    first = head[0] if head else None
     if isinstance(first, dict):
         columns = [str(key) for key in first]
-    begun: list[Iterator[Any]] = [itertools.chain(() if first is None else [first], source)]
+    begun: list[Iterator[Any]] = [itertools.chain(head, source)]
 
     def find(_: Source) -> Iterator[Found]:
         for number, value in enumerate(begun.pop() if begun else values, 1):
+            if value is None:
+                raise UsageError(f"input {number} is None")
             if isinstance(value, dict):
                 line = json.dumps(value, separators=(",", ":"), default=str)
                 fields = {str(key): _field(each, f"input {number}: '{key}'") for key, each in value.items()}

@@ -150,7 +150,15 @@ def test_equal_inputs_have_numbers_of_their_own() -> None:
     assert sorted(found) == [1, 2, 3, 4]
     past = Past([row(1, "a"), row(2, "a")], numbered=True)
     items = [past.numbered(Input(number, "a")) for number in (1, 2, 3)]
-    assert [past.redone(item, same("a"), {}) for item in items] == [None, None, CHANGED]
+    assert [past.redone(item, same("a"), {}) for item in items] == [None, None, ""]
+
+
+def test_an_input_that_has_failed_is_not_the_equal_one_that_was_done() -> None:
+    past = Past([row(1, "a"), row(2, "b"), row(3, "a", "failed")], numbered=True)
+    items = [past.numbered(Input(number, text)) for number, text in enumerate("abaa", 1)]
+    assert [past.redone(item, same(item.text), {}) for item in items] == [None, None, "", ""]
+    items = [Input(1, "a"), Input(3, "a")]
+    assert [past.redone(item, same("a", "other"), {}) for item in items] == [CHANGED, ""]
 
 
 def test_a_number_in_the_command_is_the_position() -> None:

@@ -267,3 +267,12 @@ threading.Thread(target=list, args=(items,), daemon=True).start()
         process.stdin.flush()
         assert process.wait(300) == 0
         assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("values", [[None, "a"], ["a", None], [{"a": 1}, None]])
+def test_none_is_no_input_and_loses_none(values: list[Any]) -> None:
+    number = values.index(None) + 1
+    for each in (values, iter(values)):
+        source = rows.listed(each)
+        with pytest.raises(UsageError, match=f"^input {number} is None$"):
+            list(source)
