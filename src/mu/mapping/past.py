@@ -121,9 +121,9 @@ class Past:
                 self._numbers.know(text, number)
 
     def _name(self, text: str, number: object) -> int:
-        """Returns the fingerprint by which an input that was done is known: that of its text, and of its number if it
-        keeps that, since others may have the same text."""
-        return fingerprint(text) if self._numbers is None else fingerprint(text, str(number))
+        """Returns the fingerprint by which an input that was done is known: that of its text, or of its number in
+        results, where several may have the same text."""
+        return fingerprint(str(number) if self._numbered else text)
 
     def _is_younger(self, place: str, made: Any) -> bool:
         return isinstance(made, int | float) and self._written(place) > made + self._tolerance

@@ -161,6 +161,12 @@ def test_an_input_that_has_failed_is_not_the_equal_one_that_was_done() -> None:
     assert [past.redone(item, same("a", "other"), {}) for item in items] == [CHANGED, ""]
 
 
+def test_where_the_number_is_the_position_another_input_is_a_change() -> None:
+    past = Past([row(1, "a"), row(2, "a", "failed")], numbered=True, positions=True)
+    items = [past.numbered(Input(number, text)) for number, text in enumerate("xaa", 1)]
+    assert [past.redone(item, same(item.text), {}) for item in items] == [CHANGED, "", ""]
+
+
 def test_a_number_in_the_command_is_the_position() -> None:
     past = Past([row(1, "a"), row(2, "b")], numbered=True, positions=True)
     assert [past.numbered(Input(number, text)).number for number, text in enumerate("xab", 1)] == [1, 2, 3]
