@@ -242,7 +242,8 @@ class Loop:
             logger.debug("part %d: worker at %s", listed(attempt.part.number), peer.address)
         if self._settings.kill_time is not None:
             self._timers.set(peer, self._settings.kill_time, self._kill)
-        if not self._resets.ahead and not self.ledger.may_want_more and not self.ledger.wanted:
+        # `wanted` comes first: it reads on, after which the ledger knows whether more parts may come later.
+        if not (self._resets.ahead or self.ledger.wanted or self.ledger.may_want_more):
             self._acceptor.close()
         self._follow(peer, machine if machine.terminal else handled(machine))
 

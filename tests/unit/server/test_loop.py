@@ -4,7 +4,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -39,9 +39,9 @@ def worker_sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 @contextmanager
-def made_loop() -> Iterator[loop.Loop]:
-    """The loop of a run of one part, which does not run."""
-    settings = Settings([Part(0, 0)], retries=1)
+def made_loop(parts: Iterable[Part | None] = (Part(0, 0),), retries: int = 1) -> Iterator[loop.Loop]:
+    """The loop of a run, by default of one part, which does not run."""
+    settings = Settings(parts, retries=retries)
     ledger = Ledger(settings.parts, settings.retries)
     telling = Telling(Reporter(1), Tally(ledger.counts))
     attempts = Attempts(settings, MachineState, [], ledger, telling, None)
@@ -76,6 +76,28 @@ def test_spare_workers_live_too(monkeypatch: pytest.MonkeyPatch) -> None:
         for peer in [*peers, *peers]:
             run._forget(peer)
     assert run.worker_seconds == 6.0 + 4.0
+
+
+@pytest.mark.parametrize(
+    ("parts", "opened"),
+    [
+        ([Part(0, 0)], False),
+        (iter([Part(0, 0)]), False),
+        (iter([Part(0, 0), None, Part(1, 0)]), True),
+        ([Part(0, 0), Part(1, 0)], True),
+    ],
+    ids=["the only one", "the last one", "more may come", "another one waits"],
+)
+def test_the_port_is_closed_once_no_other_worker_can_get_a_part(
+    parts: Iterable[Part | None], opened: bool
+) -> None:
+    with made_loop(parts, retries=0) as run, worker_sockets() as ends:
+        peer = Peer(ends[0], "x", 0.0)
+        channel = peer.channel = SocketNB(peer.sock)
+        run._connections.add(peer)
+        run._admit(peer, channel, Hello("", {}))
+        assert peer.attempt is not None
+        assert (run._acceptor.fileno() >= 0) == opened
 
 
 def test_for_a_worker_without_time_for_the_part_another_one_is_launched_at_once(
