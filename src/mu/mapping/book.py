@@ -64,6 +64,7 @@ class Book:
         self.attempts: list[float] | None = None
         self.bytes = 0
         self.unrecorded = 0
+        self.failed_before: set[int] = set()  # see `Feed`; inputs that are over are removed
         self._command = command
         self._journal = journal
         self._results = results
@@ -83,6 +84,7 @@ class Book:
     def over(self, work: Work, ended: Ended, attempt: int, seconds: float, worker: Mapping[str, Any]) -> None:
         """Records that an input is done, or has failed for good."""
         item = work.item
+        self.failed_before.discard(item.number)
         if self.attempts is not None:
             self.attempts.append(seconds)
         if ended.verdict is None:

@@ -25,15 +25,14 @@ class Format(Struct):
 class Earlier(Struct):
     """The fields of an earlier map's run.json that `mu retry` needs.
 
-    `directory` is where that map was run, `left` how many inputs its last run has left without an end, `failed` how
-    many have failed in that run; None if that is not known, since it has not come to its own end.
+    `directory` is where that map was run, `left` how many inputs no run has brought to an end; None if that is not
+    known, since the last run has not come to its own end.
     """
 
     settings: Given
     directory: str = "."
     columns: list[str] | None = None
     left: int | None = None
-    failed: int | None = None
 
 
 def read_run(directory: Path) -> Earlier:

@@ -6,6 +6,7 @@ Sources that may block, such as standard input or the listing of a bucket, are r
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from time import monotonic
 
 from mu.errors import MuError, UsageError, reason
@@ -38,7 +39,8 @@ class Feed:
     """Iterable of `Work`, or None while no input is ready.
 
     `past` holds what earlier runs have done (None: no input is skipped). `complete` tells whether all inputs have been
-    read; if they could not be, `broken` is the reason.
+    read; if they could not be, `broken` is the reason. `failed_before` has the numbers of inputs that have failed in an
+    earlier run; who records that one is over removes it.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Feed:
         *,
         past: Past | None = None,
     ) -> None:
-        self._source = source
+        self._source = iter(source)
         self._command = command
         self._outputs = outputs
         self._program = program
@@ -60,6 +62,7 @@ class Feed:
         self.broken = ""
         self.complete = False
         self.skip: Callable[[int], object] = lambda _: None
+        self.failed_before: set[int] = set()
 
     def __iter__(self) -> Iterator[Work | None]:
         try:
@@ -93,8 +96,7 @@ class Feed:
 
     def known(self, item: Input) -> Input:
         """Returns an input with what is known of it: the number that it has in the results, and its files' versions."""
-        if self._past is not None:
-            item = self._past.numbered(item)
+        item = self._numbered(item)
         if not self._files or item.version:
             return item
         if item.fields is not None:
@@ -116,6 +118,24 @@ class Feed:
                 if found.refused:
                     refused = refused or f"{path} {found.refused}"
         return item._replace(versions=versions, version=" ".join(versions.values()), refused=refused)
+
+    def _numbered(self, item: Input) -> Input:
+        if self._past is None:
+            return item
+        item = self._past.numbered(item)
+        if item.number in self._past.failed:
+            self.failed_before.add(item.number)
+        return item
+
+    def read_to_the_end(self) -> None:
+        """Completes `failed_before` after an early end, if the rest of the inputs can be read without waiting."""
+        if self._past is None or not self._past.failed:
+            return
+        with suppress(MuError, OSError):
+            for item in self._source:
+                if item is None:
+                    return
+                self._numbered(item)
 
     def is_done(self, item: Input, same: str, places: Mapping[str, str]) -> bool:
         """Returns whether an input of this identity was done before; counts why it is done again."""

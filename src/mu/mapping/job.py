@@ -213,6 +213,7 @@ class Map:
         digest = checked.program.digest
         self.feed = Feed(self._items, checked.command, checked.outputs, digest, past=past)
         self.feed.skip = self.book.skip
+        self.book.failed_before = self.feed.failed_before
         self.carrier = None if checked.here else Carrier(self.given.bucket, self.region, self.run_id)
         self.maker = Maker(layout, self._running(checked, wants_stdout), checked.rules, bucket_region, event)
         self.parts_of = Parts(self.maker, self.carrier, watch, self.budget)
@@ -359,16 +360,26 @@ class Map:
         written."""
         if self.results is None:
             return made
-        ours = made.interrupted + made.not_begun + made.unrecorded
-        others = self._again.left if self._again else self.checked.source.rest
-        left = None if made.unread or others is None else ours + others
         counts = {name: value for name, value in vars(made).items() if name != "results"}
         try:
-            self.results.finish({**self._about(), "left": left, **counts})
+            self.results.finish({**self._about(), "left": self._left(made), **counts})
         except MuError as error:
             say(str(error))
             return replace(made, code=made.code or 1, stopped=made.stopped or str(error))
         return made
+
+    def _left(self, made: Summary) -> int | None:
+        """Returns how many inputs no run has brought to an end; None if that is not known. Those that have failed are
+        not among them, even if this run has not come to them: `mu retry` does them."""
+        if self._again:
+            return self._again.left
+        if made.unread:
+            return None
+        left = made.interrupted + made.not_begun + made.unrecorded
+        if left:
+            self.feed.read_to_the_end()
+            left -= len(self.feed.failed_before)
+        return left + self.checked.source.rest
 
     def left_alone(self, made: Summary) -> Summary:
         """Writes run.json, if an earlier run that has left nothing to do has not come to its end."""

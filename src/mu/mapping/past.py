@@ -76,7 +76,8 @@ class Past:
     With `numbered` they are those of a directory of results; with `positions` the number of an input is its position
     there, too, since its command or its output has the number. `written(place)` tells when an object was written, in
     seconds since the epoch, or 0 if there is none; an object counts as that of a row if it is at most `tolerance`
-    seconds younger. `commands` are those, by their journal's name, that have done an input.
+    seconds younger. `commands` are those, by their journal's name, that have done an input, and `failed` the numbers of
+    the inputs whose last row is a failure.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Past:
         tolerance: float = CLOCKS,
     ) -> None:
         self.commands: set[str] = set()
+        self.failed: set[int] = set()
         self._numbered = numbered
         self._written = written
         self._tolerance = tolerance
@@ -117,6 +119,7 @@ class Past:
             self._made.put(one, 0 if version is None else fingerprint(version))
         if self._numbered and isinstance(number, int) and 0 < number <= LARGEST_NUMBER:
             self._last.put(_of_number(number), identity)
+            (self.failed.discard if identity else self.failed.add)(number)
             if self._numbers is not None:
                 self._numbers.know(text, number)
 

@@ -56,11 +56,8 @@ def of(directory: Path) -> Again:
         run.settings, results=str(directory), resume=False, allow_empty=True, quiet=False
     )
     source = FailedInputs(ends.failed, run.columns, str(directory))
-    left = run.left
-    if left and run.failed is not None:
-        # Among them are those that failed in an earlier run, and that the last one has not come to.
-        left = max(0, left - max(0, len(ends.failed) - run.failed))
-    return Again(given, source, run.directory, Before(ends.inputs + (left or 0), left, ends.commands))
+    before = Before(ends.inputs + (run.left or 0), run.left, ends.commands)
+    return Again(given, source, run.directory, before)
 
 
 def run(again: Again, changes: Mapping[str, Any]) -> int:

@@ -535,6 +535,19 @@ def test_inputs_that_had_failed_before_a_run_that_ended_early_are_not_left(done:
     assert done or before.inputs == 20
 
 
+@pytest.mark.parametrize("kept", [0, 3])
+def test_inputs_that_had_failed_and_were_taken_out_do_not_hide_those_that_are_left(kept: int) -> None:
+    inputs = [str(number) for number in range(1, 31)]
+    given = Given(shell="test {} -gt 10", results="r", retries=0, max_fails="100%")
+    assert run_map(given, rows.listed(inputs[:10]))[0].failed == 10
+    given = replace(given, shell="test {} -ne 15", max_fails="0", resume=True)
+    summary, _ = run_map(given, rows.listed(inputs[10:] + inputs[:kept]))
+    assert (summary.done, summary.failed, summary.not_begun) == (4, 1, 15 + kept)
+    _, source, _, before = retry.of(Path("r").absolute())
+    assert [item.text for item in source] == [*inputs[:10], "15"]
+    assert (before.left, before.inputs) == (15, 30)
+
+
 def test_the_end_of_an_attempt_is_not_that_of_a_later_one_whose_worker_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
