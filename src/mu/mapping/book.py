@@ -102,7 +102,6 @@ class Book:
                 self._print(self._collector.skip, work.position)
         if not self._record(self._keep, work, ended, attempt, seconds, worker):
             self.unrecorded += 1
-        self.tick()
 
     def _keep(
         self, work: Work, ended: Ended, attempt: int, seconds: float, worker: Mapping[str, Any]
@@ -130,8 +129,8 @@ class Book:
         return True
 
     def tick(self) -> None:
-        """Lets the journal write what has waited long enough, and looks whether standard output could be written;
-        called at short intervals."""
+        """Lets the journal write what has waited long enough, and looks whether standard output could be written. Who
+        runs the map calls it at short intervals, since no input may end for hours."""
         if self._collector is not None:
             self._print(self._collector.check)
         if self._journal is not None:

@@ -24,6 +24,7 @@ def by_invocations(made: Map, target: Target, engine: Engine, reporter: Reporter
     reporter.note(f"{workers} invocation{'s'[: workers > 1]} at a time, no port is opened (--direct)")
 
     def tell() -> None:
+        book.tick()
         watch = book.watch
         reporter.counts = Counts(
             parts=made.total if made.total is not None else made.feed.counts.seen,

@@ -298,13 +298,11 @@ class Map:
     def parts(self) -> Iterator[Any]:
         """Yields the `Work` of each input, as far as the budget allows; None while no input is ready."""
         for work in self._works:
-            self.book.tick()
             if work is None:
                 yield None
                 continue
             while self.book.full:
                 yield None
-                self.book.tick()
             if self.book.stop:  # standard output or the journal could not be written
                 return
             while not self.budget.allows():

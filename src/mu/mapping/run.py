@@ -215,6 +215,11 @@ def _drive(made: Map, target: Target | None, engine: Engine) -> Summary:
         if book.stop:
             running.stop(book.stop)
 
+    def on_tick() -> None:
+        book.tick()
+        if book.stop:
+            running.stop(book.stop)
+
     counted = made.total is not None and not given.resume and given.max_cost is None
     parts: Any = _Counted(made) if counted else _Parts(made)
     made_keys = keys.make_job_keys()
@@ -243,7 +248,13 @@ def _drive(made: Map, target: Target | None, engine: Engine) -> Summary:
     )
     reporter = reporter_of(made)
     running = Run(
-        settings, constructor, setup=setup, engines=[engine], reporter=reporter, on_outcome=on_outcome
+        settings,
+        constructor,
+        setup=setup,
+        engines=[engine],
+        reporter=reporter,
+        on_outcome=on_outcome,
+        on_tick=on_tick,
     )
     context.wake = running.wake
     context.note = logger.debug

@@ -68,6 +68,7 @@ class Loop:
         engine: Engine | None,
         notes: deque[str],
         staffing: Staffing,
+        on_tick: Callable[[], object] = lambda: None,
     ) -> None:
         self.ended = ""
         self.signal = 0
@@ -81,6 +82,7 @@ class Loop:
         self._engine = engine
         self._notes = notes  # lines to print from the relay, which runs in another thread
         self._staffing = staffing
+        self._on_tick = on_tick
         self._connections = Connections()
         self._intake = Intake(self._connections)
         self._messages = WorkerMessages(settings, telling)
@@ -175,10 +177,12 @@ class Loop:
         self._telling.tick(now)
 
     def _watch(self, now: float) -> None:
-        """Checks what no connection reports: launching, missing workers, unverified connections, slow parts."""
+        """Checks what no connection reports: launching, missing workers, unverified connections, slow parts. Lets the
+        script do so, too."""
         self._acceptor.expire(now)
         self._intake.watch()
         self._attempts.report(now)
+        self._on_tick()
         while self._notes:
             self._telling.note(self._notes.popleft())
         slow = self.ledger.want_backups(now)

@@ -52,7 +52,8 @@ class Run:
 
     `constructor` makes each part's first state (see `Attempts`). `engines` start the workers; without one, workers
     are started by others and connect. `on_outcome` is called with an `Outcome` for each part when it is over, in the
-    loop's thread: it must be quick, and an exception in it ends the run. `states` receives the machines, as for
+    loop's thread: it must be quick, and an exception in it ends the run. So is `on_tick`, at short intervals while the
+    run goes on. `states` receives the machines, as for
     `server_main_loop`; None keeps none. `reporter` is told what happens; the default writes to standard error.
 
     After `drive`, `error` is the exception that ended the loop, if any; `counts`, `failures`, `ended` and
@@ -69,6 +70,7 @@ class Run:
         engines: Sequence[Engine] = (),
         reporter: Reporter | None = None,
         on_outcome: Callable[[Outcome], object] | None = None,
+        on_tick: Callable[[], object] = lambda: None,
         states: list[MachineState] | None = None,
     ) -> None:
         self.settings = settings
@@ -77,6 +79,7 @@ class Run:
         self.engines = list(engines)
         self.reporter = reporter
         self.on_outcome = on_outcome
+        self.on_tick = on_tick
         self.states = states
         self.relay: tuple[str, int] | None = None  # address and port of the run's own relay, if it has one
         self.lookup: Lookup | None = None
@@ -263,6 +266,7 @@ class Run:
                 engine,
                 self._notes,
                 staffing,
+                self.on_tick,
             )
             if setup.record_dir:
                 from mu.server.recording import Recording

@@ -1,6 +1,7 @@
 """A map with --direct: the signals that end it."""
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from mu.mapping import direct_run, job, rows
+from mu.mapping.api import Gathered
 from mu.mapping.invoker import Answer
 from mu.mapping.job import Map, Summary
 from mu.mapping.settings import Given
@@ -27,8 +29,17 @@ def sighup() -> Iterator[Callable[[Handler], object]]:
     signal.signal(signal.SIGHUP, before)
 
 
-def ended(monkeypatch: pytest.MonkeyPatch, place: Path) -> Summary:
-    """Runs a map of one input and sends SIGHUP during its invocation; returns how the map ended."""
+def hang_up() -> None:
+    signal.raise_signal(signal.SIGHUP)
+
+
+def ended(
+    monkeypatch: pytest.MonkeyPatch,
+    place: Path,
+    meanwhile: Callable[[], object] = hang_up,
+    collector: Any = None,
+) -> Summary:
+    """Runs a map of one input, whose invocation calls `meanwhile` and fails; returns how the map ended."""
 
     class Invoker:
         busy = waiting = 0
@@ -46,7 +57,7 @@ def ended(monkeypatch: pytest.MonkeyPatch, place: Path) -> Summary:
             return ""
 
         def invoke(self, commands: list[str], ok: list[int]) -> Answer:
-            signal.raise_signal(signal.SIGHUP)
+            meanwhile()
             return Answer([], "refused", True)
 
     monkeypatch.chdir(place)
@@ -55,7 +66,7 @@ def ended(monkeypatch: pytest.MonkeyPatch, place: Path) -> Summary:
     given = Given(shell="true {}", engine=("lambda",), direct=True, retries=0)
     made = Map(job.check(given, rows.listed(["1"])))
     try:
-        made.open(None, {})
+        made.open(collector, {})
         target = Target("f", ["us-east-1"], PRICE, 60)
         return direct_run.by_invocations(made, target, FakeEngine("lambda"), Reporter(1))
     finally:
@@ -78,3 +89,17 @@ def test_sighup_is_ignored_under_nohup(
     summary = ended(monkeypatch, tmp_path)
     assert (summary.code, summary.failed) == (1, 1)
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+def test_the_records_are_looked_after_during_an_invocation(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    looked = threading.Event()
+    in_time: list[bool] = []
+
+    class Output(Gathered):
+        def check(self) -> None:
+            looked.set()
+
+    summary = ended(monkeypatch, tmp_path, lambda: in_time.append(looked.wait(30)), Output())
+    assert (summary.failed, in_time) == (1, [True])

@@ -171,6 +171,7 @@ def test_no_input_is_begun_while_nobody_reads(broken: bool) -> None:
         assert [next(parts), next(parts)] == [None, None]
         if broken:
             collector.broken = True
+            made.book.tick()
             assert list(parts) == []
             assert made.summary(0, "", None).stopped == "cannot write to standard output: broken pipe"
         else:

@@ -1,11 +1,13 @@
 """A map and the run that drives it: whose word counts when they disagree about an input."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mu.mapping import job, rows, run
+from mu.mapping.api import Gathered
 from mu.mapping.attempt import Ended
 from mu.mapping.failures import Verdict
 from mu.mapping.job import Map
@@ -27,8 +29,8 @@ class Told:
     def __init__(self, found: Ended, status: str, parts_of: Any) -> None:
         self._found, self._status, self._parts_of = found, status, parts_of
 
-    def made(self, settings: Any, constructor: Any, *, on_outcome: Any, **_: Any) -> "Told":
-        self._parts, self._on_outcome = settings.parts, on_outcome
+    def made(self, settings: Any, constructor: Any, *, on_outcome: Any, on_tick: Any, **_: Any) -> "Told":
+        self._parts, self._on_outcome, self.on_tick = settings.parts, on_outcome, on_tick
         return self
 
     def drive(self) -> None:
@@ -107,3 +109,29 @@ def test_an_input_is_done_if_its_function_and_its_run_say_so(
         made.close()
     assert (summary.done, summary.failed) == (done, 2 - done)
     assert [each["failure"] for each in summary.failures] == failures
+
+
+class Closed(Gathered):
+    """Standard output that has been closed."""
+
+    def check(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+def test_a_run_whose_output_nobody_wants_is_stopped_although_no_input_ends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    why = "cannot write to standard output: broken pipe"
+    stopped: list[str] = []
+    monkeypatch.chdir(tmp_path)
+    made = Map(job.check(Given(shell="true {}"), rows.listed(["1", "2"])))
+    try:
+        made.open(Closed(), {})
+        told = Told(Ended(None), "done", made.parts_of)
+        monkeypatch.setattr(told, "drive", lambda: told.on_tick())
+        monkeypatch.setattr(told, "stop", stopped.append)
+        monkeypatch.setattr(run, "Run", told.made)
+        summary = run._drive(made, None, FakeEngine("here"))
+    finally:
+        made.close()
+    assert (summary.stopped, stopped) == (why, [why])

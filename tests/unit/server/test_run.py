@@ -604,6 +604,19 @@ def test_a_run_can_be_stopped_from_its_own_thread() -> None:
     assert made.counts.done < 1000
 
 
+def test_a_run_looks_around_while_all_its_workers_are_busy() -> None:
+    looked = threading.Event()
+
+    def answer(command: str) -> str | None:
+        return obey(command) if looked.wait(60) else None
+
+    made = Run(Settings(parts(1)), Stays, engines=[PartWorkers(answer, facts=FACTS)], on_tick=looked.set)
+    made.launch()
+    made.drive()
+    made.conclude()
+    assert made.counts.done == 1
+
+
 def test_a_worker_that_goes_on_answering_after_its_part_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """The coordinator does not read its messages for ever: it is replaced, and its part stays done."""
     monkeypatch.setattr("mu.server.resets.MAX_LATE", 20)
