@@ -149,7 +149,9 @@ class Staffing:
         ):
             self._quiet_since = now
         elif now - self._quiet_since > self._settings.connect_timeout:
-            return self._handle_missing_workers(now)
+            return self._handle_missing_workers(
+                now, f"no worker has connected for {self._settings.connect_timeout:g} s"
+            )
         elif now - self._quiet_since > SLOW_START and not self._hellos:
             self._tell_slow_start()
         return ""
@@ -185,16 +187,15 @@ class Staffing:
             told = f"{'1 worker was' if lost == 1 else f'{lost:,} workers were'} lost before connecting"
         self._telling.note(told)
         if not self._heard_since_loss:
-            return self._handle_missing_workers(now)
+            return self._handle_missing_workers(now, "no worker has connected since others were lost")
         self._heard_since_loss = False
         count.lost = self._lost
         self.fill()
         return ""
 
-    def _handle_missing_workers(self, now: float) -> str:
-        """Relaunches, or ends the run, after parts have waited for `connect_timeout`. Returns the reason why the run
-        must end; empty if it goes on."""
-        waited = f"no worker has connected for {self._settings.connect_timeout:g} s"
+    def _handle_missing_workers(self, now: float, why: str) -> str:
+        """Relaunches, or ends the run, because no workers come; `why` says how that is known. Returns the reason why
+        the run must end; empty if it goes on."""
         engine, count, tally = self._engine, self._count, self._telling.tally
         # More launches would only be queued behind those that have not been sent yet.
         pending = tally.launch is not None and tally.launch.ended < tally.launch.total
@@ -205,25 +206,27 @@ class Staffing:
                 return ""  # busy workers may use up the account's concurrency
             self._relaunches += 1
             if pending:
-                self._telling.note(f"{waited}: waiting for launching{tally.launch_note}")
+                self._telling.note(f"{why}: waiting for launching{tally.launch_note}")
             else:
                 count.give_up()
                 missing = min(self._ledger.waiting(self.limit), self.limit)
-                self._telling.note(f"{waited}: launching {missing} more{self._connect_hint()}")
+                self._telling.note(f"{why}: launching {missing} more{self._connect_hint()}")
                 self.fill()
         elif not busy:
             if pending and engine is not None:
                 engine.cancel()
                 engine.wait()  # after that its note says why the rest was not launched
                 self._update_progress(engine, now)
-            return f"{waited}{tally.launch_note if pending else self._connect_hint()}"
+            return f"{why}{tally.launch_note if pending else self._connect_hint()}"
         return ""
 
     def _tell_failure(self, failure: str) -> None:
         """Says once why no more workers come to a run that goes on."""
         if not self._failure_told:
             self._failure_told = True
-            self._telling.note(f"launching failed: {failure}: the workers that are connected do the rest")
+            self._telling.note(
+                f"launching failed: {failure}: the run goes on with the workers that are connected"
+            )
 
     def _tell_slow_start(self) -> None:
         """Says once, long before `connect_timeout` is over, what the run waits for."""

@@ -115,8 +115,11 @@ def test_losses_with_nobody_in_between_are_no_queues_fault() -> None:
     assert office.staffing.watch(2.0) == ""  # this counts as a relaunch
     assert office.engine.asked == 9
     office.engine.gone = 9
-    assert "no worker has connected" in office.staffing.watch(3.0)
+    assert office.staffing.watch(3.0).startswith("no worker has connected since others were lost (can")
     assert office.engine.asked == 9
+    lost = "3 invocations were accepted and never started"
+    again = "no worker has connected since others were lost: launching 3 more (can"
+    assert [note[: len(again)] for note in office.notes] == [lost, lost, again, lost]
 
 
 def test_what_was_given_up_before_it_was_lost_is_replaced_once() -> None:
@@ -196,7 +199,7 @@ def test_nobody_is_waited_for_after_a_launch_has_failed() -> None:
     office.engine.failed = "HTTP 403"
     for moment in range(0, 1000, 4):
         assert office.staffing.watch(float(moment)) == ""
-    assert office.notes == ["launching failed: HTTP 403: the workers that are connected do the rest"]
+    assert office.notes == ["launching failed: HTTP 403: the run goes on with the workers that are connected"]
     assert office.engine.asked == 10
 
 
