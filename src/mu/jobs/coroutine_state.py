@@ -397,17 +397,14 @@ class CoroutineState(CommandState):
         return self._go_on(self._main, inner)
 
     def _machine_failed(self, inner: ErrorState) -> MachineState:
-        """Raises CommandFailed in the part whose state machine has failed.
+        """Raises CommandFailed in the part whose state machine has failed, and ends the worker.
 
-        Answers to the machine's commands may still come, which would look like those to the part's next commands. So
-        the worker is lost for the part if it goes on. If it fails, the worker may have another part, since `reset:`
-        discards those answers.
+        The machine may have sent commands that are not answered yet. Their answers would look like those to the part's
+        next commands, and the worker would read `reset:` only after the last of these commands has ended.
         """
         assert self._main is not None
         problem = (FinalFailure if inner.final else CommandFailed)(inner.err)
         problem.final = is_final(inner.err)
         state = self._go_on(self._main, None, problem)
-        if isinstance(state, FailedState):
-            return state
         SocketNB.close(self)
         return state if state.terminal else self._lose(f"its state machine has failed: {inner.err}")

@@ -1025,14 +1025,14 @@ def test_a_part_may_end_well_after_its_machine_has_failed() -> None:
     assert part.machine.sock is None
 
 
-def test_a_part_that_fails_with_its_machine_keeps_its_worker() -> None:
+def test_the_worker_of_a_part_that_fails_with_its_machine_may_still_do_its_commands_and_ends() -> None:
     async def job(worker: mu.Worker, _: None) -> None:
         await worker.machine(TwoAtOnce)
 
     part = Part(job)
     part.machine._channel.kept = True
     assert part.says("FAIL(no)").failure == "FAIL(no)"
-    assert part.machine.sock is not None
+    assert part.machine.sock is None
 
 
 def test_a_machine_whose_classes_are_wrong_fails_its_part_for_good() -> None:
