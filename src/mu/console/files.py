@@ -84,7 +84,7 @@ def scratch_directory(prefix: str) -> Iterator[Path]:
     finally:
         if held is not None:
             os.close(held)  # first, because NFS renames a file that is removed while it is open
-        shutil.rmtree(directory, ignore_errors=True)
+        remove(directory, LOCK)
 
 
 def of_this_user(path: Path) -> bool:
@@ -107,4 +107,16 @@ def remove_abandoned(directories: Iterable[Path], lock: str) -> None:
             with (directory / lock).open("r+b") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Once the file is closed, because NFS renames a file that is removed while it is open.
-            shutil.rmtree(directory, ignore_errors=True)
+            remove(directory, lock)
+
+
+def remove(directory: Path, lock: str) -> None:
+    """Removes a directory as far as possible, its file `lock` last: if this process is killed meanwhile,
+    `remove_abandoned` must still find the rest."""
+    with suppress(OSError):
+        for path in directory.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != lock:
+                path.unlink()
+    shutil.rmtree(directory, ignore_errors=True)

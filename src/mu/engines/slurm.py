@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mu.console.files import hold, remove_abandoned
+from mu.console.files import hold, remove, remove_abandoned
 from mu.engines import address, shipped, slurm_commands
 from mu.engines.protocol import Limit, assumed
 from mu.engines.slurm_commands import command
@@ -200,7 +200,7 @@ class Slurm(CountedEngine):
             os.close(self._held)  # first, because NFS renames a file that is removed while it is open
             self._held = None
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            remove(self._folder, LOCK)
 
     def _run(self) -> None:
         """The engine's thread: submits, polls the queue, and cancels at the end."""

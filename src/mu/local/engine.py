@@ -9,14 +9,13 @@ or, for programs that read the environment, `{**os.environ, **engine.environment
 import contextlib
 import os
 import resource
-import shutil
 import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mu.console.files import hold, of_this_user, remove_abandoned
+from mu.console.files import hold, of_this_user, remove, remove_abandoned
 from mu.console.terminal import say, visible
 from mu.engines.ramp import LAMBDA, Ramp
 from mu.errors import UsageError
@@ -129,7 +128,7 @@ class LocalEngine:
         remove_abandoned(filter(of_this_user, place.glob(f"{PREFIX}*")), LOCK)
         directory, held = _own_directory(place)
         stack.callback(os.close, held)
-        stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        stack.callback(remove, directory, LOCK)
         server = web_server.Server(self.port)
         server.open()
         stack.callback(server.stop)

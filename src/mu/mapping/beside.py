@@ -1,10 +1,9 @@
 """Directories beside the outputs, in which a run writes its files before it renames them to their final names."""
 
 import os
-import shutil
 from pathlib import Path
 
-from mu.console.files import hold, remove_abandoned
+from mu.console.files import hold, remove, remove_abandoned
 from mu.mapping.globs import OWN
 
 # The file in each directory that its run keeps locked. On a file system that several machines share, the lock may hold
@@ -40,6 +39,6 @@ class Beside:
         for lock in self._locks:
             os.close(lock)  # first, because NFS renames a file that is removed while it is open
         for path in self._made.values():
-            shutil.rmtree(path, ignore_errors=True)
+            remove(Path(path), LOCK)
         self._locks.clear()
         self._made.clear()

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -130,6 +131,28 @@ def test_a_scratch_directory_is_removed_by_its_process_or_by_the_next_one(
         )
         assert first.stat().st_mode & 0o777 == 0o700
     assert sorted(each.name for each in tmp_path.iterdir()) == ["another-killed", "mu-map-other"]
+
+
+def test_the_lock_is_removed_last_so_that_another_process_can_remove_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "mine"
+    for name in "abcdefgh":
+        (directory / f"d{name}" / "content").mkdir(parents=True)
+        (directory / f"f{name}").touch()
+    (directory / "link").symlink_to(tmp_path)
+    (directory / "lock").touch()
+    left: list[list[str]] = []
+    original = shutil.rmtree
+
+    def rmtree(path: Path, **options: bool) -> None:
+        left.append(os.listdir(directory))
+        original(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    files.remove(directory, "lock")
+    assert left[-1] == ["lock"]
+    assert os.listdir(tmp_path) == []
 
 
 def test_without_locks_nothing_is_abandoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
