@@ -6,6 +6,7 @@ shell unless the part asks for one, so blanks, quotes and newlines in arguments 
 
 import json
 import os
+import reprlib
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from time import monotonic
 from typing import Any, TypeVar, overload
@@ -17,7 +18,7 @@ from mu.jobs.requests import BesideCommand, Command, Driver, Machine, Request, S
 from mu.jobs.results import Completed, File
 from mu.jobs.tasks import misuse
 from mu.machine import Constructor, MachineState
-from mu.wire import protocol
+from mu.wire import checks, protocol
 from mu.wire.protocol import TMPDIR, spread
 
 T = TypeVar("T")
@@ -137,11 +138,8 @@ class Worker:
         """
         if not argv:
             raise misuse("Worker.run needs a program to run")
-        words = [os.fspath(word) for word in argv]
-        for word in words:
-            if not isinstance(word, str):
-                raise misuse(f"Worker.run takes text, not {type(word).__name__} ({word!r})")
-        options = _options(stdin, stdout, stderr, env, timeout, max_output)
+        words = [_text("run", "text", word) for word in argv]
+        options = _options("run", stdin, stdout, stderr, env, timeout, max_output)
         return self._execute({"argv": words, **options}, " ".join(words), "run", check)
 
     def shell(
@@ -158,7 +156,7 @@ class Worker:
     ) -> Request[Completed]:
         """Runs a text with `/bin/sh -c`, for pipelines and redirections; otherwise like `run`. Quote values that come
         from elsewhere (`shlex.quote`)."""
-        options = _options(stdin, stdout, stderr, env, timeout, max_output)
+        options = _options("shell", stdin, stdout, stderr, env, timeout, max_output)
         return self._execute({"shell": text, **options}, text, "shell", check)
 
     def program(self, *, check: bool = True, **values: object) -> Request[Completed]:
@@ -169,7 +167,7 @@ class Worker:
             if name not in PROGRAM_VALUES:
                 raise misuse(f"the packaged command takes {', '.join(PROGRAM_VALUES)}, not {name}")
             text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
-            before.append(f"set:cmd{name}:{text if name == 'quality' else _path(text)}")
+            before.append(f"set:cmd{name}:{text if name == 'quality' else _path('program', text)}")
 
         def decode(answer: str) -> Completed:
             result = protocol.run_result(answer)
@@ -183,6 +181,10 @@ class Worker:
         return self._beside("run:", decode, "program", protocol.RETVAL, SLOW["run"], 3, before)
 
     def _execute(self, fields: dict[str, Any], shown: str, word: str, check: bool) -> Request[Completed]:
+        for field, value in fields.items():
+            good, wanted = protocol.EXEC_FIELDS[field]
+            if not good(value):
+                raise misuse(f"Worker.{word}: {field} is no {wanted}")
         self._number += 1
         name = str(self._number)
         text = protocol.exec_command(**fields, id=name)
@@ -215,7 +217,7 @@ class Worker:
         place = bucket if bucket is not None else own
         if not place:
             raise misuse(f"Worker.{word} needs a bucket: name the job's with -b, or one in the call")
-        if not key or "\0" in key:
+        if not checks.is_shell(key) or not key:
             raise misuse(f"Worker.{word}: no key: {key!r}")
         other = place != own
         full = spread(key) if self._context.hashed_names else key
@@ -225,7 +227,7 @@ class Worker:
             else (protocol.UPLOAD, f"->{place}:{full} ")
         )
         return self._beside(
-            f"{word}:{key}\0{_path(file)}",
+            f"{word}:{key}\0{_path(word, file)}",
             answers.bytes_moved,
             word,
             f"{verb}{place}/{full})",
@@ -240,9 +242,16 @@ class Worker:
     def put(self, file: str | os.PathLike[str], data: bytes | str) -> Request[int]:
         """Writes a small file on the worker, completely or not at all; text is encoded as UTF-8. Returns its size in
         bytes."""
-        raw = data.encode() if isinstance(data, str) else bytes(data)
+        try:  # `bytes` of a number would be so many zeros
+            raw = data.encode() if isinstance(data, str) else bytes(memoryview(data))
+        except TypeError:
+            raise misuse(f"Worker.put takes bytes or text, not {_shown(data)}") from None
         return Command(
-            self._driver, protocol.put_command(os.fspath(file), raw), answers.put_size, "put", EXPECTED["put"]
+            self._driver,
+            protocol.put_command(_name("put", file), raw),
+            answers.put_size,
+            "put",
+            EXPECTED["put"],
         )
 
     def fetch(self, file: str | os.PathLike[str]) -> Request[bytes]:
@@ -250,7 +259,7 @@ class Worker:
         message."""
         return Command(
             self._driver,
-            protocol.fetch_command(os.fspath(file)),
+            protocol.fetch_command(_name("fetch", file)),
             answers.file_data,
             "fetch",
             EXPECTED["fetch"],
@@ -361,13 +370,35 @@ class ExecCommand(Command[Completed]):
         return not self.background or protocol.exec_id(answer) == self.id
 
 
-def _path(file: str | os.PathLike[str]) -> str:
+def _text(call: str, wanted: str, given: Any) -> str:
+    """Returns a text, or a path as text. Raises Misuse if `given` is neither."""
+    text = os.fspath(given) if isinstance(given, os.PathLike) else given
+    if not isinstance(text, str):
+        raise misuse(f"Worker.{call} takes {wanted}, not {_shown(given)}")
+    return text
+
+
+def _name(call: str, file: str | os.PathLike[str]) -> str:
+    """Returns a file's name. Raises Misuse if it is none."""
+    text = _text(call, "a file's name", file)
+    if not text or "\0" in text:
+        raise misuse(f"Worker.{call}: no file's name: {text!r}")
+    return text
+
+
+def _shown(value: object) -> str:
+    """Returns the type of a value, and the beginning of its text."""
+    return f"{type(value).__name__} ({reprlib.repr(value)})"
+
+
+def _path(call: str, file: str | os.PathLike[str]) -> str:
     """Returns a file's name for commands of the original, which do not know the worker's directory."""
-    text = os.fspath(file)
+    text = _name(call, file)
     return text if text.startswith(("/", TMPDIR)) else f"{TMPDIR}/{text}"
 
 
 def _options(
+    call: str,
     stdin: str | os.PathLike[str] | None,
     stdout: str | os.PathLike[str] | None,
     stderr: str | os.PathLike[str] | None,
@@ -376,14 +407,13 @@ def _options(
     max_output: int | None,
 ) -> dict[str, Any]:
     made: dict[str, Any] = {}
-    if stdin is not None:
-        made["stdin"] = stdin if isinstance(stdin, str) else {"file": os.fspath(stdin)}
-    if stdout is not None:
-        made["stdout"] = {"file": os.fspath(stdout)}
-    if stderr is not None:
-        made["stderr"] = {"file": os.fspath(stderr)}
+    for name, file in (("stdin", stdin), ("stdout", stdout), ("stderr", stderr)):
+        if name == "stdin" and isinstance(file, str):
+            made[name] = file
+        elif file is not None:
+            made[name] = {"file": _text(call, f"a file's name as {name}", file)}
     if env is not None:
-        made["env"] = dict(env)
+        made["env"] = dict(env) if isinstance(env, Mapping) else env
     if timeout is not None:
         made["timeout"] = timeout
     if max_output is not None:

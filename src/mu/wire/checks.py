@@ -90,7 +90,7 @@ def is_input(value: object) -> bool:
 def is_environment(value: object) -> bool:
     """Returns whether it is a program's environment: text, or None for variables to be removed."""
     return isinstance(value, dict) and all(
-        name and "=" not in name and "\0" not in name and (text is None or is_shell(text))
+        is_shell(name) and name and "=" not in name and (text is None or is_shell(text))
         for name, text in value.items()
     )
 

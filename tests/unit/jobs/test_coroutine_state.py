@@ -3,11 +3,12 @@
 import asyncio
 import gc
 import inspect
+import math
 import re
 import socket
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -699,30 +700,45 @@ def test_together_with_what_cannot_be_awaited() -> None:
     assert misused(job) == f"{place}: together() takes what can be awaited, not int"
 
 
-def test_calls_that_no_worker_could_do() -> None:
-    async def no_bucket(worker: mu.Worker, _: None) -> None:
-        await worker.retrieve("key", "file", bucket="")
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (
+            lambda w: w.retrieve("key", "file", bucket=""),
+            "Worker.retrieve needs a bucket: name the job's with -b,",
+        ),
+        (lambda w: w.retrieve(5, "file"), "Worker.retrieve: no key: 5"),
+        (lambda w: w.retrieve("key", None), "Worker.retrieve takes a file's name, not NoneType (None)"),
+        (lambda w: w.upload("file", ""), "Worker.upload: no key: ''"),
+        (lambda w: w.upload("", "key"), "Worker.upload: no file's name: ''"),
+        (lambda w: w.run(), "Worker.run needs a program to run"),
+        (lambda w: w.run("echo", b"3"), "Worker.run takes text, not bytes (b'3')"),
+        (lambda w: w.run(["echo", "3"]), "Worker.run takes text, not list (['echo', '3'])"),
+        (lambda w: w.run("echo", "a\0"), "Worker.run: argv is no list of text without NUL"),
+        (lambda w: w.run("true", env={"N": 1}), "Worker.run: env is no object of names and text"),
+        (lambda w: w.run("true", env={1: "N"}), "Worker.run: env is no object of names and text"),
+        (lambda w: w.run("true", env=["N=1"]), "Worker.run: env is no object of names and text"),
+        (lambda w: w.run("true", timeout="5"), "Worker.run: timeout is no number of seconds above 0"),
+        (lambda w: w.run("true", timeout=math.inf), "Worker.run: timeout is no number of seconds above 0"),
+        (lambda w: w.run("true", max_output=1.5), "Worker.run: max_output is no number of bytes"),
+        (lambda w: w.run("cat", stdin=b"x"), "Worker.run takes a file's name as stdin, not bytes (b'x')"),
+        (lambda w: w.shell("cat", stdout=1), "Worker.shell takes a file's name as stdout, not int (1)"),
+        (lambda w: w.shell("cat", stderr=""), 'Worker.shell: stderr is no {"file": NAME}'),
+        (lambda w: w.shell(5), "Worker.shell: shell is no text without NUL"),
+        (lambda w: w.put("f", 3), "Worker.put takes bytes or text, not int (3)"),
+        (lambda w: w.put("f", True), "Worker.put takes bytes or text, not bool (True)"),
+        (lambda w: w.put("f", [65, 66]), "Worker.put takes bytes or text, not list ([65, 66])"),
+        (lambda w: w.put("", "x"), "Worker.put: no file's name: ''"),
+        (lambda w: w.fetch("a\0b"), "Worker.fetch: no file's name: 'a\\x00b'"),
+        (lambda w: w.program(output="x"), "the packaged command takes quality, infile, outfile, not output"),
+    ],
+)
+def test_calls_that_no_worker_could_do(call: Callable[[Any], Any], said: str) -> None:
+    async def job(worker: mu.Worker, _: None) -> None:
+        await call(worker)
 
-    async def no_key(worker: mu.Worker, _: None) -> None:
-        await worker.upload("file", "")
-
-    async def no_program(worker: mu.Worker, _: None) -> None:
-        await worker.run()
-
-    async def number(worker: mu.Worker, _: None) -> None:
-        await worker.run("echo", b"3")  # type: ignore[arg-type]
-
-    async def no_placeholder(worker: mu.Worker, _: None) -> None:
-        await worker.program(output="x")
-
-    for job, said in (
-        (no_bucket, "Worker.retrieve needs a bucket: name the job's with -b, or one in the call"),
-        (no_key, "Worker.upload: no key: ''"),
-        (no_program, "Worker.run needs a program to run"),
-        (number, "Worker.run takes text, not bytes (b'3')"),
-        (no_placeholder, "the packaged command takes quality, infile, outfile, not output"),
-    ):
-        assert misused(job) == f"{line_of(job, 'await worker')}: {said}"
+    place = f"{Path(__file__).name}:{call.__code__.co_firstlineno}"
+    assert misused(job).startswith(f"{place}: {said}")
 
 
 # Time
