@@ -75,8 +75,16 @@ SIGINT = 2  # a worker would load the module `signal` only for this number
 
 def describe(error: BaseException) -> str:
     """Returns one line for an exception, with its class."""
-    text = str(error).strip().replace("\n", " ")
+    text = text_of(error).strip().replace("\n", " ")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def text_of(error: BaseException) -> str:
+    """Returns the text of an exception; empty if it cannot be made, since its class may be the user's own."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
 
 
 def place(error: BaseException) -> str:
@@ -112,7 +120,7 @@ def one_line(text: str, longest: int = LONGEST) -> str:
 
 def reason(error: BaseException) -> str:
     """Returns in one line what went wrong, such as `no such file or directory`, without secrets."""
-    if "Invalid header value" in str(error):
+    if "Invalid header value" in text_of(error):
         # http.client's text quotes the header: a session token, or a signature and an access key.
         return "the AWS credentials contain invalid characters, such as a line break: set them again"
     if isinstance(error, OSError) and error.strerror:
@@ -120,4 +128,4 @@ def reason(error: BaseException) -> str:
         text = error.strerror.partition(" (_ssl.c")[0]
         text = text.partition("] ")[2] or text
         return one_line(text[:1].lower() + text[1:])
-    return one_line(str(error)) or type(error).__name__
+    return one_line(text_of(error)) or type(error).__name__

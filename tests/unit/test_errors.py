@@ -2,6 +2,7 @@
 
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,15 @@ def test_a_description_names_the_class() -> None:
     assert describe(KeyError("codec")) == "KeyError: 'codec'"
     assert describe(ValueError("a\nb")) == "ValueError: a b"
     assert describe(TimeoutError()) == "TimeoutError"
+
+
+class TextlessError(Exception):
+    def __str__(self) -> Any:
+        return 5
+
+
+def test_an_exception_whose_text_cannot_be_made_has_the_name_of_its_class() -> None:
+    assert describe(TextlessError()) == reason(TextlessError()) == "TextlessError"
 
 
 def test_the_place_is_the_last_line_of_the_users_own_code(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What the parts of one job share: the function, the results that other parts wait for, and how to print notes."""
 
+import copy
 from collections import Counter
 from collections.abc import Callable
 from types import CodeType
@@ -97,19 +98,19 @@ class Context:
             del self._running[part]
 
     def outcome(self, part: int, where: str) -> tuple[bool, Any]:
-        """Returns whether a part is done, and its result. Raises PartFailed if it has failed, Misuse if it does not
-        exist."""
+        """Returns whether a part is done, and a copy of its result, since other parts may get it, too. Raises
+        PartFailed if it has failed, Misuse if it does not exist."""
         if part in self._failures:
             raise PartFailed(f"part {part}, which this part waits for, failed: {self._failures[part]}")
         if part in self._results:
-            return True, self._results[part]
+            return True, copy.deepcopy(self._results[part])
         if part in self.left_out:
             raise Misuse(
                 f"{where}: part {part} is skipped because its output exists, so it has no result: run without resume"
             )
         if not self.keep_results:
             raise Misuse(f"{where}: this job keeps no results (keep=False), so mu.done cannot return one")
-        if not isinstance(part, int) or part < 0 or (self.total is not None and part >= self.total):
+        if part < 0 or (self.total is not None and part >= self.total):
             known = "" if self.total is None else f": this job has {self.total}, numbered from 0"
             raise Misuse(f"{where}: there is no part {part}{known}")
         return False, None

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
-from mu.errors import describe
+from mu.errors import describe, reason, text_of
 from mu.jobs import explain
 from mu.jobs.commands import CommandState
 from mu.jobs.context import Context
@@ -285,16 +285,16 @@ class CoroutineState(CommandState):
         if error is None and value is not None:
             try:
                 json.dumps(value, allow_nan=False)
-            except (TypeError, ValueError, RecursionError) as problem:
+            except Exception as problem:  # its class may be the user's own
                 where = f"{short(context.file)}:{line}"
-                text = f"{where}: {context.name} returned what JSON cannot hold: {problem}"
+                text = f"{where}: {context.name} returned what JSON cannot hold: {reason(problem)}"
                 error = Misuse(text)
         # `reset:` discards commands in the background, but is only read after a command in the foreground has ended.
         unanswered = any(isinstance(command, Command) and not command.background for command in self._open)
         if error is None or isinstance(error, Skip):
             if unanswered:
                 self.enqueue(QUIT)  # the command may run for long
-            return DoneState(self, value, "" if error is None else str(error) or "skipped")
+            return DoneState(self, value, "" if error is None else text_of(error) or "skipped")
         return self._failed(error, usable=not unanswered and not self._lost)
 
     def _failed(self, error: BaseException, usable: bool) -> MachineState:

@@ -2,9 +2,9 @@
 
 from types import FrameType
 
-from mu.errors import MuError, describe
+from mu.errors import describe, text_of
 from mu.jobs.context import Context
-from mu.jobs.errors import Final, Misuse, WorkerLost
+from mu.jobs.errors import CommandFailed, Final, Misuse, WorkerLost
 from mu.jobs.requests import line_of, short
 from mu.jobs.task import Task
 from mu.jobs.tasks import is_users, user_place
@@ -21,19 +21,19 @@ NO_LOOP = ("no running event loop", "There is no current event loop")
 
 def explained_error(error: BaseException) -> BaseException:
     """Returns the exception to report for `error`: asyncio's own error is replaced by one that tells what to await."""
-    if isinstance(error, RuntimeError) and str(error).startswith(NO_LOOP):
+    if isinstance(error, RuntimeError) and text_of(error).startswith(NO_LOOP):
         return Misuse(f"{user_place(error)}: asyncio {NOT_HERE}")
     return error
 
 
 def failure(error: BaseException, where: str, lost: str) -> str:
-    """Returns the failure text of a part: that of mu's own exceptions, or of other exceptions with `where` they came
-    from.
+    """Returns the failure text of a part: that of a command's or the part's own failure, or of any other exception
+    with `where` it came from.
 
     `lost` is the reason why the worker is gone, if it is.
     """
-    if isinstance(error, MuError | WorkerLost):
-        text = str(error) or describe(error)
+    if isinstance(error, CommandFailed | Final | Misuse | WorkerLost):
+        text = text_of(error) or describe(error)
     else:
         text = describe(error) + (f" ({where})" if where else "")
     if lost and not isinstance(error, WorkerLost):
@@ -44,8 +44,8 @@ def failure(error: BaseException, where: str, lost: str) -> str:
 def is_final(error: BaseException) -> bool:
     """Returns whether another attempt would fail in the same way: the part says so, or its own code raised the
     exception. What commands and `mu.timeout` raise is not final."""
-    if isinstance(error, MuError):
-        return isinstance(error, Final | Misuse)
+    if isinstance(error, CommandFailed):
+        return isinstance(error, Final)
     return not isinstance(error, TimeoutError | WorkerLost)
 
 
@@ -84,9 +84,9 @@ def tell_blocking(context: Context, seconds: float, before: int, line: int) -> N
     `before` is the instruction of the first await; `line` the line of the second one (0: the part ended).
     """
     first = line_of(context.code, before)
-    lines = f"{first}" if line in (0, first) else f"{first} to {line}"
+    lines = f"line {first}" if line in (0, first) else f"lines {first} to {line}"
     context.tell_once(
         f"{context.file}:{first}",
         f"{short(context.file)}:{first}: {context.name} kept the coordinator and all other workers waiting "
-        f"for {seconds:.1f} s (lines {lines}): run long computations as a program on the worker",
+        f"for {seconds:.1f} s ({lines}): run long computations as a program on the worker",
     )

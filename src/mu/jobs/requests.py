@@ -5,6 +5,7 @@ its command, and resumes the coroutine when the answer has come. A request that 
 tells its machine, which fails the part because of the forgotten `await`.
 """
 
+import operator
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Generator, Sequence
@@ -17,6 +18,7 @@ from mu.jobs.errors import CommandFailed, Misuse
 from mu.jobs.task import Task
 from mu.machine import Constructor, MachineState
 from mu.report.failure import readable
+from mu.server.attempts import MAX_NAME
 from mu.wire.protocol import expected_response, failure_text
 from mu.wire.reasons import is_final
 
@@ -85,6 +87,9 @@ class Request(Generic[T]):
     def __del__(self) -> None:
         if not self.taken and self.driver is not None:
             self.driver.forgotten(self)
+
+    def __repr__(self) -> str:
+        return f"<{self.call()} of {self.where}>"
 
     @property
     def where(self) -> str:
@@ -222,7 +227,7 @@ class Stage(Request[None]):
 
     def __init__(self, driver: Driver, name: str) -> None:
         super().__init__(driver, 3)
-        self.name = str(name)
+        self.name = str(name)[:MAX_NAME]
 
     def begin(self, driver: Driver, task: Task) -> Any:
         """Sets the name; it is done at once."""
@@ -299,8 +304,12 @@ class Done(Request[Any]):
         return f"mu.done({self.part})"
 
     def begin(self, driver: Driver, task: Task) -> Any:
-        """Returns the result if it is there, otherwise WAITING."""
-        return driver.wait_for(self.part, task)
+        """Returns the result if it is there, otherwise WAITING. Raises Misuse if the part is no number."""
+        try:
+            part = operator.index(self.part)
+        except TypeError:
+            raise Misuse(f"{self.where}: mu.done takes the number of a part, not {self.part!r}") from None
+        return driver.wait_for(part, task)
 
 
 def sleep(seconds: float) -> Request[None]:
@@ -339,6 +348,8 @@ class Timeout:
     def __enter__(self) -> "Timeout":
         if stepping.driver is None:
             raise MuError("mu.timeout is for the parts of a job: none is running here")
+        if self.driver is not None:
+            raise MuError("this mu.timeout limits something else now: call mu.timeout for each `with`")
         self.deadline = monotonic() + self.seconds
         self.driver = stepping.driver
         self.driver.limit(self)
@@ -349,6 +360,7 @@ class Timeout:
     ) -> None:
         assert self.driver is not None
         self.driver.unlimit(self)
+        self.driver = None
         if isinstance(error, Expired) and error.timeout is self:
             raise TimeoutError(f"not done within {self.seconds:g} s") from None
 

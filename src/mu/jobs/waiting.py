@@ -3,7 +3,6 @@
 from time import monotonic
 from typing import Any
 
-from mu.errors import MuError
 from mu.jobs.context import STALL, Context
 from mu.jobs.errors import Misuse
 from mu.jobs.requests import WAITING, Expired, Timeout
@@ -132,7 +131,7 @@ class WaitingState(MachineState):
         ]
         try:
             _, value = self._context.outcome(part, request.where)
-        except MuError as error:
+        except Exception as error:
             return self._go_on(task, None, error)
         return self._go_on(task, value)
 

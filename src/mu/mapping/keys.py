@@ -12,9 +12,11 @@ def objects(*wanted: str, region: str | None = None) -> Iterator[str]:
     also matches `/`, or `s3://BUCKET/frames/` for all below.
 
     Keys are listed while they are read, a thousand at a time, so that workers can begin before a long listing has
-    ended. `region` is the bucket's region, if we may not ask for it. Raises UsageError if a pattern is not one, or
-    nothing matches.
+    ended. `region` is the bucket's region, if we may not ask for it. Raises UsageError if a pattern is not one,
+    there is none, or nothing matches.
     """
+    if not wanted:
+        raise UsageError("mu.objects needs a pattern, such as s3://BUCKET/frames/*.png")
     for pattern in wanted:
         if not is_s3(pattern):
             raise UsageError(f"mu.objects lists S3: s3://BUCKET/PATTERN, not '{pattern}'")

@@ -282,7 +282,10 @@ def name_of(given: Any) -> str:
     """
     if isinstance(given, int | float | PurePath) and not isinstance(given, bool):
         return str(given)[:MAX_NAME]
-    name = getattr(given, "name", given)
+    try:
+        name = getattr(given, "name", given)
+    except Exception:  # a property of the user's own
+        return ""
     return name[:MAX_NAME] if isinstance(name, str) else ""
 
 

@@ -249,9 +249,12 @@ def test_an_exception_of_the_parts_own_has_its_line() -> None:
     ("error", "final"),
     [
         (mu.CommandFailed("no"), False),
+        (mu.ProgramFailed("no", mu.Completed(1)), False),
         (TimeoutError("not done within 1 s"), False),
         (mu.Final("no"), True),
         (ValueError("no"), True),
+        (mu.UsageError("no"), True),
+        (mu.JobError("no"), True),
     ],
 )
 def test_what_no_command_has_raised_is_not_tried_again(error: Exception, final: bool) -> None:
@@ -262,6 +265,44 @@ def test_what_no_command_has_raised_is_not_tried_again(error: Exception, final: 
     part = Part(job).says("OK:ECHO(x)")
     assert isinstance(part.machine, FailedState)
     assert part.machine.final is final
+
+
+@pytest.mark.parametrize("kind", [mu.MuError, mu.UsageError, mu.JobError])
+def test_what_mu_itself_raises_in_a_part_has_its_line(kind: type[mu.MuError]) -> None:
+    """Such as `mu.objects`, or a `mu.run` within the part."""
+
+    async def job(worker: mu.Worker, _: None) -> None:
+        raise kind("no")  # here
+
+    assert Part(job).failure == f"{kind.__name__}: no ({line_of(job, '# here')})"
+
+
+class TextlessError(RuntimeError):
+    """An exception whose text cannot be made."""
+
+    def __str__(self) -> Any:
+        return 5
+
+
+class Unreadable(dict[str, int]):
+    """A result that JSON cannot read."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def items(self) -> Any:
+        raise KeyError("odd")
+
+
+def test_what_odd_classes_raise_fails_their_part_alone() -> None:
+    async def raises(worker: mu.Worker, _: None) -> None:
+        raise TextlessError  # here
+
+    async def returns(worker: mu.Worker, _: None) -> Any:
+        return Unreadable(a=1)  # here
+
+    assert Part(raises).failure == f"TextlessError ({line_of(raises, '# here')})"
+    assert misused(returns) == f"{line_of(returns, '# here')}: returns returned what JSON cannot hold: 'odd'"
 
 
 def test_final_and_skip() -> None:
@@ -529,6 +570,19 @@ def test_each_call_knows_its_line() -> None:
         line = call.__code__.co_firstlineno
         assert failure.startswith(f"{HERE}:{line}: "), (word, failure)
         assert f"{word}(" in failure or f".{word} was not" in failure
+
+
+def test_what_cannot_await_a_call_shows_where_it_is() -> None:
+    """As asyncio does in its error."""
+    shown: list[str] = []
+
+    async def shows(worker: mu.Worker, _: None) -> None:
+        call = worker.run("true")  # here
+        shown.append(repr(call))
+        await call
+
+    Part(shows)
+    assert shown == [f"<worker.run('true') of {line_of(shows, '# here')}>"]
 
 
 def test_a_call_is_shown_in_a_line() -> None:
@@ -841,6 +895,25 @@ def test_timeouts_nest_and_do_not_outlive_their_block() -> None:
         pass
 
 
+def test_a_timeout_limits_one_thing_at_a_time() -> None:
+    shared = mu.timeout(5)
+
+    async def job(worker: mu.Worker, _: None) -> None:
+        with shared:  # here
+            await worker.command("echo:x")
+        with shared:
+            await worker.command("echo:x")
+
+    first = Part(job)
+    second = Part(job)
+    where = line_of(job, "# here")
+    assert second.failure == (
+        "MuError: this mu.timeout limits something else now: call mu.timeout for each `with` (" + where + ")"
+    )
+    first.says("OK:ECHO(x)").says("OK:ECHO(x)")
+    assert first.result is None
+
+
 def test_a_timeout_around_several_things_ends_them() -> None:
     ends: list[str] = []
 
@@ -890,6 +963,53 @@ def test_a_part_waits_for_anothers_result() -> None:
     assert parts[0].result == ["OK:ECHO(x)", "OK:ECHO(x)"]
     assert context._waiting == {}
     assert context._waits == {}
+
+
+class Number:
+    """An integer of another library, such as numpy's."""
+
+    def __index__(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_a_part_is_named_by_any_integer_and_nothing_else(done: bool) -> None:
+    """Whether it is done already or not."""
+    which: list[Any] = [Number()]
+
+    async def job(worker: mu.Worker, place: int) -> Any:
+        return await mu.done(which[0])  # here
+
+    context = Context(job)
+    if done:
+        context.over(1, "found", None)
+    part = Part(job, context=context)
+    if not done:
+        context.over(1, "found", None)
+        part.move()
+    assert part.result == "found"
+    for which[0] in (1.0, "1", None):
+        said = f"{line_of(job, '# here')}: mu.done takes the number of a part, not {which[0]!r}"
+        assert Part(job, context=context).failure == said
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_each_part_gets_a_result_of_its_own(done: bool) -> None:
+    async def job(worker: mu.Worker, place: int) -> Any:
+        found = await mu.done(1)
+        found["all"].append(2)
+        return found
+
+    context, result = Context(job), {"all": [1]}
+    if done:
+        context.over(1, result, None)
+    parts = [Part(job, context=context, number=number) for number in (2, 3)]
+    if not done:
+        context.over(1, result, None)
+    for part in parts:
+        part.move()
+        assert part.result == {"all": [1, 2]}
+    assert result == {"all": [1]}
 
 
 def test_a_part_that_waits_for_a_failed_one() -> None:
@@ -1080,6 +1200,14 @@ def test_stages_name_what_follows() -> None:
     part.says("OK:ECHO(z)")
     names = [name.rstrip("0123456789") for name in part.machine.stateinfo]
     assert names == ["job", "fetching", "job", "echo:", "DoneState"]
+
+
+def test_a_stages_name_is_of_bounded_length() -> None:
+    async def job(worker: mu.Worker, _: None) -> None:
+        await worker.stage("x" * 3000)
+        await mu.sleep(1)
+
+    assert Part(job).machine.title == "x" * 200
 
 
 def test_the_times_of_stages_and_states_are_of_one_clock(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,11 @@ def test_keys_and_not_addresses(s3: Any) -> None:
     ]
 
 
+def test_a_pattern_is_needed() -> None:
+    with pytest.raises(mu.UsageError, match=r"^mu\.objects needs a pattern, such as "):
+        mu.objects()
+
+
 def test_a_listing_goes_on_as_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 

@@ -292,9 +292,25 @@ def test_a_bounded_number_of_failures_is_kept_unless_all_states_are(made: list[B
         assert len(books.attempts.failures) == kept
 
 
+class Nameless:
+    """An input whose name cannot be read."""
+
+    @property
+    def name(self) -> str:
+        raise ValueError("none")
+
+
 @pytest.mark.parametrize(
     ("given", "name"),
-    [("x" * 1000, "x" * MAX_NAME), (7, "7"), (True, ""), (None, ""), (["x"], ""), (Path("a/b"), "a/b")],
+    [
+        ("x" * 1000, "x" * MAX_NAME),
+        (7, "7"),
+        (True, ""),
+        (None, ""),
+        (["x"], ""),
+        (Path("a/b"), "a/b"),
+        (Nameless(), ""),
+    ],
 )
 def test_a_parts_name_is_bounded(given: object, name: str) -> None:
     assert name_of(given) == name
