@@ -1,12 +1,14 @@
 """The command-line parser that `mu` and every coordinator script share."""
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from mu.console.terminal import say
+from mu.errors import UsageError
 
 # Flags whose values may look like flags: `--engine-args --gres=gpu:1`, `--try --version`.
 TAKES_ANY = ("--engine-args", "--try")
@@ -166,6 +168,35 @@ class Once(argparse.Action):
         if getattr(namespace, self.dest) is not None:
             raise argparse.ArgumentError(self, "it is given twice")
         setattr(namespace, self.dest, values)
+
+
+def in_python(name: str, parse: Callable[[str], Any] | None, value: Any) -> Any:
+    """Returns the value of a setting that a program gives, after the check of its flag: `parse`, or None for a
+    switch. Raises UsageError."""
+    if parse is None:
+        if value not in (True, False):
+            raise UsageError(f"{name} is True or False, not {value!r}")
+        return bool(value)
+    if parse is word:
+        return as_text(name, value)
+    try:
+        return parse(str(value))
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"{name}: {error}") from None
+
+
+def as_text(name: str, value: Any) -> str:
+    """Returns a text, or a path as text, that a program gives for a setting. Raises UsageError."""
+    found = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(found, str):
+        raise UsageError(f"{name} has {value!r}, which is not a text")
+    return found
+
+
+def as_texts(name: str, value: Any) -> tuple[str, ...]:
+    """Returns the text, or the several texts, that a program gives for a setting. Raises UsageError."""
+    several = isinstance(value, Iterable) and not isinstance(value, str | os.PathLike | Mapping)
+    return tuple(as_text(name, each) for each in value) if several else (as_text(name, value),)
 
 
 MAX_PORT = 65535

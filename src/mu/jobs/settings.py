@@ -1,10 +1,16 @@
 """The settings of a job: the same names as in a coordinator's `ServerInfo`, and most of them are flags, too."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from mu.console.arguments import no_setting
+from mu.console.arguments import as_texts, in_python, no_setting, word
+from mu.engines.protocol import Engine
+from mu.engines.ramp import Ramp
 from mu.errors import UsageError
+from mu.preflight import check_names
+from mu.server.command_line import check_reports
+from mu.server.flags import EVERY_SCRIPT, FLAGS, WORKER_FLAGS
 from mu.server.job_class import Job as ScriptSettings
 
 
@@ -40,16 +46,16 @@ class Settings(TypedDict, total=False):
     outputs: Callable[[Any], str | Sequence[str]]
     port_number: int
     host_addr: str | None
-    cacert: str | None
-    srvcrt: str | None
-    srvkey: str | None
-    worker_cert: str | None
-    worker_key: str | None
+    cacert: str | os.PathLike[str] | None
+    srvcrt: str | os.PathLike[str] | None
+    srvkey: str | os.PathLike[str] | None
+    worker_cert: str | os.PathLike[str] | None
+    worker_key: str | os.PathLike[str] | None
     key_type: str
-    out_file: str | None
-    profiling: str | None
-    record_dir: str | None
-    output_dir: str | None
+    out_file: str | os.PathLike[str] | None
+    profiling: str | os.PathLike[str] | None
+    record_dir: str | os.PathLike[str] | None
+    output_dir: str | os.PathLike[str] | None
     quiet: bool
     verbose: bool
     no_cost: bool
@@ -71,17 +77,27 @@ DEFAULTS: dict[str, Any] = {
 }
 # Settings without a flag.
 ONLY_GIVEN = ("outputs", "event")
+# The parsers of the settings' flags; None for a switch.
+PARSERS = {flag.attribute: flag.parse for flag in (*FLAGS, *WORKER_FLAGS, *EVERY_SCRIPT)} | {"key_type": word}
 
 
 class Info:
-    """A job's settings as attributes, into which flags are read."""
+    """A job's settings as attributes, into which flags are read. None is the default.
+
+    Raises UsageError if a setting does not exist, or its flag would be refused.
+    """
 
     def __init__(self, given: Settings) -> None:
-        values = {"lambda_function" if name == "function" else name: value for name, value in given.items()}
         known = {*DEFAULTS, *ONLY_GIVEN, "resume"}
-        for name in values:
-            if name not in known:
+        values = {}
+        for name, value in given.items():
+            attribute = "lambda_function" if name == "function" else name
+            if attribute not in known:
                 raise UsageError(no_setting("a job", name, {"function", *known} - {"lambda_function"}))
+            if value is not None:
+                values[attribute] = _checked(name, attribute, value)
+        check_reports(values)
+        check_names(bucket=values.get("bucket"), host=values.get("host_addr"), regions=values.get("regions"))
         self.__dict__.update(DEFAULTS)
         if "outputs" in values:  # `resume` works only with `outputs`
             self.resume = False
@@ -97,3 +113,16 @@ class Info:
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any: ...
+
+
+def _checked(name: str, attribute: str, value: Any) -> Any:
+    """Returns the value of a setting as its flag's parser does. Raises UsageError."""
+    if attribute == "outputs" and not callable(value):
+        raise UsageError(f"outputs is a function, not {value!r}")
+    if attribute == "event" and not isinstance(value, Mapping):
+        raise UsageError(f"event is a dictionary, not {value!r}")
+    if attribute in ONLY_GIVEN or isinstance(value, Engine | Ramp):
+        return value
+    if attribute in ("engine", "engine_args", "regions"):  # one text, or several
+        return value if isinstance(value, str) else list(as_texts(name, value))
+    return in_python(name, PARSERS[attribute], value)

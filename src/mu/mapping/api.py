@@ -1,12 +1,11 @@
 """`mu.map`: the Python interface to what `mu map` does."""
 
-import argparse
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mu.console.arguments import PORT, SECONDS, above, at_least, no_setting
+from mu.console.arguments import PORT, SECONDS, above, as_texts, at_least, in_python, no_setting, word
 from mu.errors import JobError, UsageError, stopped
 from mu.mapping import rows, sources
 from mu.mapping import run as running
@@ -99,33 +98,18 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _value(name: str, value: Any) -> Any:
-    if name in NUMBERS:
-        try:
-            return NUMBERS[name](str(value))
-        except argparse.ArgumentTypeError as error:
-            raise UsageError(f"mu.map: {name}: {error}") from None
-    if name in SWITCHES:
-        if value not in (True, False):
-            raise UsageError(f"mu.map: {name} is True or False, not {value!r}")
-        return bool(value)
     if name in LISTS:
         return _listed(name, value)
     if name in STATUSES:
         several = isinstance(value, Iterable) and not isinstance(value, str)
         return ",".join(str(each) for each in value) if several else str(value)
-    return str(value) if name == "max_fails" else _text(name, value)
-
-
-def _text(name: str, value: Any) -> str:
-    found = os.fspath(value) if isinstance(value, str | os.PathLike) else value
-    if not isinstance(found, str):
-        raise UsageError(f"mu.map: {name} has {value!r}, which is not a text")
-    return found
+    if name == "max_fails":
+        return str(value)
+    return in_python(f"mu.map: {name}", None if name in SWITCHES else NUMBERS.get(name, word), value)
 
 
 def _listed(name: str, value: Any) -> tuple[str, ...]:
-    several = isinstance(value, Iterable) and not isinstance(value, str | os.PathLike | Mapping)
-    return tuple(_text(name, each) for each in value) if several else (_text(name, value),)
+    return as_texts(f"mu.map: {name}", value)
 
 
 class Gathered:

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -157,15 +157,7 @@ def _shown(default: Any) -> str:
 
 def _combine(info: Any, values: dict[str, Any]) -> None:
     """Checks flags against each other, and adds the settings that follow from them."""
-    for name in ("out_file", "profiling"):
-        if values.get(name):
-            check_writable(Path(values[name]))
-    if values.get("quiet") and values.get("verbose"):
-        raise UsageError("--quiet and --verbose do not go together")
-    if values.get("record_dir"):
-        from mu.history import record
-
-        record.prepare(values["record_dir"])
+    check_reports(values)
     if "num_list" in values:
         for other, flag in (("num_parts", "-n"), ("num_offset", "-o")):
             if other in values:
@@ -206,6 +198,20 @@ def _check_relay(info: Any, values: dict[str, Any]) -> None:
         raise UsageError(
             "-T 0 is for a run that makes its own keys and relay: with key files name the relay's port"
         )
+
+
+def check_reports(values: Mapping[str, Any]) -> None:
+    """Raises UsageError if a file that the run writes at its end could not be written, or it should say both less and
+    more. Makes the record's directory."""
+    for name in ("out_file", "profiling"):
+        if values.get(name):
+            check_writable(Path(values[name]))
+    if values.get("record_dir"):
+        from mu.history import record
+
+        record.prepare(values["record_dir"])
+    if values.get("quiet") and values.get("verbose"):
+        raise UsageError("--quiet and --verbose do not go together")
 
 
 def check_writable(path: Path) -> None:

@@ -21,6 +21,7 @@ from mu.jobs.run import do
 from mu.jobs.settings import DEFAULTS, NOT_OF_JOBS, ONLY_GIVEN, Info, Settings
 from mu.report.reporter import Reporter
 from mu.server.flags import EVERY_SCRIPT, FLAGS, WORKER_FLAGS
+from tests.support.part_workers import PartWorkers
 
 HERE = Path(__file__).name
 
@@ -229,6 +230,48 @@ def test_nothing_to_do_and_settings_that_are_none(tmp_path: Path) -> None:
 
     with pytest.raises(mu.MuError, match="reading the inputs: ValueError: no more"):
         mu.testing.run(copy, broken(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("workers", 0, "workers: must be at least 1, not 0"),
+        ("workers", 2.5, "workers: '2.5' is not an integer"),
+        ("retries", -1, "retries: must be at least 0, not -1"),
+        ("backup", -1, "backup: must be above 1, not -1"),
+        ("kill_time", -1, "kill_time: must be a positive number of seconds, not -1"),
+        ("part_timeout", "x", "part_timeout: 'x' is not a number"),
+        ("port_number", "x", "port_number: 'x' is not an integer"),
+        ("ramp", "x", "ramp: 'x' is not BURST,PER_SECOND such as 1000,100, or off"),
+        ("quiet", "no", "quiet is True or False, not 'no'"),
+        ("function", 3, "function has 3, which is not a text"),
+        ("engine", 3, "engine has 3, which is not a text"),
+        ("engine", ["here", 3], "engine has 3, which is not a text"),
+        ("regions", [3], "regions has 3, which is not a text"),
+        ("regions", "nowhere", "there is no region 'nowhere': one looks like us-east-1"),
+        ("bucket", "/tmp", "there can be no bucket '/tmp': "),
+        ("record_dir", 5, "record_dir has 5, which is not a text"),
+        ("record_dir", "/proc/none", "cannot make /proc/none for the record: "),
+        ("out_file", "/none/there", "cannot write /none/there: no such directory"),
+        ("profiling", Path("/none/there"), "cannot write /none/there: no such directory"),
+        ("verbose", True, "--quiet and --verbose do not go together"),
+        ("outputs", 3, "outputs is a function, not 3"),
+        ("event", 3, "event is a dictionary, not 3"),
+    ],
+)
+def test_settings_are_checked_as_their_flags_are(name: Any, value: Any, said: str) -> None:
+    settings: Any = {"quiet": True, name: value}
+    with pytest.raises(mu.UsageError, match=f"^{re.escape(said)}"):
+        mu.run(copy, ["a"], **settings)
+
+
+def test_settings_have_the_values_that_their_flags_would_have(tmp_path: Path) -> None:
+    info = Info({"kill_time": "5", "workers": "3", "retries": None, "record_dir": tmp_path, "ramp": "7,1"})  # type: ignore[typeddict-item]
+    assert (info.kill_time, info.workers, info.retries) == (5.0, 3, 2)
+    assert (info.record_dir, info.ramp) == (str(tmp_path), (7, 1.0))
+    engine = PartWorkers()
+    assert Info({"engine": engine}).engine is engine
+    assert Info({"engine": ("here", "ssh:a"), "engine_args": "-p 3"}).engine == ["here", "ssh:a"]
 
 
 class Bar:
