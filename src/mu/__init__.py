@@ -33,12 +33,14 @@ if TYPE_CHECKING:
     from mu.jobs.errors import TransferFailed as TransferFailed
     from mu.jobs.errors import WorkerLost as WorkerLost
     from mu.jobs.job import Job as Job
+    from mu.jobs.job import Outcome as Outcome
     from mu.jobs.requests import done as done
     from mu.jobs.requests import sleep as sleep
     from mu.jobs.requests import timeout as timeout
     from mu.jobs.results import Completed as Completed
     from mu.jobs.run import main as main
     from mu.jobs.run import run as run
+    from mu.jobs.settings import Settings as Settings
     from mu.jobs.worker import Worker as Worker
     from mu.machine_state import CommandListState as CommandListState
     from mu.machine_state import ErrorState as ErrorState
@@ -68,10 +70,11 @@ _HOMES = {
         "TransferFailed",
         "WorkerLost",
     ),
-    "mu.jobs.job": ("Job",),
+    "mu.jobs.job": ("Job", "Outcome"),
     "mu.jobs.requests": ("done", "sleep", "timeout"),
     "mu.jobs.results": ("Completed",),
     "mu.jobs.run": ("main", "run"),
+    "mu.jobs.settings": ("Settings",),
     "mu.jobs.worker": ("Worker",),
     "mu.mapping.keys": ("objects",),
     "mu.mapping.api": ("MapResult", "map"),

@@ -6,6 +6,7 @@ Workers and coordinators use this module, so it imports only modules that are lo
 from __future__ import annotations
 
 import os
+from typing import Any
 
 
 class MuError(Exception):
@@ -38,7 +39,7 @@ class JobError(MuError, SystemExit):
     def __init__(self, message: str, code: int = 1) -> None:
         super().__init__(message)
         self.code: int = code
-        self.job: object = None  # the Job that `mu.run` would have returned
+        self.job: Any = None  # the Job that `mu.run` would have returned, or the MapResult of `mu.map`
 
 
 class Stopped(SystemExit):
@@ -52,7 +53,7 @@ class Stopped(SystemExit):
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code: int = code
-        self.job: object = None
+        self.job: Any = None
 
 
 class Interrupted(Stopped, KeyboardInterrupt):

@@ -50,6 +50,7 @@ def run(
         raise signalled
     if check and ended.errors:
         raise ended.errors[min(ended.errors)]
-    if check and ended.error is not None:
-        raise MuError(str(ended.error))
+    if check and ended.error is not None:  # such as parts that were ended by `kill_time`
+        whys = [failure.error for failure in ended.job.failures[:1]]
+        raise MuError(": ".join([str(ended.error), *whys]))
     return ended.job

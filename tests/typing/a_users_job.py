@@ -51,6 +51,11 @@ async def helper(worker: mu.Worker) -> float:
         raise
 
 
+def told(outcome: mu.Outcome[str, int]) -> None:
+    """Takes what `on_outcome` is called with."""
+    print(outcome.where, outcome.attempt)
+
+
 def job() -> None:
     """Checks that the result of `mu.run` is generic over input and result."""
     done = mu.run(thumbnail, ["a", "b"], bucket="mybucket", function="convert", retries=3)
@@ -59,6 +64,10 @@ def job() -> None:
     assert_type(done.outcomes[0].input, str)
     for outcome in done.failures:
         assert_type(outcome.error, str)
+    try:
+        mu.run(thumbnail, ["a"], record_dir=Path("run"), on_outcome=told)
+    except mu.JobError as error:
+        print(error.job.outcomes)
     assert_type(mu.run(thumbnail, mu.objects("s3://b/*.png"), engine="here"), mu.Job[str, int])
     assert_type(mu.testing.run(thumbnail, ["a"], Path("store")), mu.Job[str, int])
     mu.run(thumbnail, [1, 2])  # type: ignore[arg-type]

@@ -7,9 +7,10 @@ loop must not wait. So all inputs except collections are read by a thread, sligh
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, MappingView, Sequence, Set, Sized
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
-from mu.errors import UsageError
+from mu.errors import MuError, UsageError, describe, place
 
 AHEAD = 1024  # the most inputs that are read before they are needed
 # Seconds that the first input may take.
@@ -116,6 +117,17 @@ class ReadAhead(Generic[T]):
         except BaseException as error:
             end = _End(error)
         self._queue.put(end)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Makes an exception that reading the inputs raises a UsageError with its file and line."""
+    try:
+        yield
+    except MuError:
+        raise
+    except Exception as error:
+        raise UsageError(f"reading the inputs: {describe(error)}{place(error)}") from error
 
 
 def is_at_hand(inputs: Iterable[Any]) -> bool:

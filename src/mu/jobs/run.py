@@ -11,12 +11,12 @@ from mu.console.system import LOOP, need_linux
 from mu.engines import by_name
 from mu.engines.protocol import Engine
 from mu.engines.ramp import LAMBDA
-from mu.errors import JobError, MuError, UsageError, describe, stopped
+from mu.errors import SIGINT, SIGNALLED, JobError, MuError, UsageError, describe, stopped
 from mu.jobs.context import Context
 from mu.jobs.coroutine_state import CoroutineState
 from mu.jobs.ends import DoneState, FailedState
 from mu.jobs.job import Job, Outcome
-from mu.jobs.reading import ReadAhead, is_at_hand
+from mu.jobs.reading import ReadAhead, explained, is_at_hand
 from mu.jobs.settings import Info, Settings
 from mu.jobs.unawaited import watched
 from mu.jobs.worker import Part as PartFunction
@@ -45,7 +45,7 @@ def run(
     **settings: Unpack[Settings],
 ) -> Job[I, R]:
     """Does a job: `part(worker, input)` for each of `inputs`, on as many workers as the engine and the settings
-    allow.
+    allow. The settings are those of `mu.Settings`.
 
     `inputs` are read when they are needed; parts are numbered in their order, from 0. `on_outcome` is called for each
     part when it is over. With `keep` False no outcome is kept, so that memory does not grow with the job (and
@@ -64,7 +64,8 @@ def main(
     argv: Sequence[str] | None = None,
     **settings: Unpack[Settings],
 ) -> Job[I, R]:
-    """Does a job from a script: each setting is a flag, too (`--help`), read from `argv` or the command line.
+    """Does a job from a script: each setting of `mu.Settings` is a flag, too (`--help`), read from `argv` or the
+    command line.
 
     Exits with status 0 if all parts are done, 1 if not, 2 if nothing was started, 130 or 143 after a signal.
     """
@@ -100,7 +101,6 @@ def checked(ended: Ended, check: bool = True) -> Job[Any, Any]:
     if check:
         error.job = job
         raise error
-    job.ended = job.ended or str(error)
     return job
 
 
@@ -116,6 +116,10 @@ def do(
 ) -> Ended:
     """Does a job with the settings `info`, keys included. Raises UsageError or MuError if nothing could be started."""
     need_linux("a coordinator", LOOP)
+    if not callable(part):
+        raise UsageError(
+            f"the first argument is the function of a part, `async def part(worker, input)`, not {type(part).__name__}"
+        )
     context = Context(
         part,
         bucket=info.bucket or "",
@@ -125,8 +129,11 @@ def do(
     )
     source = Source(inputs, context)
     try:
-        if not source.wait():
-            raise UsageError("there is nothing to do: the inputs are empty")
+        try:
+            if not source.wait():
+                raise UsageError("there is nothing to do: the inputs are empty")
+        except KeyboardInterrupt:
+            return Ended(Job(), JobError("stopped by SIGINT before the first input", SIGNALLED + SIGINT), {})
         books: Books[I, R] = Books(context, on_outcome, keep)
         settings = dataclasses.replace(prepare.settings_of(info), parts=source.parts())
         setup = prepare.setup_of(info)
@@ -158,7 +165,10 @@ def do(
         server.conclude()
     except JobError as problem:
         error = problem
-    return Ended(books.job(server, time.monotonic() - began), error, books.errors)
+    job = books.job(server, time.monotonic() - began)
+    if error is not None and job.done == job.parts:  # such as a file that could not be written
+        job.ended = job.ended or str(error)
+    return Ended(job, error, books.errors)
 
 
 class Start:
@@ -184,10 +194,9 @@ class Source:
         self._inputs: Any = inputs
 
     def wait(self) -> bool:
-        """Waits for the first input; returns whether there is one."""
-        if self._ahead is not None:
-            return self._ahead.wait()
-        return len(self._inputs) > 0
+        """Waits for the first input; returns whether there is one. Raises UsageError if it cannot be read."""
+        with explained():
+            return len(self._inputs) > 0 if self._ahead is None else self._ahead.wait()
 
     def parts(self) -> Iterable[Part]:
         """Returns the parts, with a length if it is known."""
@@ -206,9 +215,10 @@ class Source:
         self.context.all_parts_known(number)
 
     def all(self) -> list[Part]:
-        """Returns all parts, however long reading the inputs takes."""
+        """Returns all parts, however long reading the inputs takes. Raises UsageError if they cannot be read."""
         inputs = self._inputs if self._ahead is None else self._ahead.all()
-        found = [Part(number, number, given) for number, given in enumerate(inputs)]
+        with explained():
+            found = [Part(number, number, given) for number, given in enumerate(inputs)]
         self.context.all_parts_known(len(found))
         return found
 

@@ -53,8 +53,8 @@ def map(
     (`workers=8`, `results="dir"`, `timeout=60`, `ok=[0, 2]`, `max_fails="1%"`), with times in seconds; `beside` holds
     the files of `--with`. None is the default.
 
-    Raises JobError if inputs failed, unless `check` is false; Stopped after a signal such as Ctrl-C; UsageError or
-    MuError if nothing was started.
+    Raises JobError if inputs failed, unless `check` is false; its `job` is the MapResult. Raises Stopped, which has it,
+    too, after a signal such as Ctrl-C; UsageError or MuError if nothing was started.
     """
     shell = command if isinstance(command, str) else None
     given = Given(
@@ -81,6 +81,7 @@ def map(
         if signalled is not None:
             raise signalled
         if check:
+            error.job = result
             raise error
     return result
 

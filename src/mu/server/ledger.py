@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, NamedTuple
 
-from mu.errors import describe
+from mu.errors import describe, place
 from mu.machine import ListedNumber
 from mu.server.durations import Durations
 from mu.wire.reasons import is_final
@@ -363,7 +363,7 @@ class Ledger:
         try:
             part = next(self._source, END)
         except Exception as error:  # the script's own iterator
-            self.broken = f"reading the inputs: {describe(error)}"
+            self.broken = f"reading the inputs: {describe(error)}{place(error)}"
             self._source = None
             return False
         if part is None:

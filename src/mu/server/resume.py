@@ -13,7 +13,7 @@ from mu.wire.protocol import spread
 
 
 def unfinished(info: Any, parts: Sequence[Part], region: str) -> list[Part]:
-    """Returns the parts that lack at least one of their outputs.
+    """Returns the parts that lack at least one of their outputs, or have none.
 
     A script names outputs by a static method `outputs(part)` on its `ServerInfo`, which returns S3 keys in
     `info.bucket`. An object in S3 is always complete, so its existence is enough. Raises UsageError if there is no
@@ -40,7 +40,7 @@ def unfinished(info: Any, parts: Sequence[Part], region: str) -> list[Part]:
     if getattr(info, "hashed_names", False):
         wanted = [(part, [spread(key) for key in keys]) for part, keys in wanted]
     there = _existing(info.bucket, region, [key for _, keys in wanted for key in keys])
-    return [part for part, keys in wanted if not there.issuperset(keys)]
+    return [part for part, keys in wanted if not keys or not there.issuperset(keys)]
 
 
 def _existing(bucket: str, region: str, keys: Sequence[str]) -> set[str]:

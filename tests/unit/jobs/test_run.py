@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +205,7 @@ def test_run_raises_with_the_job_at_hand(capsys: pytest.CaptureFixture[str]) -> 
     assert job.results == [0, None, 2]
     assert "part 1 failed in part: not this one" in capsys.readouterr().err
     job = mu.run(part, [0, 1, 2], check=False, quiet=True)
-    assert job.ended == "1 of 3 parts failed"
+    assert (job.ended, job.ok) == ("", False)
     assert job.seconds > 0
     assert job.worker_seconds > 0
 
@@ -224,12 +224,87 @@ def test_nothing_to_do_and_settings_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(mu.UsageError, match="no engine 'nowhere'"):
         mu.run(copy, ["a"], engine="nowhere")
 
-    def broken() -> Iterator[str]:
-        yield "a"
+    for none in (None, [copy], copy(None, "a")):  # type: ignore[arg-type]
+        with pytest.raises(mu.UsageError, match="^the first argument is the function of a part, .*, not "):
+            mu.run(none, ["a"])  # type: ignore[arg-type]
+        getattr(none, "close", list)()  # type: ignore[operator]
+
+
+class Odd(list[int]):
+    """A collection that cannot be read."""
+
+    def __iter__(self) -> Any:
         raise ValueError("no more")
 
-    with pytest.raises(mu.MuError, match="reading the inputs: ValueError: no more"):
-        mu.testing.run(copy, broken(), tmp_path)
+
+def broken(number: int) -> Iterator[int]:
+    """Yields so many inputs."""
+    yield from range(number)
+    raise ValueError("no more")
+
+
+PLACE = rf"\(\S+/{HERE}:\d+\)$"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "resume", "said"),
+    [
+        (lambda: broken(0), False, rf"ValueError: no more {PLACE}"),
+        (lambda: broken(0), True, rf"ValueError: no more {PLACE}"),
+        (lambda: broken(3), True, rf"ValueError: no more {PLACE}"),
+        (lambda: Odd([1]), True, rf"ValueError: no more {PLACE}"),
+        (lambda: 5, False, "TypeError: 'int' object is not iterable$"),
+    ],
+)
+def test_inputs_that_cannot_be_read_start_nothing(
+    inputs: Callable[[], Any], resume: bool, said: str, tmp_path: Path
+) -> None:
+    settings: Settings = {"outputs": str, "resume": resume}
+    with pytest.raises(mu.UsageError, match=f"^reading the inputs: {said}"):
+        mu.testing.run(itself, inputs(), tmp_path, **settings)
+
+
+def test_inputs_that_break_fail_a_test(tmp_path: Path) -> None:
+    with pytest.raises(mu.MuError, match="^reading the inputs: ValueError: no more"):
+        mu.testing.run(itself, broken(1), tmp_path)
+
+
+def test_the_reason_why_the_coordinator_ended_a_part_fails_a_test(tmp_path: Path) -> None:
+    async def waits(worker: mu.Worker, number: int) -> None:
+        await mu.sleep(300)
+
+    with pytest.raises(mu.MuError, match=r"^1 of 1 parts failed: terminated after 0\.01 seconds"):
+        mu.testing.run(waits, [1], tmp_path, kill_time=0.01)
+
+
+def test_ctrl_c_before_the_first_input_stops_the_job() -> None:
+    never = threading.Event()
+
+    def inputs() -> Iterator[int]:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        never.wait(300)
+        yield 1
+
+    with pytest.raises(mu.Stopped) as raised:
+        mu.run(itself, inputs(), check=False)
+    never.set()
+    assert isinstance(raised.value, KeyboardInterrupt)
+    assert (raised.value.code, raised.value.job.parts) == (130, 0)
+
+
+def test_a_file_that_was_not_written_is_why_a_job_that_is_done_is_not_ok(tmp_path: Path) -> None:
+    """It could be written when the job began."""
+
+    def remove(_: object) -> None:
+        if (tmp_path / "there").exists():
+            (tmp_path / "there").rmdir()
+
+    (tmp_path / "there").mkdir()
+    job = mu.run(
+        itself, [1], out_file=tmp_path / "there" / "times", quiet=True, check=False, on_outcome=remove
+    )
+    assert (job.done, job.ok) == (1, False)
+    assert job.ended == f"cannot write {tmp_path}/there/times"
 
 
 @pytest.mark.parametrize(
@@ -312,7 +387,8 @@ def test_inputs_that_break_do_not_end_a_job_well(length: int | None, tmp_path: P
 
     job = mu.run(itself, given(), quiet=True, check=False)
     assert not job.ok
-    assert job.ended == "reading the inputs: OSError: the database went away"
+    assert job.ended.startswith("reading the inputs: OSError: the database went away (")
+    assert re.search(rf"/{HERE}:\d+\)$", job.ended)
     assert job.done <= 7
     assert all(result in (None, number) for number, result in enumerate(job.results))
     with pytest.raises(mu.JobError, match="the database went away") as raised:
@@ -423,6 +499,10 @@ def test_parts_whose_outputs_exist_are_skipped(tmp_path: Path) -> None:
     assert job.results == [None, "b"]
     (tmp_path / "b.out").write_text("made before")
     assert len(resumed(tmp_path, outputs=lambda name: f"{name}.out")) == 0
+
+
+def test_a_part_without_outputs_is_not_skipped(tmp_path: Path) -> None:
+    assert resumed(tmp_path, outputs=lambda _: []).results == ["a", "b"]
 
 
 @pytest.mark.parametrize("made", [dict, list])

@@ -84,6 +84,14 @@ def test_values_that_cannot_be(given: list[Given], name: str, value: Any, messag
     assert given == []
 
 
+def test_the_error_has_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api.running, "run", lambda *_, **__: Summary(inputs=3, done=2, failed=1, code=1))
+    with pytest.raises(mu.JobError, match="^1 of 3 inputs failed") as raised:
+        mu.map("true {}", ["a", "b", "c"])
+    assert isinstance(raised.value.job, mu.MapResult)
+    assert (raised.value.job.done, raised.value.job.failed) == (2, 1)
+
+
 def test_a_word_that_is_no_text(given: list[Given]) -> None:
     words: Any = ["head", "-n", 5, "{}"]
     with pytest.raises(UsageError, match="^mu.map: command has 5, which is not a text$"):

@@ -1,5 +1,6 @@
 """Which part goes to which connection, and what happens to parts whose workers fail or are slow."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -342,7 +343,9 @@ def test_parts_that_cannot_be_read_to_their_end_are_not_taken_for_all(
         ledger.succeeded(attempt, 1.0)
     assert not ledger.broken
     assert ledger.begin(1.0) is None
-    assert ledger.broken == "reading the inputs: OSError: the database went away"
+    assert re.fullmatch(
+        r"reading the inputs: OSError: the database went away \(\S+/test_ledger\.py:\d+\)", ledger.broken
+    )
     assert ledger.finished
     assert ledger.counts() == (*counts, 2, 2, 0)
     assert ledger.begin(2.0) is None
