@@ -218,14 +218,18 @@ class Pool(CountedEngine):
                 machine.process = process
             hearing = threading.Thread(target=_hear_errors, args=(machine, process), daemon=True)
             hearing.start()
-            with suppress(BrokenPipeError):  # it has ended; its stderr has the reason
-                for piece in machine.greet(process, self._event):
-                    machine.orders.put(piece)
-                machine.moved = time.monotonic()
-            threading.Thread(target=_write, args=(machine, process), daemon=True).start()
             assert process.stdout is not None
-            while line := process.stdout.readline(MAX_LINE):
-                self._take(machine, line)
+            with process.stdout as answers:
+                try:
+                    for piece in machine.greet(process, self._event):
+                        machine.orders.put(piece)
+                    machine.moved = time.monotonic()
+                except BrokenPipeError:
+                    pass  # it has ended; its stderr has the reason
+                finally:
+                    threading.Thread(target=_write, args=(machine, process), daemon=True).start()
+                while line := answers.readline(MAX_LINE):
+                    self._take(machine, line)
             status = process.wait()
             hearing.join(1.0)
             why = machine.explain(machine.said, status)
@@ -281,25 +285,24 @@ class Pool(CountedEngine):
 
 
 def _write(machine: Machine, process: "subprocess.Popen[bytes]") -> None:
-    """Writes a machine's orders to its pilot; runs in a thread."""
+    """Writes a machine's orders to its pilot, and closes its input; runs in a thread."""
     assert process.stdin is not None
-    try:
+    # If it has ended, the thread that reads from it finds the reason.
+    with suppress(OSError, ValueError), process.stdin as orders:
         while (order := machine.orders.get()) is not None:
             whole = memoryview(order)
             for at in range(0, len(order), PIECE):
-                process.stdin.write(whole[at : at + PIECE])
-                process.stdin.flush()
+                orders.write(whole[at : at + PIECE])
+                orders.flush()
                 machine.moved = time.monotonic()
-        process.stdin.close()
-    except (OSError, ValueError):
-        pass  # it has ended; the thread that reads from it finds the reason
 
 
 def _hear_errors(machine: Machine, process: "subprocess.Popen[bytes]") -> None:
-    """Keeps the last lines that a pilot writes to stderr; runs in a thread."""
+    """Keeps the last lines that a pilot writes to stderr, until it closes that; runs in a thread."""
     assert process.stderr is not None
-    while line := process.stderr.readline(MAX_LINE):
-        text = one_line(line.decode("utf-8", "replace"))
-        if text:
-            machine.said.append(text)
-            del machine.said[:-SAID_KEPT]
+    with process.stderr as lines:
+        while line := lines.readline(MAX_LINE):
+            text = one_line(line.decode("utf-8", "replace"))
+            if text:
+                machine.said.append(text)
+                del machine.said[:-SAID_KEPT]

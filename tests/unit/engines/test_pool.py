@@ -100,7 +100,7 @@ class Broken(Silent):
 
 
 @pytest.mark.parametrize(("kind", "linger"), [(Deaf, 0.0), (Silent, 1000.0), (Broken, 0.0)])
-def test_no_pilot_is_left_running(
+def test_no_pilot_is_left_running_and_no_pipe_open(
     kind: type[Machine], linger: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the end of the run a deaf one is killed after a while, and one that is not ready at once; a broken one is
@@ -117,6 +117,11 @@ def test_no_pilot_is_left_running(
             engine.cancel()
             threading.Thread(target=engine.wait, daemon=True).start()
         assert process.wait(100) == -signal.SIGKILL
+        for thread in engine._threads:
+            thread.join(300)
+        engine.wait()
+        pipes = (process.stdin, process.stdout, process.stderr)
+        eventually(lambda: all(pipe is not None and pipe.closed for pipe in pipes))
     finally:
         process.kill()
         for thread in engine._threads:
