@@ -5,14 +5,20 @@ loop must not wait. So all inputs except collections are read by a thread, sligh
 """
 
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, MappingView, Sequence, Set, Sized
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from mu.errors import MuError, UsageError, describe, place
 
-AHEAD = 1024  # the most inputs that are read before they are needed
+# The bytes of inputs that are read before they are needed; the last of them may be larger. The least that an input
+# counts bounds their number. Of most objects the size is not known, so that fewer of these are read ahead.
+AHEAD = 16 << 20
+LEAST = AHEAD // 1024
+UNKNOWN = AHEAD // 64
+OF_KNOWN_SIZE = (str, bytes, int, float, type(None))
 # Seconds that the first input may take.
 FIRST = 600.0
 
@@ -22,8 +28,25 @@ T = TypeVar("T")
 class _End:
     """The end of the inputs; `error` is the exception that reading them has raised, if any."""
 
+    weight = 0
+
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error
+
+
+class _Item(NamedTuple, Generic[T]):
+    """An input, and the bytes that it counts."""
+
+    value: T
+    weight: int
+
+
+def weight(item: object) -> int:
+    """Returns the bytes of an input, as far as they are known; otherwise at least `UNKNOWN`."""
+    if isinstance(item, tuple):
+        return sum(map(weight, item))
+    size = sys.getsizeof(item)
+    return size if isinstance(item, OF_KNOWN_SIZE) else max(size, UNKNOWN)
 
 
 class ReadAhead(Generic[T]):
@@ -34,11 +57,15 @@ class ReadAhead(Generic[T]):
     after the inputs before it.
     """
 
-    def __init__(self, inputs: Iterable[T]) -> None:
+    def __init__(self, inputs: Iterable[T], weigh: Callable[[T], int] = weight) -> None:
+        """`weigh` returns the bytes of an input."""
         self._inputs = inputs
-        self._queue: queue.SimpleQueue[tuple[T] | _End] = queue.SimpleQueue()
+        self._weigh = weigh
+        self._queue: queue.SimpleQueue[_Item[T] | _End] = queue.SimpleQueue()
+        self._read_bytes = 0  # of all inputs that were put into the queue, as `weight` tells
+        self._taken_bytes = 0  # of those that were taken from it
         self._room = threading.Event()  # set when a full queue is half empty
-        self._first: tuple[T] | _End | None = None  # what `wait` has got
+        self._first: _Item[T] | _End | None = None  # what `wait` has got
         self._stopped = False
         self._thread = threading.Thread(target=self._read, name="mu inputs", daemon=True)
 
@@ -51,7 +78,7 @@ class ReadAhead(Generic[T]):
         self._begin()
         if self._first is None:
             try:
-                self._first = self._queue.get(timeout=FIRST)
+                self._first = self._taken(self._queue.get(timeout=FIRST))
             except queue.Empty:
                 raise UsageError(f"no input could be read within {FIRST:g} s") from None
         if isinstance(self._first, _End) and self._first.error is not None:
@@ -62,7 +89,7 @@ class ReadAhead(Generic[T]):
         """Yields all inputs, however long that takes."""
         self._begin()
         while item := self._opened(self._next(self._queue.get)):
-            yield item[0]
+            yield item.value
 
     def stop(self) -> None:
         """Stops reading."""
@@ -79,25 +106,28 @@ class ReadAhead(Generic[T]):
                 continue
             if not item:
                 return
-            yield True, item[0]
+            yield True, item.value
 
-    def _next(self, get: Callable[[], tuple[T] | _End]) -> tuple[T] | _End:
+    def _next(self, get: "Callable[[], _Item[T] | _End]") -> "_Item[T] | _End":
         """Returns the next input, or the end."""
         first, self._first = self._first, None
-        if first is not None:
-            return first
-        item = get()
-        if self._queue.qsize() == AHEAD // 2:
+        return self._taken(get()) if first is None else first
+
+    def _taken(self, item: "_Item[T] | _End") -> "_Item[T] | _End":
+        """Counts an input that was taken from the queue, and lets the thread go on when a full one is half empty."""
+        before = self._read_bytes - self._taken_bytes
+        self._taken_bytes += item.weight
+        if before - item.weight <= AHEAD // 2 < before:
             self._room.set()
         return item
 
     @staticmethod
-    def _opened(item: tuple[T] | _End) -> tuple[T] | tuple[()]:
-        """Returns an input; nothing at the end. Raises the exception that reading has raised."""
+    def _opened(item: "_Item[T] | _End") -> "_Item[T] | None":
+        """Returns an input; None at the end. Raises the exception that reading has raised."""
         if isinstance(item, _End):
             if item.error is not None:
                 raise item.error
-            return ()
+            return None
         return item
 
     def _begin(self) -> None:
@@ -108,8 +138,10 @@ class ReadAhead(Generic[T]):
         end = _End()
         try:
             for each in self._inputs:
-                self._queue.put((each,))
-                while self._queue.qsize() >= AHEAD and not self._stopped:
+                item = _Item(each, max(LEAST, self._weigh(each)))
+                self._read_bytes += item.weight
+                self._queue.put(item)
+                while self._read_bytes - self._taken_bytes >= AHEAD and not self._stopped:
                     self._room.wait()
                     self._room.clear()
                 if self._stopped:

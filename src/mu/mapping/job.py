@@ -248,7 +248,7 @@ class Map:
             return ()
         if checked.outputs:
             feed.first_refusal([first], checked.outputs)
-        self._ahead = ReadAhead(itertools.chain([first], items))
+        self._ahead = ReadAhead(itertools.chain([first], items), lambda item: len(item.text))
         return (item if there else None for there, item in self._ahead)
 
     def _nothing(self, none: bool) -> None:

@@ -1,15 +1,17 @@
 """Which inputs are read ahead, and the thread that reads them."""
 
-import itertools
+import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
 
-from mu.jobs.reading import AHEAD, ReadAhead, is_at_hand
+from mu.jobs.reading import AHEAD, LEAST, UNKNOWN, ReadAhead, is_at_hand, weight
 from tests.support.local_rig import eventually
+
+MOST = AHEAD // LEAST  # inputs that are read ahead
 
 
 class Sized:
@@ -97,10 +99,10 @@ def test_inputs_are_ready_before_more_come() -> None:
 
 
 def test_many_inputs_come_in_order_past_a_full_queue() -> None:
-    ahead = ReadAhead(iter(range(20 * AHEAD)))
+    ahead = ReadAhead(iter(range(20 * MOST)))
     assert ahead.wait()
-    eventually(lambda: ahead._queue.qsize() >= AHEAD - 1)
-    assert [number for there, number in ahead if there] == list(range(20 * AHEAD))
+    eventually(lambda: ahead._queue.qsize() >= MOST - 1)
+    assert [number for there, number in ahead if there] == list(range(20 * MOST))
 
 
 def test_inputs_that_are_none_are_inputs() -> None:
@@ -113,12 +115,49 @@ def test_no_input_at_all() -> None:
     assert list(ahead.all()) == []
 
 
-def test_what_nobody_takes_is_bounded_and_reading_ends_when_told() -> None:
-    taken: list[int] = []
-    ahead = ReadAhead(taken.append(number) for number in itertools.count())  # type: ignore[func-returns-value]
-    assert ahead.wait()
-    eventually(lambda: ahead._queue.qsize() >= AHEAD - 1)
+class Image:
+    """An object whose size nobody knows."""
+
+
+@pytest.mark.parametrize(
+    ("given", "bytes"),
+    [
+        (1, sys.getsizeof(1)),
+        ("x" * AHEAD, sys.getsizeof("x" * AHEAD)),
+        (bytearray(AHEAD), sys.getsizeof(bytearray(AHEAD))),
+        (Image(), UNKNOWN),
+        ([Image()], UNKNOWN),
+        ((b"x", None), sys.getsizeof(b"x") + sys.getsizeof(None)),
+        ((b"x", Image()), sys.getsizeof(b"x") + UNKNOWN),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_the_bytes_of_an_input_as_far_as_they_are_known(given: object, bytes: int) -> None:
+    assert weight(given) == bytes
+
+
+@pytest.mark.parametrize(
+    ("make", "most"),
+    [(lambda: 1, MOST), (Image, AHEAD // UNKNOWN), (lambda: bytearray(AHEAD // 8), 8)],
+    ids=["number", "object", "bytes"],
+)
+def test_what_nobody_takes_is_bounded_and_reading_ends_when_told(
+    make: Callable[[], object], most: int
+) -> None:
+    made = 0
+
+    def inputs() -> Iterator[object]:
+        nonlocal made
+        while True:
+            made += 1
+            yield make()
+
+    ahead = ReadAhead(inputs())
+    for taken in range(1, 4):
+        assert next(ahead.all())
+        eventually(lambda: ahead._queue.qsize() >= most // 2)
+        assert made <= most + taken
     ahead.stop()
     ahead._thread.join(300)
     assert not ahead._thread.is_alive()
-    assert len(taken) <= AHEAD + 1
+    assert made <= most + 4
