@@ -53,8 +53,8 @@ class Failure(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The part's number, and its input unless the reason contains it."""
-        return _numbered(self.part, "" if self.subject in self.first else self.subject)
+        """The part's number, and its input unless the reason names it."""
+        return _numbered(self.part, "" if _named(self.subject).search(self.first) else self.subject)
 
 
 def failure_of(machine: MachineState, name: str = "") -> Failure:
@@ -155,8 +155,7 @@ def kind_of(text: str, subject: str = "") -> str:
     for begin in OBJECTS:
         if text.startswith(begin) and ": " in text:
             return f"{begin}…: {text.rpartition(': ')[2]}"
-    if subject:
-        text = text.replace(subject, "…")
+    text = _named(subject).sub("…", text)
     hint = f": {RAISE_TIMEOUT}"
     text, what_to_do = (text.removesuffix(hint), hint) if text.endswith(hint) else (text, "")
     found: list[str] = []
@@ -170,6 +169,12 @@ def kind_of(text: str, subject: str = "") -> str:
             found.append(NUMBER.sub("N", word))
         before = word
     return " ".join(found) + what_to_do
+
+
+def _named(subject: str) -> re.Pattern[str]:
+    """Returns a pattern that finds an input in a text, where it is not within a word. A number is not looked for: it
+    would rather be a line or an exit status."""
+    return re.compile(rf"(?<!\w){re.escape(subject)}(?!\w)" if subject.strip("0123456789") else r"(?!)")
 
 
 def grouped(failures: Iterable[Failure]) -> list[list[Failure]]:

@@ -285,9 +285,13 @@ def test_ctrl_c_before_the_first_input_stops_the_job() -> None:
         never.wait(300)
         yield 1
 
-    with pytest.raises(mu.Stopped) as raised:
-        mu.run(itself, inputs(), check=False)
-    never.set()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(mu.Stopped) as raised:
+            mu.run(itself, inputs(), check=False)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        never.set()
     assert isinstance(raised.value, KeyboardInterrupt)
     assert (raised.value.code, raised.value.job.parts) == (130, 0)
 

@@ -257,6 +257,26 @@ def test_what_is_of_one_kind(one: str, other: str, alike: bool) -> None:
     assert (failure.kind_of(one) == failure.kind_of(other)) == alike
 
 
+@pytest.mark.parametrize(
+    ("subject", "why", "name"),
+    [
+        ("a", "cannot read the header", "0 (a)"),
+        ("1", "KeyError: 'x' (s01.py:1)", "0 (1)"),
+        ("s0", "KeyError: 'x' (s01.py:1)", "0 (s0)"),
+        ("a b", "s3://bucket/a b: no such key", "0"),
+        ("/data/x.png", "FileNotFoundError: /data/x.png", "0"),
+    ],
+)
+def test_a_part_has_its_input_unless_the_reason_names_it(subject: str, why: str, name: str) -> None:
+    assert Failure(0, "S", why, subject).name == name
+
+
+def test_an_input_within_a_word_makes_no_other_kind() -> None:
+    said = "cannot read the header"
+    assert failure.kind_of(said, "a") == failure.kind_of(said, "zzz") == said
+    assert failure.kind_of("no frame in a", "a") == failure.kind_of("no frame in b", "b")
+
+
 def test_a_kind_keeps_what_to_do_and_has_no_number_that_nobody_said() -> None:
     said = f"{protocol.OUT_OF_TIME} in part 12"
     assert (
