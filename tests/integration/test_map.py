@@ -646,7 +646,8 @@ def test_all_is_done_although_nobody_reads_what_is_printed() -> None:
     assert process.returncode == 0
 
 
-def test_a_signal_ends_the_wait_for_a_reader() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_wait_for_a_reader(number: signal.Signals) -> None:
     words = ["--range", "1-2", "--results", "r", "--sh", "head -c 200000 /dev/zero"]
     with subprocess.Popen(
         [sys.executable, "-m", "mu", "map", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -654,9 +655,12 @@ def test_a_signal_ends_the_wait_for_a_reader() -> None:
         assert process.stderr is not None
         while "still being read" not in (line := process.stderr.readline()):
             assert line
-        process.send_signal(signal.SIGINT)
-        assert process.wait() == 130
+        process.send_signal(number)
+        err = process.stderr.read()
+        assert process.wait() == 128 + number
+    assert f"ended early: stopped by {number.name}\n2 of 2 inputs done in " in err
     assert [row["status"] for row in rows_of(Path("r/results.jsonl"))] == ["done", "done"]
+    assert json.loads(Path("r/run.json").read_text())["left"] == 0
 
 
 @pytest.mark.parametrize("engine", ["here", "lambda", "lambda --direct"])

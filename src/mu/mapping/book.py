@@ -1,9 +1,11 @@
 """Records the end of each input: its row in the journal and its output, and whether the job should go on."""
 
+import signal
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
+from mu.console.system import caught_signals
 from mu.errors import MuError, reason
 from mu.mapping.attempt import Ended
 from mu.mapping.failures import Groups, Watch
@@ -144,6 +146,25 @@ class Book:
         collector, self._collector = self._collector, None
         if collector is not None:
             self._print(collector.close)
+
+
+def close(book: Book) -> int:
+    """Closes a run's book; returns 0, or if a signal ends the waiting for a bucket or a reader of standard output, 128
+    and its number. Then `book.stop` tells that, unless the run was ended before."""
+    caught: list[int] = []
+
+    def on_signal(number: int) -> None:
+        caught.append(number)
+        raise KeyboardInterrupt
+
+    try:
+        with caught_signals(on_signal):
+            book.close()
+    except KeyboardInterrupt:
+        number = caught[0] if caught else signal.SIGINT
+        book.stop = book.stop or f"stopped by {signal.Signals(number).name}"
+        return 128 + number
+    return 0
 
 
 def row(work: Work, ended: Ended, attempt: int, seconds: float, worker: Mapping[str, Any]) -> Row:

@@ -47,15 +47,19 @@ class Collector:
 
     def close(self) -> None:
         """Writes all output that still waits for the output of an earlier input. Raises OSError."""
-        for number in sorted(self._waiting):
-            self._printer.write(self._waiting.pop(number))
-        self._printer.close()
-        self._store.close()
+        self._printer.write(*(self._waiting[number] for number in sorted(self._waiting)))
+        self._waiting.clear()
+        try:
+            self._printer.close()
+        finally:
+            self._store.close()
 
     def _go_on(self) -> None:
+        places = []
         while self._next in self._waiting:
-            self._printer.write(self._waiting.pop(self._next))
+            places.append(self._waiting.pop(self._next))
             self._next += 1
+        self._printer.write(*places)
 
 
 def tagged(text: str, data: bytes) -> bytes:

@@ -6,6 +6,7 @@ import time
 from mu.console.system import caught_signals
 from mu.engines.protocol import Engine
 from mu.mapping.attempt import Ended
+from mu.mapping.book import close
 from mu.mapping.direct import Direct, workers_of
 from mu.mapping.invoker import Invoker
 from mu.mapping.job import Map, Summary
@@ -66,7 +67,7 @@ def by_invocations(made: Map, target: Target, engine: Engine, reporter: Reporter
             code, book.stop = 128 + caught[0], book.stop or f"stopped by {signal.Signals(caught[0]).name}"
     invoker.stop()
     left = invoker.going_on()
-    book.close()
+    code = close(book) or code
     tell()
     reporter.close()
     reporter.summary((), 0, book.stop)

@@ -16,17 +16,29 @@ IN_MEMORY = 32 << 20  # bytes of waiting output in memory; further output waits 
 PATIENCE = 0.05
 END_PATIENCE = 1.0  # seconds after which the user is told that the end of the run waits for a reader
 
-Place = bytes | tuple[int, int]  # waiting bytes, or where they are in the file
+FILE_SIZE = 256 << 20  # bytes of each file: it is removed when all of them were taken
+
+
+class Spill:
+    """A temporary file of waiting bytes; `size` is its length, `wanted` how many of its bytes are still wanted."""
+
+    def __init__(self) -> None:
+        self.file: BinaryIO = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by `Store`
+        self.size = 0
+        self.wanted = 0
+
+
+Place = bytes | tuple[Spill, int, int]  # waiting bytes, or where in which file they are, and how many
 
 
 class Store:
-    """Bytes that wait: in memory, or in a temporary file once they are many. Threads may share it."""
+    """Bytes that wait: in memory, or in temporary files once they are many. Threads may share it."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._held = 0  # bytes in memory
-        self._spilled = 0  # bytes in the file that are still wanted
-        self._file: BinaryIO | None = None
+        self._spill: Spill | None = None  # the file that is written to
+        self._files: set[Spill] = set()
 
     def put(self, data: bytes) -> Place:
         """Keeps bytes; returns their place. Raises OSError if the file cannot be written."""
@@ -34,12 +46,15 @@ class Store:
             if self._held + len(data) <= IN_MEMORY:
                 self._held += len(data)
                 return data
-            if self._file is None:
-                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed in `close`
-            at = self._file.seek(0, os.SEEK_END)
-            write(self._file, data)
-            self._spilled += len(data)
-            return at, len(data)
+            if self._spill is None or self._spill.size >= FILE_SIZE:
+                self._spill = Spill()
+                self._files.add(self._spill)
+            spill = self._spill
+            write(spill.file, data)
+            at = spill.size
+            spill.size += len(data)
+            spill.wanted += len(data)
+            return spill, at, len(data)
 
     def take(self, place: Place) -> bytes:
         """Returns the bytes at a place, which are no longer kept. Raises OSError if the file cannot be read."""
@@ -47,19 +62,23 @@ class Store:
             if isinstance(place, bytes):
                 self._held -= len(place)
                 return place
-            assert self._file is not None
-            at, size = place
-            data = os.pread(self._file.fileno(), size, at)
-            self._spilled -= size
-            if not self._spilled:
-                self._file.truncate(0)
+            spill, at, size = place
+            data = os.pread(spill.file.fileno(), size, at)
+            spill.wanted -= size
+            if not spill.wanted:
+                spill.file.close()
+                self._files.remove(spill)
+                if self._spill is spill:
+                    self._spill = None
             return data
 
     def close(self) -> None:
-        """Removes the file."""
+        """Removes the files."""
         with self._lock:
-            if self._file is not None:
-                self._file.close()
+            for spill in self._files:
+                spill.file.close()
+            self._files.clear()
+            self._spill = None
 
 
 class Printer:
@@ -72,7 +91,7 @@ class Printer:
         self._stream = stream
         self._store = store
         self._changed = Condition()
-        self._places: deque[Place] = deque()
+        self._places: deque[Place | None] = deque()  # None for the end
         self._waiting = 0  # bytes that the stream has not taken yet
         self._slow = False  # whether a write has waited in vain, and bytes have been waiting since
         self._error: Exception | None = None
@@ -83,16 +102,16 @@ class Printer:
         """Whether so much waits that no more should be printed."""
         return self._waiting > IN_MEMORY
 
-    def write(self, place: Place) -> None:
-        """Writes the bytes at a place of the store, now or later. Raises what an earlier write has raised."""
-        size = len(place) if isinstance(place, bytes) else place[1]
-        if size and self._error is None:
+    def write(self, *places: Place) -> None:
+        """Writes the bytes at places of the store, now or later. Raises what an earlier write has raised."""
+        sizes = [len(place) if isinstance(place, bytes) else place[2] for place in places]
+        if any(sizes) and self._error is None:
             with self._changed:
                 if self._thread is None:
                     self._thread = Thread(target=self._run, name="printer", daemon=True)
                     self._thread.start()
-                self._places.append(place)
-                self._waiting += size
+                self._places.extend(places)
+                self._waiting += sum(sizes)
                 self._changed.notify_all()
                 if not self._slow:
                     self._slow = not self._changed.wait_for(self._settled, PATIENCE)
@@ -104,11 +123,15 @@ class Printer:
             raise self._error
 
     def close(self) -> None:
-        """Waits until the stream has taken all. Raises what a write has raised."""
+        """Waits until the stream has taken all, and ends the thread. Raises what a write has raised."""
         with self._changed:
             if not self._changed.wait_for(self._settled, END_PATIENCE):
                 say("what programs have printed is still being read; Ctrl-C ends the wait for that")
                 self._changed.wait_for(self._settled)
+            self._places.append(None)
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
         self.check()
 
     def _settled(self) -> bool:
@@ -119,6 +142,8 @@ class Printer:
             with self._changed:
                 self._changed.wait_for(lambda: self._places)
                 place = self._places.popleft()
+            if place is None:
+                return
             try:
                 data = self._store.take(place)
                 write(self._stream, data)

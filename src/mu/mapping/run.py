@@ -20,7 +20,7 @@ from mu.jobs.context import Context
 from mu.jobs.coroutine_state import CoroutineState
 from mu.mapping import job, program, reach
 from mu.mapping.attempt import Ended
-from mu.mapping.book import Printed
+from mu.mapping.book import Printed, close
 from mu.mapping.collect import Collector
 from mu.mapping.failures import Verdict
 from mu.mapping.inputs import bucket_and_key, is_s3
@@ -258,7 +258,6 @@ def _drive(made: Map, target: Target | None, engine: Engine) -> Summary:
     )
     context.wake = running.wake
     context.note = logger.debug
-    code = 0
     stopped = ""
     try:
         running.prepare()
@@ -266,11 +265,11 @@ def _drive(made: Map, target: Target | None, engine: Engine) -> Summary:
         running.drive()
     finally:
         running.close()
-    made.book.close()
+    code = close(book)
     try:
         running.conclude()
     except JobError as error:
-        code = error.code
+        code = code or error.code
         if code != 1 or not book.watch.failed:
             stopped = str(error)
     _timeline(made, setup.record_dir)

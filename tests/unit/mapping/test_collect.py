@@ -77,3 +77,4 @@ def test_random_orders_do_not_keep_what_is_written() -> None:
         made.add(number, "", b"x" * 100)
     assert not made._waiting
     assert made._store._held == 0
+    made.close()

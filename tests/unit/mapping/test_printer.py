@@ -4,7 +4,7 @@ import io
 import os
 import threading
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -40,7 +40,9 @@ def test_nobody_waits_for_a_slow_reader(
     assert reader.read(len(expected)) == expected
     ending.join()
     assert not made.full
-    assert (store._held, store._spilled) == (0, 0)
+    assert (store._held, store._files) == (0, set())
+    assert made._thread is not None
+    assert not made._thread.is_alive()
 
 
 def test_a_reader_that_goes_away_is_noticed(pipe: tuple[BinaryIO, BinaryIO]) -> None:
@@ -76,15 +78,42 @@ def test_the_end_tells_what_it_waits_for(
     assert said == ["what programs have printed is still being read; Ctrl-C ends the wait for that"]
 
 
-def test_the_file_of_waiting_bytes_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_removed_once_all_of_them_was_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(printer, "IN_MEMORY", 10)
+    monkeypatch.setattr(printer, "FILE_SIZE", 10)
     store = Store()
-    for _ in range(3):
-        places = [store.put(data) for data in (b"in memory", b"in the", b"file")]
-        assert store._file is not None
-        assert os.fstat(store._file.fileno()).st_size == 10
-        assert [store.take(place) for place in places] == [b"in memory", b"in the", b"file"]
+    data = [b"in memory", b"first", b"first again", b"second", b"second too", b"third"]
+    places = [store.put(each) for each in data]
+    assert isinstance(places[0], bytes)
+    files = [place[0] for place in places if isinstance(place, tuple)]
+    assert [files.index(each) for each in files] == [0, 0, 2, 2, 4]
+    assert [store.take(place) for place in places[:3]] == data[:3]
+    assert store._files == set(files[2:])
+    assert [each.file.closed for each in files] == [True, True, False, False, False]
+    assert [store.take(place) for place in places[3:]] == data[3:]
+    assert store._files == set()
+    assert store.take(store.put(b"once more")) == b"once more"
+    kept = store.put(b"x" * 11)
     store.close()
+    assert isinstance(kept, tuple)
+    assert kept[0].file.closed
+
+
+def test_several_outputs_are_waited_for_once(pipe: tuple[BinaryIO, BinaryIO]) -> None:
+    class Counting(threading.Condition):
+        waits = 0
+
+        def wait_for(self, *arguments: Any) -> Any:
+            self.waits += threading.current_thread() is threading.main_thread()
+            return super().wait_for(*arguments)
+
+    reader, writer = pipe
+    made = Printer(writer, Store())
+    made._changed = changed = Counting()
+    made.write(*[b"line\n"] * 100)
+    assert changed.waits == 1
+    made.close()
+    assert reader.read(500) == b"line\n" * 100
 
 
 def test_a_stream_that_takes_a_little_at_a_time() -> None:
