@@ -15,6 +15,7 @@ MAX_TEXT = 200
 MESSAGES = 100_000  # messages that are kept in total, shared by the workers
 # The status of a program, in the answers to `run:` and to `exec:`.
 RUN = re.compile(rb"OK:RETVAL\((-?\d{1,18})\)|OK:EXEC\(\{\"status\": ?(-?\d{1,18})[,}]")
+OUTPUT = re.compile(rb',"std(?:out|err)')  # where a program's output begins in the answer to `exec:`
 EXEC, FETCH = protocol.EXEC.encode(), protocol.FETCH.encode()
 ACCOUNT_BYTES, RETVAL_BYTES = ACCOUNT.encode(), RETVAL.encode()
 MOVED = re.compile(re.escape(ACCOUNT_BYTES) + rb"(retrieved|uploaded):(\d{1,18})")
@@ -121,9 +122,10 @@ def shortened(message: bytes) -> str:
         if begin and end:
             message = b"%s:OUTPUT(%d bytes):COMMAND(%s" % (status, len(output), command)
     elif message.startswith(EXEC):
-        status, begin, rest = message.partition(b',"stdout')
-        if begin:
-            message = b"%s, %d bytes more})" % (status, len(begin) + len(rest) - len(b"})"))
+        found = OUTPUT.search(message)
+        if found:
+            status = message[: found.start()]
+            message = b"%s, %d bytes more})" % (status, len(message) - len(status) - len(b"})"))
     elif message.startswith(FETCH):
         message = b"%s%d bytes)" % (FETCH, len(message) - len(FETCH) - 1)
     text = message[: 4 * MAX_TEXT].decode("utf-8", "replace")
