@@ -2,12 +2,12 @@
 
 from types import FrameType
 
-from mu.errors import describe, text_of
+from mu.errors import describe, is_users, text_of
 from mu.jobs.context import Context
 from mu.jobs.errors import CommandFailed, Final, Misuse, WorkerLost
 from mu.jobs.requests import line_of, short
 from mu.jobs.task import Task
-from mu.jobs.tasks import is_users, user_place
+from mu.jobs.tasks import user_place
 
 NOT_HERE = (
     "cannot be awaited in a part; await its worker's methods (several at once: worker.together), mu.sleep, mu.done, "
@@ -61,7 +61,7 @@ def place_of_task(task: Task, frame: FrameType) -> str:
     the whole part, `frame`."""
     place, coroutine = f"{short(frame.f_code.co_filename)}:{frame.f_lineno}", task.coroutine
     while coroutine is not None and hasattr(coroutine, "cr_frame"):
-        if coroutine.cr_frame is not None and is_users(coroutine.cr_code):
+        if coroutine.cr_frame is not None and is_users(coroutine.cr_code.co_filename):
             place = f"{short(coroutine.cr_code.co_filename)}:{coroutine.cr_frame.f_lineno}"
         coroutine = coroutine.cr_await
     return place

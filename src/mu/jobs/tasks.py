@@ -1,12 +1,12 @@
 """The coroutines of a part that run side by side, because the part awaits `together`."""
 
-import os
 import sys
 from collections.abc import Awaitable, Generator, Sequence
 from contextlib import suppress
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 
+from mu.errors import is_users
 from mu.jobs.errors import Misuse
 from mu.jobs.requests import Command, Request, Together, short
 from mu.jobs.task import Task
@@ -84,7 +84,7 @@ def user_place(error: BaseException) -> str:
     place = ""
     trace = error.__traceback__
     while trace is not None:
-        if is_users(trace.tb_frame.f_code):
+        if is_users(trace.tb_frame.f_code.co_filename):
             place = f"{short(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
         trace = trace.tb_next
     original = error.__cause__
@@ -95,14 +95,6 @@ def misuse(text: str) -> Misuse:
     """Returns the error for a wrong call of the API that is under way, with the file and line of the user's own code
     that makes it."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and not is_users(frame.f_code):
+    while frame is not None and not is_users(frame.f_code.co_filename):
         frame = frame.f_back
     return Misuse(f"{short(frame.f_code.co_filename)}:{frame.f_lineno}: {text}" if frame else text)
-
-
-def is_users(code: CodeType) -> bool:
-    """Returns whether code is the user's own: not mu's, the standard library's, or an installed package's."""
-    return not code.co_filename.startswith(OTHERS) and "/site-packages/" not in code.co_filename
-
-
-OTHERS = (__file__.rpartition("/jobs/")[0], os.__file__.rpartition("/")[0], "<frozen ")
