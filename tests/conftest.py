@@ -5,8 +5,10 @@ import os
 import resource
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from botocore.loaders import JSONFileLoader
 from hypothesis import HealthCheck, settings
 
@@ -59,3 +61,12 @@ def set_up_process() -> None:
 
 
 set_up_process()
+
+
+@pytest.fixture(autouse=True)
+def _signal_handlers() -> Iterator[None]:
+    """Puts the handlers of SIGINT and SIGTERM back after each test: `server.options` installs one that stays."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
