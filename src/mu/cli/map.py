@@ -110,7 +110,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--engine",
         metavar="NAME",
         action="append",
-        help="what starts workers: here (default), lambda, ssh:HOSTS, slurm; several are added up [MU_ENGINE]",
+        help="what starts workers: here (default), lambda, ssh:HOSTS, slurm, microvm:IMAGE; several add up [MU_ENGINE]",
     )
     where("-W", "--workers", metavar="N", type=at_least(1), help="how many at a time (here: the CPUs)")
     where(

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mu.engines.by_name import Wanted, all_of, by_name, names, words
+from mu.cli import completion, main
+from mu.engines.by_name import MAKERS, NAMES, WITHOUT_WORDS, Wanted, all_of, by_name, names, words
 from mu.engines.pool import Pool
 from mu.engines.several import Several
 from mu.errors import UsageError
@@ -74,6 +75,18 @@ def test_a_tunnel_is_for_those_engines_that_take_one() -> None:
         UsageError, match="^--tunnel is for ssh; workers of here and lambda connect back by themselves$"
     ):
         all_of(["here", "lambda"], Wanted(tunnel=True))
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_each_engine_is_in_the_texts_that_list_them(name: str) -> None:
+    _, parser = main.load("map")
+    helps = {flag: action.help or "" for action in parser._actions for flag in action.option_strings}
+    assert name in NAMES
+    assert name in helps["--engine"]
+    assert any(value.rstrip(":") == name for value in completion.VALUES["--engine"])
+    with pytest.raises(UsageError) as raised:
+        all_of("here", Wanted(arguments=["-4"]))
+    assert (name in str(raised.value).partition(": ")[0]) == (name not in WITHOUT_WORDS)
 
 
 def test_the_package_is_beside_or_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
