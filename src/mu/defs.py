@@ -1,4 +1,4 @@
-"""Settings that a user's script may change before it starts; they are read once, when a run is prepared."""
+"""Settings that a user's script may change before it starts anything of mu."""
 
 
 class Defs:

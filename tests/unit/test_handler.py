@@ -8,9 +8,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from mu.handler import COMMANDS, MAX_OUTPUT, End, Handler, Reply, Reset, Work
+from mu.handler import COMMANDS, MAX_OUTPUT, End, Handler, Reply, Reset, Work, expected_response
 from mu.wire import protocol
-from mu.wire.protocol import expected_response
 from mu.wire.reasons import is_final
 from mu.work.process import Groups
 from mu.work.variables import DEFAULTS

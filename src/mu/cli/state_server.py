@@ -1,4 +1,4 @@
-"""`mu state-server`: runs the relay as a program, or as a thread of a coordinator."""
+"""`mu state-server`: runs the relay as a program."""
 
 import argparse
 import os

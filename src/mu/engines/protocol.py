@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NOTHING", "BaseEngine", "Engine", "Launches", "Limit", "Progress", "added_up", "assumed"]
 
-NOTHING = Progress(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0)
+NOTHING = Progress(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0)
 
 
 def added_up(*progresses: Progress) -> Progress:

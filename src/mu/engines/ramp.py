@@ -39,11 +39,6 @@ def parse(text: str) -> Ramp:
     return ramp
 
 
-def started_by(ramp: Ramp, seconds: float) -> int:
-    """Returns how many workers can have been started `seconds` after the first, if none has ended."""
-    return int(ramp.burst + ramp.per_second * max(0.0, seconds))
-
-
 class Growth:
     """The allowance of one function in one region; every new environment uses one unit of it.
 

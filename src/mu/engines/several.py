@@ -23,7 +23,6 @@ class Several(BaseEngine):
         self.engines = list(engines)
         self.name = "+".join(engine.name for engine in engines)
         self._counts = [Headcount(engine) for engine in self.engines]
-        self._event = ""
         self._limits: list[Limit] | None = None
         self._told: set[str] = set()  # names of engines whose failure was printed
 
@@ -89,7 +88,6 @@ class Several(BaseEngine):
 
     def start(self, event: str, number: int) -> None:
         """Begins to start workers, wherever there is room."""
-        self._event = event
         for engine, share in zip(self.engines, self._shares(number), strict=True):
             engine.start(event, share)
 

@@ -205,7 +205,7 @@ def launch_outcomes(
         "accepted_by": [(round(moment - start, 6), number) for moment, number in accepted],
     }
     if progress is not None:
-        found |= {name: value for name, value in progress._asdict().items() if name != "connections"}
+        found |= progress._asdict()
     if invocations:
         found["fields"] = Invocation._fields
         found["invocations"] = [list(invocation) for invocation in invocations]

@@ -39,7 +39,7 @@ class Progress(NamedTuple):
 
     `waiting` ones were throttled or got no answer, and are retried after a pause. `attempts` counts the requests
     sent, `retries` those of them beyond each invocation's first, `throttled` the answers with status 429.
-    `connections` is how many requests can be in progress at once; `seconds` the time since the start.
+    `seconds` is the time since the start.
     """
 
     total: int
@@ -52,7 +52,6 @@ class Progress(NamedTuple):
     attempts: int
     retries: int
     throttled: int
-    connections: int
     seconds: float
 
     @property

@@ -27,7 +27,6 @@ from mu.wire.protocol import TMPDIR, exec_command, put_command
 
 # Files up to this size (bytes) are sent over the channel; larger ones through a bucket.
 SMALL = 1 << 20
-# Placeholder for the worker's directory in the names of files to transfer.
 # Bytes that are kept of each stream of a program's output: if stdout is the result, and if it is not.
 MAX_STDOUT = 8 << 20
 MAX_OTHER = 1 << 16

@@ -15,7 +15,7 @@ class Given:
 
     `command` holds the words, or `shell` the text of `--sh`; `out` the templates; `engine` names of engines with
     arguments; `beside` the files of `--with`. `retries` is how often an input that failed is tried again. `memory`
-    (MB) and `region` are for a function that is made.
+    (MB) is that of a function that is made; `regions` are those of engine lambda.
     """
 
     command: tuple[str, ...] = ()

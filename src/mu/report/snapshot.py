@@ -33,10 +33,9 @@ class Standing(NamedTuple):
 
 
 class ErrorKind(NamedTuple):
-    """Failed attempts of one kind: how many, what they have in common, and the last of them."""
+    """Failed attempts of one kind: how many, and the last of them with the name of its part."""
 
     number: int
-    what: str
     last: Failure
     name: str = ""
 
@@ -105,7 +104,7 @@ class Errors:
             what = OTHER_KINDS
         before = self._kinds.get(what)
         kept = failure._replace(why="\n".join([first, *output[-MAX_LINES:]]))
-        self._kinds[what] = ErrorKind(before.number + 1 if before else 1, what, kept, name)
+        self._kinds[what] = ErrorKind(before.number + 1 if before else 1, kept, name)
 
     def kinds(self) -> list[ErrorKind]:
         """Returns the kinds, most frequent first."""

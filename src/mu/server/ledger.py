@@ -172,10 +172,9 @@ class Ledger:
     @property
     def unattended(self) -> bool:
         """Whether some part waits for a worker and no other attempt at it is running."""
-        running = self._running
-        if any(part.number not in running for _, part in self._again):
+        if self._again:
             return True
-        return self.waiting(len(self._again) + len(self._backups) + 1) > len(self._again) + len(self._backups)
+        return self.waiting(len(self._backups) + 1) > len(self._backups)
 
     @property
     def running(self) -> int:
@@ -263,11 +262,7 @@ class Ledger:
 
     def to_repeat(self) -> list[Attempt]:
         """Returns the last attempt at each part that has failed and waits for a retry; `began` is not known."""
-        return [
-            Attempt(place, part, self._troubles[part.number].begun, 0.0)
-            for place, part in self._again
-            if part.number not in self._running
-        ]
+        return [Attempt(place, part, self._troubles[part.number].begun, 0.0) for place, part in self._again]
 
     def succeeded(self, attempt: Attempt, now: float) -> Sequence[Attempt]:
         """Marks the part as done; returns the other attempts at it, which are no longer needed."""

@@ -133,7 +133,7 @@ class Loop:
         self.waited = True
         if self._engine is not None:
             self._engine.wait()  # the counts of launching are final only after that
-            self._staffing.finish(time.monotonic())
+            self._staffing.finish()
 
     def _turn(self, wake: int) -> None:
         """Waits, then serves the connections and timers that are ready.

@@ -127,7 +127,7 @@ class Staffing:
             return ledger.broken
         more, failure = False, None
         if engine is not None and count is not None:
-            more = self._update_progress(engine, now)
+            more = self._update_progress(engine)
             failure = engine.failure()
             # Workers that take part after part can do the rest, even if the other workers could not be launched.
             if failure is not None and ledger.unattended:
@@ -156,12 +156,12 @@ class Staffing:
             self._tell_slow_start()
         return ""
 
-    def finish(self, now: float) -> None:
+    def finish(self) -> None:
         """Reads the final counts of launching, after it was cancelled."""
         if self._engine is not None:
-            self._update_progress(self._engine, now)
+            self._update_progress(self._engine)
 
-    def _update_progress(self, engine: Engine, now: float) -> bool:
+    def _update_progress(self, engine: Engine) -> bool:
         """Updates the tally from the engine's progress; returns whether more invocations have been accepted."""
         tally = self._telling.tally
         tally.launch, tally.launch_note = engine.progress, engine.note()
@@ -216,7 +216,7 @@ class Staffing:
             if pending and engine is not None:
                 engine.cancel()
                 engine.wait()  # after that its note says why the rest was not launched
-                self._update_progress(engine, now)
+                self._update_progress(engine)
             return f"{why}{tally.launch_note if pending else self._connect_hint()}"
         return ""
 

@@ -1,4 +1,4 @@
-"""Every word of the message grammar, in one place; docs/worker.md describes each command.
+"""Every word of the message grammar; docs/worker.md describes each command.
 
 A worker says hello, and from then on the coordinator sends commands `NAME:ARGUMENT`. Each gets one final answer: text
 that begins with `OK`, or `FAIL(reason)`. In background mode an early answer may precede it. Side messages
@@ -75,16 +75,7 @@ def expected_response(command: str | None) -> str:
 
 
 # The words of final answers, and of the early ones in background mode.
-ANSWERS = {
-    "set": "OK:SET",
-    "seti": "OK:SETI",
-    "get": "OK:GET",
-    "geti": "OK:GETI",
-    "echo": "OK:ECHO",
-    "connect": "OK:CONNECT",
-    "retrieve": "OK:RETRIEVE",
-    "upload": "OK:UPLOAD",
-}
+ANSWERS = {**EXPECTED, "retrieve": "OK:RETRIEVE"}
 EARLY = {
     "retrieve": "OK:RETRIEVING",
     "upload": "OK:UPLOADING",

@@ -77,7 +77,7 @@ def test_a_run_is_told_of_as_it_goes_on(tmp_path: Path, made: Recorder, follower
     assert (told.new, told.counts.parts) == ([], 3)
     one, two = under_way(0), under_way(1, Loading)
     two.name = "a.png"
-    progress = Progress(3, 0, 0, 0, 3, 0, 0, 3, 0, 0, 8, 1.0)
+    progress = Progress(3, 0, 0, 0, 3, 0, 0, 3, 0, 0, 1.0)
     made.tick(1.0, lambda: Counts(3, begun=2, launch=progress), lambda: [one, two])
     assert follower.turn(told) is None
     assert told.new == ["0.1 begins in MachineState", "1.1 (a.png) begins in Loading"]

@@ -237,7 +237,7 @@ def test_messages_are_bounded() -> None:
 
 def test_launch_outcomes() -> None:
     invocation = Invocation(0, "us-east-1", "failed", 429, "id", 3, 1.5, "throttled")
-    progress = Progress(2, 0, 0, 0, 1, 1, 0, 4, 2, 2, 128, 2.0)
+    progress = Progress(2, 0, 0, 0, 1, 1, 0, 4, 2, 2, 2.0)
     found = record.launch_outcomes(progress, [invocation], [(99.0, 2)], [(101.0, 1)], 100.0, "no more")
     assert (found["asked_by"], found["accepted_by"]) == ([(-1.0, 2)], [(1.0, 1)])
     assert (found["accepted"], found["throttled"], found["ended"]) == (1, 2, "no more")

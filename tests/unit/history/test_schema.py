@@ -57,7 +57,7 @@ def test_what_is_written_is_read_and_unknown_fields_pass() -> None:
 
 
 def test_all_that_launching_and_cost_say_is_in_the_form() -> None:
-    progress = Progress(2, 0, 0, 0, 1, 1, 0, 4, 2, 2, 128, 2.0)
+    progress = Progress(2, 0, 0, 0, 1, 1, 0, 4, 2, 2, 2.0)
     invocations = [
         Invocation(0, "us-east-1", "failed", 429, "id", 3, 1.5, "throttled"),
         Invocation(1, "us-east-1", "accepted", None, "", 1, 0.5, None),

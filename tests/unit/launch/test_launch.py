@@ -304,7 +304,7 @@ def result(*rows: tuple[str, str, float, str | None]) -> LaunchResult:
     counts = [
         sum(i.outcome == outcome for i in invocations) for outcome in ("accepted", "failed", "cancelled")
     ]
-    return LaunchResult(invocations, Progress(len(rows), 0, 0, 0, *counts, len(rows), 0, 0, 1, 2.0))
+    return LaunchResult(invocations, Progress(len(rows), 0, 0, 0, *counts, len(rows), 0, 0, 2.0))
 
 
 def test_reasons_are_counted_and_the_most_frequent_comes_first():
@@ -448,8 +448,8 @@ def test_payload_from_a_file(tmp_path):
 
 
 def test_progress_in_words():
-    assert describe(Progress(9, 1, 2, 0, 6, 0, 0, 8, 0, 0, 2, 1.26)) == "6 of 9 accepted, 2 under way; 1.3 s"
-    assert describe(Progress(9, 0, 2, 3, 3, 1, 0, 9, 4, 5, 2, 2.0)) == (
+    assert describe(Progress(9, 1, 2, 0, 6, 0, 0, 8, 0, 0, 1.26)) == "6 of 9 accepted, 2 under way; 1.3 s"
+    assert describe(Progress(9, 0, 2, 3, 3, 1, 0, 9, 4, 5, 2.0)) == (
         "3 of 9 accepted, 2 under way, 1 failed, 3 waiting to be tried again, 5 times throttled; 2.0 s"
     )
 

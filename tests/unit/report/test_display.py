@@ -15,9 +15,7 @@ from mu.report.reporter import Counts
 from mu.report.snapshot import ErrorKind, Snapshot, Standing
 
 SLOW = Standing(17, "frames/00000017.png", 2, "RunState", 12.3, 15.1)
-FAILED = ErrorKind(
-    11, "exit status 1", Failure(5, "RunState", "exit status 1 from: ./x\n    | no"), "in/5.png"
-)
+FAILED = ErrorKind(11, Failure(5, "RunState", "exit status 1 from: ./x\n    | no"), "in/5.png")
 
 
 def at(seconds: float) -> Snapshot:
@@ -132,7 +130,7 @@ def test_texts_are_fit_for_a_terminal() -> None:
         Snapshot(
             5.0, Counts(parts=9, launch_note=f"; {nasty}"), running=1, states={f"S{nasty}": 1},
             slowest=[Standing(1, nasty, 1, nasty, 1.0, 2.0)],
-            errors=[ErrorKind(1, nasty, Failure(1, nasty, "why"), nasty)],
+            errors=[ErrorKind(1, Failure(1, nasty, "why"), nasty)],
         )
     )  # fmt: skip
     assert "\x1b" not in "".join(text.plain for text in made.lines(200, 49))

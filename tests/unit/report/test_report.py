@@ -160,7 +160,7 @@ def test_waiting_for_what_the_service_has_accepted_is_told_now_and_then() -> Non
     stream = io.StringIO()
     reporter = PlainReporter(5, stream)
     began = reporter.started
-    launch = Progress(5, 0, 0, 0, 5, 0, 0, 5, 0, 0, 1, 1.0)
+    launch = Progress(5, 0, 0, 0, 5, 0, 0, 5, 0, 0, 1.0)
     reporter.counts = Counts(5, launch=launch, lost=1, hellos=1, begun=1, done=1)
 
     def told(*seconds: float) -> list[str]:
@@ -714,6 +714,7 @@ def test_which_reporter(
             b'OK:EXEC({"status":3,"stdout":"secret","stderr":"","cut":0})',
             'OK:EXEC({"status":3, 38 bytes more})',
         ),
+        (b'OK:EXEC({"status":0,"stderr":"secret"})', 'OK:EXEC({"status":0, 18 bytes more})'),
         (b"OK:FETCH(secret)", "OK:FETCH(6 bytes)"),
         (b"x" * 500, "x" * (MAX_TEXT - 1) + "…"),
         (b"\xff\xc3\xa9", "\ufffdé"),

@@ -601,7 +601,7 @@ class Releasing(PlainReporter):
 def progress(total: int, accepted: int) -> Progress:
     """Returns the progress of a launch in which all invocations but the accepted ones were throttled and wait."""
     waiting = total - accepted
-    return Progress(total, 0, 0, waiting, accepted, 0, 0, total + waiting, waiting, waiting, 1, 1.0)
+    return Progress(total, 0, 0, waiting, accepted, 0, 0, total + waiting, waiting, waiting, 1.0)
 
 
 def test_a_throttled_launch_is_waited_for_while_others_work() -> None:
