@@ -22,9 +22,9 @@ from mu.defs import Defs
 from mu.errors import reason
 from mu.wire import protocol
 from mu.wire.protocol import ACCOUNT, RETRIEVED, UPLOADED, fail
-from mu.wire.protocol import (
-    expected_response as expected_response,  # scripts of the original's kind take it from here
-)
+
+# Scripts of the original's kind import it from here.
+from mu.wire.protocol import expected_response as expected_response
 from mu.work import command_template, process, state_socket
 from mu.work.replies import End, Outside, Reply, Reset, Running, Store, Work
 from mu.work.variables import SECRETS, given, initial, integer

@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar, Unpack
 
 from mu.console.system import LOOP, need_linux
-from mu.engines import by_name
-from mu.engines.protocol import Engine
-from mu.engines.ramp import LAMBDA
 from mu.errors import SIGINT, SIGNALLED, JobError, MuError, UsageError, describe, stopped
 from mu.jobs.context import Context
 from mu.jobs.coroutine_state import CoroutineState
@@ -25,6 +22,7 @@ from mu.report.reporter import Reporter
 from mu.server import command_line, prepare
 from mu.server import run as server_run
 from mu.server.attempts import name_of
+from mu.server.engine_choice import engine_of
 from mu.server.job_keys import take_keys
 from mu.server.ledger import Attempt, Part
 from mu.server.settings import Outcome as ServerOutcome
@@ -143,7 +141,7 @@ def do(
             settings,
             Start(context),
             setup=setup,
-            engines=[_engine(info)],
+            engines=[engine_of(info, settings, default="lambda" if info.lambda_function else "here")],
             reporter=reporter,
             on_outcome=books.take,
             states=[] if setup.out_file else None,
@@ -305,21 +303,6 @@ def outcome_of(told: ServerOutcome) -> Outcome[Any, Any]:
         seconds=told.seconds,
         worker=told.worker,
     )
-
-
-def _engine(info: Info) -> Engine:
-    if isinstance(info.engine, Engine):
-        return info.engine
-    wanted = by_name.Wanted(
-        function=info.lambda_function or "",
-        named_regions=listed_regions(info.regions),
-        workers=info.workers,
-        dispensable=info.overprovision or 0,
-        arguments=by_name.words(info.engine_args),
-        pace=info.ramp or LAMBDA,
-        tunnel=bool(info.tunnel),
-    )
-    return by_name.all_of(info.engine, wanted, default="lambda" if info.lambda_function else "here")
 
 
 def _event(info: Info) -> dict[str, Any]:

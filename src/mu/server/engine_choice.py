@@ -13,10 +13,12 @@ def engine_of(
     settings: Settings,
     access_key_id: str | None = None,
     secret_access_key: str | None = None,
+    *,
+    default: str = "lambda",
 ) -> Engine:
     """Returns the engine of `info.engine`: a name as for `-e`, a list of names, or an engine object.
 
-    Without it, $MU_ENGINE names the engine; the default is `lambda`. Raises UsageError or MuError if the engine
+    Without it, $MU_ENGINE names the engine, and without that `default`. Raises UsageError or MuError if the engine
     cannot be made.
     """
     chosen = getattr(info, "engine", None)
@@ -33,4 +35,4 @@ def engine_of(
         arguments=by_name.words(getattr(info, "engine_args", None)),
         tunnel=bool(getattr(info, "tunnel", False)),
     )
-    return by_name.all_of(chosen, wanted)
+    return by_name.all_of(chosen, wanted, default)

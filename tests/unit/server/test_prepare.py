@@ -1,5 +1,6 @@
 """Reading a script's ServerInfo into a run's settings."""
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,7 @@ from mu.errors import UsageError
 from mu.machine import listed
 from mu.server.ledger import Part
 from mu.server.prepare import is_loopback, parts_of, settings_of, setup_of
+from mu.server.settings import Setup
 
 
 def info(**attributes: Any) -> Any:
@@ -28,6 +30,26 @@ def test_nothing_is_left_on_what_is_read() -> None:
     settings_of(given)
     setup_of(given)
     assert vars(given) == before
+
+
+def test_each_setting_of_the_surroundings_is_read() -> None:
+    texts = "host_addr cacert srvcrt srvkey worker_cert worker_key out_file profiling record_dir output_dir"
+    given = info(
+        **{name: f"the {name} of this job" for name in texts.split()},
+        **dict.fromkeys(("quiet", "verbose", "resume", "hashed_names", "keys_of_run"), True),
+        port_number=13579,
+        lambda_function="f",
+        regions=["us-east-2"],
+        state_srv_addr="127.0.0.1",
+        state_srv_port=13337,
+    )
+    made, default = setup_of(given), Setup()
+    left = {
+        field.name
+        for field in dataclasses.fields(Setup)
+        if getattr(made, field.name) == getattr(default, field.name)
+    }
+    assert left == {"stdout_shown"}  # scripts do not set it
 
 
 def test_a_record_needs_a_journal_and_the_sizes_of_transfers() -> None:
