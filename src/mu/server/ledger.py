@@ -172,8 +172,6 @@ class Ledger:
     @property
     def unattended(self) -> bool:
         """Whether some part waits for a worker and no other attempt at it is running."""
-        if self._again:
-            return True
         return self.waiting(len(self._backups) + 1) > len(self._backups)
 
     @property

@@ -117,6 +117,16 @@ def test_what_is_lost_is_replaced_where_it_was_lost() -> None:
     assert (one.asked, two.asked) == (20, 2)
 
 
+def test_connected_workers_take_room() -> None:
+    one, two = FakeEngine("here", 2), FakeEngine("slurm", 10)
+    both = Several([one, two])
+    both.start("{}", 2)
+    both.shown({})
+    both.shown({})
+    both.more(1)
+    assert (one.asked, two.asked) == (2, 1)
+
+
 def test_what_is_given_up_is_replaced_where_it_was() -> None:
     one, two = FakeEngine("lambda", 10), Naming("here", 2)
     both = Several([one, two])

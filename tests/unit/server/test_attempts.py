@@ -11,7 +11,7 @@ import pytest
 from mu.machine import ErrorState, MachineState, TerminalState, out_of_memory
 from mu.report.reporter import Reporter
 from mu.report.telling import Tally, Telling
-from mu.server.attempts import FAILURES_KEPT, MAX_NAME, Attempts, last_state, name_of
+from mu.server.attempts import CLOSED, FAILURES_KEPT, MAX_NAME, Attempts, last_state, name_of
 from mu.server.connections import Peer
 from mu.server.ledger import Ledger, Part, PartOrder, connection_order
 from mu.server.settings import Outcome, Settings
@@ -241,6 +241,48 @@ def test_parts_that_depend_on_a_failed_one_fail_with_it(made: list[Books]) -> No
     third = books.begin()
     assert isinstance(third.machine, ErrorState)
     assert third.machine.err == "waits for part 0, which failed"
+
+
+def test_each_part_of_a_chain_names_the_one_that_failed_first(made: list[Books]) -> None:
+    asked: list[int] = []
+
+    def dependants(machine: MachineState) -> list[int]:
+        asked.append(machine.actorNum)
+        return [part for part in (1, 2) if part > machine.actorNum]
+
+    books = Books(dependants=dependants)
+    made.append(books)
+    first, second = books.begin(), books.begin()
+    assert books.end(first, "broken") == (False, [second])
+    assert books.end(second, "waits for part 0, which failed") == (False, [])
+    third = books.begin()
+    assert isinstance(third.machine, ErrorState)
+    assert third.machine.err == "waits for part 0, which failed"
+    assert asked == [0]
+
+
+def test_of_two_failed_parts_the_first_is_named(made: list[Books]) -> None:
+    books = Books(dependants=lambda machine: [2])
+    made.append(books)
+    first, second = books.begin(), books.begin()
+    books.end(first, "broken")
+    books.end(second, "broken, too")
+    third = books.begin()
+    assert third.attempt is not None
+    assert books.attempts.doomed_by(third.attempt) == 0
+
+
+@pytest.mark.parametrize(("error", "told"), [("exit status 3", 1), (CLOSED, 0)])
+def test_a_programs_own_failure_counts_although_its_worker_drains(
+    made: list[Books], error: str, told: int
+) -> None:
+    books = Books(connection_order(1), retries=1)
+    made.append(books)
+    for _ in range(2):
+        peer = books.begin()
+        peer.draining = True
+        books.end(peer, error)
+    assert len(books.told()) == told
 
 
 def test_parts_that_depend_on_a_failed_one_are_not_tried_again(made: list[Books]) -> None:

@@ -174,6 +174,21 @@ def test_the_cost_is_in_the_record_whenever_it_comes(
     assert said.endswith(f"record: {tmp_path}/run.json\n")
 
 
+def test_after_a_signal_the_cost_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(Settings([Part(0, 0)]), setup=Setup(out_file="times"), reporter=PlainReporter(1))
+    run._book()
+    assert run._telling is not None
+    patience: list[float] = []
+    run.lookup = SimpleNamespace(result=patience.append)  # type: ignore[assignment]
+    run._attempts = SimpleNamespace(made=1, failures=[])  # type: ignore[assignment]
+    run._loop = made = SimpleNamespace(  # type: ignore[assignment]
+        ended="", signal=0, start=0.0, on_signal=lambda number: None
+    )
+    monkeypatch.setattr(finish.times_file, "write", lambda *_: setattr(made, "signal", signal.SIGINT))
+    assert finish.conclude(run, run._telling) == []
+    assert patience == [0]
+
+
 @contextmanager
 def worker_sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
     """The two ends of a connection."""

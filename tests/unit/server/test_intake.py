@@ -92,6 +92,7 @@ def test_beyond_it_as_many_go_on_as_there_is_room_for_and_the_others_follow(worl
     assert [peer.paused for peer in peers] == [False] * 6 + [True] * 2
     world.send(peers[0], b"x" * KB)
     assert peers[0].paused
+    assert [bool(peer.mask & select.EPOLLIN) for peer in peers] == [not peer.paused for peer in peers]
     world.send(peers[4], b"x" * (33 * KB + 13))  # the rest of its message
     assert peers[4].channel is not None
     assert peers[4].channel.want_handle

@@ -401,6 +401,25 @@ def test_a_backup_takes_a_part_that_is_given_back() -> None:
     assert ledger.finished
 
 
+def test_a_part_that_waits_for_a_retry_is_unattended() -> None:
+    book = ledger(1, retries=1)
+    attempt = begun(book)
+    assert not book.unattended
+    book.failure(attempt, "x")
+    assert book.unattended
+
+
+def test_a_part_whose_backup_waits_when_it_fails_is_begun_once() -> None:
+    book = ledger(4, backup=1.5, retries=1)
+    slow = begun(book)
+    for _ in range(3):
+        book.succeeded(begun(book), 1.0)
+    assert book.want_backups(10.0) == 1
+    assert not book.failure(slow, "x")
+    assert begun(book).part == slow.part
+    assert book.begin(11.0) is None
+
+
 def test_failures_of_workers_that_were_ended_do_not_count_up_to_a_bound() -> None:
     book = ledger(1, retries=1)
     failed = [book.failure(begun(book), "x", excused=True) for _ in range(EXCUSED + 2)]

@@ -39,12 +39,17 @@ def worker_sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 @contextmanager
-def made_loop(parts: Iterable[Part | None] = (Part(0, 0),), retries: int = 1) -> Iterator[loop.Loop]:
+def made_loop(
+    parts: Iterable[Part | None] = (Part(0, 0),),
+    retries: int = 1,
+    constructor: type[MachineState] = MachineState,
+    backup: float | None = None,
+) -> Iterator[loop.Loop]:
     """The loop of a run, by default of one part, which does not run."""
-    settings = Settings(parts, retries=retries)
-    ledger = Ledger(settings.parts, settings.retries)
+    settings = Settings(parts, retries=retries, backup=backup)
+    ledger = Ledger(settings.parts, settings.retries, settings.backup)
     telling = Telling(Reporter(1), Tally(ledger.counts))
-    attempts = Attempts(settings, MachineState, [], ledger, telling, None)
+    attempts = Attempts(settings, constructor, [], ledger, telling, None)
     staffing = Staffing(settings, ledger, telling, None, 0)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield loop.Loop(settings, ledger, attempts, telling, listener, None, None, deque(), staffing)
@@ -167,3 +172,26 @@ def test_only_failures_one_after_the_other_end_a_worker() -> None:
         made.conclude()
     assert [outcome.status for outcome in outcomes] == ["failed", "done"] * 2 * MAX_FAILURES
     assert engine.asked == 1
+
+
+def test_two_attempts_at_a_part_that_answer_in_the_same_turn() -> None:
+    with (
+        made_loop([Part(0, 0)], constructor=Stays, backup=2.0) as run,
+        worker_sockets() as first,
+        worker_sockets() as second,
+    ):
+        for mine, _ in (first, second):
+            peer = Peer(mine, "x", 0.0)
+            channel = peer.channel = SocketNB(peer.sock)
+            run._connections.add(peer)
+            channel._channel.parser.feed(encode(b"OK:HELLO"))
+            run._admit(peer, channel, Hello("", {}))
+            run.ledger.durations.add(0.0)
+            run.ledger.done = 1  # enough parts for the ledger to look for slow ones
+            run.ledger.want_backups(time.monotonic() + 1.0)
+        assert run._attempts.made == 2
+        for _, theirs in (first, second):
+            theirs.sendall(encode(b"OK:RETVAL(0):OUTPUT():COMMAND(x)"))
+        run._turn(-1)
+        assert run.ledger.done == 2
+        assert not run.ledger.running

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from math import inf
 from typing import Any
 
@@ -104,6 +105,29 @@ def test_answers_to_commands_of_the_part_before_are_dropped(cleaning: Cleaning) 
     assert cleaning.ended == (0, 0)
     cleaning.says(b"OK:UPLOAD(a)", b"OK:HELLO")
     assert cleaning.ended == (1, 0)
+
+
+def test_messages_of_the_part_before_that_were_not_taken_are_dropped(cleaning: Cleaning) -> None:
+    cleaning.resets.forget(cleaning.peer)
+    cleaning.channel._channel.parser.messages.append(b"FAIL(late)")
+    assert cleaning.resets.begin(cleaning.peer, cleaning.channel, well=True)
+    cleaning.says(b"OK:HELLO")
+    assert cleaning.ended == (1, 0)
+
+
+def test_a_reset_that_the_kernel_does_not_take_at_once_is_sent_later(cleaning: Cleaning) -> None:
+    cleaning.resets.forget(cleaning.peer)
+    sent = len(encode(b"reset:"))  # the first one
+    for size in (65536, 1):
+        with suppress(BlockingIOError):
+            while True:
+                sent += cleaning.peer.sock.send(b"x" * size)
+    assert cleaning.resets.begin(cleaning.peer, cleaning.channel, well=True)
+    assert cleaning.channel.want_write
+    while sent:
+        sent -= len(cleaning.theirs.recv(min(65536, sent)))
+    cleaning.resets.read(cleaning.peer)
+    assert cleaning.heard() == encode(b"reset:")
 
 
 @pytest.mark.parametrize(("failures", "given_up"), [(0, 1), (1, 0)])

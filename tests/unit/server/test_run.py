@@ -75,6 +75,24 @@ def go(
 AHEAD = {**FACTS, "ahead": True}
 
 
+def test_a_part_that_was_sent_ahead_fails_with_the_one_that_it_depends_on() -> None:
+    part = ""
+
+    def answer(command: str) -> str | None:
+        nonlocal part
+        if command.startswith("set:part:"):
+            part = command.rpartition(":")[2]
+        return "FAIL(broken)" if command == "run:" and part == "0" else obey(command)
+
+    engine = PartWorkers(answer, facts=AHEAD, limit=1)
+    _, outcomes = go(engine, number=3, dependants=lambda machine: [2])
+    assert [(outcome.part.number, outcome.status) for outcome in outcomes] == [
+        (0, "failed"),
+        (1, "done"),
+        (2, "failed"),
+    ]
+
+
 @pytest.mark.parametrize("journal", [0, 5])
 def test_parts_that_are_given_along_with_reset(journal: int) -> None:
     """Each worker gets the next part's first command before it has sent its new hello."""
@@ -394,6 +412,18 @@ def test_an_outcome_that_nobody_takes_ends_the_run_in_order() -> None:
         made.conclude()
     assert engine.cancelled
     assert_closed(port, engine)
+
+
+def test_the_first_reason_why_a_run_ended_is_kept() -> None:
+    def full(outcome: Outcome) -> None:
+        made.stop("enough")
+        raise OSError(28, "No space left on device")
+
+    made = Run(Settings(parts(2)), Stays, engines=[PartWorkers(facts=FACTS)], on_outcome=full)
+    made.launch()
+    made.drive()
+    assert isinstance(made.error, OSError)
+    assert made.ended == "enough"
 
 
 def test_workers_and_parts_are_told_apart(capfd: pytest.CaptureFixture[str]) -> None:

@@ -122,6 +122,31 @@ def test_losses_with_nobody_in_between_are_no_queues_fault() -> None:
     assert [note[: len(again)] for note in office.notes] == [lost, lost, again, lost]
 
 
+def test_losses_with_a_hello_in_between_count_against_no_retries() -> None:
+    office = Office(3, retries=1)
+    office.engine.gone = 1
+    assert office.staffing.watch(1.0) == ""
+    office.hello(1.5)
+    office.engine.gone = 2
+    assert office.staffing.watch(2.0) == ""
+    assert (office.engine.asked, office.engine.calls) == (5, [])
+
+
+def test_the_reason_has_what_the_engine_says_at_its_end() -> None:
+    class Throttled(FakeEngine):
+        @property
+        def progress(self) -> Progress | None:
+            return NOTHING._replace(total=3)
+
+        def note(self) -> str:
+            return "; 3 were throttled" if "wait" in self.calls else ""
+
+    office = Office(3, connect_timeout=5.0, retries=0)
+    office.staffing._engine = engine = Throttled("lambda")
+    assert office.staffing.watch(6.0) == "no worker has connected for 5 s; 3 were throttled"
+    assert engine.calls == ["cancel", "wait"]
+
+
 def test_what_was_given_up_before_it_was_lost_is_replaced_once() -> None:
     office = Office(50, limit=10, connect_timeout=60.0, retries=2)
     assert office.staffing.watch(1.0) == ""
