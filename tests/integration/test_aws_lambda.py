@@ -315,6 +315,28 @@ def test_the_next_workers_are_launched_where_others_were_given_up(regions: Regio
     assert regions.launched() == {"us-east-1": 11, "us-west-2": 21}
 
 
+def test_invocations_that_could_not_be_launched_take_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    def script(call: Call) -> Reply:
+        if call.number < 4:
+            return error(400, "InvalidRequestContentException")
+        return answer(x_amzn_RequestId=str(uuid.uuid4()))
+
+    with service(script) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", running.url)
+        launch = AwsLambda("work", ["us-east-1", "us-west-2"], KEY_ID, SECRET, dispensable=20)
+        launch._allowed = {region: Allowed(10, "says the test", 60.0) for region in launch._regions}
+        launch.start('{"id": ##ID##}', 20)
+        eventually(lambda: len(launch.launches.invocations) == 20)
+        failed = sum(made.outcome == "failed" for made in launch.launches.invocations)
+        launch.more(failed)
+        eventually(lambda: len(launch.launches.invocations) == 20 + failed)
+        well = Counter(made.region for made in launch.launches.invocations if made.outcome == "accepted")
+        launch.cancel()
+        launch.wait()
+    assert failed >= 4  # after some refusals the launcher sends a region no more
+    assert well == {"us-east-1": 10, "us-west-2": 10}
+
+
 def test_workers_that_tell_nothing_leave_the_region_that_has_most(regions: Regions) -> None:
     for _ in range(20):
         regions.launch.shown({})

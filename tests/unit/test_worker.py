@@ -26,7 +26,7 @@ from mu.handler import Handler, Work
 from mu.wire import protocol
 from mu.wire.socket_nb import SocketNB
 from mu.work import session
-from mu.work.loop import Loop
+from mu.work.loop import SIGNAL_PATIENCE, Loop
 from mu.work.outside import Outside
 from mu.work.threads import MOST_AT_A_TIME
 from mu.work.time_limit import TimeLimit, time_limit
@@ -536,6 +536,33 @@ def test_mode_0_kills_what_it_started(tmp_path: Path) -> None:
         assert all(ends(int(pid)) for pid in pids)
 
     in_time(check, 0.3)
+
+
+def test_what_waits_in_the_background_is_not_begun_after_reset(tmp_path: Path) -> None:
+    with running(nonblock=1, bg_silent=1) as (peer, _):
+        peer.send(*["run:sleep 1000"] * MOST_AT_A_TIME, f"run:touch {tmp_path}/f", "reset:")
+        while (answer := peer.receive()) != protocol.HELLO:
+            assert answer is not None
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_next_part_opens_a_state_socket_of_its_own() -> None:
+    with running() as (peer, _), Listener() as relay:
+        for _ in range(2):
+            peer.send(f"connect:127.0.0.1:{relay.port}:")
+            with relay.accept() as neighbour:
+                assert peer.receive() == f"OK:CONNECT(127.0.0.1:{relay.port}:)"
+                assert peer.ask("reset:") == protocol.HELLO
+                assert neighbour.receive() is None
+
+
+def test_only_the_first_program_that_was_ended_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    with running() as (peer, made):
+        monkeypatch.setattr(made.outside, "drains_within", waited.append)
+        for _ in range(2):
+            assert str(peer.ask("run:kill $$")).startswith("OK:RETVAL(-15)")
+    assert waited == [SIGNAL_PATIENCE, 0.0]
 
 
 def test_a_worker_that_is_to_take_no_more_parts_while_it_cleans_up_takes_none(

@@ -1,9 +1,11 @@
 """The output of a pilot is bounded; tests/integration and tests/e2e test how machines are used."""
 
 import io
+import json
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,6 +13,7 @@ import pytest
 
 from mu.engines import pool
 from mu.engines.pool import Machine, Pool
+from mu.engines.starts import GIVE_UP
 from tests.support.local_rig import eventually
 
 
@@ -45,7 +48,7 @@ class Odd(Machine):
         raise ZeroDivisionError("odd")
 
 
-def test_whatever_ends_the_thread_of_a_machine_is_told_and_its_workers_are_replaced() -> None:
+def test_whatever_ends_the_thread_of_a_machine_is_told() -> None:
     engine = Pool("hosts", [Odd("one", 2), Odd("two", 2)], "says the test")
     engine.start("{}", 3)
     for thread in engine._threads:
@@ -59,7 +62,7 @@ def test_whatever_ends_the_thread_of_a_machine_is_told_and_its_workers_are_repla
 class Obedient(Machine):
     """A machine whose pilot is ready at once, and ends with its input."""
 
-    script = "echo '{\"ready\": 1}'; cat"
+    script = "echo '{\"ready\": 1}'; exec cat"
 
     def spawn(self, event: dict[str, Any]) -> "subprocess.Popen[bytes]":
         pipe = subprocess.PIPE
@@ -67,6 +70,43 @@ class Obedient(Machine):
 
     def greet(self, process: "subprocess.Popen[bytes]", event: dict[str, Any]) -> list[bytes]:
         return [b"\n"]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pool]:
+    """Two machines of four workers each, one of which has been started on each."""
+    made = Pool("hosts", [Obedient("one", 4), Obedient("two", 4)], "says the test")
+    made.start("{}", 2)
+    eventually(lambda: all(machine.ready for machine in made.machines) and made.starts.waiting == 0)
+    yield made
+    made.cancel()
+    made.wait()
+
+
+def test_no_machine_gets_more_workers_than_it_has_slots(pair: Pool) -> None:
+    pair.more(10)
+    assert [len(machine.running) for machine in pair.machines] == [4, 4]
+
+
+def test_workers_of_a_machine_that_is_lost_are_replaced(pair: Pool) -> None:
+    """What it has lost is told to the coordinator, which asks for as many others."""
+    pair.more(6)
+    assert pair.lost(0.0) == 0
+    one, two = pair.machines
+    assert one.process is not None
+    one.process.kill()
+    eventually(lambda: one.dead != "" and not one.running)
+    assert pair.lost(0.0) == 4
+    assert (pair.failure(), len(two.running), pair.limit().number) == (None, 4, 4)
+
+
+def test_the_only_machine_is_no_reason_of_its_own() -> None:
+    machine = Obedient("one", GIVE_UP)
+    engine = Pool("here", [machine], "says the test")
+    engine.starts.ask(GIVE_UP)
+    for name in engine.starts.take(GIVE_UP):
+        engine._take(machine, json.dumps({"ended": name, "said": "no space"}).encode())
+    assert engine.failure() == "workers end before they connect: no space"
 
 
 def test_at_the_end_the_machines_are_told_that_were_lost_before(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ def test_an_environment_that_is_free_again_takes_none_of_the_allowance() -> None
     growth.freed(2)
     assert growth.wait(0.0, 2) == 0.0
     assert growth.take(5, 0.0) == 2
+    assert growth.take(5, 0.0) == 0  # each environment is free once
 
 
 def test_in_small_steps_the_model_is_kept_exactly() -> None:

@@ -1,6 +1,7 @@
 """The files that a run writes for its record while it goes on, and what remains of them if it is killed."""
 
 import fcntl
+import itertools
 import json
 import shutil
 import subprocess
@@ -15,7 +16,8 @@ import pytest
 from mu.cli import main
 from mu.errors import UsageError
 from mu.history import chart, record, schema
-from mu.history.recorder import BUFFER, REASON_LENGTH, REASONS, Recorder, lines_beside, live_beside
+from mu.history import recorder as recorder_module
+from mu.history.recorder import BUFFER, REASON_LENGTH, REASONS, SHARE, Recorder, lines_beside, live_beside
 from mu.history.runs import load
 from mu.report.reporter import Counts
 from mu.wire import clock
@@ -70,6 +72,25 @@ def test_what_became_of_a_part_is_told_by_the_attempt_that_ended_last(tmp_path: 
     (part,) = schema.read((tmp_path / "run.json").read_bytes(), "x").parts
     assert (part.outcome, [each.attempt for each in part.attempts]) == ("unfinished", [2, 1])
     assert chart.final_failures(load(tmp_path)) == set()
+
+
+def test_a_part_stays_done_although_its_backup_is_over_later(tmp_path: Path) -> None:
+    made = recorder(tmp_path, [0])
+    made.over(ended(0))
+    stopped = under_way(0, number=2)
+    stopped.finished = clock.now()
+    made.over(stopped)
+    finish(made, [0])
+    made.close()
+    (part,) = schema.read((tmp_path / "run.json").read_bytes(), "x").parts
+    assert part.outcome == "done"
+
+
+def test_what_takes_long_is_written_less_often(made: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    spent = itertools.count()  # one second for each time that it is asked for
+    monkeypatch.setattr(recorder_module.time, "thread_time", lambda: float(next(spent)))
+    made.tick(1.0, Counts, list)
+    assert made._next == 1.0 + 1.0 / SHARE
 
 
 @pytest.mark.parametrize("more", [False, True])

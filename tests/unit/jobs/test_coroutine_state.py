@@ -1,6 +1,7 @@
 """A part's coroutine with a worker in memory: the commands that it sends, and its results for the worker's answers."""
 
 import asyncio
+import contextlib
 import gc
 import inspect
 import math
@@ -686,6 +687,14 @@ def test_together_without_what_takes_time_needs_no_background_mode() -> None:
     assert "JSON" in part.failure  # a Completed is no JSON value
 
 
+def test_an_answer_that_none_of_several_commands_can_have() -> None:
+    async def job(worker: mu.Worker, _: None) -> None:
+        await worker.together(worker.run("one"), worker.run("two"))
+
+    part = Part(job).says("OK:SETI(bg_silent)", "OK:SETI(nonblock)", "OK:PUT(1)")
+    assert part.failure == "the worker sent 'OK:PUT(1)', which answers no command"
+
+
 def test_together_raises_the_first_failure_when_all_are_over() -> None:
     async def job(worker: mu.Worker, _: None) -> str:
         try:
@@ -848,6 +857,52 @@ def test_a_worker_that_is_still_at_it_is_not_used_again() -> None:
     part = due(Part(job))
     assert part.result == "left"
     assert part.took[-1] == "quit:"
+
+
+def test_a_worker_that_is_at_it_in_the_background_is_used_again() -> None:
+    """Its `reset:` ends what goes on side by side."""
+
+    async def job(worker: mu.Worker, _: None) -> str:
+        with contextlib.suppress(TimeoutError), mu.timeout(5):
+            await worker.together(worker.run("one"), worker.run("two"))
+        return "left"
+
+    part = due(Part(job).says("OK:SETI(bg_silent)", "OK:SETI(nonblock)"))
+    assert part.took[-1] == "seti:nonblock:0"
+    part.says("OK:SETI(nonblock)")
+    assert part.result == "left"
+    assert part.took == []
+
+
+def test_timers_that_are_due_together_come_in_their_order() -> None:
+    awake: list[int] = []
+
+    async def sleeps(number: int) -> None:
+        await mu.sleep(3600)
+        awake.append(number)
+
+    async def job(worker: mu.Worker, _: None) -> None:
+        await worker.together(*(sleeps(number) for number in range(3)))
+
+    part = Part(job)
+    assert isinstance(part.machine, CoroutineState)
+    for timer, deadline in zip(part.machine._timers, (-1.0, -3.0, -2.0), strict=True):
+        timer.deadline = deadline
+    part.machine.wake_at = 0.0
+    part.move()
+    assert awake == [1, 2, 0]
+
+
+def test_a_state_machine_may_be_woken() -> None:
+    class Waits(OnePassState):
+        expect = "OK:NEVER"
+        wake_at = 3600.0
+        nextState = TerminalState
+
+    async def job(worker: mu.Worker, _: None) -> None:
+        await worker.machine(Waits)
+
+    assert Part(job).machine.wake_at == 3600.0
 
 
 def test_timeouts_nest_and_do_not_outlive_their_block() -> None:

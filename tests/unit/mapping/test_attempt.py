@@ -38,6 +38,16 @@ def test_what_a_worker_calls_missing_is_one_line() -> None:
     assert len(verdict.text) < 500
 
 
+@pytest.mark.parametrize(("why", "final"), [("No space left on device", True), ("Broken pipe", False)])
+def test_a_disk_that_is_full_is_final(why: str, final: bool) -> None:
+    maker = Maker(Layout(words.command(["true"])), Running(False, OK), Rules(OK), lambda _: "", {})
+    work = Work(Input(1, "x"), {}, "")
+    answer = f"FAIL(putting a: {why.lower()})"
+    verdict = maker.end(maker.layout.plan(work, 1), work, ["put:a\0x"], [answer], 0).verdict
+    assert verdict is not None
+    assert verdict.final is final
+
+
 @pytest.mark.parametrize(
     ("text", "argument", "scratch", "said", "hint"),
     [

@@ -39,8 +39,10 @@ class Broken:
 
     def __init__(self, error: Exception) -> None:
         self._error = error
+        self.calls = 0
 
     def add(self, *_: object) -> None:
+        self.calls += 1
         raise self._error
 
     keep = skip = tick = check = close = add
@@ -58,6 +60,7 @@ def test_what_cannot_be_printed_is_in_the_results(tmp_path: Path) -> None:
         made.over(*done(number, "out"), 1, 0.5, {})
     made.close()
     assert made.stop == "cannot write to standard output: broken pipe"
+    assert broken.calls == 1
     assert made.unrecorded == 0
     assert [row["number"] for row in rows_of(tmp_path / RESULTS)] == [1, 2]
     assert (tmp_path / "stdout" / "2").read_bytes() == b"out"

@@ -222,6 +222,15 @@ def test_expired_credentials_are_looked_for_anew(monkeypatch: pytest.MonkeyPatch
         assert len(running.calls) == 3
 
 
+def test_credentials_that_another_thread_has_renewed_are_used() -> None:
+    made = Invoker("f", "us-east-1", {})
+    expired = made._client
+    assert made._renew(expired, "expired") == ""
+    assert made._client is not expired
+    assert made._renew(expired, "expired") == ""
+    assert made._renew(made._client, "expired") == "expired"
+
+
 def test_credentials_that_stay_expired_end_the_job_after_one_search(monkeypatch: pytest.MonkeyPatch) -> None:
     found, requests = invoked(EXPIRED, monkeypatch=monkeypatch)
     assert (found.ends, requests) == (True, 2)

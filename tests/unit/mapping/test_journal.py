@@ -90,6 +90,17 @@ def test_runs_that_do_not_go_on_may_write_one_journal(tmp_path: Path) -> None:
     assert [each["input"] for each in read(path)] == ["0", "1"]
 
 
+def test_a_run_does_not_empty_the_journal_of_another_one(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    first, second = (FileJournal(path, resume=False, alone=False) for _ in range(2))
+    first.close()
+    second.add(row("a"))
+    third = FileJournal(path, resume=False, alone=False)
+    assert [each["input"] for each in read(path)] == ["a"]
+    for each in (second, third):
+        each.close()
+
+
 def test_a_file_system_without_locks_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_file: object, _how: int) -> None:
         raise OSError(errno.ENOLCK, "no locks")

@@ -117,6 +117,7 @@ def test_messages_of_the_part_before_that_were_not_taken_are_dropped(cleaning: C
 
 def test_a_reset_that_the_kernel_does_not_take_at_once_is_sent_later(cleaning: Cleaning) -> None:
     cleaning.resets.forget(cleaning.peer)
+    cleaning.theirs.setblocking(False)
     sent = len(encode(b"reset:"))  # the first one
     for size in (65536, 1):
         with suppress(BlockingIOError):

@@ -14,7 +14,7 @@ from mu.defs import Defs
 from mu.errors import ProtocolError
 from mu.tls import connection, keys
 from mu.wire.fd_wrapper import FDWrapper
-from mu.wire.framing import encode
+from mu.wire.framing import FrameParser, encode
 from mu.wire.socket_nb import SocketNB
 from tests.support.fake_workers import client_context
 
@@ -179,6 +179,34 @@ def test_a_peer_that_does_not_read_stops_only_the_writing() -> None:
     pump(one, other, lambda: other.want_handle)
     assert not one.want_write
     one.close()
+    other.close()
+
+
+def test_last_words_are_read_although_writing_fails() -> None:
+    one, other = plain()
+    other.enqueue("FAIL(out of memory)")
+    other.do_write()
+    other.close()
+    one.enqueue("run:")
+    with pytest.raises(BrokenPipeError):
+        one.do_write()
+    assert list(one.waiting) == [b"FAIL(out of memory)"]
+    assert one.sock is None
+
+
+def test_without_memory_for_a_message_nothing_of_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(parser: FrameParser, data: bytes) -> None:
+        parser.incomplete = bytearray(data)
+        raise MemoryError
+
+    one, other = plain()
+    monkeypatch.setattr(FrameParser, "feed", fails)
+    other.enqueue("x")
+    other.do_write()
+    with pytest.raises(ProtocolError, match="not enough memory"):
+        one.do_read()
+    assert one.sock is None
+    assert not one._channel.parser.unfinished
     other.close()
 
 
