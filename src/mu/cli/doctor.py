@@ -42,9 +42,16 @@ Findings = Iterator[Finding]
 
 
 def check_credentials(region: str) -> Findings:
-    """Checks that AWS accepts the credentials, and names their owner."""
-    identity = aws.client("sts", region).get_caller_identity()
-    yield Finding(OK, f"credentials: {identity['Arn']}")
+    """Checks that AWS accepts the credentials, and names their owner. A network may have no way to STS, which jobs do
+    not need."""
+    from botocore.exceptions import ConnectionError, HTTPClientError
+
+    try:
+        identity = aws.client("sts", region).get_caller_identity()
+    except (ConnectionError, HTTPClientError) as error:
+        yield Finding(UNKNOWN, f"credentials: {aws.failure(error)}")
+    else:
+        yield Finding(OK, f"credentials: {identity['Arn']}")
 
 
 def find_function(name: str, region: str) -> dict[str, Any] | None:
@@ -201,7 +208,7 @@ def diagnose(args: argparse.Namespace) -> Findings:
             return
     credentials = list(_attempt(BAD, "credentials", check_credentials, args.regions[0]))
     yield from credentials
-    known = all(finding.verdict == OK for finding in credentials)
+    known = all(finding.verdict != BAD for finding in credentials)
     if known:
         yield from _check_cloud(args)
     yield from check_port(args.port)

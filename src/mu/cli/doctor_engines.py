@@ -2,13 +2,16 @@
 
 import argparse
 import json
+import os
 from collections.abc import Iterator
+from socket import create_connection, create_server
+from tempfile import TemporaryFile
 from typing import NamedTuple
 
 from mu.engines import by_name
 from mu.engines.pool import Pool
 from mu.engines.protocol import Engine
-from mu.errors import MuError
+from mu.errors import MuError, reason
 from mu.report.figures import counted
 
 PATIENCE = 60.0  # seconds that hosts may take to answer
@@ -41,30 +44,50 @@ def check_engines(args: argparse.Namespace) -> Iterator[Check]:
             yield Check(False, f"engine {spec}: {error}")
 
 
+def unusable() -> str:
+    """Returns why no worker can run on this machine, although a pilot may; otherwise an empty text."""
+    directory = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - as mu.work.workdir
+    try:
+        with TemporaryFile(dir=directory) as file:
+            file.write(bytes(1 << 16))
+    except OSError as error:
+        return f"no file can be written in {directory}: {reason(error)}"
+    try:
+        with create_server(("127.0.0.1", 0)) as server:
+            create_connection(server.getsockname(), PATIENCE).close()
+    except OSError as error:
+        return f"no connection to 127.0.0.1: {reason(error)}"
+    return ""
+
+
 def check_engine(spec: str, engine: Engine, args: argparse.Namespace) -> Iterator[Check]:
     """Yields the findings of one engine. Raises MuError."""
     from mu.engines.slurm import Slurm
 
-    if isinstance(engine, Pool):
+    why = unusable() if spec == "here" else ""
+    if why:
+        yield Check(False, f"engine here: {why}")
+        number, limited_by = engine.limit()
+    elif isinstance(engine, Pool):
         port = args.port or ANY_PORT
         event = json.dumps({"addr": args.host_addr or engine.own_address(), "port": port, "bucket": ""})
         try:
             for name, why in engine.probe(event, PATIENCE):
                 yield Check(not why, f"engine {spec}: {name}: {why or 'workers can be started there'}")
-            number, reason = engine.limit()  # one that has been cancelled has no room
+            number, limited_by = engine.limit()  # one that has been cancelled has no room
         finally:
             engine.cancel()
             engine.wait()
     elif isinstance(engine, Slurm):
         yield Check(True, f"engine {spec}: Slurm would take it: {engine.check()}")
-        number, reason = engine.limit()
+        number, limited_by = engine.limit()
     else:
         yield Check(
             None, f"engine {spec}: whether workers can be started cannot be told without starting one"
         )
-        number, reason = engine.limit()
+        number, limited_by = engine.limit()
     many = "any number of workers" if number is None else counted(number, "worker")
-    yield Check(True, f"engine {spec}: {many} at a time ({reason})")
+    yield Check(True, f"engine {spec}: {many} at a time ({limited_by})")
     if spec != "here" and not (args.tunnel and spec.startswith("ssh:")):
         address = args.host_addr or engine.own_address()
         hint = (

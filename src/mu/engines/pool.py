@@ -189,8 +189,12 @@ class Pool(CountedEngine):
                     target=self._look_after, args=(machine,), name=f"pilot {machine.name}", daemon=True
                 )
                 machine.moved = time.monotonic()
-                self._threads.append(thread)
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError as error:  # there can be no more threads
+                    self._give_up(machine, reason(error))
+                else:
+                    self._threads.append(thread)
 
     def _place(self) -> None:
         """Starts waiting workers on the machines with most room."""

@@ -135,6 +135,8 @@ def test_without_a_function_or_a_bucket(cloud, run):
     ("changes", "words", "expected", "what"),
     [
         ({"get_caller_identity": "ExpiredToken"}, [], BAD, "credentials: these credentials have expired"),
+        ({"get_caller_identity": UNREACHABLE}, [], UNKNOWN, "credentials: Could not connect"),
+        ({"get_caller_identity": UNREACHABLE}, [], OK, "bucket bucket"),
         ({"invoke": "AccessDeniedException"}, [], BAD, "f in us-east-1 cannot be invoked: no invoke for you"),
         ({"get_function_configuration": "AccessDeniedException"}, [], UNKNOWN, "no get_function_configuration"),
         ({"get_function_event_invoke_config": {}}, [], BAD, "starts a failed worker again, 2 times"),
@@ -230,6 +232,28 @@ def test_regions_share_the_workers(cloud, run):
 
 def test_engines_have_the_workers_of_the_job(run):
     assert verdict(run("-e", "here", "-W", "1")[1], "engine here: 1 worker at a time (--workers)") == OK
+
+
+def test_this_machine_without_room_for_files(run, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(doctor_engines, "TemporaryFile", full)
+    status, lines = run("-e", "here")
+    assert status == 1
+    said = "engine here: no file can be written in /tmp: no space left on device"
+    assert verdict(lines, said) == BAD
+    assert not [text for _, text in lines if "can be started" in text]
+
+
+def test_this_machine_without_loopback(run, monkeypatch):
+    def unreachable(*_, **__):
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(doctor_engines, "create_connection", unreachable)
+    status, lines = run("-e", "here")
+    assert status == 1
+    assert verdict(lines, "engine here: no connection to 127.0.0.1: network is unreachable") == BAD
 
 
 @pytest.mark.parametrize(

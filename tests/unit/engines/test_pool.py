@@ -59,6 +59,18 @@ def test_whatever_ends_the_thread_of_a_machine_is_told() -> None:
     assert engine.limit().number == 0
 
 
+def test_a_machine_that_no_thread_can_look_after_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    engine = Pool("here", [Odd("here", 2)], "says the test")
+    assert engine.probe("{}", 0.0) == [("here", "can't start new thread")]
+    assert engine.failure() == "can't start new thread"
+    engine.cancel()
+    engine.wait()
+
+
 class Obedient(Machine):
     """A machine whose pilot is ready at once, and ends with its input."""
 
