@@ -87,6 +87,10 @@ def _states_use(encoded: bytes) -> bool:
     return bool(usage(x509.load_der_x509_certificate(encoded)))
 
 
+# A worker's alerts for a certificate that is not valid any more, or not yet.
+OUT_OF_DATE = ("alert certificate expired", "alert bad certificate")
+
+
 def handshake_failure(error: OSError, made: SSL.Context | None) -> str:
     """Returns in one line why a peer's handshake with us has failed, with a hint if the kind of key may be the cause.
 
@@ -99,6 +103,8 @@ def handshake_failure(error: OSError, made: SSL.Context | None) -> str:
         and not made.rsa
     ):
         text += " (a worker of the original reads only RSA keys: mu genkeys --rsa, or key_type = 'rsa')"
+    if text.endswith(OUT_OF_DATE):
+        text += " (the worker's clock, or this machine's, may be wrong)"
     return text
 
 

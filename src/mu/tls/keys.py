@@ -36,8 +36,8 @@ CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
 
 # Clocks differ, so a certificate is valid from a day before it was made.
 CLOCK_SKEW = dt.timedelta(days=1)
-# Keys in memory end with the run, so this must only be longer than any run.
-RUN_VALIDITY = dt.timedelta(days=7)
+# Keys in memory end with the run, so this must only be longer than any run, with its time in Slurm's queue.
+RUN_VALIDITY = dt.timedelta(days=365)
 # Files are for one user's own machines; the user deletes them to withdraw them.
 FILE_VALIDITY = dt.timedelta(days=3650)
 
@@ -83,7 +83,7 @@ class _Issued:
 
 
 def make_job_keys(kind: str = "ec") -> JobKeys:
-    """Makes a CA and, signed by it, a pair for the server and one for the workers, valid for a week.
+    """Makes a CA and, signed by it, a pair for the server and one for the workers, valid for a year.
 
     `kind` is `ec`, or `rsa` for workers and coordinators that can read no other, as those of the original. Nothing is
     written. The CA's private key is dropped on return, so that nobody can sign another certificate.

@@ -270,6 +270,14 @@ def test_two_runs_do_not_trust_each_other(tmp_path):
         connects(tmp_path, one.ca, one.server, two.worker)
 
 
+def test_the_keys_of_a_run_are_valid_for_longer_than_any_run():
+    made, now = keys.make_job_keys(), dt.datetime.now(dt.UTC)
+    for body in (made.ca, made.server.cert, made.worker.cert):
+        cert = x509.load_der_x509_certificate(base64.b64decode(body))
+        assert cert.not_valid_before_utc < now - DAY / 2
+        assert cert.not_valid_after_utc > now + 300 * DAY
+
+
 def test_bodies_are_one_line():
     made = keys.make_job_keys()
     for body in (made.ca, made.server.cert, made.server.key, made.worker.cert, made.worker.key):

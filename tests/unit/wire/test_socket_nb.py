@@ -280,6 +280,17 @@ def test_who_is_not_of_the_job_gets_no_connection(wrong: str) -> None:
     assert not server.want_handle
 
 
+@pytest.mark.parametrize(
+    ("alert", "hint"),
+    [("certificate expired", True), ("bad certificate", True), ("unknown ca", False)],
+)
+def test_a_wrong_clock_is_named_as_the_cause(alert: str, hint: bool) -> None:
+    error = ssl.SSLError(1, f"tls alert {alert}")
+    said = connection.handshake_failure(error, None)
+    more = " (the worker's clock, or this machine's, may be wrong)" if hint else ""
+    assert said == f"TLS handshake failed: tls alert {alert}{more}"
+
+
 def test_a_worker_needs_no_pyopenssl() -> None:
     code = (
         "import sys; import mu.worker;"
