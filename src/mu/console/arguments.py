@@ -73,6 +73,10 @@ class Parser(argparse.ArgumentParser):
         self._words = words
         return super().parse_known_args(words, namespace)
 
+    def print_help(self, file: Any = None) -> None:
+        """Like argparse, but raises OSError if the text cannot be written."""
+        print(self.format_help(), end="", file=file)
+
     def _takes_value(self, word: str) -> bool:
         action = self._option_string_actions.get(word)
         return action is not None and action.nargs is None

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mu.report.figures import counted
+
 logger = logging.getLogger(__name__)
 
 
@@ -139,7 +141,7 @@ def describe(cost: Mapping[str, Any] | None) -> str:
     """Returns one line about the cost; None means that it is not known."""
     if cost is None:
         return "cost: no estimate; Lambda did not say how much memory the function has"
-    used = f"{cost['gb_seconds']:,.1f} GB-seconds, {cost['requests']:,} requests"
+    used = f"{cost['gb_seconds']:,.1f} GB-seconds, {counted(cost['requests'], 'request')}"
     if cost["dollars"] is None:
         return f"cost: {used}; no price is known for {cost['architecture']} in {', '.join(cost['regions'])}"
     told = about(cost["dollars"])

@@ -189,6 +189,7 @@ NO_ROOM = "cannot write to standard output: no space left on device\n"
         ("--help", ">/dev/full", 1, f"mu: {NO_ROOM}"),
         ("--version", ">/dev/full", 1, f"mu: {NO_ROOM}"),
         ("timeline --help", ">/dev/full", 1, f"mu timeline: {NO_ROOM}"),
+        ("map --help", ">/dev/full", 1, f"mu map: {NO_ROOM}"),
         ("timeline r -o x.html", ">/dev/full", 1, f"mu timeline: {NO_ROOM}"),
         ("stats r", ">/dev/full", 1, f"mu stats: {NO_ROOM}"),
         ("completion fish", ">/dev/full", 1, "mu completion: no space left on device\n"),

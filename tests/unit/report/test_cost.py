@@ -50,7 +50,7 @@ def test_what_people_read() -> None:
         "cost: 10,000.0 GB-seconds, 1,200 requests: about $0.10 (estimate, Lambda only, prices of 2026-01-02)"
     )
     made = cost.estimate(Function(2048, "arm64"), 1.0, 1, ["there"], PRICES)
-    assert cost.describe(made) == "cost: 2.0 GB-seconds, 1 requests; no price is known for arm64 in there"
+    assert cost.describe(made) == "cost: 2.0 GB-seconds, 1 request; no price is known for arm64 in there"
 
 
 @pytest.mark.parametrize(

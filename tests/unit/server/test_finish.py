@@ -137,8 +137,8 @@ FUNCTION = Function(1024, "x86_64")
 @pytest.mark.parametrize(
     ("answers", "gb_seconds", "told"),
     [
-        ([FUNCTION], 7.2, "cost: 7.2 GB-seconds, 1 requests: about $"),
-        ([None, FUNCTION], 7.2, "cost: 7.2 GB-seconds, 1 requests: about $"),
+        ([FUNCTION], 7.2, "cost: 7.2 GB-seconds, 1 request: about $"),
+        ([None, FUNCTION], 7.2, "cost: 7.2 GB-seconds, 1 request: about $"),
         ([None, None], None, "cost: no estimate; Lambda did not say"),
     ],
 )
