@@ -170,7 +170,7 @@ def ours(parts: int) -> float:
     )
     began = time.monotonic()
     settings = Settings((Part(number, 0) for number in range(parts)), workers=2)
-    run = Run(settings, Exec, setup=setup, engines=[here(2)])
+    run = Run(settings, Exec, setup=setup, engine=here(2))
     try:
         run.launch({"mode": 1})
         run.drive()

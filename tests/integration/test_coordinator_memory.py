@@ -21,7 +21,7 @@ class Work(CommandListState):
 
 info = type("ServerInfo", (), {"port_number": 0, "num_parts": 9, "quiet_mode": True})
 run = prepared(info)
-run.engines = []
+run.engine = None
 taken = int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1]) << 10
 limit = taken + (int(sys.argv[1]) << 20)
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -60,7 +60,7 @@ def test_workers_are_told_the_region_of_their_bucket(
 ) -> None:
     monkeypatch.setenv("AWS_REGION", "eu-central-1")
     engine = FakeEngine("here")
-    run = Run(Settings([]), setup=Setup(regions=named), engines=[engine])
+    run = Run(Settings([]), setup=Setup(regions=named), engine=engine)
     run.settings = Settings(parts=server.prepare.parts_of(type("Info", (), {"num_parts": 1})))
     try:
         run.launch(event)

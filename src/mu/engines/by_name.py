@@ -112,7 +112,11 @@ def all_of(given: Any, wanted: Wanted, default: str = "lambda") -> Engine:
     """Returns one engine that combines all engines that a job names."""
     chosen = names(given, default)
     check_together(chosen, wanted.arguments, wanted.tunnel)
-    engines = [by_name(spec, wanted) for spec in chosen]
+    return joined([by_name(spec, wanted) for spec in chosen])
+
+
+def joined(engines: Sequence[Engine]) -> Engine:
+    """Returns one engine that combines these; at least one."""
     if len(engines) == 1:
         return engines[0]
     from mu.engines.several import Several

@@ -141,7 +141,7 @@ def do(
             settings,
             Start(context),
             setup=setup,
-            engines=[engine_of(info, settings, default="lambda" if info.lambda_function else "here")],
+            engine=engine_of(info, settings, default="lambda" if info.lambda_function else "here"),
             reporter=reporter,
             on_outcome=books.take,
             states=[] if setup.out_file else None,

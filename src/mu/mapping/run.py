@@ -184,11 +184,7 @@ def engine_of(checked: Checked, target: Target | None, directory: Path) -> Engin
             tunnel=given.tunnel,
         )
         engines.append(by_name.by_name(spec, wanted))
-    if len(engines) == 1:
-        return engines[0]
-    from mu.engines.several import Several
-
-    return Several(engines)
+    return by_name.joined(engines)
 
 
 def _drive(made: Map, target: Target | None, engine: Engine) -> Summary:
@@ -251,7 +247,7 @@ def _drive(made: Map, target: Target | None, engine: Engine) -> Summary:
         settings,
         constructor,
         setup=setup,
-        engines=[engine],
+        engine=engine,
         reporter=reporter,
         on_outcome=on_outcome,
         on_tick=on_tick,

@@ -42,7 +42,7 @@ def server_launch(
         run = prepared(ServerInfo)
         try:
             if not run.idle:
-                run.engines = [engine_of(ServerInfo, run.settings, access_key_id, secret_access_key)]
+                run.engine = engine_of(ServerInfo, run.settings, access_key_id, secret_access_key)
             event.update(run.launch(event))
         finally:
             _set_back(ServerInfo, run)

@@ -32,7 +32,7 @@ class Ended(Protocol):
     profile: "cProfile.Profile | None"
     states: "list[MachineState] | None"
     lookup: cost.Lookup | None
-    engines: "list[Engine]"
+    engine: "Engine | None"
     estimate: dict[str, Any] | None
     recorded: str
     error: BaseException | None
@@ -128,7 +128,7 @@ def _estimate(run: Ended, patience: float) -> dict[str, Any] | None:
     function = lookup.result(patience) if lookup is not None and run.attempts_made else None
     if lookup is None or function is None:
         return None
-    requests = sum(engine.requests for engine in run.engines)
+    requests = 0 if run.engine is None else run.engine.requests
     return cost.estimate(function, run.loop.billed_seconds, requests, lookup.regions, starts=requests)
 
 

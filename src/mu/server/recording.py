@@ -27,17 +27,17 @@ class Recording:
         start: float,
         setup: "Setup",
         parts: Sequence[int] | None,
-        engines: "Sequence[Engine]",
+        engine: "Engine | None",
     ) -> None:
         def secrets() -> list[str]:
-            credentials = [text for engine in engines for text in engine.secrets]
+            credentials = [] if engine is None else engine.secrets
             return [*setup.secrets, *worth_hiding(credentials)]
 
         path = record.path_in(directory, record.next_number(directory))
         about = record.so_far(record.script_name(), start, setup.shown, parts, blanker(secrets()))
         self.path = str(path)
         self.recorder = Recorder(path, about, start, secrets)
-        self._engine = engines[0] if engines else None
+        self._engine = engine
         self._made: schema.Record | None = None
 
     def write(

@@ -50,7 +50,7 @@ LOOPBACK = ("127.0.0.1", "localhost")
 class Run:
     """One run of a job.
 
-    `constructor` makes each part's first state (see `Attempts`). `engines` start the workers; without one, workers
+    `constructor` makes each part's first state (see `Attempts`). `engine` starts the workers; without one, workers
     are started by others and connect. `on_outcome` is called with an `Outcome` for each part when it is over, in the
     loop's thread: it must be quick, and an exception in it ends the run. So is `on_tick`, at short intervals while the
     run goes on. `states` receives the machines, as for
@@ -67,7 +67,7 @@ class Run:
         constructor: Callable[..., MachineState] | None = None,
         *,
         setup: Setup | None = None,
-        engines: Sequence[Engine] = (),
+        engine: Engine | None = None,
         reporter: Reporter | None = None,
         on_outcome: Callable[[Outcome], object] | None = None,
         on_tick: Callable[[], object] = lambda: None,
@@ -76,7 +76,7 @@ class Run:
         self.settings = settings
         self.setup = Setup() if setup is None else setup
         self.constructor = constructor
-        self.engines = list(engines)
+        self.engine = engine
         self.reporter = reporter
         self.on_outcome = on_outcome
         self.on_tick = on_tick
@@ -116,15 +116,6 @@ class Run:
     def port(self) -> int:
         """The port that the run listens on."""
         return int(self.listener.getsockname()[1])
-
-    @property
-    def engine(self) -> Engine | None:
-        """The engine that starts workers, or None; several engines are combined into one."""
-        if len(self.engines) > 1:
-            from mu.engines.several import Several
-
-            self.engines = [Several(self.engines)]
-        return self.engines[0] if self.engines else None
 
     @property
     def loop(self) -> Loop:
@@ -272,7 +263,7 @@ class Run:
                 from mu.server.recording import Recording
 
                 self.recording = Recording(
-                    setup.record_dir, self._loop.start, setup, self.part_numbers, self.engines
+                    setup.record_dir, self._loop.start, setup, self.part_numbers, self.engine
                 )
                 self._attempts.recorder = self.recording.recorder
             if setup.profiling:
@@ -315,8 +306,8 @@ class Run:
     def close(self) -> None:
         """Ends launching, closes the port and stops the relay, in whatever state the run is. Lets the engine end its
         workers, unless the loop has done that. A second call does nothing."""
-        for engine in self.engines:
-            engine.cancel()
+        if self.engine is not None:
+            self.engine.cancel()
         if self._listener is not None:
             self._listener.close()
         if self._stop_relay is not None:
@@ -383,7 +374,7 @@ def run(
     constructor: Callable[..., MachineState],
     *,
     setup: Setup | None = None,
-    engines: Sequence[Engine] = (),
+    engine: Engine | None = None,
     event: Mapping[str, Any] | None = None,
     reporter: Reporter | None = None,
     on_outcome: Callable[[Outcome], object] | None = None,
@@ -395,7 +386,7 @@ def run(
         settings,
         constructor,
         setup=setup,
-        engines=engines,
+        engine=engine,
         reporter=reporter,
         on_outcome=on_outcome,
         states=states,

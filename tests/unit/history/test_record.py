@@ -52,7 +52,7 @@ def run(
     given |= {"worker_cert": job.worker.cert, "worker_key": job.worker.key}
     info = type("ServerInfo", (), given | attributes)
     made = prepared(info)
-    made.engines = [] if engine is None else [engine]
+    made.engine = engine
     port = made.port
     context = client_context(job.ca, job.worker.cert, job.worker.key)
 

@@ -68,7 +68,7 @@ class Job:
             self.info.srvkey = self.keys.server.key  # type: ignore[attr-defined]
         run = prepared(self.info)
         self.port = run.port
-        run.engines = [] if launch is None else [launch]
+        run.engine = launch
         before(self.port)
         self.first = first
         self.states: list[MachineState] = []
@@ -624,7 +624,7 @@ def test_a_throttled_launch_is_waited_for_while_others_work() -> None:
         launch.progress = progress(2, 1)
         words = {"port_number": 0, "num_parts": 2, "retries": 1, "connect_timeout": seconds}
         info = type("ServerInfo", (), words)
-        prepared(info).engines = [launch]  # type: ignore[list-item]
+        prepared(info).engine = launch  # type: ignore[assignment]
         begin(launch, prepared(info).listener.getsockname()[1], 1)
         launch.asked = 2
         try:
@@ -671,7 +671,7 @@ def test_a_backup_that_cannot_be_launched_harms_nobody() -> None:
 
     launch = Refused(slow, obedient, obedient, obedient, never_connecting, start=4)
     info = type("ServerInfo", (), {"port_number": 0, "num_parts": 4, "backup": 1.5})
-    prepared(info).engines = [launch]  # type: ignore[list-item]
+    prepared(info).engine = launch  # type: ignore[assignment]
     begin(launch, prepared(info).listener.getsockname()[1], 4)
     server.server_main_loop([], Work, info, reporter=reporter)
     assert (reporter.counts.done, launch.asked) == (4, 5)

@@ -150,7 +150,7 @@ def test_the_cost_is_in_the_record_whenever_it_comes(
     run = Run(
         Settings([Part(0, 0)]),
         setup=Setup(record_dir=str(tmp_path)),
-        engines=[engine],
+        engine=engine,
         reporter=PlainReporter(1),
     )
     run._book()
@@ -163,7 +163,7 @@ def test_the_cost_is_in_the_record_whenever_it_comes(
         run._loop = SimpleNamespace(  # type: ignore[assignment]
             ended="", signal=0, start=0.0, billed_seconds=7.0, on_signal=lambda number: None
         )
-        run.recording = Recording(str(tmp_path), 0.0, run.setup, [0], [engine])
+        run.recording = Recording(str(tmp_path), 0.0, run.setup, [0], engine)
         run.recording.recorder.over(track)
         assert finish.conclude(run, telling) == []
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]

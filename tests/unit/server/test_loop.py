@@ -165,7 +165,7 @@ def test_only_failures_one_after_the_other_end_a_worker() -> None:
     engine = PartWorkers(every_second_fails, facts={"region": "here"})
     outcomes: list[Outcome] = []
     parts = [Part(number, 0) for number in range(4 * MAX_FAILURES)]
-    made = Run(Settings(parts, workers=1), Stays, engines=[engine], on_outcome=outcomes.append)
+    made = Run(Settings(parts, workers=1), Stays, engine=engine, on_outcome=outcomes.append)
     made.launch()
     made.drive()
     with pytest.raises(JobError):

@@ -62,7 +62,7 @@ def go(
 ) -> tuple[Run, list[Outcome]]:
     """Does a run of `number` parts, which may fail; returns the run and the parts' outcomes."""
     outcomes: list[Outcome] = []
-    made = Run(Settings(parts(number), **settings), first, engines=[engine], on_outcome=outcomes.append)
+    made = Run(Settings(parts(number), **settings), first, engine=engine, on_outcome=outcomes.append)
     made.launch()
     made.drive()
     with contextlib.suppress(JobError):
@@ -316,7 +316,7 @@ def test_parts_are_read_as_they_are_needed() -> None:
         over += 1
 
     engine = PartWorkers(facts=FACTS, limit=2)
-    run.run(Settings(lazily()), Stays, engines=[engine], on_outcome=count)
+    run.run(Settings(lazily()), Stays, engine=engine, on_outcome=count)
     assert over == 200
     assert most_ahead <= 6
 
@@ -327,7 +327,7 @@ def test_inputs_that_cannot_be_read_end_the_run() -> None:
         raise OSError(5, "Input/output error")
 
     with pytest.raises(JobError, match="reading the inputs: OSError"):
-        run.run(Settings(breaking()), Stays, engines=[PartWorkers(facts=FACTS)])
+        run.run(Settings(breaking()), Stays, engine=PartWorkers(facts=FACTS))
 
 
 def test_inputs_that_break_once_all_before_them_are_done_end_the_run_as_well() -> None:
@@ -343,7 +343,7 @@ def test_inputs_that_break_once_all_before_them_are_done_end_the_run_as_well() -
     made = run.Run(
         Settings(breaking()),
         Stays,
-        engines=[PartWorkers(facts=FACTS)],
+        engine=PartWorkers(facts=FACTS),
         on_outcome=lambda outcome: over.append(outcome.part.number),
     )
     made.prepare()
@@ -404,7 +404,7 @@ def test_an_outcome_that_nobody_takes_ends_the_run_in_order() -> None:
         raise OSError(28, "No space left on device")
 
     engine = PartWorkers(facts=FACTS)
-    made = Run(Settings(parts(5), workers=2), Stays, engines=[engine], on_outcome=full)
+    made = Run(Settings(parts(5), workers=2), Stays, engine=engine, on_outcome=full)
     made.launch()
     port = made.port
     made.drive()
@@ -419,7 +419,7 @@ def test_the_first_reason_why_a_run_ended_is_kept() -> None:
         made.stop("enough")
         raise OSError(28, "No space left on device")
 
-    made = Run(Settings(parts(2)), Stays, engines=[PartWorkers(facts=FACTS)], on_outcome=full)
+    made = Run(Settings(parts(2)), Stays, engine=PartWorkers(facts=FACTS), on_outcome=full)
     made.launch()
     made.drive()
     assert isinstance(made.error, OSError)
@@ -464,7 +464,7 @@ def test_a_reporter_that_raises_ends_nothing_but_itself(
     kind = type("Breaking", (PlainReporter,), {method: breaks})
     failing = NeedsReset(fails=1)
     engine = PartWorkers(failing, facts=FACTS)
-    made = Run(Settings(parts(3), retries=1, workers=1), Stays, engines=[engine], reporter=kind(3), states=[])
+    made = Run(Settings(parts(3), retries=1, workers=1), Stays, engine=engine, reporter=kind(3), states=[])
     made.launch()
     port = made.port
     with socket.create_connection(("127.0.0.1", port)) as peer:
@@ -493,7 +493,7 @@ def test_what_a_reporter_calls_its_own_changes_nothing() -> None:
             self.summed = (self.done, self.counts.done, self.connected, missing)
 
     reporter = Own()
-    made = Run(Settings(parts(2)), Stays, engines=[PartWorkers(facts=FACTS)], reporter=reporter)
+    made = Run(Settings(parts(2)), Stays, engine=PartWorkers(facts=FACTS), reporter=reporter)
     made.launch()
     made.drive()
     made.conclude()
@@ -508,7 +508,7 @@ def test_an_exception_in_the_loop_closes_all_and_writes_the_files(
     info = type("ServerInfo", (), {"port_number": 0, "num_parts": 2, "out_file": str(tmp_path / "times")})
     info.record_dir = str(tmp_path / "run")  # type: ignore[attr-defined]
     made = prepared(info)
-    made.engines = [engine]
+    made.engine = engine
     port = made.port
     made.launch()
     with pytest.raises(ZeroDivisionError):
@@ -522,7 +522,7 @@ def test_an_exception_in_the_loop_closes_all_and_writes_the_files(
 
 def test_a_run_without_a_loop_lets_its_engine_end_its_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = PartWorkers(facts=FACTS)
-    made = Run(Settings(parts(2)), Stays, engines=[engine])
+    made = Run(Settings(parts(2)), Stays, engine=engine)
     made.close()
     assert engine.waits == 0  # it was never started
     made.launch()
@@ -610,7 +610,7 @@ def test_two_runs_of_one_script_keep_two_records(tmp_path: Path, capfd: pytest.C
 def test_a_record_tells_parts_from_workers(tmp_path: Path) -> None:
     engine = PartWorkers(facts=FACTS)
     settings = Settings(parts(6), workers=2, journal=10)
-    run.run(settings, Stays, engines=[engine], setup=Setup(record_dir=str(tmp_path)))
+    run.run(settings, Stays, engine=engine, setup=Setup(record_dir=str(tmp_path)))
     made = json.loads((tmp_path / "run.json").read_text())
     workers = [attempt["worker"] for part in made["parts"] for attempt in part["attempts"]]
     assert len(workers) == 6
@@ -625,7 +625,7 @@ def test_a_run_can_be_stopped_from_its_own_thread() -> None:
         stopped.set()
 
     engine = PartWorkers(facts=FACTS)
-    made = Run(Settings(parts(1000), workers=1), Stays, engines=[engine], on_outcome=stop)
+    made = Run(Settings(parts(1000), workers=1), Stays, engine=engine, on_outcome=stop)
     made.launch()
     made.drive()
     with pytest.raises(JobError, match="enough"):
@@ -640,7 +640,7 @@ def test_a_run_looks_around_while_all_its_workers_are_busy() -> None:
     def answer(command: str) -> str | None:
         return obey(command) if looked.wait(60) else None
 
-    made = Run(Settings(parts(1)), Stays, engines=[PartWorkers(answer, facts=FACTS)], on_tick=looked.set)
+    made = Run(Settings(parts(1)), Stays, engine=PartWorkers(answer, facts=FACTS), on_tick=looked.set)
     made.launch()
     made.drive()
     made.conclude()
@@ -696,7 +696,7 @@ def moves(command: str) -> list[str]:
 @pytest.mark.parametrize("journal", [0, 5])
 def test_a_reporter_that_wants_sizes_gets_them(journal: int) -> None:
     engine, reporter = PartWorkers(moves, facts=FACTS), Sees()
-    made = Run(Settings(parts(4), journal=journal), Stays, engines=[engine], reporter=reporter)
+    made = Run(Settings(parts(4), journal=journal), Stays, engine=engine, reporter=reporter)
     made.launch({})
     made.drive()
     made.conclude()
@@ -707,7 +707,7 @@ def test_a_reporter_that_wants_sizes_gets_them(journal: int) -> None:
 
 def test_workers_tell_no_sizes_that_nobody_wants() -> None:
     engine = PartWorkers(facts=FACTS)
-    made = Run(Settings(parts(1)), Stays, engines=[engine], reporter=Reporter(1))
+    made = Run(Settings(parts(1)), Stays, engine=engine, reporter=Reporter(1))
     made.launch({})
     made.drive()
     assert "tell_sizes" not in engine.event
@@ -716,7 +716,7 @@ def test_workers_tell_no_sizes_that_nobody_wants() -> None:
 
 def test_a_reporter_that_is_named_after_launching_is_told() -> None:
     """Scripts do this: they pass the reporter to `server_main_loop`, after `server_launch`."""
-    made = Run(Settings(parts(2)), Stays, engines=[PartWorkers(facts=FACTS)], reporter=Reporter(2))
+    made = Run(Settings(parts(2)), Stays, engine=PartWorkers(facts=FACTS), reporter=Reporter(2))
     made.launch({})
     made.reporter = reporter = Sees()
     made.drive()
@@ -746,7 +746,7 @@ def says(command: str) -> str:
 
 def printing(tmp_path: Path, answer: Any = says, number: int = 2, **setup: Any) -> Run:
     made = Run(
-        Settings(parts(number), retries=1, workers=1), Stays, engines=[PartWorkers(answer, facts=FACTS)],
+        Settings(parts(number), retries=1, workers=1), Stays, engine=PartWorkers(answer, facts=FACTS),
         setup=Setup(**setup), reporter=PlainReporter(number, verbose=bool(setup.get("verbose"))),
     )  # fmt: skip
     made.prepare()
@@ -845,7 +845,7 @@ def test_little_is_kept_of_attempts_that_failed(first: Any, said: str) -> None:
     engine = PartWorkers(lambda command: said if command == "run:" else obey(command), facts=FACTS)
     states: list[Any] = []
     settings = Settings(parts(30), workers=4, retries=1)
-    made = Run(settings, first, engines=[engine], states=states)
+    made = Run(settings, first, engine=engine, states=states)
     made.launch()
     made.drive()
     with pytest.raises(JobError) as raised:
@@ -867,9 +867,7 @@ def test_a_flood_of_info_ends_its_own_part_only(monkeypatch: pytest.MonkeyPatch)
         return obey(command)
 
     states: list[Any] = []
-    made = Run(
-        Settings(parts(6), retries=0), Quits, engines=[PartWorkers(answer, facts=FACTS)], states=states
-    )
+    made = Run(Settings(parts(6), retries=0), Quits, engine=PartWorkers(answer, facts=FACTS), states=states)
     made.launch()
     made.drive()
     with pytest.raises(JobError):
@@ -892,7 +890,7 @@ def test_info_beyond_what_a_run_has_room_for_ends_its_own_part_only(monkeypatch:
     made = Run(
         Settings(parts(6), retries=0),
         Quits,
-        engines=[PartWorkers(answer, facts=FACTS, limit=1)],
+        engine=PartWorkers(answer, facts=FACTS, limit=1),
         states=states,  # the states keep part 2's messages
     )
     made.launch()
@@ -915,7 +913,7 @@ def test_info_of_parts_that_are_over_takes_no_room(monkeypatch: pytest.MonkeyPat
             return [f"INFO:name:{'x' * (1 << 14)}", "OK:SET(part)"]
         return obey(command)
 
-    made = Run(Settings(parts(20)), Stays, engines=[PartWorkers(answer, facts=FACTS, limit=2)])
+    made = Run(Settings(parts(20)), Stays, engine=PartWorkers(answer, facts=FACTS, limit=2))
     made.launch()
     made.drive()
     made.conclude()
@@ -936,7 +934,7 @@ def test_what_nobody_has_taken_goes_with_its_connection(rest: bytes) -> None:
             worker.sock.close()
 
     states: list[Any] = []
-    made = Run(Settings(parts(8), workers=2, retries=1), Quits, engines=[Cut(facts=FACTS)], states=states)
+    made = Run(Settings(parts(8), workers=2, retries=1), Quits, engine=Cut(facts=FACTS), states=states)
     made.launch()
     made.drive()
     with pytest.raises(JobError):
