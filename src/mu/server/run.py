@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 
     from mu.server.recording import Recording
 
-LOOPBACK = ("127.0.0.1", "localhost")
-
 
 class Run:
     """One run of a job.
@@ -366,7 +364,7 @@ class Run:
         assert setup.cacert is not None
         context = connection.context(setup.cacert, setup.srvcrt, setup.srvkey, server=True)
         port, self._stop_relay = thread.start_thread(port, context, self._notes.append)
-        self.relay = (bracketed(address) if host in LOOPBACK else host, port)
+        self.relay = (bracketed(address) if prepare.is_loopback(host.strip("[]")) else host, port)
 
 
 def run(

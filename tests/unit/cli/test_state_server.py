@@ -146,13 +146,14 @@ def test_wrong_flags(
     assert "Traceback" not in said
 
 
-def test_a_run_with_keys_of_its_own_brings_a_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("loopback", ["127.0.0.1", "localhost", "[::1]"])
+def test_a_run_with_keys_of_its_own_brings_a_relay(monkeypatch: pytest.MonkeyPatch, loopback: str) -> None:
     made = keys.make_job_keys()
     info = type(
         "ServerInfo",
         (),
         {"cacert": made.ca, "srvcrt": made.server.cert, "srvkey": made.server.key, "state_srv_threads": 4}
-        | {"state_srv_addr": "127.0.0.1", "state_srv_port": 0, "keys_of_run": True},
+        | {"state_srv_addr": loopback, "state_srv_port": 0, "keys_of_run": True},
     )
     stops = []
     start = thread.start_thread
@@ -167,7 +168,7 @@ def test_a_run_with_keys_of_its_own_brings_a_relay(monkeypatch: pytest.MonkeyPat
     try:
         run._start_relay("127.0.0.9")
         before = api._set_back(info, run)
-        assert before["state_srv_addr"] == "127.0.0.1"
+        assert before["state_srv_addr"] == loopback
         assert (info.state_srv_addr, info.state_srv_threads) == ("127.0.0.9", 1)  # type: ignore[attr-defined]
         client = client_context(made.ca, made.worker.cert, made.worker.key)
         end = End(info.state_srv_port, "HELLO_STATE:job:1:1", client)  # type: ignore[attr-defined]
