@@ -67,7 +67,7 @@ _NO_ANSWER = (
     "501",
 )
 
-_CONFIG: dict[str, Any] = {"retries": {"mode": "standard"}, "connect_timeout": 10, "read_timeout": 300}
+_CONFIG: dict[str, Any] = {"connect_timeout": 10, "read_timeout": 300}
 
 
 _session_lock = threading.RLock()  # a session can make only one client at a time
@@ -167,7 +167,8 @@ def client(
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
-    config = Config(**{**_CONFIG, **options})
+    # The inner dictionary is a new one, since botocore adds the attempts that the environment names to it.
+    config = Config(**{**_CONFIG, "retries": {"mode": "standard"}, **options})
     names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
     given = dict(zip(names, keys, strict=True)) if keys is not None else {}
     if keys is None:

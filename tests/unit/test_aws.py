@@ -71,6 +71,14 @@ def test_a_setting_that_is_no_number(monkeypatch):
         aws.client("lambda", "us-east-1")
 
 
+def test_a_setting_holds_for_the_clients_that_are_made_with_it(monkeypatch):
+    made = []
+    for number in ("7", "4"):
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", number)
+        made.append(aws.client("lambda", "us-east-1").meta.config.retries["total_max_attempts"])
+    assert made == [7, 4]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
