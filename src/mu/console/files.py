@@ -17,20 +17,23 @@ MOST_LOOKED_AT = 1000  # directories that may be abandoned, at a time
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[BinaryIO]:
+def replacing(path: str | Path, *, follow: bool = True) -> Iterator[BinaryIO]:
     """Yields a file to write beside `path`; at the end it replaces `path`, after an exception it is removed.
 
     Its name is random and must not exist yet, so that nobody can have put a link there. It gets the mode of a new
-    file, or that of the file that it replaces. If `path` is a link, its target is replaced. Raises OSError.
+    file, or that of the file that it replaces. If `path` is a link, its target is replaced, or without `follow` the
+    link itself. Raises OSError.
     """
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(path) if follow else path)
     beside = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(beside, flags, 0o666)
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
             with suppress(FileNotFoundError):
-                os.fchmod(descriptor, target.stat().st_mode & 0o777)
+                mode = target.lstat().st_mode
+                if not stat.S_ISLNK(mode):
+                    os.fchmod(descriptor, mode & 0o777)
             yield file
         beside.replace(target)
     except BaseException:

@@ -188,7 +188,7 @@ def write(place: str, data: bytes) -> int:
     target = Path(place)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as file:
+        with replacing(target, follow=False) as file:
             file.write(data)
     except OSError as error:
         raise Refused(f"cannot write {place}: {reason(error)}") from None

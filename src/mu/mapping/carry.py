@@ -144,7 +144,7 @@ class Carrier:
             target = Path(place)
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                with replacing(target) as file:
+                with replacing(target, follow=False) as file:
                     self._s3().download_fileobj(move.bucket, move.key, file)
                     size += file.tell()
             except OSError as error:

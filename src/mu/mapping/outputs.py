@@ -143,7 +143,7 @@ class Outputs:
         read = {fingerprint(name): path for path in self._read_by(item) for name in self._paths.names(path)}
         mine: set[int] = set()
         for place in places.values():
-            names = self._paths.names(place)
+            names = self._paths.names(place, follow=False)
             prints = set(map(fingerprint, names))
             if not prints.isdisjoint(read):
                 raise CollisionError(f"its output {place} is the input itself")

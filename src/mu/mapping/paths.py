@@ -15,9 +15,10 @@ class Paths:
     def __init__(self) -> None:
         self._directories = lru_cache(REMEMBERED)(_directories)
 
-    def names(self, path: str) -> set[str]:
+    def names(self, path: str, *, follow: bool = True) -> set[str]:
         """Returns a file's absolute path, the one without links to directories, and if the file is a link, the path of
-        the file that it leads to. An object, and a text that can be no path, have only that text as name."""
+        the file that it leads to. Without `follow` it may be a link: what is written there replaces it. An object, and
+        a text that can be no path, have only that text as name."""
         if is_s3(path) or len(path) > LONGEST_PATH:
             return {path}
         head, slash, last = path.rpartition("/")
@@ -25,7 +26,7 @@ class Paths:
             head, last = path, ""
         try:
             found = {directory + last for directory in self._directories(head or slash or ".")}
-            if os.path.islink(path):  # noqa: PTH114 - a text
+            if follow and os.path.islink(path):  # noqa: PTH114 - a text
                 found.add(os.path.realpath(path))
         except ValueError:  # it has a NUL byte, or characters that no path has
             return {path}

@@ -305,7 +305,8 @@ def commit(made: Plan) -> int:
 def move(file: str, place: str) -> int:
     """Moves a file to its place, completely or not at all; returns its bytes. Raises Refused.
 
-    If it is a link, the file that it leads to is copied: that is the input itself, or is removed with the plan.
+    If it is a link, the file that it leads to is copied: that is the input itself, or is removed with the plan. A link
+    at the place is replaced: the file that it leads to is no output.
     """
     target = Path(place)
     try:
@@ -313,7 +314,7 @@ def move(file: str, place: str) -> int:
         if not stat.S_ISLNK(found.st_mode) and _renamed(file, target):
             return found.st_size
         target.parent.mkdir(parents=True, exist_ok=True)
-        with open(file, "rb") as source, replacing(target) as out:  # noqa: PTH123
+        with open(file, "rb") as source, replacing(target, follow=False) as out:  # noqa: PTH123
             shutil.copyfileobj(source, out)
             return out.tell()
     except OSError as error:

@@ -55,6 +55,16 @@ def test_a_link_stays_one_and_modes_are_kept(tmp_path: Path) -> None:
     assert target.stat().st_mode & 0o777 == 0o640
 
 
+def test_without_following_a_link_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "link").symlink_to("file")
+    with replacing(tmp_path / "link", follow=False) as file:
+        file.write(b"new")
+    assert not (tmp_path / "link").is_symlink()
+    assert ((tmp_path / "link").read_text(), (tmp_path / "file").read_text()) == ("new", "old")
+    assert (tmp_path / "link").stat().st_mode == (tmp_path / "file").stat().st_mode
+
+
 def test_a_new_file_has_the_mode_of_new_files(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:

@@ -2,12 +2,12 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
 from mu.mapping.carry import ABANDONED, THREADS, Carrier, failure_of
-from mu.mapping.plan import SMALL, Plan
+from mu.mapping.plan import SMALL, Plan, Transfer
 
 
 class Service:
@@ -20,6 +20,9 @@ class Service:
         if "bad" in source:
             raise RuntimeError("odd")
         self.keys.append(key)
+
+    def download_fileobj(self, bucket: str, key: str, file: BinaryIO) -> None:
+        file.write(key.encode())
 
 
 def test_whatever_an_upload_raises_is_its_own_and_the_threads_go_on(tmp_path: Path) -> None:
@@ -84,3 +87,13 @@ def test_two_attempts_of_one_number_have_no_object_in_common(tmp_path: Path) -> 
     assert first != second
     assert carrier._threads is not None
     carrier._threads.shutdown()
+
+
+def test_a_link_in_the_place_of_an_output_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "link").symlink_to("file")
+    carrier = Carrier("bucket", "us-east-1", "run")
+    carrier._client = Service()
+    assert carrier._download([(Transfer("out", "bucket", "key"), str(tmp_path / "link"))]) == 3
+    assert not (tmp_path / "link").is_symlink()
+    assert ((tmp_path / "link").read_text(), (tmp_path / "file").read_text()) == ("key", "kept")

@@ -143,6 +143,22 @@ def test_a_link_as_output_becomes_the_file_that_it_leads_to(engine: str, shell: 
     assert Path("out/a/1").read_bytes() == Path("in/1").read_bytes() == b"1"
 
 
+@pytest.mark.parametrize("engine", ["here", "elsewhere"])
+@pytest.mark.parametrize("shell", ["cp {in} {out}", "ln -s $(realpath {in}) {out}"])
+def test_links_in_the_places_of_outputs_are_replaced(engine: str, shell: str) -> None:
+    """What they lead to is no output, even if two of them lead to one file, or one leads to an input."""
+    make(["1", "2", "3"])
+    Path("out").mkdir()
+    Path("precious").write_text("kept")
+    for name, target in (("1", "precious"), ("2", "precious"), ("3", "in/1")):
+        Path("out", name).symlink_to(f"../{target}")
+    given = Given(shell=shell, out=("out/{/}",), engine=(engine,))
+    assert run_map(given, sources.patterns(["in/*"]))[0].done == 3
+    assert files("out") == files("in") == {"1": b"1", "2": b"2", "3": b"3"}
+    assert not any(path.is_symlink() for path in Path("out").iterdir())
+    assert Path("precious").read_text() == "kept"
+
+
 @pytest.mark.parametrize("shell", ["ln -s nothing {out}", "ln -s {out} {out}", "ln -s . {out}"])
 def test_a_link_that_leads_to_no_file_is_no_output(shell: str) -> None:
     make(["1"])

@@ -39,6 +39,11 @@ def test_a_file_has_the_same_name_on_all_ways(place: Path, path: str, names: set
     assert Paths().names(f"{place}/{path}") == expected
 
 
+def test_a_link_that_will_be_replaced_is_not_followed(place: Path) -> None:
+    assert Paths().names("link", follow=False) == {f"{place}/link"}
+    assert Paths().names("way/a", follow=False) == {f"{place}/way/a", f"{place}/in/a"}
+
+
 def test_a_directory_is_named_as_its_files_are(place: Path) -> None:
     assert Paths().names("way") == {f"{place}/way", f"{place}/in"}
     assert Paths().names("way/") == {f"{place}/way/", f"{place}/in/"}

@@ -160,6 +160,10 @@ def test_an_output_on_another_file_system_is_copied_whole(
     (tmp_path / "there").write_bytes(b"the output of an earlier run")
     assert plan.move(f"{tmp_path}/made", f"{tmp_path}/there") == 3
     assert (tmp_path / "there").read_bytes() == b"abc"
+    (tmp_path / "link").symlink_to("made")
+    assert plan.move(f"{tmp_path}/there", f"{tmp_path}/link") == 3
+    assert not (tmp_path / "link").is_symlink()
+    (tmp_path / "link").unlink()
     with pytest.raises(Refused, match=f"cannot write {tmp_path}/there/x: file exists"):
         plan.move(f"{tmp_path}/made", f"{tmp_path}/there/x")
     assert {path.name for path in tmp_path.iterdir()} == {"made", "there"}
