@@ -26,7 +26,7 @@ class Earlier(Struct):
     """The fields of an earlier map's run.json that `mu retry` needs.
 
     `directory` is where that map was run, `left` how many inputs no run has brought to an end; None if that is not
-    known, since the last run has not come to its own end.
+    known, as when the last run has not come to its own end.
     """
 
     settings: Given

@@ -20,6 +20,7 @@ from mu.mapping.sources import of_file
 from mu.mapping.words import IN, OUT, TMP, Words
 
 SLICE = 0.02  # seconds for which inputs are skipped before the loop gets its turn
+READ_ON = 3.0  # seconds for which inputs are read after an early end
 
 
 class Counts:
@@ -63,6 +64,7 @@ class Feed:
         self.complete = False
         self.skip: Callable[[int], object] = lambda _: None
         self.failed_before: set[int] = set()
+        self._unseen = set(past.failed if past is not None else ())  # those of them that are still to come
 
     def __iter__(self) -> Iterator[Work | None]:
         try:
@@ -123,19 +125,26 @@ class Feed:
         if self._past is None:
             return item
         item = self._past.numbered(item)
-        if item.number in self._past.failed:
+        if item.number in self._unseen:
+            self._unseen.remove(item.number)
             self.failed_before.add(item.number)
         return item
 
-    def read_to_the_end(self) -> None:
-        """Completes `failed_before` after an early end, if the rest of the inputs can be read without waiting."""
-        if self._past is None or not self._past.failed:
-            return
+    def complete_failed_before(self) -> bool:
+        """Completes `failed_before` after an early end, and returns whether that was possible: inputs are neither
+        waited for, nor read for long."""
+        if not self._unseen:
+            return True
+        until = monotonic() + READ_ON
         with suppress(MuError, OSError):
             for item in self._source:
-                if item is None:
-                    return
+                if item is None or monotonic() > until:
+                    return False
                 self._numbered(item)
+                if not self._unseen:
+                    return True
+            return True
+        return False
 
     def is_done(self, item: Input, same: str, places: Mapping[str, str]) -> bool:
         """Returns whether an input of this identity was done before; counts why it is done again."""

@@ -375,7 +375,8 @@ class Map:
             return None
         left = made.interrupted + made.not_begun + made.unrecorded
         if left:
-            self.feed.read_to_the_end()
+            if not self.feed.complete_failed_before():
+                return None
             left -= len(self.feed.failed_before)
         return left + self.checked.source.rest
 

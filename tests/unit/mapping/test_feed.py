@@ -39,6 +39,33 @@ def test_an_error_that_can_be_explained_ends_the_inputs_with_the_reason() -> Non
     assert (feed.broken, feed.complete) == ("", True)
 
 
+def ended_early(items: Iterator[Input], *failed: int) -> Feed:
+    """Returns a feed that has yielded one input, of a map whose inputs of these numbers had failed."""
+    rows = [{"number": number, "input": str(number), "status": "failed"} for number in failed]
+    past = Past(rows, numbered=True, positions=True)
+    feed = Feed(items, words.command(("true", "{}")), Outputs((), listed([])), "", past=past)
+    assert next(iter(feed)) is not None
+    return feed
+
+
+def test_after_an_early_end_inputs_are_read_until_all_that_had_failed_are_known() -> None:
+    feed = ended_early(endless(AssertionError("it is read to the end"), 3), 1, 3)
+    assert feed.complete_failed_before()
+    assert feed.failed_before == {1, 3}
+
+
+def test_inputs_that_had_failed_and_were_taken_out_are_not_looked_for_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each look at the clock takes a second here."""
+    assert ended_early(iter(listed(["1", "2"])), 1, 7).complete_failed_before()
+    assert not ended_early(endless(MuError("the file is gone"), 2), 1, 7).complete_failed_before()
+    feed = ended_early(endless(AssertionError("it is read for long"), 9), 1, 20)
+    ticks = itertools.count()
+    monkeypatch.setattr(feeding, "monotonic", lambda: next(ticks))
+    assert not feed.complete_failed_before()
+
+
 def test_the_loop_gets_its_turn_while_inputs_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look at the clock takes a quarter of a slice here."""
     ticks = itertools.count()

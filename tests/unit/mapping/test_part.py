@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from mu.console.files import LOCK
 from mu.errors import MuError, UsageError
 from mu.jobs.errors import CommandFailed
-from mu.mapping import earlier, job, retry, rows, sources
+from mu.mapping import earlier, feed, job, retry, rows, sources
 from mu.mapping import run as running
 from mu.mapping.api import Gathered
 from mu.mapping.collect import Collector
@@ -563,6 +563,16 @@ def test_inputs_that_had_failed_and_were_taken_out_do_not_hide_those_that_are_le
     _, source, _, before = retry.of(Path("r").absolute())
     assert [item.text for item in source] == [*inputs[:10], "15"]
     assert (before.left, before.inputs) == (15, 30)
+
+
+def test_if_the_inputs_that_had_failed_are_not_found_soon_it_is_not_known_what_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(feed, "READ_ON", -1)
+    given = Given(shell="test {} -eq 1", results="r", retries=0, max_fails="100%")
+    run_map(given, rows.listed(["1", "2"]))
+    run_map(replace(given, shell="false", max_fails="0", resume=True), rows.listed("1345"))
+    assert retry.of(Path("r").absolute()).before.left is None
 
 
 def test_the_end_of_an_attempt_is_not_that_of_a_later_one_whose_worker_is_lost(
