@@ -283,8 +283,7 @@ def unchanged(made: Plan) -> None:
         found = of_file(source)
         if found.refused or not os.access(source, os.R_OK):
             raise Refused(f"the input {found.refused or 'cannot be read: permission denied'}")
-        # A directory gets another time from each file that is written into it, such as an output.
-        if version and found.version != version and not os.path.isdir(source):  # noqa: PTH112 - a text
+        if version and found.version != version:
             raise Refused("the input has changed since it was listed")
 
 

@@ -215,12 +215,14 @@ def _entry(entry: "os.DirEntry[str]") -> Found | None:
 
 
 def of_file(path: str) -> Found:
-    """Returns the input for a file of this machine, which may be missing."""
+    """Returns the input for a file of this machine, which may be missing. A directory has no version: each file that is
+    written into it, such as an output, gives it another time."""
     try:
         status = os.stat(path)  # noqa: PTH116
     except (OSError, ValueError) as error:
         return Found(path, None, None, "", f"cannot be read: {reason(error)}")
-    return Found(path, None, status.st_size, version_of(status))
+    version = "" if stat.S_ISDIR(status.st_mode) else version_of(status)
+    return Found(path, None, status.st_size, version)
 
 
 def version_of(status: os.stat_result) -> str:

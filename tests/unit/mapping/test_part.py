@@ -322,10 +322,16 @@ def test_a_file_of_a_row_that_changes_while_the_job_runs_is_final() -> None:
     assert not files("out")
 
 
-def test_a_directory_as_input_may_be_written_into() -> None:
+@pytest.mark.parametrize(
+    ("name", "place", "inputs"), [("in:d", "{d}/out", [{"d": "in"}]), ("in", "{}/out", ["in"])]
+)
+def test_a_directory_as_input_may_be_written_into(name: str, place: str, inputs: list[Any]) -> None:
+    """A later run does not take it for another input."""
     make(["1", "2"])
-    given = Given(shell="ls {in:d} | wc -l > {out}; touch {in:d}/more", out=("{d}/out",))
-    assert run_map(given, rows.listed([{"d": "in"}]))[0].done == 1
+    shell = f"ls {{{name}}} | wc -l > {{out}}; touch {{{name}}}/more"
+    given = Given(shell=shell, out=(place,), resume=True)
+    assert run_map(given, rows.listed(inputs))[0].done == 1
+    assert run_map(given, rows.listed(inputs))[0].skipped == 1
 
 
 def test_a_file_of_a_row_that_is_gone() -> None:
