@@ -1,4 +1,4 @@
-"""A compact multiset of fingerprints, for millions of inputs: 12 to 24 bytes each.
+"""A compact multiset of fingerprints, for millions of inputs: 14 to 48 bytes each.
 
 A fingerprint is 64 bits of a BLAKE2 hash. The probability that any two of a million texts have the same one is 3e-8;
 then one text would be mistaken for the other.
@@ -88,3 +88,9 @@ class Values(Fingerprints):
     def put(self, one: int, value: int) -> None:
         """Sets the value of a fingerprint, in place of an earlier one."""
         self._put(one, value)
+
+
+class Marks(Values):
+    """Values of 8 bits."""
+
+    _VALUES = "B"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mu.errors import UsageError
 from mu.mapping import words
-from mu.mapping.fingerprints import Fingerprints, fingerprint
+from mu.mapping.fingerprints import Marks, fingerprint
 from mu.mapping.inputs import Input, bucket_and_key, check_written, is_nearly_s3, is_s3, readable
 from mu.mapping.paths import LONGEST_PATH, Paths
 from mu.mapping.sources import Source
@@ -15,6 +15,7 @@ from mu.preflight import check_bucket
 
 LONGEST_NAME = 255  # bytes of a file's name
 LONGEST_KEY = 1024  # bytes of an object's key
+READ, WRITTEN = 1, 2  # what a file or object is claimed for
 
 
 class OutputTemplate(NamedTuple):
@@ -145,22 +146,23 @@ class Outputs:
         for place in places.values():
             names = self._paths.names(place, follow=False)
             prints = set(map(fingerprint, names))
+            claimed = set(map(self._claims.count, prints))
             if not prints.isdisjoint(read):
                 raise CollisionError(f"its output {place} is the input itself")
-            if self._source.holds(names) or any(map(self._read.count, prints)):
+            if self._source.holds(names) or READ in claimed:
                 raise CollisionError(
                     f"its output {place} would be an input itself: put the outputs elsewhere"
                 )
-            if any(map(self._written.count, prints)) or not prints.isdisjoint(mine):
+            if WRITTEN in claimed or not prints.isdisjoint(mine):
                 raise CollisionError(f"its output {place} is that of another input, too")
             mine |= prints
         for one, path in read.items():
-            if self._written.count(one):
+            if self._claims.count(one) == WRITTEN:
                 raise CollisionError(f"{path} is the output of another input, too: put the outputs elsewhere")
         for one in mine:
-            self._written.add(one)
+            self._claims.put(one, WRITTEN)
         for one in read:
-            self._read.add(one)
+            self._claims.put(one, READ)
 
     def _read_by(self, item: Input) -> list[str]:
         """Returns the files and objects that an input's program reads, as far as the command tells."""
@@ -171,5 +173,4 @@ class Outputs:
 
     def forget(self) -> None:
         """Forgets all claims, before the inputs are iterated again."""
-        self._written = Fingerprints()
-        self._read = Fingerprints()
+        self._claims = Marks()

@@ -1,11 +1,11 @@
-"""Fingerprints counts like collections.Counter."""
+"""Fingerprints counts like collections.Counter, and values stay as they were put."""
 
 from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mu.mapping.fingerprints import Fingerprints, fingerprint
+from mu.mapping.fingerprints import Fingerprints, Marks, fingerprint
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 40).map(lambda n: n * 1024 + (n & 3))), max_size=300))
@@ -27,6 +27,14 @@ def test_many_grow_and_stay() -> None:
     assert len(many) == 20000
     assert all(many.count(key) == 1 for key in range(1, 20001))
     assert not many.count(20001)
+
+
+def test_many_marks_grow_and_stay() -> None:
+    marks = Marks()
+    for key in range(1, 20001):
+        marks.put(key, 1 + key % 255)
+    assert all(marks.count(key) == 1 + key % 255 for key in range(1, 20001))
+    assert not marks.count(20001)
 
 
 def test_what_differs_has_another_fingerprint() -> None:
