@@ -44,14 +44,6 @@ class Fingerprints:
         self._put(one, before + 1)
         return before
 
-    def take(self, one: int) -> bool:
-        """Removes a fingerprint once; returns False if it is not there."""
-        place = self._find(one)
-        if not self._counts[place]:
-            return False
-        self._counts[place] -= 1
-        return True
-
     def _put(self, one: int, value: int) -> None:
         place = self._find(one)
         self._counts[place] = value
