@@ -34,7 +34,6 @@ INSTEAD = {  # of flags that users know from xargs and GNU parallel
     "-j": AT_A_TIME,
     "--jobs": AT_A_TIME,
     "--max-procs": AT_A_TIME,
-    "-a": "--lines FILE reads inputs from a file",
     "--arg-file": "--lines FILE reads inputs from a file",
     "-n": "each input is one run of the program",
     "-I": "{} in the command stands for the input",

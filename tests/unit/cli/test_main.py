@@ -18,6 +18,8 @@ import pytest
 
 from mu import server
 from mu.cli import completion, main, reference
+from mu.cli import map as map_command
+from mu.console.arguments import Parser
 from mu.errors import MuError, UsageError
 from tests.support.made_runs import write_record
 
@@ -60,6 +62,12 @@ def test_no_such_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         capsys.readouterr().err == "mu: no such command 'timelin': did you mean timeline?\nTry 'mu --help'.\n"
     )
+
+
+def test_flags_of_other_tools_that_map_explains_are_not_its_own() -> None:
+    parser = Parser("mu map", "")
+    map_command.configure(parser)
+    assert map_command.INSTEAD.keys().isdisjoint(parser._option_string_actions)
 
 
 def test_no_such_flag(capsys: pytest.CaptureFixture[str]) -> None:
