@@ -450,6 +450,32 @@ s3.put_object(Bucket="bucket", Key="out", Body=b"x" * 100_000)
     assert (status, "function kept was not saved" in err) == (1, True)
 
 
+def test_objects_are_rescued_although_a_function_cannot_be_removed(
+    execute: Execute, tmp_path: Path, temporary: Path
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    words = ("exec", "--data", str(data), "--", sys.executable, "-c")
+    assert execute(*words, KEEPING, "make")[0] == 0
+    settings = data / ".mu-functions" / "eu-west-1" / "kept.json"
+    script = f"""
+import boto3, pathlib
+boto3.client("lambda", "eu-west-1").delete_function(FunctionName="kept")
+s3 = boto3.client("s3")
+s3.create_bucket(Bucket="bucket")
+s3.put_object(Bucket="bucket", Key="out", Body=b"precious")
+pathlib.Path({str(data / "bucket")!r}).write_bytes(b"a file where the bucket's folder would be")
+pathlib.Path({str(settings)!r}).unlink()
+pathlib.Path({str(settings)!r}).mkdir()  # which unlink does not remove
+"""
+    status, _, err = execute(*words, script)
+    (rescued,) = temporary.glob("mu-not-saved-*")
+    assert status == 1
+    assert (rescued / "bucket" / "out").read_bytes() == b"precious"
+    shutil.rmtree(rescued)
+    assert f"mu local: function kept was not removed: {settings}: is a directory\n" in err
+
+
 def test_data_that_another_engine_has(execute: Execute, tmp_path: Path) -> None:
     held = lock(tmp_path)
     status, _, err = execute("exec", "--data", str(tmp_path), "--", "true")

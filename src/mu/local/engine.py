@@ -171,9 +171,9 @@ class LocalEngine:
             def save(at_end: bool = False) -> None:
                 with application.locks.held():
                     objects_saved = data.save()
-                self.saved = functions.save() and objects_saved
                 if at_end and not objects_saved:
                     data.rescue(place)
+                self.saved = functions.save() and objects_saved
 
             data.load(self._cancelled)
             functions.load()

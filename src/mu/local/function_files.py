@@ -40,7 +40,7 @@ class Functions:
 
     def save(self) -> bool:
         """Writes the functions that are new or have changed, and removes those that are gone; returns whether all of
-        them could be written."""
+        this could be done."""
         found, saved = set(), True
         for region, function in _all():
             path = self.directory / region / f"{function.function_name}.json"
@@ -58,9 +58,14 @@ class Functions:
             else:
                 self.known[path] = text
         for path in self.known.keys() - found:
-            path.unlink(missing_ok=True)
-            path.with_suffix(".zip").unlink(missing_ok=True)
-            del self.known[path]
+            try:
+                path.unlink(missing_ok=True)
+                path.with_suffix(".zip").unlink(missing_ok=True)
+            except OSError as error:
+                self.report(f"function {path.stem} was not removed: {path}: {reason(error)}")
+                saved = False
+            else:
+                del self.known[path]
         return saved
 
 
