@@ -61,12 +61,13 @@ class Staffing:
         self._relaunches = 0  # number of relaunches since a worker last connected
         self._accepted = 0
         self._quiet_since = 0.0
+        self._wanted_since = 0.0  # when parts began to wait; of use until the first worker connects
         self._slow_start_told = False
         self._failure_told = False
 
     def begin(self, now: float) -> None:
-        """Starts the time that `connect_timeout` measures, when the loop begins."""
-        self._quiet_since = now
+        """Starts the times that `connect_timeout` and `SLOW_START` measure, when the loop begins."""
+        self._quiet_since = self._wanted_since = now
 
     def first(self) -> int:
         """Returns how many workers to start with."""
@@ -138,6 +139,10 @@ class Staffing:
                 ended = self._replace_lost(count, now)
                 if ended:
                     return ended
+        if not ledger.wanted:
+            self._wanted_since = now
+        elif now - self._wanted_since > SLOW_START and not self._hellos:
+            self._tell_slow_start()
         # Workers may wait for hours in the engine's own queue (Slurm); the timeout counts from when they leave it.
         queued = engine is not None and engine.pending > 0
         if (
@@ -152,8 +157,6 @@ class Staffing:
             return self._handle_missing_workers(
                 now, f"no worker has connected for {self._settings.connect_timeout:g} s"
             )
-        elif now - self._quiet_since > SLOW_START and not self._hellos:
-            self._tell_slow_start()
         return ""
 
     def finish(self) -> None:

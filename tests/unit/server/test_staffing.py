@@ -1,5 +1,6 @@
 """How many workers must be launched, given the states of the ledger and the engine."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -272,13 +273,28 @@ def test_after_a_worker_has_connected_there_is_no_slow_start() -> None:
     assert office.notes == []
 
 
-def test_starts_in_a_queue_are_no_slow_start() -> None:
-    class Queued(FakeEngine):
-        pending = 3  # type: ignore[assignment]
-
+def test_workers_in_a_queue_are_a_slow_start_too() -> None:
+    """As those of an ssh host that does not answer: `connect_timeout` does not count then, so nothing else is told."""
     office = Office(3)
-    office.staffing._engine = queued = Queued("slurm")
-    queued.asked = 3
+    office.engine.pending = 3
+    office.engine.note = lambda: "; 0 of 3 started, waiting for there"  # type: ignore[method-assign]
     for moment in range(1, 100, 3):
         office.staffing.watch(float(moment))
-    assert office.notes == []
+        assert office.notes == (
+            [] if moment <= 10 else ["no worker has connected for 10 s; 0 of 3 started, waiting for there"]
+        )
+
+
+def test_a_start_is_not_slow_before_there_is_a_part() -> None:
+    come = False
+
+    def late() -> Iterator[Part | None]:
+        while not come:
+            yield None
+        yield Part(0, 0)
+
+    office = Office(0)
+    office.staffing._ledger = Ledger(late())
+    for moment in range(100):
+        come = moment > 50
+        assert (office.staffing.watch(float(moment)), len(office.notes)) == ("", int(moment > 60))
