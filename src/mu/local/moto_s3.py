@@ -33,7 +33,7 @@ from mu.local.objects import StoredKey
 
 PAGE_SIZE = 1000  # names in a page of a listing, however many are asked for
 KEY_SIZE = 1024  # bytes of the longest key
-BUCKET = re.compile(r"(?!.*\.\.|[\d.]*$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+BUCKET = re.compile(r"(?!.*\.\.|\d+\.\d+\.\d+\.\d+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 # Sub-resources of S3's that moto does not have: of buckets, of objects, and those that it has not with this method.
 NOT_DONE = {
