@@ -160,7 +160,8 @@ def test_the_commands_status(execute: Execute, command: list[str], status: int, 
     [
         (["exec", "--", "no-such-command"], 127, "mu local: no-such-command: No such file or directory\n"),
         (["exec", "--", "/"], 126, "mu local: /: Permission denied\n"),
-        (["exec", "--data", "none", "--", "true"], 2, "mu local: --data none: no such directory\n"),
+        (["exec", "--data", "none", "--", "true"], 2, "mu local: --data none: no such file or directory\n"),
+        (["exec", "--data", "/dev/null", "--", "true"], 2, "mu local: --data /dev/null: not a directory\n"),
         (
             ["exec", "--logs", "/dev/null/x", "--", "true"],
             2,

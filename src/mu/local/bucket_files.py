@@ -29,8 +29,6 @@ class Data:
     """The directory, and the objects that it is known to hold."""
 
     def __init__(self, directory: Path, report: Callable[[str], None]) -> None:
-        if not directory.is_dir():
-            raise UsageError(f"--data {directory}: no such directory")
         self.directory = directory
         self.report = report
         self.known: dict[tuple[str, str], Any] = {}
@@ -117,8 +115,12 @@ class Data:
 
 
 def lock(directory: Path) -> int:
-    """Returns a descriptor that keeps other engines from using the directory. Raises UsageError if one does."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    """Returns a descriptor that keeps other engines from using the directory. Raises UsageError if one does, or if it
+    is no directory that may be read."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise UsageError(f"--data {directory}: {reason(error)}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

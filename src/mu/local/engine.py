@@ -117,7 +117,6 @@ class LocalEngine:
             raise UsageError(f"the local engine needs {error.name}: install mu again with pip") from error
         from mu.local.executor import Executor
 
-        data = Data(self._data, self._report) if self._data else None
         if self._data:
             stack.callback(os.close, lock(self._data))
         if self._logs:
@@ -165,7 +164,8 @@ class LocalEngine:
         )
         application = http_api.Application(self._report, self._account)
         self.function_names = names
-        if data and self._data:
+        if self._data:
+            data = Data(self._data, self._report)
             functions = Functions(self._data, self._report)
 
             def save(at_end: bool = False) -> None:

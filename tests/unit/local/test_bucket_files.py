@@ -209,8 +209,20 @@ def test_what_cannot_be_read_is_named(
 
 
 def test_no_directory(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no such directory"):
-        data(tmp_path / "none")
+    with pytest.raises(UsageError, match=f"^--data {tmp_path}/none: no such file or directory$"):
+        lock(tmp_path / "none")
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=f"^--data {tmp_path}/file: not a directory$"):
+        lock(tmp_path / "file")
+
+
+def test_a_directory_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(UsageError, match=f"^--data {tmp_path}: permission denied$"):
+        lock(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["no", "a" * 64])
