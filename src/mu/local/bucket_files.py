@@ -63,39 +63,41 @@ class Data:
     def save(self) -> bool:
         """Writes the objects that are new or have changed since they were loaded or saved; returns whether all of them
         could be written."""
-        return self._save(self.directory)
+        return self._save(self.directory, "was not saved")
 
     def rescue(self, place: Path) -> None:
-        """Writes the objects that could not be saved to a new directory in `place`, and tells its name."""
+        """Writes the objects that could not be saved to a new directory in `place`, and tells its name, and which
+        objects it could not write either."""
         try:
             directory = Path(tempfile.mkdtemp(prefix=RESCUED, dir=place))
         except OSError as error:
             self.report(f"what was not saved is lost: {place}: {reason(error)}")
             return
-        saved = self._save(directory)
+        saved = self._save(directory, "is lost")
         for folder in (*directory.iterdir(), directory):
             with suppress(OSError):  # it is not empty
                 folder.rmdir()
         if directory.exists():
             self.report(f"what{'' if saved else ' else'} was not saved is in {directory}")
 
-    def _save(self, directory: Path) -> bool:
+    def _save(self, directory: Path, told: str) -> bool:
         saved = True
         for bucket in list(_s3().buckets.values()):
             try:
                 (directory / bucket.name).mkdir(exist_ok=True)
             except OSError as error:
-                self.report(f"s3://{bucket.name} was not saved: {error.strerror}")
+                self.report(f"s3://{bucket.name} {told}: {error.strerror}")
                 saved = False
                 continue
-            for name, versions in list(bucket.keys._iterlists()):
+            # A file comes before a "folder" of the same name, which has no bytes that could be lost.
+            for name, versions in sorted(bucket.keys._iterlists(), key=lambda item: item[0].endswith("/")):
                 newest = versions[-1]
                 deleted = isinstance(newest, FakeDeleteMarker)
                 if not deleted and self.known.get((bucket.name, name)) is not newest:
-                    saved &= self._save_object(directory / bucket.name, name, newest)
+                    saved &= self._save_object(directory / bucket.name, name, newest, told)
         return saved
 
-    def _save_object(self, folder: Path, name: str, newest: Any) -> bool:
+    def _save_object(self, folder: Path, name: str, newest: Any, told: str) -> bool:
         try:
             is_folder = name.endswith("/") and not newest.contentsize  # as S3's console makes them
             target = _place(folder, name.removesuffix("/") if is_folder else name)
@@ -108,7 +110,7 @@ class Data:
                 write_whole(target, newest.pieces(0, newest.contentsize))
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else error
-            self.report(f"s3://{folder.name}/{name} was not saved: {why}")
+            self.report(f"s3://{folder.name}/{name} {told}: {why}")
             return False
         self.known[folder.name, name] = newest
         return True

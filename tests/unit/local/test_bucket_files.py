@@ -124,6 +124,16 @@ def test_a_folder_of_the_consoles_kind_is_a_directory(tmp_path: Path, s3: S3Back
     assert reports == ["s3://bucket/../out/ was not saved: its name is not the name of a file"]
 
 
+def test_an_object_counts_more_than_a_folder_of_its_name(tmp_path: Path, s3: S3Backend) -> None:
+    kept, reports = data(tmp_path)
+    s3.create_bucket("bucket", "us-east-1")
+    s3.put_object("bucket", "name/", b"")
+    s3.put_object("bucket", "name", b"x")
+    assert not kept.save()
+    assert files(tmp_path) == {"bucket/name": b"x"}
+    assert reports == ["s3://bucket/name/ was not saved: File exists"]
+
+
 def test_no_key_leads_out_through_a_link(tmp_path: Path, s3: S3Backend) -> None:
     directory, outside = tmp_path / "data", tmp_path / "outside"
     (directory / "bucket").mkdir(parents=True)
@@ -248,6 +258,25 @@ def test_what_cannot_be_saved_is_rescued(tmp_path: Path, s3: S3Backend) -> None:
     assert files(directory)["good/a/b"] == b"good"
     assert reports == ["s3://taken was not saved: File exists", f"what was not saved is in {rescued}"]
     assert kept.save() is False, "the bucket still has no folder"
+
+
+def test_what_no_directory_can_hold_is_told_as_lost(tmp_path: Path, s3: S3Backend) -> None:
+    directory, place = tmp_path / "data", tmp_path / "place"
+    directory.mkdir()
+    place.mkdir()
+    kept, reports = data(directory)
+    s3.create_bucket("bucket", "us-east-1")
+    for key in ("a", "a/b", "c//d"):
+        s3.put_object("bucket", key, key.encode())
+    assert not kept.save()
+    kept.rescue(place)
+    (rescued,) = place.iterdir()
+    assert files(rescued) == {"bucket/a/b": b"a/b"}
+    assert reports[1:] == [
+        "s3://bucket/c//d was not saved: its name is not the name of a file",
+        "s3://bucket/c//d is lost: its name is not the name of a file",
+        f"what else was not saved is in {rescued}",
+    ]
 
 
 def test_nothing_is_left_of_a_rescue_in_vain(tmp_path: Path, s3: S3Backend) -> None:
