@@ -6,6 +6,7 @@ machine one thread starts its pilot and reads its messages, and another writes, 
 
 import json
 import logging
+import math
 import queue
 import secrets
 import subprocess
@@ -37,7 +38,7 @@ class Machine:
     name: str
     slots: int
     process: "subprocess.Popen[bytes] | None" = None
-    moved: float = 0.0  # when its start, or what is written to it, last went on, by the monotonic clock
+    moved: float = -math.inf  # when its start, or what is written to it, last went on, by the monotonic clock
     ready: bool = False
     dead: str = ""  # why no more workers can run there; empty if they can
     running: set[str] = field(default_factory=set)

@@ -183,7 +183,7 @@ def test_no_pilot_is_left_running_and_no_pipe_open(
 
 def test_workers_wait_for_a_machine_as_long_as_something_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     now, written = 0.0, 0
-    machine = Machine("host", 1)
+    machine = Machine("host", 1, moved=now)
     engine = Pool("hosts", [machine], "says the test")
 
     class Pipe(io.RawIOBase):
@@ -203,6 +203,14 @@ def test_workers_wait_for_a_machine_as_long_as_something_goes_on(monkeypatch: py
     assert written == len(files) + len(b"event")
     assert engine.pending == 2
     now += pool.PATIENCE
+    assert engine.pending == 0
+
+
+def test_no_worker_waits_for_a_machine_that_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The monotonic clock may begin when the computer starts, less than `PATIENCE` ago."""
+    monkeypatch.setattr(pool, "time", SimpleNamespace(monotonic=lambda: 1.0))
+    engine = Pool("hosts", [Machine("one", 1, moved=0.0, ready=True), Machine("two", 1)], "says the test")
+    engine.starts.ask(2)
     assert engine.pending == 0
 
 
