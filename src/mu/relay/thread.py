@@ -20,11 +20,12 @@ def start_thread(
     it.
 
     It keeps messages until it is stopped: it serves one run, in which a part may begin long after its left neighbour
-    has sent its state if there are few workers. Raises UsageError if it cannot listen on the port.
+    has sent its state if there are few workers. So all that it may keep is for one job. Raises UsageError if it cannot
+    listen on the port.
     """
     allow_connections(0)
     listener = tls_listener.listen("", port, flag="-T")
-    limits = Limits(tombstone_timeout=math.inf)
+    limits = Limits(tombstone_timeout=math.inf, kept_of_job=Limits.kept)
     relay = Relay(listener, context, limits, lambda text: say(f"relay: {text}"), report=False)
 
     def run() -> None:

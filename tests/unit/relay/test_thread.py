@@ -23,7 +23,9 @@ def test_one_that_ends_of_an_error_says_so(monkeypatch: pytest.MonkeyPatch) -> N
     assert said == ["relay: it has ended, states are no longer handed on: RuntimeError: odd"]
 
 
-def test_a_state_is_kept_for_a_part_that_begins_much_later(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_states_are_kept_for_parts_that_begin_much_later_and_are_of_one_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     given: list[Limits] = []
 
     class Noted(Relay):
@@ -34,4 +36,4 @@ def test_a_state_is_kept_for_a_part_that_begins_much_later(monkeypatch: pytest.M
     monkeypatch.setattr(thread, "Relay", Noted)
     _, stop = thread.start_thread(0, None, print)
     stop()
-    assert [limits.tombstone_timeout for limits in given] == [math.inf]
+    assert given == [Limits(tombstone_timeout=math.inf, kept_of_job=Limits.kept)]
