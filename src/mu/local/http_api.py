@@ -192,7 +192,7 @@ def _get(request: MotoRequest, handler: Callable[..., Any]) -> Answer:
         headers.append(("x-amz-mp-parts-count", str(len(key.multipart.parts))))
     begin, end = part or (0, size)
     left_out = {"content-length"}
-    if part:
+    if part and size:  # an empty object has no range that could be named
         status = 206
         headers.append(("Content-Range", f"bytes {begin}-{end - 1}/{size}"))
         if part != (0, size):

@@ -133,6 +133,24 @@ def test_the_parts_of_an_object_are_read_one_by_one(s3: Any) -> None:
     assert refused(s3.get_object, Key="whole", PartNumber=2) == (416, "InvalidPartNumber")
 
 
+def test_the_part_of_an_empty_object_is_the_whole(s3: Any) -> None:
+    s3.put_object(Bucket=BUCKET, Key="key", Body=b"")
+    for call in (s3.get_object, s3.head_object):
+        answer = call(Bucket=BUCKET, Key="key", PartNumber=1)
+        assert (answer["ResponseMetadata"]["HTTPStatusCode"], answer["ContentLength"]) == (200, 0)
+        assert "ContentRange" not in answer
+
+
+def test_a_part_of_an_object_that_was_deleted(s3: Any) -> None:
+    versioned = "versioned"
+    s3.create_bucket(Bucket=versioned)
+    s3.put_bucket_versioning(Bucket=versioned, VersioningConfiguration={"Status": "Enabled"})
+    s3.put_object(Bucket=versioned, Key="key", Body=b"data")
+    s3.delete_object(Bucket=versioned, Key="key")
+    with pytest.raises(ClientError, match="404"):
+        s3.head_object(Bucket=versioned, Key="key", PartNumber=1)
+
+
 def test_parts_that_were_left_out_of_an_object(s3: Any) -> None:
     """moto keeps no list of those that were not."""
     upload_id = begin(s3)
@@ -206,8 +224,11 @@ def test_a_number_of_keys_that_is_none(engine: LocalEngine) -> None:
 # What moto does not do, and mistakes
 
 
-def plain(engine: LocalEngine, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+def plain(
+    engine: LocalEngine, method: str, path: str, body: bytes = b"", **headers: str
+) -> tuple[int, bytes]:
     signed = {"Authorization": "Credential=x/20200101/us-east-1/s3/aws4_request"}
+    signed |= {name.replace("_", "-"): value for name, value in headers.items()}
     connection = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=SECONDS)
     connection.request(method, path, body, signed)
     answer = connection.getresponse()
@@ -306,3 +327,10 @@ def test_the_conditions_of_reading_and_copying(s3: Any, conditions: dict[str, An
     part = {"UploadId": begin(s3), "PartNumber": 1}
     assert refused(s3.upload_part_copy, Key="key", **part, **source) == (412, "PreconditionFailed")
     assert keys(s3) == ["key"]
+
+
+@pytest.mark.parametrize("name", ["If_Modified_Since", "If_Unmodified_Since"])
+def test_a_condition_that_is_no_date_counts_as_absent(engine: LocalEngine, s3: Any, name: str) -> None:
+    s3.put_object(Bucket=BUCKET, Key="key", Body=b"data")
+    assert plain(engine, "GET", f"/{BUCKET}/key", **{name: "nonsense"}) == (200, b"data")
+    assert plain(engine, "HEAD", f"/{BUCKET}/key", **{name: "nonsense"}) == (200, b"")
