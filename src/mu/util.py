@@ -143,8 +143,9 @@ def connect_socket(
     try:
         channel.do_handshake()
         while channel.handshaking:
-            reads, writes = ([], [channel]) if channel.ssl_write else ([channel], [])
-            if not any(select.select(reads, writes, [], max(0.0, until - monotonic()))):
+            poll = select.poll()
+            poll.register(channel, select.POLLOUT if channel.ssl_write else select.POLLIN)
+            if not poll.poll(max(0.0, until - monotonic()) * 1000):
                 raise TimeoutError(f"no TLS with {addr}:{port} within {Defs.timeout:g} s")
             channel.do_handshake()
     except BaseException:

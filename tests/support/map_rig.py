@@ -59,6 +59,7 @@ class LocalWorker:
 
     def close(self) -> None:
         self._outside.groups.kill()
+        self._outside.tasks.stop(time.monotonic())
 
 
 def drive(coroutine: Any) -> None:

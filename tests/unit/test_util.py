@@ -1,6 +1,8 @@
 """The helpers that scripts use."""
 
 import base64
+import contextlib
+import os
 import re
 import select
 import socket
@@ -77,6 +79,31 @@ def test_sockets(tls: bool) -> None:
         select.select([accepted], [], [], 30)
         accepted.do_read()
     assert accepted.dequeue() == "OK:HELLO"
+    for end in (accepted, made[0], listener):
+        end.close()
+
+
+def test_a_connection_in_a_process_with_more_open_files_than_select_can_hold() -> None:
+    job = keys.make_job_keys()
+    listener = util.listen_socket("127.0.0.1", 0, job.ca, job.server.cert, job.server.key)
+    with contextlib.ExitStack() as held:
+        for _ in range(1100):
+            held.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        made = []
+        address = listener.getsockname()[:2]
+        pair = job.worker.cert, job.worker.key
+        thread = threading.Thread(target=lambda: made.append(util.connect_socket(*address, job.ca, *pair)))
+        thread.start()
+        poll = select.poll()
+        poll.register(listener, select.POLLIN)
+        poll.poll(30_000)
+        accepted = util.accept_socket(listener)
+        assert accepted is not None
+        poll.register(accepted, select.POLLIN)
+        while accepted.handshaking:
+            poll.poll(30_000)
+            accepted.do_handshake()
+        thread.join(300)
     for end in (accepted, made[0], listener):
         end.close()
 

@@ -200,7 +200,9 @@ class Signals:
 
         After SIGUSR1, `save`: not in the handler, as a save cannot be interrupted by another one.
         """
-        select.select([self._wake], [], [])
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        poll.poll()
         os.read(self._wake, 4096)
         if self._asked_to_save:
             self._asked_to_save = False

@@ -25,7 +25,8 @@ def moved(
     moves: list[Transfer], event: dict[str, Any], regions: dict[str, str]
 ) -> list[tuple[str, str, str, str]]:
     """Returns the transfers that a worker makes for these commands: bucket, region, key and ETag of each."""
-    handler = Handler("", event, "/nowhere", Outside("/nowhere", TimeLimit(0, 0)))
+    outside = Outside("/nowhere", TimeLimit(0, 0))
+    handler = Handler("", event, "/nowhere", outside)
     made = []
     for command in transfers(moves, "retrieve", lambda bucket: regions[bucket], event):
         if command.startswith("retrieve:"):
@@ -37,6 +38,7 @@ def moved(
             handler.handle(command)
     assert handler.vals["bucket"] == event["bucket"]
     assert handler.vals["region"] == event["region"]
+    outside.tasks.stop(0.0)
     return made
 
 
