@@ -220,6 +220,8 @@ def test_workers_wait_for_machines_that_are_not_ready(kind: type[Machine], pendi
     engine.start("{}", 3)
     try:
         eventually(lambda: engine.pending == pending)
+        if pending:  # its process, which may not have been started yet, is to be ended below
+            eventually(lambda: engine.machines[0].process is not None)
     finally:
         engine.cancel()
         engine.wait()

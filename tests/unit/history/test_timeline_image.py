@@ -59,7 +59,7 @@ def test_the_last_pixel_of_a_picture_is_the_end(workers: int, tmp_path: Path) ->
     assert abs(last - 0.97 * pixels.shape[1]) < 4
 
 
-@pytest.mark.parametrize("workers", [5, 100, 1_000, 5_000, 50_000])
+@pytest.mark.parametrize("workers", [5, 100, 1_000, 20_000])
 def test_the_last_bar_of_an_svg_ends_where_the_run_does(workers: int, tmp_path: Path) -> None:
     """The bar ends at the right end of the axes; with too many bars for polygons, so does the embedded bitmap."""
     image = pytest.importorskip("matplotlib.image")
@@ -85,12 +85,12 @@ def test_the_last_bar_of_an_svg_ends_where_the_run_does(workers: int, tmp_path: 
 
 
 def test_what_a_line_stands_for_is_said(tmp_path: Path) -> None:
-    timeline_image.draw(one_long_worker(50_000), tmp_path / "x.svg")
+    timeline_image.draw(one_long_worker(20_000), tmp_path / "x.svg")
     said = re.findall(r"<!-- (.*?) -->", (tmp_path / "x.svg").read_text())
     assert re.fullmatch(
-        r"\(a line for up to \d\d workers: the last to end\)", next(t for t in said if "line for" in t)
+        r"\(a line for up to \d+ workers: the last to end\)", next(t for t in said if "line for" in t)
     )
-    assert {"0", "10,000", "20,000"} <= set(said)  # grid lines are at round numbers of workers
+    assert {"0", "5,000", "10,000"} <= set(said)  # grid lines are at round numbers of workers
 
 
 @pytest.mark.parametrize("parts", [5, 900])
