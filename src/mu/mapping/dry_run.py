@@ -22,7 +22,7 @@ from mu.mapping.plan import Layout, Refused, Work
 from mu.mapping.settings import LAMBDA, Given
 from mu.mapping.sources import Source, counted, no_input
 from mu.mapping.target import regions_of, target_of
-from mu.report import cost
+from mu.report import cost, figures
 
 SHOWN = 3  # number of commands, and of mistakes of each kind, that are printed
 START = 1.0  # assumed seconds of a worker's start, if no sample measures it
@@ -165,7 +165,7 @@ def described(found: Found, checked: Checked) -> Iterator[str]:
 def sampled(given: Given, some: "_Some") -> tuple[float, float]:
     """Does the first inputs for real; returns the seconds of each input, and of a worker's start."""
     seconds: list[float] = []
-    say(f"running {counted('inputs', len(some.items))} as a sample")
+    say(f"running {figures.counted(len(some.items), 'input')} as a sample")
     began = time.monotonic()
     summary = running.run(given, some, attempts=seconds)
     whole = time.monotonic() - began

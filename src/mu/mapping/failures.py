@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from mu.console.terminal import visible
 from mu.errors import UsageError, one_line
-from mu.mapping.sources import counted
 from mu.report.failure import shown_name
+from mu.report.figures import counted
 
 CANARIES = 10  # number of first inputs; if all fail in the same way, the command is wrong
 PERCENT_FROM = 100  # inputs that must be over before a percentage is used, if the total is not known
@@ -222,7 +222,7 @@ class Watch:
             return ""
         number, percent = self._limit
         if number is not None and self.failed > number:
-            return f"{counted('inputs', self.failed)} failed, more than --max-fails {number}"
+            return f"{counted(self.failed, 'input')} failed, more than --max-fails {number}"
         if percent is not None:
             known = self._over + self._skipped
             of = self.total if self.total is not None else known if known >= PERCENT_FROM else 0

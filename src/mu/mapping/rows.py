@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mu.errors import UsageError, one_line, reason
-from mu.mapping.sources import Found, Source, counted
+from mu.mapping.sources import Found, Source
+from mu.report.figures import counted
 
 BUFFER = 1 << 16
 # What is not UTF-8, and NULs, which UTF-16 is full of. Values may have such bytes, since names of files may, but not
@@ -117,7 +118,7 @@ def csv_rows(name: str) -> Source:
                 source.skip("empty lines")
             elif len(row) != len(columns):
                 raise UsageError(
-                    f"{where}, line {number}: {counted('fields', len(row))}, but the first row has {len(columns)}"
+                    f"{where}, line {number}: {counted(len(row), 'field')}, but the first row has {len(columns)}"
                 )
             else:
                 yield Found(_joined(row), dict(zip(columns, row, strict=True)))
