@@ -81,15 +81,7 @@ class Maker:
 
     def goes_on(self, answer: str) -> bool:
         """Returns whether the next command may be sent after this answer."""
-        if answer.startswith(protocol.FAIL):
-            return False
-        if not answer.startswith(protocol.EXEC):
-            return True
-        try:
-            result = protocol.exec_result(answer)
-        except ValueError:
-            return False
-        return result["status"] in self.rules.ok and not result["timed_out"] and not result.get("missing")
+        return protocol.goes_on(answer, self.rules.ok)
 
     def end(
         self, made: Plan, work: Work, commands: Sequence[str], answers: Sequence[str], memory: int

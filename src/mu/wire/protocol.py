@@ -11,7 +11,7 @@ worker that gets only the original's commands does not need it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from mu.wire import checks
@@ -256,6 +256,20 @@ def exec_result(answer: str) -> dict[str, Any]:
     if "missing" in result and not checks.is_words(result["missing"]):
         raise ValueError("no answer to exec: missing is no list of text")
     return result
+
+
+def goes_on(answer: str, ok: Collection[int]) -> bool:
+    """Returns whether a command that needs what was done before may follow this answer: it is no failure, and a program
+    has ended in time with a status in `ok` and has written its outputs."""
+    if answer.startswith(FAIL):
+        return False
+    if not answer.startswith(EXEC):
+        return True
+    try:
+        result = exec_result(answer)
+    except ValueError:
+        return False
+    return result["status"] in ok and not result["timed_out"] and not result.get("missing")
 
 
 def exec_output(result: Mapping[str, Any], stream: str) -> bytes:

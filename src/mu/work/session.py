@@ -113,12 +113,8 @@ def run_commands(
             raise UsageError("mode 2: a command that is only for a coordinator")
         answer = reply[-1] if isinstance(reply, list) else _done(reply, outside, limit)
         answers.append(binascii.b2a_base64(framing.to_payload(answer), newline=False).decode())
-        if answer.startswith(protocol.FAIL):
+        if not protocol.goes_on(answer, ok):
             break
-        if answer.startswith(protocol.EXEC):
-            result = protocol.exec_result(answer)
-            if result["timed_out"] or result["status"] not in ok or result.get("missing"):
-                break
     return answers
 
 
